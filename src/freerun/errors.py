@@ -1,0 +1,49 @@
+"""The errors a user can meet, each with its exit code.
+
+Every message is one line that names the argument, the value, what is allowed and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FreerunError(Exception):
+    """Base of all errors that freerun raises on purpose."""
+
+    exit_code: int = 4
+
+
+class UsageError(FreerunError):
+    """What was typed is not a model, corpus, verb or value that exists."""
+
+    exit_code = 2
+
+
+class DataError(FreerunError):
+    """A corpus, record or file that cannot be used as it is."""
+
+    exit_code = 4
+
+
+class BackendError(FreerunError):
+    """A model, its weights, its tokenizer or its device does not work."""
+
+    exit_code = 4
+
+
+class TooFewDocuments(FreerunError):
+    """Fewer independent units than any inference needs."""
+
+    exit_code = 3
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return `'; did you mean X?'` for the nearest of `choices`, or an empty string.
+
+    >>> nearest("reprot", ["audit", "report"])
+    "; did you mean 'report'?"
+    """
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
