@@ -1,1 +1,33 @@
-"""freerun."""
+"""freerun: what does a language model predict, and what happens when it runs free?
+
+    import freerun
+    run = freerun.audit("smollm2-135m-instruct", "builtin/python-docs")
+    print(run.verdict)
+    predictor = freerun.load("smollm2-135m-instruct")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from freerun.experiments.audit import Run, audit, open_run
+    from freerun.experiments.spec import load_predictor as load
+
+__version__ = "0.1.0"
+__all__ = ["Run", "__version__", "audit", "load", "open_run"]
+
+_LAZY = {
+    "audit": ("freerun.experiments.audit", "audit"),
+    "open_run": ("freerun.experiments.audit", "open_run"),
+    "Run": ("freerun.experiments.audit", "Run"),
+    "load": ("freerun.experiments.spec", "load_predictor"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'freerun' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    return getattr(import_module(module), attribute)

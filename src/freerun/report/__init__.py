@@ -1,0 +1,1 @@
+"""Charts and the single-file page, drawn from the plain dict of result.json."""

@@ -1,0 +1,124 @@
+"""The command line: find the verb, let its file parse and run, turn errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import freerun
+from freerun.errors import FreerunError, UsageError, nearest
+
+VERBS: dict[str, str] = {
+    "audit": "measure a model on real text and on its own, and write the report (the main job)",
+    "predict": "what the model expects at every token of a text",
+    "report": "derive findings and page again from a run's records; no model",
+    "models": "models that can be named, their licence, size, nature and cache",
+}
+"""Each verb lives in the module of its name in this package: `add_arguments(parser)` and `run(arguments) -> exit code`."""
+
+_EPILOG = """\
+examples:
+  freerun audit                                         the default model on the default corpus, about 4 minutes
+  freerun audit smollm2-135m-instruct texts.jsonl.gz    your own documents, one JSON object a line
+  freerun audit hf/./my-checkpoint essays/ --tokens 256
+  freerun predict smollm2-135m-instruct "The cat sat on the"
+  freerun report runs/NAME
+
+exit codes: 0 done · 1 a gate failed · 2 usage · 3 too few documents · 4 data or backend · 130 interrupted
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises instead of printing a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: "):
+            word = message.removeprefix("unrecognized arguments: ").split()[0]
+            options = [o for action in self._actions for o in action.option_strings]
+            message = f"unknown argument {word!r}{nearest(word.split('=')[0], options)}"
+        raise UsageError(f"{message} (`{self.prog} --help` lists what there is)")
+
+
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="freerun",
+        description="What does a language model predict, and what happens when it runs free?",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"freerun {freerun.__version__}")
+    verbs = "\n".join(f"  {name:<10} {meaning}" for name, meaning in VERBS.items())
+    parser.add_argument("verb", metavar="VERB", nargs="?", help="one of: " + ", ".join(VERBS))
+    parser.description = f"{parser.description}\n\nverbs (each has its own --help):\n{verbs}"
+    return parser
+
+
+def verb_parser(verb: str) -> Parser:
+    """The parser of one verb; imports that verb's module only."""
+    module = import_module(f"freerun.commands.{verb}")
+    parser = Parser(
+        prog=f"freerun {verb}",
+        description=(module.__doc__ or "").strip(),
+        epilog=getattr(module, "EXAMPLES", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    module.add_arguments(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        return _run(words)
+    except FreerunError as error:
+        if debug:
+            raise
+        return _say(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        print("\nfreerun: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return _say("out of memory; take a smaller --batch", 4)
+    except Exception as error:
+        if debug:
+            raise
+        return _say(f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)", 4)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0].startswith("-"):
+        arguments = build_parser().parse_args(words)
+        if arguments.verb is None:
+            build_parser().print_help()
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        raise UsageError(f"unknown verb {verb!r}{nearest(verb, VERBS)}; verbs: {', '.join(VERBS)}")
+    arguments = verb_parser(verb).parse_args(rest)
+    return int(import_module(f"freerun.commands.{verb}").run(arguments))
+
+
+def _say(message: str, code: int) -> int:
+    print(f"freerun: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def print_json(value: Any) -> None:
+    """One object on stdout."""
+    import json
+
+    print(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Derive findings and page again from the records of a run. No model is loaded."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+EXAMPLES = """\
+examples:
+  freerun report runs/NAME
+  freerun report runs/NAME --json | jq .verdict
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run's folder")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from freerun.commands.main import print_json
+    from freerun.commands.progress import Reporter
+    from freerun.commands.verdict import tell
+    from freerun.experiments.audit import report
+
+    done = report(arguments.run, progress=Reporter())
+    if arguments.json:
+        print_json(done.result)
+    else:
+        tell(done, sys.stdout)
+    return 3 if done.result["verdict"]["status"] == "unknown" else 0

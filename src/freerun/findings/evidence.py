@@ -1,0 +1,147 @@
+"""What the findings share: a run's records with the reference's weights fitted on the training split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from freerun.records.store import Records
+from freerun.stats.interpolation import fit_interpolation, mix_log_probs
+from freerun.stats.likelihood_features import TokenColumns
+
+STATISTICS_SEED = 20261122
+"""Seed of every bootstrap and permutation; committed, so that the same records give the same numbers."""
+
+ARM_LABELS = {"real": "real text", "free": "own text, t = 1", "tempered": "own text, control temperature"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Records and what is derived from them once."""
+
+    records: Records
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        return dict(self.records.manifest["plan"])
+
+    @property
+    def length(self) -> int:
+        """Tokens of a whole continuation."""
+        return int(self.plan["tokens"])
+
+    @cached_property
+    def units(self) -> Int[np.ndarray, " sequences"]:
+        """The independent unit of each sequence, as a number."""
+        return np.unique(self.records.sequences["unit"].astype(str), return_inverse=True)[1]
+
+    @cached_property
+    def token_sequence(self) -> Int[np.ndarray, " tokens"]:
+        return self.records.token_sequence_index()
+
+    def tokens_of(self, arm: str) -> Bool[np.ndarray, " tokens"]:
+        """Which tokens belong to an arm."""
+        return (self.records.sequences["arm"] == arm)[self.token_sequence]
+
+    @property
+    def reference_names(self) -> tuple[str, ...]:
+        return tuple(self.records.manifest["reference"]["components"])
+
+    @cached_property
+    def reference_weights(self) -> Float[np.ndarray, " components"]:
+        """Weights of (own law, components…): fitted by EM on the real text of the training split, or all on the one given."""
+        components = self._component_log_probs()
+        if not self.records.manifest["reference"]["interpolated"]:
+            return np.array([0.0] + [1.0] * (len(components) - 1))
+        train = self.tokens_of("real") & (self.records.sequences["split"] == "train")[self.token_sequence]
+        usable = train & np.isfinite(components).any(axis=0)
+        return fit_interpolation(components[:, usable])
+
+    @cached_property
+    def reference_log_prob(self) -> Float[np.ndarray, " tokens"]:
+        """ln r of every token, nats; −inf where the reference gives it no mass."""
+        components = self._component_log_probs()
+        if not self.records.manifest["reference"]["interpolated"]:
+            return components[1]
+        return mix_log_probs(self.reference_weights, components)
+
+    def _component_log_probs(self) -> Float[np.ndarray, "components tokens"]:
+        tokens = self.records.tokens
+        return np.vstack([tokens["log_prob_nats"], tokens["reference_log_probs_nats"].T])
+
+    # ---- pairs as rectangles ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def panel(self) -> Panel:
+        """One pair a unit, whole on every side that is compared."""
+        return Panel(self)
+
+
+class Panel:
+    """Pairs that reach the last length on the real and on every free side, one a unit, as arrays [pairs, tokens].
+
+    `n_dropped` pairs were left out because a free continuation ended before.
+    """
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        records = evidence.records
+        sequences = records.sequences
+        n_free = int(evidence.plan["continuations"])
+        lengths = np.diff(records.starts)
+        whole = (lengths == evidence.length) & (sequences["end_reason"] == "length")
+        by_document: dict[str, dict[tuple[str, int], int]] = {}
+        for i in range(records.n_sequences):
+            place = by_document.setdefault(sequences["document_id"][i], {})
+            place[(sequences["arm"][i], int(sequences["replicate"][i]))] = i
+        wanted = [("real", 0), *(("free", j) for j in range(n_free))]
+        rows, tempered, seen_units, n_all = [], [], set(), 0
+        for places in by_document.values():
+            real = places[("real", 0)]
+            if evidence.units[real] in seen_units:
+                continue
+            n_all += 1
+            if all(whole[places[w]] for w in wanted):
+                seen_units.add(evidence.units[real])
+                rows.append([places[w] for w in wanted])
+                control = places.get(("tempered", 0))
+                tempered.append(control if control is not None and whole[control] else -1)
+        table = np.array(rows, np.int64).reshape(-1, 1 + n_free)
+        self.real, self.free = table[:, 0], table[:, 1:]
+        self.tempered = np.array(tempered, np.int64)
+        self.train: Bool[np.ndarray, " pairs"] = (sequences["split"][self.real] == "train") if len(table) else np.zeros(0, bool)
+        self.n_pairs, self.n_dropped = len(table), n_all - len(table)
+
+    def columns(self, sequences: Int[np.ndarray, " n"]) -> TokenColumns:
+        """Token columns of some whole sequences, [n, tokens]."""
+        records = self.evidence.records
+        at = records.starts[sequences][:, None] + np.arange(self.evidence.length)[None, :]
+        tokens = records.tokens
+        reference = self.evidence.reference_log_prob[at]
+        return TokenColumns(
+            log_prob=np.maximum(tokens["log_prob_nats"][at], -1e3),
+            entropy=np.nan_to_num(tokens["entropy_nats"][at]),
+            varentropy=np.nan_to_num(tokens["varentropy_nats2"][at]),
+            rank=tokens["rank"][at],
+            ids=tokens["token_id"][at],
+            reference_log_prob=np.maximum(reference, -1e3) if np.isfinite(reference).any() else None,
+        )
+
+
+def lengths_up_to(n_tokens: int) -> Int[np.ndarray, " lengths"]:
+    """1, 2, 4, … and the last length itself.
+
+    >>> lengths_up_to(96).tolist()
+    [1, 2, 4, 8, 16, 32, 64, 96]
+    """
+    powers = 2 ** np.arange(int(np.log2(n_tokens)) + 1)
+    return np.unique(np.append(powers, n_tokens))
+
+
+def statistics_rng(evidence: Evidence, name: str) -> np.random.Generator:
+    """A generator for one statistic: depends on its name and the committed seed, not on what ran before."""
+    return np.random.default_rng([STATISTICS_SEED, *name.encode()])

@@ -1,0 +1,71 @@
+"""How well does the model predict real text?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from freerun.findings.evidence import Evidence
+from freerun.findings.finding import Estimate, Finding
+from freerun.stats.intervals import Interval, cluster_ratio
+
+
+def loss(evidence: Evidence) -> Finding:
+    """Log loss of the real continuations, and what the reference saves on the test documents."""
+    records, tokens = evidence.records, evidence.records.tokens
+    real = evidence.tokens_of("real")
+    log_prob = tokens["log_prob_nats"]
+    n_impossible = int(np.count_nonzero(real & ~np.isfinite(log_prob)))
+    possible = real & np.isfinite(log_prob)
+    groups = evidence.units[evidence.token_sequence]
+    ones = np.ones(int(possible.sum()))
+    nats = cluster_ratio(-log_prob[possible], ones, groups[possible])
+    bits = cluster_ratio(-log_prob[possible] / math.log(2), tokens["n_bytes"][possible].astype(float), groups[possible])
+
+    test = possible & (records.sequences["split"] == "test")[evidence.token_sequence]
+    gain_values = evidence.reference_log_prob - log_prob
+    usable = test & np.isfinite(gain_values)
+    gain = cluster_ratio(gain_values[usable], np.ones(int(usable.sum())), groups[usable])
+    free = evidence.tokens_of("free") & np.isfinite(log_prob)
+    own = cluster_ratio(-log_prob[free], np.ones(int(free.sum())), groups[free])
+
+    unit = "document"
+    prefix = evidence.plan["prefix"]
+    where = f"tokens {prefix + 1} to {prefix + evidence.length} of each document, given all before them"
+    how = "ratio of sums, document-clustered linearised interval (t)"
+    parts = ", ".join(
+        f"{w:.2f} {n}" for w, n in zip(evidence.reference_weights, ("own law", *evidence.reference_names), strict=True)
+    )
+    estimates = (
+        _of("loss_nats_per_token", "Loss on real text", nats, "nats/token", unit, how),
+        _of("loss_bits_per_byte", "the same in bits", bits, "bits/byte", unit, how),
+        _of("own_surprisal_nats_per_token", "Surprisal of its own text", own, "nats/token", unit, how),
+        _of("excess_at_least_nats_per_token", "Excess loss shown by the reference", gain, "nats/token", unit, f"{how}; test half"),
+    )
+    proven = (
+        f"A reference with the same tokens saves {gain.value:.3f} nats a token of it on the held-out half, so at least about "
+        "that much is the model's own error here"
+        if gain.low > 0
+        else "The reference saves nothing that can be told from zero on the held-out half, which says nothing about how near the "
+        "model is to the text's own entropy"
+    )
+    notes = [f"Scored: {where}. No window moves; nothing is scored twice.", f"Reference weights, fitted on the training half: {parts}."]
+    if n_impossible:
+        notes.append(f"{n_impossible} real tokens have no mass under the law at all; they are left out of the mean and counted here.")
+    return Finding(
+        name="loss",
+        question="How well does it predict real text?",
+        sentence=f"It loses {nats.value:.3f} nats a token ({bits.value:.3f} bits a byte) on real text. {proven}.",
+        status="neutral",
+        estimates=estimates,
+        licence=(
+            "Unit: the document. Fixed n, 95% intervals over documents. The difference between two cross-entropies bounds the excess "
+            "loss from below only; the entropy of real text is unknown, so there is no bound from above."
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _of(name: str, label: str, x: Interval, unit: str, independent: str, method: str) -> Estimate:
+    return Estimate(name, label, x.value, unit, x.low, x.high, x.level, x.n, independent, method)

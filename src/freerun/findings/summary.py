@@ -1,0 +1,185 @@
+"""From records to the result: findings, verdict, yardsticks, threats. No model runs here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+import freerun
+from freerun.errors import TooFewDocuments
+from freerun.findings.calibration import calibration
+from freerun.findings.detectability import Comparison, Curve, compare, detectability, spoken
+from freerun.findings.drift import drift
+from freerun.findings.evidence import Evidence
+from freerun.findings.examples import examples
+from freerun.findings.finding import Estimate, Finding
+from freerun.findings.loops import loops
+from freerun.findings.loss import loss
+from freerun.findings.self_recognition import self_recognition
+from freerun.findings.threats import threats
+from freerun.records.store import Records
+from freerun.stats.horizon import HorizonResult
+
+RESULT_VERSION = 1
+
+
+def derive(records: Records) -> dict[str, Any]:
+    """Everything that `result.json` holds; the page is drawn from it alone."""
+    evidence = Evidence(records)
+    manifest = records.manifest
+    found: Comparison | None
+    try:
+        found = compare(evidence)
+        detected = detectability(evidence, found)
+    except TooFewDocuments as error:
+        found, detected = None, _unknown(str(error))
+    findings = [loss(evidence), detected, self_recognition(evidence), drift(evidence), loops(evidence), calibration(evidence)]
+    by_name = {f.name: f for f in findings}
+    plan = manifest["plan"]
+    return {
+        "schema_version": RESULT_VERSION,
+        "kind": manifest["kind"],
+        "freerun_version": freerun.__version__,
+        "created": manifest["provenance"]["created"],
+        "title": f"{plan['model']} on {plan['corpus']}",
+        "verdict": _verdict(evidence, by_name, found),
+        "headline": _headline(by_name, found),
+        "yardsticks": None if found is None else _yardsticks(evidence, found),
+        "findings": findings,
+        "texts": examples(evidence, found),
+        "threats": threats(evidence, found),
+        "plan": plan,
+        "counts": manifest["counts"],
+        "corpus_notes": manifest["corpus"]["notes"],
+        "model": manifest["model"],
+        "provenance": manifest["provenance"],
+        "command": manifest["command"],
+    }
+
+
+def _verdict(evidence: Evidence, findings: dict[str, Finding], found: Comparison | None) -> dict[str, str]:
+    model = evidence.plan["model"]
+    nats = findings["loss"].estimates[0].value
+    if findings["self_recognition"].status == "bad":
+        sentence = f"{model}: what was sampled is not the model's own law at temperature 1."
+        return {"sentence": sentence, "detail": findings["self_recognition"].sentence, "status": "bad"}
+    if found is None:
+        return {
+            "sentence": f"{model}: no inference about free-running text is possible from this run.",
+            "detail": findings["detectability"].sentence,
+            "status": "unknown",
+        }
+    longest = int(found.lengths[-1])
+    h75 = found.main.horizons[0.75]
+    if findings["detectability"].status == "neutral":
+        sentence = f"{model}: no difference found between its own text and real text up to {longest} tokens, at a loss of {nats:.2f} nats a token."
+    elif h75.side == "above":
+        sentence = (
+            f"{model}: its own text can be told from real text, but weakly up to {longest} tokens (AUC "
+            f"{found.main.detections[-1].auc.value:.2f}), at a loss of {nats:.2f} nats a token."
+        )
+    else:
+        sentence = (
+            f"{model}: left to itself it writes text that a simple detector tells from the real text {spoken(h75, longest)}, "
+            f"at a loss of {nats:.2f} nats a token."
+        )
+    detail = f"{findings['drift'].sentence} {findings['loops'].sentence} {findings['self_recognition'].sentence}"
+    return {"sentence": sentence, "detail": detail, "status": "neutral" if findings["detectability"].status == "neutral" else "bad"}
+
+
+def _headline(findings: dict[str, Finding], found: Comparison | None) -> list[dict[str, str]]:
+    cards = [_card("Loss", findings["loss"].estimates[0], "how well it predicts real text")]
+    if found is not None:
+        by_name = {e.name: e for e in findings["detectability"].estimates}
+        cards.append(_card("Free-run horizon H75", by_name["h75"], "length at which its own text is told from real text with AUC 0.75"))
+        cards += [_card("H60", by_name["h60"], ""), _card("H90", by_name["h90"], "")]
+    else:
+        cards.append({"label": "Free-run horizon H75", "value": "unknown", "unit": "", "interval": "", "note": "too few documents"})
+    drifted = {e.name: e for e in findings["drift"].estimates}["entropy_gap_late_nats"]
+    looped = {e.name: e for e in findings["loops"].estimates}["loop_incidence"]
+    audit = {e.name: e for e in findings["self_recognition"].estimates}["sampler_audit_p"]
+    cards.append(_card("Entropy drift", drifted, "own minus real text, second half", digits="+.2f"))
+    cards.append(_card("Loops", looped, "share of own texts", percent=True))
+    cards.append(
+        {
+            "label": "Sampler audit",
+            "value": "passed" if findings["self_recognition"].status == "good" else "failed",
+            "unit": "",
+            "interval": "",
+            "note": f"p = {audit.value:.2g}" if audit.value is not None and audit.value >= 1e-4 else "p < 0.0001",
+        }
+    )
+    return cards
+
+
+def _card(label: str, e: Estimate, note: str, *, digits: str = "", percent: bool = False) -> dict[str, str]:
+    def say(value: float | None) -> str:
+        if value is None:
+            return "?"
+        if percent:
+            return f"{100 * value:.1f}%"
+        if digits:
+            return format(value, digits).replace("-", "−")
+        return f"{value:.0f}" if e.unit == "tokens" else f"{value:.2f}"
+
+    low = say(e.low) if e.low is not None else ("< 1" if e.unit == "tokens" else "")
+    high = say(e.high) if e.high is not None else ("beyond" if e.unit == "tokens" else "")
+    interval = f"{low} to {high}" if low and high else ""
+    return {"label": label, "value": e.text or say(e.value), "unit": "" if percent else e.unit, "interval": interval, "note": note}
+
+
+def _yardsticks(evidence: Evidence, found: Comparison) -> dict[str, Any]:
+    longest = int(found.lengths[-1])
+    cold = f"t = {evidence.plan['control_temperature']:g}"
+    scale = [_mark("its own text against real text", found.main, longest, "free")]
+    if found.real_tempered is not None:
+        scale.append(_mark(f"its text at {cold} against real text", found.real_tempered, longest, "other"))
+    if found.tempered is not None:
+        scale.append(_mark(f"its text at {cold} against its own at t = 1", found.tempered, longest, "tempered"))
+    own = [b.high for b in found.own_bands]
+    real = [b.high for b in found.real_bands]
+    never = f"> {longest}"
+    scale.append({"label": "real text against real text", "value": None, "low": None, "high": None, "text": never, "role": "real"})
+    scale.append({"label": "its own text against its own", "value": None, "low": None, "high": None, "text": never, "role": "control"})
+    rows = [[str(s["label"]), str(s["text"]) or f"{s['value']:.0f}", _open_interval(s, longest)] for s in scale]
+    rows[-2][2] = f"chance; largest AUC in 95% of random halves: {max(real):.2f}"
+    rows[-1][2] = f"chance; largest AUC in 95% of random halves: {max(own):.2f}"
+    n = found.main.detections[-1]
+    return {
+        "title": "Is that long or short?",
+        "sentence": (
+            f"H75 of other comparisons by the same detector at this n ({n.n_train} + {n.n_test} documents). Further right is better: a "
+            "model whose text could not be told apart would stand with the controls at the right end."
+        ),
+        "columns": ["comparison", "H75, tokens", "95% interval"],
+        "rows": rows,
+        "scale": scale,
+        "scale_max": longest,
+    }
+
+
+def _mark(label: str, curve: Curve, longest: int, role: str) -> dict[str, Any]:
+    h: HorizonResult = curve.horizons[0.75]
+    text = {"above": f"> {longest}", "below": "< 1", "inside": ""}[h.side]
+    return {"label": label, "value": h.value, "low": h.low, "high": h.high, "text": text, "role": role}
+
+
+def _open_interval(mark: dict[str, Any], longest: int) -> str:
+    if mark["low"] is None and mark["high"] is None:
+        return "not reached"
+    low = "< 1" if mark["low"] is None else f"{mark['low']:.0f}"
+    high = f"> {longest}" if mark["high"] is None else f"{mark['high']:.0f}"
+    return f"{low} to {high}"
+
+
+def _unknown(why: str) -> Finding:
+    return Finding(
+        name="detectability",
+        question="From which length on can its text be told from real text?",
+        sentence=why[0].upper() + why[1:] + ".",
+        status="unknown",
+        licence="No inference.",
+    )
+
+
+

@@ -1,0 +1,109 @@
+"""Every threat to validity that applies to a run, said plainly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from freerun.findings.copying import COPY_TOKENS, copying
+from freerun.findings.detectability import Comparison
+from freerun.findings.evidence import Evidence
+
+
+def threats(evidence: Evidence, found: Comparison | None) -> list[dict[str, str]]:
+    """Title and text of each; none is listed that does not apply."""
+    manifest = evidence.records.manifest
+    plan, model, corpus, counts = (manifest[k] for k in ("plan", "model", "corpus", "counts"))
+    n_units = int(np.unique(evidence.units).size)
+    out: list[tuple[str, str]] = []
+    nature = model["nature"]
+    if "instruct" in nature:
+        out.append(
+            (
+                "The model is tuned for instructions",
+                "It is fed raw text without its chat template, which is not what it was tuned for. The result speaks of its raw law, "
+                "not of the assistant.",
+            )
+        )
+    if "4-bit" in nature or "GGUF" in nature:
+        out.append(
+            (
+                "The weights were rounded",
+                f"{nature}: a coarser model than the one that was trained. Another backend of the same file gives other numbers.",
+            )
+        )
+    if plan["dtype"] == "bf16":
+        out.append(("bf16 arithmetic", "Its rounding costs about 0.001 nats a token: this is another model than the fp32 one."))
+    out.append(
+        (
+            "The corpus is one source, the prefix does not name it",
+            f"After {plan['prefix']} tokens a perfect predictor of everything ever written would still be unsure which source it reads, "
+            "and would be told from this one too. Part of the gap is that uncertainty, not the model's error. Run again with a longer "
+            "--prefix: what falls is (at most) that part.",
+        )
+    )
+    out.extend(_memory(evidence, corpus))
+    if not corpus["independent"]:
+        out.append(
+            (
+                "The pieces are not independent",
+                "The documents are pieces of fewer texts. Intervals and p-values treat them as independent and are too narrow.",
+            )
+        )
+    if plan["sampling"] != "temperature 1, full vocabulary":
+        out.append(("Not the model's own law", f"Free text was sampled with {plan['sampling']}; log-probabilities are the model's own."))
+    if found is not None:
+        last = found.main.detections[-1]
+        out.append(
+            (
+                f"{n_units} documents, {int(plan['tokens'])} tokens",
+                f"{last.n_train} documents train the detector and {last.n_test} judge it. More train a better detector, and the horizon gets "
+                "shorter: it is an upper bound on what could be seen. Nothing is said of lengths beyond the last one.",
+            )
+        )
+        if found.n_dropped:
+            out.append(
+                (
+                    "Texts that ended early are left out of the curve",
+                    f"{found.n_dropped} of {found.n_dropped + found.n_pairs} pairs; the model's free texts that end may differ from those "
+                    "that go on.",
+                )
+            )
+    out.append(
+        (
+            "One seed, one model, one corpus",
+            "Intervals cover the choice of documents, not of seeds, models or corpora. It is a statement about this model on this text.",
+        )
+    )
+    if counts["exact_duplicates_dropped"]:
+        out.append(("Duplicates", f"{counts['exact_duplicates_dropped']} exact duplicates were dropped; near duplicates were not looked for."))
+    share = evidence.records.sequences["canonical_share"][evidence.records.chosen(arm="free")]
+    free = float(np.mean(share < 1))
+    real = float(np.mean(evidence.records.sequences["canonical_share"][evidence.records.chosen(arm="real")] < 1))
+    out.append(
+        (
+            "Token strings that no tokenizer would make",
+            f"{free:.1%} of the free and {real:.1%} of the real continuations are not what encoding their text gives. The detector sees "
+            "token statistics, so a reader of the text alone sees a little less.",
+        )
+    )
+    return [{"title": t, "text": x} for t, x in out]
+
+
+def _memory(evidence: Evidence, corpus: dict[str, Any]) -> list[tuple[str, str]]:
+    copied = copying(evidence)
+    if copied is None:
+        return []
+    words = (
+        f"{copied.own.value:.1%} of the documents (95% interval {copied.own.low:.1%} to {copied.own.high:.1%}) are continued with at "
+        f"least {COPY_TOKENS} tokens word for word; {copied.other.value:.1%} when held against another document."
+    )
+    if corpus["shipped"]:
+        return [
+            (
+                "The corpus is probably in the training data",
+                f"It ships with Python and is on many web pages. {words} A model that remembers its text looks better than it is.",
+            )
+        ]
+    return [("The corpus may be in the training data", f"That cannot be seen from here. {words}")]

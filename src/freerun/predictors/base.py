@@ -1,0 +1,347 @@
+"""What every model, world and organism is to the rest of the house: a Predictor.
+
+A predictor gives the law of the next token (`start`, `law`, `advance`), and from these three the two bulk paths that measuring
+uses: `score` (teacher-forced) and `generate` (free-running). Both go through `Law.observe`, so the sampler's law is the scorer's.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from freerun.errors import UsageError
+from freerun.predictors.draws import uniforms
+from freerun.predictors.law import Law, Observation, Trace
+from freerun.stats.loops import LoopRule, LoopTracker, completing_ids
+
+StateT = TypeVar("StateT")
+
+
+@dataclass(frozen=True)
+class ContextRule:
+    """Which tokens a law may look at: part of the model's identity, the same for scorer and sampler.
+
+    `lead` is put before every document. Up to `window` tokens of the document follow it; when the window is full the oldest
+    `window − window // 2` are let go at once and the rest is read afresh. None: no limit.
+    """
+
+    window: int | None = None
+    lead: tuple[int, ...] = ()
+
+    def first_seen(self, n_tokens: int) -> int:
+        """Index of the oldest document token that the law after `n_tokens` tokens looks at.
+
+        >>> [ContextRule(window=4).first_seen(n) for n in range(9)]
+        [0, 0, 0, 0, 0, 2, 2, 4, 4]
+        """
+        if self.window is None or n_tokens <= self.window:
+            return 0
+        stride = self.window - self.window // 2
+        return -(-(n_tokens - self.window) // stride) * stride
+
+    def describe(self) -> str:
+        lead = f"ids {list(self.lead)} first" if self.lead else "nothing put first"
+        if self.window is None:
+            return f"{lead}; the whole document so far"
+        return f"{lead}; at most {self.window} tokens, the older half let go when full"
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can do; callers ask this instead of trying."""
+
+    full_law: bool = True
+    """Whole distributions: entropy, calibration and the power sums are known."""
+    stepwise: bool = True
+    """`start`, `law` and `advance` exist (organisms and mixtures need them)."""
+    empty_context: bool = True
+    """There is a law before the first token even when nothing is put first."""
+    embed: bool = False
+
+
+@dataclass(frozen=True)
+class SamplingRule:
+    """The law that is actually sampled, made from the model's: temperature, then top-k, then top-p."""
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    @property
+    def is_model_law(self) -> bool:
+        return self == SamplingRule()
+
+    def apply(self, law: Law) -> Law:
+        return law.tempered(self.temperature).restricted(top_k=self.top_k, top_p=self.top_p)
+
+    def describe(self) -> str:
+        if self.is_model_law:
+            return "temperature 1, full vocabulary"
+        words = [f"temperature {self.temperature:g}"]
+        words += [f"top-k {self.top_k}"] if self.top_k is not None else []
+        words += [f"top-p {self.top_p:g}"] if self.top_p is not None else []
+        return ", ".join(words)
+
+    @staticmethod
+    def parse(text: str) -> SamplingRule:
+        """Read `top_k=50`, `top_p=0.9,t=0.7` or `greedy`.
+
+        Raises:
+            UsageError: another word, or a value out of range.
+        """
+        if text == "greedy":
+            return SamplingRule(temperature=0.0)
+        values: dict[str, Any] = {}
+        readers: dict[str, tuple[str, Callable[[str], Any]]] = {
+            "t": ("temperature", float),
+            "temperature": ("temperature", float),
+            "top_k": ("top_k", int),
+            "top_p": ("top_p", float),
+        }
+        for part in text.split(","):
+            name, _, value = part.partition("=")
+            if name.strip() not in readers:
+                raise UsageError(f"sampling rule {text!r}: {part!r} is not one of t=, top_k=, top_p=, greedy")
+            key, read = readers[name.strip()]
+            try:
+                values[key] = read(value)
+            except ValueError:
+                raise UsageError(f"sampling rule {text!r}: {value!r} is not a number for {name.strip()}") from None
+        rule = SamplingRule(**values)
+        if not rule.temperature >= 0 or rule.temperature == float("inf"):
+            raise UsageError(f"sampling rule {text!r}: the temperature must be a finite number ≥ 0")
+        if rule.top_k is not None and rule.top_k < 1:
+            raise UsageError(f"sampling rule {text!r}: top_k must be at least 1")
+        if rule.top_p is not None and not 0 < rule.top_p <= 1:
+            raise UsageError(f"sampling rule {text!r}: top_p must lie in (0, 1]")
+        return rule
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Teacher-forced observations: entry i is token `position[i]` of sequence `row[i]`."""
+
+    row: Int[np.ndarray, " n"]
+    position: Int[np.ndarray, " n"]
+    observation: Observation
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One finished free-running sequence; its observations are in order of position."""
+
+    row: int
+    end_reason: str
+    """`length` or `end_of_text`; the end token itself is the last token of the sequence."""
+    observation: Observation
+    uniform: Float[np.ndarray, " tokens"]
+    sample_log_prob_nats: Float[np.ndarray, " tokens"] | None = None
+    """Under the sampled law, where that is not the model's own."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes two predictors the same one; its `fingerprint` goes into every plan."""
+
+    name: str
+    fingerprint: str
+    nature: str = ""
+    """For example `instruct, 4-bit weights`."""
+    licence: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+class Predictor(ABC, Generic[StateT]):
+    """A law of the next token over ids `0 … n_tokens − 1`, given the tokens so far.
+
+    States are values: `advance` returns a new one and the old one stays usable. A state also answers to the module's
+    `select`, `repeat`, `fork` and `nbytes` below.
+    """
+
+    identity: Identity
+    n_tokens: int
+    context: ContextRule
+    end_ids: tuple[int, ...]
+    capabilities: Capabilities
+
+    # ---- text ------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode(self, text: str) -> Sequence[int]:
+        """Ids of a text, nothing added."""
+
+    @abstractmethod
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that an id stands for; empty for end-of-text and other markers."""
+
+    # ---- one step --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> StateT:
+        """The state after each of the prefixes (which may differ in length); the context rule's lead is put first."""
+
+    @abstractmethod
+    def law(self, state: StateT) -> Law:
+        """The law of the next token, one row a prefix."""
+
+    @abstractmethod
+    def advance(self, state: StateT, ids: Int[np.ndarray, " rows"]) -> StateT:
+        """The state after one more token a row."""
+
+    @abstractmethod
+    def select(self, state: StateT, rows: Int[np.ndarray, " taken"]) -> StateT:
+        """Some rows of a state; repeated indices repeat a row."""
+
+    def repeat(self, state: StateT, n: int, n_rows: int) -> StateT:
+        """Every row n times, copies side by side."""
+        return self.select(state, np.repeat(np.arange(n_rows), n))
+
+    def fork(self, state: StateT) -> StateT:
+        """A copy that may be advanced by itself."""
+        return copy.deepcopy(state)
+
+    @abstractmethod
+    def nbytes(self, state: StateT) -> int:
+        """Memory that a state holds, bytes."""
+
+    # ---- in bulk ---------------------------------------------------------------------------------------------------
+
+    def score(
+        self,
+        sequences: Sequence[Int[np.ndarray, " tokens"]],
+        *,
+        first: int = 0,
+        loop_rule: LoopRule | None = None,
+    ) -> Iterator[Chunk]:
+        """Observe every token from position `first` on, given all before it, in order of position.
+
+        Raises:
+            UsageError: `first = 0` where the backend has no law before the first token.
+        """
+        self._check_first(first)
+        watched = watch_lists(sequences, first, loop_rule)
+        rows = np.array([i for i, s in enumerate(sequences) if len(s) > first], np.int64)
+        if not len(rows):
+            return
+        state = self.start([sequences[i][:first] for i in rows])
+        for position in range(first, max(len(s) for s in sequences)):
+            alive = np.array([len(sequences[i]) > position for i in rows])
+            if not alive.all():
+                state, rows = self.select(state, np.flatnonzero(alive)), rows[alive]
+            ids = np.array([sequences[i][position] for i in rows], np.int64)
+            seen = self.law(state).observe(ids, watched=pad_watched([watched[i][position - first] for i in rows]))
+            yield Chunk(rows, np.full(len(rows), position), seen)
+            state = self.advance(state, ids)
+
+    def generate(
+        self,
+        prefixes: Sequence[Int[np.ndarray, " tokens"]],
+        keys: Int[np.ndarray, "prefixes continuations"],
+        length: int,
+        *,
+        seed: int,
+        sampling: SamplingRule = SamplingRule(),  # noqa: B008  a frozen value
+        loop_rule: LoopRule | None = None,
+        on_tokens: Callable[[int], None] | None = None,
+    ) -> Iterator[Sample]:
+        """Run free: `keys.shape[1]` continuations of every prefix, up to `length` tokens or the first end-of-text.
+
+        Row r·c + j of the samples is continuation j of prefix r. A prefix is read once for all its continuations. The draw of
+        position t of a sequence comes from (`seed`, its key, t) alone.
+        """
+        self._check_first(min((len(p) for p in prefixes), default=1))
+        n_continuations = keys.shape[1]
+        n_rows = len(prefixes) * n_continuations
+        draws = np.stack([uniforms(seed, int(k), length) for k in keys.ravel()]) if n_rows else np.zeros((0, length))
+        tracker = None
+        if loop_rule is not None:
+            tracker = LoopTracker([p for p in prefixes for _ in range(n_continuations)], loop_rule)
+        state = self.repeat(self.start(prefixes), n_continuations, len(prefixes))
+        rows = np.arange(n_rows)
+        trace = Trace(n_rows, length)
+        sample_log_prob = np.zeros((n_rows, length))
+        for position in range(length):
+            if not len(rows):
+                return
+            law = self.law(state)
+            u = draws[rows, position]
+            watched = pad_watched(tracker.completing()) if tracker is not None else None
+            if sampling.is_model_law:
+                now = law.observe(uniforms=u, watched=watched)
+            else:
+                drawn = sampling.apply(law).observe(uniforms=u)
+                sample_log_prob[rows, position] = drawn.log_prob_nats
+                now = law.observe(drawn.token_id.astype(np.int64), watched=watched)
+            trace.put(rows, position, now)
+            ids = now.token_id.astype(np.int64)
+            if on_tokens is not None:
+                on_tokens(len(rows))
+            if tracker is not None:
+                tracker.push(ids)
+            ended = np.isin(ids, self.end_ids)
+            last = position == length - 1
+            for i in np.flatnonzero(ended | last):
+                row, n = int(rows[i]), position + 1
+                yield Sample(
+                    row,
+                    "end_of_text" if ended[i] else "length",
+                    trace.row(row, n),
+                    draws[row, :n],
+                    None if sampling.is_model_law else sample_log_prob[row, :n],
+                )
+            if last:
+                return
+            going = np.flatnonzero(~ended)
+            if len(going) < len(rows):
+                if not len(going):
+                    return
+                state, rows, ids = self.select(state, going), rows[going], ids[going]
+                tracker = tracker.select(going) if tracker is not None else None
+            state = self.advance(state, ids)
+
+    def log_probs(
+        self, sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int = 0
+    ) -> list[Float[np.ndarray, " scored"]]:
+        """Log-probabilities alone, nats, of the tokens from `first` on; backends that need no whole law for it override this."""
+        out = [np.zeros(max(0, len(s) - first)) for s in sequences]
+        for chunk in self.score(sequences, first=first):
+            for row, position, value in zip(chunk.row, chunk.position, chunk.observation.log_prob_nats, strict=True):
+                out[row][position - first] = value
+        return out
+
+    def with_lead(self, lead: tuple[int, ...]) -> Predictor[StateT]:
+        """The same predictor with other tokens put before every document."""
+        other = copy.copy(self)
+        other.context = ContextRule(window=self.context.window, lead=lead)
+        return other
+
+    def _check_first(self, first: int) -> None:
+        if first == 0 and not self.context.lead and not self.capabilities.empty_context:
+            raise UsageError(f"{self.identity.name} has no law before the first token: put a lead token first or use a prefix")
+
+
+def watch_lists(
+    sequences: Sequence[Int[np.ndarray, " tokens"]], first: int, loop_rule: LoopRule | None
+) -> list[list[Int[np.ndarray, " k"]]]:
+    """Per sequence and position ≥ first: the ids that would complete a loop there."""
+    if loop_rule is None:
+        none = np.zeros(0, np.int64)
+        return [[none] * max(0, len(s) - first) for s in sequences]
+    return [completing_ids(np.asarray(s), start=first, rule=loop_rule) for s in sequences]
+
+
+def pad_watched(lists: Sequence[Int[np.ndarray, " k"]]) -> Int[np.ndarray, "rows k"] | None:
+    """A rectangle of ids with −1 where a list is shorter; None when all are empty."""
+    width = max((len(w) for w in lists), default=0)
+    if not width:
+        return None
+    out = np.full((len(lists), width), -1, np.int64)
+    for i, ids in enumerate(lists):
+        out[i, : len(ids)] = ids
+    return out

@@ -1,0 +1,326 @@
+"""Causal language models of transformers as predictors. The only predictor module that knows torch.
+
+Two things differ from transformers' own loop: the key/value cache grows in place instead of being copied at every token, and the
+logits of a long text are made and observed a bounded chunk at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.cache_utils import DynamicLayer
+from transformers.utils import logging as transformers_logging
+
+from freerun.errors import BackendError
+from freerun.predictors.base import Capabilities, Chunk, ContextRule, Identity, Predictor, pad_watched, watch_lists
+from freerun.predictors.law import Dense, Law, Observation
+from freerun.predictors.vocabulary import byte_table
+from freerun.stats.loops import LoopRule
+
+_LOGITS_PER_CHUNK = 1 << 24
+"""Logits held at once while scoring: 64 MiB in float32."""
+
+
+class _GrowingLayer(DynamicLayer):
+    """A cache layer that keeps spare room, so that one more token is written in place and nothing is copied."""
+
+    def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        held = self.get_seq_length()
+        needed = held + key_states.shape[-2]
+        room = getattr(self, "_room", None)
+        if room is None or room[0].shape[-2] < needed or room[0].data_ptr() != self.keys.data_ptr():
+            capacity = needed + max(64, needed // 2)
+            room = tuple(x.new_empty((*x.shape[:-2], capacity, x.shape[-1])) for x in (key_states, value_states))
+            if held:
+                room[0][..., :held, :] = self.keys
+                room[1][..., :held, :] = self.values
+            self._room = room
+        room[0][..., held:needed, :] = key_states
+        room[1][..., held:needed, :] = value_states
+        self.keys, self.values = room[0][..., :needed, :], room[1][..., :needed, :]
+        return self.keys, self.values
+
+
+@dataclass
+class HFState:
+    """Tokens so far (`ids[row]`, document tokens only), the cache that has read what the context rule lets be seen, and the
+    logits of the next token. `padding[row]` entries at the left of the cache are masked."""
+
+    ids: list[Int[np.ndarray, " tokens"]]
+    cache: DynamicCache
+    held: int
+    padding: Int[np.ndarray, " rows"]
+    logits: torch.Tensor
+
+
+class HuggingFacePredictor(Predictor[HFState]):
+    """A transformers model with its tokenizer."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        identity: Identity,
+        lead: tuple[int, ...],
+        end_ids: tuple[int, ...],
+        window: int | None = None,
+    ) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.identity = identity
+        self.n_tokens = int(model.get_output_embeddings().weight.shape[0])
+        limit = window or _longest_context(model.config)
+        self.context = ContextRule(window=None if limit is None else limit - len(lead), lead=lead)
+        self.end_ids = end_ids
+        self.capabilities = Capabilities(empty_context=False)
+        self.device = next(model.parameters()).device
+        self._bytes = byte_table(tokenizer, self.n_tokens)
+
+    def encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False, verbose=False))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._bytes[token_id]
+
+    # ---- one step --------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> HFState:
+        ids = [np.asarray(p, np.int64) for p in prefixes]
+        self._check_first(min((len(p) for p in ids), default=1))
+        return self._read(ids)
+
+    def _read(self, ids: list[Int[np.ndarray, " tokens"]]) -> HFState:
+        """Read what the context rule lets each row see, from nothing; shorter rows are padded at the left and masked."""
+        lead = np.array(self.context.lead, np.int64)
+        seen = [np.concatenate([lead, x[self.context.first_seen(len(x)) :]]) for x in ids]
+        longest = max(len(x) for x in seen)
+        padding = np.array([longest - len(x) for x in seen])
+        table = np.stack([np.concatenate([np.zeros(longest - len(x), np.int64), x]) for x in seen])
+        cache = self._new_cache()
+        step = max(1, _LOGITS_PER_CHUNK // 64 // max(1, len(ids)))
+        logits = None
+        for a in range(0, longest, step):
+            logits = self._forward(table[:, a : a + step], cache, a, padding, keep=1)
+        assert logits is not None
+        return HFState(ids, cache, longest, padding, logits[:, -1])
+
+    def law(self, state: HFState) -> Law:
+        return Dense(state.logits, positive=True)
+
+    @torch.inference_mode()
+    def advance(self, state: HFState, ids: Int[np.ndarray, " rows"]) -> HFState:
+        grown = [np.append(x, i) for x, i in zip(state.ids, ids, strict=True)]
+        rule = self.context
+        moved = any(rule.first_seen(len(x)) != rule.first_seen(len(x) - 1) for x in grown)
+        if moved or state.cache.get_seq_length() != state.held:
+            return self._read(grown)
+        logits = self._forward(np.asarray(ids, np.int64)[:, None], state.cache, state.held, state.padding, keep=1)
+        return HFState(grown, state.cache, state.held + 1, state.padding, logits[:, -1])
+
+    @torch.inference_mode()
+    def select(self, state: HFState, rows: Int[np.ndarray, " taken"]) -> HFState:
+        index = torch.as_tensor(np.asarray(rows, np.int64), device=self.device)
+        if state.cache.get_seq_length() != state.held:
+            state = self._read(state.ids)
+        cache = self._new_cache()
+        for old, new in zip(state.cache.layers, cache.layers, strict=True):
+            new.__dict__.update({k: v for k, v in old.__dict__.items() if k != "_room"})
+            new.batch_select_indices(index)
+        taken = [state.ids[int(r)] for r in rows]
+        return HFState(taken, cache, state.held, state.padding[rows], state.logits[index])
+
+    def fork(self, state: HFState) -> HFState:
+        return self.select(state, np.arange(len(state.ids)))
+
+    def nbytes(self, state: HFState) -> int:
+        layers = [x for layer in state.cache.layers for x in (layer.keys, layer.values) if x is not None]
+        return sum(x.numel() * x.element_size() for x in [*layers, state.logits])
+
+    # ---- in bulk ---------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def score(
+        self,
+        sequences: Sequence[Int[np.ndarray, " tokens"]],
+        *,
+        first: int = 0,
+        loop_rule: LoopRule | None = None,
+    ) -> Iterator[Chunk]:
+        self._check_first(first)
+        watched = watch_lists(sequences, first, loop_rule)
+        lengths = np.array([len(s) for s in sequences])
+        rows = np.flatnonzero(lengths > first)
+        start = first
+        while len(rows):
+            # all targets t from `start` on whose law looks back to the same oldest token
+            oldest = self.context.first_seen(start)
+            stop = start
+            while stop < lengths[rows].max() and self.context.first_seen(stop) == oldest:
+                stop += 1
+            yield from self._score_window(sequences, rows, lengths, oldest, start, stop, first, watched)
+            start = stop
+            rows = rows[lengths[rows] > start]
+
+    def _score_window(
+        self,
+        sequences: Sequence[Int[np.ndarray, " tokens"]],
+        rows: Int[np.ndarray, " rows"],
+        lengths: Int[np.ndarray, " sequences"],
+        oldest: int,
+        start: int,
+        stop: int,
+        first: int,
+        watched: list[list[Int[np.ndarray, " k"]]],
+    ) -> Iterator[Chunk]:
+        """Targets `start … stop−1` of some rows, all seen from `oldest` on. Shorter rows are padded at the right, unseen."""
+        lead = np.array(self.context.lead, np.int64)
+        table = np.zeros((len(rows), len(lead) + stop - 1 - oldest), np.int64)
+        for i, r in enumerate(rows):
+            seen = np.concatenate([lead, np.asarray(sequences[r], np.int64)[oldest : stop - 1]])
+            table[i, : len(seen)] = seen
+        cache = self._new_cache()
+        width = max(1, _LOGITS_PER_CHUNK // (len(rows) * self.n_tokens))
+        # column c of the table predicts document token oldest + c + 1 − len(lead)
+        first_column = start - oldest - 1 + len(lead)
+        done = 0
+        if first_column > 0:
+            self._forward(table[:, :first_column], cache, 0, None, keep=1)
+            done = first_column
+        while done < table.shape[1]:
+            end = min(done + width, table.shape[1])
+            logits = self._forward(table[:, done:end], cache, done, None, keep=0)
+            targets = np.arange(done, end) + oldest + 1 - len(lead)
+            valid = lengths[rows][:, None] > targets[None, :]
+            row_of, at = np.nonzero(valid)
+            ids = np.array([sequences[rows[i]][targets[j]] for i, j in zip(row_of, at, strict=True)], np.int64)
+            flat = logits[torch.as_tensor(row_of), torch.as_tensor(at)]
+            lists = pad_watched([watched[rows[i]][targets[j] - first] for i, j in zip(row_of, at, strict=True)])
+            seen_here: Observation = Dense(flat, positive=True).observe(ids, watched=lists)
+            yield Chunk(rows[row_of], targets[at], seen_here)
+            done = end
+
+    # ---- the model -------------------------------------------------------------------------------------------------
+
+    def _new_cache(self) -> DynamicCache:
+        cache = DynamicCache(config=self.model.config)
+        cache.layers = [_GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+        return cache
+
+    def _forward(
+        self, ids: Int[np.ndarray, "rows n"], cache: DynamicCache, held: int, padding: Int[np.ndarray, " rows"] | None, *, keep: int
+    ) -> torch.Tensor:
+        """Logits of the last `keep` (0: all) of n more tokens, float32 or as the model makes them."""
+        extra: dict[str, Any] = {}
+        if padding is not None and padding.any():
+            total = held + ids.shape[1]
+            seen = np.arange(total)[None, :] >= padding[:, None]
+            positions = np.maximum(np.arange(held, total)[None, :] - padding[:, None], 0)
+            extra["attention_mask"] = torch.as_tensor(seen.astype(np.int64), device=self.device)
+            extra["position_ids"] = torch.as_tensor(positions, device=self.device)
+        out = self.model(
+            input_ids=torch.as_tensor(ids, device=self.device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep,
+            **extra,
+        )
+        return out.logits  # type: ignore[no-any-return]
+
+
+def load_pretrained(
+    path: str,
+    *,
+    identity: Identity,
+    dtype: str = "fp32",
+    device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    end_ids: tuple[int, ...] | None = None,
+    lead: tuple[int, ...] | None = None,
+) -> HuggingFacePredictor:
+    """Load a model and its tokenizer from a folder or a hub id. Safetensors only; no code from the checkpoint unless asked.
+
+    Raises:
+        BackendError: nothing there, no network, weights in a format that can run code, not a causal model, unknown device.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(path, **options)
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, config=config, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype], use_safetensors=True, **options
+        )
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BackendError(
+            f"cannot load {identity.name}: {first_line} (a hub id needs the network; a folder needs config.json, a tokenizer "
+            "and *.safetensors; `freerun models` lists what needs neither)"
+        ) from error
+    model = model.to(_pick_device(device))
+    lead_ids = _leading_ids(tokenizer) if lead is None else lead
+    ends = end_ids if end_ids is not None else _end_ids(model, tokenizer)
+    return HuggingFacePredictor(model, tokenizer, identity=identity, lead=lead_ids, end_ids=ends)
+
+
+def _leading_ids(tokenizer: Any) -> tuple[int, ...]:
+    """The ids that the tokenizer itself puts before a text."""
+    plain = tokenizer.encode("a", add_special_tokens=False)
+    wrapped = tokenizer.encode("a", add_special_tokens=True)
+    for at in range(len(wrapped) - len(plain) + 1):
+        if wrapped[at : at + len(plain)] == plain:
+            return tuple(wrapped[:at])
+    return ()
+
+
+def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Every id that the model's own files declare as an end of text."""
+    found: set[int] = set()
+    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
+        value = getattr(source, "eos_token_id", None)
+        found.update(value if isinstance(value, (list, tuple)) else [] if value is None else [value])
+    return tuple(sorted(int(i) for i in found))
+
+
+def _longest_context(config: Any) -> int | None:
+    text = config.get_text_config(decoder=True)
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
+        value = getattr(text, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def _pick_device(device: str) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise BackendError(f"--device {device} is not available here; use --device auto or cpu") from error
+    torch.backends.cuda.matmul.allow_tf32 = False
+    return chosen
+
+
+def fingerprint_of_weights(model: Any) -> str:
+    """SHA-256 over names, shapes and values of all parameters, first 16 hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

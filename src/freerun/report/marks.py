@@ -1,0 +1,90 @@
+"""The small parts that pictures are made of: SVG elements, and how each role looks without its colour."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from freerun.report.visible import visible
+
+FONT = 13.0
+"""Size of all text in pictures, in CSS pixels."""
+ROLES = ("real", "free", "tempered", "control", "reference", "other")
+_DASHES = ("", "8 4", "2 4", "10 4 2 4", "5 3", "14 5")
+_FIRST_DASH = {"free": 0, "real": 1, "tempered": 2, "control": 3, "other": 4, "reference": 5}
+
+
+def element(name: str, *children: str, **attributes: Any) -> Markup:
+    """Return one SVG element; strings are escaped, floats are shortened, None leaves an attribute out.
+
+    >>> element("text", "a < b", x=1.0, class_="tick")
+    Markup('<text x="1" class="tick">a &lt; b</text>')
+    """
+    written = Markup("").join(
+        Markup(' {}="{}"').format(Markup(key.rstrip("_").replace("_", "-")), _attribute(value))
+        for key, value in attributes.items()
+        if value is not None
+    )
+    inner = Markup("").join(c if isinstance(c, Markup) else escape(visible(c)) for c in children)
+    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), written, inner)
+
+
+def coordinate(value: float) -> str:
+    """Print a coordinate with at most two decimals."""
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def role_of(role: object) -> str:
+    """Return `role` if it is a known one, otherwise `other`."""
+    return role if isinstance(role, str) and role in ROLES else "other"
+
+
+def dash(role: str, variant: int) -> str | None:
+    """Return the dash pattern of the `variant`-th curve of a role (None: a solid line)."""
+    return _DASHES[(_FIRST_DASH[role] + 2 * variant) % len(_DASHES)] or None
+
+
+def marker(role: str, variant: int, x: float, y: float, r: float = 3.6) -> Markup:
+    """Return a point in the shape of its role; odd variants are hollow."""
+    class_ = "point hollow" if variant % 2 else "point"
+    if role == "free":
+        return element("rect", x=x - r * 0.9, y=y - r * 0.9, width=r * 1.8, height=r * 1.8, class_=class_)
+    if role == "tempered":
+        return _polygon(class_, (x, y - r * 1.2), (x + r * 1.1, y + r * 0.8), (x - r * 1.1, y + r * 0.8))
+    if role == "control":
+        return _polygon(class_, (x, y - r * 1.25), (x + r * 1.25, y), (x, y + r * 1.25), (x - r * 1.25, y))
+    if role == "reference":
+        return _polygon(class_, (x - r * 1.1, y - r * 0.8), (x + r * 1.1, y - r * 0.8), (x, y + r * 1.2))
+    return element("circle", cx=x, cy=y, r=r, class_=class_)
+
+
+def text_width(text: str, size: float) -> float:
+    """Return a generous estimate of the width of `text` in a sans-serif face of `size`."""
+    return size * sum(_character_width(c) for c in text)
+
+
+def shortened(text: str, size: float, width: float) -> str:
+    """Return `text`, cut with an ellipsis where it is wider than `width`."""
+    text = visible(text).replace("\n", " ")
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text + "…", size) > width:
+        text = text[: -max(1, len(text) // 20)]
+    return text.rstrip() + "…"
+
+
+def _polygon(class_: str, *points: tuple[float, float]) -> Markup:
+    return element("polygon", points=" ".join(f"{coordinate(x)},{coordinate(y)}" for x, y in points), class_=class_)
+
+
+def _attribute(value: Any) -> str:
+    return coordinate(value) if isinstance(value, float) else visible(str(value))
+
+
+def _character_width(c: str) -> float:
+    if c.isascii():
+        return 0.34 if c in " .,:;|!'il" else 0.78 if c.isupper() or c in "mw%@" else 0.62
+    return 1.05 if unicodedata.east_asian_width(c) in "WF" else 0.7

@@ -1,0 +1,52 @@
+"""Text that a model wrote, made safe to look at: what is invisible or reorders the line is shown as a sign."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from markupsafe import Markup, escape
+
+_KEPT = {"\n", "\t", "\u200c", "\u200d"}
+"""Line breaks and tabs are laid out; the joiners belong to ordinary Persian text and to emoji."""
+_HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+_PICTURES = 0x2400
+"""Unicode has a picture of each control character; few fonts have it, so its name is written out."""
+_PLAIN = re.compile(r"[ -~\n\t]*\Z")
+
+
+def visible(text: str) -> str:
+    """Return `text` with control, bidirectional and other unseen characters replaced by signs.
+
+    >>> visible("a\\x1b[31m\\u202eb")
+    'a⟨ESCAPE⟩[31m⟨U+202E⟩b'
+    """
+    text = text.replace("\r\n", "\n")
+    if _PLAIN.match(text):
+        return text
+    return "".join(_sign(c) or c for c in text)
+
+
+def visible_markup(text: str) -> Markup:
+    """Return `text` escaped for HTML, with each replaced character in a `<span class="sign">`."""
+    text = text.replace("\r\n", "\n")
+    if _PLAIN.match(text):
+        return escape(text)
+    return Markup("").join(_marked(c) for c in text)
+
+
+def _marked(c: str) -> Markup:
+    sign = _sign(c)
+    return Markup('<span class="sign" title="{}">{}</span>').format(f"U+{ord(c):04X}", sign) if sign else escape(c)
+
+
+def _sign(c: str) -> str:
+    code = ord(c)
+    if c in _KEPT:
+        return ""
+    if code < 0x20 or code == 0x7F:
+        picture = chr(_PICTURES + min(code, 0x21))
+        return f"⟨{unicodedata.name(picture).removeprefix('SYMBOL FOR ')}⟩"
+    if code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF or unicodedata.category(c) in _HIDDEN_CATEGORIES:
+        return f"⟨U+{code:04X}⟩"
+    return ""

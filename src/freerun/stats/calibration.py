@@ -1,0 +1,81 @@
+"""Whole-vocabulary calibration: how often tokens come against how often the law says (METHODS 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Real
+
+from freerun.errors import DataError
+from freerun.stats.intervals import Interval, checked_level, group_index, poisson_high, ratio_of_group_sums
+
+MIN_EXPECTED = 5.0
+
+
+@dataclass(frozen=True)
+class CalibrationCurve:
+    """Observed over expected counts per bin of predicted probability; 1 is calibrated.
+
+    `ratio` is None where fewer than `min_expected` tokens were expected: too little to say anything. `observed` and
+    `expected` are totals in tokens, given for every bin.
+    """
+
+    ratio: tuple[Interval | None, ...]
+    observed: Float[np.ndarray, " bins"]
+    expected: Float[np.ndarray, " bins"]
+    min_expected: float
+    n_sequences: int
+    n_groups: int
+
+
+def calibration_curve(
+    observed: Real[np.ndarray, "sequences bins"],
+    expected: Real[np.ndarray, "sequences bins"],
+    groups: Int[np.ndarray, " sequences"],
+    *,
+    level: float = 0.95,
+    min_expected: float = MIN_EXPECTED,
+) -> CalibrationCurve:
+    """Return sum 1{x = v} / sum q(v) over all tokens v that fall in a bin, with document-clustered intervals.
+
+    Intervals are linearised ratios cut at 0; where nothing was observed the upper limit is the exact Poisson one.
+
+    Raises TooFewDocuments for fewer than two groups, DataError for counts that are negative, not finite or ill-shaped.
+    """
+    observed, expected = np.asarray(observed, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    if observed.shape != expected.shape or observed.ndim != 2 or observed.shape[0] != np.size(groups):
+        raise DataError(
+            f"observed {observed.shape}, expected {expected.shape} and {np.size(groups)} groups do not fit each other"
+        )
+    if not (np.isfinite(observed).all() and np.isfinite(expected).all() and (observed >= 0).all()):
+        raise DataError("calibration counts must be finite and not negative")
+    index, n_groups = group_index(groups)
+    tops, bottoms = (_group_sums(counts, index, n_groups) for counts in (observed, expected))
+    total = bottoms.sum(axis=0)
+    return CalibrationCurve(
+        ratio=tuple(
+            _ratio(tops[:, j], bottoms[:, j], level) if total[j] >= min_expected else None for j in range(total.size)
+        ),
+        observed=tops.sum(axis=0),
+        expected=total,
+        min_expected=min_expected,
+        n_sequences=observed.shape[0],
+        n_groups=n_groups,
+    )
+
+
+def _group_sums(
+    counts: Float[np.ndarray, "sequences bins"], index: Int[np.ndarray, " sequences"], n_groups: int
+) -> Float[np.ndarray, "groups bins"]:
+    sums = np.zeros((n_groups, counts.shape[1]))
+    np.add.at(sums, index, counts)
+    return sums
+
+
+def _ratio(tops: Float[np.ndarray, " groups"], bottoms: Float[np.ndarray, " groups"], level: float) -> Interval:
+    found = ratio_of_group_sums(tops, bottoms, level=level)
+    if found.value == 0.0:
+        high = poisson_high(0, alpha=(1.0 - checked_level(level)) / 2.0) / float(bottoms.sum())
+        return Interval(0.0, 0.0, high, level, found.n)
+    return Interval(found.value, max(found.low, 0.0), found.high, level, found.n)

@@ -1,0 +1,165 @@
+"""Intervals for proportions and ratios, and resampling weights, with documents as the independent units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Real
+from scipy import special, stats
+
+from freerun.errors import DataError, TooFewDocuments
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with a two-sided confidence interval; `n` counts independent units."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+    n: int
+
+
+def clopper_pearson(successes: int, n: int, *, level: float = 0.95) -> Interval:
+    """Return a proportion with its exact interval (Clopper & Pearson 1934).
+
+    Raises DataError for n = 0 or successes outside [0, n].
+
+    >>> interval = clopper_pearson(0, 10)
+    >>> interval.low, round(interval.high, 4)
+    (0.0, 0.3085)
+    """
+    alpha = (1.0 - checked_level(level)) / 2.0
+    low = clopper_pearson_low(successes, n, alpha=alpha)
+    return Interval(successes / n, low, clopper_pearson_high(successes, n, alpha=alpha), level, n)
+
+
+def clopper_pearson_low(successes: int, n: int, *, alpha: float) -> float:
+    """Return the exact one-sided lower limit: the rate exceeds it with confidence 1 - alpha.
+
+    Raises DataError for n = 0 or successes outside [0, n].
+    """
+    _check_counts(successes, n)
+    return float(special.betaincinv(successes, n - successes + 1, alpha)) if successes > 0 else 0.0
+
+
+def clopper_pearson_high(successes: int, n: int, *, alpha: float) -> float:
+    """Return the exact one-sided upper limit: the rate is below it with confidence 1 - alpha.
+
+    Raises DataError for n = 0 or successes outside [0, n].
+    """
+    _check_counts(successes, n)
+    return float(special.betaincinv(successes + 1, n - successes, 1.0 - alpha)) if successes < n else 1.0
+
+
+def cluster_ratio(
+    numerators: Real[np.ndarray, " items"],
+    denominators: Real[np.ndarray, " items"],
+    groups: Int[np.ndarray, " items"],
+    *,
+    level: float = 0.95,
+) -> Interval:
+    """Return a ratio of sums with a cluster-robust interval (Cochran 1977, eq. 6.9; t quantile, groups - 1 degrees).
+
+    Items of one group (document) may depend on each other in any way; groups are independent. `n` counts groups.
+
+    Raises TooFewDocuments for fewer than two groups, DataError where the denominators sum to zero or values are not
+    finite.
+
+    >>> interval = cluster_ratio(np.array([1.0, 3.0]), np.array([1.0, 1.0]), np.array([0, 1]))
+    >>> interval.value, interval.n
+    (2.0, 2)
+    """
+    index, n_groups = group_index(groups)
+    tops = np.bincount(index, weights=numerators, minlength=n_groups)
+    bottoms = np.bincount(index, weights=denominators, minlength=n_groups)
+    return ratio_of_group_sums(tops, bottoms, level=level)
+
+
+def ratio_of_group_sums(
+    tops: Float[np.ndarray, " groups"], bottoms: Float[np.ndarray, " groups"], *, level: float = 0.95
+) -> Interval:
+    """Return `cluster_ratio` from sums that already stand one per group.
+
+    Raises as `cluster_ratio` does.
+    """
+    value, error = linearised_ratio(tops[None, :], bottoms[None, :])
+    half = float(error[0]) * t_quantile(tops.size, level)
+    return Interval(float(value[0]), float(value[0]) - half, float(value[0]) + half, level, tops.size)
+
+
+def linearised_ratio(
+    tops: Float[np.ndarray, "rows groups"], bottoms: Float[np.ndarray, "rows groups"]
+) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    """Return, row by row, the ratio of sums over groups and its linearised standard error.
+
+    Raises TooFewDocuments for fewer than two groups, DataError where a row's bottoms sum to zero or values are not
+    finite.
+    """
+    n_groups = tops.shape[1]
+    if n_groups < 2:
+        raise TooFewDocuments(f"an interval over documents needs at least 2 documents, there is {n_groups}")
+    total = bottoms.sum(axis=1)
+    if not (np.isfinite(tops).all() and np.isfinite(bottoms).all()):
+        raise DataError("a ratio of sums got values that are not finite; drop or count such tokens first")
+    if (total == 0).any():
+        raise DataError("a ratio of sums has denominators that sum to zero; there is nothing to divide by")
+    value = tops.sum(axis=1) / total
+    residuals = tops - value[:, None] * bottoms
+    variance = n_groups / (n_groups - 1) * np.square(residuals).sum(axis=1) / np.square(total)
+    return value, np.sqrt(variance)
+
+
+def bootstrap_groups(
+    groups: Int[np.ndarray, " units"], *, n_resamples: int, rng: np.random.Generator
+) -> Int[np.ndarray, "resamples units"]:
+    """Draw groups with replacement and return how often each unit is in each resample.
+
+    Units of one group always have the same count.
+
+    Raises TooFewDocuments for fewer than two groups.
+    """
+    index, n_groups = group_index(groups)
+    if n_groups < 2:
+        raise TooFewDocuments(f"a bootstrap over documents needs at least 2 documents, there is {n_groups}")
+    counts = rng.multinomial(n_groups, np.full(n_groups, 1.0 / n_groups), size=n_resamples)
+    return np.asarray(counts[:, index])
+
+
+def group_index(groups: Int[np.ndarray, " items"]) -> tuple[Int[np.ndarray, " items"], int]:
+    """Number the groups 0 .. n_groups-1 in ascending order; return each item's number and n_groups.
+
+    Ids that are small integers are numbered without sorting, so that millions of tokens cost little.
+    """
+    groups = np.asarray(groups)
+    if groups.size and groups.min() >= 0 and groups.max() < 4 * groups.size + 1024:
+        present = np.zeros(int(groups.max()) + 1, dtype=bool)
+        present[groups] = True
+        numbers = np.cumsum(present) - 1
+        return numbers[groups], int(numbers[-1]) + 1
+    labels, index = np.unique(groups, return_inverse=True)
+    return index, labels.size
+
+
+def t_quantile(n_groups: int, level: float) -> float:
+    """Return the two-sided t quantile with n_groups - 1 degrees of freedom."""
+    return float(stats.t.ppf(0.5 + checked_level(level) / 2.0, n_groups - 1))
+
+
+def poisson_high(count: int, *, alpha: float) -> float:
+    """Return the exact one-sided upper limit of a Poisson mean at this count (Garwood 1936)."""
+    return float(special.gammaincinv(count + 1, 1.0 - alpha))
+
+
+def checked_level(level: float) -> float:
+    """Return a confidence level strictly between 0 and 1, or raise DataError."""
+    if not 0.0 < level < 1.0:
+        raise DataError(f"level is {level}; a confidence level lies strictly between 0 and 1, for example 0.95")
+    return level
+
+
+def _check_counts(successes: int, n: int) -> None:
+    if n < 1 or not 0 <= successes <= n:
+        raise DataError(f"{successes} of {n} is no proportion; n must be at least 1 and hold the successes")

@@ -1,0 +1,138 @@
+"""What a detector sees of a text: statistics of the model's laws along its first tokens (METHODS 2)."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from freerun.errors import DataError
+
+MAX_SURPRISAL_NATS = 60.0
+_LONGEST_PERIOD = 64
+_MIN_SLOPE_TOKENS = 4
+_MIN_ZLIB_TOKENS = 16
+_MIN_VARIANCE_NATS2 = 1e-3
+
+
+@dataclass(frozen=True)
+class TokenColumns:
+    """Columns of the first tokens of many texts, one row per text. Ranks count from 1; log-probs and entropies are
+    nats.
+
+    `varentropy` is sum q ln^2 q - H^2 in nats squared. `reference_log_prob` may be None or hold NaN: not known.
+    """
+
+    log_prob: Float[np.ndarray, "sequences tokens"]
+    entropy: Float[np.ndarray, "sequences tokens"]
+    varentropy: Float[np.ndarray, "sequences tokens"]
+    rank: Int[np.ndarray, "sequences tokens"]
+    ids: Int[np.ndarray, "sequences tokens"]
+    reference_log_prob: Float[np.ndarray, "sequences tokens"] | None = None
+
+
+def likelihood_features(
+    tokens: TokenColumns, *, length: int
+) -> tuple[Float[np.ndarray, "sequences d"], tuple[str, ...]]:
+    """Return features of the first `length` tokens of every text, and their names.
+
+    All features are finite: surprisals above 60 nats (impossible tokens among them) count as 60. The reference
+    feature is left out where any of its values is NaN, compression below 16 tokens; so names depend on the columns,
+    and two kinds of text may be compared only on equal names.
+
+    Raises DataError for texts shorter than `length`, columns of different shapes, or NaN in any but the reference.
+    """
+    _check(tokens, length)
+    log_prob = np.maximum(tokens.log_prob[:, :length].astype(np.float64), -MAX_SURPRISAL_NATS)
+    entropy = tokens.entropy[:, :length].astype(np.float64)
+    rank = tokens.rank[:, :length].astype(np.float64)
+    ids = np.ascontiguousarray(tokens.ids[:, :length])
+    surprisal = -log_prob
+    excess = surprisal - entropy
+    variance = tokens.varentropy[:, :length].astype(np.float64).sum(axis=1)
+    known = variance > _MIN_VARIANCE_NATS2
+    columns = {
+        "surprisal_mean": surprisal.mean(axis=1),
+        "surprisal_sd": surprisal.std(axis=1),
+        "entropy_mean": entropy.mean(axis=1),
+        "entropy_sd": entropy.std(axis=1),
+        "excess_mean": excess.mean(axis=1),
+        "self_z": np.where(known, excess.sum(axis=1) / np.sqrt(np.where(known, variance, 1.0)), 0.0),
+        "log_rank_mean": np.log(rank).mean(axis=1),
+        "top1_share": (rank == 1).mean(axis=1),
+        "rank_over_100_share": (rank > 100).mean(axis=1),
+        "prob_under_0.001_share": (log_prob < np.log(0.001)).mean(axis=1),
+        "surprisal_slope": _slope(surprisal),
+        "entropy_slope": _slope(entropy),
+        "distinct_1": _distinct(ids) / length,
+        "rep_2": _rep_2(ids),
+        "lag_run_share": _longest_lag_run(ids) / length,
+    }
+    reference = tokens.reference_log_prob
+    if reference is not None and not np.isnan(reference[:, :length]).any():
+        gain = np.maximum(reference[:, :length].astype(np.float64), -MAX_SURPRISAL_NATS) - log_prob
+        columns["reference_gain_mean"] = gain.mean(axis=1)
+    if length >= _MIN_ZLIB_TOKENS:
+        columns["zlib_bytes_per_token"] = _compressed_bytes(ids) / length
+    return np.stack(list(columns.values()), axis=1), tuple(columns)
+
+
+def _slope(values: Float[np.ndarray, "sequences tokens"]) -> Float[np.ndarray, " sequences"]:
+    """Return the least-squares slope against ln position (from 1); 0 for fewer than 4 tokens."""
+    n = values.shape[1]
+    if n < _MIN_SLOPE_TOKENS:
+        return np.zeros(values.shape[0])
+    place = np.log(np.arange(1, n + 1))
+    place -= place.mean()
+    return np.asarray(values @ place / (place @ place))
+
+
+def _distinct(codes: Int[np.ndarray, "sequences tokens"]) -> Int[np.ndarray, " sequences"]:
+    ordered = np.sort(codes, axis=1)
+    return np.asarray(1 + (ordered[:, 1:] != ordered[:, :-1]).sum(axis=1))
+
+
+def _rep_2(ids: Int[np.ndarray, "sequences tokens"]) -> Float[np.ndarray, " sequences"]:
+    """Return the share of bigrams that repeat an earlier one; one token has no bigram and so none that repeats."""
+    if ids.shape[1] < 2:
+        return np.zeros(ids.shape[0])
+    wide = ids.astype(np.int64)
+    pairs = wide[:, :-1] * (int(wide.max()) + 1) + wide[:, 1:]
+    return np.asarray(1.0 - _distinct(pairs) / pairs.shape[1])
+
+
+def _longest_lag_run(ids: Int[np.ndarray, "sequences tokens"]) -> Int[np.ndarray, " sequences"]:
+    """Return the longest run of tokens that equal those p before them, over periods p <= 64."""
+    n = ids.shape[1]
+    longest = np.zeros(ids.shape[0], dtype=np.int64)
+    place = np.arange(n, dtype=np.int32)
+    for period in range(1, min(_LONGEST_PERIOD, n - 1) + 1):
+        same = ids[:, period:] == ids[:, :-period]
+        rows = np.flatnonzero(same.any(axis=1))
+        same = same[rows]
+        last_break = np.maximum.accumulate(np.where(same, np.int32(-1), place[: n - period]), axis=1)
+        longest[rows] = np.maximum(longest[rows], (place[: n - period] - last_break).max(axis=1))
+    return longest
+
+
+def _compressed_bytes(ids: Int[np.ndarray, "sequences tokens"]) -> Float[np.ndarray, " sequences"]:
+    return np.array([len(zlib.compress(row.tobytes())) for row in ids.astype("<i4")], dtype=np.float64)
+
+
+def _check(tokens: TokenColumns, length: int) -> None:
+    shape = tokens.log_prob.shape
+    columns = [tokens.log_prob, tokens.entropy, tokens.varentropy, tokens.rank, tokens.ids]
+    if tokens.reference_log_prob is not None:
+        columns.append(tokens.reference_log_prob)
+    if len(shape) != 2 or any(column.shape != shape for column in columns):
+        raise DataError(f"columns have shapes {[column.shape for column in columns]}; all must be sequences x tokens")
+    if not 1 <= length <= shape[1]:
+        raise DataError(f"length is {length}; these texts have 1 to {shape[1]} tokens")
+    for name in ("log_prob", "entropy", "varentropy"):
+        column = getattr(tokens, name)[:, :length]
+        if np.isnan(column).any() or np.isposinf(column).any():
+            raise DataError(f"{name} holds NaN or infinity; features need the whole law of every token")
+    if (tokens.rank[:, :length] < 1).any():
+        raise DataError("rank holds values below 1; ranks count from 1")

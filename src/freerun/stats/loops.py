@@ -1,0 +1,209 @@
+"""Repetition traps: when a text has begun to repeat itself, by lag runs (METHODS 3).
+
+A lag run of period p is r_p(t) = r_p(t-1) + 1 if x_t = x_{t-p}, else 0. A loop is complete at token t if for some
+period the last `copies` copies of a phrase, and at least `min_tokens` tokens, end at t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from freerun.errors import DataError
+from freerun.stats.ngrams import ngram_codes
+
+_NO_TOKEN = -1
+
+
+@dataclass(frozen=True)
+class LoopRule:
+    """What counts as a loop: at least `copies` copies of a phrase of at most `max_period` tokens, `min_tokens` in all.
+
+    >>> LoopRule().threshold(1), LoopRule().threshold(20)
+    (23, 40)
+    """
+
+    copies: int = 3
+    min_tokens: int = 24
+    max_period: int = 512
+
+    def __post_init__(self) -> None:
+        if self.copies < 2:
+            raise DataError(f"copies is {self.copies}; a loop needs at least 2 copies of a phrase")
+        if self.max_period < 1:
+            raise DataError(f"max_period is {self.max_period}; the shortest period is 1 token")
+
+    @overload
+    def threshold(self, period: int) -> int: ...
+    @overload
+    def threshold(self, period: Int[np.ndarray, " periods"]) -> Int[np.ndarray, " periods"]: ...
+    def threshold(self, period: int | Int[np.ndarray, " periods"]) -> int | Int[np.ndarray, " periods"]:
+        """Return the lag run, in tokens, that makes a loop of this period: max((copies-1)*p, min_tokens-p)."""
+        if isinstance(period, np.ndarray):
+            return np.asarray(np.maximum((self.copies - 1) * period, self.min_tokens - period))
+        return max((self.copies - 1) * period, self.min_tokens - period)
+
+
+def first_loop(ids: Int[np.ndarray, " tokens"], rule: LoopRule, *, start: int = 0) -> int | None:
+    """Return the index of the first token at or after `start` at which a loop is complete, or None if there is none.
+
+    Tokens before `start` count as history: a loop that began there and goes on is complete at `start`.
+
+    Raises DataError for ids that are not a one-dimensional array of non-negative integers.
+
+    >>> first_loop(np.array([5, 6] * 20), LoopRule())
+    23
+    """
+    found: int | None = None
+    for period, begins, ends in _long_runs(_checked(ids), rule, slack=0):
+        complete = np.maximum(begins + rule.threshold(period) - 1, start)
+        complete = complete[complete < ends]
+        if complete.size and (found is None or complete[0] < found):
+            found = int(complete[0])
+    return found
+
+
+def completing_ids(
+    ids: Int[np.ndarray, " tokens"], *, start: int, rule: LoopRule
+) -> list[Int[np.ndarray, " _candidates"]]:
+    """For each position t >= `start`, return the ids that would complete a loop at t given `ids[:t]`.
+
+    This is the teacher-forced form of `LoopTracker.completing`: element i belongs to t = start + i, ids are unique and
+    ascending, empty where no token completes a loop.
+
+    Raises DataError for ids that are not a one-dimensional array of non-negative integers.
+    """
+    ids = _checked(ids)
+    positions: list[Int[np.ndarray, " _hits"]] = []
+    candidates: list[Int[np.ndarray, " _hits"]] = []
+    for period, begins, ends in _long_runs(ids, rule, slack=1):
+        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+            # r_p(t-1) = t - begin for t in (begin, end], and must be one short of the threshold
+            t = np.arange(max(begin + rule.threshold(period) - 1, start), min(end, ids.size - 1) + 1)
+            positions.append(t)
+            candidates.append(ids[t - period])
+    result: list[Int[np.ndarray, " _candidates"]] = [np.zeros(0, dtype=ids.dtype)] * max(ids.size - start, 0)
+    if positions:
+        at, which = np.concatenate(positions), np.concatenate(candidates)
+        for t in np.unique(at).tolist():
+            result[t - start] = np.unique(which[at == t])
+    return result
+
+
+def rep_n(ids: Int[np.ndarray, " tokens"], n: int) -> float:
+    """Return the share of n-grams that repeat an earlier one: 1 - distinct/total (Welleck et al. 2020).
+
+    Raises DataError for a text shorter than n tokens: it has no n-gram, and unknown is not zero.
+
+    >>> rep_n(np.array([1, 2, 1, 2, 1]), 2)
+    0.5
+    """
+    codes = ngram_codes(ids, n)
+    if codes.size == 0:
+        raise DataError(f"the text has {np.size(ids)} tokens; rep-{n} needs at least {n}")
+    return 1.0 - (int(codes.max()) + 1) / codes.size
+
+
+class LoopTracker:
+    """Lag runs of many texts at once, one token at a time.
+
+    `histories` holds one array of ids (0 or more) per row; loops may begin in it.
+    Raises DataError for histories that are not one-dimensional arrays of non-negative integers.
+    """
+
+    def __init__(self, histories: Sequence[Int[np.ndarray, " _history"]], rule: LoopRule) -> None:
+        self.rule = rule
+        width = rule.max_period
+        # columns run from the longest period to 1, as the tokens in the buffer do
+        self._thresholds = rule.threshold(np.arange(width, 0, -1)).astype(np.int32)
+        reach = width + int(self._thresholds.max())  # older tokens cannot change what is complete
+        kept = [_checked(history)[-reach:] for history in histories]
+        longest = max((history.size for history in kept), default=0)
+        self._runs = np.zeros((len(kept), width), dtype=np.int32)
+        self._buffer = np.full((len(kept), 3 * width), _NO_TOKEN, dtype=np.int64)
+        self._end = width
+        for column in range(-longest, 0):
+            self.push(np.array([h[column] if h.size >= -column else _NO_TOKEN for h in kept], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return self._runs.shape[0]
+
+    def completing(self) -> list[Int[np.ndarray, " _candidates"]]:
+        """Return per row the ids, unique and ascending, that would complete a loop if they came next."""
+        recent = self._recent()
+        near = (self._runs >= self._thresholds - 1) & (recent != _NO_TOKEN)
+        result: list[Int[np.ndarray, " _candidates"]] = [np.zeros(0, dtype=np.int64)] * len(self)
+        for row in np.flatnonzero(near.any(axis=1)).tolist():
+            result[row] = np.unique(recent[row, near[row]])
+        return result
+
+    def push(self, ids: Int[np.ndarray, " rows"]) -> Bool[np.ndarray, " rows"]:
+        """Append one token to every row; return where a loop is complete at that token.
+
+        Raises DataError unless there is one id per row.
+        """
+        ids = np.asarray(ids)
+        if ids.shape != (len(self),):
+            raise DataError(f"push got ids of shape {ids.shape}; {len(self)} rows need one id each")
+        same = self._recent() == ids[:, None]
+        self._runs += 1
+        self._runs *= same
+        width = self.rule.max_period
+        if self._end == self._buffer.shape[1]:
+            self._buffer[:, :width] = self._buffer[:, -width:]
+            self._end = width
+        self._buffer[:, self._end] = ids
+        self._end += 1
+        return np.asarray((self._runs >= self._thresholds).any(axis=1) & (ids != _NO_TOKEN))
+
+    def select(self, rows: Int[np.ndarray, " kept"]) -> LoopTracker:
+        """Return a new tracker with these rows, in this order; this one stays as it is."""
+        rows = np.asarray(rows)
+        chosen = object.__new__(LoopTracker)
+        chosen.rule = self.rule
+        chosen._thresholds = self._thresholds
+        chosen._runs = self._runs[rows].copy()
+        chosen._buffer = self._buffer[rows].copy()
+        chosen._end = self._end
+        return chosen
+
+    def _recent(self) -> Int[np.ndarray, "rows periods"]:
+        return np.asarray(self._buffer[:, self._end - self.rule.max_period : self._end])
+
+
+def _checked(ids: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " tokens"]:
+    ids = np.asarray(ids)
+    if ids.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer) or int(ids.min()) < 0:
+        raise DataError(
+            f"ids is an array of {ids.dtype} with shape {ids.shape}; one text is a one-dimensional array of "
+            "non-negative integers"
+        )
+    return ids
+
+
+def _long_runs(
+    ids: Int[np.ndarray, " tokens"], rule: LoopRule, *, slack: int
+) -> Iterator[tuple[int, Int[np.ndarray, " runs"], Int[np.ndarray, " runs"]]]:
+    """Yield (period, begins, ends) of all maximal lag runs [begin, end) of at least threshold - slack tokens.
+
+    A needed run of 0 tokens (2 copies, period 1) is also met where no token repeats: it begins anywhere from p on.
+    """
+    for period in range(1, min(rule.max_period, ids.size - 1) + 1):
+        needed = rule.threshold(period) - slack
+        if period + needed > ids.size:
+            return  # p + threshold(p) = max(copies*p, min_tokens) never falls: longer periods need no less room
+        same = ids[period:] == ids[:-period]
+        if np.count_nonzero(same) < needed:
+            continue
+        breaks = np.flatnonzero(~same) + period
+        begins = np.concatenate(([period], breaks + 1))
+        ends = np.concatenate((breaks, [ids.size]))
+        long_enough = ends - begins >= needed
+        if long_enough.any():
+            yield period, begins[long_enough], ends[long_enough]

@@ -1,0 +1,108 @@
+"""Means of a token column by position in the text, with documents as units (METHODS 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Real
+
+from freerun.errors import DataError
+from freerun.stats.intervals import checked_level, group_index, t_quantile
+
+
+@dataclass(frozen=True)
+class PositionCurve:
+    """A mean per bin of positions [left, right), with document-clustered intervals.
+
+    `mean` is NaN in an empty bin; `low`, `high` are NaN where fewer than two documents reach it. `n_missing` tokens had
+    no value (NaN), `n_outside` lay outside the edges; neither counts.
+    """
+
+    left: Int[np.ndarray, " bins"]
+    right: Int[np.ndarray, " bins"]
+    mean: Float[np.ndarray, " bins"]
+    low: Float[np.ndarray, " bins"]
+    high: Float[np.ndarray, " bins"]
+    n_tokens: Int[np.ndarray, " bins"]
+    n_groups: Int[np.ndarray, " bins"]
+    n_missing: int
+    n_outside: int
+    level: float
+
+
+def curve_by_position(
+    values: Real[np.ndarray, " tokens"],
+    positions: Int[np.ndarray, " tokens"],
+    groups: Int[np.ndarray, " tokens"],
+    *,
+    edges: Int[np.ndarray, " edges"],
+    level: float = 0.95,
+) -> PositionCurve:
+    """Return the mean of `values` per bin of positions, every token of equal weight, with intervals over groups.
+
+    Linearised ratio per bin (as `cluster_ratio`) among the groups that reach the bin, t quantile with one fewer
+    degrees.
+
+    Raises DataError for infinite values, edges that do not ascend, or columns of different length.
+    """
+    edges = np.asarray(edges)
+    if edges.size < 2 or (np.diff(edges) <= 0).any():
+        raise DataError(f"edges are {edges.tolist()}; they must ascend and be at least two")
+    if not values.shape == positions.shape == groups.shape:
+        raise DataError(f"{values.size} values, {positions.size} positions, {groups.size} groups; one each per token")
+    if np.isinf(values).any():
+        raise DataError("values hold infinities; count impossible tokens and leave them out of a mean")
+    missing = np.isnan(values)
+    inside = (positions >= edges[0]) & (positions < edges[-1])
+    kept = inside & ~missing
+    if not kept.all():
+        values, positions, groups = values[kept], positions[kept], groups[kept]
+    n_bins = edges.size - 1
+    bin_of_position = np.repeat(np.arange(n_bins), np.diff(edges))
+    index, n_groups = group_index(groups)
+    cell = bin_of_position[positions - edges[0]] * n_groups + index
+    counts = np.bincount(cell, minlength=n_bins * n_groups).reshape(n_bins, n_groups)
+    sums = np.bincount(cell, weights=values, minlength=n_bins * n_groups).reshape(n_bins, n_groups)
+    mean, low, high = _intervals(sums, counts, level)
+    return PositionCurve(
+        left=edges[:-1],
+        right=edges[1:],
+        mean=mean,
+        low=low,
+        high=high,
+        n_tokens=counts.sum(axis=1),
+        n_groups=(counts > 0).sum(axis=1),
+        n_missing=int((missing & inside).sum()),
+        n_outside=int((~inside).sum()),
+        level=checked_level(level),
+    )
+
+
+def log_spaced_edges(n_tokens: int, *, per_octave: int = 2) -> Int[np.ndarray, " edges"]:
+    """Return bin edges 0 .. n_tokens for positions that count from 0, about `per_octave` bins per doubling.
+
+    Raises DataError for n_tokens below 1.
+
+    >>> log_spaced_edges(32).tolist()
+    [0, 1, 2, 3, 4, 6, 8, 11, 16, 23, 32]
+    """
+    if n_tokens < 1:
+        raise DataError(f"n_tokens is {n_tokens}; a curve by position needs at least 1 token")
+    steps = np.round(2.0 ** (np.arange(0, int(np.ceil(np.log2(n_tokens) * per_octave)) + 1) / per_octave))
+    inner = np.unique(steps.astype(np.int64))
+    return np.concatenate(([0], inner[inner < n_tokens], [n_tokens]))
+
+
+def _intervals(
+    sums: Float[np.ndarray, "bins groups"], counts: Int[np.ndarray, "bins groups"], level: float
+) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
+    total = counts.sum(axis=1)
+    reached = (counts > 0).sum(axis=1)
+    mean = np.divide(sums.sum(axis=1), total, out=np.full(total.size, np.nan), where=total > 0)
+    residuals = sums - np.nan_to_num(mean)[:, None] * counts  # 0 for groups that do not reach the bin
+    enough = reached >= 2
+    scale = np.divide(reached, reached - 1, out=np.full(total.size, np.nan), where=enough)
+    error = np.sqrt(scale * np.square(residuals).sum(axis=1)) / np.maximum(total, 1)
+    quantile = np.array([t_quantile(int(n), level) if n >= 2 else np.nan for n in reached])
+    return mean, mean - quantile * error, mean + quantile * error

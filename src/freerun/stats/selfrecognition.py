@@ -1,0 +1,209 @@
+"""Does a text look like the model's own? Martingale z, PIT values and an e-process (METHODS 4).
+
+Under the model's own sampling D_t = -ln q_t(x_t) - H_t has mean 0 and variance V_t = sum_v q ln^2 q - H_t^2 given the
+past. So these are also an audit of the sampler.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import special, stats
+
+from freerun.errors import DataError
+from freerun.stats.intervals import linearised_ratio, t_quantile
+
+
+@dataclass(frozen=True)
+class SelfRecognition:
+    """z of each text and of all together under "the model wrote it at temperature 1".
+
+    `z_per_sequence` is NaN where the summed variance is too small (inside loops; `n_flat` of them) or where the text
+    holds a token that the model gives probability 0 (`n_impossible`). `mean` and `sd` are over the other `n`
+    sequences and should be 0 and 1 (None for fewer than 2). `z_total` leaves out the impossible ones; if there are
+    any, `p_two_sided` is 0.
+    """
+
+    z_per_sequence: Float[np.ndarray, " sequences"]
+    z_total: float
+    p_two_sided: float
+    mean: float | None
+    sd: float | None
+    n: int
+    n_flat: int
+    n_impossible: int
+
+
+def self_z(
+    log_prob_nats: Float[np.ndarray, " tokens"],
+    entropy_nats: Float[np.ndarray, " tokens"],
+    varentropy_nats2: Float[np.ndarray, " tokens"],
+    sequence_index: Int[np.ndarray, " tokens"],
+    n_sequences: int,
+    *,
+    min_variance_nats2: float = 1e-3,
+) -> SelfRecognition:
+    """Return z = sum D / sqrt(sum V) per sequence and over all tokens, with its two-sided normal p-value.
+
+    `varentropy_nats2` is V_t itself. Positive z: the text is more surprising than the model's own would be. The normal
+    law is asymptotic in tokens; on real text the p-value tests "this model wrote it", not "these documents are
+    typical".
+
+    Raises DataError for columns that hold NaN, or if no sequence has enough variance.
+
+    >>> self_z(np.array([-1.0, -3.0]), np.ones(2), np.ones(2), np.zeros(2, int), 1).z_total
+    1.414213562373095
+    """
+    columns = (log_prob_nats, entropy_nats, varentropy_nats2)
+    if any(np.isnan(column).any() for column in columns):
+        raise DataError("log-prob, entropy or varentropy holds NaN; a z needs the whole law of every token")
+    impossible = np.isneginf(log_prob_nats)
+    blocked = np.bincount(sequence_index[impossible], minlength=n_sequences) > 0
+    gain = np.where(impossible, 0.0, -log_prob_nats - entropy_nats)
+    drift = np.bincount(sequence_index, weights=gain, minlength=n_sequences)
+    variance = np.bincount(sequence_index, weights=varentropy_nats2, minlength=n_sequences)
+    flat = ~blocked & (variance < min_variance_nats2)
+    usable = ~blocked & ~flat
+    z = np.full(n_sequences, np.nan)
+    z[usable] = drift[usable] / np.sqrt(variance[usable])
+    total = float(variance[~blocked].sum())
+    if total < min_variance_nats2:
+        raise DataError("the laws of all sequences are all but certain; there is no variance to compare with")
+    z_total = float(drift[~blocked].sum()) / total**0.5
+    n = int(usable.sum())
+    return SelfRecognition(
+        z_per_sequence=z,
+        z_total=z_total,
+        p_two_sided=0.0 if blocked.any() else float(2.0 * special.ndtr(-abs(z_total))),
+        mean=float(z[usable].mean()) if n >= 2 else None,
+        sd=float(z[usable].std(ddof=1)) if n >= 2 else None,
+        n=n,
+        n_flat=int(flat.sum()),
+        n_impossible=int(blocked.sum()),
+    )
+
+
+@dataclass(frozen=True)
+class PitUniformity:
+    """Histogram of PIT values against the uniform law.
+
+    `share`, `low`, `high`: per bin, with an interval clustered by sequence. `p_value`: chi-square with tokens as
+    trials, right if the model wrote the text (PIT values are then independent), too small on anything else.
+    `p_value_clustered`: Wald test clustered by sequence; None unless there are at least twice as many sequences as
+    bins.
+    """
+
+    share: Float[np.ndarray, " bins"]
+    low: Float[np.ndarray, " bins"]
+    high: Float[np.ndarray, " bins"]
+    chi_square: float
+    p_value: float
+    p_value_clustered: float | None
+    level: float
+    n_tokens: int
+    n_sequences: int
+
+
+def pit_uniformity(
+    pit: Float[np.ndarray, " tokens"],
+    sequence_index: Int[np.ndarray, " tokens"],
+    *,
+    n_bins: int = 20,
+    level: float = 0.95,
+) -> PitUniformity:
+    """Compare PIT values u = F_t(<x) + U q_t(x) with the uniform law they have under the model's own sampling.
+
+    Raises DataError for values outside [0, 1] or fewer than 5 tokens per bin, TooFewDocuments for one sequence.
+    """
+    if pit.size < 5 * n_bins or not ((pit >= 0) & (pit <= 1)).all():
+        raise DataError(f"{pit.size} PIT values in {n_bins} bins; they must lie in [0, 1] and be at least 5 a bin")
+    labels, index = np.unique(sequence_index, return_inverse=True)
+    bins = np.minimum((pit * n_bins).astype(np.int64), n_bins - 1)
+    counts = np.bincount(index * n_bins + bins, minlength=labels.size * n_bins).reshape(labels.size, n_bins)
+    lengths = counts.sum(axis=1).astype(np.float64)
+    share, error = linearised_ratio(counts.T.astype(np.float64), np.tile(lengths, (n_bins, 1)))
+    half = t_quantile(labels.size, level) * error
+    expected = pit.size / n_bins
+    chi_square = float((np.square(counts.sum(axis=0) - expected) / expected).sum())
+    return PitUniformity(
+        share=share,
+        low=np.maximum(share - half, 0.0),
+        high=np.minimum(share + half, 1.0),
+        chi_square=chi_square,
+        p_value=float(stats.chi2.sf(chi_square, n_bins - 1)),
+        p_value_clustered=_clustered_p(counts - lengths[:, None] / n_bins),
+        level=level,
+        n_tokens=pit.size,
+        n_sequences=labels.size,
+    )
+
+
+@dataclass(frozen=True)
+class EProcess:
+    """Log e-values per sequence, in nats: at its end, and the largest on the way.
+
+    Under the model's own sampling P(end >= ln 1/a) <= a (Markov) and P(largest >= ln 1/a) <= a (Ville). Plus infinity
+    where the text holds a token of probability 0.
+    """
+
+    log_e_end: Float[np.ndarray, " sequences"]
+    log_e_max: Float[np.ndarray, " sequences"]
+
+
+def e_process_log(
+    log_prob_nats: Float[np.ndarray, " tokens"],
+    log_power_sum: Float[np.ndarray, "tokens n_lambda"],
+    lambdas: Float[np.ndarray, " n_lambda"],
+    sequence_index: Int[np.ndarray, " tokens"],
+    n_sequences: int,
+) -> EProcess:
+    """Return ln of the mean over lambda of prod_t q_t(x_t)^-lambda / sum_v q_t(v)^(1-lambda), per sequence.
+
+    `log_power_sum[t, j]` is ln sum_v q_t(v)^(1 - lambdas[j]). Tokens of a sequence must stand in their order; sequences
+    may be interleaved. A sequence without tokens has e = 1.
+
+    Raises DataError for NaN, or shapes that do not fit.
+    """
+    lambdas = np.asarray(lambdas, dtype=np.float64)
+    if log_power_sum.shape != (log_prob_nats.size, lambdas.size) or lambdas.size == 0:
+        raise DataError(f"log_power_sum has shape {log_power_sum.shape}; {log_prob_nats.size} tokens x {lambdas.size}")
+    if np.isnan(log_prob_nats).any() or np.isnan(log_power_sum).any():
+        raise DataError("log-prob or log_power_sum holds NaN; an e-process needs every token")
+    end, peak = np.zeros(n_sequences), np.zeros(n_sequences)
+    if log_prob_nats.size == 0:
+        return EProcess(end, peak)
+    order = np.argsort(sequence_index, kind="stable")
+    sequence = sequence_index[order]
+    starts = np.flatnonzero(np.concatenate(([True], sequence[1:] != sequence[:-1])))
+    owners = sequence[starts]
+    lengths = np.diff(np.concatenate((starts, [sequence.size])))
+    impossible = np.isneginf(log_prob_nats)
+    mixed = np.full(sequence.size, -np.inf)
+    for j, power in enumerate(lambdas.tolist()):  # one lambda at a time: columns may hold millions of tokens
+        steps = np.where(impossible, 0.0, -power * np.where(impossible, 0.0, log_prob_nats) - log_power_sum[:, j])
+        path = np.cumsum(steps[order])
+        path -= np.repeat(path[starts] - steps[order][starts], lengths)
+        np.logaddexp(mixed, path, out=mixed)
+    mixed -= np.log(lambdas.size)
+    end[owners] = mixed[starts + lengths - 1]
+    peak[owners] = np.maximum(np.maximum.reduceat(mixed, starts), 0.0)
+    if (lambdas > 0).any():
+        refuted = sequence_index[impossible]
+        end[refuted] = peak[refuted] = np.inf
+    return EProcess(end, peak)
+
+
+def _clustered_p(excess: Float[np.ndarray, "sequences bins"]) -> float | None:
+    """Wald test of mean excess 0 over all bins but the last (they sum to 0), with Hotelling's F law."""
+    n, n_bins = excess.shape
+    if n < 2 * n_bins:
+        return None
+    free = excess[:, :-1]
+    mean, covariance = free.mean(axis=0), np.cov(free, rowvar=False)
+    d = n_bins - 1
+    if np.linalg.matrix_rank(covariance) < d:
+        return None
+    t_square = n * float(mean @ np.linalg.solve(covariance, mean))
+    return float(stats.f.sf(t_square * (n - d) / (d * (n - 1)), d, n - d))

@@ -1,0 +1,188 @@
+"""When loops begin: cumulative incidence with end of text as a competing risk (METHODS 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from freerun.errors import DataError, TooFewDocuments
+from freerun.stats.intervals import (
+    Interval,
+    checked_level,
+    clopper_pearson_high,
+    clopper_pearson_low,
+    cluster_ratio,
+    group_index,
+    poisson_high,
+    t_quantile,
+)
+
+CENSORED, LOOP, END_OF_TEXT = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class CumulativeIncidence:
+    """The chance that the event has come by each time, in tokens, while other causes compete.
+
+    `incidence[t]`, `low[t]`, `high[t]` belong to `times[t]` = 1, 2, ... tokens; `survival` is the chance that nothing
+    has come yet. `at_risk` counts sequences still followed at that token.
+    """
+
+    times: Int[np.ndarray, " times"]
+    incidence: Float[np.ndarray, " times"]
+    low: Float[np.ndarray, " times"]
+    high: Float[np.ndarray, " times"]
+    survival: Float[np.ndarray, " times"]
+    at_risk: Int[np.ndarray, " times"]
+    level: float
+    n_sequences: int
+    n_groups: int
+    n_events: int
+    n_competing: int
+    n_censored: int
+
+
+def cumulative_incidence(
+    time_tokens: Int[np.ndarray, " sequences"],
+    cause: Int[np.ndarray, " sequences"],
+    *,
+    groups: Int[np.ndarray, " sequences"] | None = None,
+    event: int = LOOP,
+    level: float = 0.95,
+) -> CumulativeIncidence:
+    """Return the Aalen-Johansen estimate with pointwise intervals clustered by group (document).
+
+    `time_tokens` is the number of tokens after which the event came or following stopped; a sequence is at risk at
+    tokens 1 .. time. `cause` is 0 censored (the cap), 1 loop, 2 end of text. Censoring must not depend on what would
+    have come. Intervals: influence functions summed within groups, on the log(-log(1 - F)) scale with a t quantile.
+    Where the estimate is 0 or 1 that scale has no width; the limits are then Clopper-Pearson's with the groups still
+    at risk as trials.
+
+    Raises TooFewDocuments for fewer than two groups, DataError for times below 1 or unknown causes.
+    Source: Aalen & Johansen 1978; Andersen et al. 1993, section IV.4.
+
+    >>> found = cumulative_incidence(np.array([2, 3, 3, 4]), np.array([1, 2, 1, 0]))
+    >>> found.incidence.tolist()
+    [0.0, 0.25, 0.5, 0.5]
+    """
+    time, cause, index, n_groups = _checked(time_tokens, cause, groups)
+    last = int(time.max())
+    at_risk = time.size - np.cumsum(np.bincount(time, minlength=last + 1))[:-1]
+    came = cause == event
+    ended = cause != CENSORED
+    hazard = np.bincount(time[came], minlength=last + 1)[1:] / at_risk
+    hazard_any = np.bincount(time[ended], minlength=last + 1)[1:] / at_risk
+    survival = np.cumprod(1.0 - hazard_any)
+    before = np.concatenate(([1.0], survival[:-1]))
+    incidence = np.cumsum(before * hazard)
+    influence = _influence(time, came, ended, at_risk, hazard, hazard_any, before, incidence)
+    sums = np.zeros((n_groups, last))
+    np.add.at(sums, index, influence)
+    error = np.sqrt(n_groups / (n_groups - 1) * np.square(sums).sum(axis=0))
+    latest = np.zeros(n_groups, dtype=np.int64)
+    np.maximum.at(latest, index, time)
+    groups_at_risk = n_groups - np.cumsum(np.bincount(latest, minlength=last + 1))[:-1]
+    low, high = _limits(incidence, error, groups_at_risk, n_groups, level)
+    return CumulativeIncidence(
+        times=np.arange(1, last + 1),
+        incidence=incidence,
+        low=low,
+        high=high,
+        survival=survival,
+        at_risk=at_risk,
+        level=level,
+        n_sequences=time.size,
+        n_groups=n_groups,
+        n_events=int(came.sum()),
+        n_competing=int((ended & ~came).sum()),
+        n_censored=int((~ended).sum()),
+    )
+
+
+def hazard_per_token(
+    time_tokens: Int[np.ndarray, " sequences"],
+    cause: Int[np.ndarray, " sequences"],
+    *,
+    groups: Int[np.ndarray, " sequences"] | None = None,
+    event: int = LOOP,
+    level: float = 0.95,
+) -> Interval:
+    """Return events per token at risk, with a document-clustered interval cut at 0.
+
+    Without any event the upper limit is the exact Poisson one over all tokens at risk.
+    Raises as `cumulative_incidence` does.
+    """
+    time, cause, index, n_groups = _checked(time_tokens, cause, groups)
+    came = (cause == event).astype(np.float64)
+    if not came.any():
+        high = poisson_high(0, alpha=(1.0 - checked_level(level)) / 2.0) / float(time.sum())
+        return Interval(0.0, 0.0, high, level, n_groups)
+    found = cluster_ratio(came, time.astype(np.float64), index, level=level)
+    return Interval(found.value, max(found.low, 0.0), found.high, level, n_groups)
+
+
+def _influence(
+    time: Int[np.ndarray, " n"],
+    came: Bool[np.ndarray, " n"],
+    ended: Bool[np.ndarray, " n"],
+    at_risk: Int[np.ndarray, " times"],
+    hazard: Float[np.ndarray, " times"],
+    hazard_any: Float[np.ndarray, " times"],
+    before: Float[np.ndarray, " times"],
+    incidence: Float[np.ndarray, " times"],
+) -> Float[np.ndarray, "n times"]:
+    """Return each sequence's first-order share of F(t).
+
+    dF(t)/dh(s) = S(s-1) for the event's own hazard and -(F(t) - F(s))/(1 - h(s)) for any hazard, s <= t; a sequence
+    moves the hazards of the tokens at which it is at risk by (event - hazard)/at_risk.
+    """
+    staying = 1.0 - hazard_any
+    per_loss = np.divide(1.0, staying * at_risk, out=np.zeros_like(staying), where=staying > 0)
+    own = np.cumsum(before * hazard / at_risk)
+    loss = np.cumsum(hazard_any * per_loss)
+    loss_f = np.cumsum(incidence * hazard_any * per_loss)
+    here = time - 1
+    until = np.minimum(here[:, None], np.arange(at_risk.size)[None, :])
+    reached = np.arange(at_risk.size)[None, :] >= here[:, None]
+    direct = (came * before[here] / at_risk[here])[:, None]
+    indirect = (ended * per_loss[here])[:, None] * (incidence[None, :] - incidence[here][:, None])
+    return np.asarray(reached * (direct - indirect) - own[until] + incidence * loss[until] - loss_f[until])
+
+
+def _limits(
+    incidence: Float[np.ndarray, " times"],
+    error: Float[np.ndarray, " times"],
+    groups_at_risk: Int[np.ndarray, " times"],
+    n_groups: int,
+    level: float,
+) -> tuple[Float[np.ndarray, " times"], Float[np.ndarray, " times"]]:
+    staying = 1.0 - incidence
+    inner = (incidence > 1e-12) & (staying > 1e-12)
+    safe = np.where(inner, staying, 0.5)
+    factor = np.exp(t_quantile(n_groups, level) * error / (safe * np.abs(np.log(safe))))
+    low = np.where(inner, 1.0 - safe ** (1.0 / factor), incidence)
+    high = np.where(inner, 1.0 - safe**factor, incidence)
+    alpha = (1.0 - level) / 2.0
+    for t in np.flatnonzero(~inner).tolist():
+        trials = max(int(groups_at_risk[t]), 1)
+        if incidence[t] < 0.5:
+            high[t] = clopper_pearson_high(0, trials, alpha=alpha)
+        else:
+            low[t] = clopper_pearson_low(trials, trials, alpha=alpha)
+    return low, high
+
+
+def _checked(
+    time_tokens: Int[np.ndarray, " n"], cause: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"] | None
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, " n"], int]:
+    time, cause = np.asarray(time_tokens), np.asarray(cause)
+    index, n_groups = group_index(np.arange(time.size) if groups is None else groups)
+    if n_groups < 2:
+        raise TooFewDocuments(f"an incidence with interval needs at least 2 documents, there are {n_groups}")
+    if time.shape != cause.shape or index.shape != time.shape:
+        raise DataError(f"{time.size} times, {cause.size} causes and {index.size} groups; one each per sequence")
+    if time.min() < 1 or not np.isin(cause, (CENSORED, LOOP, END_OF_TEXT)).all():
+        raise DataError("times must be at least 1 token and causes 0 (censored), 1 (loop) or 2 (end of text)")
+    return time, cause, index, n_groups

@@ -1,0 +1,62 @@
+"""From bytes to text: one encoding, one kind of line end, nothing a tokenizer cannot take."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from freerun.errors import DataError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Cleaning:
+    """Decodes and cleans texts, and counts what it changed, for the corpus notes."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def decode(self, data: bytes, source: str) -> str:
+        """Return the bytes as text; a byte order mark is left out.
+
+        Raises:
+            DataError: the bytes are not UTF-8 or hold a NUL byte; names `source` and the byte offset.
+        """
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            sixteen = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+            encoding = "UTF-16" if sixteen else "ENCODING"
+            raise DataError(
+                f"{source} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}"
+                f"; convert it, for example with `iconv -f {encoding} -t UTF-8`"
+            ) from None
+        position = data.find(0)
+        if position >= 0:
+            raise DataError(
+                f"{source} is not plain text: NUL byte at offset {position}; it is binary, or UTF-16 that "
+                "`iconv -f UTF-16 -t UTF-8` converts"
+            )
+        return text.removeprefix("\ufeff")
+
+    def clean(self, text: str) -> str:
+        """Return `text` with line ends as \\n, without NULs, and U+FFFD for a lone surrogate (JSON can hold both)."""
+        if "\r" in text:
+            self.counts["line ends"] += 1
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        if "\0" in text:
+            self.counts["nul"] += 1
+            text = text.replace("\0", "")
+        if _SURROGATE.search(text):
+            self.counts["surrogate"] += 1
+            text = _SURROGATE.sub("\ufffd", text)
+        return text
+
+    def notes(self) -> list[str]:
+        """Return one sentence for each kind of change."""
+        said = {
+            "line ends": "line ends of {} document(s) changed to \\n",
+            "nul": "NUL characters removed from {} document(s)",
+            "surrogate": "lone surrogates of {} document(s) replaced by U+FFFD",
+        }
+        return [sentence.format(self.counts[what]) for what, sentence in said.items() if self.counts[what]]

@@ -1,0 +1,133 @@
+"""Documents and the corpus that holds them: what is independent of what, and what exactly was read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from freerun.errors import DataError
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text.
+
+    `id` is unique in its corpus. `unit` names what is independent: documents of one unit stay together in every split.
+    `meta` holds whatever else the source said, as strings. `ids` are the tokens of a document that a world wrote, and
+    None for everything that was read as text.
+    """
+
+    id: str
+    text: str
+    unit: str
+    meta: Mapping[str, str] = field(default_factory=dict)
+    ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in a fixed order, and what was done to get them.
+
+    `spec` is what was typed. `fingerprint` is the SHA-256 (hex) of the id, unit and text (and ids, where a world gave
+    them) of all documents in order. `independent` is False where the units are pieces of one text. `n_duplicates`
+    counts the exact duplicates that were dropped. `notes` are sentences for the report.
+    """
+
+    name: str
+    spec: str
+    documents: tuple[Document, ...]
+    fingerprint: str
+    independent: bool
+    n_duplicates: int
+    notes: tuple[str, ...]
+
+    @property
+    def n_units(self) -> int:
+        """The number of independent units."""
+        return len({document.unit for document in self.documents})
+
+
+def assemble(
+    documents: Iterable[Document],
+    *,
+    name: str,
+    spec: str,
+    independent: bool = True,
+    notes: Iterable[str] = (),
+) -> Corpus:
+    """Return the corpus of these documents but empty ones and exact duplicates (same text up to outer white space).
+
+    Of duplicates the first stays. An id that comes again gets `#2`, `#3`, … and keeps its unit. A document that has
+    `ids` is a sample of an exact law, where repeats belong to the law: it is never dropped.
+
+    Raises:
+        DataError: no document is left.
+
+    >>> texts = {"a": "x", "b": "x\\n", "c": " "}
+    >>> corpus = assemble([Document(id, text, id) for id, text in texts.items()], name="n", spec="s")
+    >>> [document.id for document in corpus.documents], corpus.n_duplicates, corpus.notes
+    (['a'], 1, ('1 empty document dropped', '1 exact duplicate dropped'))
+    """
+    kept: list[Document] = []
+    texts: set[str] = set()
+    ids: set[str] = set()
+    counts: Counter[str] = Counter()
+    for document in documents:
+        if document.ids is None:
+            text = document.text.strip()
+            if not text:
+                counts["empty document"] += 1
+                continue
+            if text in texts:
+                counts["exact duplicate"] += 1
+                continue
+            texts.add(text)
+        unique = _unused(document.id, ids)
+        if unique != document.id:
+            counts["repeated id"] += 1
+            document = replace(document, id=unique)
+        ids.add(unique)
+        kept.append(document)
+    if not kept:
+        raise DataError(f"corpus {spec!r} holds no text: every document is empty; give one with text in it")
+    said = [f"{_counted(counts[what], what)} dropped" for what in ("empty document", "exact duplicate") if counts[what]]
+    if counts["repeated id"]:
+        said.append(f"{_counted(counts['repeated id'], 'repeated id')} numbered; documents of one id stay in one unit")
+    return Corpus(
+        name=name,
+        spec=spec,
+        documents=tuple(kept),
+        fingerprint=fingerprint(kept),
+        independent=independent,
+        n_duplicates=counts["exact duplicate"],
+        notes=(*notes, *said),
+    )
+
+
+def fingerprint(documents: Iterable[Document]) -> str:
+    """Return the SHA-256 (hex) over id, unit and text of each document in order; each field after its length."""
+    digest = hashlib.sha256()
+    for document in documents:
+        fields = [document.id, document.unit, document.text]
+        if document.ids is not None:
+            fields.append(",".join(map(str, document.ids)))
+        for value in fields:
+            data = value.encode("utf-8")
+            digest.update(b"%d:" % len(data))
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _unused(wanted: str, taken: set[str]) -> str:
+    if wanted not in taken:
+        return wanted
+    number = 2
+    while f"{wanted}#{number}" in taken:
+        number += 1
+    return f"{wanted}#{number}"
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

@@ -1,0 +1,183 @@
+"""Prefix and continuation pairs: which documents are used, where they are cut, and which side of the split they are on.
+
+Every choice goes by a hash of the seed and the unit, so another document in the corpus changes none of the others'
+pairs but for the one at the border between train and test and the one at the end of the selection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from freerun.errors import UsageError
+from freerun.text.documents import Corpus, Document
+from freerun.text.leading import Encode, Leading, leading_tokens
+from freerun.text.shortage import Lengths, refuse
+
+CONTINUATION_GRID = (128, 96, 64, 48, 32, 24, 16)
+"""The lengths, in tokens, among which `continuation_tokens=None` chooses."""
+
+ENOUGH_UNITS = 0.75
+"""The share of the units usable at the shortest length of the grid that a longer one must keep."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A document's first tokens and what it really says next.
+
+    `prefix` has shape (prefix_tokens,), `continuation` (continuation_tokens,); both are int32 and read-only.
+    """
+
+    document_id: str
+    unit: str
+    split: Literal["train", "test"]
+    prefix: npt.NDArray[np.int32]
+    continuation: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class PairSet:
+    """The pairs of a corpus, train before test, and the counts of what was left out.
+
+    `n_documents` and `n_units` count what the pairs come from. `n_too_short` documents of the corpus have no token
+    after the window. Of the `n_at_risk` documents longer than the prefix, `n_ended_in_window` end with or before the
+    window's last token: the real side of the ending hazard, which the pairs themselves cannot show.
+    `document_tokens_median` and `_max` are over the whole corpus, extrapolated for documents that were not encoded to
+    their end. `train_documents` are the ids of all documents, used or not, whose unit is not a test unit: what a
+    reference may learn from.
+    """
+
+    pairs: tuple[Pair, ...]
+    n_documents: int
+    n_units: int
+    n_too_short: int
+    n_ended_in_window: int
+    n_at_risk: int
+    document_tokens_median: float
+    document_tokens_max: int
+    prefix_tokens: int
+    continuation_tokens: int
+    train_documents: tuple[str, ...]
+
+
+def cut_pairs(
+    corpus: Corpus,
+    encode: Encode,
+    *,
+    n_documents: int,
+    prefix_tokens: int,
+    continuation_tokens: int | None,
+    seed: int,
+    train_share: float = 0.5,
+    minimum_units: int = 16,
+) -> PairSet:
+    """Cut up to `n_documents` pairs from the documents that go on after `prefix_tokens` + `continuation_tokens` tokens.
+
+    One document of each unit is used, a second only when the units run out, and so on. The first round(train_share ×
+    units) of the chosen units are train, the others test; no unit is on both sides. `continuation_tokens=None` takes
+    the longest of `CONTINUATION_GRID` at which the corpus still gives min(n_documents, max(minimum_units, three
+    quarters of the units that are usable at the shortest)) units. `encode` adds no special tokens. A document's own
+    `ids` go before its text.
+
+    Raises:
+        UsageError: a negative prefix, no continuation, a share outside [0, 1], or too few documents asked for.
+        DataError: no document is long enough; says how long they are and which lengths would fit.
+        TooFewDocuments: fewer than `minimum_units` units are usable; says what would help.
+    """
+    _check(n_documents, prefix_tokens, continuation_tokens, train_share, minimum_units)
+    longest = CONTINUATION_GRID[0] if continuation_tokens is None else continuation_tokens
+    leading = [leading_tokens(document, encode, prefix_tokens + longest + 1) for document in corpus.documents]
+    lengths = Lengths(
+        tokens=np.array([one.n_tokens for one in leading], dtype=np.int64),
+        units=tuple(document.unit for document in corpus.documents),
+    )
+    tokens = continuation_tokens
+    if tokens is None:
+        tokens = _what_fits(lengths, n_documents, prefix_tokens, minimum_units)
+    window = prefix_tokens + tokens
+    if lengths.units_longer_than(window) < max(minimum_units, 1):
+        refuse(corpus, lengths, prefix_tokens, tokens, minimum_units, CONTINUATION_GRID)
+
+    chosen = _choose(corpus.documents, leading, window, n_documents, seed)
+    units = sorted({document.unit for document, _ in chosen}, key=lambda unit: _hash(seed, unit))
+    train = set(units[: round(train_share * len(units))])
+    test = set(units) - train
+    pairs = [
+        Pair(
+            document_id=document.id,
+            unit=document.unit,
+            split="train" if document.unit in train else "test",
+            prefix=one.ids[:prefix_tokens],
+            continuation=one.ids[prefix_tokens:window],
+        )
+        for document, one in chosen
+    ]
+    pairs.sort(
+        key=lambda pair: (pair.split == "test", _hash(seed, pair.unit), _hash(seed, pair.unit, pair.document_id))
+    )
+    at_risk = lengths.tokens > prefix_tokens
+    return PairSet(
+        pairs=tuple(pairs),
+        n_documents=len(pairs),
+        n_units=len(units),
+        n_too_short=int(np.sum(lengths.tokens <= window)),
+        n_ended_in_window=int(np.sum(at_risk & (lengths.tokens <= window))),
+        n_at_risk=int(np.sum(at_risk)),
+        document_tokens_median=float(np.median(lengths.tokens)),
+        document_tokens_max=int(lengths.tokens.max()),
+        prefix_tokens=prefix_tokens,
+        continuation_tokens=tokens,
+        train_documents=tuple(document.id for document in corpus.documents if document.unit not in test),
+    )
+
+
+def _what_fits(lengths: Lengths, n_documents: int, prefix_tokens: int, minimum_units: int) -> int:
+    usable_at_all = lengths.units_longer_than(prefix_tokens + CONTINUATION_GRID[-1])
+    needed = min(n_documents, max(minimum_units, math.ceil(ENOUGH_UNITS * usable_at_all)))
+    fitting = [tokens for tokens in CONTINUATION_GRID if lengths.units_longer_than(prefix_tokens + tokens) >= needed]
+    return max(fitting, default=CONTINUATION_GRID[-1])
+
+
+def _choose(
+    documents: Sequence[Document], leading: Sequence[Leading], window: int, n_documents: int, seed: int
+) -> list[tuple[Document, Leading]]:
+    """Return up to `n_documents` usable documents: one of each unit in hash order, then a second of each, and so on."""
+    of_unit: defaultdict[str, list[tuple[Document, Leading]]] = defaultdict(list)
+    for document, one in zip(documents, leading, strict=True):
+        if one.n_tokens > window:
+            of_unit[document.unit].append((document, one))
+    for members in of_unit.values():
+        members.sort(key=lambda member: _hash(seed, member[0].unit, member[0].id))
+    chosen: list[tuple[Document, Leading]] = []
+    turn = 0
+    while len(chosen) < n_documents and any(len(members) > turn for members in of_unit.values()):
+        # Later turns go in another order than the split, or the second documents would all fall on the train side.
+        again = (str(turn),) if turn else ()
+        units = sorted((u for u in of_unit if len(of_unit[u]) > turn), key=lambda unit: _hash(seed, unit, *again))
+        chosen += [of_unit[unit][turn] for unit in units[: n_documents - len(chosen)]]
+        turn += 1
+    return chosen
+
+
+def _hash(seed: int, *names: str) -> str:
+    return hashlib.sha256("/".join((str(seed), *names)).encode()).hexdigest()
+
+
+def _check(
+    n_documents: int, prefix_tokens: int, continuation_tokens: int | None, train_share: float, minimum_units: int
+) -> None:
+    if prefix_tokens < 0:
+        raise UsageError(f"--prefix {prefix_tokens} is negative; give a number of tokens from 0")
+    if continuation_tokens is not None and continuation_tokens < 1:
+        raise UsageError(f"--tokens {continuation_tokens} is too small; give a number of tokens from 1")
+    if n_documents < max(minimum_units, 1):
+        raise UsageError(f"--documents {n_documents} is too small; give at least {max(minimum_units, 1)}")
+    if not 0.0 <= train_share <= 1.0:
+        raise UsageError(f"train_share {train_share} is not a share; give a number from 0 to 1")

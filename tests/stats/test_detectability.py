@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from freerun.errors import DataError, TooFewDocuments
+from freerun.stats.detectability import (
+    detect,
+    null_band,
+    paired_control,
+    paired_permutation_p,
+    tv_lower_bound,
+    unit_auc_draws,
+)
+
+
+def halves(n: int) -> np.ndarray:
+    return np.arange(n) % 2 == 0
+
+
+def units(rng: np.random.Generator, n: int, shift: float, d: int = 4, reps: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Real and generated features that share a document effect; generated ones are shifted in the first feature."""
+    topic = rng.normal(size=(n, 1, d))
+    texts = topic + rng.normal(size=(n, 1 + reps, d))
+    texts[:, 1:, 0] += shift
+    return texts[:, 0], texts[:, 1:]
+
+
+def test_tv_bound_by_hand() -> None:
+    # 9 of 10 generated and 1 of 10 real texts hit; one-sided limits at 2.5%: CP_low(9/10) = .5550, CP_high(1/10) =
+    # .4450
+    real, free = np.arange(10) < 1, np.arange(10) < 9
+    assert tv_lower_bound(real, free, level=0.95) == pytest.approx(0.5550 - 0.4450, abs=1e-3)
+    assert tv_lower_bound(free, real, level=0.95) == 0.0
+
+
+def test_permutation_p_by_enumeration() -> None:
+    # two units, one replicate: rank sums of the real texts under the four swaps are 1+2, 1+4, 3+2, 3+4; the smallest is
+    # the observed one, so p -> 1/4
+    real, free = np.array([1.0, 2.0]), np.array([[3.0], [4.0]])
+    p = paired_permutation_p(real, free, n_permutations=20_000, rng=np.random.default_rng(0))
+    assert p == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 20_000) ** 0.5)
+    tied = paired_permutation_p(np.ones(5), np.ones((5, 2)), rng=np.random.default_rng(0))
+    assert tied == 1.0
+
+
+def test_scores_do_not_depend_on_the_order_or_scale_of_features() -> None:
+    real, free = units(np.random.default_rng(1), 40, 1.0)
+    first = detect(real, free, train=halves(40), rng=np.random.default_rng(2))
+    order = np.array([2, 0, 3, 1])
+    scale = np.array([1e-3, 10.0, 1.0, 1e4])
+    second = detect(
+        (real * scale + 3)[:, order], (free * scale + 3)[:, :, order], train=halves(40), rng=np.random.default_rng(2)
+    )
+    assert second.scores_real == pytest.approx(first.scores_real, abs=1e-6)
+    assert second.auc.value == pytest.approx(first.auc.value)
+    assert second.penalty == first.penalty
+
+
+def test_the_test_units_choose_nothing() -> None:
+    rng = np.random.default_rng(3)
+    real, free = units(rng, 60, 0.7)
+    train = halves(60)
+    first = detect(real, free, train=train, rng=np.random.default_rng(4))
+    other_free = free.copy()
+    other_free[~train] = 100 + rng.normal(size=other_free[~train].shape)
+    second = detect(real, other_free, train=train, rng=np.random.default_rng(4))
+    assert second.scores_real.tolist() == first.scores_real.tolist()
+    assert second.auc_train == first.auc_train
+    assert second.penalty == first.penalty
+
+
+def test_a_planted_shift_is_measured() -> None:
+    # one feature shifted by 2 with document effects of variance 1: across documents AUC = Phi(2/2) = .841; the other
+    # three features are noise, and 200 training documents leave little to lose. The test AUC has a standard error of
+    # about .02.
+    real, free = units(np.random.default_rng(5), 400, 2.0)
+    found = detect(real, free, train=halves(400), rng=np.random.default_rng(6))
+    assert found.auc.value == pytest.approx(stats.norm.cdf(1.0), abs=0.06)
+    assert found.auc.low < found.auc.value < found.auc.high
+    assert found.n_train == found.n_test == 200
+    assert found.scores_free.shape == (200, 2)
+    assert found.p_value == 1e-4
+    # the total variation between the two laws is 2 Phi(sqrt(2)/2) - 1 = .52; the bound may not pass it but by bad luck
+    assert 0.2 < found.tv_low < 0.52
+    assert found.auc_half_train == pytest.approx(found.auc.value, abs=0.03)
+
+
+def test_a_second_replicate_is_no_second_unit() -> None:
+    real, free = units(np.random.default_rng(11), 60, 2.0)
+    once, twice = (
+        detect(real, free[:, reps], train=halves(60), rng=np.random.default_rng(0)) for reps in ([0], [0, 0])
+    )
+    assert once.tv_low == twice.tv_low > 0
+    assert once.auc == twice.auc
+
+
+def test_size_of_the_permutation_test_and_of_the_tv_bound() -> None:
+    # 300 null trials with document effects. p <= .05 has chance .05 exactly; allowed 5 .. 28 of 300, left by chance
+    # with probability .001. The TV bound may be positive in at most 5% of trials; allowed up to 28.
+    rng = np.random.default_rng(7)
+    rejected = proven = 0
+    for _ in range(300):
+        real, free = units(rng, 32, 0.0)
+        found = detect(real, free, train=halves(32), rng=rng, n_resamples=2, penalties=[10.0], n_permutations=199)
+        rejected += found.p_value <= 0.05
+        proven += found.tv_low > 0
+    assert 5 <= rejected <= 28
+    assert proven <= 28
+
+
+def test_controls_find_nothing_and_say_so() -> None:
+    real, free = units(np.random.default_rng(8), 120, 0.0)
+    band = null_band(real, train=halves(120), penalty=10.0, rng=np.random.default_rng(9))
+    assert band.low < 0.5 < band.high
+    assert abs(band.mean - 0.5) < 0.03
+    assert band.rejection_interval.low <= 0.05 <= band.rejection_interval.high
+    assert band.rejection_interval.n == band.n_splits == 200
+    control = paired_control(free[:, 0], free[:, 1], train=halves(120), rng=np.random.default_rng(10))
+    assert control.auc.low < 0.5 < control.auc.high
+    assert control.p_value > 0.05
+
+
+def test_null_band_halves_are_balanced_for_odd_numbers_too() -> None:
+    x = np.random.default_rng(0).normal(size=(21, 2))
+    band = null_band(x, train=np.arange(21) < 10, penalty=1.0, n_splits=50, rng=np.random.default_rng(0))
+    assert (band.n_train, band.n_test) == (10, 11)
+    assert 0 <= band.low <= band.high <= 1
+
+
+def test_unit_draws_equal_the_auc_of_repeated_units() -> None:
+    rng = np.random.default_rng(12)
+    real, free = rng.normal(size=6), rng.normal(size=(6, 2))
+    counts = rng.multinomial(6, np.full(6, 1 / 6), size=4)
+    for row, found in zip(counts, unit_auc_draws(real, free, counts), strict=True):
+        picked = np.repeat(np.arange(6), row)
+        wins = free[picked].reshape(-1, 1) > real[picked]
+        assert found == pytest.approx(wins.mean())
+
+
+def test_too_few_or_unknown_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    real, free = units(rng, 10, 0.0)
+    with pytest.raises(TooFewDocuments, match="3 training and 7 test"):
+        detect(real, free, train=np.arange(10) < 3, rng=rng)
+    with pytest.raises(DataError, match="not finite"):
+        detect(np.where(real > 1, np.nan, real), free, train=halves(10), rng=rng)
+    with pytest.raises(DataError, match="do not fit"):
+        detect(real, free[:, 0], train=halves(10), rng=rng)

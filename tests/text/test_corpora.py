@@ -1,0 +1,225 @@
+"""What people type, what they get, and what they are told when it is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from freerun.errors import DataError, UsageError
+from freerun.text.corpora import read_corpus
+
+ROWS: list[dict[str, Any]] = [
+    {"id": "one", "text": "First.", "author": "A", "year": 1790, "kept": True, "none": None, "tags": ["x"]},
+    {"text": "Second.", "unit": "shared"},
+]
+
+
+def write_jsonl(path: Path, rows: list[Any]) -> Path:
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["d.jsonl", "d.jsonl.gz"])
+def test_jsonl(tmp_path: Path, name: str) -> None:
+    corpus = read_corpus(str(write_jsonl(tmp_path / name, ROWS)))
+    first, second = corpus.documents
+    assert (first.id, first.unit, first.text) == ("one", "one", "First.")
+    assert first.meta == {"author": "A", "year": "1790", "kept": "true"}
+    assert (second.id, second.unit) == (f"{name}:2", "shared")
+    assert corpus.name == "d"
+    assert corpus.independent
+
+
+def test_parquet_says_the_same_as_jsonl(tmp_path: Path) -> None:
+    columns = {"id": ["one", None], "text": ["First.", "Second."], "unit": [None, "shared"], "year": [1790, None]}
+    pq.write_table(pa.table({**columns, "vector": [[0.5], [1.5]]}), tmp_path / "d.parquet")
+    first, second = read_corpus(str(tmp_path / "d.parquet")).documents
+    assert (first.id, first.unit, first.text, first.meta) == ("one", "one", "First.", {"year": "1790"})
+    assert (second.id, second.unit, second.meta) == ("d.parquet:2", "shared", {})
+
+
+def test_another_text_field(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "d.jsonl", [{"body": "x", "text": 3}, {"body": "y"}])
+    corpus = read_corpus(str(path), text_field="body")
+    assert [document.text for document in corpus.documents] == ["x", "y"]
+    assert corpus.documents[0].meta == {"text": "3"}
+
+
+def test_a_folder_is_read_recursively_in_order_without_hidden_files(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / ".git").mkdir()
+    for name, text in [("b/c.txt", "3"), ("a.txt", "1"), (".hidden.txt", "no"), (".git/x.txt", "no"), ("r.md", "no")]:
+        (tmp_path / name).write_text(text)
+    write_jsonl(tmp_path / "b" / "a.jsonl", [{"id": 7, "text": "2"}])
+    corpus = read_corpus(str(tmp_path))
+    assert [(document.id, document.text) for document in corpus.documents] == [
+        ("a.txt", "1"),
+        ("b/a.jsonl:7", "2"),
+        ("b/c.txt", "3"),
+    ]
+    assert corpus.notes == ("1 file(s) of other kinds left out",)
+    assert corpus.name == tmp_path.name
+
+
+def test_a_name_of_several_files_does_not_merge_their_rows(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_jsonl(tmp_path / f"{name}.jsonl", [{"id": 1, "text": name}, {"id": 2, "text": name * 2, "unit": "u"}])
+    corpus = read_corpus(str(tmp_path))
+    assert [document.unit for document in corpus.documents] == ["a.jsonl:1", "u", "b.jsonl:1", "u"]
+
+
+def test_standard_input() -> None:
+    corpus = read_corpus("-", stdin=io.StringIO("one\n--\ntwo\r\n--\n"), split_on="\\n--\\n")
+    assert [document.text for document in corpus.documents] == ["one", "two"]
+    assert not corpus.independent
+    assert (corpus.name, corpus.spec) == ("stdin", "-")
+
+
+def test_standard_input_with_bytes() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfone two"), encoding="ascii")
+    assert read_corpus("-", stdin=stream, single_ok=True).documents[0].text == "one two"
+    with pytest.raises(DataError, match=r"stdin is not UTF-8: byte 0xff at offset 2"):
+        read_corpus("-", stdin=io.TextIOWrapper(io.BytesIO(b"ab\xff")), single_ok=True)
+
+
+def test_line_ends_byte_order_mark_nul_and_surrogates(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree")
+    (tmp_path / "b.jsonl").write_bytes(
+        b'\xef\xbb\xbf{"text": "a\\u0000b"}\r\n\r\n{"text": "c\\ud800\xe2\x80\xa8d"}\r\n'
+    )
+    corpus = read_corpus(str(tmp_path))
+    assert [document.text for document in corpus.documents] == ["one\ntwo\nthree", "ab", "c\ufffd\u2028d"]
+    assert corpus.documents[2].id == "b.jsonl:3"
+    assert len(corpus.notes) == 3
+    assert "line ends of 1 document(s)" in corpus.notes[0]
+
+
+def test_one_file_is_cut_with_a_note(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one two three four five")
+    corpus = read_corpus(str(tmp_path / "a.txt"), chunk_chars=8)
+    assert [document.text for document in corpus.documents] == ["one two ", "three ", "four ", "five"]
+    assert not corpus.independent
+    assert any("each piece counts as its own unit" in note for note in corpus.notes)
+
+
+def test_one_document_may_still_train_a_reference(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one two")
+    assert len(read_corpus(str(tmp_path / "a.txt"), single_ok=True).documents) == 1
+
+
+# Bad input: one clear line with the way out. (file contents, flags, what is said)
+BAD_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
+    "one document": ("a.txt", b"one two", {}, r"one document of 7 characters.*--split-on.*--chunk"),
+    "empty text": ("a.txt", b"", {}, r"a\.txt' is empty"),
+    "empty jsonl": ("a.jsonl", b"\n", {}, r"a\.jsonl' is empty"),
+    "empty parquet": ("a.parquet", b"", {}, r"a\.parquet is empty"),
+    "white space": ("a.txt", b" \n", {}, r"is empty"),
+    "suffix": ("a.pdf", b"x", {}, r"a\.pdf.*supported: \.txt, \.jsonl, \.jsonl\.gz, \.parquet"),
+    "latin-1": ("a.txt", b"caf\xe9", {}, r"a\.txt is not UTF-8: byte 0xe9 at offset 3.*iconv"),
+    "utf-16": ("a.txt", "hé".encode("utf-16"), {}, r"not UTF-8: byte 0xff at offset 0.*iconv -f UTF-16"),
+    "binary": ("a.txt", b"ab\0", {}, r"NUL byte at offset 2"),
+    "not json": ("a.jsonl", b'{"text": "x"}\n{"text": \n', {}, r"a\.jsonl:2 is not JSON"),
+    "deep json": ("a.jsonl", b"[" * 200_000, {}, r"a\.jsonl:1 is not JSON"),
+    "not an object": ("a.jsonl", b'["x"]', {}, r"a\.jsonl:1 is a JSON list, not an object"),
+    "field": (
+        "a.jsonl",
+        b'{"text": "x", "n": 1}',
+        {"text_field": "txt"},
+        r"a\.jsonl:1 has no field 'txt' \(fields: text, n\).*'text'",
+    ),
+    "not a string": ("a.jsonl", b'{"text": null}', {}, r"a\.jsonl:1: text field 'text' is a null, not a string"),
+    "a list": ("a.jsonl", b'{"text": ["x"]}', {}, r"is a list, not a string"),
+    "not gzip": ("a.jsonl.gz", b"plain", {}, r"a\.jsonl\.gz is a damaged gzip file"),
+    "half a gzip": ("a.jsonl.gz", gzip.compress(b'{"text": "x"}' * 99)[:-9], {}, r"damaged gzip file"),
+    "not parquet": ("a.parquet", b"PAR1 nothing", {}, r"a\.parquet is not a whole Parquet file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_files(tmp_path: Path, case: str) -> None:
+    name, data, flags, said = BAD_FILES[case]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=said) as caught:
+        read_corpus(str(tmp_path / name), **flags)
+    assert caught.value.exit_code == 4
+    assert "\n" not in str(caught.value)
+
+
+def test_parquet_fields(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"content": ["x"], "n": [1]}), path)
+    with pytest.raises(
+        DataError, match=r"a\.parquet has no field 'text' \(fields: content, n\); choose with --text-field"
+    ):
+        read_corpus(str(path))
+    with pytest.raises(DataError, match=r"a\.parquet:1: text field 'n' is a number, not a string"):
+        read_corpus(str(path), text_field="n")
+
+
+def test_half_a_parquet_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["x" * 99, "y"]}), path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match="not a whole Parquet file"):
+        read_corpus(str(path))
+
+
+def test_missing_files_suggest_their_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "speeches.jsonl").write_text("{}")
+    with pytest.raises(DataError, match=r"does not exist; did you mean 'speeches\.jsonl'") as caught:
+        read_corpus(str(tmp_path / "speech.jsonl"))
+    assert caught.value.exit_code == 4
+    with pytest.raises(DataError, match=r"nor does its folder"):
+        read_corpus(str(tmp_path / "no" / "a.txt"))
+    with pytest.raises(DataError, match=r"did you mean 'builtin/python-docs'"):
+        read_corpus("python-docs")
+    with pytest.raises(DataError, match=r"does not exist; give a file or folder, -, or builtin/python-docs"):
+        read_corpus(str(tmp_path / "q"))
+
+
+def test_folders_without_documents(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds nothing; it needs files that end in \.txt"):
+        read_corpus(str(tmp_path))
+    (tmp_path / "a.md").write_text("x")
+    with pytest.raises(DataError, match=r"holds only 1 other file"):
+        read_corpus(str(tmp_path))
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(DataError, match="is empty"):
+        read_corpus(str(tmp_path))
+
+
+def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("x")
+
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # root may read everything, so chmod shows nothing
+    with pytest.raises(DataError, match=r"a\.txt cannot be read: Permission denied; check its permissions") as caught:
+        read_corpus(str(path))
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("builtin/python-doc", r"no corpus 'builtin/python-doc'.*did you mean 'builtin/python-docs'"),
+        ("builtin/nothing-like-it", r"there are builtin/python-docs, builtin/python-code"),
+        ("hf/org/name", r"'hf/org/name' is not a file, folder, -.*read as '\./hf/org/name'"),
+        ("world/markov", r"is not a file"),
+        ("", r"corpus '' is not a file"),
+    ],
+)
+def test_specs_that_are_no_corpus_here(spec: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        read_corpus(spec)
+    assert caught.value.exit_code == 2
