@@ -1,9 +1,9 @@
 """freerun: what does a language model predict, and what happens when it runs free?
 
-    import freerun
-    run = freerun.audit("smollm2-135m-instruct", "builtin/python-docs")
-    print(run.verdict)
-    predictor = freerun.load("smollm2-135m-instruct")
+import freerun
+run = freerun.audit("smollm2-135m-instruct", "builtin/python-docs")
+print(run.verdict)
+predictor = freerun.load("smollm2-135m-instruct")
 """
 
 from __future__ import annotations

@@ -22,26 +22,52 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="default: smollm2-135m-instruct; also hf/…, gguf/…, ngram/N@CORPUS")
     parser.add_argument(
-        "corpus", nargs="?", metavar="CORPUS", help="default: builtin/python-docs; a .txt, .jsonl[.gz], .parquet, folder or - (stdin)"
+        "model", nargs="?", metavar="MODEL", help="default: smollm2-135m-instruct; also hf/…, gguf/…, ngram/N@CORPUS"
+    )
+    parser.add_argument(
+        "corpus",
+        nargs="?",
+        metavar="CORPUS",
+        help="default: builtin/python-docs; a .txt, .jsonl[.gz], .parquet, folder or - (stdin)",
     )
     what = parser.add_argument_group("what is measured")
-    what.add_argument("--documents", type=int, default=128, metavar="N", help="documents to use (default 128, or all there are)")
+    what.add_argument(
+        "--documents", type=int, default=128, metavar="N", help="documents to use (default 128, or all there are)"
+    )
     what.add_argument("--prefix", type=int, default=32, metavar="P", help="tokens before the cut (default 32)")
-    what.add_argument("--tokens", type=int, metavar="T", help="tokens after the cut (default 128, or what fits the documents)")
-    what.add_argument("--reference", metavar="SPEC", help="a model with the same tokens to compare the loss with (default: n-gram mixture)")
-    what.add_argument("--sample-with", metavar="RULE", help="sample with another law: top_k=50, top_p=0.9,t=0.7 or greedy")
-    what.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the split and of every draw (default 0)")
+    what.add_argument(
+        "--tokens", type=int, metavar="T", help="tokens after the cut (default 128, or what fits the documents)"
+    )
+    what.add_argument(
+        "--reference",
+        metavar="SPEC",
+        help="a model with the same tokens to compare the loss with (default: n-gram mixture)",
+    )
+    what.add_argument(
+        "--sample-with", metavar="RULE", help="sample with another law: top_k=50, top_p=0.9,t=0.7 or greedy"
+    )
+    what.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of the split and of every draw (default 0)"
+    )
     text = parser.add_argument_group("how the corpus is read")
-    text.add_argument("--text-field", default="text", metavar="NAME", help="field of the text in .jsonl and .parquet (default text)")
+    text.add_argument(
+        "--text-field", default="text", metavar="NAME", help="field of the text in .jsonl and .parquet (default text)"
+    )
     text.add_argument("--split-on", metavar="STRING", help=r"cut long documents at this string, for example '\n\n\n'")
     text.add_argument("--chunk", type=int, metavar="CHARS", help="cut long documents every so many characters")
     how = parser.add_argument_group("how it runs")
     how.add_argument("--batch", type=int, default=64, metavar="B", help="sequences at once (default 64)")
-    how.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="number format of weights and arithmetic (default fp32)")
+    how.add_argument(
+        "--dtype",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="number format of weights and arithmetic (default fp32)",
+    )
     how.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, mps (default auto)")
-    how.add_argument("--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)")
+    how.add_argument(
+        "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
+    )
     how.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/<model>-<corpus>-<plan hash>)")
     how.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
 

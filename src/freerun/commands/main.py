@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -40,6 +41,9 @@ class Parser(argparse.ArgumentParser):
             word = message.removeprefix("unrecognized arguments: ").split()[0]
             options = [o for action in self._actions for o in action.option_strings]
             message = f"unknown argument {word!r}{nearest(word.split('=')[0], options)}"
+        elif match := re.match(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            choices = [c.strip(" '") for c in match[3].split(",")]
+            message = f"{match[1]} must be one of {', '.join(choices)}, not {match[2]!r}{nearest(match[2], choices)}"
         raise UsageError(f"{message} (`{self.prog} --help` lists what there is)")
 
 

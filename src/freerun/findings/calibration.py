@@ -39,7 +39,9 @@ def calibration(evidence: Evidence) -> Finding:
     outside = sum(1 for r in real.ratio if r is not None and not r.low <= 1 <= r.high)
     known = sum(1 for r in real.ratio if r is not None)
     rare = middle >= 7
-    tail = float(real.observed[rare].sum() / real.expected[rare].sum()) if real.expected[rare].sum() > 0 else float("nan")
+    tail = (
+        float(real.observed[rare].sum() / real.expected[rare].sum()) if real.expected[rare].sum() > 0 else float("nan")
+    )
     direction = "more" if tail > 1 else "less"
     return Finding(
         name="calibration",

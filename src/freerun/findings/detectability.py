@@ -119,18 +119,39 @@ def detectability(evidence: Evidence, found: Comparison) -> Finding:
     ]
     estimates.append(
         Estimate(
-            "h75_half_train", "H75 with half the training documents", None if found.half_train in (None, float("inf")) else found.half_train,
-            "tokens", n=n_train // 2, method="mean over 4 random halves; more documents train a better detector",
+            "h75_half_train",
+            "H75 with half the training documents",
+            None if found.half_train in (None, float("inf")) else found.half_train,
+            "tokens",
+            n=n_train // 2,
+            method="mean over 4 random halves; more documents train a better detector",
             text=f"> {longest}" if found.half_train == float("inf") else "",
         )
     )
     estimates.append(
-        Estimate("auc_last", f"AUC at {longest} tokens", last.auc.value, "AUC", last.auc.low, last.auc.high, last.auc.level, n_test,
-                 "document", f"{how}; bootstrap over test documents")
+        Estimate(
+            "auc_last",
+            f"AUC at {longest} tokens",
+            last.auc.value,
+            "AUC",
+            last.auc.low,
+            last.auc.high,
+            last.auc.level,
+            n_test,
+            "document",
+            f"{how}; bootstrap over test documents",
+        )
     )
     estimates.append(
-        Estimate("tv_lower", "Total variation, proven at least", tv, "TV", n=n_test, level=last.tv_level,
-                 method="CP_low(TPR) − CP_up(FPR), threshold from training; largest over lengths, each by itself")
+        Estimate(
+            "tv_lower",
+            "Total variation, proven at least",
+            tv,
+            "TV",
+            n=n_test,
+            level=last.tv_level,
+            method="CP_low(TPR) − CP_up(FPR), threshold from training; largest over lengths, each by itself",
+        )
     )
     return Finding(
         name="detectability",
@@ -167,7 +188,9 @@ def spoken(h: HorizonResult, longest: int) -> str:
 def horizon_estimate(name: str, label: str, h: HorizonResult, longest: int, n: int, how: str) -> Estimate:
     """A horizon as an estimate; `text` where it lies outside the lengths."""
     text = {"above": f"> {longest}", "below": "< 1", "inside": ""}[h.side]
-    return Estimate(name, label, h.value, "tokens", h.low, h.high, h.level, n, "document", f"{how}; isotonic in length", text)
+    return Estimate(
+        name, label, h.value, "tokens", h.low, h.high, h.level, n, "document", f"{how}; isotonic in length", text
+    )
 
 
 def _curve(lengths: Int[np.ndarray, " lengths"], detections: list[Detection], rng: np.random.Generator) -> Curve:
@@ -191,16 +214,26 @@ def _chart(evidence: Evidence, found: Comparison) -> Chart:
     series = [
         _line("own text against real text", "free", found.main.detections),
         Series(
-            "real against real (95% of random halves)", "real", tuple(b.mean for b in found.real_bands),
-            tuple(b.low for b in found.real_bands), tuple(b.high for b in found.real_bands), band_only=True,
+            "real against real (95% of random halves)",
+            "real",
+            tuple(b.mean for b in found.real_bands),
+            tuple(b.low for b in found.real_bands),
+            tuple(b.high for b in found.real_bands),
+            band_only=True,
         ),
         Series(
-            "own against own (95% of random halves)", "control", tuple(b.mean for b in found.own_bands),
-            tuple(b.low for b in found.own_bands), tuple(b.high for b in found.own_bands), band_only=True,
+            "own against own (95% of random halves)",
+            "control",
+            tuple(b.mean for b in found.own_bands),
+            tuple(b.low for b in found.own_bands),
+            tuple(b.high for b in found.own_bands),
+            band_only=True,
         ),
     ]
     if found.tempered is not None:
-        series.append(_line(f"own at t = {temperature} against own at t = 1", "tempered", found.tempered.detections, band=False))
+        series.append(
+            _line(f"own at t = {temperature} against own at t = 1", "tempered", found.tempered.detections, band=False)
+        )
     return Chart(
         name="auc_by_length",
         title="How well its text is told from real text, by length",

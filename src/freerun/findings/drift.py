@@ -15,7 +15,10 @@ def drift(evidence: Evidence) -> Finding:
     records, tokens = evidence.records, evidence.records.tokens
     edges = log_spaced_edges(evidence.length)
     groups = evidence.units[evidence.token_sequence]
-    middle = tuple(float(np.sqrt(a * (b - 1))) if b - 1 > a else float(a) for a, b in zip(edges[:-1] + 1, edges[1:] + 1, strict=True))
+    middle = tuple(
+        float(np.sqrt(a * (b - 1))) if b - 1 > a else float(a)
+        for a, b in zip(edges[:-1] + 1, edges[1:] + 1, strict=True)
+    )
     charts = []
     for name, title, values, y_label in (
         ("entropy", "Entropy of the next-token law", tokens["entropy_nats"], "entropy, nats"),

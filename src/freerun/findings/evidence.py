@@ -37,7 +37,9 @@ class Evidence:
     @cached_property
     def units(self) -> Int[np.ndarray, " sequences"]:
         """The independent unit of each sequence, as a number."""
-        return np.unique(self.records.sequences["unit"].astype(str), return_inverse=True)[1]
+        names: np.ndarray = self.records.sequences["unit"].astype(str)
+        index: np.ndarray = np.unique(names, return_inverse=True)[1]
+        return index
 
     @cached_property
     def token_sequence(self) -> Int[np.ndarray, " tokens"]:
@@ -45,7 +47,7 @@ class Evidence:
 
     def tokens_of(self, arm: str) -> Bool[np.ndarray, " tokens"]:
         """Which tokens belong to an arm."""
-        return (self.records.sequences["arm"] == arm)[self.token_sequence]
+        return np.asarray(self.records.sequences["arm"] == arm)[self.token_sequence]
 
     @property
     def reference_names(self) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ class Evidence:
         """ln r of every token, nats; −inf where the reference gives it no mass."""
         components = self._component_log_probs()
         if not self.records.manifest["reference"]["interpolated"]:
-            return components[1]
+            return np.asarray(components[1])
         return mix_log_probs(self.reference_weights, components)
 
     def _component_log_probs(self) -> Float[np.ndarray, "components tokens"]:
@@ -113,7 +115,9 @@ class Panel:
         table = np.array(rows, np.int64).reshape(-1, 1 + n_free)
         self.real, self.free = table[:, 0], table[:, 1:]
         self.tempered = np.array(tempered, np.int64)
-        self.train: Bool[np.ndarray, " pairs"] = (sequences["split"][self.real] == "train") if len(table) else np.zeros(0, bool)
+        self.train: Bool[np.ndarray, " pairs"] = (
+            (sequences["split"][self.real] == "train") if len(table) else np.zeros(0, bool)
+        )
         self.n_pairs, self.n_dropped = len(table), n_all - len(table)
 
     def columns(self, sequences: Int[np.ndarray, " n"]) -> TokenColumns:

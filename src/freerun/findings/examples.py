@@ -20,7 +20,10 @@ def examples(evidence: Evidence, found: Comparison | None) -> list[dict[str, Any
     records = evidence.records
     documents = list(dict.fromkeys(records.sequences["document_id"][records.chosen(arm="real")]))
     rng = statistics_rng(evidence, "examples")
-    chosen = [(documents[i], "chosen at random") for i in rng.choice(len(documents), min(N_RANDOM, len(documents)), replace=False)]
+    chosen = [
+        (documents[i], "chosen at random")
+        for i in rng.choice(len(documents), min(N_RANDOM, len(documents)), replace=False)
+    ]
     scores: dict[str, float] = {}
     if found is not None:
         for i, pair in enumerate(found.test_pairs):
@@ -43,7 +46,7 @@ def _example(evidence: Evidence, name: str, why: str, score: float | None, onset
     real = next(i for i in mine if sequences["arm"][i] == "real")
     free = [i for i in mine if sequences["arm"][i] == "free"]
 
-    def surprisal(i: int) -> str:
+    def surprisal(i: Any) -> str:
         return f"{-float(np.mean(log_prob[records.rows(i)])):.2f}"
 
     facts = [["nats/token, real", surprisal(real)], ["nats/token, own", " and ".join(surprisal(i) for i in free)]]

@@ -31,7 +31,7 @@ def loops(evidence: Evidence) -> Finding:
     x = tuple(float(t) for t in free.times)
     label = {"real": "real text", "free": "own text, loop", "tempered": _tempered_label(evidence)}
     series = [
-        Series(label[arm], arm, *(_padded(v, len(x)) for v in (c.incidence, c.low, c.high)))
+        Series(label[arm], arm, _padded(c.incidence, len(x)), low=_padded(c.low, len(x)), high=_padded(c.high, len(x)))
         for arm, (c, _, _) in found.items()
     ]
     series.append(Series("own text, end of text", "other", _padded(ended.incidence, len(x))))
@@ -50,7 +50,9 @@ def loops(evidence: Evidence) -> Finding:
         )
         for arm, (c, _, h) in found.items()
     )
-    n_ended, n_risk = (int(records.manifest["counts"][k]) for k in ("documents_ended_in_window", "documents_at_risk_of_ending"))
+    n_ended, n_risk = (
+        int(records.manifest["counts"][k]) for k in ("documents_ended_in_window", "documents_at_risk_of_ending")
+    )
     return Finding(
         name="loops",
         question="Does it fall into loops, and does it end?",
@@ -61,20 +63,52 @@ def loops(evidence: Evidence) -> Finding:
         status="bad" if worse else "good",
         estimates=(
             Estimate(
-                "loop_incidence", f"Loop by token {at}, own text", share, "share", float(free.low[-1]), float(free.high[-1]),
-                0.95, free.n_groups, "document", "Aalen–Johansen, end of text competing, document-clustered",
+                "loop_incidence",
+                f"Loop by token {at}, own text",
+                share,
+                "share",
+                float(free.low[-1]),
+                float(free.high[-1]),
+                0.95,
+                free.n_groups,
+                "document",
+                "Aalen–Johansen, end of text competing, document-clustered",
             ),
             Estimate(
-                "loop_incidence_real", f"Loop by token {at}, real text", base, "share", float(real.low[-1]), float(real.high[-1]),
-                0.95, real.n_groups, "document", "the same on the matched real continuations",
+                "loop_incidence_real",
+                f"Loop by token {at}, real text",
+                base,
+                "share",
+                float(real.low[-1]),
+                float(real.high[-1]),
+                0.95,
+                real.n_groups,
+                "document",
+                "the same on the matched real continuations",
             ),
             Estimate(
-                "end_incidence", f"End of text by token {at}, own text", float(ended.incidence[-1]), "share",
-                float(ended.low[-1]), float(ended.high[-1]), 0.95, ended.n_groups, "document", "Aalen–Johansen, loops competing",
+                "end_incidence",
+                f"End of text by token {at}, own text",
+                float(ended.incidence[-1]),
+                "share",
+                float(ended.low[-1]),
+                float(ended.high[-1]),
+                0.95,
+                ended.n_groups,
+                "document",
+                "Aalen–Johansen, loops competing",
             ),
             Estimate(
-                "loop_hazard_rao_blackwell", "Loop hazard, own text", hazard.value, "per token", hazard.low, hazard.high,
-                hazard.level, hazard.n, "document", "mean mass on loop-completing tokens while no loop is complete (Rao–Blackwell)",
+                "loop_hazard_rao_blackwell",
+                "Loop hazard, own text",
+                hazard.value,
+                "per token",
+                hazard.low,
+                hazard.high,
+                hazard.level,
+                hazard.n,
+                "document",
+                "mean mass on loop-completing tokens while no loop is complete (Rao–Blackwell)",
             ),
         ),
         charts=(

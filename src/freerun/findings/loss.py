@@ -41,7 +41,14 @@ def loss(evidence: Evidence) -> Finding:
         _of("loss_nats_per_token", "Loss on real text", nats, "nats/token", unit, how),
         _of("loss_bits_per_byte", "the same in bits", bits, "bits/byte", unit, how),
         _of("own_surprisal_nats_per_token", "Surprisal of its own text", own, "nats/token", unit, how),
-        _of("excess_at_least_nats_per_token", "Excess loss shown by the reference", gain, "nats/token", unit, f"{how}; test half"),
+        _of(
+            "excess_at_least_nats_per_token",
+            "Excess loss shown by the reference",
+            gain,
+            "nats/token",
+            unit,
+            f"{how}; test half",
+        ),
     )
     proven = (
         f"A reference with the same tokens saves {gain.value:.3f} nats a token of it on the held-out half, so at least about "
@@ -50,9 +57,14 @@ def loss(evidence: Evidence) -> Finding:
         else "The reference saves nothing that can be told from zero on the held-out half, which says nothing about how near the "
         "model is to the text's own entropy"
     )
-    notes = [f"Scored: {where}. No window moves; nothing is scored twice.", f"Reference weights, fitted on the training half: {parts}."]
+    notes = [
+        f"Scored: {where}. No window moves; nothing is scored twice.",
+        f"Reference weights, fitted on the training half: {parts}.",
+    ]
     if n_impossible:
-        notes.append(f"{n_impossible} real tokens have no mass under the law at all; they are left out of the mean and counted here.")
+        notes.append(
+            f"{n_impossible} real tokens have no mass under the law at all; they are left out of the mean and counted here."
+        )
     return Finding(
         name="loss",
         question="How well does it predict real text?",

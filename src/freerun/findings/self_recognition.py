@@ -40,16 +40,52 @@ def self_recognition(evidence: Evidence) -> Finding:
         sentence=sentence.replace("-", "−"),
         status="good" if passed else "bad",
         estimates=(
-            Estimate("own_z_total", "z of all own text together", own.z_total, "standard normal", n=own.n, method=how, text=""),
+            Estimate(
+                "own_z_total",
+                "z of all own text together",
+                own.z_total,
+                "standard normal",
+                n=own.n,
+                method=how,
+                text="",
+            ),
             Estimate("own_z_mean", "Mean z, own text", own.mean, "z", *_band(own), 0.95, own.n, "sequence", how),
-            Estimate("own_z_sd", "SD of z, own text (1 expected)", own.sd, "z", n=own.n, independent_unit="sequence", method=how),
-            Estimate("sampler_audit_p", "Sampler audit, p", p, "p-value", n=own.n, independent_unit="sequence",
-                     method="Bonferroni over total z and PIT χ² on 20 bins"),
+            Estimate(
+                "own_z_sd",
+                "SD of z, own text (1 expected)",
+                own.sd,
+                "z",
+                n=own.n,
+                independent_unit="sequence",
+                method=how,
+            ),
+            Estimate(
+                "sampler_audit_p",
+                "Sampler audit, p",
+                p,
+                "p-value",
+                n=own.n,
+                independent_unit="sequence",
+                method="Bonferroni over total z and PIT χ² on 20 bins",
+            ),
             Estimate("real_z_mean", "Mean z, real text", real.mean, "z", *_band(real), 0.95, real.n, "document", how),
-            Estimate("control_z_total", f"z of the control (t = {evidence.plan['control_temperature']:g})", control.z_total,
-                     "standard normal", n=control.n, method="the same; must be far from 0 if the audit has power"),
-            Estimate("real_log_e", "Median log e-value, real text", log_e, "nats", n=real.n, independent_unit="document",
-                     method="e-process over a grid of λ: any-time valid evidence that the model did not write it"),
+            Estimate(
+                "control_z_total",
+                f"z of the control (t = {evidence.plan['control_temperature']:g})",
+                control.z_total,
+                "standard normal",
+                n=control.n,
+                method="the same; must be far from 0 if the audit has power",
+            ),
+            Estimate(
+                "real_log_e",
+                "Median log e-value, real text",
+                log_e,
+                "nats",
+                n=real.n,
+                independent_unit="document",
+                method="e-process over a grid of λ: any-time valid evidence that the model did not write it",
+            ),
         ),
         charts=(
             Chart(
@@ -58,11 +94,11 @@ def self_recognition(evidence: Evidence) -> Finding:
                 x_label="mass below the token, plus a uniform share of its own",
                 y_label="share of tokens × 20",
                 x=tuple(float(v) for v in (edges[:-1] + edges[1:]) / 2),
-                series=(
-                    Series("own text", "free", *(tuple(float(v) * len(pit.share) for v in a) for a in (pit.share, pit.low, pit.high))),
-                ),
+                series=(Series("own text", "free", _density(pit.share), _density(pit.low), _density(pit.high)),),
                 levels=((1.0, "flat"),),
-                y_range=(0.8, 1.2) if 0.8 < pit.low.min() * 20 and pit.high.max() * 20 < 1.2 else (0.0, float(max(2.0, pit.high.max() * 22))),
+                y_range=(0.8, 1.2)
+                if pit.low.min() * 20 > 0.8 and pit.high.max() * 20 < 1.2
+                else (0.0, float(max(2.0, pit.high.max() * 22))),
             ),
         ),
         licence=(
@@ -71,6 +107,11 @@ def self_recognition(evidence: Evidence) -> Finding:
         ),
         notes=_notes(own, real, pit),
     )
+
+
+def _density(shares: np.ndarray) -> tuple[float, ...]:
+    """Shares of equal bins as a density: 1 where flat."""
+    return tuple(float(s) * len(shares) for s in shares)
 
 
 def _z(evidence: Evidence, arm: str) -> SelfRecognition:
@@ -121,7 +162,9 @@ def _band(z: SelfRecognition) -> tuple[float | None, float | None]:
 def _notes(own: SelfRecognition, real: SelfRecognition, pit: PitUniformity) -> tuple[str, ...]:
     notes = [f"PIT χ² = {pit.chi_square:.1f} on {len(pit.share) - 1} degrees of freedom, p = {_p(pit.p_value)}."]
     if own.n_flat or real.n_flat:
-        notes.append(f"{own.n_flat} own and {real.n_flat} real texts have almost no variance (inside loops) and no z of their own.")
+        notes.append(
+            f"{own.n_flat} own and {real.n_flat} real texts have almost no variance (inside loops) and no z of their own."
+        )
     if own.n_impossible:
         notes.append(f"{own.n_impossible} own texts hold a token that the law gives no mass: the sampler is broken.")
     return tuple(notes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 import freerun
 from freerun.errors import TooFewDocuments
 from freerun.findings.calibration import calibration
@@ -33,7 +32,14 @@ def derive(records: Records) -> dict[str, Any]:
         detected = detectability(evidence, found)
     except TooFewDocuments as error:
         found, detected = None, _unknown(str(error))
-    findings = [loss(evidence), detected, self_recognition(evidence), drift(evidence), loops(evidence), calibration(evidence)]
+    findings = [
+        loss(evidence),
+        detected,
+        self_recognition(evidence),
+        drift(evidence),
+        loops(evidence),
+        calibration(evidence),
+    ]
     by_name = {f.name: f for f in findings}
     plan = manifest["plan"]
     return {
@@ -84,17 +90,35 @@ def _verdict(evidence: Evidence, findings: dict[str, Finding], found: Comparison
             f"at a loss of {nats:.2f} nats a token."
         )
     detail = f"{findings['drift'].sentence} {findings['loops'].sentence} {findings['self_recognition'].sentence}"
-    return {"sentence": sentence, "detail": detail, "status": "neutral" if findings["detectability"].status == "neutral" else "bad"}
+    return {
+        "sentence": sentence,
+        "detail": detail,
+        "status": "neutral" if findings["detectability"].status == "neutral" else "bad",
+    }
 
 
 def _headline(findings: dict[str, Finding], found: Comparison | None) -> list[dict[str, str]]:
     cards = [_card("Loss", findings["loss"].estimates[0], "how well it predicts real text")]
     if found is not None:
         by_name = {e.name: e for e in findings["detectability"].estimates}
-        cards.append(_card("Free-run horizon H75", by_name["h75"], "length at which its own text is told from real text with AUC 0.75"))
+        cards.append(
+            _card(
+                "Free-run horizon H75",
+                by_name["h75"],
+                "length at which its own text is told from real text with AUC 0.75",
+            )
+        )
         cards += [_card("H60", by_name["h60"], ""), _card("H90", by_name["h90"], "")]
     else:
-        cards.append({"label": "Free-run horizon H75", "value": "unknown", "unit": "", "interval": "", "note": "too few documents"})
+        cards.append(
+            {
+                "label": "Free-run horizon H75",
+                "value": "unknown",
+                "unit": "",
+                "interval": "",
+                "note": "too few documents",
+            }
+        )
     drifted = {e.name: e for e in findings["drift"].estimates}["entropy_gap_late_nats"]
     looped = {e.name: e for e in findings["loops"].estimates}["loop_incidence"]
     audit = {e.name: e for e in findings["self_recognition"].estimates}["sampler_audit_p"]
@@ -125,7 +149,13 @@ def _card(label: str, e: Estimate, note: str, *, digits: str = "", percent: bool
     low = say(e.low) if e.low is not None else ("< 1" if e.unit == "tokens" else "")
     high = say(e.high) if e.high is not None else ("beyond" if e.unit == "tokens" else "")
     interval = f"{low} to {high}" if low and high else ""
-    return {"label": label, "value": e.text or say(e.value), "unit": "" if percent else e.unit, "interval": interval, "note": note}
+    return {
+        "label": label,
+        "value": e.text or say(e.value),
+        "unit": "" if percent else e.unit,
+        "interval": interval,
+        "note": note,
+    }
 
 
 def _yardsticks(evidence: Evidence, found: Comparison) -> dict[str, Any]:
@@ -139,8 +169,26 @@ def _yardsticks(evidence: Evidence, found: Comparison) -> dict[str, Any]:
     own = [b.high for b in found.own_bands]
     real = [b.high for b in found.real_bands]
     never = f"> {longest}"
-    scale.append({"label": "real text against real text", "value": None, "low": None, "high": None, "text": never, "role": "real"})
-    scale.append({"label": "its own text against its own", "value": None, "low": None, "high": None, "text": never, "role": "control"})
+    scale.append(
+        {
+            "label": "real text against real text",
+            "value": None,
+            "low": None,
+            "high": None,
+            "text": never,
+            "role": "real",
+        }
+    )
+    scale.append(
+        {
+            "label": "its own text against its own",
+            "value": None,
+            "low": None,
+            "high": None,
+            "text": never,
+            "role": "control",
+        }
+    )
     rows = [[str(s["label"]), str(s["text"]) or f"{s['value']:.0f}", _open_interval(s, longest)] for s in scale]
     rows[-2][2] = f"chance; largest AUC in 95% of random halves: {max(real):.2f}"
     rows[-1][2] = f"chance; largest AUC in 95% of random halves: {max(own):.2f}"
@@ -180,6 +228,3 @@ def _unknown(why: str) -> Finding:
         status="unknown",
         licence="No inference.",
     )
-
-
-

@@ -34,7 +34,9 @@ def threats(evidence: Evidence, found: Comparison | None) -> list[dict[str, str]
             )
         )
     if plan["dtype"] == "bf16":
-        out.append(("bf16 arithmetic", "Its rounding costs about 0.001 nats a token: this is another model than the fp32 one."))
+        out.append(
+            ("bf16 arithmetic", "Its rounding costs about 0.001 nats a token: this is another model than the fp32 one.")
+        )
     out.append(
         (
             "The corpus is one source, the prefix does not name it",
@@ -52,7 +54,12 @@ def threats(evidence: Evidence, found: Comparison | None) -> list[dict[str, str]
             )
         )
     if plan["sampling"] != "temperature 1, full vocabulary":
-        out.append(("Not the model's own law", f"Free text was sampled with {plan['sampling']}; log-probabilities are the model's own."))
+        out.append(
+            (
+                "Not the model's own law",
+                f"Free text was sampled with {plan['sampling']}; log-probabilities are the model's own.",
+            )
+        )
     if found is not None:
         last = found.main.detections[-1]
         out.append(
@@ -77,7 +84,12 @@ def threats(evidence: Evidence, found: Comparison | None) -> list[dict[str, str]
         )
     )
     if counts["exact_duplicates_dropped"]:
-        out.append(("Duplicates", f"{counts['exact_duplicates_dropped']} exact duplicates were dropped; near duplicates were not looked for."))
+        out.append(
+            (
+                "Duplicates",
+                f"{counts['exact_duplicates_dropped']} exact duplicates were dropped; near duplicates were not looked for.",
+            )
+        )
     share = evidence.records.sequences["canonical_share"][evidence.records.chosen(arm="free")]
     free = float(np.mean(share < 1))
     real = float(np.mean(evidence.records.sequences["canonical_share"][evidence.records.chosen(arm="real")] < 1))

@@ -246,7 +246,7 @@ class Predictor(ABC, Generic[StateT]):
         length: int,
         *,
         seed: int,
-        sampling: SamplingRule = SamplingRule(),  # noqa: B008  a frozen value
+        sampling: SamplingRule = SamplingRule(),
         loop_rule: LoopRule | None = None,
         on_tokens: Callable[[int], None] | None = None,
     ) -> Iterator[Sample]:
@@ -323,7 +323,9 @@ class Predictor(ABC, Generic[StateT]):
 
     def _check_first(self, first: int) -> None:
         if first == 0 and not self.context.lead and not self.capabilities.empty_context:
-            raise UsageError(f"{self.identity.name} has no law before the first token: put a lead token first or use a prefix")
+            raise UsageError(
+                f"{self.identity.name} has no law before the first token: put a lead token first or use a prefix"
+            )
 
 
 def watch_lists(

@@ -28,8 +28,11 @@ _LOGITS_PER_CHUNK = 1 << 24
 """Logits held at once while scoring: 64 MiB in float32."""
 
 
-class _GrowingLayer(DynamicLayer):
+class _GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
     """A cache layer that keeps spare room, so that one more token is written in place and nothing is copied."""
+
+    keys: Any
+    values: Any
 
     def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         if not self.is_initialized:
@@ -218,7 +221,13 @@ class HuggingFacePredictor(Predictor[HFState]):
         return cache
 
     def _forward(
-        self, ids: Int[np.ndarray, "rows n"], cache: DynamicCache, held: int, padding: Int[np.ndarray, " rows"] | None, *, keep: int
+        self,
+        ids: Int[np.ndarray, "rows n"],
+        cache: DynamicCache,
+        held: int,
+        padding: Int[np.ndarray, " rows"] | None,
+        *,
+        keep: int,
     ) -> torch.Tensor:
         """Logits of the last `keep` (0: all) of n more tokens, float32 or as the model makes them."""
         extra: dict[str, Any] = {}
@@ -261,7 +270,11 @@ def load_pretrained(
         config = AutoConfig.from_pretrained(path, **options)
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
         model = AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype], use_safetensors=True, **options
+            path,
+            config=config,
+            dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype],
+            use_safetensors=True,
+            **options,
         )
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -66,9 +66,7 @@ class Observation:
     @staticmethod
     def concatenate(parts: Sequence[Observation]) -> Observation:
         """Stack observations row after row."""
-        return Observation(
-            **{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Observation)}
-        )
+        return Observation(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Observation)})
 
 
 class Trace:
@@ -270,7 +268,9 @@ class Law(ABC):
 class Dense(Law):
     """A law from logits (any float type, not normalised), or from log-probabilities that sum to `1 − missing`."""
 
-    def __init__(self, logits: Any, *, missing: Float[np.ndarray, " rows"] | None = None, positive: bool = False) -> None:
+    def __init__(
+        self, logits: Any, *, missing: Float[np.ndarray, " rows"] | None = None, positive: bool = False
+    ) -> None:
         self.logits = logits
         self.n_rows, self.n_tokens = logits.shape
         self.missing = missing

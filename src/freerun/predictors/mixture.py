@@ -18,7 +18,9 @@ class Mixture(Predictor[list[Any]]):
 
     def __init__(self, components: Sequence[Predictor[Any]], weights: Sequence[float], *, name: str) -> None:
         if len(components) != len(weights) or abs(sum(weights) - 1) > 1e-9 or min(weights) < 0:
-            raise UsageError(f"a mixture needs one weight ≥ 0 a component and weights that sum to 1, not {list(weights)}")
+            raise UsageError(
+                f"a mixture needs one weight ≥ 0 a component and weights that sum to 1, not {list(weights)}"
+            )
         if len({c.n_tokens for c in components}) != 1:
             raise UsageError(f"a mixture's components must share a vocabulary, not {[c.n_tokens for c in components]}")
         self.components, self.weights = list(components), [float(w) for w in weights]

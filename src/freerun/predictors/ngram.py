@@ -36,7 +36,9 @@ class NGramCounts:
         for k in range(1, order + 1):
             fits = begin + k - 1 < ends[begin]
             begin, node = begin[fits], node[fits]
-            keys, node, counts = np.unique(node * n_tokens + tokens[begin + k - 1], return_inverse=True, return_counts=True)
+            keys, node, counts = np.unique(
+                node * n_tokens + tokens[begin + k - 1], return_inverse=True, return_counts=True
+            )
             self.keys.append(keys)
             self.counts.append(counts)
         sizes = [1, *[len(k) for k in self.keys]]
@@ -79,7 +81,7 @@ class NGramCounts:
             child = self._step(m, node, ids)
             count = np.where(child >= 0, self.counts[m][child], 0)
             p = np.where(total > 0, (count + distinct * p) / np.maximum(total + distinct, 1), p)
-        return np.log(p)
+        return np.asarray(np.log(p))
 
     def probs(self, contexts: Int[np.ndarray, "n order_1"]) -> Float[np.ndarray, "n vocabulary"]:
         """The whole law after each context."""
@@ -131,7 +133,7 @@ class NGramPredictor(Predictor[np.ndarray]):
         return np.concatenate([state, np.asarray(ids)[:, None]], axis=1)[:, 1:]
 
     def select(self, state: Int[np.ndarray, "rows order_1"], rows: Int[np.ndarray, " taken"]) -> np.ndarray:
-        return state[rows]
+        return np.asarray(state[rows])
 
     def nbytes(self, state: Int[np.ndarray, "rows order_1"]) -> int:
         return state.nbytes

@@ -24,10 +24,15 @@ from freerun.predictors.ngram import NGramCounts, NGramPredictor
 class Reference(Protocol):
     """Log-probabilities of given tokens under some components."""
 
-    names: tuple[str, ...]
-    interpolated: bool
-    """Whether findings mix the components with the model's own law, or take the single component as it is."""
-    fingerprint: str
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def interpolated(self) -> bool:
+        """Whether findings mix the components with the model's own law, or take the single component as it is."""
+        ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def log_probs(
         self, units: Sequence[str], sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int

@@ -28,7 +28,7 @@ def byte_table(tokenizer: Any, n_tokens: int) -> list[bytes]:
     """
     tokens = tokenizer.convert_ids_to_tokens(list(range(min(n_tokens, len(tokenizer)))))
     special = set(tokenizer.all_special_ids)
-    added = {i: t for i, t in tokenizer.added_tokens_decoder.items()}
+    added = dict(tokenizer.added_tokens_decoder)
     special |= {i for i, t in added.items() if t.special}
     table = _bytes_of_characters()
     byte_level = _is_byte_level(tokenizer)

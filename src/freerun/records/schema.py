@@ -25,8 +25,12 @@ def tokens_schema(*, n_powers: int, n_references: int) -> pa.Schema:
             _field("position", pa.int32(), "0-based, counted from the cut"),
             _field("token_id", pa.int32(), "id in the model's vocabulary"),
             _field("n_bytes", pa.int32(), "bytes of text that the token stands for"),
-            _field("log_prob_nats", pa.float64(), "under the model's law; null: the law gives it no mass", nullable=True),
-            _field("sample_log_prob_nats", pa.float64(), "under the law that was sampled, where another", nullable=True),
+            _field(
+                "log_prob_nats", pa.float64(), "under the model's law; null: the law gives it no mass", nullable=True
+            ),
+            _field(
+                "sample_log_prob_nats", pa.float64(), "under the law that was sampled, where another", nullable=True
+            ),
             _field("entropy_nats", pa.float64(), "of the model's law; null: not fully known", nullable=True),
             _field("varentropy_nats2", pa.float64(), "variance of -ln q under q", nullable=True),
             _field("rank", pa.int32(), "1 + number of ids strictly more probable"),
@@ -64,7 +68,9 @@ def sequences_schema(*, n_bins: int) -> pa.Schema:
             _field("end_reason", pa.string(), "length, end_of_text, or failed: why"),
             _field("canonical_share", pa.float32(), "share of its tokens that re-encoding its text gives back"),
             _field("observed_counts", pa.list_(pa.int32(), n_bins), "tokens by log-probability bin"),
-            _field("expected_counts", pa.list_(pa.float64(), n_bins), "mass by log-probability bin, summed over positions"),
+            _field(
+                "expected_counts", pa.list_(pa.float64(), n_bins), "mass by log-probability bin, summed over positions"
+            ),
             _field("hidden", pa.list_(pa.float32()), "pooled hidden state, where measured", nullable=True),
         ]
     )

@@ -1,9 +1,9 @@
 """A run's folder: the manifest, and record parts that appear by one atomic rename each.
 
-    manifest.json            what was planned, with what; written before the first part
-    tokens/NAME.parquet      of a unit of work, renamed into place first …
-    sequences/NAME.parquet   … and then this one: a unit is done if and only if it is here
-    result.json, report.html derived from the above, made again by `freerun report`
+manifest.json            what was planned, with what; written before the first part
+tokens/NAME.parquet      of a unit of work, renamed into place first …
+sequences/NAME.parquet   … and then this one: a unit is done if and only if it is here
+result.json, report.html derived from the above, made again by `freerun report`
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}; free some room or choose another folder with -o") from error
+        raise DataError(
+            f"cannot write {path}: {error.strerror or error}; free some room or choose another folder with -o"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,12 @@ class RunFolder:
             if held["plan_hash"] != manifest["plan_hash"]:
                 mine, theirs = manifest["plan"], held.get("plan", {})
                 changed = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
-                words = "; ".join(f"{k}: {_short(theirs.get(k))} there, {_short(mine.get(k))} asked" for k in changed[:4])
-                raise DataError(f"{self.path} holds a run of another plan ({words}); choose another folder with -o, or remove it")
+                words = "; ".join(
+                    f"{k}: {_short(theirs.get(k))} there, {_short(mine.get(k))} asked" for k in changed[:4]
+                )
+                raise DataError(
+                    f"{self.path} holds a run of another plan ({words}); choose another folder with -o, or remove it"
+                )
         else:
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise DataError(f"{self.path} is there and is not a run; choose another folder with -o")
@@ -87,7 +93,9 @@ class RunFolder:
         try:
             held = json.loads(self.manifest_path.read_text())
         except FileNotFoundError:
-            raise DataError(f"{self.path}: no run here (no manifest.json); `freerun audit -o {self.path}` makes one") from None
+            raise DataError(
+                f"{self.path}: no run here (no manifest.json); `freerun audit -o {self.path}` makes one"
+            ) from None
         except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
             raise DataError(f"{self.manifest_path} cannot be read ({error}); the run must be made again") from error
         if not isinstance(held, dict) or held.get("schema_version") != SCHEMA_VERSION:
@@ -110,9 +118,7 @@ class RunFolder:
             return False
         return held.get(b"unit_key") == unit_key.encode()
 
-    def write_part(
-        self, name: str, sequences: pa.Table, tokens: pa.Table, *, unit_key: str, plan_hash: str
-    ) -> None:
+    def write_part(self, name: str, sequences: pa.Table, tokens: pa.Table, *, unit_key: str, plan_hash: str) -> None:
         """Record one unit of work."""
         for kind, table in (("tokens", tokens), ("sequences", sequences)):
             table = table.cast(stamped(table.schema, unit_key=unit_key, plan_hash=plan_hash))
@@ -133,7 +139,9 @@ class RunFolder:
             try:
                 tables.append(pq.read_table(path).replace_schema_metadata(None))
             except (pa.ArrowInvalid, OSError) as error:
-                raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}); remove it and run the same audit again") from error
+                raise DataError(
+                    f"{path} is damaged ({str(error).splitlines()[0]}); remove it and run the same audit again"
+                ) from error
         if not tables:
             raise DataError(f"{self.path} holds no records yet; run the same audit again to continue it")
         return pa.concat_tables(tables)
@@ -191,7 +199,9 @@ def load_records(folder: RunFolder) -> Records:
         if name in _STRINGS:
             sequences[name] = np.array(column.to_pylist(), dtype=object)
         elif pa.types.is_fixed_size_list(column.type):
-            sequences[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
+            sequences[name] = (
+                column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
+            )
         elif pa.types.is_list(column.type):
             sequences[name] = column.to_pylist()
         else:

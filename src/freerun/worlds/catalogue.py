@@ -10,7 +10,9 @@ from freerun.worlds.markov import MarkovWorld, random_chain
 
 def _markov(values: dict[str, str]) -> MarkovWorld:
     return random_chain(
-        _number(values, "symbols", 8), seed=_number(values, "seed", 0), concentration=_real(values, "concentration", 0.3)
+        _number(values, "symbols", 8),
+        seed=_number(values, "seed", 0),
+        concentration=_real(values, "concentration", 0.3),
     )
 
 
@@ -33,7 +35,9 @@ def load_world(spec: str) -> MarkovWorld:
     for setting in settings:
         key, _, value = setting.partition("=")
         if key not in allowed:
-            raise UsageError(f"world/{name} has no parameter {key!r}{nearest(key, allowed)}; it has {', '.join(allowed)}")
+            raise UsageError(
+                f"world/{name} has no parameter {key!r}{nearest(key, allowed)}; it has {', '.join(allowed)}"
+            )
         values[key] = value
     return make(values)
 

@@ -67,7 +67,7 @@ class MarkovWorld(Predictor[np.ndarray]):
         return np.asarray(ids, np.int64)
 
     def select(self, state: Int[np.ndarray, " rows"], rows: Int[np.ndarray, " taken"]) -> Int[np.ndarray, " taken"]:
-        return state[rows]
+        return np.asarray(state[rows])
 
     def nbytes(self, state: Int[np.ndarray, " rows"]) -> int:
         return state.nbytes
@@ -100,7 +100,7 @@ def stationary_law(transitions: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "
     """The stationary law of an irreducible chain, by solving πP = π, Σπ = 1."""
     n = len(transitions)
     system = np.vstack([transitions.T - np.eye(n), np.ones(n)])
-    return np.linalg.lstsq(system, np.append(np.zeros(n), 1.0), rcond=None)[0]
+    return np.asarray(np.linalg.lstsq(system, np.append(np.zeros(n), 1.0), rcond=None)[0])
 
 
 def random_chain(n_symbols: int = 8, *, seed: int = 0, concentration: float = 0.3) -> MarkovWorld:

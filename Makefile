@@ -1,0 +1,35 @@
+# Two commands do everything: `make audit` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: audit test lint types fast slow schema clean
+
+audit: $(STAMP)
+	$(BIN)/freerun audit
+
+test: $(STAMP) lint types fast slow
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+fast: $(STAMP)
+	$(BIN)/pytest -m "not model and not browser"
+
+slow: $(STAMP)
+	$(BIN)/pytest -m "model or browser"
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "freerun needs Python 3.11 or later; name one with: make PYTHON=python3.12 audit"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[hf,dev]'
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,211 @@
+"""The next-token laws of one text, token by token, as one plain dict for the terminal, the page and JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from freerun.errors import BackendError, UsageError
+from freerun.predictors.base import Predictor
+from freerun.predictors.law import Law
+
+SCHEMA_VERSION = 1
+
+
+def predict(
+    predictor: Predictor[Any], text: str, *, top: int = 5, on_tokens: Callable[[int], None] = lambda _: None
+) -> dict[str, Any]:
+    """What the predictor expected at every token of `text`, and what it expects after the last one.
+
+    `top` is how many of the most probable tokens of each law are kept; `on_tokens` hears of every token that is done.
+
+    The result holds JSON values only, never NaN or an infinity. A token that no law stands before is `given`: its numbers are
+    None. An impossible token has `impossible` true and `log_prob_nats` None; it is counted, and left out of the sums. Entropies
+    are None where the law is not fully known. A token that is not UTF-8 by itself (half a character) has its bytes in
+    `bytes_hex` and U+FFFD in its `text`; one that stands for no bytes says in `marker` what it is.
+
+    Raises:
+        UsageError: nothing to predict, `top` below 1, a text that is not Unicode, a backend without laws of single tokens.
+        BackendError: the model is broken, or its tokenizer makes ids that it has no law for.
+    """
+    if top < 1:
+        raise UsageError(f"--top must be at least 1, not {top}")
+    name = predictor.identity.name
+    if not predictor.capabilities.stepwise:
+        raise UsageError(f"{name} gives no law token by token, which predict needs; `freerun models` lists models that do")
+    n_text_bytes = _n_bytes(text)
+    ids = np.asarray(list(predictor.encode(text)), np.int64)
+    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < predictor.n_tokens:
+        raise BackendError(f"the tokenizer of {name} makes id {int(ids.max())}, its law knows only {predictor.n_tokens} ids")
+    has_first_law = bool(predictor.context.lead) or predictor.capabilities.empty_context
+    if not ids.size and not has_first_law:
+        raise UsageError(
+            f"the text is empty, and {name} has no law before the first token (nothing is put first): give it at least one word"
+        )
+
+    n_given = 0 if has_first_law else 1
+    tokens = [_given(predictor, int(i)) for i in ids[:n_given]]
+    state = predictor.start([ids[:n_given]])
+    for position in range(n_given, len(ids)):
+        one = ids[position : position + 1]
+        tokens.append(_observed(predictor, predictor.law(state), position, one, top))
+        state = predictor.advance(state, one)
+        on_tokens(1)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "predict",
+        "model": _model(predictor),
+        "text": text,
+        "context": _context(predictor, len(ids)),
+        "tokens": tokens,
+        "next": _next(predictor, predictor.law(state), len(ids), top),
+        "sum": _sum(predictor, tokens),
+        "notes": _notes(predictor, ids, n_text_bytes, tokens),
+    }
+
+
+def _n_bytes(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the text is not Unicode: character {error.start} is half a surrogate pair, or a byte that is not UTF-8; "
+            "put the text into a file and give @FILE"
+        ) from None
+
+
+# ---- one token -------------------------------------------------------------------------------------------------------
+
+
+def _spelled(predictor: Predictor[Any], token_id: int) -> dict[str, Any]:
+    data = predictor.token_bytes(token_id)
+    entry: dict[str, Any] = {"id": token_id, "text": data.decode("utf-8", errors="replace")}
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        entry["bytes_hex"] = data.hex()
+    if not data:
+        entry["marker"] = "end_of_text" if token_id in predictor.end_ids else "special"
+    return entry
+
+
+def _given(predictor: Predictor[Any], token_id: int) -> dict[str, Any]:
+    unknown = dict.fromkeys(("log_prob_nats", "surprisal_bits", "rank", "entropy_nats"))
+    return {"position": 0, **_spelled(predictor, token_id), "given": True, "impossible": False, **unknown, "top": []}
+
+
+def _observed(
+    predictor: Predictor[Any], law: Law, position: int, token_id: Int[np.ndarray, " 1"], top: int
+) -> dict[str, Any]:
+    seen = law.observe(token_id)
+    log_prob = float(seen.log_prob_nats[0])
+    impossible = log_prob == -math.inf
+    return {
+        "position": position,
+        **_spelled(predictor, int(token_id[0])),
+        "given": False,
+        "impossible": impossible,
+        "log_prob_nats": _finite(log_prob),
+        "surprisal_bits": None if impossible else _finite(0.0 - log_prob / math.log(2)),
+        "rank": int(seen.rank[0]),
+        "entropy_nats": _finite(float(seen.entropy_nats[0])),
+        "top": _top(predictor, law, top),
+    }
+
+
+def _top(predictor: Predictor[Any], law: Law, top: int) -> list[dict[str, Any]]:
+    """The most probable tokens, ties by id; impossible ones are left out."""
+    ids, log_probs = law.top(top)
+    ranked = sorted(
+        ((float(p), int(i)) for i, p in zip(ids[0], log_probs[0], strict=True) if p > -math.inf), key=lambda x: (-x[0], x[1])
+    )
+    return [{**_spelled(predictor, i), "log_prob_nats": _finite(p)} for p, i in ranked]
+
+
+def _next(predictor: Predictor[Any], law: Law, position: int, top: int) -> dict[str, Any]:
+    ends = predictor.end_ids
+    return {
+        "position": position,
+        "entropy_nats": _finite(float(law.entropy()[0])),
+        "end_of_text_probability": _finite(float(law.mass(ends)[0])) if ends else None,
+        "top": _top(predictor, law, top),
+    }
+
+
+def _finite(x: float) -> float | None:
+    return x + 0.0 if math.isfinite(x) else None
+
+
+# ---- the whole text --------------------------------------------------------------------------------------------------
+
+
+def _model(predictor: Predictor[Any]) -> dict[str, Any]:
+    identity = predictor.identity
+    return {
+        "name": identity.name,
+        "fingerprint": identity.fingerprint,
+        "nature": identity.nature,
+        "licence": identity.licence,
+        "vocabulary": predictor.n_tokens,
+    }
+
+
+def _context(predictor: Predictor[Any], n_tokens: int) -> dict[str, Any]:
+    rule = predictor.context
+    return {
+        "rule": rule.describe(),
+        "window_tokens": rule.window,
+        "lead_ids": list(rule.lead),
+        "longer_than_window": rule.window is not None and n_tokens > rule.window,
+    }
+
+
+def _sum(predictor: Predictor[Any], tokens: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sums over the tokens that a law stands before and that are possible; None where there is none."""
+    scored = [t for t in tokens if t["log_prob_nats"] is not None]
+    n_bytes = sum(len(predictor.token_bytes(t["id"])) for t in scored)
+    nats = 0.0 - math.fsum(t["log_prob_nats"] for t in scored) if scored else None
+    per_token = nats / len(scored) if nats is not None else None
+    entropies = [t["entropy_nats"] for t in scored]
+    return {
+        "n_tokens": len(tokens),
+        "n_scored": len(scored),
+        "n_given": sum(t["given"] for t in tokens),
+        "n_impossible": sum(t["impossible"] for t in tokens),
+        "n_bytes_scored": n_bytes,
+        "nats": nats,
+        "nats_per_token": per_token,
+        "bits_per_byte": nats / math.log(2) / n_bytes if nats is not None and n_bytes else None,
+        "perplexity": math.exp(per_token) if per_token is not None and per_token < 700 else None,
+        "entropy_nats_per_token": math.fsum(entropies) / len(scored) if scored and None not in entropies else None,
+    }
+
+
+def _notes(
+    predictor: Predictor[Any], ids: Int[np.ndarray, " tokens"], n_text_bytes: int, tokens: list[dict[str, Any]]
+) -> list[str]:
+    """Everything that a reader of the numbers must know; nothing that does not apply."""
+    notes = []
+    rule, n_impossible = predictor.context, sum(t["impossible"] for t in tokens)
+    if any(t["given"] for t in tokens):
+        notes.append("The first token is given, not scored: nothing is put first, so there is no law before it.")
+    if n_impossible:
+        notes.append(f"Impossible under the law: {n_impossible} tokens. They are left out of the sums; with them the loss is infinite.")
+    if rule.window is not None and len(ids) > rule.window:
+        notes.append(
+            f"The text has {len(ids):,} tokens, more than the window of {rule.window:,}. Context rule: {rule.describe()}. "
+            f"Laws after token {rule.window:,} see the last {rule.window // 2:,} to {rule.window:,} tokens only."
+        )
+    n_spelled = sum(len(predictor.token_bytes(int(i))) for i in ids)
+    if n_spelled != n_text_bytes:
+        notes.append(
+            f"The tokens spell {n_spelled:,} bytes, the text has {n_text_bytes:,}: its tokenizer changes the text, or reads a part of "
+            "it as a special token. Bits/byte counts the bytes of the scored tokens."
+        )
+    if "instruct" in predictor.identity.nature:
+        notes.append("An instruct model, fed raw text: the chat template is off.")
+    return notes
