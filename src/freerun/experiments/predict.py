@@ -36,11 +36,15 @@ def predict(
         raise UsageError(f"--top must be at least 1, not {top}")
     name = predictor.identity.name
     if not predictor.capabilities.stepwise:
-        raise UsageError(f"{name} gives no law token by token, which predict needs; `freerun models` lists models that do")
-    n_text_bytes = _n_bytes(text)
+        raise UsageError(
+            f"{name} gives no law token by token, which predict needs; `freerun models` lists models that do"
+        )
+    data = _utf8(text)
     ids = np.asarray(list(predictor.encode(text)), np.int64)
     if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < predictor.n_tokens:
-        raise BackendError(f"the tokenizer of {name} makes id {int(ids.max())}, its law knows only {predictor.n_tokens} ids")
+        raise BackendError(
+            f"the tokenizer of {name} makes id {int(ids.max())}, its law knows only {predictor.n_tokens} ids"
+        )
     has_first_law = bool(predictor.context.lead) or predictor.capabilities.empty_context
     if not ids.size and not has_first_law:
         raise UsageError(
@@ -64,13 +68,13 @@ def predict(
         "tokens": tokens,
         "next": _next(predictor, predictor.law(state), len(ids), top),
         "sum": _sum(predictor, tokens),
-        "notes": _notes(predictor, ids, n_text_bytes, tokens),
+        "notes": _notes(predictor, ids, data, tokens),
     }
 
 
-def _n_bytes(text: str) -> int:
+def _utf8(text: str) -> bytes:
     try:
-        return len(text.encode())
+        return text.encode()
     except UnicodeEncodeError as error:
         raise UsageError(
             f"the text is not Unicode: character {error.start} is half a surrogate pair, or a byte that is not UTF-8; "
@@ -121,7 +125,8 @@ def _top(predictor: Predictor[Any], law: Law, top: int) -> list[dict[str, Any]]:
     """The most probable tokens, ties by id; impossible ones are left out."""
     ids, log_probs = law.top(top)
     ranked = sorted(
-        ((float(p), int(i)) for i, p in zip(ids[0], log_probs[0], strict=True) if p > -math.inf), key=lambda x: (-x[0], x[1])
+        ((float(p), int(i)) for i, p in zip(ids[0], log_probs[0], strict=True) if p > -math.inf),
+        key=lambda x: (-x[0], x[1]),
     )
     return [{**_spelled(predictor, i), "log_prob_nats": _finite(p)} for p, i in ranked]
 
@@ -186,7 +191,7 @@ def _sum(predictor: Predictor[Any], tokens: list[dict[str, Any]]) -> dict[str, A
 
 
 def _notes(
-    predictor: Predictor[Any], ids: Int[np.ndarray, " tokens"], n_text_bytes: int, tokens: list[dict[str, Any]]
+    predictor: Predictor[Any], ids: Int[np.ndarray, " tokens"], data: bytes, tokens: list[dict[str, Any]]
 ) -> list[str]:
     """Everything that a reader of the numbers must know; nothing that does not apply."""
     notes = []
@@ -194,17 +199,18 @@ def _notes(
     if any(t["given"] for t in tokens):
         notes.append("The first token is given, not scored: nothing is put first, so there is no law before it.")
     if n_impossible:
-        notes.append(f"Impossible under the law: {n_impossible} tokens. They are left out of the sums; with them the loss is infinite.")
+        notes.append(
+            f"Impossible under the law: {n_impossible} tokens. They are left out of the sums; with them the loss is infinite."
+        )
     if rule.window is not None and len(ids) > rule.window:
         notes.append(
             f"The text has {len(ids):,} tokens, more than the window of {rule.window:,}. Context rule: {rule.describe()}. "
-            f"Laws after token {rule.window:,} see the last {rule.window // 2:,} to {rule.window:,} tokens only."
+            f"Laws after token {rule.window:,} see the last {rule.window // 2 + 1:,} to {rule.window:,} tokens only."
         )
-    n_spelled = sum(len(predictor.token_bytes(int(i))) for i in ids)
-    if n_spelled != n_text_bytes:
+    if b"".join(predictor.token_bytes(int(i)) for i in ids) != data:
         notes.append(
-            f"The tokens spell {n_spelled:,} bytes, the text has {n_text_bytes:,}: its tokenizer changes the text, or reads a part of "
-            "it as a special token. Bits/byte counts the bytes of the scored tokens."
+            "The tokens do not spell the text byte for byte: the tokenizer changes it, or reads a part of it as a special token. "
+            "Bits/byte counts the bytes of the scored tokens."
         )
     if "instruct" in predictor.identity.nature:
         notes.append("An instruct model, fed raw text: the chat template is off.")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,12 @@ def loader_of(spec: str) -> Callable[[LoadOptions, Tell], Predictor[Any]]:
 
 
 def _need_torch() -> None:
-    try:
-        import torch
-        import transformers  # noqa: F401
-    except ImportError as error:
+    missing = [name for name in ("torch", "transformers", "accelerate", "gguf") if find_spec(name) is None]
+    if missing:
         raise BackendError(
-            "this model needs torch and transformers, which are not installed: pip install 'freerun[hf]' "
+            f"this model needs {' and '.join(missing)}, not installed here: pip install 'freerun[hf]' "
             "(on a machine without a GPU, install a CPU build of torch first)"
-        ) from error
-    del torch
+        )
 
 
 def _catalogue(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:

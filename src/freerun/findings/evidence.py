@@ -47,7 +47,8 @@ class Evidence:
 
     def tokens_of(self, arm: str) -> Bool[np.ndarray, " tokens"]:
         """Which tokens belong to an arm."""
-        return np.asarray(self.records.sequences["arm"] == arm)[self.token_sequence]
+        mine: np.ndarray = (self.records.sequences["arm"] == arm)[self.token_sequence]
+        return mine
 
     @property
     def reference_names(self) -> tuple[str, ...]:

@@ -1,10 +1,8 @@
-"""The law of the next token for a batch of contexts, and everything that records keep of it.
+"""The law of the next token for a batch of contexts, and new laws from old ones.
 
 A law is `rows` distributions over one vocabulary, on the device where it was made. `Law.observe` is its one primitive: all the
 statistics of METHODS 10 in one sweep over blocks of rows, so that rows × vocabulary is never held in float64 at once. New laws come
 from old ones (`mixed`, `tempered`, `restricted`, `with_atom`); they are normalised block by block, when observed.
-
-Written to the array-API subset that NumPy and torch share. Natural logarithms throughout.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,98 +18,21 @@ from array_api_compat import array_namespace, device
 from jaxtyping import Float, Int
 
 from freerun.errors import BackendError, UsageError
-
-POWERS: tuple[float, ...] = (-0.25, -0.125, 0.125, 0.25, 0.5)
-"""The grid of λ at which log Σ q^(1−λ) is kept; eighths, so that square roots suffice."""
-
-BIN_WIDTH_NATS = 0.5
-N_BINS = 33
-"""Calibration bins by −log q: 32 of half a nat and one for everything below e^−16."""
+from freerun.predictors.observation import (
+    BIN_WIDTH_NATS,
+    N_BINS,
+    POWERS,
+    Block,
+    Observation,
+    Trace,
+    bin_of,
+    host,
+    is_torch,
+    log,
+    observe_block,
+)
 
 _BLOCK_ELEMENTS = 1 << 18
-_NARROW_ABOVE = 4096
-"""Vocabulary above which the power sums run in float32 (relative error about 1e-7)."""
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What the laws of `rows` contexts say of one token each (host arrays, one entry a row).
-
-    `log_prob_nats` is −inf for an impossible token. Where mass is missing from the law, `entropy_nats`, `varentropy_nats2` and
-    `log_power_sum` are NaN. `loop_mass` is the mass on the watched ids. `cdf_below` is the mass on smaller ids, so that
-    `cdf_below + U·exp(log_prob_nats)` is uniform under the law (PIT). `expected_counts[b]` is the mass in log-probability bin b.
-    """
-
-    token_id: Int[np.ndarray, " rows"]
-    log_prob_nats: Float[np.ndarray, " rows"]
-    entropy_nats: Float[np.ndarray, " rows"]
-    varentropy_nats2: Float[np.ndarray, " rows"]
-    rank: Int[np.ndarray, " rows"]
-    top_id: Int[np.ndarray, " rows"]
-    top_log_prob_nats: Float[np.ndarray, " rows"]
-    cdf_below: Float[np.ndarray, " rows"]
-    log_power_sum: Float[np.ndarray, "rows powers"]
-    loop_mass: Float[np.ndarray, " rows"]
-    expected_counts: Float[np.ndarray, "rows bins"]
-
-    @property
-    def observed_bin(self) -> Int[np.ndarray, " rows"]:
-        """The calibration bin of the token itself."""
-        return bin_of(self.log_prob_nats)
-
-    def take(self, rows: Any) -> Observation:
-        """The same for some of the rows."""
-        return Observation(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
-
-    @staticmethod
-    def concatenate(parts: Sequence[Observation]) -> Observation:
-        """Stack observations row after row."""
-        return Observation(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Observation)})
-
-
-class Trace:
-    """Observations of `rows` sequences filled in position by position: every column has shape [rows, length, …]."""
-
-    def __init__(self, n_rows: int, length: int) -> None:
-        self.shape = (n_rows, length)
-        self.columns: dict[str, np.ndarray] = {}
-
-    def put(self, rows: Int[np.ndarray, " rows"], position: int, seen: Observation) -> None:
-        """Enter one observation for each of the rows at a position."""
-        for f in fields(Observation):
-            value = getattr(seen, f.name)
-            if f.name not in self.columns:
-                self.columns[f.name] = np.zeros(self.shape + value.shape[1:], value.dtype)
-            self.columns[f.name][rows, position] = value
-
-    def row(self, row: int, n_tokens: int) -> Observation:
-        """The first `n_tokens` observations of one sequence."""
-        return Observation(**{name: column[row, :n_tokens] for name, column in self.columns.items()})
-
-
-def bin_of(log_prob_nats: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """The calibration bin of each log-probability: half a nat each, the last one open.
-
-    >>> bin_of(np.log([1.0, 0.5, 1e-9])).tolist()
-    [0, 1, 32]
-    """
-    return np.clip(-np.asarray(log_prob_nats) / BIN_WIDTH_NATS, 0, N_BINS - 1).astype(np.int32)
-
-
-def _is_torch(array: Any) -> bool:
-    return type(array).__module__.split(".")[0] == "torch"
-
-
-def _host(array: Any) -> np.ndarray:
-    return array.detach().cpu().numpy() if _is_torch(array) else np.asarray(array)
-
-
-@dataclass(frozen=True)
-class Block:
-    """Normalised log-probabilities and probabilities (float64) of some rows; the rows sum to `1 − missing`."""
-
-    log_probs: Any
-    probs: Any
 
 
 class Law(ABC):
@@ -155,7 +76,7 @@ class Law(ABC):
         for start in range(0, self.n_rows, step):
             rows = slice(start, min(start + step, self.n_rows))
             parts.append(
-                _observe_block(
+                observe_block(
                     self.block(rows.start, rows.stop),
                     None if ids is None else ids[rows],
                     None if uniforms is None else uniforms[rows],
@@ -178,11 +99,11 @@ class Law(ABC):
 
     def log_probs(self) -> Float[np.ndarray, "rows vocabulary"]:
         """The whole table on the host, in nats. For small laws and tests."""
-        return _host(self.block(0, self.n_rows).log_probs).astype(np.float64)
+        return host(self.block(0, self.n_rows).log_probs).astype(np.float64)
 
     def probs(self) -> Float[np.ndarray, "rows vocabulary"]:
         """The whole table of probabilities on the host."""
-        return _host(self.block(0, self.n_rows).probs).astype(np.float64)
+        return host(self.block(0, self.n_rows).probs).astype(np.float64)
 
     def log_prob(self, ids: Int[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
         """Log-probability of one id a row, nats."""
@@ -205,7 +126,7 @@ class Law(ABC):
         k = min(k, self.n_tokens)
         ids, values = [], []
         for part in self._blocks():
-            table = _host(part.log_probs)
+            table = host(part.log_probs)
             best = np.argpartition(-table, k - 1, axis=1)[:, :k]
             best = np.take_along_axis(best, np.argsort(-np.take_along_axis(table, best, 1), 1, kind="stable"), 1)
             ids.append(best)
@@ -215,13 +136,13 @@ class Law(ABC):
     def mass(self, ids: Sequence[int]) -> Float[np.ndarray, " rows"]:
         """Total probability of a set of ids, per row."""
         chosen = np.asarray(sorted(set(ids)), np.int64)
-        return np.concatenate([_host(part.probs[:, chosen]).sum(1) for part in self._blocks()])
+        return np.concatenate([host(part.probs[:, chosen]).sum(1) for part in self._blocks()])
 
     def kl(self, other: Law) -> Float[np.ndarray, " rows"]:
         """KL(self‖other) of each row, nats; inf where self has mass that other lacks."""
         out = []
         for mine, theirs in zip(self._blocks(), other._blocks(), strict=True):
-            p, lp, lq = _host(mine.probs), _host(mine.log_probs), _host(theirs.log_probs)
+            p, lp, lq = host(mine.probs), host(mine.log_probs), host(theirs.log_probs)
             with np.errstate(invalid="ignore"):
                 out.append(np.where(p > 0, p * (lp - lq), 0.0).sum(1))
         return np.concatenate(out)
@@ -229,7 +150,7 @@ class Law(ABC):
     def tv(self, other: Law) -> Float[np.ndarray, " rows"]:
         """Total variation distance to another law, per row."""
         pairs = zip(self._blocks(), other._blocks(), strict=True)
-        return np.concatenate([0.5 * np.abs(_host(a.probs) - _host(b.probs)).sum(1) for a, b in pairs])
+        return np.concatenate([0.5 * np.abs(host(a.probs) - host(b.probs)).sum(1) for a, b in pairs])
 
     def _blocks(self) -> Iterator[Block]:
         step = max(1, _BLOCK_ELEMENTS // max(1, self.n_tokens))
@@ -310,14 +231,14 @@ class Mixed(Law):
 
     def block(self, start: int, stop: int) -> Block:
         a, b = self.first.block(start, stop).probs, self.second.block(start, stop).probs
-        if _is_torch(a) and not _is_torch(b):
+        if is_torch(a) and not is_torch(b):
             b = array_namespace(a).asarray(np.ascontiguousarray(b), device=device(a))
-        elif _is_torch(b) and not _is_torch(a):
+        elif is_torch(b) and not is_torch(a):
             a = array_namespace(b).asarray(np.ascontiguousarray(a), device=device(b))
         xp = array_namespace(a)
         w = xp.asarray(np.ascontiguousarray(self.weight[start:stop]), device=device(a))[:, None]
         probs = (1 - w) * a + w * b
-        return Block(_log(xp, probs), probs)
+        return Block(log(xp, probs), probs)
 
 
 class Tempered(Law):
@@ -333,7 +254,7 @@ class Tempered(Law):
         if self.temperature == 0:
             ids = xp.arange(self.n_tokens, device=device(log_probs))
             probs = xp.astype(ids[None, :] == xp.argmax(log_probs, axis=1)[:, None], xp.float64)
-            return Block(_log(xp, probs), probs)
+            return Block(log(xp, probs), probs)
         return Dense(log_probs / self.temperature).block(0, stop - start)
 
 
@@ -358,7 +279,7 @@ class Restricted(Law):
         back = xp.argsort(order, axis=1)
         kept = xp.take_along_axis(ranked, back, axis=1)
         kept = kept / xp.sum(kept, axis=1, keepdims=True)
-        return Block(_log(xp, kept), kept)
+        return Block(log(xp, kept), kept)
 
 
 class WithAtom(Law):
@@ -376,9 +297,9 @@ class WithAtom(Law):
         inner = self.inner.block(start, stop)
         xp = array_namespace(inner.probs)
         mass = xp.asarray(np.ascontiguousarray(self.mass_of_atom[start:stop]), device=device(inner.probs))[:, None]
-        rest = xp.log1p(-mass) if bool((mass < 1).all()) else _log(xp, 1 - mass)
+        rest = xp.log1p(-mass) if bool((mass < 1).all()) else log(xp, 1 - mass)
         return Block(
-            xp.concat([inner.log_probs + rest, _log(xp, mass)], axis=1),
+            xp.concat([inner.log_probs + rest, log(xp, mass)], axis=1),
             xp.concat([inner.probs * (1 - mass), mass], axis=1),
         )
 
@@ -402,96 +323,9 @@ def from_probs(probs: Any) -> Dense:
     """A law from probabilities, rows × vocabulary; rows that sum to less than 1 have the rest missing."""
     xp = array_namespace(probs)
     table = xp.astype(probs, xp.float64)
-    missing = 1 - _host(xp.sum(table, axis=1))
-    logs = _log(xp, table)
+    missing = 1 - host(xp.sum(table, axis=1))
+    logs = log(xp, table)
     return Dense(logs, missing=missing) if (missing > 1e-9).any() else Dense(logs)
-
-
-def _log(xp: Any, probs: Any) -> Any:
-    """Logarithm with −inf at zero and no warning."""
-    if _is_torch(probs):
-        return xp.log(probs)
-    with np.errstate(divide="ignore"):
-        return np.log(probs)
-
-
-def _observe_block(
-    part: Block,
-    ids: Int[np.ndarray, " rows"] | None,
-    uniforms: Float[np.ndarray, " rows"] | None,
-    watched: Int[np.ndarray, "rows k"] | None,
-    *,
-    positive: bool,
-) -> Observation:
-    """All statistics of one block. Sums run in float64; passes are over a block that fits the cache."""
-    log_probs, probs = part.log_probs, part.probs
-    xp = array_namespace(probs)
-    where = device(probs)
-    n_rows, n_tokens = probs.shape
-    finite = log_probs if positive else xp.clip(log_probs, -1e4, 0.0)
-
-    below = xp.cumulative_sum(probs, axis=1)
-    if ids is None or (uniforms is not None and bool((ids < 0).any())):
-        assert uniforms is not None
-        target = xp.asarray(np.ascontiguousarray(uniforms), device=where)[:, None] * below[:, -1:]
-        drawn = xp.sum(xp.astype(below <= target, xp.int64), axis=1)
-        if bool(xp.any(drawn >= n_tokens)):  # u · total rounded up to the total: take the last id that can be drawn
-            last = xp.max(xp.where(probs > 0, xp.arange(n_tokens, device=where)[None, :], 0), axis=1)
-            drawn = xp.minimum(drawn, last)
-        chosen = drawn
-        if ids is not None:
-            given = xp.asarray(np.ascontiguousarray(ids), device=where)
-            chosen = xp.where(given >= 0, given, chosen)
-    else:
-        chosen = xp.asarray(np.ascontiguousarray(ids).astype(np.int64), device=where)
-    column = chosen[:, None]
-    log_prob = xp.take_along_axis(log_probs, column, axis=1)
-    before = xp.take_along_axis(below, xp.clip(column - 1, 0, None), axis=1) / below[:, -1:]
-    before = xp.where(column > 0, before, xp.zeros_like(before))
-
-    weighted = probs * finite
-    entropy = -xp.sum(weighted, axis=1)
-    second = xp.sum(weighted * finite, axis=1)
-    top = xp.argmax(probs, axis=1)
-
-    narrow = xp.astype(probs, xp.float32) if n_tokens > _NARROW_ABOVE else probs
-    half = xp.sqrt(narrow)
-    quarter = xp.sqrt(half)
-    eighth = xp.sqrt(quarter)
-    three_quarters = half * quarter
-    powers = [narrow * quarter, narrow * eighth, three_quarters * eighth, three_quarters, half]
-    power_sums = xp.log(xp.stack([xp.sum(p, axis=1) for p in powers], axis=1))
-
-    mass = np.zeros(n_rows)
-    if watched is not None and watched.size and (watched >= 0).any():
-        wanted = xp.asarray(np.ascontiguousarray(np.maximum(watched, 0)).astype(np.int64), device=where)
-        held = xp.take_along_axis(probs, wanted, axis=1)
-        mass = np.where(watched >= 0, _host(held), 0.0).sum(1)
-
-    return Observation(
-        token_id=_host(chosen).astype(np.int32),
-        log_prob_nats=_host(log_prob)[:, 0].astype(np.float64),
-        entropy_nats=_host(entropy),
-        varentropy_nats2=np.maximum(_host(second - entropy * entropy), 0.0),
-        rank=_host(1 + xp.sum(xp.astype(log_probs > log_prob, xp.int64), axis=1)).astype(np.int32),
-        top_id=_host(top).astype(np.int32),
-        top_log_prob_nats=_host(xp.take_along_axis(log_probs, top[:, None], axis=1))[:, 0].astype(np.float64),
-        cdf_below=_host(before)[:, 0].astype(np.float64),
-        log_power_sum=_host(power_sums).astype(np.float64),
-        loop_mass=mass,
-        expected_counts=_expected_counts(xp, finite, probs),
-    )
-
-
-def _expected_counts(xp: Any, log_probs: Any, probs: Any) -> Float[np.ndarray, "rows bins"]:
-    """Mass in each log-probability bin."""
-    n_rows = probs.shape[0]
-    bins = xp.astype(xp.clip(log_probs * (-1 / BIN_WIDTH_NATS), 0, N_BINS - 1), xp.int64)
-    if _is_torch(probs):
-        counts = xp.zeros((n_rows, N_BINS), dtype=xp.float64, device=device(probs))
-        return _host(counts.scatter_add_(1, bins, probs))
-    bins = bins + np.arange(n_rows)[:, None] * N_BINS
-    return np.bincount(bins.ravel(), weights=probs.ravel(), minlength=n_rows * N_BINS).reshape(n_rows, N_BINS)
 
 
 __all__ = ["BIN_WIDTH_NATS", "N_BINS", "POWERS", "Dense", "Law", "Observation", "Trace", "bin_of", "from_probs"]

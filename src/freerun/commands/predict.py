@@ -1,0 +1,266 @@
+"""Show what a model expected at every token of a text: its surprisal, rank, entropy and the most probable alternatives.
+
+TEXT is the text itself, @FILE for a UTF-8 file, or - for stdin; nothing is added to it or taken from it, a last line end included.
+Natural logarithms. A first token that no law stands before is given, not scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from freerun.errors import DataError, UsageError
+
+EXAMPLES = """\
+examples:
+  freerun predict smollm2-135m-instruct "The cat sat on the"
+  freerun predict smollm2-135m-instruct @essay.txt --html essay.html     the text shaded by surprisal, one file
+  printf 'to be or not to be' | freerun predict gemma-3-270m - --top 10 --json
+  freerun predict ngram/4@builtin/python-docs "import os"
+  freerun predict world/markov abba                                      an exact law
+"""
+
+LONG_TEXT_CHARS = 1500
+"""From here on a text is worth a progress bar."""
+BAR_WIDTH, BAR_FULL_NATS = 8, 10.0
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model, as in `freerun models`")
+    parser.add_argument(
+        "text", metavar="TEXT", help="the text, @FILE or - (stdin); put -- before a text that begins with a dash"
+    )
+    parser.add_argument(
+        "--top", type=int, default=5, metavar="K", help="tokens to keep of each law (default 5; the terminal shows 3)"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    form.add_argument("--html", metavar="FILE", help="write a page: the text shaded by surprisal, one file, no network")
+    how = parser.add_argument_group("how it runs")
+    how.add_argument(
+        "--dtype",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="number format of weights and arithmetic (default fp32)",
+    )
+    how.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, mps (default auto)")
+    how.add_argument(
+        "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from freerun.commands.main import print_json
+    from freerun.commands.progress import Reporter
+    from freerun.experiments.predict import predict
+    from freerun.experiments.spec import LoadOptions, load_predictor
+
+    if arguments.top < 1:
+        raise UsageError(f"--top must be at least 1, not {arguments.top}")
+    if arguments.html is not None and (not arguments.html or Path(arguments.html).is_dir()):
+        raise UsageError(f"--html {arguments.html!r} is a folder: name a file, for example prediction.html")
+    text = read_text(arguments.text)
+    reporter = Reporter()
+    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code)
+    predictor = load_predictor(arguments.model, options, tell=reporter.say)
+    if len(text) >= LONG_TEXT_CHARS:
+        reporter.begin(len(predictor.encode(text)))
+        reporter.phase("reading the text")
+    try:
+        result = predict(
+            predictor, text, top=arguments.top, on_tokens=reporter.advance if reporter.total else lambda _: None
+        )
+    finally:
+        reporter.end()
+    if arguments.json:
+        print_json(result)
+        return 0
+    if arguments.html is None:
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        _print(table_lines(result, width=_width(), colour=colour), sys.stdout)
+    else:
+        from freerun.records.store import write_atomically
+        from freerun.report.prediction import render_prediction
+
+        write_atomically(Path(arguments.html), render_prediction(result))
+    _print(summary_lines(result, width=_width()), sys.stdout)
+    if arguments.html is not None:
+        print(f"\npage  {arguments.html}")
+    return 0
+
+
+def read_text(argument: str) -> str:
+    """The text that `TEXT`, `@FILE` or `-` names.
+
+    Raises:
+        DataError: the file cannot be read, is not UTF-8 or holds a NUL byte. UsageError: `@` without a file.
+    """
+    from freerun.text.cleaning import Cleaning
+
+    if argument == "-":
+        if sys.stdin.isatty():
+            print("reading the text from the terminal; end it with Ctrl-D on a line of its own", file=sys.stderr)
+        return Cleaning().decode(sys.stdin.buffer.read(), "stdin")
+    if not argument.startswith("@"):
+        return argument
+    way_out = "a text that itself begins with @ goes in through stdin: printf '%s' '@…' | freerun predict MODEL -"
+    if argument == "@":
+        raise UsageError(f"TEXT '@' names no file: @FILE reads one; {way_out}")
+    path = Path(argument[1:]).expanduser()
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DataError(f"{argument}: {path} cannot be read ({reason}); {way_out}") from None
+    return Cleaning().decode(data, str(path))
+
+
+# ---- what is printed -------------------------------------------------------------------------------------------------
+
+
+def table_lines(result: Mapping[str, Any], *, width: int, colour: bool = False) -> list[str]:
+    """One line a token, no wider than `width` columns; narrow terminals lose the bar, then the entropy."""
+    from freerun.report.prediction import spelled
+
+    tokens = result["tokens"]
+    if not tokens:
+        return []
+    shown = [_word(t, piece) for t, piece in zip(tokens, spelled(tokens), strict=True)]
+    room = max(5, min(max(map(columns, shown)), 28, width // 4))
+    bar, entropy = width >= 60, width >= 46
+    head = [fitted("token", room), f"{'nats':>6}"] + [" " * BAR_WIDTH] * bar + [f"{'rank':>6}"] + ["entropy"] * entropy
+    lines = ["  ".join([*head, "most expected"])[:width].rstrip()]
+    for token, word in zip(tokens, shown, strict=True):
+        cells = _cells(token, bar=bar, entropy=entropy)
+        left = "  ".join([fitted(word, room), *cells])
+        line = f"{left}  {_alternatives(token['top'][:3], width - columns(left) - 2)}".rstrip()
+        lines.append(_coloured(line, token) if colour else line)
+    return [*lines, ""]
+
+
+def _word(token: Mapping[str, Any], piece: str) -> str:
+    """A token as it is printed; one that completes a character that others began says which."""
+    from freerun.report.prediction import visible_token
+
+    word = visible_token(token)
+    return f"{word} {visible_token({'text': piece})}" if "bytes_hex" in token and piece.strip() else word
+
+
+def _cells(token: Mapping[str, Any], *, bar: bool, entropy: bool) -> list[str]:
+    from freerun.report.prediction import surprisal_nats
+
+    if token["given"]:
+        return [f"{'given':>6}"]
+    nats = surprisal_nats(token)
+    cells = [f"{'∞' if nats is None else format(nats, '.2f'):>6}"]
+    cells += [_bar(BAR_FULL_NATS if nats is None else nats)] * bar
+    cells.append(f"{token['rank']:>6}")
+    expected = token["entropy_nats"]
+    return cells + [f"{'–' if expected is None else format(expected, '.2f'):>7}"] * entropy
+
+
+def _bar(nats: float, *, full: float = BAR_FULL_NATS, width: int = BAR_WIDTH) -> str:
+    eighths = min(8 * width, round(8 * width * nats / full))
+    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()).ljust(width)
+
+
+def _alternatives(entries: Sequence[Mapping[str, Any]], room: int) -> str:
+    """As many of the entries as fit into `room` columns, whole."""
+    from freerun.report.prediction import percent, visible_token
+
+    line = ""
+    for entry in entries:
+        longer = f"{line}  {visible_token(entry)} {percent(entry['log_prob_nats'])}".lstrip()
+        if columns(longer) > room:
+            break
+        line = longer
+    return line
+
+
+def summary_lines(result: Mapping[str, Any], *, width: int) -> list[str]:
+    """The sums, the notes, and the law of what comes next."""
+    from freerun.report.prediction import chance, percent, visible_token
+
+    total, after = result["sum"], result["next"]
+    lines = []
+    if total["n_scored"]:
+        per_byte = "" if total["bits_per_byte"] is None else f" · {total['bits_per_byte']:.3f} bits/byte"
+        perplexity = "–" if total["perplexity"] is None else f"{total['perplexity']:,.4g}"
+        lines.append(
+            f"{total['nats']:.2f} nats · {total['nats_per_token']:.3f} nats/token{per_byte} · perplexity {perplexity}"
+        )
+        if total["entropy_nats_per_token"] is not None:
+            lines.append(
+                f"the laws themselves expected {total['entropy_nats_per_token']:.3f} nats/token (their mean entropy)"
+            )
+    if total["n_tokens"]:
+        lines.append(f"{total['n_scored']} of {total['n_tokens']} tokens scored")
+    lines += [*result["notes"], f"Model: {result['model']['name']}. Context: {result['context']['rule']}."]
+    lines = [part for line in lines for part in textwrap.wrap(line, width)]
+    entropy = "" if after["entropy_nats"] is None else f" (entropy {after['entropy_nats']:.2f} nats)"
+    lines += ["", f"{'next' if total['n_tokens'] else 'first'}{entropy}"]
+    words = [visible_token(entry) for entry in after["top"]]
+    room = min(max(map(columns, words), default=0), max(8, width // 3))
+    for entry, word in zip(after["top"], words, strict=True):
+        share = percent(entry["log_prob_nats"])
+        bar = _bar(2.718281828459045 ** entry["log_prob_nats"], full=1.0, width=max(4, min(30, width - room - 14)))
+        lines.append(f"  {fitted(word, room)}  {share:>6}  {bar}".rstrip())
+    if after["end_of_text_probability"]:
+        lines.append(f"  the text ends here: {chance(after['end_of_text_probability'])}")
+    return lines
+
+
+# ---- columns and colours ---------------------------------------------------------------------------------------------
+
+
+def columns(text: str) -> int:
+    """Columns that `text` takes on a terminal.
+
+    >>> columns("abc"), columns("日本"), columns("e\\u0301")
+    (3, 4, 1)
+    """
+    return sum(_column(c) for c in text)
+
+
+def _column(c: str) -> int:
+    if unicodedata.combining(c) or unicodedata.category(c) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
+
+
+def fitted(text: str, width: int) -> str:
+    """`text` in exactly `width` columns: filled with blanks, or cut with `…`."""
+    if columns(text) > width:
+        kept = ""
+        for c in text:
+            if columns(kept) + _column(c) > width - 1:
+                break
+            kept += c
+        text = kept + "…"
+    return text + " " * (width - columns(text))
+
+
+def _coloured(line: str, token: Mapping[str, Any]) -> str:
+    from freerun.report.prediction import shade
+
+    code = {"given": "2", "impossible": "1;35", "s3": "33", "s4": "33", "s5": "31", "s6": "1;31"}.get(shade(token))
+    return f"\x1b[{code}m{line}\x1b[0m" if code else line
+
+
+def _width() -> int:
+    return max(32, min(120, shutil.get_terminal_size((100, 24)).columns))
+
+
+def _print(lines: Sequence[str], out: TextIO) -> None:
+    """Print lines; signs that the terminal's encoding lacks become question marks."""
+    encoding = out.encoding or "utf-8"
+    for line in lines:
+        print(line.encode(encoding, "replace").decode(encoding), file=out)
