@@ -43,7 +43,9 @@ def test_imports_go_one_way(path: Path) -> None:
     assert used <= allowed, f"{path} imports {sorted(used - allowed)}"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.relative_to(SOURCE).parts[0] in ("findings", "report")], ids=str)
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.relative_to(SOURCE).parts[0] in ("findings", "report")], ids=str
+)
 def test_conclusions_never_see_a_model(path: Path) -> None:
     assert not [m for m in imports(path) if m.startswith(NO_MODEL)]
 
@@ -56,7 +58,9 @@ def test_heavy_libraries_stay_in_their_rooms(library: str) -> None:
             assert where in ROOMS[library] or where.split("/")[0] in ROOMS[library], f"{where} imports {library}"
 
 
-@pytest.mark.parametrize("words", [["-c", "import freerun"], ["-m", "freerun", "--help"], ["-m", "freerun", "audit", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["-c", "import freerun"], ["-m", "freerun", "--help"], ["-m", "freerun", "audit", "--help"]]
+)
 def test_starting_loads_nothing_heavy(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-X", "importtime", *words], capture_output=True, text=True, check=True)
     loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}

@@ -48,7 +48,9 @@ def test_the_audit_rejects_a_perfect_predictor_no_more_often_than_it_says(tmp_pa
     """
     detected = failed = 0
     for seed in range(24):
-        run = audit("world/markov", "world/markov", out=tmp_path / str(seed), documents=32, tokens=16, prefix=4, seed=seed)
+        run = audit(
+            "world/markov", "world/markov", out=tmp_path / str(seed), documents=32, tokens=16, prefix=4, seed=seed
+        )
         detected += run.findings["detectability"]["status"] == "bad"
         failed += run.findings["self_recognition"]["status"] == "bad"
     assert detected <= 3
@@ -67,7 +69,10 @@ def test_a_bad_model_is_told_apart(tmp_path: Path) -> None:
     corpus = random_chain(8, seed=0).corpus(64, 73, seed=3)
     run = audit(random_chain(8, seed=1), corpus, out=tmp_path / "run", **OPTIONS)
     assert run.result["verdict"]["status"] == "bad"
-    assert estimates(run, "detectability")["h75"]["value"] is not None or "<" in estimates(run, "detectability")["h75"]["text"]
+    assert (
+        estimates(run, "detectability")["h75"]["value"] is not None
+        or "<" in estimates(run, "detectability")["h75"]["text"]
+    )
     assert estimates(run, "loss")["excess_at_least_nats_per_token"]["low"] > 0
 
 

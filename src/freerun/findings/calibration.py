@@ -7,6 +7,7 @@ import numpy as np
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Chart, Estimate, Finding, Series
 from freerun.stats.calibration import calibration_curve
+from freerun.stats.intervals import Interval, cluster_ratio
 
 
 def calibration(evidence: Evidence) -> Finding:
@@ -34,40 +35,36 @@ def calibration(evidence: Evidence) -> Finding:
             )
         )
     real = curves["real"]
-    seen = real.expected >= real.min_expected
-    off = float(np.abs(real.observed - real.expected)[seen].sum() / (2 * real.expected[seen].sum()))
     outside = sum(1 for r in real.ratio if r is not None and not r.low <= 1 <= r.high)
     known = sum(1 for r in real.ratio if r is not None)
-    rare = middle >= 7
-    tail = (
-        float(real.observed[rare].sum() / real.expected[rare].sum()) if real.expected[rare].sum() > 0 else float("nan")
-    )
-    direction = "more" if tail > 1 else "less"
+    rare = _rare(evidence, middle)
+    sentence = f"On real text {outside} of {known} probability bins lie off 1 beyond their own 95% interval"
+    if rare is not None:
+        sentence += (
+            f"; tokens that it holds for rarer than one in a thousand come {rare.value:.2f} times as often as it says "
+            f"({rare.low:.2f} to {rare.high:.2f})"
+        )
     return Finding(
         name="calibration",
         question="Are its probabilities right, over the whole vocabulary?",
-        sentence=(
-            f"On real text {outside} of {known} probability bins are off beyond their interval; tokens that it holds for rarer than one "
-            f"in a thousand come {tail:.2f} times as often as it says, {direction} than expected."
-        ),
+        sentence=sentence + ".",
         status="neutral",
         estimates=(
-            Estimate(
-                "misplaced_mass",
-                "Mass in the wrong bin",
-                off,
-                "share of tokens",
-                n=real.n_groups,
-                method="half the sum of |observed − expected| over bins, real text; biased upwards by noise",
-            ),
-            Estimate(
-                "rare_tokens_ratio",
-                "Observed / expected, tokens below e^−7",
-                tail,
-                "ratio",
-                n=real.n_groups,
-                method="sums over documents",
-            ),
+            ()
+            if rare is None
+            else (
+                Estimate(
+                    "rare_tokens_ratio",
+                    "Observed / expected, tokens rarer than e⁻⁷",
+                    rare.value,
+                    "ratio",
+                    rare.low,
+                    rare.high,
+                    rare.level,
+                    rare.n,
+                    method="ratio of sums over real continuations, document-clustered linearised interval",
+                ),
+            )
         ),
         charts=(
             Chart(
@@ -85,6 +82,16 @@ def calibration(evidence: Evidence) -> Finding:
         ),
         licence="Unit: the document; linearised 95% intervals, each bin by itself (33 bins: one or two outside by chance).",
     )
+
+
+def _rare(evidence: Evidence, middle: np.ndarray) -> Interval | None:
+    """Observed over expected in the bins beyond 7 nats; None where fewer than five are expected."""
+    records = evidence.records
+    rows = records.chosen(arm="real")
+    rare = middle >= 7
+    observed = records.sequences["observed_counts"][rows][:, rare].sum(1).astype(float)
+    expected = records.sequences["expected_counts"][rows][:, rare].sum(1)
+    return cluster_ratio(observed, expected, evidence.units[rows]) if expected.sum() >= 5 else None
 
 
 def _range(series: list[Series]) -> tuple[float, float]:

@@ -9,7 +9,14 @@ from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
 from freerun.stats.intervals import Interval, cluster_ratio
 from freerun.stats.loops import LoopRule, first_loop
-from freerun.stats.survival import CENSORED, END_OF_TEXT, LOOP, CumulativeIncidence, cumulative_incidence
+from freerun.stats.survival import (
+    CENSORED,
+    END_OF_TEXT,
+    LOOP,
+    CumulativeIncidence,
+    cumulative_incidence,
+    hazard_per_token,
+)
 
 
 def loops(evidence: Evidence) -> Finding:
@@ -27,6 +34,8 @@ def loops(evidence: Evidence) -> Finding:
         ended = cumulative_incidence(time, cause, groups=groups, event=END_OF_TEXT)
         found[arm] = (looped, ended, _hazard(evidence, rows, time))
     free, ended, hazard = found["free"]
+    own = records.chosen(arm="free")
+    raw = hazard_per_token(*_times(evidence, own, onset[own]), groups=evidence.units[own])
     real = found["real"][0]
     x = tuple(float(t) for t in free.times)
     label = {"real": "real text", "free": "own text, loop", "tempered": _tempered_label(evidence)}
@@ -46,7 +55,7 @@ def loops(evidence: Evidence) -> Finding:
             str(c.n_competing),
             f"{float(c.incidence[-1]):.3f}",
             f"{float(c.low[-1]):.3f} to {float(c.high[-1]):.3f}",
-            f"{h.value:.2e}",
+            f"{h.value:.1e}" if h.value > 0 else "0",
         )
         for arm, (c, _, h) in found.items()
     )
@@ -99,17 +108,18 @@ def loops(evidence: Evidence) -> Finding:
                 "Aalen–Johansen, loops competing",
             ),
             Estimate(
-                "loop_hazard_rao_blackwell",
+                "loop_hazard",
                 "Loop hazard, own text",
-                hazard.value,
+                raw.value,
                 "per token",
-                hazard.low,
-                hazard.high,
-                hazard.level,
-                hazard.n,
+                raw.low,
+                raw.high,
+                raw.level,
+                raw.n,
                 "document",
-                "mean mass on loop-completing tokens while no loop is complete (Rao–Blackwell)",
+                "loops per token at risk; without any, the exact Poisson upper limit",
             ),
+            *_rao_blackwell(hazard),
         ),
         charts=(
             Chart(
@@ -126,7 +136,7 @@ def loops(evidence: Evidence) -> Finding:
             Table(
                 "loop_counts",
                 "Counts",
-                ("text", "sequences", "loops", "ends first", "incidence", "95% interval", "hazard per token"),
+                ("text", "sequences", "loops", "ends first", "incidence", "95% interval", "hazard by mass, per token"),
                 rows_table,
             ),
         ),
@@ -163,6 +173,27 @@ def _times(
     time = np.where(onset >= 0, onset + 1, lengths)
     cause = np.where(onset >= 0, LOOP, np.where(ended, END_OF_TEXT, CENSORED))
     return time.astype(np.int64), cause.astype(np.int64)
+
+
+def _rao_blackwell(hazard: Interval) -> tuple[Estimate, ...]:
+    """The hazard by mass; nothing where no token ever completed a loop with more than no mass."""
+    if hazard.value <= 0:
+        return ()
+    how = "mean mass on loop-completing tokens while no loop is complete (Rao–Blackwell)"
+    return (
+        Estimate(
+            "loop_hazard_rao_blackwell",
+            "the same by mass",
+            hazard.value,
+            "per token",
+            max(hazard.low, 0.0),
+            hazard.high,
+            hazard.level,
+            hazard.n,
+            "document",
+            how,
+        ),
+    )
 
 
 def _hazard(evidence: Evidence, rows: Int[np.ndarray, " n"], time: Int[np.ndarray, " n"]) -> Interval:

@@ -6,6 +6,7 @@ import numpy as np
 
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.finding import Chart, Estimate, Finding, Series
+from freerun.stats.intervals import Interval, clopper_pearson
 from freerun.stats.selfrecognition import PitUniformity, SelfRecognition, e_process_log, pit_uniformity, self_z
 
 AUDIT_ALPHA = 0.001
@@ -17,7 +18,6 @@ def self_recognition(evidence: Evidence) -> Finding:
     own, real = _z(evidence, "free"), _z(evidence, "real")
     control = _z(evidence, "tempered")
     pit = _pit(evidence)
-    log_e = _e_process(evidence)
     # Bonferroni over the two tests that see different faults: z the temperature, PIT the shape
     p = min(1.0, 2 * min(own.p_two_sided, pit.p_value))
     passed = p >= AUDIT_ALPHA and own.n_impossible == 0
@@ -46,8 +46,8 @@ def self_recognition(evidence: Evidence) -> Finding:
                 own.z_total,
                 "standard normal",
                 n=own.n,
+                independent_unit="token",
                 method=how,
-                text="",
             ),
             Estimate("own_z_mean", "Mean z, own text", own.mean, "z", *_band(own), 0.95, own.n, "sequence", how),
             Estimate(
@@ -55,9 +55,11 @@ def self_recognition(evidence: Evidence) -> Finding:
                 "SD of z, own text (1 expected)",
                 own.sd,
                 "z",
-                n=own.n,
-                independent_unit="sequence",
-                method=how,
+                *_sd_band(own),
+                0.95,
+                own.n,
+                "sequence",
+                how,
             ),
             Estimate(
                 "sampler_audit_p",
@@ -77,14 +79,23 @@ def self_recognition(evidence: Evidence) -> Finding:
                 n=control.n,
                 method="the same; must be far from 0 if the audit has power",
             ),
-            Estimate(
-                "real_log_e",
-                "Median log e-value, real text",
-                log_e,
-                "nats",
-                n=real.n,
-                independent_unit="document",
-                method="e-process over a grid of λ: any-time valid evidence that the model did not write it",
+            *(
+                Estimate(
+                    f"{arm}_share_e_20",
+                    f"{label} that the model did not write, by e-value",
+                    share.value,
+                    "share",
+                    share.low,
+                    share.high,
+                    share.level,
+                    share.n,
+                    "sequence" if arm == "own" else "document",
+                    "share with e ≥ 20 at any token (Clopper–Pearson); at most 5% on its own text, at any stopping time",
+                )
+                for arm, label, share in (
+                    ("own", "Own texts", _e_rejections(evidence, "free")),
+                    ("real", "Real texts", _e_rejections(evidence, "real")),
+                )
             ),
         ),
         charts=(
@@ -138,10 +149,11 @@ def _pit(evidence: Evidence) -> PitUniformity:
     return pit_uniformity(np.clip(values, 0, 1), np.searchsorted(rows, evidence.token_sequence[mine]))
 
 
-def _e_process(evidence: Evidence) -> float:
+def _e_rejections(evidence: Evidence, arm: str) -> Interval:
+    """Share of texts whose e-process ever reached 20."""
     tokens = evidence.records.tokens
-    mine = evidence.tokens_of("real") & np.isfinite(tokens["log_prob_nats"])
-    rows = evidence.records.chosen(arm="real")
+    mine = evidence.tokens_of(arm) & np.isfinite(tokens["log_prob_nats"])
+    rows = evidence.records.chosen(arm=arm)
     found = e_process_log(
         tokens["log_prob_nats"][mine],
         tokens["log_power_sum"][mine].astype(np.float64),
@@ -149,7 +161,7 @@ def _e_process(evidence: Evidence) -> float:
         np.searchsorted(rows, evidence.token_sequence[mine]),
         len(rows),
     )
-    return float(np.median(found.log_e_end))
+    return clopper_pearson(int(np.count_nonzero(found.log_e_max >= np.log(20))), len(rows))
 
 
 def _band(z: SelfRecognition) -> tuple[float | None, float | None]:
@@ -157,6 +169,14 @@ def _band(z: SelfRecognition) -> tuple[float | None, float | None]:
         return None, None
     half = 1.96 * z.sd / np.sqrt(z.n)
     return float(z.mean - half), float(z.mean + half)
+
+
+def _sd_band(z: SelfRecognition) -> tuple[float | None, float | None]:
+    """SD ± 1.96 · SD/√(2n), for nearly normal z."""
+    if z.sd is None or z.n < 10:
+        return None, None
+    half = 1.96 * z.sd / np.sqrt(2 * z.n)
+    return float(z.sd - half), float(z.sd + half)
 
 
 def _notes(own: SelfRecognition, real: SelfRecognition, pit: PitUniformity) -> tuple[str, ...]:

@@ -209,7 +209,19 @@ def _yardsticks(evidence: Evidence, found: Comparison) -> dict[str, Any]:
 def _mark(label: str, curve: Curve, longest: int, role: str) -> dict[str, Any]:
     h: HorizonResult = curve.horizons[0.75]
     text = {"above": f"> {longest}", "below": "< 1", "inside": ""}[h.side]
-    return {"label": label, "value": h.value, "low": h.low, "high": h.high, "text": text, "role": role}
+    return {
+        "label": label,
+        "value": _whole(h.value),
+        "low": _whole(h.low),
+        "high": _whole(h.high),
+        "text": text,
+        "role": role,
+    }
+
+
+def _whole(tokens: float | None) -> float | None:
+    """To the nearest token; the page shows no more than a reader can use."""
+    return None if tokens is None else max(1.0, float(round(tokens)))
 
 
 def _open_interval(mark: dict[str, Any], longest: int) -> str:

@@ -81,3 +81,35 @@ def stamped(schema: pa.Schema, *, unit_key: str, plan_hash: str) -> pa.Schema:
     return schema.with_metadata(
         {"schema_version": str(SCHEMA_VERSION), "unit_key": unit_key, "plan_hash": plan_hash, "logarithms": "natural"}
     )
+
+
+def describe(*, n_powers: int, n_bins: int) -> str:
+    """The columns as a page of the docs."""
+    lines = [
+        "# Records",
+        "",
+        f"A run's folder, record schema version {SCHEMA_VERSION}. Written by `freerun audit`; read with any Parquet reader.",
+        "",
+        "    manifest.json          the plan with its hash, counts, versions, hardware, and the command that made it",
+        "    sequences/*.parquet    one row a sequence (a real or sampled continuation)",
+        "    tokens/*.parquet       one row a token",
+        "    result.json            findings; report.html: the page",
+        "",
+        "A part is whole if it is in `sequences/`: it gets there by one rename, after its tokens. Each part says its unit key, plan hash",
+        "and schema version in its metadata.",
+    ]
+    tables = (
+        ("sequences", sequences_schema(n_bins=n_bins)),
+        ("tokens", tokens_schema(n_powers=n_powers, n_references=2)),
+    )
+    for name, schema in tables:
+        lines += ["", f"## {name}", "", "| column | type | null | meaning |", "|---|---|---|---|"]
+        for field in schema:
+            meaning = (field.metadata or {}).get(b"meaning", b"").decode()
+            lines.append(f"| `{field.name}` | {field.type} | {'yes' if field.nullable else ''} | {meaning} |")
+    lines += [
+        "",
+        "`log_power_sum` runs over λ = −1/4, −1/8, 1/8, 1/4, 1/2; calibration bins are half a nat of −ln q wide, the last one open.",
+        "`reference_log_probs_nats` has one entry for each component named in the manifest.",
+    ]
+    return "\n".join(lines) + "\n"

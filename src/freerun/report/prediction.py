@@ -187,7 +187,7 @@ def _scale() -> list[dict[str, str]]:
             {
                 "shade": f"s{i}",
                 "nats": nats,
-                "above": f"p < {percent(-low)}" if last else f"p > {percent(-edges[i + 1])}",
+                "above": f"<{percent(-low)}" if last else f">{percent(-edges[i + 1])}",
             }
         )
     return rows

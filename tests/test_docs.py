@@ -1,0 +1,38 @@
+"""Docs that are generated from the code, and words in them that must be true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from freerun.commands.main import VERBS, verb_parser
+from freerun.predictors.law import N_BINS, POWERS
+from freerun.records.schema import SCHEMA_VERSION, describe
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_records_page_is_the_schema() -> None:
+    """If it fails: write `describe(...)` into docs/records.md."""
+    assert (ROOT / "docs" / "records.md").read_text() == describe(n_powers=len(POWERS), n_bins=N_BINS)
+    assert f"version {SCHEMA_VERSION}" in (ROOT / "docs" / "records.md").read_text()
+
+
+def test_commands_in_the_readme_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    for verb, words in re.findall(r"^\s+freerun (\w+)(.*)$", text, flags=re.MULTILINE):
+        assert verb in VERBS
+        options = {o for action in verb_parser(verb)._actions for o in action.option_strings}
+        for flag in re.findall(r"--[a-z-]+", words):
+            assert flag in options, f"{verb} {flag}"
+
+
+def test_links_in_the_docs_lead_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} -> {target}"
+
+
+def test_nothing_in_the_readme_is_unfinished() -> None:
+    assert "PLACEHOLDER" not in (ROOT / "README.md").read_text()
