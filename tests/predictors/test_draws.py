@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from freerun.predictors.draws import sequence_key, uniforms
 
-WORDS64 = st.integers(0, 2**64 - 1)
+WORDS64 = st.integers(0, 2**63 - 1)
 
 
-@given(seed=st.integers(-(2**63), 2**64 - 1), key=WORDS64, short=st.integers(0, 20), more=st.integers(0, 20))
+@settings(deadline=None)
+@given(seed=WORDS64, key=WORDS64, short=st.integers(0, 20), more=st.integers(0, 20))
 def test_a_longer_call_begins_with_the_same_values(seed: int, key: int, short: int, more: int) -> None:
     np.testing.assert_array_equal(uniforms(seed, key, short + more)[:short], uniforms(seed, key, short))
 
 
+@settings(deadline=None)
 @given(a=st.tuples(WORDS64, WORDS64), b=st.tuples(WORDS64, WORDS64))
 def test_another_seed_or_key_gives_other_draws(a: tuple[int, int], b: tuple[int, int]) -> None:
     same = np.array_equal(uniforms(*a, 4), uniforms(*b, 4))

@@ -8,13 +8,15 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from freerun.errors import BackendError, UsageError
 from freerun.predictors import law as law_module
-from freerun.predictors.law import BIN_WIDTH_NATS, N_BINS, POWERS, Dense, Law, Observation, bin_of, from_probs
+from freerun.predictors import observation as observation_module
+from freerun.predictors.law import Dense, Law, from_probs
+from freerun.predictors.observation import BIN_WIDTH_NATS, N_BINS, POWERS, Observation, bin_of
 
 ROWS, IDS = 7, 19
 LAST_UNIFORM = 1 - 2.0**-53
@@ -361,7 +363,7 @@ def test_where_mass_is_missing_no_entropy_is_given() -> None:
 
 @pytest.mark.parametrize("make", [np.asarray, tensor], ids=["numpy", "torch"])
 def test_power_sums_of_a_large_vocabulary_are_good_to_a_millionth(make: Callable) -> None:
-    assert law_module._NARROW_ABOVE == 4096
+    assert observation_module._NARROW_ABOVE == 4096
     rng = np.random.default_rng(11)
     for n, spread in ((4097, 1.0), (4097, 8.0), (50_000, 4.0)):
         logits = rng.normal(size=(2, n)) * spread
@@ -397,6 +399,7 @@ def tables(draw: st.DrawFn) -> np.ndarray:
     return logits
 
 
+@settings(deadline=None, max_examples=60)
 @given(logits=tables(), u=st.floats(0, LAST_UNIFORM), data=st.data())
 def test_any_logits(logits: np.ndarray, u: float, data: st.DataObject) -> None:
     rows, n = logits.shape
@@ -420,18 +423,21 @@ def test_any_logits(logits: np.ndarray, u: float, data: st.DataObject) -> None:
             drawn = seen.token_id
             assert (probs[np.arange(rows), drawn] > 0).all()
             np.testing.assert_array_equal(seen.log_prob_nats, some.log_prob(drawn))
-            # by hand where nothing underflows in the logarithm of a probability
-            assert_same(seen, by_hand(probs, drawn), atol=1e-9, but=("rank", "top_id", "expected_counts"))
+            # a probability near the smallest float has too few digits for its logarithm by hand
+            tiny = ("log_prob_nats",) if (probs[np.arange(rows), drawn] < 1e-300).any() else ()
+            assert_same(seen, by_hand(probs, drawn), atol=1e-9, but=("rank", "top_id", "expected_counts", *tiny))
             np.testing.assert_allclose(seen.expected_counts.sum(1), 1, atol=1e-12)
             assert ((seen.rank >= 1) & (seen.rank <= some.n_tokens)).all()
             assert (seen.varentropy_nats2 >= 0).all()
 
 
+@settings(deadline=None, max_examples=50)
 @given(logits=hnp.arrays(np.float64, (3, 6), elements=st.integers(-5, 5).map(float)), shift=st.integers(-50, 50))
 def test_a_shift_of_the_logits_changes_nothing(logits: np.ndarray, shift: int) -> None:
     np.testing.assert_allclose(Dense(logits + shift).log_probs(), Dense(logits).log_probs(), atol=1e-12)
 
 
+@settings(deadline=None, max_examples=50)
 @given(logits=hnp.arrays(np.float64, (2, 8), elements=st.floats(-40, 40)), u=st.floats(0, LAST_UNIFORM))
 def test_numpy_and_torch_agree(logits: np.ndarray, u: float) -> None:
     ours, theirs = (Dense(x).observe(np.array([1, 5])) for x in (logits, torch.as_tensor(logits)))

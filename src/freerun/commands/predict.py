@@ -1,12 +1,13 @@
 """Show what a model expected at every token of a text: its surprisal, rank, entropy and the most probable alternatives.
 
-TEXT is the text itself, @FILE for a UTF-8 file, or - for stdin; nothing is added to it or taken from it, a last line end included.
+TEXT is the text itself, @FILE for a UTF-8 file, or - for stdin. Nothing is added to it, and a last line end is part of it.
 Natural logarithms. A first token that no law stands before is given, not scored.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -211,7 +212,7 @@ def summary_lines(result: Mapping[str, Any], *, width: int) -> list[str]:
     room = min(max(map(columns, words), default=0), max(8, width // 3))
     for entry, word in zip(after["top"], words, strict=True):
         share = percent(entry["log_prob_nats"])
-        bar = _bar(2.718281828459045 ** entry["log_prob_nats"], full=1.0, width=max(4, min(30, width - room - 14)))
+        bar = _bar(math.exp(entry["log_prob_nats"]), full=1.0, width=max(4, min(30, width - room - 14)))
         lines.append(f"  {fitted(word, room)}  {share:>6}  {bar}".rstrip())
     if after["end_of_text_probability"]:
         lines.append(f"  the text ends here: {chance(after['end_of_text_probability'])}")

@@ -12,6 +12,9 @@ from freerun.report.marks import FONT, coordinate, element, marker, role_of, sho
 from freerun.report.numbers import UNKNOWN, format_interval, format_number
 from freerun.report.scales import Axis, drawable, log2_axis
 
+_BOLD = 1.1
+"""How much wider bold text is."""
+
 _BEYOND = 30.0
 """Room right of the scale's end, for what lies beyond the longest length that was measured."""
 
@@ -25,7 +28,7 @@ def draw_scale(yardsticks: Mapping[str, Any], *, width: float, key: str = "yards
     wide = width > 500
     row_height, top = (34.0, 44.0) if wide else (52.0, 46.0)
     labels = min(max((text_width(str(item.get("label")), FONT) for item in items), default=0.0), 300.0) if wide else 0.0
-    said = max((text_width(reading(item), FONT) for item in items), default=0.0) if wide else 0.0
+    said = max((_BOLD * text_width(reading(item), FONT) for item in items), default=0.0) if wide else 0.0
     left, right = (labels + 20, width - min(said, 210.0) - 14) if wide else (2.0, width - 2)
     axis = _axis(yardsticks, items, left, right)
     bottom = top + row_height * len(items)

@@ -1,0 +1,84 @@
+"""The page in a real browser: nothing sticks out at desktop and phone width, nothing is fetched, no script fails."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from freerun.experiments.audit import audit
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--virtual-time-budget=4000",
+]
+
+# the page goes into a frame of the wanted width; the frame's own measure of itself ends up in the outer title
+PROBE = """<!doctype html><title>waiting</title>
+<iframe id="f" style="width:{width}px;height:2000px;border:0"></iframe>
+<script>
+const frame = document.getElementById("f");
+frame.onload = () => {{
+  const d = frame.contentDocument, root = d.documentElement;
+  const wide = [...d.querySelectorAll("svg text")].filter(t => {{
+    if (!t.getClientRects().length) return false;
+    const a = t.getBoundingClientRect(), b = t.ownerSVGElement.getBoundingClientRect();
+    return a.left < b.left - 1 || a.right > b.right + 1;
+  }}).map(t => t.textContent);
+  document.title = JSON.stringify({{
+    inner: root.clientWidth, needed: root.scrollWidth, svgs: d.querySelectorAll("svg").length, outside: wide,
+    fetched: performance.getEntriesByType("resource").filter(e => e.name.startsWith("http")).length,
+    heading: (d.querySelector("h1") || {{}}).textContent || ""
+  }});
+}};
+frame.srcdoc = {page};
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    found = next((shutil.which(n) for n in ("chromium", "chromium-browser", "google-chrome") if shutil.which(n)), None)
+    return found or pytest.skip("no Chromium on this machine; continuous integration installs it")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return audit("world/markov", "world/markov", out=out, documents=32, tokens=32).report.read_text()
+
+
+@pytest.mark.parametrize("width", [1280, 390, 360])
+def test_nothing_sticks_out(chromium: str, page: str, tmp_path: Path, width: int) -> None:
+    bare = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    probe = tmp_path / "probe.html"
+    probe.write_text(PROBE.format(width=width, page=json.dumps(bare).replace("</", "<\\/")))
+    done = subprocess.run(
+        [chromium, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,2200", "--dump-dom", probe.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert title is not None
+    seen = json.loads(html.unescape(title[1]))
+    assert seen["inner"] <= width
+    assert seen["needed"] <= seen["inner"]
+    assert seen["outside"] == []
+    assert seen["svgs"] >= 6
+    assert seen["fetched"] == 0
+    assert "world/markov" in seen["heading"]
