@@ -212,7 +212,7 @@ def _mark(label: str, curve: Curve, longest: int, role: str) -> dict[str, Any]:
     return {
         "label": label,
         "value": _whole(h.value),
-        "low": _whole(h.low),
+        "low": None if h.low is not None and h.low >= longest else _whole(h.low),  # reached in no resample
         "high": _whole(h.high),
         "text": text,
         "role": role,
