@@ -29,7 +29,9 @@ def table_after(predictor: Predictor[Any], ids: np.ndarray) -> np.ndarray:
     return predictor.law(predictor.start([ids])).log_probs()[0]
 
 
-def scored(predictor: Predictor[Any], sequences: list[np.ndarray], *, first: int = 1, **options: Any) -> list[Observation]:
+def scored(
+    predictor: Predictor[Any], sequences: list[np.ndarray], *, first: int = 1, **options: Any
+) -> list[Observation]:
     """Each sequence's observations in order of position; every (row, position) must come exactly once."""
     row, position, seen = [], [], []
     for chunk in predictor.score(sequences, first=first, **options):
@@ -54,7 +56,9 @@ def assert_same(seen: Observation, wanted: Observation, kind: Kind) -> None:
         a, b = getattr(seen, f.name), getattr(wanted, f.name)
         if f.name == "rank":
             assert (np.abs(a - b) <= (0 if kind.atol_nats < 1e-6 else 1)).all()
-        elif f.name == "expected_counts" and kind.atol_nats > 1e-6:  # an id at the edge of a bin may fall on either side
+        elif (
+            f.name == "expected_counts" and kind.atol_nats > 1e-6
+        ):  # an id at the edge of a bin may fall on either side
             np.testing.assert_allclose(a.sum(1), b.sum(1), atol=1e-9)
             assert np.abs(a - b).sum(1).mean() < 0.02
         else:
@@ -153,7 +157,9 @@ def test_the_first_token_has_a_law_or_is_refused(kind: Kind) -> None:
     if predictor.context.lead or predictor.capabilities.empty_context:
         seen = scored(predictor, sequences, first=0)
         for sequence, one in zip(sequences, seen, strict=True):
-            np.testing.assert_allclose(one.log_prob_nats[0], table_after(predictor, nothing)[sequence[0]], atol=kind.atol_nats)
+            np.testing.assert_allclose(
+                one.log_prob_nats[0], table_after(predictor, nothing)[sequence[0]], atol=kind.atol_nats
+            )
         (sample,) = ran(predictor, [nothing], [[9]], 3)
         again = scored(predictor, [sample.observation.token_id.astype(np.int64)], first=0)
         assert_same(sample.observation, again[0], kind)
@@ -206,7 +212,9 @@ def test_a_sample_depends_on_its_key_and_prefix_and_not_on_its_company(kind: Kin
 def test_a_longer_run_begins_as_the_shorter_one(kind: Kind) -> None:
     predictor = with_ends(kind.predictor, ())
     prefixes = kind.sequences(10, (3, 5))
-    for short, long in zip(ran(predictor, prefixes, [[1], [2]], 6), ran(predictor, prefixes, [[1], [2]], 20), strict=True):
+    for short, long in zip(
+        ran(predictor, prefixes, [[1], [2]], 6), ran(predictor, prefixes, [[1], [2]], 20), strict=True
+    ):
         assert long.observation.token_id[:6].tolist() == short.observation.token_id.tolist()
 
 
@@ -232,7 +240,9 @@ def test_rows_stop_at_end_ids_and_the_others_go_on_as_if_alone(kind: Kind) -> No
     assert sum(told) == sum(len(s.observation.token_id) for s in stopped)
 
 
-@pytest.mark.parametrize("rule", [SamplingRule(temperature=0.7), SamplingRule(top_k=3), SamplingRule(0.0), SamplingRule(1.3, 9, 0.8)])
+@pytest.mark.parametrize(
+    "rule", [SamplingRule(temperature=0.7), SamplingRule(top_k=3), SamplingRule(0.0), SamplingRule(1.3, 9, 0.8)]
+)
 def test_another_sampling_rule_keeps_both_log_probs(kind: Kind, rule: SamplingRule) -> None:
     prefixes = kind.sequences(12, (4, 9))
     samples = ran(kind.predictor, prefixes, [[1], [2]], 8, sampling=rule, loop_rule=SHORT_LOOPS)

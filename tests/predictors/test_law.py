@@ -74,12 +74,12 @@ def tensor(x: np.ndarray) -> torch.Tensor:
 
 LAWS: dict[str, Callable[[], tuple[Law, np.ndarray]]] = {
     "dense": lambda: (Dense(A), PA),
-    "dense, positive": lambda: (Dense(A, positive=True), PA),
+    "dense, positive": lambda: (Dense(A), PA),
     "dense with impossible ids": lambda: (Dense(HOLED), PH),
     "dense with ties": lambda: (Dense(TIED), PT),
     "dense float32": lambda: (Dense(FLOAT32), P32),
     "dense torch": lambda: (Dense(tensor(A)), PA),
-    "dense torch float32": lambda: (Dense(tensor(FLOAT32), positive=True), P32),
+    "dense torch float32": lambda: (Dense(tensor(FLOAT32)), P32),
     "dense torch with impossible ids": lambda: (Dense(tensor(HOLED)), PH),
     "from probabilities": lambda: (from_probs(PH), PH),
     "mixed": lambda: (Dense(A).mixed(WEIGHT, Dense(B)), (1 - WEIGHT[:, None]) * PA + WEIGHT[:, None] * PB),

@@ -67,7 +67,14 @@ def test_nothing_sticks_out(chromium: str, page: str, tmp_path: Path, width: int
     probe = tmp_path / "probe.html"
     probe.write_text(PROBE.format(width=width, page=json.dumps(bare).replace("</", "<\\/")))
     done = subprocess.run(
-        [chromium, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,2200", "--dump-dom", probe.as_uri()],
+        [
+            chromium,
+            *FLAGS,
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--window-size=1400,2200",
+            "--dump-dom",
+            probe.as_uri(),
+        ],
         capture_output=True,
         text=True,
         timeout=120,

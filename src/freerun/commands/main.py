@@ -86,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("\nfreerun: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        kept = "; what was finished is kept, the same command goes on from there" if words[:1] == ["audit"] else ""
+        print(f"\nfreerun: interrupted{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -121,7 +122,8 @@ def print_json(value: Any) -> None:
     """One object on stdout."""
     import json
 
-    print(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=not utf8))
 
 
 if __name__ == "__main__":

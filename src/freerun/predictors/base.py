@@ -318,7 +318,9 @@ class Predictor(ABC, Generic[StateT]):
     def with_lead(self, lead: tuple[int, ...]) -> Predictor[StateT]:
         """The same predictor with other tokens put before every document."""
         other = copy.copy(self)
-        other.context = ContextRule(window=self.context.window, lead=lead)
+        window = self.context.window
+        spare = len(self.context.lead) - len(lead)
+        other.context = ContextRule(window=None if window is None else window + spare, lead=lead)
         return other
 
     def _check_first(self, first: int) -> None:

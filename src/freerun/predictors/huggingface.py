@@ -91,7 +91,8 @@ class HuggingFacePredictor(Predictor[HFState]):
         self._bytes = byte_table(tokenizer, self.n_tokens)
 
     def encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False, verbose=False))
+        """Ids of a text; a marker such as `<|im_end|>` written in the text is text."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True, verbose=False))
 
     def token_bytes(self, token_id: int) -> bytes:
         return self._bytes[token_id]
@@ -120,7 +121,7 @@ class HuggingFacePredictor(Predictor[HFState]):
         return HFState(ids, cache, longest, padding, logits[:, -1])
 
     def law(self, state: HFState) -> Law:
-        return Dense(state.logits, positive=True)
+        return Dense(state.logits)
 
     @torch.inference_mode()
     def advance(self, state: HFState, ids: Int[np.ndarray, " rows"]) -> HFState:
@@ -210,7 +211,7 @@ class HuggingFacePredictor(Predictor[HFState]):
             ids = np.array([sequences[rows[i]][targets[j]] for i, j in zip(row_of, at, strict=True)], np.int64)
             flat = logits[torch.as_tensor(row_of), torch.as_tensor(at)]
             lists = pad_watched([watched[rows[i]][targets[j] - first] for i, j in zip(row_of, at, strict=True)])
-            seen_here: Observation = Dense(flat, positive=True).observe(ids, watched=lists)
+            seen_here: Observation = Dense(flat).observe(ids, watched=lists)
             yield Chunk(rows[row_of], targets[at], seen_here)
             done = end
 

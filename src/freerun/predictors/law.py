@@ -38,14 +38,13 @@ _BLOCK_ELEMENTS = 1 << 18
 class Law(ABC):
     """Distributions of the next token: `n_rows` of them over `n_tokens` ids.
 
-    `missing` is the mass that the law does not resolve, per row (None: fully known). `positive` promises that no id has
-    probability zero.
+    `missing` is the mass that the law does not resolve, per row (None: fully known). Such a law cannot be sampled, tempered or
+    restricted.
     """
 
     n_rows: int
     n_tokens: int
     missing: Float[np.ndarray, " rows"] | None = None
-    positive: bool = False
 
     @abstractmethod
     def block(self, start: int, stop: int) -> Block:
@@ -71,6 +70,10 @@ class Law(ABC):
             raise UsageError("Law.observe needs ids (which tokens to observe) or uniforms (which to draw)")
         if ids is not None and ids.size and int(ids.max()) >= self.n_tokens:
             raise UsageError(f"token id {int(ids.max())} lies outside this law's vocabulary of {self.n_tokens}")
+        if uniforms is None and ids is not None and ids.size and int(ids.min()) < 0:
+            raise UsageError(f"token id {int(ids.min())} is negative, and no uniforms are given to draw a token there")
+        if uniforms is not None and self.missing is not None:
+            raise UsageError("a law with missing mass cannot be sampled")
         step = max(1, _BLOCK_ELEMENTS // max(1, self.n_tokens))
         parts = []
         for start in range(0, self.n_rows, step):
@@ -81,7 +84,7 @@ class Law(ABC):
                     None if ids is None else ids[rows],
                     None if uniforms is None else uniforms[rows],
                     None if watched is None else watched[rows],
-                    positive=self.positive,
+                    whole=self.missing is None,
                 )
             )
         seen = Observation.concatenate(parts)
@@ -122,16 +125,17 @@ class Law(ABC):
         return self.observe(uniforms=np.asarray(uniforms)).token_id
 
     def top(self, k: int) -> tuple[Int[np.ndarray, "rows k"], Float[np.ndarray, "rows k"]]:
-        """The k most probable ids of each row and their log-probabilities, most probable first."""
+        """The k most probable ids of each row and their log-probabilities, most probable first, ties to the smaller id."""
         k = min(k, self.n_tokens)
         ids, values = [], []
         for part in self._blocks():
-            table = host(part.log_probs)
-            best = np.argpartition(-table, k - 1, axis=1)[:, :k]
-            best = np.take_along_axis(best, np.argsort(-np.take_along_axis(table, best, 1), 1, kind="stable"), 1)
-            ids.append(best)
-            values.append(np.take_along_axis(table, best, 1))
-        return np.concatenate(ids), np.concatenate(values)
+            for row in host(part.log_probs):
+                least = np.partition(row, -k)[-k]
+                best = np.flatnonzero(row >= least)
+                best = best[np.argsort(-row[best], kind="stable")][:k]
+                ids.append(best)
+                values.append(row[best])
+        return np.stack(ids), np.stack(values)
 
     def mass(self, ids: Sequence[int]) -> Float[np.ndarray, " rows"]:
         """Total probability of a set of ids, per row."""
@@ -189,13 +193,10 @@ class Law(ABC):
 class Dense(Law):
     """A law from logits (any float type, not normalised), or from log-probabilities that sum to `1 − missing`."""
 
-    def __init__(
-        self, logits: Any, *, missing: Float[np.ndarray, " rows"] | None = None, positive: bool = False
-    ) -> None:
+    def __init__(self, logits: Any, *, missing: Float[np.ndarray, " rows"] | None = None) -> None:
         self.logits = logits
         self.n_rows, self.n_tokens = logits.shape
         self.missing = missing
-        self.positive = positive
 
     def block(self, start: int, stop: int) -> Block:
         xp = array_namespace(self.logits)
@@ -222,7 +223,6 @@ class Mixed(Law):
             raise UsageError("mixture weights must lie in [0, 1]")
         self.first, self.second, self.weight = first, second, weight
         self.n_rows, self.n_tokens = first.n_rows, first.n_tokens
-        self.positive = (first.positive and bool((weight < 1).all())) or (second.positive and bool((weight > 0).all()))
         if first.missing is not None or second.missing is not None:
             zero = np.zeros(self.n_rows)
             self.missing = (1 - weight) * (first.missing if first.missing is not None else zero) + weight * (
@@ -245,6 +245,7 @@ class Tempered(Law):
     """A law at another temperature."""
 
     def __init__(self, inner: Law, temperature: float) -> None:
+        _check_whole(inner, "tempered")
         self.inner, self.temperature = inner, temperature
         self.n_rows, self.n_tokens = inner.n_rows, inner.n_tokens
 
@@ -262,6 +263,7 @@ class Restricted(Law):
     """A law cut to its most probable ids and renormalised."""
 
     def __init__(self, inner: Law, top_k: int | None, top_p: float | None) -> None:
+        _check_whole(inner, "restricted")
         self.inner, self.top_k, self.top_p = inner, top_k, top_p
         self.n_rows, self.n_tokens = inner.n_rows, inner.n_tokens
 
@@ -290,7 +292,6 @@ class WithAtom(Law):
             raise UsageError("the mass of an extra token must lie in [0, 1]")
         self.inner, self.mass_of_atom = inner, mass
         self.n_rows, self.n_tokens = inner.n_rows, inner.n_tokens + 1
-        self.positive = inner.positive and bool(((mass > 0) & (mass < 1)).all())
         self.missing = None if inner.missing is None else (1 - mass) * inner.missing
 
     def block(self, start: int, stop: int) -> Block:
@@ -310,13 +311,17 @@ class Taken(Law):
     def __init__(self, inner: Law, rows: Int[np.ndarray, " taken"]) -> None:
         self.inner, self.rows = inner, rows
         self.n_rows, self.n_tokens = len(rows), inner.n_tokens
-        self.positive = inner.positive
         self.missing = None if inner.missing is None else inner.missing[rows]
 
     def block(self, start: int, stop: int) -> Block:
         parts = [self.inner.block(int(r), int(r) + 1) for r in self.rows[start:stop]]
         xp = array_namespace(parts[0].probs)
         return Block(xp.concat([p.log_probs for p in parts], axis=0), xp.concat([p.probs for p in parts], axis=0))
+
+
+def _check_whole(law: Law, what: str) -> None:
+    if law.missing is not None and bool((law.missing > 0).any()):
+        raise UsageError(f"a law with missing mass cannot be {what}: what is missing is not known")
 
 
 def from_probs(probs: Any) -> Dense:

@@ -127,7 +127,7 @@ class NGramPredictor(Predictor[np.ndarray]):
         return np.stack([_last(np.asarray(p), self.counts.order - 1) for p in prefixes])
 
     def law(self, state: Int[np.ndarray, "rows order_1"]) -> Law:
-        return Dense(np.log(self.counts.probs(state)), positive=True)
+        return Dense(np.log(self.counts.probs(state)))
 
     def advance(self, state: Int[np.ndarray, "rows order_1"], ids: Int[np.ndarray, " rows"]) -> np.ndarray:
         return np.concatenate([state, np.asarray(ids)[:, None]], axis=1)[:, 1:]

@@ -119,14 +119,14 @@ def observe_block(
     uniforms: Float[np.ndarray, " rows"] | None,
     watched: Int[np.ndarray, "rows k"] | None,
     *,
-    positive: bool,
+    whole: bool,
 ) -> Observation:
     """All statistics of one block. Sums run in float64; passes are over a block that fits the cache."""
     log_probs, probs = part.log_probs, part.probs
     xp = array_namespace(probs)
     where = device(probs)
     n_rows, n_tokens = probs.shape
-    finite = log_probs if positive else xp.clip(log_probs, -1e4, 0.0)
+    finite = xp.clip(log_probs, -1e4, 0.0)  # so that 0 · ln 0 is 0
 
     below = xp.cumulative_sum(probs, axis=1)
     if ids is None or (uniforms is not None and bool((ids < 0).any())):
@@ -144,7 +144,8 @@ def observe_block(
         chosen = xp.asarray(np.ascontiguousarray(ids).astype(np.int64), device=where)
     column = chosen[:, None]
     log_prob = xp.take_along_axis(log_probs, column, axis=1)
-    before = xp.take_along_axis(below, xp.clip(column - 1, 0, None), axis=1) / below[:, -1:]
+    before = xp.take_along_axis(below, xp.clip(column - 1, 0, None), axis=1)
+    before = before / below[:, -1:] if whole else before  # the sum of a whole law is 1 but for rounding
     before = xp.where(column > 0, before, xp.zeros_like(before))
 
     weighted = probs * finite

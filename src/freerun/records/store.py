@@ -46,7 +46,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             raise
     except OSError as error:
         raise DataError(
-            f"cannot write {path}: {error.strerror or error}; free some room or choose another folder with -o"
+            f"cannot write {path}: {error.strerror or error}; free some room or choose another place"
         ) from error
 
 
