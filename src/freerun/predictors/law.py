@@ -232,11 +232,11 @@ class Mixed(Law):
     def block(self, start: int, stop: int) -> Block:
         a, b = self.first.block(start, stop).probs, self.second.block(start, stop).probs
         if is_torch(a) and not is_torch(b):
-            b = array_namespace(a).asarray(np.ascontiguousarray(b), device=device(a))
+            b = array_namespace(a).asarray(np.array(b), device=device(a))
         elif is_torch(b) and not is_torch(a):
-            a = array_namespace(b).asarray(np.ascontiguousarray(a), device=device(b))
+            a = array_namespace(b).asarray(np.array(a), device=device(b))
         xp = array_namespace(a)
-        w = xp.asarray(np.ascontiguousarray(self.weight[start:stop]), device=device(a))[:, None]
+        w = xp.asarray(np.array(self.weight[start:stop]), device=device(a))[:, None]
         probs = (1 - w) * a + w * b
         return Block(log(xp, probs), probs)
 
@@ -297,7 +297,7 @@ class WithAtom(Law):
     def block(self, start: int, stop: int) -> Block:
         inner = self.inner.block(start, stop)
         xp = array_namespace(inner.probs)
-        mass = xp.asarray(np.ascontiguousarray(self.mass_of_atom[start:stop]), device=device(inner.probs))[:, None]
+        mass = xp.asarray(np.array(self.mass_of_atom[start:stop]), device=device(inner.probs))[:, None]
         rest = xp.log1p(-mass) if bool((mass < 1).all()) else log(xp, 1 - mass)
         return Block(
             xp.concat([inner.log_probs + rest, log(xp, mass)], axis=1),

@@ -131,17 +131,17 @@ def observe_block(
     below = xp.cumulative_sum(probs, axis=1)
     if ids is None or (uniforms is not None and bool((ids < 0).any())):
         assert uniforms is not None
-        target = xp.asarray(np.ascontiguousarray(uniforms), device=where)[:, None] * below[:, -1:]
+        target = xp.asarray(np.array(uniforms), device=where)[:, None] * below[:, -1:]
         drawn = xp.sum(xp.astype(below <= target, xp.int64), axis=1)
         if bool(xp.any(drawn >= n_tokens)):  # u · total rounded up to the total: take the last id that can be drawn
             last = xp.max(xp.where(probs > 0, xp.arange(n_tokens, device=where)[None, :], 0), axis=1)
             drawn = xp.minimum(drawn, last)
         chosen = drawn
         if ids is not None:
-            given = xp.asarray(np.ascontiguousarray(ids), device=where)
+            given = xp.asarray(np.array(ids), device=where)
             chosen = xp.where(given >= 0, given, chosen)
     else:
-        chosen = xp.asarray(np.ascontiguousarray(ids).astype(np.int64), device=where)
+        chosen = xp.asarray(np.array(ids).astype(np.int64), device=where)
     column = chosen[:, None]
     log_prob = xp.take_along_axis(log_probs, column, axis=1)
     before = xp.take_along_axis(below, xp.clip(column - 1, 0, None), axis=1)
@@ -163,7 +163,7 @@ def observe_block(
 
     mass = np.zeros(n_rows)
     if watched is not None and watched.size and (watched >= 0).any():
-        wanted = xp.asarray(np.ascontiguousarray(np.maximum(watched, 0)).astype(np.int64), device=where)
+        wanted = xp.asarray(np.array(np.maximum(watched, 0)).astype(np.int64), device=where)
         held = xp.take_along_axis(probs, wanted, axis=1)
         mass = np.where(watched >= 0, host(held), 0.0).sum(1)
 

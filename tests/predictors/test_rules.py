@@ -1,0 +1,76 @@
+"""The context rule and the sampling rule."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freerun.errors import UsageError
+from freerun.predictors.base import ContextRule, SamplingRule, pad_watched
+from freerun.predictors.mixture import DocumentCache
+from freerun.worlds.markov import random_chain
+
+
+@given(window=st.integers(1, 40), n=st.integers(0, 400))
+def test_a_full_window_lets_its_older_half_go(window: int, n: int) -> None:
+    """What is seen never exceeds the window nor falls below half of it, and it moves by whole halves only."""
+    rule = ContextRule(window=window)
+    seen = n - rule.first_seen(n)
+    assert seen <= window
+    assert seen == n if n <= window else seen > window // 2 - (window == 1)
+    assert rule.first_seen(n) % (window - window // 2) == 0
+    assert 0 <= rule.first_seen(n + 1) - rule.first_seen(n) <= window - window // 2
+
+
+@given(n=st.integers(0, 10**6))
+def test_without_a_window_everything_is_seen(n: int) -> None:
+    assert ContextRule().first_seen(n) == 0
+
+
+def test_rules_say_what_they_are() -> None:
+    assert ContextRule().describe() == "nothing put first; the whole document so far"
+    assert ContextRule(8, (1, 2)).describe() == "ids [1, 2] first; at most 8 tokens, the older half let go when full"
+    assert SamplingRule().describe() == "temperature 1, full vocabulary"
+    assert SamplingRule(0.7, 50, 0.9).describe() == "temperature 0.7, top-k 50, top-p 0.9"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("top_k=50", SamplingRule(top_k=50)),
+        ("top_p=0.9,t=0.7", SamplingRule(0.7, None, 0.9)),
+        (" temperature = 1.5 , top_k=2", SamplingRule(1.5, 2)),
+        ("greedy", SamplingRule(0.0)),
+        ("t=1", SamplingRule()),
+    ],
+)
+def test_rules_are_read(text: str, rule: SamplingRule) -> None:
+    assert SamplingRule.parse(text) == rule
+    assert rule.is_model_law == (text == "t=1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "topk=50", "top_k", "top_k=0", "top_k=-1", "top_k=1.5", "top_p=0", "top_p=1.1", "top_p=nan", "t=-1", "t=inf"]
+    + ["t=nan", "t=x", "top_k=5,", "greedy,top_k=2", "nucleus=0.9"],
+)
+def test_what_is_no_rule_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="sampling rule"):
+        SamplingRule.parse(text)
+
+
+def test_watch_lists_become_a_rectangle() -> None:
+    import numpy as np
+
+    assert pad_watched([]) is None
+    assert pad_watched([np.zeros(0, np.int64)] * 2) is None
+    got = pad_watched([np.array([3]), np.array([1, 2]), np.zeros(0, np.int64)])
+    assert got is not None
+    assert got.tolist() == [[3, -1], [1, 2], [-1, -1]]
+
+
+def test_a_predictor_with_another_lead_is_another_object() -> None:
+    world = random_chain(4)
+    other = DocumentCache(world).with_lead((1,))
+    assert other.context == ContextRule(None, (1,))
