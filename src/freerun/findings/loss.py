@@ -51,11 +51,12 @@ def loss(evidence: Evidence) -> Finding:
         ),
     )
     proven = (
-        f"A reference with the same tokens saves {gain.value:.3f} nats a token of it on the held-out half, so at least about "
-        "that much is the model's own error here"
+        f"A reference that has read the training half saves {gain.value:.3f} nats a token on the held-out half "
+        f"({gain.low:.3f} to {gain.high:.3f}): at least about that much is lost here, by the model's own error or because the prefix does "
+        "not name the source"
         if gain.low > 0
-        else "The reference saves nothing that can be told from zero on the held-out half, which says nothing about how near the "
-        "model is to the text's own entropy"
+        else "The reference saves nothing that can be told from zero on the held-out half, which says nothing about how near the model "
+        "is to the text's own entropy"
     )
     notes = [
         f"Scored: {where}. No window moves; nothing is scored twice.",
