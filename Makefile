@@ -4,12 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: audit test lint types fast slow schema clean
+.PHONY: audit test lint types shapes fast slow clean
 
 audit: $(STAMP)
 	$(BIN)/freerun audit
 
-test: $(STAMP) lint types fast slow
+test: $(STAMP) lint types shapes fast slow
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -17,6 +17,10 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+# the shapes and types of the statistics, checked while their tests run (what is refused on purpose is left out)
+shapes: $(STAMP)
+	$(BIN)/pytest tests/stats -k "not refused" --jaxtyping-packages=freerun.stats,beartype.beartype
 
 fast: $(STAMP)
 	$(BIN)/pytest -m "not model and not browser"
