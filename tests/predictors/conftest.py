@@ -83,13 +83,14 @@ def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def gemma_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six layers, the last one with full attention, the others with a sliding window of 8."""
+    """Three layers, the last one with full attention, the others with a sliding window of 8."""
     torch.manual_seed(2)
     config = Gemma3TextConfig(
         vocab_size=WORDS,
         hidden_size=32,
         intermediate_size=48,
-        num_hidden_layers=6,
+        num_hidden_layers=3,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=8,

@@ -16,7 +16,7 @@ from freerun.predictors.observation import Observation
 from freerun.stats.loops import LoopRule, first_loop
 
 Kind = Any  # of conftest.py, which tests cannot import
-LENGTHS = (21, 5, 2, 37, 13)
+LENGTHS = (19, 5, 2, 35)
 """Ragged, and beyond the windows of the tiny models (16 and 32 tokens)."""
 SHORT_LOOPS = LoopRule(copies=2, min_tokens=3, max_period=4)
 
@@ -101,7 +101,7 @@ def test_scores_are_the_laws_after_each_context_read_afresh(kind: Kind) -> None:
 
 def test_a_batch_is_its_rows_one_by_one(kind: Kind) -> None:
     sequences = kind.sequences(3, LENGTHS)
-    for first in (1, 4, 30):
+    for first in (1, 18):
         together = scored(kind.predictor, sequences, first=first)
         for sequence, seen in zip(sequences, together, strict=True):
             if len(sequence) > first:
@@ -112,7 +112,7 @@ def test_a_batch_is_its_rows_one_by_one(kind: Kind) -> None:
 
 def test_log_probs_are_those_of_the_score(kind: Kind) -> None:
     sequences = kind.sequences(4, LENGTHS)
-    for first in (1, 5, 36):
+    for first in (1, 34):
         for mine, plain, seen in zip(
             kind.predictor.log_probs(sequences, first=first),
             Predictor.log_probs(kind.predictor, sequences, first=first),
@@ -179,7 +179,7 @@ def test_the_samplers_numbers_are_the_scorers(kind: Kind) -> None:
     predictor = with_ends(kind.predictor, ())
     prefixes = kind.sequences(8, (4, 9, 2))
     keys = np.arange(6).reshape(3, 2)
-    samples = ran(predictor, prefixes, keys, 40, loop_rule=SHORT_LOOPS)
+    samples = ran(predictor, prefixes, keys, 36, loop_rule=SHORT_LOOPS)
     whole = [np.concatenate([prefixes[s.row // 2], s.observation.token_id]).astype(np.int64) for s in samples]
     for sample, sequence in zip(samples, whole, strict=True):
         first = len(prefixes[sample.row // 2])
@@ -187,7 +187,7 @@ def test_the_samplers_numbers_are_the_scorers(kind: Kind) -> None:
         assert sample.sample_log_prob_nats is None
         (seen,) = scored(predictor, [sequence], first=first, loop_rule=SHORT_LOOPS)
         assert_same(sample.observation, seen, kind)
-        np.testing.assert_array_equal(sample.uniform, uniforms(5, sample.row, 40))
+        np.testing.assert_array_equal(sample.uniform, uniforms(5, sample.row, 36))
         lies = sample.observation.cdf_below + np.exp(sample.observation.log_prob_nats)
         assert (sample.observation.cdf_below <= sample.uniform + 1e-9).all()
         assert (sample.uniform <= lies + 1e-9).all()
@@ -222,15 +222,15 @@ def test_rows_stop_at_end_ids_and_the_others_go_on_as_if_alone(kind: Kind) -> No
     """A run with ends is the run without them, cut after the first end."""
     prefixes = kind.sequences(11, (4, 9, 2, 6))
     keys = np.arange(20, 32).reshape(4, 3)
-    free = ran(with_ends(kind.predictor, ()), prefixes, keys, 24, loop_rule=SHORT_LOOPS)
+    free = ran(with_ends(kind.predictor, ()), prefixes, keys, 20, loop_rule=SHORT_LOOPS)
     drawn = np.concatenate([s.observation.token_id for s in free])
     ends = tuple(int(i) for i in np.unique(drawn)[:: max(3, len(np.unique(drawn)) // 6)])
     told: list[int] = []
-    stopped = ran(with_ends(kind.predictor, ends), prefixes, keys, 24, loop_rule=SHORT_LOOPS, on_tokens=told.append)
+    stopped = ran(with_ends(kind.predictor, ends), prefixes, keys, 20, loop_rule=SHORT_LOOPS, on_tokens=told.append)
     reasons = set()
     for a, b in zip(stopped, free, strict=True):
         hits = np.flatnonzero(np.isin(b.observation.token_id, ends))
-        n = int(hits[0]) + 1 if len(hits) else 24
+        n = int(hits[0]) + 1 if len(hits) else 20
         assert len(a.observation.token_id) == len(a.uniform) == n
         assert a.end_reason == ("end_of_text" if len(hits) else "length")
         assert_same(a.observation, b.observation.take(slice(n)), kind)
@@ -240,9 +240,7 @@ def test_rows_stop_at_end_ids_and_the_others_go_on_as_if_alone(kind: Kind) -> No
     assert sum(told) == sum(len(s.observation.token_id) for s in stopped)
 
 
-@pytest.mark.parametrize(
-    "rule", [SamplingRule(temperature=0.7), SamplingRule(top_k=3), SamplingRule(0.0), SamplingRule(1.3, 9, 0.8)]
-)
+@pytest.mark.parametrize("rule", [SamplingRule(temperature=0.7), SamplingRule(0.0), SamplingRule(1.3, 9, 0.8)])
 def test_another_sampling_rule_keeps_both_log_probs(kind: Kind, rule: SamplingRule) -> None:
     prefixes = kind.sequences(12, (4, 9))
     samples = ran(kind.predictor, prefixes, [[1], [2]], 8, sampling=rule, loop_rule=SHORT_LOOPS)
@@ -320,6 +318,25 @@ def test_rows_can_be_selected_repeated_and_forked(kind: Kind, lengths: tuple[int
     each = np.array([0, 1, 2, 3, 0, 1])
     assert_state(kind, p.advance(p.advance(copies, each), each), plus(doubled, each, each))
     assert_state(kind, p.select(copies, np.array([5])), [doubled[5]])
+
+
+@pytest.mark.parametrize("lengths", [(5, 5, 5), (15, 3, 8), (33, 31, 2)])
+def test_states_are_joined_row_after_row(kind: Kind, lengths: tuple[int, ...]) -> None:
+    """Of different lengths, one of them advanced since, one of them twice; what was joined stays what it was."""
+    p, contexts = kind.predictor, kind.sequences(17, lengths)
+    a, b = np.array([1, 2, 3]), np.array([3, 0, 1])
+    first, short = p.start(contexts), p.start(contexts[2:])
+    second = p.advance(first, a)
+    joined = p.join([second, short, first])
+    rows = [*plus(contexts, a), contexts[2], *contexts]
+    assert_state(kind, joined, rows)
+    each = np.arange(7) % 4
+    longer = p.advance(joined, each)
+    assert_state(kind, p.advance(second, b), plus(contexts, a, b))
+    assert_state(kind, p.advance(short, b[:1]), plus(contexts[2:], b[:1]))
+    assert_state(kind, p.advance(longer, each), plus(rows, each, each))
+    assert_state(kind, p.select(longer, np.array([6, 3, 3])), [plus(rows, each)[i] for i in (6, 3, 3)])
+    assert_state(kind, p.join([second]), plus(contexts, a))
 
 
 def test_ragged_prefixes_are_prefixes_one_by_one(kind: Kind) -> None:

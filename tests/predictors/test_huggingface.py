@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from freerun.errors import BackendError
@@ -111,9 +112,9 @@ def test_the_growing_layer_is_a_dynamic_layer() -> None:
                 got, wanted = mine.update(keys, values), theirs.update(keys, values)
                 assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
             elif what == "crop":
-                n = int(rng.integers(1, theirs.get_seq_length() + 1))
-                mine.crop(n)
-                theirs.crop(n)
+                n = int(rng.integers(0, theirs.get_seq_length()))
+                mine.crop(-n)
+                theirs.crop(-n)
             else:
                 index = torch.as_tensor(rng.integers(0, rows, int(rng.integers(1, 5))))
                 for layer in (mine, theirs):
@@ -174,6 +175,18 @@ def test_what_a_folder_declares_is_read(llama_folder: Path, gemma_folder: Path) 
     assert (given.end_ids, given.context.lead, given.context.window) == ((5, 6), (9,), 15)
 
 
+def test_a_marker_written_in_a_text_is_text(llama_folder: Path) -> None:
+    """A byte-level tokenizer, as the real ones are: nobody ends a text by writing the name of its end."""
+    tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    predictor = load_pretrained(str(llama_folder), identity=SOME)
+    predictor.tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>")
+    end = predictor.tokenizer.eos_token_id
+    assert predictor.tokenizer.encode("a<|end|>b")[1] == end
+    assert end not in predictor.encode("a<|end|>b")
+    assert len(predictor.encode("a<|end|>b")) == 9
+
+
 def test_every_declared_end_is_found(llama_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(llama_folder, tmp_path / "model")
     text = (folder / "generation_config.json").read_text()
@@ -215,7 +228,9 @@ def test_weights_that_can_run_code_are_not_read(llama_folder: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("lost", ["config.json", "tokenizer.json"])
-def test_a_folder_that_lacks_a_file_is_refused_with_what_it_needs(llama_folder: Path, tmp_path: Path, lost: str) -> None:
+def test_a_folder_that_lacks_a_file_is_refused_with_what_it_needs(
+    llama_folder: Path, tmp_path: Path, lost: str
+) -> None:
     folder = shutil.copytree(llama_folder, tmp_path / "model")
     (folder / lost).unlink()
     with pytest.raises(BackendError, match=r"a folder needs config\.json, a tokenizer and \*\.safetensors"):

@@ -16,7 +16,9 @@ A, B, C = random_chain(5, seed=1), random_chain(5, seed=2), random_chain(5, seed
 IDS = np.array([0, 3, 1, 1, 4, 2])
 
 
-@pytest.mark.parametrize("weights", [(0.2, 0.5, 0.3), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0.5, 0.0, 0.5), (1 / 3, 1 / 3, 1 / 3)])
+@pytest.mark.parametrize(
+    "weights", [(0.2, 0.5, 0.3), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0.5, 0.0, 0.5), (1 / 3, 1 / 3, 1 / 3)]
+)
 def test_a_mixture_is_the_weighted_mean_at_every_token(weights: tuple[float, ...]) -> None:
     mixed = Mixture([A, B, C], weights, name="m")
     parts = [np.exp(p.log_probs([IDS])[0]) for p in (A, B, C)]
@@ -63,5 +65,7 @@ def test_the_cache_by_hand() -> None:
 def test_the_caches_short_cut_is_its_law(sequences: list[list[int]], first: int) -> None:
     cache = DocumentCache(A)
     some = [np.array(s, np.int64) for s in sequences]
-    for mine, plain in zip(cache.log_probs(some, first=first), Predictor.log_probs(cache, some, first=first), strict=True):
+    for mine, plain in zip(
+        cache.log_probs(some, first=first), Predictor.log_probs(cache, some, first=first), strict=True
+    ):
         np.testing.assert_allclose(mine, plain, atol=1e-12)

@@ -56,7 +56,9 @@ def by_definition(documents: list[list[int]], context: tuple[int, ...], token: i
     return (followers.count(token) + distinct * below) / (len(followers) + distinct)
 
 
-DOCUMENTS = st.lists(st.lists(st.integers(0, 3), max_size=12), min_size=1, max_size=4).filter(lambda ds: any(ds))
+DOCUMENTS = st.lists(st.lists(st.integers(0, 3), max_size=12), min_size=1, max_size=4).filter(
+    lambda ds: max(len(d) for d in ds) >= 4
+)
 
 
 @settings(deadline=None, max_examples=60)

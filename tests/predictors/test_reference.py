@@ -81,9 +81,9 @@ def test_a_reference_with_other_tokens_is_refused() -> None:
     shifted._encode = lambda text: [b + 1 for b in text.encode()]
     with pytest.raises(UsageError, match="does not share the tokens"):
         check_shares_tokens(bytes_model, shifted)
+    other = byte_ngram(["another"], order=3, name="ngram/3@y")
+    other.n_tokens = 64
     with pytest.raises(UsageError, match=r"does not share the tokens of ngram/2@x \(64 against 257 ids\)"):
-        other = byte_ngram(["another"], order=3, name="ngram/3@y")
-        other.n_tokens = 64
         check_shares_tokens(bytes_model, other)
 
 
@@ -92,4 +92,6 @@ def test_the_fingerprint_follows_the_text() -> None:
     a = default_reference(WORLD, some).fingerprint
     some["unit 3"] = [some["unit 3"][0][::-1]]
     assert default_reference(WORLD, some).fingerprint != a
-    assert default_reference(random_chain(26), documents()).fingerprint == a  # the counts, not the model that lends its ids
+    assert (
+        default_reference(random_chain(26), documents()).fingerprint == a
+    )  # the counts, not the model that lends its ids

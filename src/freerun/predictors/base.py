@@ -202,6 +202,10 @@ class Predictor(ABC, Generic[StateT]):
         """Every row n times, copies side by side."""
         return self.select(state, np.repeat(np.arange(n_rows), n))
 
+    def join(self, states: Sequence[StateT]) -> StateT:
+        """The rows of several states, one after another; organisms need it when rows change hands."""
+        raise UsageError(f"{self.identity.name} cannot join states, which an organism over it needs")
+
     def fork(self, state: StateT) -> StateT:
         """A copy that may be advanced by itself."""
         return copy.deepcopy(state)

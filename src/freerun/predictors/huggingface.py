@@ -7,11 +7,16 @@ logits of a long text are made and observed a bounded chunk at a time.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+# OpenMP workers that wait by spinning starve one another as soon as the machine does anything else: steps of 3 s
+# instead of 0.7 s were seen beside busy processes. It must be said before torch loads.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 import torch
 from huggingface_hub.utils import logging as hub_logging
 from jaxtyping import Int
@@ -144,6 +149,25 @@ class HuggingFacePredictor(Predictor[HFState]):
             new.batch_select_indices(index)
         taken = [state.ids[int(r)] for r in rows]
         return HFState(taken, cache, state.held, state.padding[rows], state.logits[index])
+
+    @torch.inference_mode()
+    def join(self, states: Sequence[HFState]) -> HFState:
+        """Caches side by side, the shorter ones padded at the left; sliding windows are read afresh."""
+        ids = [x for s in states for x in s.ids]
+        ragged = any(s.cache.get_seq_length() != s.held for s in states)
+        if ragged or any(type(layer) is not _GrowingLayer for s in states for layer in s.cache.layers):
+            return self._read(ids)
+        held = max(s.held for s in states)
+        cache = self._new_cache()
+        for i, layer in enumerate(cache.layers):
+            keys, values = [], []
+            for s in states:
+                room = (0, 0, held - s.held, 0)  # last axis first: nothing, then empty entries at the left
+                keys.append(torch.nn.functional.pad(s.cache.layers[i].keys, room))
+                values.append(torch.nn.functional.pad(s.cache.layers[i].values, room))
+            layer.update(torch.cat(keys), torch.cat(values))
+        padding = np.concatenate([s.padding + held - s.held for s in states])
+        return HFState(ids, cache, held, padding, torch.cat([s.logits for s in states]))
 
     def fork(self, state: HFState) -> HFState:
         return self.select(state, np.arange(len(state.ids)))

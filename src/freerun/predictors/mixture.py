@@ -57,6 +57,9 @@ class Mixture(Predictor[list[Any]]):
     def select(self, state: list[Any], rows: Int[np.ndarray, " taken"]) -> list[Any]:
         return [c.select(s, rows) for c, s in zip(self.components, state, strict=True)]
 
+    def join(self, states: Sequence[list[Any]]) -> list[Any]:
+        return [c.join(parts) for c, parts in zip(self.components, zip(*states, strict=True), strict=True)]
+
     def nbytes(self, state: list[Any]) -> int:
         return sum(c.nbytes(s) for c, s in zip(self.components, state, strict=True))
 
@@ -94,6 +97,9 @@ class DocumentCache(Predictor[list[np.ndarray]]):
 
     def select(self, state: list[np.ndarray], rows: Int[np.ndarray, " taken"]) -> list[np.ndarray]:
         return [state[int(r)] for r in rows]
+
+    def join(self, states: Sequence[list[np.ndarray]]) -> list[np.ndarray]:
+        return [row for state in states for row in state]
 
     def nbytes(self, state: list[np.ndarray]) -> int:
         return sum(s.nbytes for s in state)

@@ -135,6 +135,9 @@ class NGramPredictor(Predictor[np.ndarray]):
     def select(self, state: Int[np.ndarray, "rows order_1"], rows: Int[np.ndarray, " taken"]) -> np.ndarray:
         return np.asarray(state[rows])
 
+    def join(self, states: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate(states)
+
     def nbytes(self, state: Int[np.ndarray, "rows order_1"]) -> int:
         return state.nbytes
 

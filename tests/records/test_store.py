@@ -1,0 +1,334 @@
+"""A run's folder under faults: other plans, damaged files, full disks."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from freerun.errors import DataError
+from freerun.records.schema import SCHEMA_VERSION, sequences_schema, tokens_schema
+from freerun.records.store import RunFolder, load_records, write_atomically
+
+MANIFEST = {"schema_version": SCHEMA_VERSION, "plan_hash": "abc", "plan": {"tokens": 64, "model": "m", "seed": 0}}
+
+
+def tables(numbers: list[int], lengths: list[int], *, seed: int = 0) -> tuple[pa.Table, pa.Table]:
+    """A part with the given sequences; every third token impossible, no uniforms in the first sequence."""
+    rng = np.random.default_rng(seed)
+    n = sum(lengths)
+    number = np.repeat(numbers, lengths)
+    log_prob = -rng.exponential(size=n)
+    columns: dict[str, Any] = {
+        "sequence": number,
+        "position": np.concatenate([np.arange(k) for k in lengths]),
+        "token_id": rng.integers(0, 9, n),
+        "n_bytes": np.ones(n),
+        "log_prob_nats": pa.array(log_prob, mask=np.arange(n) % 3 == 2),
+        "sample_log_prob_nats": pa.nulls(n, pa.float64()),
+        "entropy_nats": rng.random(n),
+        "varentropy_nats2": rng.random(n),
+        "rank": rng.integers(1, 9, n),
+        "top_id": rng.integers(0, 9, n),
+        "top_log_prob_nats": -rng.random(n),
+        "cdf_below": rng.random(n),
+        "uniform": pa.array(rng.random(n), mask=number == numbers[0]),
+        "log_power_sum": rng.random((n, 5)).tolist(),
+        "loop_mass": rng.random(n),
+        "reference_log_probs_nats": [[-1.0, None] if i % 2 else [-2.0, -3.0] for i in range(n)],
+    }
+    schema = tokens_schema(n_powers=5, n_references=2)
+    tokens = pa.table({f.name: pa.array(columns[f.name]).cast(f.type) for f in schema}, schema=schema)
+    rows = [
+        {
+            "sequence": i,
+            "document_id": f"d{i}",
+            "unit": f"u{i // 2}",
+            "split": "train" if i % 2 else "test",
+            "arm": "free",
+            "replicate": i % 2,
+            "key": 2**64 - 1 - i,
+            "prefix_ids": [1, 2, 3][: i % 4],
+            "prefix_text": "é�",
+            "text": "x" * k,
+            "n_tokens": k,
+            "n_bytes": k,
+            "end_reason": "length",
+            "canonical_share": 0.5,
+            "observed_counts": list(range(33)),
+            "expected_counts": [0.25 * j for j in range(33)],
+            "hidden": None,
+        }
+        for i, k in zip(numbers, lengths, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=sequences_schema(n_bins=33)), tokens
+
+
+def written(path: Path) -> RunFolder:
+    folder = RunFolder(path)
+    folder.open(MANIFEST)
+    for name, numbers in (("a", [5, 0]), ("b", [3])):
+        folder.write_part(name, *tables(numbers, [4, 2][: len(numbers)]), unit_key=f"key {name}", plan_hash="abc")
+    return folder
+
+
+def files(path: Path) -> list[str]:
+    return sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
+
+
+# ---- there and back --------------------------------------------------------------------------------------------------
+
+
+def test_parts_come_back_as_they_were_written(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    for i, kind in enumerate(("sequences", "tokens")):
+        parts = [tables([5, 0], [4, 2])[i], tables([3], [4])[i]]
+        wanted = pa.concat_tables(parts)
+        got = folder.read(kind)
+        assert got.equals(wanted)
+        assert got.schema.equals(wanted.schema)
+        assert got.schema.field("sequence").metadata[b"meaning"]
+
+
+def test_records_are_sorted_and_nulls_have_one_meaning(tmp_path: Path) -> None:
+    records = load_records(written(tmp_path / "run"))
+    assert records.n_sequences == 3
+    assert records.sequences["sequence"].tolist() == [0, 3, 5]
+    assert records.sequences["key"].tolist() == [2**64 - 1, 2**64 - 4, 2**64 - 6]
+    assert records.tokens["sequence"].tolist() == [0] * 2 + [3] * 4 + [5] * 4
+    assert records.starts.tolist() == [0, 2, 6, 10]
+    assert records.token_sequence_index().tolist() == [0] * 2 + [1] * 4 + [2] * 4
+    for i, number in enumerate((0, 3, 5)):
+        assert (records.tokens["sequence"][records.rows(i)] == number).all()
+        assert records.tokens["position"][records.rows(i)].tolist() == list(range(records.sequences["n_tokens"][i]))
+    plain = {
+        (r["sequence"], r["position"]): r for k in ([5, 0], [3]) for r in tables(k, [4, 2][: len(k)])[1].to_pylist()
+    }
+    for i in range(10):
+        was = plain[records.tokens["sequence"][i], records.tokens["position"][i]]
+        log_prob, uniform = records.tokens["log_prob_nats"][i], records.tokens["uniform"][i]
+        assert log_prob == (-np.inf if was["log_prob_nats"] is None else was["log_prob_nats"])
+        assert np.isnan(uniform) if was["uniform"] is None else uniform == was["uniform"]
+        assert np.isnan(records.tokens["sample_log_prob_nats"][i])
+        reference = [-np.inf if x is None else x for x in was["reference_log_probs_nats"]]
+        assert records.tokens["reference_log_probs_nats"][i].tolist() == reference
+    assert records.tokens["log_power_sum"].shape == (10, 5)
+    assert records.sequences["expected_counts"].shape == (3, 33)
+    assert records.chosen(split="test", arm="free").tolist() == [0]
+    assert records.sequences["prefix_ids"][1] == [1, 2, 3]
+
+
+def test_the_order_of_writing_does_not_matter(tmp_path: Path) -> None:
+    one, other = written(tmp_path / "one"), RunFolder(tmp_path / "other")
+    other.open(MANIFEST)
+    other.write_part("b", *tables([3], [4]), unit_key="key b", plan_hash="abc")
+    other.write_part("a", *tables([5, 0], [4, 2]), unit_key="key a", plan_hash="abc")
+    for kind in ("sequences", "tokens"):
+        assert one.read(kind).equals(other.read(kind))
+
+
+# ---- opening ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_plan_goes_on(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    before = folder.manifest_path.read_bytes()
+    folder.open({**MANIFEST, "provenance": "another day"})
+    assert folder.manifest_path.read_bytes() == before
+    assert folder.done("a", "key a")
+
+
+def test_another_plan_is_refused_by_the_setting_that_differs(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    other = {**MANIFEST, "plan_hash": "xyz", "plan": {"tokens": 128, "model": "m", "seed": 0, "batch": 8}}
+    with pytest.raises(DataError) as raised:
+        folder.open(other)
+    message = str(raised.value)
+    assert "batch: null there, 8 asked; tokens: 64 there, 128 asked" in message
+    assert "model" not in message
+    assert "-o" in message
+
+
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1, None, "1"])
+def test_another_schema_version_is_refused(tmp_path: Path, version: object) -> None:
+    folder = written(tmp_path / "run")
+    folder.manifest_path.write_text(json.dumps({**MANIFEST, "schema_version": version}))
+    for act in (lambda: folder.open(MANIFEST), folder.manifest, lambda: load_records(folder)):
+        with pytest.raises(DataError, match=f"record schema {version!r}, this freerun reads {SCHEMA_VERSION}"):
+            act()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe", b'{"plan_hash": "abc"}'])
+def test_a_damaged_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
+    folder = written(tmp_path / "run")
+    folder.manifest_path.write_bytes(content)
+    for act in (lambda: folder.open(MANIFEST), folder.manifest):
+        with pytest.raises(DataError, match=r"cannot be read|record schema"):
+            act()
+
+
+def test_what_is_no_run_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(DataError, match="is not a run; choose another folder"):
+            RunFolder(path).open(MANIFEST)
+    RunFolder(tmp_path / "empty").open(MANIFEST)
+    assert files(tmp_path) == ["empty/manifest.json", "file", "notes.txt"]
+    with pytest.raises(DataError, match="no run here"):
+        RunFolder(tmp_path / "nowhere").manifest()
+
+
+def test_half_written_parts_are_swept_away(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    for kind in ("tokens", "sequences"):
+        (folder.path / kind / ".c.parquet-x1y2").write_bytes(b"half")
+    folder.open(MANIFEST)
+    assert files(folder.path) == ["manifest.json", *(f"{k}/{n}.parquet" for k in ("sequences", "tokens") for n in "ab")]
+
+
+# ---- damage ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sequences", "tokens"])
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "other"])
+def test_a_damaged_part_is_not_done(tmp_path: Path, kind: str, damage: str) -> None:
+    folder = written(tmp_path / "run")
+    path = folder.path / kind / "a.parquet"
+    assert folder.done("a", "key a")
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "cut": path.read_bytes()[:-7], "other": b"not parquet at all"}[damage])
+    assert not folder.done("a", "key a")
+    assert folder.done("b", "key b")
+    if damage != "gone":
+        with pytest.raises(DataError, match=r"a\.parquet is damaged .*; remove it and run the same audit again"):
+            folder.read(kind)
+    folder.write_part("a", *tables([5, 0], [4, 2]), unit_key="key a", plan_hash="abc")
+    assert folder.done("a", "key a")
+
+
+def test_a_part_of_another_unit_is_not_done(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    assert not folder.done("a", "key of another plan")
+    assert not folder.done("c", "key c")
+
+
+def test_tokens_without_their_sequences_do_not_count(tmp_path: Path) -> None:
+    """Tokens are renamed into place first: a crash in between leaves them alone there."""
+    folder = written(tmp_path / "run")
+    (folder.path / "sequences" / "b.parquet").unlink()
+    assert set(folder.read("tokens")["sequence"].to_pylist()) == {0, 5}
+
+
+def test_an_empty_run_says_how_to_go_on(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.open(MANIFEST)
+    with pytest.raises(DataError, match="holds no records yet; run the same audit again"):
+        folder.read("tokens")
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=30)
+@given(content=st.one_of(st.binary(), st.text().filter(lambda t: "\r" not in t)), old=st.one_of(st.none(), st.binary()))
+def test_a_file_is_what_was_written(
+    content: str | bytes, old: bytes | None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("x") / "new" / "file"
+    if old is not None:
+        path.parent.mkdir()
+        path.write_bytes(old)
+    write_atomically(path, content)
+    assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
+    assert os.listdir(path.parent) == ["file"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("step", ["replace", "fsync", "chmod"])
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt(), MemoryError()])
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, fault: BaseException
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(os, step, fail)
+    wanted = DataError if isinstance(fault, OSError) else type(fault)
+    with pytest.raises(wanted) as raised:
+        write_atomically(path, b"new")
+    if isinstance(fault, OSError):
+        assert "No space left on device; free some room" in str(raised.value)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_full_disk_in_the_middle_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.fdopen
+
+    def small_disk(handle: int, mode: str) -> Any:
+        file = opened(handle, mode)
+
+        class Full:
+            def __enter__(self) -> Full:
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                file.close()
+
+            def write(self, data: bytes) -> None:
+                file.write(data[: len(data) // 2])
+                file.flush()
+                raise OSError(28, "No space left on device")
+
+        return Full()
+
+    monkeypatch.setattr(os, "fdopen", small_disk)
+    folder = RunFolder(tmp_path)
+    with pytest.raises(DataError, match="No space left"):
+        folder.write_part("a", *tables([1], [3]), unit_key="k", plan_hash="abc")
+    assert files(tmp_path) == []
+
+
+def test_sequences_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part in `sequences/` says that its tokens are there."""
+    rename, renamed = os.replace, []
+
+    def listen(source: str, target: Path) -> None:
+        renamed.append(target.parent.name)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", listen)
+    RunFolder(tmp_path).write_part("a", *tables([1], [3]), unit_key="k", plan_hash="abc")
+    assert renamed == ["tokens", "sequences"]
+
+
+def test_a_fault_between_tokens_and_sequences_leaves_the_unit_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(tmp_path / "run")
+    rename = os.replace
+
+    def only_tokens(source: str, target: Path) -> None:
+        if target.parent.name == "sequences":
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", only_tokens)
+    with pytest.raises(DataError, match="Input/output error"):
+        folder.write_part("c", *tables([8], [3]), unit_key="key c", plan_hash="abc")
+    assert not folder.done("c", "key c")
+    assert 8 not in folder.read("tokens")["sequence"].to_pylist()
