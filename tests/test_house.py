@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "freerun"
-ORDER = ["errors", "stats", "text", "predictors", "worlds", "records", "findings", "report", "experiments", "commands"]
+ORDER = ["errors", "stats", "text", "predictors", "worlds", "organisms", "records", "findings", "report", "experiments", "commands"]
 ROOMS = {
     "torch": {"predictors/huggingface.py"},
     "transformers": {"predictors/huggingface.py", "predictors/gguf.py"},
@@ -18,7 +18,7 @@ ROOMS = {
     "pyarrow": {"records", "text"},
     "jinja2": {"report"},
 }
-NO_MODEL = ("freerun.predictors", "freerun.worlds", "freerun.records.measure")
+NO_MODEL = ("freerun.predictors", "freerun.worlds", "freerun.organisms", "freerun.records.measure")
 
 
 def imports(path: Path) -> set[str]:

@@ -16,6 +16,7 @@ from freerun.errors import FreerunError, UsageError, nearest
 VERBS: dict[str, str] = {
     "audit": "measure a model on real text and on its own, and write the report (the main job)",
     "predict": "what the model expects at every token of a text",
+    "certify": "what an excess loss does and does not guarantee; no model",
     "report": "derive findings and page again from a run's records; no model",
     "models": "models that can be named, their licence, size, nature and cache",
 }
@@ -27,6 +28,7 @@ examples:
   freerun audit smollm2-135m-instruct texts.jsonl.gz    your own documents, one JSON object a line
   freerun audit hf/./my-checkpoint essays/ --tokens 256
   freerun predict smollm2-135m-instruct "The cat sat on the"
+  freerun certify --excess 0.01005 --tokens 1000
   freerun report runs/NAME
 
 exit codes: 0 done · 1 a gate failed · 2 usage · 3 too few documents · 4 data or backend · 130 interrupted

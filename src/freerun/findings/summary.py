@@ -7,6 +7,7 @@ from typing import Any
 import freerun
 from freerun.errors import TooFewDocuments
 from freerun.findings.calibration import calibration
+from freerun.findings.certificates import certificates
 from freerun.findings.detectability import Comparison, Curve, compare, detectability, spoken
 from freerun.findings.drift import drift
 from freerun.findings.evidence import Evidence
@@ -39,6 +40,7 @@ def derive(records: Records) -> dict[str, Any]:
         drift(evidence),
         loops(evidence),
         calibration(evidence),
+        certificates(evidence),
     ]
     by_name = {f.name: f for f in findings}
     plan = manifest["plan"]

@@ -95,8 +95,8 @@ def describe(*, n_powers: int, n_bins: int) -> str:
         "    tokens/*.parquet       one row a token",
         "    result.json            findings; report.html: the page",
         "",
-        "A part is whole if it is in `sequences/`: it gets there by one rename, after its tokens. Each part says its unit key, plan hash",
-        "and schema version in its metadata.",
+        "A part is whole if it is in `sequences/`: it gets there by one rename, after its tokens. Each part says its",
+        "unit key, plan hash and schema version in its metadata.",
     ]
     tables = (
         ("sequences", sequences_schema(n_bins=n_bins)),
@@ -109,7 +109,8 @@ def describe(*, n_powers: int, n_bins: int) -> str:
             lines.append(f"| `{field.name}` | {field.type} | {'yes' if field.nullable else ''} | {meaning} |")
     lines += [
         "",
-        "`log_power_sum` runs over λ = −1/4, −1/8, 1/8, 1/4, 1/2; calibration bins are half a nat of −ln q wide, the last one open.",
+        "`log_power_sum` runs over λ = −1/4, −1/8, 1/8, 1/4, 1/2; calibration bins are half a nat of −ln q wide, the last",
+        "one open.",
         "`reference_log_probs_nats` has one entry for each component named in the manifest.",
     ]
     return "\n".join(lines) + "\n"

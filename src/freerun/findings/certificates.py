@@ -1,0 +1,270 @@
+"""What does its loss prove, and what can it not? Certificates and measurements stand in tables of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from freerun.errors import TooFewDocuments
+from freerun.findings.evidence import Evidence, lengths_up_to
+from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
+from freerun.stats.certificates import horizon_tokens, largest_tv
+from freerun.stats.intervals import Interval, clopper_pearson, ratio_of_group_sums
+from freerun.stats.tv_from_loss import TvFromLossBand, tv_from_loss_band
+
+QUESTION = "What does its loss prove, and what can it not?"
+ASSUMED_EXCESS = (0.0001, 0.001, 0.01, 0.1)
+"""Excess losses to assume for the conditional table, nats per token."""
+
+
+def certificates(evidence: Evidence) -> Finding:
+    """The total variation that the losses prove, the KL that the reference proves, and what stays conditional."""
+    lengths = lengths_up_to(evidence.length)
+    chosen = _whole_real(evidence)
+    train = evidence.records.sequences["split"][chosen] == "train"
+    gains, losses = _sums(evidence, chosen, lengths)
+    try:
+        band = tv_from_loss_band(gains[train], gains[~train], lengths)
+    except TooFewDocuments as error:
+        return Finding("certificates", QUESTION, f"Nothing is proven: {error}.", "unknown", licence="No inference.")
+    proven = [_mean(column) for column in gains[~train].T]
+    loss = _mean(losses[:, -1] / lengths[-1])
+    return Finding(
+        name="certificates",
+        question=QUESTION,
+        sentence=_sentence(band, proven[-1]),
+        status="neutral",
+        estimates=_estimates(band, proven[-1]),
+        charts=(_chart(band),),
+        tables=(_measured(band, proven), *_conditional(int(lengths[-1]), loss, proven[-1])),
+        licence=(
+            f"Unit: the document. The total variation is a one-sided bound at {band.level:.0%} for all {lengths.size} lengths at once, exact for "
+            f"any sample size: {band.n_train} training documents fix the threshold, {band.n_test} test documents are counted. It assumes that "
+            "test documents are drawn independently from one source, and that model and reference were fixed before they were seen. "
+            "The KL is a mean with a 95% t interval over test documents, approximate where a few documents carry it; the conditional table "
+            "starts from the upper end of the loss's interval."
+        ),
+        notes=(*_meanings(int(lengths[-1]), proven[-1]), *_caveats(evidence, band, gains, ~train)),
+    )
+
+
+# ---- from records to one row a document --------------------------------------------------------------------------------
+
+
+def _whole_real(evidence: Evidence) -> Int[np.ndarray, " documents"]:
+    """The first whole real continuation of every independent unit."""
+    records = evidence.records
+    real = records.chosen(arm="real", replicate=0)
+    whole = (np.diff(records.starts)[real] == evidence.length) & (records.sequences["end_reason"][real] == "length")
+    real = real[whole]
+    first = np.sort(np.unique(evidence.units[real], return_index=True)[1])
+    return np.asarray(real[first])
+
+
+def _sums(
+    evidence: Evidence, chosen: Int[np.ndarray, " documents"], lengths: Int[np.ndarray, " lengths"]
+) -> tuple[Float[np.ndarray, "documents lengths"], Float[np.ndarray, "documents lengths"]]:
+    """Sums of ln r − ln q, and of −ln q, over the first tokens.
+
+    A token that q makes impossible puts the document beyond every threshold, whatever r says of it: q never writes it.
+    """
+    at = evidence.records.starts[chosen][:, None] + np.arange(evidence.length)[None, :]
+    own, reference = evidence.records.tokens["log_prob_nats"][at], evidence.reference_log_prob[at]
+    impossible = np.logical_or.accumulate(np.isneginf(own), axis=1)
+    gains = np.cumsum(np.where(np.isneginf(own), 0.0, reference) - np.where(np.isneginf(own), 0.0, own), axis=1)
+    gains, losses = np.where(impossible, np.inf, gains), np.where(impossible, np.inf, np.cumsum(-own, axis=1))
+    return gains[:, lengths - 1], losses[:, lengths - 1]
+
+
+def _mean(values: Float[np.ndarray, " documents"]) -> Interval | None:
+    """Mean with its interval over documents; None where some document is infinite."""
+    return ratio_of_group_sums(values, np.ones_like(values)) if np.isfinite(values).all() else None
+
+
+# ---- what is said ------------------------------------------------------------------------------------------------------
+
+
+def _sentence(band: TvFromLossBand, proven: Interval | None) -> str:
+    longest, tv = int(band.lengths[-1]), float(band.tv_low[-1])
+    if tv > 0:
+        first = int(band.lengths[np.flatnonzero(band.tv_low > 0)[0]])
+        since = "" if first == longest else f" (something is proven from {first} tokens on)"
+        said = f"Without a word generated, its losses prove a total variation of at least {tv:.2f} from this source over {longest} tokens{since}."
+    else:
+        said = f"Its losses on real text prove no difference from this source up to {longest} tokens."
+    if proven is not None and proven.low > 0:
+        said += f" The reference shows an excess of at least {proven.low:.2g} nats over {longest} tokens."
+    return f"{said} That it is close no loss can prove: nothing here knows the entropy of the text, so there is no bound from above."
+
+
+def _estimates(band: TvFromLossBand, proven: Interval | None) -> tuple[Estimate, ...]:
+    longest = int(band.lengths[-1])
+    tv = Estimate(
+        "tv_from_loss_at_least",
+        f"Total variation over {longest} tokens, at least",
+        float(band.tv_low[-1]),
+        "",
+        float(band.tv_low[-1]),
+        1.0,
+        band.level,
+        band.n_test,
+        "document",
+        f"teacher-forced; {band.method}",
+    )
+    if proven is None:
+        kl = Estimate(
+            "kl_at_least_nats",
+            f"KL over {longest} tokens, at least",
+            None,
+            "nats",
+            text="not finite on some document",
+        )
+    else:
+        kl = Estimate(
+            "kl_at_least_nats",
+            f"Saved by the reference over {longest} tokens; KL is at least the lower end",
+            proven.value,
+            "nats",
+            proven.low,
+            proven.high,
+            proven.level,
+            proven.n,
+            "document",
+            "mean over test documents (t); cross-entropy of the model minus that of the reference",
+        )
+    return tv, kl
+
+
+def _meanings(longest: int, proven: Interval | None) -> tuple[str, ...]:
+    notes = []
+    if proven is not None and proven.low > 0:
+        notes.append(
+            f"KL ≥ {proven.low:.2g} nats is no lower bound on the total variation: a few texts that the model finds nearly impossible can make "
+            "KL large. It bounds certificates: even with the entropy known, no promise made from the loss alone could go below a total "
+            f"variation of {largest_tv(proven.low):.3f} at {longest} tokens."
+        )
+    elif proven is not None:
+        notes.append(
+            "That the reference saves nothing that can be told from zero does not make the model good: a better reference may save more."
+        )
+    return (
+        *notes,
+        "No upper certificate is given: it would need the entropy of this text, and samples bound that from above only. The second table says what "
+        "one would promise if the entropy were at least so much.",
+    )
+
+
+def _caveats(
+    evidence: Evidence,
+    band: TvFromLossBand,
+    gains: Float[np.ndarray, "documents lengths"],
+    test: Bool[np.ndarray, " documents"],
+) -> tuple[str, ...]:
+    longest = int(band.lengths[-1])
+    notes = [
+        "The source is the corpus: part of what is proven may be that a prefix does not say which source goes on, which a perfect predictor "
+        "of all text would not know either. A total variation near 1 is to be expected of long texts; it is no grade."
+    ]
+    ended = evidence.records.sequences["end_reason"][evidence.records.chosen(arm="free", replicate=0)] == "end_of_text"
+    if ended.any() and band.tv_low[-1] > 0:
+        share = clopper_pearson(int(ended.sum()), ended.size)
+        notes.append(
+            f"The real documents were chosen to be long enough, the model may end: {share.value:.1%} of its own texts do within {longest} tokens "
+            f"(95% interval {share.low:.1%} to {share.high:.1%}). Against the model's texts that go on, at least "
+            f"{max(0.0, float(band.tv_low[-1]) - share.high):.2f} of the total variation is left."
+        )
+    n_beyond = int(np.isposinf(gains[test, -1]).sum())
+    if n_beyond:
+        notes.append(
+            f"{n_beyond} test documents hold a token that the model makes impossible: they count as told apart, and its loss is infinite."
+        )
+    if np.isneginf(gains[test, -1]).any():
+        notes.append("The reference gives some test documents no mass, so it proves no KL at all.")
+    return tuple(notes)
+
+
+# ---- pictures and tables -----------------------------------------------------------------------------------------------
+
+
+def _chart(band: TvFromLossBand) -> Chart:
+    low = tuple(band.tv_low.tolist())
+    return Chart(
+        name="tv_from_loss_by_length",
+        title="Total variation that the losses prove, by length",
+        x_label="tokens after the cut",
+        y_label="total variation from real text",
+        x=tuple(float(n) for n in band.lengths),
+        x_scale="log2",
+        y_range=(0.0, 1.0),
+        series=(Series("at least, teacher-forced", "reference", low, low, (1.0,) * len(low)),),
+        caption=f"The truth lies anywhere between the line and 1, at {band.level:.0%} for all lengths at once. Where the line is at 0, nothing is proven.",
+    )
+
+
+def _measured(band: TvFromLossBand, proven: list[Interval | None]) -> Table:
+    rows = []
+    for j, n in enumerate(band.lengths.tolist()):
+        kl = proven[j]
+        tested = not np.isnan(band.threshold_nats[j])
+        rows.append(
+            (
+                str(n),
+                f"{band.tv_low[j]:.3f}",
+                f"{band.tv_low_alone[j]:.3f}",
+                f"{band.threshold_nats[j]:.2f}" if tested else "–",
+                f"{band.count[j]} of {band.n_test}" if tested else "–",
+                "–" if kl is None else f"{_nats(kl.value)} ({_nats(kl.low)} to {_nats(kl.high)})",
+            )
+        )
+    return Table(
+        "tv_from_loss",
+        "Measured: what the losses prove at each length",
+        (
+            "tokens",
+            "TV ≥",
+            "TV ≥, this length alone",
+            "ln c",
+            "test documents beyond",
+            "saved by the reference, nats (95%)",
+        ),
+        tuple(rows),
+    )
+
+
+def _conditional(longest: int, loss: Interval | None, proven: Interval | None) -> tuple[Table, ...]:
+    """What the loss would guarantee; nothing where it is infinite."""
+    if loss is None:
+        return ()
+    least = 0.0 if proven is None else max(0.0, proven.low / longest)
+    rows = []
+    for excess in sorted({*ASSUMED_EXCESS, *([least] if least > 0 else [])}):
+        rows.append(
+            (
+                f"{loss.high - excess:.4f}",
+                f"{excess:.2g}",
+                f"{excess * longest:.2g}",
+                f"{largest_tv(excess * longest):.3f}",
+                f"{horizon_tokens(excess, 0.5).guaranteed_tokens:,}",
+                f"no: it shows at least {least:.2g}" if excess < least else "yes",
+            )
+        )
+    return (
+        Table(
+            "conditional_certificates",
+            "Conditional: what the loss would guarantee if the entropy of these tokens were at least h",
+            (
+                "if h is at least, nats/token",
+                "the excess is at most",
+                f"KL over {longest} tokens ≤",
+                f"TV at {longest} tokens ≤",
+                "tokens with TV ≤ 0.5",
+                "left open by the reference",
+            ),
+            tuple(rows),
+        ),
+    )
+
+
+def _nats(x: float) -> str:
+    text = f"{x:.3f}"
+    return "0.000" if text == "-0.000" else text.replace("-", "−")
