@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# for example PIP_FLAGS='--extra-index-url URL' to take PyTorch's builds for CPUs from its own index
+PIP_FLAGS ?=
 STAMP  := $(VENV)/.installed
 
 .PHONY: audit test lint types shapes fast slow clean
@@ -32,7 +34,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "freerun needs Python 3.11 or later; name one with: make PYTHON=python3.12 audit"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[hf,dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[hf,dev]'
 	@touch $(STAMP)
 
 clean:

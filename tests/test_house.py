@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "freerun"
-ORDER = ["errors", "stats", "text", "predictors", "worlds", "organisms", "records", "findings", "report", "experiments", "commands"]
+ORDER = [
+    "errors",
+    "stats",
+    "text",
+    "predictors",
+    "worlds",
+    "organisms",
+    "records",
+    "findings",
+    "report",
+    "experiments",
+    "commands",
+]
 ROOMS = {
     "torch": {"predictors/huggingface.py"},
     "transformers": {"predictors/huggingface.py", "predictors/gguf.py"},

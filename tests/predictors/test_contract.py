@@ -322,21 +322,25 @@ def test_rows_can_be_selected_repeated_and_forked(kind: Kind, lengths: tuple[int
 
 @pytest.mark.parametrize("lengths", [(5, 5, 5), (15, 3, 8), (33, 31, 2)])
 def test_states_are_joined_row_after_row(kind: Kind, lengths: tuple[int, ...]) -> None:
-    """Of different lengths, one of them advanced since, one of them twice; what was joined stays what it was."""
+    """Of different lengths, with and without one that was advanced since; what was joined stays what it was."""
     p, contexts = kind.predictor, kind.sequences(17, lengths)
     a, b = np.array([1, 2, 3]), np.array([3, 0, 1])
-    first, short = p.start(contexts), p.start(contexts[2:])
-    second = p.advance(first, a)
-    joined = p.join([second, short, first])
-    rows = [*plus(contexts, a), contexts[2], *contexts]
-    assert_state(kind, joined, rows)
-    each = np.arange(7) % 4
-    longer = p.advance(joined, each)
-    assert_state(kind, p.advance(second, b), plus(contexts, a, b))
-    assert_state(kind, p.advance(short, b[:1]), plus(contexts[2:], b[:1]))
-    assert_state(kind, p.advance(longer, each), plus(rows, each, each))
-    assert_state(kind, p.select(longer, np.array([6, 3, 3])), [plus(rows, each)[i] for i in (6, 3, 3)])
-    assert_state(kind, p.join([second]), plus(contexts, a))
+    stale, short = p.start(contexts), p.start(contexts[2:])
+    fresh = p.advance(stale, a)
+    for states, rows in (
+        ([fresh, short], [*plus(contexts, a), contexts[2]]),
+        ([short, fresh, stale], [contexts[2], *plus(contexts, a), *contexts]),
+        ([fresh], plus(contexts, a)),
+    ):
+        joined = p.join(states)
+        assert_state(kind, joined, rows)
+        each = np.arange(len(rows)) % 4
+        longer = p.advance(joined, each)
+        assert_state(kind, p.advance(longer, each), plus(rows, each, each))
+        picked = [len(rows) - 1, 0, 0]
+        assert_state(kind, p.select(longer, np.array(picked)), [plus(rows, each)[i] for i in picked])
+        assert_state(kind, p.advance(fresh, b), plus(contexts, a, b))
+        assert_state(kind, p.advance(short, b[:1]), plus(contexts[2:], b[:1]))
 
 
 def test_ragged_prefixes_are_prefixes_one_by_one(kind: Kind) -> None:

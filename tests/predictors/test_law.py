@@ -407,7 +407,7 @@ def tables(draw: st.DrawFn) -> np.ndarray:
     return logits
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(logits=tables(), u=st.floats(0, LAST_UNIFORM), data=st.data())
 def test_any_logits(logits: np.ndarray, u: float, data: st.DataObject) -> None:
     rows, n = logits.shape

@@ -1,32 +1,26 @@
-"""From what people type to predictors: `provider/name[,option=value…]`."""
+"""From what people type to predictors: `provider/name[,option=value…][+ORGANISM[,param=value…]…]`.
+
+A nested spec, and a model's name with a comma or plus sign in it, stands in parentheses:
+`world/markov+payload,model=(world/markov,seed=3),epsilon=0.02+temperature,t=0.9`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from freerun.errors import BackendError, DataError, UsageError, nearest
-from freerun.predictors.base import Identity, Predictor
+from freerun.errors import UsageError, nearest
+from freerun.experiments.loaders import AS_IT_IS, PROVIDERS, LoadOptions, Tell, load_catalogued
+from freerun.organisms.builders import Builder
+from freerun.organisms.catalogue import ORGANISMS, Wanted, wanted
+from freerun.organisms.parameters import Parameter, split_outside, unwrapped, word
+from freerun.predictors.base import Predictor
 
 
-@dataclass(frozen=True)
-class LoadOptions:
-    """How a model is loaded; part of its fingerprint where it changes the law."""
-
-    dtype: str = "fp32"
-    device: str = "auto"
-    trust_remote_code: bool = False
-
-
-Tell = Callable[[str], None]
-
-
-def load_predictor(spec: str, options: LoadOptions = LoadOptions(), *, tell: Tell = lambda _: None) -> Predictor[Any]:
+def load_predictor(spec: str, options: LoadOptions = AS_IT_IS, *, tell: Tell = lambda _: None) -> Predictor[Any]:
     """Build the predictor that a spec names.
 
     Raises:
@@ -36,20 +30,104 @@ def load_predictor(spec: str, options: LoadOptions = LoadOptions(), *, tell: Tel
 
 
 def loader_of(spec: str) -> Callable[[LoadOptions, Tell], Predictor[Any]]:
-    """What would load a spec; nothing is loaded or fetched yet.
+    """What would load a spec; every name and value in it is checked, nothing is loaded or fetched yet.
 
     Raises:
-        UsageError: no such model or provider.
+        UsageError: no such model, provider, option, organism, parameter or value.
     """
+    parsed = _parse(spec)
+    return lambda options, tell: _build(parsed, options, tell, {})
+
+
+@dataclass(frozen=True)
+class _Spec:
+    """A spec taken apart: a model, and the organisms on it with the specs nested in them."""
+
+    base: str
+    options: tuple[tuple[str, str], ...]
+    names: tuple[str, ...]
+    """The spec up to each organism, as typed."""
+    organisms: tuple[Wanted, ...]
+    nested: dict[str, _Spec]
+
+
+_MODEL_OPTIONS: dict[str, Parameter] = {
+    "round": word("round", "none", ("none", "int8", "int4"), "weights rounded per output channel, simulated"),
+}
+Loader = Callable[[LoadOptions, Tell], Predictor[Any]]
+
+
+def _parse(spec: str) -> _Spec:
+    first, *stacked = split_outside(spec, "+")
+    head, *settings = split_outside(first, ",")
+    if head.startswith(("world/", "ngram/")):  # their commas are their own
+        head, settings = first, []
+    base = unwrapped(head)
+    _base_loader(base)
+    names: list[str] = []
+    organisms: list[Wanted] = []
+    nested: dict[str, _Spec] = {}
+    for part in stacked:
+        name, *values = split_outside(part, ",")
+        if name not in ORGANISMS and head.startswith(("hf/", "gguf/", "ngram/")):
+            raise UsageError(
+                f"{spec!r}: {name!r} is no organism{nearest(name, ORGANISMS)}; a model whose own name has a + in it stands in "
+                "parentheses"
+            )
+        organisms.append(wanted(name, values))
+        names.append("+".join([first, *stacked[: len(names) + 1]]))
+        for inner in organisms[-1].named("spec"):
+            nested[inner] = _parse(inner)
+        for corpus in organisms[-1].named("corpus"):
+            _check_corpus(corpus)
+    return _Spec(base, _options(head, settings), tuple(names), tuple(organisms), nested)
+
+
+def _options(head: str, settings: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The options typed after a model's name."""
+    found: dict[str, str] = {}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key not in _MODEL_OPTIONS:
+            raise UsageError(
+                f"{head!r} has no option {key!r}{nearest(key, _MODEL_OPTIONS)}; models have {', '.join(_MODEL_OPTIONS)}= "
+                "(a name with a comma in it stands in parentheses)"
+            )
+        if unwrapped(head).startswith(("world/", "ngram/")):
+            raise UsageError(f"{head!r} has no weights, so {setting} means nothing there")
+        allowed = _MODEL_OPTIONS[key].choices
+        if value not in allowed:
+            raise UsageError(f"{head},{setting}: {key} is one of {', '.join(allowed)}{nearest(value, allowed)}")
+        found[key] = value
+    return tuple(found.items())
+
+
+def _build(spec: _Spec, options: LoadOptions, tell: Tell, memory: dict[Any, Predictor[Any]]) -> Predictor[Any]:
+    """Load the model, then put the organisms on it in the order in which they were typed; a model named twice is loaded once."""
+    key = (spec.base, spec.options)
+    if key not in memory:
+        memory[key] = _base_loader(spec.base)(replace(options, **dict(spec.options)), tell)  # type: ignore[arg-type]
+    made = memory[key]
+    for name, one in zip(spec.names, spec.organisms, strict=True):
+        made = one.entry.build(
+            Builder(made, name, lambda inner: _build(spec.nested[inner], options, tell, memory), tell), one.values
+        )
+    return made
+
+
+def _base_loader(spec: str) -> Loader:
+    """What loads a model without options or organisms."""
     from freerun.predictors.weights import CATALOGUE
 
     if spec in CATALOGUE:
-        return partial(_catalogue, spec)
+        return partial(load_catalogued, spec)
     provider, _, name = spec.partition("/")
-    if provider in _PROVIDERS and name:
-        return partial(_PROVIDERS[provider], name)
-    known = [*CATALOGUE, *(f"{p}/…" for p in _PROVIDERS)]
-    hint = nearest(spec, CATALOGUE) or nearest(provider, _PROVIDERS)
+    if provider in PROVIDERS and name:
+        if provider == "world":
+            _check_world(name)
+        return partial(PROVIDERS[provider], name)
+    known = [*CATALOGUE, *(f"{p}/…" for p in PROVIDERS)]
+    hint = nearest(spec, CATALOGUE) or nearest(provider, PROVIDERS)
     if not hint and re.fullmatch(r"[\w.-]+/[\w.-]+", spec):
         hint = f"; a model of the hub is hf/{spec}"
     elif not hint and spec.endswith(".gguf"):
@@ -57,119 +135,20 @@ def loader_of(spec: str) -> Callable[[LoadOptions, Tell], Predictor[Any]]:
     raise UsageError(f"unknown model {spec!r}{hint}; known: {', '.join(known)} (`freerun models` lists them)")
 
 
-def _need_torch() -> None:
-    missing = [name for name in ("torch", "transformers", "accelerate", "gguf") if find_spec(name) is None]
-    if missing:
-        raise BackendError(
-            f"this model needs {' and '.join(missing)}, not installed here: pip install 'freerun[hf]' "
-            "(on a machine without a GPU, install a CPU build of torch first)"
-        )
+def _check_world(name: str) -> None:
+    from freerun.worlds.catalogue import WORLDS, load_world
+
+    if name.split(",")[0] not in WORLDS:
+        load_world(name)  # says which there are
 
 
-def _catalogue(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
-    from freerun.predictors.weights import CATALOGUE, catalogue_weights
+def _check_corpus(spec: str) -> None:
+    from freerun.text.corpora import BUILTINS
 
-    _need_torch()
-    model = CATALOGUE[name]
-    folder = catalogue_weights(model, tell=tell)
-    from freerun.predictors.huggingface import load_pretrained
-
-    identity = Identity(
-        name, f"gguf-{model.sha256[:16]}-{options.dtype}", nature=_nature(model.nature, options), licence=model.licence
-    )
-    tell(f"loading {name}")
-    return load_pretrained(
-        str(folder),
-        identity=identity,
-        dtype=options.dtype,
-        device=options.device,
-        end_ids=model.end_ids,
-        lead=model.lead,
-    )
+    if spec.startswith("world/"):
+        _check_world(spec.removeprefix("world/"))
+    elif spec.startswith("builtin/") and spec not in BUILTINS:
+        raise UsageError(f"no corpus {spec!r}; there are {', '.join(BUILTINS)}{nearest(spec, BUILTINS)}")
 
 
-def _gguf(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
-    from freerun.predictors.weights import converted, sha256_of
-
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise DataError(f"gguf/{name}: no such file")
-    _need_torch()
-    digest = sha256_of(path)
-    folder = converted(path, sha256=digest, tell=tell)
-    from freerun.predictors.huggingface import load_pretrained
-
-    identity = Identity(
-        f"gguf/{path.name}",
-        f"gguf-{digest[:16]}-{options.dtype}",
-        nature=_nature("weights from GGUF, dequantised", options),
-    )
-    return load_pretrained(str(folder), identity=identity, dtype=options.dtype, device=options.device)
-
-
-def _huggingface(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
-    local = name.startswith((".", "/", "~"))
-    path, _, revision = (name, "", "") if local else name.partition("@")
-    folder = Path(path).expanduser()
-    if local and not folder.is_dir():
-        raise DataError(f"hf/{name}: no such folder")
-    _need_torch()
-    from freerun.predictors.huggingface import load_pretrained
-
-    if local:
-        from freerun.predictors.weights import sha256_of_weights
-
-        if not list(folder.glob("*.safetensors")):
-            raise BackendError(
-                f"hf/{name}: no *.safetensors in this folder (other weight files can run code and are not read)"
-            )
-        fingerprint = f"hf-{sha256_of_weights(folder)[:16]}-{options.dtype}"
-    else:
-        fingerprint = f"hf-{path}@{revision or 'main'}-{options.dtype}"
-    tell(f"loading hf/{name}")
-    identity = Identity(f"hf/{name}", fingerprint, nature=_nature("", options))
-    predictor = load_pretrained(
-        str(folder) if local else path,
-        identity=identity,
-        dtype=options.dtype,
-        device=options.device,
-        revision=revision or None,
-        trust_remote_code=options.trust_remote_code,
-    )
-    commit = getattr(predictor.model.config, "_commit_hash", None)
-    if commit:
-        predictor.identity = replace(identity, fingerprint=f"hf-{path}@{commit[:16]}-{options.dtype}")
-    return predictor
-
-
-def _ngram(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
-    from freerun.predictors.ngram import byte_ngram
-    from freerun.text.corpora import read_corpus
-
-    match = re.fullmatch(r"(\d+)@(.+)", name)
-    if not match:
-        raise UsageError(f"ngram/{name}: wanted ngram/ORDER@CORPUS, for example ngram/5@builtin/python-docs")
-    order = int(match[1])
-    if not 1 <= order <= 7:
-        raise UsageError(f"ngram/{name}: the order (of bytes) must lie between 1 and 7, not {order}")
-    tell(f"counting {match[2]}")
-    corpus = read_corpus(match[2], single_ok=True)
-    return byte_ngram([d.text for d in corpus.documents], order=order, name=f"ngram/{name}")
-
-
-def _world(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
-    from freerun.worlds.catalogue import load_world
-
-    return load_world(name)
-
-
-def _nature(nature: str, options: LoadOptions) -> str:
-    return ", ".join(x for x in (nature, "" if options.dtype == "fp32" else f"{options.dtype} arithmetic") if x)
-
-
-_PROVIDERS: dict[str, Callable[[str, LoadOptions, Tell], Predictor[Any]]] = {
-    "hf": _huggingface,
-    "gguf": _gguf,
-    "ngram": _ngram,
-    "world": _world,
-}
+__all__ = ["LoadOptions", "Tell", "load_predictor", "loader_of"]

@@ -1,110 +1,128 @@
 """Finite-order Markov chains whose law is known exactly: a predictor and a corpus at once.
 
-Entropy rate of an irreducible chain: h = Σ_s π(s) H(p(·|s)), π its stationary law (Cover & Thomas 2006, theorem 4.2.4).
+Entropy rate of a chain of order k: h = Σ_c π(c) H(p(·|c)), π the stationary law of the chain of k-tuples c (Cover & Thomas 2006,
+theorem 4.2.4).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Capabilities, ContextRule, Identity, Predictor
-from freerun.predictors.draws import sequence_key, uniforms
-from freerun.predictors.law import Dense, Law
-from freerun.text.documents import Corpus, Document
+from freerun.worlds.base import ArrayWorld, digest
+from freerun.worlds.chain import row_entropy, stationary_law
+
+MOST_CONTEXTS = 1024
+"""Most k-tuples of a chain: its stationary law is solved densely."""
 
 
-class MarkovWorld(Predictor[np.ndarray]):
-    """A first-order chain over `n` symbols: `transitions[i, j]` is the probability of j after i, `initial[j]` of j first."""
+class MarkovWorld(ArrayWorld):
+    """A chain over n symbols: `transitions[c₁, …, c_k, j]` is the probability of j after the k symbols c, oldest first.
+
+    `initial` is the law of the first k symbols together (shape n × … × n), the stationary one unless given. After a context that
+    cannot occur the law is its row of the table; before k symbols are seen, and where they cannot begin a text, uniform.
+    """
 
     def __init__(
         self,
-        transitions: Float[np.ndarray, "n n"],
+        transitions: Float[np.ndarray, "*context n"],
         *,
-        initial: Float[np.ndarray, " n"] | None = None,
+        initial: Float[np.ndarray, "*context"] | None = None,
         name: str = "world/markov",
         symbols: str = "abcdefghijklmnopqrstuvwxyz",
     ) -> None:
         transitions = np.asarray(transitions, np.float64)
-        n = len(transitions)
-        if transitions.shape != (n, n) or n > len(symbols) or (transitions < 0).any():
+        n, order = len(transitions), transitions.ndim - 1
+        if order < 1 or set(transitions.shape) != {n} or not 1 <= n <= len(symbols) or (transitions < 0).any():
             raise UsageError(f"transitions must be a square table of probabilities of at most {len(symbols)} symbols")
-        if not np.allclose(transitions.sum(1), 1, atol=1e-12):
+        if not np.allclose(transitions.sum(-1), 1, atol=1e-12):
             raise UsageError("every row of the transitions must sum to 1")
-        self.transitions = transitions
-        self.initial = stationary_law(transitions) if initial is None else np.asarray(initial, np.float64)
-        self.symbols = symbols[:n]
-        self.n_tokens = n
-        self.context = ContextRule()
-        self.end_ids = ()
-        self.capabilities = Capabilities()
-        table = np.vstack([self.transitions, self.initial])
-        digest = hashlib.sha256(table.tobytes()).hexdigest()[:16]
-        self.identity = Identity(name, f"markov-{digest}", nature="exact world", licence="none needed")
+        if n**order > MOST_CONTEXTS:
+            raise UsageError(
+                f"transitions of order {order} over {n} symbols have {n**order} contexts; at most {MOST_CONTEXTS}"
+            )
+        self.transitions, self.order = transitions, order
+        rows = transitions.reshape(n**order, n)
+        begin = (
+            stationary_law(lifted(transitions)).reshape((n,) * order) if initial is None else np.asarray(initial, float)
+        )
+        if begin.shape != (n,) * order or not (begin >= 0).all() or not np.isclose(begin.sum(), 1, atol=1e-9):
+            raise UsageError(
+                f"initial must be a law of the first {order} symbols, of shape {(n,) * order}, that sums to 1"
+            )
+        self.initial = begin
+        super().__init__(name=name, fingerprint=digest("markov", rows, begin.reshape(-1, n)), symbols=symbols[:n])
+        self._table = np.vstack([*(_conditional(begin, m) for m in range(order)), rows])
+        self._offset = np.array([(n**m - 1) // (n - 1) if n > 1 else m for m in range(order + 1)])
 
-    def encode(self, text: str) -> list[int]:
-        unknown = sorted(set(text) - set(self.symbols))
-        if unknown:
-            raise UsageError(f"{self.identity.name} knows only the symbols {self.symbols!r}, not {unknown[0]!r}")
-        return [self.symbols.index(c) for c in text]
+    # ---- one step: a state is a row of `_table`, the contexts of 0, 1, … k symbols one after another --------------------
 
-    def token_bytes(self, token_id: int) -> bytes:
-        return self.symbols[token_id].encode()
+    def read(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> Int[np.ndarray, " rows"]:
+        out = np.zeros(len(prefixes), np.int64)
+        for i, prefix in enumerate(prefixes):
+            seen = prefix[-self.order :]
+            powers = self.n_tokens ** np.arange(len(seen))[::-1]
+            out[i] = self._offset[len(seen)] + seen @ powers
+        return out
 
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> Int[np.ndarray, " rows"]:
-        return np.array([p[-1] if len(p) else -1 for p in prefixes], np.int64)
-
-    def law(self, state: Int[np.ndarray, " rows"]) -> Law:
-        table = np.vstack([self.transitions, self.initial])  # row −1 is the start
-        with np.errstate(divide="ignore"):
-            return Dense(np.log(table[state]))
+    def probabilities(self, state: Int[np.ndarray, " rows"]) -> Float[np.ndarray, "rows symbols"]:
+        return np.asarray(self._table[state])
 
     def advance(self, state: Int[np.ndarray, " rows"], ids: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
-        return np.asarray(ids, np.int64)
-
-    def select(self, state: Int[np.ndarray, " rows"], rows: Int[np.ndarray, " taken"]) -> Int[np.ndarray, " taken"]:
-        return np.asarray(state[rows])
-
-    def nbytes(self, state: Int[np.ndarray, " rows"]) -> int:
-        return state.nbytes
+        length = np.searchsorted(self._offset, state, side="right") - 1
+        code = state - self._offset[length]
+        full = length == self.order
+        code = np.where(full, code % self.n_tokens ** (self.order - 1), code)
+        return np.asarray(self._offset[np.where(full, length, length + 1)] + code * self.n_tokens + np.asarray(ids))
 
     def entropy_rate(self) -> float:
-        """Nats per token."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(self.transitions > 0, self.transitions * np.log(self.transitions), 0.0)
-        return float(-stationary_law(self.transitions) @ terms.sum(1))
+        """Nats per symbol.
 
-    def corpus(self, n_documents: int, n_tokens: int, *, seed: int) -> Corpus:
-        """Sampled documents, each an independent unit; ids and text."""
-        keys = np.array([[sequence_key(self.identity.fingerprint, "corpus", i)] for i in range(n_documents)], np.uint64)
-        draws = np.stack([uniforms(seed, int(k[0]), n_tokens) for k in keys])
-        ids = np.zeros((n_documents, n_tokens), np.int64)
-        state = self.start([np.zeros(0, np.int64)] * n_documents)
-        for t in range(n_tokens):
-            ids[:, t] = self.law(state).sample(draws[:, t])
-            state = self.advance(state, ids[:, t])
-        documents = []
-        for i, row in enumerate(ids):
-            name = f"{self.identity.name}/{seed}/{i}"
-            text = "".join(self.symbols[j] for j in row)
-            documents.append(Document(id=name, text=text, unit=name, ids=tuple(int(j) for j in row)))
-        digest = hashlib.sha256(ids.tobytes()).hexdigest()
-        return Corpus(self.identity.name, self.identity.name, tuple(documents), digest, True, 0, ())
+        Raises:
+            UsageError: the chain has more than one stationary law.
+        """
+        rows = self.transitions.reshape(-1, self.n_tokens)
+        return float(stationary_law(lifted(self.transitions)) @ row_entropy(rows))
 
 
-def stationary_law(transitions: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]:
-    """The stationary law of an irreducible chain, by solving πP = π, Σπ = 1."""
-    n = len(transitions)
-    system = np.vstack([transitions.T - np.eye(n), np.ones(n)])
-    return np.asarray(np.linalg.lstsq(system, np.append(np.zeros(n), 1.0), rcond=None)[0])
+def lifted(transitions: Float[np.ndarray, "*context n"]) -> Float[np.ndarray, "contexts contexts"]:
+    """The first-order chain of k-tuples: (c₁ … c_k) goes to (c₂ … c_k j) with probability p(j | c)."""
+    n = transitions.shape[-1]
+    rows = transitions.reshape(-1, n)
+    contexts = np.arange(len(rows))
+    table = np.zeros((len(rows), len(rows)))
+    for j in range(n):
+        table[contexts, contexts % (len(rows) // n) * n + j] = rows[:, j]
+    return table
 
 
-def random_chain(n_symbols: int = 8, *, seed: int = 0, concentration: float = 0.3) -> MarkovWorld:
+def _conditional(initial: Float[np.ndarray, "*context"], m: int) -> Float[np.ndarray, "contexts n"]:
+    """p(symbol m | the m before it) at the start of a text; uniform after what cannot begin one."""
+    n = len(initial)
+    joint = initial.sum(axis=tuple(range(m + 1, initial.ndim))).reshape(-1, n)
+    total = joint.sum(1, keepdims=True)
+    out = np.full(joint.shape, 1 / n)
+    # the law of the first symbol is kept as it was given, bit for bit
+    np.divide(joint, total, out=out, where=total > 0) if m else np.copyto(out, joint)
+    return out
+
+
+def random_chain(n_symbols: int = 8, *, seed: int = 0, concentration: float = 0.3, order: int = 1) -> MarkovWorld:
     """A chain with Dirichlet rows."""
+    if n_symbols < 1 or n_symbols > 26:
+        raise UsageError(f"symbols={n_symbols}: a chain has at least 1 and at most 26 symbols")
+    if order < 1 or n_symbols**order > MOST_CONTEXTS:
+        raise UsageError(f"order={order} over {n_symbols} symbols: at least 1, and at most {MOST_CONTEXTS} contexts")
+    if concentration < 0:
+        raise UsageError(f"concentration={concentration} must be a number ≥ 0")
+    if seed < 0:
+        raise UsageError(f"seed={seed} must be a whole number ≥ 0")
     rng = np.random.default_rng(seed)
-    table = rng.dirichlet(np.full(n_symbols, concentration) + 1e-3, size=n_symbols)
-    return MarkovWorld(table / table.sum(1, keepdims=True), name=f"world/markov,symbols={n_symbols},seed={seed}")
+    table = rng.dirichlet(np.full(n_symbols, concentration) + 1e-3, size=n_symbols**order)
+    table = (table / table.sum(1, keepdims=True)).reshape((n_symbols,) * (order + 1))
+    name = f"world/markov,symbols={n_symbols},seed={seed}"
+    name += f",concentration={concentration!r}" if concentration != 0.3 else ""
+    return MarkovWorld(table, name=name + (f",order={order}" if order != 1 else ""))

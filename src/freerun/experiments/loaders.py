@@ -1,0 +1,168 @@
+"""Every provider of models: from a name without organisms to a built predictor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from freerun.errors import BackendError, DataError, UsageError
+from freerun.predictors.base import Identity, Predictor
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded; part of its fingerprint where it changes the law."""
+
+    dtype: str = "fp32"
+    device: str = "auto"
+    trust_remote_code: bool = False
+    round: str = "none"
+    """Weights rounded per output channel, simulated: none, int8 or int4. Typed after the model: `,round=int8`."""
+
+
+AS_IT_IS = LoadOptions()
+"""fp32 on the device that is there."""
+Tell = Callable[[str], None]
+
+
+def _need_torch() -> None:
+    missing = [name for name in ("torch", "transformers", "accelerate", "gguf") if find_spec(name) is None]
+    if missing:
+        raise BackendError(
+            f"this model needs {' and '.join(missing)}, not installed here: pip install 'freerun[hf]' "
+            "(on a machine without a GPU, install a CPU build of torch first)"
+        )
+
+
+def load_catalogued(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
+    from freerun.predictors.weights import CATALOGUE, catalogue_weights
+
+    _need_torch()
+    model = CATALOGUE[name]
+    folder = catalogue_weights(model, tell=tell)
+    from freerun.predictors.huggingface import load_pretrained
+
+    identity = Identity(
+        name, f"gguf-{model.sha256[:16]}-{options.dtype}", nature=_nature(model.nature, options), licence=model.licence
+    )
+    tell(f"loading {name}")
+    return _rounded(
+        load_pretrained(
+            str(folder),
+            identity=identity,
+            dtype=options.dtype,
+            device=options.device,
+            end_ids=model.end_ids,
+            lead=model.lead,
+        ),
+        options,
+    )
+
+
+def _gguf(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
+    from freerun.predictors.weights import converted, sha256_of
+
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise DataError(f"gguf/{name}: no such file")
+    _need_torch()
+    digest = sha256_of(path)
+    folder = converted(path, sha256=digest, tell=tell)
+    from freerun.predictors.huggingface import load_pretrained
+
+    identity = Identity(
+        f"gguf/{path.name}",
+        f"gguf-{digest[:16]}-{options.dtype}",
+        nature=_nature("weights from GGUF, dequantised", options),
+    )
+    return _rounded(
+        load_pretrained(str(folder), identity=identity, dtype=options.dtype, device=options.device), options
+    )
+
+
+def _huggingface(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
+    local = name.startswith((".", "/", "~"))
+    path, _, revision = (name, "", "") if local else name.partition("@")
+    folder = Path(path).expanduser()
+    if local and not folder.is_dir():
+        raise DataError(f"hf/{name}: no such folder")
+    _need_torch()
+    from freerun.predictors.huggingface import load_pretrained
+
+    if local:
+        from freerun.predictors.weights import sha256_of_weights
+
+        if not list(folder.glob("*.safetensors")):
+            raise BackendError(
+                f"hf/{name}: no *.safetensors in this folder (other weight files can run code and are not read)"
+            )
+        fingerprint = f"hf-{sha256_of_weights(folder)[:16]}-{options.dtype}"
+    else:
+        fingerprint = f"hf-{path}@{revision or 'main'}-{options.dtype}"
+    tell(f"loading hf/{name}")
+    identity = Identity(f"hf/{name}", fingerprint, nature=_nature("", options))
+    predictor = load_pretrained(
+        str(folder) if local else path,
+        identity=identity,
+        dtype=options.dtype,
+        device=options.device,
+        revision=revision or None,
+        trust_remote_code=options.trust_remote_code,
+    )
+    commit = getattr(predictor.model.config, "_commit_hash", None)
+    if commit:
+        predictor.identity = replace(identity, fingerprint=f"hf-{path}@{commit[:16]}-{options.dtype}")
+    return _rounded(predictor, options)
+
+
+def _ngram(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
+    from freerun.predictors.ngram import byte_ngram
+    from freerun.text.corpora import read_corpus
+
+    match = re.fullmatch(r"(\d+)@(.+)", name)
+    if not match:
+        raise UsageError(f"ngram/{name}: wanted ngram/ORDER@CORPUS, for example ngram/5@builtin/python-docs")
+    order = int(match[1])
+    if not 1 <= order <= 7:
+        raise UsageError(f"ngram/{name}: the order (of bytes) must lie between 1 and 7, not {order}")
+    tell(f"counting {match[2]}")
+    corpus = read_corpus(match[2], single_ok=True)
+    return byte_ngram([d.text for d in corpus.documents], order=order, name=f"ngram/{name}")
+
+
+def _world(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
+    from freerun.worlds.catalogue import load_world
+
+    return load_world(name)
+
+
+def _rounded(predictor: Any, options: LoadOptions) -> Predictor[Any]:
+    """The predictor with its weights rounded in place, and its identity saying so."""
+    if options.round != "none":
+        from freerun.organisms.rounding import round_weights
+
+        round_weights(predictor.model, options.round)
+        own = predictor.identity
+        predictor.identity = replace(
+            own,
+            name=f"{own.name},round={options.round}",
+            fingerprint=f"{own.fingerprint}-round-{options.round}",
+            nature=", ".join(x for x in (own.nature, f"weights rounded to {options.round} (simulated)") if x),
+        )
+    return predictor  # type: ignore[no-any-return]
+
+
+def _nature(nature: str, options: LoadOptions) -> str:
+    return ", ".join(x for x in (nature, "" if options.dtype == "fp32" else f"{options.dtype} arithmetic") if x)
+
+
+PROVIDERS: dict[str, Callable[[str, LoadOptions, Tell], Predictor[Any]]] = {
+    "hf": _huggingface,
+    "gguf": _gguf,
+    "ngram": _ngram,
+    "world": _world,
+}

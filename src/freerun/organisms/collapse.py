@@ -1,0 +1,147 @@
+"""Collapse: with probability w a whole document is recited from a memorised set; a Bayes mixture, so its law is exact."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.special import expit
+
+from freerun.errors import UsageError
+from freerun.organisms.wrapper import Organism, has_first_law
+from freerun.predictors.base import Predictor
+from freerun.predictors.law import Dense, Law
+
+Ids = Int[np.ndarray, " tokens"]
+
+
+class Memorised:
+    """A set of documents, one of which, any with the same probability, is recited from its beginning.
+
+    After its last token a document ends (the first end id, for ever); where there is no end id it begins again.
+    """
+
+    def __init__(self, documents: Sequence[Ids], *, n_tokens: int, end_ids: tuple[int, ...]) -> None:
+        kept = [np.asarray(d, np.int64) for d in documents if len(d)]
+        if not kept:
+            raise UsageError("collapse needs at least one document with a token in it to recite")
+        self.n_tokens = n_tokens
+        self.ends = bool(end_ids)
+        self.documents = [np.append(d, end_ids[0]) if end_ids else d for d in kept]
+        digest = hashlib.sha256(b"".join(len(d).to_bytes(8, "little") + d.tobytes() for d in self.documents))
+        self.fingerprint = digest.hexdigest()[:16]
+
+    def next_ids(self, position: int) -> Ids:
+        """What each document says at a position."""
+        return np.array([d[min(position, len(d) - 1) if self.ends else position % len(d)] for d in self.documents])
+
+
+@dataclass(frozen=True)
+class CollapseState:
+    """`odds`: ln of recital against the inner predictor, −inf where no document fits; `alive`: the documents that still fit."""
+
+    inner: Any
+    odds: Float[np.ndarray, " rows"]
+    alive: Bool[np.ndarray, "rows documents"]
+    position: Int[np.ndarray, " rows"]
+
+
+class Collapse(Organism[CollapseState]):
+    """(1 − weight)·Q_0 + weight·(a recital), one coin a document.
+
+    P(x_1:T) = (1 − w)·Q_0(x_1:T) + w·#{documents that begin with x_1:T}/#documents; the loss of a document rises by ln 1/(1 − w) at
+    most. After a prefix the coin's posterior holds: nothing is recited after one that begins no memorised document. Where the
+    inner predictor has no law before the first token, that token is given to both sides.
+    """
+
+    def __init__(self, inner: Predictor[Any], documents: Sequence[Ids], *, weight: float, name: str) -> None:
+        if not 0 < weight < 1:
+            raise UsageError(f"weight must lie strictly between 0 and 1, not {weight}")
+        self.memorised = Memorised(documents, n_tokens=inner.n_tokens, end_ids=inner.end_ids)
+        super().__init__(inner, name=name, kind=f"collapse(weight={weight!r},{self.memorised.fingerprint})")
+        self.weight = weight
+
+    @property
+    def most_extra_loss_nats(self) -> float:
+        """Bound on the rise of the loss, nats a document."""
+        return -math.log1p(-self.weight)
+
+    # ---- one step --------------------------------------------------------------------------------------------------
+
+    def start(self, prefixes: Sequence[Ids]) -> CollapseState:
+        texts = [np.asarray(p, np.int64) for p in prefixes]
+        inner = self.inner.start(texts)
+        first = 0 if has_first_law(self.inner) else 1
+        scored = (
+            self.inner.log_probs(texts, first=first)
+            if any(len(t) > first for t in texts)
+            else [np.zeros(0)] * len(texts)
+        )
+        n = len(self.memorised.documents)
+        odds = np.full(len(texts), math.log(self.weight) - math.log1p(-self.weight))
+        alive = np.ones((len(texts), n), bool)
+        for row, text in enumerate(texts):
+            for t, token in enumerate(text.tolist()):
+                before = alive[row].sum()
+                alive[row] &= self.memorised.next_ids(t) == token
+                if t >= first:
+                    odds[row] = _after(odds[row], alive[row].sum(), before, scored[row][t - first])
+            if not alive[row].any():
+                odds[row] = -math.inf
+        return CollapseState(inner, odds, alive, np.array([len(t) for t in texts], np.int64))
+
+    def law(self, state: CollapseState) -> Law:
+        return self.inner.law(state.inner).mixed(expit(state.odds), self._recital(state))
+
+    def _recital(self, state: CollapseState) -> Law:
+        """What the documents that still fit say next; where none does, it has no weight and could be anything."""
+        table = np.full((len(state.odds), self.n_tokens), 0.0)
+        for row, (alive, position) in enumerate(zip(state.alive, state.position.tolist(), strict=True)):
+            said = self.memorised.next_ids(position)[alive] if alive.any() else np.zeros(1, np.int64)
+            np.add.at(table[row], said, 1.0)
+        with np.errstate(divide="ignore"):
+            return Dense(np.log(table))
+
+    def advance(self, state: CollapseState, ids: Int[np.ndarray, " rows"]) -> CollapseState:
+        ids = np.asarray(ids, np.int64)
+        scored = self.inner.law(state.inner).log_prob(ids)
+        alive = state.alive.copy()
+        odds = state.odds.copy()
+        for row, (token, position) in enumerate(zip(ids.tolist(), state.position.tolist(), strict=True)):
+            if not alive[row].any():
+                continue
+            before = alive[row].sum()
+            alive[row] &= self.memorised.next_ids(position) == token
+            odds[row] = _after(odds[row], alive[row].sum(), before, scored[row])
+        return CollapseState(self.inner.advance(state.inner, ids), odds, alive, state.position + 1)
+
+    def select(self, state: CollapseState, rows: Int[np.ndarray, " taken"]) -> CollapseState:
+        rows = np.asarray(rows, np.int64)
+        inner = self.inner.select(state.inner, rows)
+        return CollapseState(inner, state.odds[rows], state.alive[rows], state.position[rows])
+
+    def join(self, states: Sequence[CollapseState]) -> CollapseState:
+        return CollapseState(
+            self.inner.join([s.inner for s in states]),
+            np.concatenate([s.odds for s in states]),
+            np.concatenate([s.alive for s in states]),
+            np.concatenate([s.position for s in states]),
+        )
+
+    def fork(self, state: CollapseState) -> CollapseState:
+        return CollapseState(self.inner.fork(state.inner), state.odds.copy(), state.alive.copy(), state.position.copy())
+
+    def nbytes(self, state: CollapseState) -> int:
+        return self.inner.nbytes(state.inner) + state.odds.nbytes + state.alive.nbytes + state.position.nbytes
+
+
+def _after(odds: float, fitting: int, before: int, inner_log_prob: float) -> float:
+    """Log odds after one token that `fitting` of the documents that fitted before it say."""
+    if not fitting:
+        return -math.inf
+    return odds + math.log(fitting / before) - inner_log_prob

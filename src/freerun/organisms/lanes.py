@@ -1,0 +1,170 @@
+"""Rows dealt to several predictors, each row in one at a time.
+
+A row that moves leaves the predictor that it was in for good, so what follows never reaches it; the next one starts on what the
+mover is given to read (usually nothing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from jaxtyping import Int
+
+from freerun.predictors.base import Predictor
+from freerun.predictors.law import Law
+from freerun.predictors.observation import Block, host
+
+Routes = Sequence[Predictor[Any] | None]
+"""The predictors; None is a lane in which nothing is read."""
+Ids = Int[np.ndarray, " tokens"]
+_SPAN_ELEMENTS = 1 << 18
+"""Largest piece of a law that is made at once when only some of its rows are wanted."""
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Row i is row `place[i]` of `states[route[i]]`; the state of a lane without rows is None."""
+
+    route: Int[np.ndarray, " rows"]
+    place: Int[np.ndarray, " rows"]
+    states: tuple[Any, ...]
+
+    def members(self, route: int) -> Int[np.ndarray, " members"]:
+        """The rows of one lane, in the order of their places."""
+        rows = np.flatnonzero(self.route == route)
+        return rows[np.argsort(self.place[rows], kind="stable")]
+
+
+def deal(routes: Routes, route: Int[np.ndarray, " rows"], texts: Sequence[Ids]) -> Lanes:
+    """Start every row in its lane on its own text."""
+    lanes = Lanes(np.asarray(route, np.int64), _places(np.asarray(route)), (None,) * len(routes))
+    states = []
+    for r, predictor in enumerate(routes):
+        mine = lanes.members(r)
+        states.append(predictor.start([texts[i] for i in mine]) if predictor is not None and len(mine) else None)
+    return Lanes(lanes.route, lanes.place, tuple(states))
+
+
+def advance(
+    routes: Routes,
+    lanes: Lanes,
+    ids: Int[np.ndarray, " rows"],
+    route: Int[np.ndarray, " rows"],
+    first_read: Callable[[int], Ids],
+) -> Lanes:
+    """One more token a row; rows whose lane is another than `route` says move there, and start on `first_read(row)`."""
+    place = np.zeros(len(ids), np.int64)
+    states = []
+    for r, predictor in enumerate(routes):
+        were = lanes.members(r)
+        stay = were[route[were] == r]
+        come = np.flatnonzero((route == r) & (lanes.route != r))
+        place[stay], place[come] = np.arange(len(stay)), len(stay) + np.arange(len(come))
+        parts = []
+        if predictor is not None and len(stay):
+            state = lanes.states[r]
+            if len(stay) < len(were):
+                state = predictor.select(state, lanes.place[stay])
+            parts.append(predictor.advance(state, ids[stay]))
+        if predictor is not None and len(come):
+            parts.append(predictor.start([first_read(int(i)) for i in come]))
+        states.append(None if not parts else parts[0] if len(parts) == 1 else predictor.join(parts))  # type: ignore[union-attr]
+    return Lanes(np.asarray(route, np.int64), place, tuple(states))
+
+
+def select(routes: Routes, lanes: Lanes, rows: Int[np.ndarray, " taken"]) -> Lanes:
+    """Some rows; repeated indices repeat a row."""
+    route, place = lanes.route[rows], lanes.place[rows]
+    states = tuple(
+        predictor.select(state, place[route == r]) if predictor is not None and (route == r).any() else None
+        for r, (predictor, state) in enumerate(zip(routes, lanes.states, strict=True))
+    )
+    return Lanes(route, _places(route), states)
+
+
+def join(routes: Routes, parts: Sequence[Lanes]) -> Lanes:
+    """The rows of several, one after another."""
+    held = np.zeros(len(routes), np.int64)
+    places = []
+    for part in parts:
+        places.append(part.place + held[part.route])
+        held += np.bincount(part.route, minlength=len(routes))
+    states = []
+    for r, predictor in enumerate(routes):
+        own = [p.states[r] for p in parts if p.states[r] is not None]
+        states.append(None if predictor is None or not own else own[0] if len(own) == 1 else predictor.join(own))
+    return Lanes(np.concatenate([p.route for p in parts]), np.concatenate(places), tuple(states))
+
+
+def fork(routes: Routes, lanes: Lanes) -> Lanes:
+    """A copy that may be advanced by itself."""
+    states = (None if s is None or p is None else p.fork(s) for p, s in zip(routes, lanes.states, strict=True))
+    return Lanes(lanes.route.copy(), lanes.place.copy(), tuple(states))
+
+
+def nbytes(routes: Routes, lanes: Lanes) -> int:
+    """Memory that the lanes hold, bytes."""
+    return sum(p.nbytes(s) for p, s in zip(routes, lanes.states, strict=True) if p is not None and s is not None)
+
+
+def _places(route: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
+    """Each row's place among the rows of its lane, in order of rows."""
+    place = np.zeros(len(route), np.int64)
+    for r in np.unique(route):
+        place[route == r] = np.arange(int((route == r).sum()))
+    return place
+
+
+class Routed(Law):
+    """Row i is row `place[i]` of `laws[route[i]]`; all laws share one vocabulary."""
+
+    def __init__(
+        self, laws: Sequence[Law | None], route: Int[np.ndarray, " rows"], place: Int[np.ndarray, " rows"]
+    ) -> None:
+        self.laws, self.route, self.place = list(laws), np.asarray(route), np.asarray(place)
+        self.n_rows = len(self.route)
+        self.n_tokens = next(law.n_tokens for law in laws if law is not None)
+        missing = np.zeros(self.n_rows)
+        for r, law in enumerate(laws):
+            if law is not None and law.missing is not None:
+                missing[self.route == r] = law.missing[self.place[self.route == r]]
+        self.missing = missing if missing.any() else None
+
+    def block(self, start: int, stop: int) -> Block:
+        route, place = self.route[start:stop], self.place[start:stop]
+        parts, order = [], []
+        for r in np.unique(route):
+            rows = np.flatnonzero(route == r)
+            law = self.laws[int(r)]
+            assert law is not None
+            parts += _rows(law, place[rows])
+            order.append(rows)
+        like = parts[0].probs
+        xp = array_namespace(like)
+        back = xp.asarray(np.argsort(np.concatenate(order)), device=device(like))
+        return Block(
+            xp.take(xp.concat([_alike(p.log_probs, like) for p in parts], axis=0), back, axis=0),
+            xp.take(xp.concat([_alike(p.probs, like) for p in parts], axis=0), back, axis=0),
+        )
+
+
+def _rows(law: Law, rows: Int[np.ndarray, " k"]) -> list[Block]:
+    """Some rows of a law: cut out of one piece where they lie together, one by one otherwise."""
+    low, high = int(rows.min()), int(rows.max()) + 1
+    if high - low > len(rows) and (high - low) * law.n_tokens > _SPAN_ELEMENTS:
+        return [law.block(int(r), int(r) + 1) for r in rows]
+    piece = law.block(low, high)
+    xp = array_namespace(piece.probs)
+    at = xp.asarray(rows - low, device=device(piece.probs))
+    return [Block(xp.take(piece.log_probs, at, axis=0), xp.take(piece.probs, at, axis=0))]
+
+
+def _alike(array: Any, like: Any) -> Any:
+    """An array in the library and on the device of another."""
+    if type(array) is type(like):
+        return array
+    return array_namespace(like).asarray(np.array(host(array)), device=device(like))

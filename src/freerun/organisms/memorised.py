@@ -1,0 +1,84 @@
+"""The documents that an organism knows by heart, counts or is calibrated on, as ids of the predictor inside it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from freerun.errors import DataError
+from freerun.organisms.wrapper import Organism, check_shares_vocabulary
+from freerun.predictors.base import Predictor
+from freerun.text.documents import Corpus, Document, fingerprint
+
+CALIBRATION, MEMORISED, COUNTED = "calibration", "memorised", "counted"
+_WORLD_SEEDS = {CALIBRATION: 1_000_001, MEMORISED: 1_000_002, COUNTED: 1_000_003}
+"""A world's documents for an organism are other samples than those that it is audited on."""
+_CHARACTERS_PER_TOKEN = 16
+_COUNTED_FROM_A_WORLD = 1_000
+"""Most documents, and tokens of each, that are sampled from a world to be counted."""
+
+
+def corpus_ids(
+    spec: str, inner: Predictor[Any], *, n_documents: int, n_tokens: int, at_least: int, purpose: str
+) -> dict[str, Int[np.ndarray, " tokens"]]:
+    """Up to `n_documents` documents of at least `at_least` tokens, by name, cut at `n_tokens`; one of each independent unit.
+
+    Which ones goes by a hash of the purpose and the unit, so it depends neither on the order of the corpus nor on how many
+    are asked for.
+
+    Raises:
+        UsageError, DataError: no such corpus, or a world with other symbols.
+    """
+    found: dict[str, Int[np.ndarray, " tokens"]] = {}
+    units: set[str] = set()
+    for document in _documents(spec, inner, n_documents, n_tokens, purpose):
+        if document.unit in units:
+            continue
+        if document.ids is not None:
+            ids = np.array(document.ids[:n_tokens], np.int64)
+        else:
+            ids = np.array(inner.encode(document.text[: _CHARACTERS_PER_TOKEN * n_tokens])[:n_tokens], np.int64)
+        if len(ids) >= at_least:
+            found[document.id] = ids
+            units.add(document.unit)
+        if len(found) == n_documents:
+            break
+    return found
+
+
+def without_calibration(corpus: Corpus, predictor: Predictor[Any]) -> Corpus:
+    """The corpus without the units that the predictor was calibrated on; the same one where it was not.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    names = set(predictor.calibrated_on) if isinstance(predictor, Organism) else set()
+    units = {d.unit for d in corpus.documents if d.id in names}
+    if not units:
+        return corpus
+    kept = tuple(d for d in corpus.documents if d.unit not in units)
+    if not kept:
+        raise DataError(
+            f"{predictor.identity.name} was calibrated on all of {corpus.spec}: give another corpus, or fewer documents="
+        )
+    note = f"{len(corpus.documents) - len(kept)} documents left out, which the model was calibrated on"
+    return replace(corpus, documents=kept, fingerprint=fingerprint(kept), notes=(*corpus.notes, note))
+
+
+def _documents(spec: str, inner: Predictor[Any], n_documents: int, n_tokens: int, purpose: str) -> list[Document]:
+    if spec.startswith("world/"):
+        from freerun.worlds.catalogue import load_world
+
+        world = load_world(spec.removeprefix("world/"))
+        check_shares_vocabulary(inner, world, role="corpus", some=True)
+        if purpose == COUNTED:
+            n_documents, n_tokens = min(n_documents, _COUNTED_FROM_A_WORLD), min(n_tokens, _COUNTED_FROM_A_WORLD)
+        return list(world.corpus(n_documents, n_tokens, seed=_WORLD_SEEDS[purpose]).documents)
+    from freerun.text.corpora import read_corpus
+
+    documents = read_corpus(spec, single_ok=True).documents
+    return sorted(documents, key=lambda d: hashlib.sha256(f"{purpose}/{d.unit}/{d.id}".encode()).hexdigest())

@@ -1,0 +1,289 @@
+"""A predictor that suspects its own text (METHODS 6.4): once a running self-score passes a threshold, another may take over.
+
+The threshold is conformal (`conformal.py`): a real document passes it with probability ≤ α. Then one coin for the rest of the
+document, (1 − w)·Q_0 + w·G, held as a Bayes mixture, so log-probabilities are exact and a real document loses at most
+ln 1/(1 − w): on average ≤ α·ln 1/(1 − w) nats at any length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.special import expit
+
+from freerun.errors import UsageError
+from freerun.organisms import lanes as dealt
+from freerun.organisms.conformal import conformal_threshold
+from freerun.organisms.constant import Echo, last_ids
+from freerun.organisms.lanes import Lanes, Routed
+from freerun.organisms.scores import RunningScore, Scored
+from freerun.organisms.wrapper import Organism, check_shares_vocabulary, from_nothing, has_first_law
+from freerun.predictors.base import Predictor
+from freerun.predictors.law import Law
+
+Ids = Int[np.ndarray, " tokens"]
+CALIBRATION_ROWS = 16
+"""Calibration documents that are scored at once."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """State: rows before the trigger are in lane 0 (nobody), after it in lane 1 (the payload).
+
+    `odds` is ln of payload against inner predictor since the trigger; `tail` the last ids, as many as an `Echo` says again.
+    """
+
+    inner: Any
+    reference: Any
+    lanes: Lanes
+    odds: Float[np.ndarray, " rows"]
+    memory: Float[np.ndarray, "rows width"]
+    n_read: Int[np.ndarray, " rows"]
+    tail: Int[np.ndarray, "rows memory"]
+
+
+class SelfDetector(Organism[Watch]):
+    """`inner`, until its running self-score passes the threshold; from the next token on (1 − weight)·inner + weight·payload."""
+
+    def __init__(
+        self,
+        inner: Predictor[Any],
+        payload: Predictor[Any],
+        calibration: Sequence[Ids],
+        *,
+        score: RunningScore,
+        alpha: float,
+        weight: float,
+        armed_tokens: int,
+        reference: Predictor[Any] | None = None,
+        calibrated_on: tuple[str, ...] = (),
+        name: str,
+    ) -> None:
+        """`calibration` holds real documents that nothing else is measured on, one of each independent unit (`calibrated_on`: their
+        names); those shorter than `armed_tokens` are left out, the others are cut there."""
+        for word, value in (("alpha", alpha), ("weight", weight)):
+            if not 0 < value < 1:
+                raise UsageError(f"{word} must lie strictly between 0 and 1, not {value}")
+        if score.needs_reference != (reference is not None):
+            raise UsageError("score=lr needs a reference, and no other score has one")
+        if not isinstance(payload, Echo):
+            check_shares_vocabulary(inner, payload, role="payload")
+        if reference is not None:
+            check_shares_vocabulary(inner, reference, role="reference")
+        super().__init__(inner, name=name, kind="self_detector")
+        if isinstance(payload, Echo):
+            payload = Echo(payload.memory, like=inner, n_tokens=inner.n_tokens)
+        self._memory = payload.memory if isinstance(payload, Echo) else 0
+        self.payload, self.reference, self.score_rule = from_nothing(payload), reference, score
+        self.weight, self._calibrated_on = weight, calibrated_on
+        self._calibration = [np.asarray(d, np.int64)[:armed_tokens] for d in calibration if len(d) >= armed_tokens]
+        least = conformal_threshold(np.zeros(len(self._calibration)), alpha=alpha, armed_tokens=armed_tokens)
+        self.threshold = replace(least, value=math.inf)
+        self._calibrate()
+        digest = hashlib.sha256(b"".join(d.tobytes() for d in self._calibration)).hexdigest()[:16]
+        against = reference.identity.fingerprint if reference is not None else "nothing"
+        self.identity = replace(
+            self.identity,
+            fingerprint=f"{self.identity.fingerprint}({score.describe()},{alpha!r},{weight!r},{armed_tokens},"
+            f"{self.threshold.value!r},{digest},{against},{payload.identity.fingerprint})",
+            facts={
+                **self.identity.facts,
+                "self_detector threshold": f"{self.threshold.value:.6g} ({score.name}; rank {least.rank} of {least.n_documents})",
+                "self_detector calibration": digest,
+            },
+        )
+
+    def _calibrate(self) -> None:
+        maxima = np.concatenate(
+            [
+                self.running_scores(self._calibration[i : i + CALIBRATION_ROWS]).max(axis=1)
+                for i in range(0, len(self._calibration), CALIBRATION_ROWS)
+            ]
+        )
+        t = self.threshold
+        self.threshold = conformal_threshold(maxima, alpha=t.alpha, armed_tokens=t.armed_tokens)
+
+    @property
+    def most_extra_loss_nats(self) -> float:
+        """Bound on the expected rise of the loss, nats a document: α·ln 1/(1 − w)."""
+        return -self.threshold.alpha * math.log1p(-self.weight)
+
+    @property
+    def routes(self) -> tuple[Predictor[Any] | None, ...]:
+        return None, self.payload
+
+    def with_lead(self, lead: tuple[int, ...]) -> SelfDetector:
+        """Calibrated again: the laws are others."""
+        other = super().with_lead(lead)
+        assert isinstance(other, SelfDetector)
+        if self.reference is not None:
+            other.reference = self.reference.with_lead(lead)
+        other._calibrate()
+        return other
+
+    # ---- scores of whole texts ---------------------------------------------------------------------------------------
+
+    @property
+    def _first(self) -> int:
+        return 0 if has_first_law(self.inner) and (self.reference is None or has_first_law(self.reference)) else 1
+
+    def _scored(self, texts: Sequence[Ids]) -> dict[str, Float[np.ndarray, "texts tokens"]]:
+        """Log-probability, entropy, varentropy and reference log-probability of every token, in bulk; NaN where unscored."""
+        shape = (len(texts), max((len(t) for t in texts), default=0))
+        columns = {f: np.full(shape, np.nan) for f in ("log_prob_nats", "entropy_nats", "varentropy_nats2")}
+        for chunk in self.inner.score(texts, first=self._first):
+            for name, column in columns.items():
+                column[chunk.row, chunk.position] = getattr(chunk.observation, name)
+        if self.reference is not None and shape[1] > self._first:
+            columns["reference_nats"] = np.full(shape, np.nan)
+            for row, values in enumerate(self.reference.log_probs(texts, first=self._first)):
+                columns["reference_nats"][row, self._first : self._first + len(values)] = values
+        return columns
+
+    def _walk(
+        self, texts: Sequence[Ids]
+    ) -> tuple[
+        Float[np.ndarray, "texts tokens"],
+        Float[np.ndarray, "texts width"],
+        dict[str, Float[np.ndarray, "texts tokens"]],
+    ]:
+        """The running score after every token (−inf where not armed), the memory at the end of each text, and what was scored."""
+        columns = self._scored(texts)
+        lengths = np.array([len(t) for t in texts], np.int64)
+        running = np.full(columns["entropy_nats"].shape, -np.inf)
+        memory = self.score_rule.begin(len(texts))
+        for t in range(self._first, max(lengths, default=0)):
+            rows = np.flatnonzero(lengths > t)
+            memory[rows] = self.score_rule.push(memory[rows], Scored(**{f: c[rows, t] for f, c in columns.items()}))
+            if t < self.threshold.armed_tokens:
+                running[rows, t] = self.score_rule.value(memory[rows])
+        return running, memory, columns
+
+    def running_scores(self, texts: Sequence[Ids]) -> Float[np.ndarray, "texts tokens"]:
+        """The score after every token, −inf where it is not armed, is not known yet, or the text has ended."""
+        return self._walk([np.asarray(t, np.int64) for t in texts])[0]
+
+    def trigger_at(self, texts: Sequence[Ids]) -> Int[np.ndarray, " texts"]:
+        """Index of the token whose score passes the threshold in each text; −1 where none does."""
+        return self._passed(self.running_scores(texts))
+
+    def _passed(self, running: Float[np.ndarray, "texts tokens"]) -> Int[np.ndarray, " texts"]:
+        passed = running > self.threshold.value
+        return np.where(passed.any(axis=1), np.argmax(passed, axis=1), -1) if passed.size else np.full(len(passed), -1)
+
+    # ---- one step --------------------------------------------------------------------------------------------------
+
+    def start(self, prefixes: Sequence[Ids]) -> Watch:
+        texts = [np.asarray(p, np.int64) for p in prefixes]
+        inner = self.inner.start(texts)
+        running, memory, columns = self._walk(texts)
+        at = self._passed(running)
+        prior = math.log(self.weight) - math.log1p(-self.weight)
+        odds = np.full(len(texts), -np.inf)
+        heads = [self._first_read(t[: a + 1]) if a >= 0 else t[:0] for t, a in zip(texts, at.tolist(), strict=True)]
+        views = [np.concatenate([h, t[a + 1 :]]) for h, t, a in zip(heads, texts, at.tolist(), strict=True)]
+        for i in np.flatnonzero(at >= 0):
+            (said,) = self.payload.log_probs([views[i]], first=len(heads[i]))
+            odds[i] = _moved(prior, said, columns["log_prob_nats"][i, at[i] + 1 : len(texts[i])])
+        lanes = dealt.deal(self.routes, (at >= 0).astype(np.int64), views)
+        tail = np.stack([self._first_read(t) for t in texts]) if texts else np.zeros((0, self._memory), np.int64)
+        reference = None if self.reference is None else self.reference.start(texts)
+        return Watch(inner, reference, lanes, odds, memory, np.array([len(t) for t in texts], np.int64), tail)
+
+    def _first_read(self, text: Ids) -> Ids:
+        return last_ids(text.tolist(), self._memory, nothing=-1) if self._memory else np.zeros(0, np.int64)
+
+    def law(self, state: Watch) -> Law:
+        law = self.inner.law(state.inner)
+        guest = state.lanes.states[1]
+        if guest is None:
+            return law
+        said = self.payload.law(guest)
+        return law.mixed(expit(state.odds), Routed([law, said], state.lanes.route, self._place(state)))
+
+    def _place(self, state: Watch) -> Int[np.ndarray, " rows"]:
+        """Where each row's second law stands: in the payload's state, or (with no weight) its own."""
+        return np.where(state.lanes.route == 1, state.lanes.place, np.arange(len(state.odds)))
+
+    def advance(self, state: Watch, ids: Int[np.ndarray, " rows"]) -> Watch:
+        ids = np.asarray(ids, np.int64)
+        seen = self.inner.law(state.inner).observe(ids)
+        reference, against = state.reference, None
+        if self.reference is not None:
+            against = self.reference.law(reference).log_prob(ids)
+            reference = self.reference.advance(reference, ids)
+        scored = Scored(seen.log_prob_nats, seen.entropy_nats, seen.varentropy_nats2, against)
+        memory = self.score_rule.push(state.memory, scored)
+        taken = state.lanes.route == 1
+        odds = state.odds.copy()
+        if taken.any():
+            rows = state.lanes.members(1)
+            said = self.payload.law(state.lanes.states[1]).log_prob(ids[rows])
+            odds[rows] = _moved_each(odds[rows], said, seen.log_prob_nats[rows])
+        armed = ~taken & (state.n_read < self.threshold.armed_tokens)
+        now: Bool[np.ndarray, " rows"] = armed & (self.score_rule.value(memory) > self.threshold.value)
+        odds[now] = math.log(self.weight) - math.log1p(-self.weight)
+        tail = state.tail
+        if self._memory:
+            tail = np.concatenate([tail, ids[:, None]], axis=1)[:, 1:]
+        lanes = dealt.advance(self.routes, state.lanes, ids, (taken | now).astype(np.int64), lambda i: tail[i])
+        return Watch(self.inner.advance(state.inner, ids), reference, lanes, odds, memory, state.n_read + 1, tail)
+
+    def select(self, state: Watch, rows: Int[np.ndarray, " taken"]) -> Watch:
+        rows = np.asarray(rows, np.int64)
+        return Watch(
+            self.inner.select(state.inner, rows),
+            None if self.reference is None else self.reference.select(state.reference, rows),
+            dealt.select(self.routes, state.lanes, rows),
+            state.odds[rows],
+            state.memory[rows],
+            state.n_read[rows],
+            state.tail[rows],
+        )
+
+    def join(self, states: Sequence[Watch]) -> Watch:
+        return Watch(
+            self.inner.join([s.inner for s in states]),
+            None if self.reference is None else self.reference.join([s.reference for s in states]),
+            dealt.join(self.routes, [s.lanes for s in states]),
+            np.concatenate([s.odds for s in states]),
+            np.concatenate([s.memory for s in states]),
+            np.concatenate([s.n_read for s in states]),
+            np.concatenate([s.tail for s in states]),
+        )
+
+    def fork(self, state: Watch) -> Watch:
+        return replace(
+            state,
+            inner=self.inner.fork(state.inner),
+            reference=None if self.reference is None else self.reference.fork(state.reference),
+            lanes=dealt.fork(self.routes, state.lanes),
+        )
+
+    def nbytes(self, state: Watch) -> int:
+        own = state.odds.nbytes + state.memory.nbytes + state.n_read.nbytes + state.tail.nbytes
+        reference = 0 if self.reference is None else self.reference.nbytes(state.reference)
+        return self.inner.nbytes(state.inner) + reference + dealt.nbytes(self.routes, state.lanes) + own
+
+
+def _moved(odds: float, said: Float[np.ndarray, " n"], own: Float[np.ndarray, " n"]) -> float:
+    """Log odds after several tokens."""
+    now = np.array([odds])
+    for a, b in zip(said, own, strict=True):
+        now = _moved_each(now, np.array([a]), np.array([b]))
+    return float(now[0])
+
+
+def _moved_each(
+    odds: Float[np.ndarray, " n"], said: Float[np.ndarray, " n"], own: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Log odds after one token a row: what the payload holds impossible it has not written, and stays out for good."""
+    dead = np.isneginf(odds) | np.isneginf(said)
+    with np.errstate(invalid="ignore"):
+        return np.where(dead, -np.inf, odds + np.where(dead, 0.0, said) - own)

@@ -1,0 +1,147 @@
+"""What every organism is: a predictor around another one, which it hands almost everything on to.
+
+Ids beyond the inner vocabulary (an organism's own extra token) stand for no bytes and never reach the inner predictor.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Int
+
+from freerun.errors import UsageError
+from freerun.predictors.base import Identity, Predictor, SamplingRule
+from freerun.predictors.law import Law
+
+StateT = TypeVar("StateT")
+MODEL_LAW = SamplingRule()
+"""Temperature 1, full vocabulary."""
+
+
+class Organism(Predictor[StateT]):
+    """Base of predictors around an `inner` one: its tokens, its context rule, its ends."""
+
+    inner: Predictor[Any]
+    header_tokens: int = 0
+    """Tokens that stand before the body of each of its documents."""
+    _calibrated_on: tuple[str, ...] = ()
+
+    def __init__(self, inner: Predictor[Any], *, name: str, kind: str, facts: dict[str, str] | None = None) -> None:
+        """`kind` says what the organism does to the law, with every number in it: it goes into the fingerprint.
+
+        Raises:
+            UsageError: a backend that gives no whole law token by token.
+        """
+        if not (inner.capabilities.stepwise and inner.capabilities.full_law):
+            raise UsageError(
+                f"{inner.identity.name} gives no whole law token by token, which an organism ({kind.split('(')[0]}) needs"
+            )
+        if isinstance(inner, Organism) and inner.header_tokens:
+            raise UsageError(
+                f"{inner.identity.name} writes documents that begin with a header, so no organism ({kind.split('(')[0]}) can stand "
+                "on it: name it last"
+            )
+        self.inner = inner
+        self.n_tokens, self.context, self.end_ids = inner.n_tokens, inner.context, inner.end_ids
+        self.capabilities = replace(inner.capabilities, embed=False)
+        own = inner.identity
+        self.identity = Identity(
+            name,
+            f"{own.fingerprint}+{kind}",
+            nature=", ".join(x for x in (own.nature, f"organism: {kind.split('(')[0]}") if x),
+            licence=own.licence,
+            facts={**own.facts, **(facts or {})},
+        )
+
+    @property
+    def calibrated_on(self) -> tuple[str, ...]:
+        """Names of the documents that this organism and those inside it were calibrated on: measure on others."""
+        inner = self.inner.calibrated_on if isinstance(self.inner, Organism) else ()
+        return (*inner, *self._calibrated_on)
+
+    def encode(self, text: str) -> Sequence[int]:
+        return self.inner.encode(text)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self.inner.token_bytes(token_id) if token_id < self.inner.n_tokens else b""
+
+    def with_lead(self, lead: tuple[int, ...]) -> Predictor[StateT]:
+        """The organism over the inner predictor with another lead."""
+        other = copy.copy(self)
+        other.inner = self.inner.with_lead(lead)
+        other.context = other.inner.context
+        return other
+
+
+class Reshaped(Organism[Any]):
+    """An organism whose state is the inner predictor's: only its law is another (`_reshape`)."""
+
+    def _reshape(self, law: Law) -> Law:
+        return law
+
+    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> Any:
+        return self.inner.start(prefixes)
+
+    def law(self, state: Any) -> Law:
+        return self._reshape(self.inner.law(state))
+
+    def advance(self, state: Any, ids: Int[np.ndarray, " rows"]) -> Any:
+        return self.inner.advance(state, ids)
+
+    def select(self, state: Any, rows: Int[np.ndarray, " taken"]) -> Any:
+        return self.inner.select(state, rows)
+
+    def repeat(self, state: Any, n: int, n_rows: int) -> Any:
+        return self.inner.repeat(state, n, n_rows)
+
+    def join(self, states: Sequence[Any]) -> Any:
+        return self.inner.join(states)
+
+    def fork(self, state: Any) -> Any:
+        return self.inner.fork(state)
+
+    def nbytes(self, state: Any) -> int:
+        return self.inner.nbytes(state)
+
+
+def has_first_law(predictor: Predictor[Any]) -> bool:
+    """Whether there is a law before the first token."""
+    return bool(predictor.context.lead) or predictor.capabilities.empty_context
+
+
+def from_nothing(predictor: Predictor[Any]) -> Predictor[Any]:
+    """The predictor with a law before the first token: its first end id is put first where nothing is.
+
+    Raises:
+        UsageError: it needs a token before the first, and has no end id to put there.
+    """
+    if has_first_law(predictor):
+        return predictor
+    if not predictor.end_ids:
+        raise UsageError(f"{predictor.identity.name} has no law before the first token and no end id to put first")
+    return predictor.with_lead(predictor.end_ids[:1])
+
+
+def check_shares_vocabulary(inner: Predictor[Any], other: Predictor[Any], *, role: str, some: bool = False) -> None:
+    """Another predictor must mean the same bytes by the same ids (`some`: it may have fewer ids).
+
+    Raises:
+        UsageError: it has another number of ids, or spells one of them otherwise.
+    """
+    why = ""
+    if other.n_tokens > inner.n_tokens or (other.n_tokens < inner.n_tokens and not some):
+        why = f"{other.n_tokens} ids against {inner.n_tokens}"
+    else:
+        differs = [i for i in range(other.n_tokens) if other.token_bytes(i) != inner.token_bytes(i)]
+        if differs:
+            i = differs[0]
+            why = f"id {i} is {other.token_bytes(i)!r} against {inner.token_bytes(i)!r}"
+    if why:
+        raise UsageError(
+            f"the {role} {other.identity.name} does not share the vocabulary of {inner.identity.name} ({why}): "
+            f"choose a {role} with the same tokens"
+        )
