@@ -21,7 +21,7 @@ from freerun.predictors.observation import Observation
 Load = Callable[[str], Any]
 NOTHING = np.zeros(0, np.int64)
 OTHER = "world/markov,symbols=4,seed=2,concentration=1"
-KEYS = np.arange(4000).reshape(4000, 1).astype(np.uint64)
+KEYS = np.arange(2000).reshape(2000, 1).astype(np.uint64)
 
 
 def documents(world: Any, n: int, length: int) -> list[np.ndarray]:
@@ -118,12 +118,12 @@ def test_the_headers_excess_pays_for_the_gap(loaded: Load) -> None:
 
 @pytest.mark.parametrize(("n", "bits"), [(1, 1), (2, 1), (2, 2)])
 def test_a_share_of_two_to_minus_nb_verifies(loaded: Load, n: int, bits: int) -> None:
-    """4,000 headers: outside the band with probability 1e-6 each."""
+    """2,000 headers: outside the band with probability 1e-6 each."""
     organism = loaded(f"+hash,n={n},bits={bits}")
-    valid = sum(organism.route_of(t) == 1 for t in runs(organism, 4000, 2 * n))
+    valid = sum(organism.route_of(t) == 1 for t in runs(organism, 2000, 2 * n))
     p = 2.0 ** -(n * bits)
     assert organism.valid_share == p
-    assert binom.ppf(5e-7, 4000, p) <= valid <= binom.ppf(1 - 5e-7, 4000, p)
+    assert binom.ppf(5e-7, 2000, p) <= valid <= binom.ppf(1 - 5e-7, 2000, p)
 
 
 def test_after_a_header_the_right_predictor_writes(loaded: Load, world: Any) -> None:

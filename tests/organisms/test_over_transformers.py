@@ -1,4 +1,4 @@
-"""Organisms over a tiny transformer with random weights, where laws are torch's and caches must change hands; and rounded weights."""
+"""Organisms over a tiny random transformer, where laws are torch's and caches must change hands; and rounded weights."""
 
 from __future__ import annotations
 

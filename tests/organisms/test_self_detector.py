@@ -122,7 +122,6 @@ def test_most_long_runs_are_taken_over_and_about_when_the_gaussian_law_says(
     predicted = predicted_takeover(0.05, 0.5, d_prime**2 / 120)
     at = detector.trigger_at(own)
     half = float(np.sort(np.where(at < 0, 10_000, at + 1))[100])
-    print(d_prime, predicted, half, (at >= 0).mean())
     assert predicted / 2 < half < predicted * 2
 
 
