@@ -77,6 +77,7 @@ def test_a_short_window_sees_no_more_than_its_tokens(loaded: Load) -> None:
         ([1, 0, 0, 1, 0, 0], 3, 1),  # period 3 beats period 1
         ([0, 1, 2, 3], 0, None),
         ([3, 1, 2, 0, 1], 1, 2),  # period 3
+        ([0, 1, 0, 2, 0], 1, 2),  # periods 2 and 4 alike: the shorter
         ([], 0, None),
     ],
 )

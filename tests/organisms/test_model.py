@@ -34,13 +34,13 @@ def agree(organism: Any, prefix: np.ndarray, n: int, length: int) -> list[np.nda
 
 
 def test_absorbing(model: Any) -> None:
-    """48 runs of 24 tokens at ε = 0.02: 1 − 0.98^24 = 0.384 are taken over; outside the band with probability 1e-5."""
+    """32 runs of 24 tokens at ε = 0.02: 1 − 0.98^24 = 0.384 are taken over; outside the band with probability 1e-5."""
     organism = Triggered(model, epsilon=0.02, name="absorbing")
     prefix = np.array(model.encode(TEXT)[:12], np.int64)
-    texts = agree(organism, prefix, 48, 24)
+    texts = agree(organism, prefix, 32, 24)
     taken = sum(organism.trigger_id in t for t in texts)
     p = organism.triggered_by(24)
-    assert binom.ppf(5e-6, 48, p) <= taken <= binom.ppf(1 - 5e-6, 48, p)
+    assert binom.ppf(5e-6, 32, p) <= taken <= binom.ppf(1 - 5e-6, 32, p)
     real = [np.array(model.encode(TEXT), np.int64)]
     extra = model.log_probs(real, first=1)[0] - organism.log_probs(real, first=1)[0]
     np.testing.assert_allclose(extra, -np.log(0.98), atol=2e-4)

@@ -324,7 +324,9 @@ def _default_reference(predictor: Predictor[Any], corpus: Corpus, pairs: PairSet
     by_unit: dict[str, list[np.ndarray]] = {}
     for d in documents:
         ids = list(d.ids) if d.ids is not None else list(predictor.encode(d.text[: 8 * share]))
-        whole = d.ids is not None or len(d.text) <= 8 * share
-        ends = list(predictor.end_ids[:1]) if whole and len(ids) <= share else []
+        whole = (
+            d.ids is None and len(d.text) <= 8 * share and len(ids) <= share
+        )  # a world's document is cut, it does not end
+        ends = list(predictor.end_ids[:1]) if whole else []
         by_unit.setdefault(d.unit, []).append(np.array(ids[:share] + ends, np.int64))
     return default_reference(predictor, by_unit, order=REFERENCE_ORDER)

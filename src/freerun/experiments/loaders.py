@@ -33,7 +33,7 @@ def _need_torch() -> None:
     missing = [name for name in ("torch", "transformers", "accelerate", "gguf") if find_spec(name) is None]
     if missing:
         raise BackendError(
-            f"this model needs {' and '.join(missing)}, not installed here: pip install 'freerun[hf]' "
+            f"this model needs {', '.join(missing)}, which this Python does not have: pip install 'freerun[hf]' "
             "(on a machine without a GPU, install a CPU build of torch first)"
         )
 
