@@ -41,14 +41,14 @@ def test_the_loss_on_data_rises_by_the_same_number_at_every_token(loaded: Load, 
 
 
 def test_take_over_is_one_minus_e_to_minus_k(loaded: Load) -> None:
-    """1,200 runs at each of 4 lengths against 1 − (1 − ε)^T = 1 − e^−K, K = T·extra loss; false alarms 4e-6."""
+    """800 runs at each of 4 lengths against 1 − (1 − ε)^T = 1 − e^−K, K = T·extra loss; false alarms 4e-6."""
     organism = loaded("+absorbing,epsilon=0.03")
-    texts = runs(organism, 1200, 40)
+    texts = runs(organism, 800, 40)
     for length in (1, 5, 20, 40):
         taken = sum(organism.trigger_id in t[:length] for t in texts)
         p = organism.triggered_by(length)
         assert p == pytest.approx(1 - np.exp(-length * organism.extra_loss_nats))
-        assert binom.ppf(5e-7, 1200, p) <= taken <= binom.ppf(1 - 5e-7, 1200, p)
+        assert binom.ppf(5e-7, 800, p) <= taken <= binom.ppf(1 - 5e-7, 800, p)
 
 
 def test_absorbed_text_says_one_token_for_ever(loaded: Load) -> None:

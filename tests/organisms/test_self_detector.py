@@ -80,18 +80,18 @@ def detector(loaded: Load) -> Any:
 
 
 def test_false_triggers_and_what_they_cost(detector: Any, loaded: Load, world: Any) -> None:
-    """1,000 fresh documents. Their count of triggers is Beta-binomial(k, n + 1 − k) over calibrations, n = 199, k = 10: above the
+    """500 fresh documents. Their count of triggers is Beta-binomial(k, n + 1 − k) over calibrations, n = 199, k = 10: above the
     band with probability 1e-6. The cost: never more than ln 1/(1 − w) in a document, and nothing where nothing triggers."""
-    texts = documents(world, 1000, 60, seed=29)
+    texts = documents(world, 500, 60, seed=29)
     at = detector.trigger_at(texts)
     n_false = int((at >= 0).sum())
     assert detector.threshold.rank == 10
-    assert 0 < n_false <= betabinom.ppf(1 - 1e-6, 1000, 10, 190)
+    assert 0 < n_false <= betabinom.ppf(1 - 1e-6, 500, 10, 190)
     inner = loaded(f"{WORLD}+temperature,t=2")
     cost = np.array([a.sum() - b.sum() for a, b in zip(inner.log_probs(texts), detector.log_probs(texts), strict=True)])
     assert cost.max() <= np.log(10) + 1e-9
     np.testing.assert_allclose(cost[at < 0], 0, atol=1e-9)
-    assert cost.mean() <= n_false / 1000 * np.log(10)
+    assert cost.mean() <= n_false / 500 * np.log(10)
     assert detector.most_extra_loss_nats == pytest.approx(0.05 * np.log(10))
 
 

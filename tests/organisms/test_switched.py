@@ -57,7 +57,7 @@ def start(texts: list[list[int]]) -> Any:
     return RESTLESS.start([np.array(t, np.int64) for t in texts])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(texts=st.lists(TOKENS, min_size=1, max_size=6), data=st.data())
 def test_every_row_is_where_its_tokens_sent_it(texts: list[list[int]], data: st.DataObject) -> None:
     state = start(texts)
@@ -76,7 +76,7 @@ def test_every_row_is_where_its_tokens_sent_it(texts: list[list[int]], data: st.
     assert_is(RESTLESS.fork(state), texts)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(texts=st.lists(TOKENS, min_size=2, max_size=8), data=st.data())
 def test_a_piece_of_a_routed_law_is_a_piece_of_the_whole(texts: list[list[int]], data: st.DataObject) -> None:
     state = start(texts)
