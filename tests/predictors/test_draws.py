@@ -71,3 +71,10 @@ def test_keys_are_64_bit_and_parts_do_not_run_together() -> None:
     keys = {sequence_key(f"doc {i}", arm, j) for i in range(500) for arm in ("free", "tempered") for j in range(2)}
     assert len(keys) == 2000
     assert all(0 <= k < 2**64 for k in keys)
+
+
+def test_every_bit_of_a_large_key_and_seed_counts() -> None:
+    keys = [2**63 + i for i in (0, 1, 1024, 2048)] + [2**64 - 1, 2**64 - 2]
+    assert len({uniforms(0, k, 1)[0] for k in keys}) == len(keys)
+    seeds = [-1, -2, -1024, 2**63, 2**63 + 1]
+    assert len({uniforms(s, 7, 1)[0] for s in seeds}) == len(seeds)

@@ -138,7 +138,7 @@ def audit(
         other = load_predictor(chosen.reference, load, tell=tell.say)
         check_shares_tokens(predictor, other)
     plan = MeasurePlan(pairs.continuation_tokens, chosen.batch, chosen.seed, sampling=sampling)
-    manifest = _manifest(predictor, text, pairs, plan, chosen)
+    manifest = _manifest(predictor, text, pairs, plan, chosen, other)
     folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
     folder.open(manifest)
     plan_hash = manifest["plan_hash"]
@@ -236,7 +236,12 @@ def _check_ids(corpus: Corpus, predictor: Predictor[Any], pairs: PairSet) -> Non
 
 
 def _manifest(
-    predictor: Predictor[Any], corpus: Corpus, pairs: PairSet, plan: MeasurePlan, options: AuditOptions
+    predictor: Predictor[Any],
+    corpus: Corpus,
+    pairs: PairSet,
+    plan: MeasurePlan,
+    options: AuditOptions,
+    reference: Predictor[Any] | None,
 ) -> dict[str, Any]:
     settings = {
         "model": predictor.identity.name,
@@ -258,6 +263,7 @@ def _manifest(
         "control_temperature": plan.control_temperature,
         "loop_rule": asdict(plan.loop_rule),
         "reference": options.reference or f"default: {REFERENCE_ORDER}-gram, cache and own law, interpolated",
+        "reference_fingerprint": reference.identity.fingerprint if reference is not None else None,
         "reference_tokens": REFERENCE_TOKENS,
         "schema_version": SCHEMA_VERSION,
     }

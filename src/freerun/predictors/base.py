@@ -34,6 +34,10 @@ class ContextRule:
     window: int | None = None
     lead: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.window is not None and self.window < 1:
+            raise UsageError(f"{len(self.lead)} tokens put first leave no position for the text")
+
     def first_seen(self, n_tokens: int) -> int:
         """Index of the oldest document token that the law after `n_tokens` tokens looks at.
 

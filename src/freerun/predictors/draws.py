@@ -23,6 +23,8 @@ def sequence_key(*parts: str | int) -> int:
 
 def uniforms(seed: int, key: int, length: int) -> Float[np.ndarray, " length"]:
     """The uniforms in [0, 1) of positions 0 to `length − 1` of one sequence; a longer call begins with the same values."""
-    bits = np.random.Philox(key=[seed & (2**64 - 1), 0], counter=[0, 0, key, 0])
+    # arrays of uint64: NumPy turns a list that holds an integer above 2^63 into float64
+    word = np.array([seed & (2**64 - 1), 0], np.uint64)
+    bits = np.random.Philox(key=word, counter=np.array([0, 0, key, 0], np.uint64))
     raw: UInt64[np.ndarray, " length"] = np.asarray(bits.random_raw(length), np.uint64)
     return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -296,23 +296,42 @@ def load_pretrained(
     try:
         config = AutoConfig.from_pretrained(path, **options)
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             path,
+            output_loading_info=True,
             config=config,
             dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype],
             use_safetensors=True,
             **options,
         )
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+    except Exception as error:  # a damaged file can fail in any of four libraries, each with a class of its own
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackendError(
             f"cannot load {identity.name}: {first_line} (a hub id needs the network; a folder needs config.json, a tokenizer "
             "and *.safetensors; `freerun models` lists what needs neither)"
         ) from error
+    if missing := sorted(loading["missing_keys"]):
+        raise BackendError(
+            f"the weights of {identity.name} lack {len(missing)} tensors ({missing[0]} first), which would be random; "
+            "get the whole checkpoint"
+        )
     model = model.to(_pick_device(device))
     lead_ids = _leading_ids(tokenizer) if lead is None else lead
     ends = end_ids if end_ids is not None else _end_ids(model, tokenizer)
-    return HuggingFacePredictor(model, tokenizer, identity=identity, lead=lead_ids, end_ids=ends)
+    predictor = HuggingFacePredictor(model, tokenizer, identity=identity, lead=lead_ids, end_ids=ends)
+    _check_causal(predictor)
+    return predictor
+
+
+def _check_causal(predictor: HuggingFacePredictor) -> None:
+    """A law must not see what comes after it: BERT and its kin load as causal models, and read both ways."""
+    ids = np.arange(3, 11) % predictor.n_tokens
+    other = np.append(ids[:-1], (ids[-1] + 1) % predictor.n_tokens)
+    with torch.inference_mode():
+        pair = predictor._forward(np.stack([ids, other]), predictor._new_cache(), 0, None, keep=0).float()
+    laws = torch.softmax(pair[:, :-1], dim=-1)
+    if float((laws[0] - laws[1]).abs().sum(-1).max()) > 2e-2:
+        raise BackendError(f"{predictor.identity.name} is not a causal model: its laws look at the tokens after them")
 
 
 def _leading_ids(tokenizer: Any) -> tuple[int, ...]:

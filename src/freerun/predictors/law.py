@@ -68,6 +68,8 @@ class Law(ABC):
         """
         if ids is None and uniforms is None:
             raise UsageError("Law.observe needs ids (which tokens to observe) or uniforms (which to draw)")
+        if ids is not None and ids.shape != (self.n_rows,):
+            raise UsageError(f"a law of {self.n_rows} rows needs one id each, not ids of shape {ids.shape}")
         if ids is not None and ids.size and int(ids.max()) >= self.n_tokens:
             raise UsageError(f"token id {int(ids.max())} lies outside this law's vocabulary of {self.n_tokens}")
         if uniforms is None and ids is not None and ids.size and int(ids.min()) < 0:
@@ -144,6 +146,7 @@ class Law(ABC):
 
     def kl(self, other: Law) -> Float[np.ndarray, " rows"]:
         """KL(self‖other) of each row, nats; inf where self has mass that other lacks."""
+        self._check_shape(other)
         out = []
         for mine, theirs in zip(self._blocks(), other._blocks(), strict=True):
             p, lp, lq = host(mine.probs), host(mine.log_probs), host(theirs.log_probs)
@@ -153,6 +156,7 @@ class Law(ABC):
 
     def tv(self, other: Law) -> Float[np.ndarray, " rows"]:
         """Total variation distance to another law, per row."""
+        self._check_shape(other)
         pairs = zip(self._blocks(), other._blocks(), strict=True)
         return np.concatenate([0.5 * np.abs(host(a.probs) - host(b.probs)).sum(1) for a, b in pairs])
 
@@ -187,7 +191,13 @@ class Law(ABC):
 
     def take(self, rows: Int[np.ndarray, " taken"]) -> Law:
         """The law of some of the rows."""
-        return Taken(self, np.asarray(rows))
+        return Taken(self, np.arange(self.n_rows)[rows])
+
+    def _check_shape(self, other: Law) -> None:
+        if (self.n_rows, self.n_tokens) != (other.n_rows, other.n_tokens):
+            raise UsageError(
+                f"laws of shape {self.n_rows}×{self.n_tokens} and {other.n_rows}×{other.n_tokens} cannot be compared"
+            )
 
 
 class Dense(Law):
@@ -203,9 +213,10 @@ class Dense(Law):
         table = xp.astype(self.logits[start:stop], xp.float64)
         if self.missing is not None:
             return Block(table, xp.exp(table))
-        table = table - xp.max(table, axis=1, keepdims=True)
-        probs = xp.exp(table)
-        total = xp.sum(probs, axis=1, keepdims=True)
+        with np.errstate(invalid="ignore", over="ignore"):  # what comes of it is said below
+            table = table - xp.max(table, axis=1, keepdims=True)
+            probs = xp.exp(table)
+            total = xp.sum(probs, axis=1, keepdims=True)
         if not bool(xp.all(xp.isfinite(total))):
             raise BackendError("the model's logits are NaN or infinite: the checkpoint or its number format is broken")
         return Block(table - xp.log(total), probs / total)
@@ -276,7 +287,8 @@ class Restricted(Law):
         if self.top_k is not None:
             keep = keep & (xp.arange(self.n_tokens, device=device(probs))[None, :] < self.top_k)
         if self.top_p is not None:
-            keep = keep & (xp.cumulative_sum(ranked, axis=1) - ranked < self.top_p)
+            before = xp.cumulative_sum(ranked, axis=1) - ranked
+            keep = keep & ((before < self.top_p) if self.top_p < 1 else (ranked > 0))
         ranked = xp.where(keep, ranked, xp.zeros_like(ranked))
         back = xp.argsort(order, axis=1)
         kept = xp.take_along_axis(ranked, back, axis=1)
@@ -329,8 +341,12 @@ def from_probs(probs: Any) -> Dense:
     xp = array_namespace(probs)
     table = xp.astype(probs, xp.float64)
     missing = 1 - host(xp.sum(table, axis=1))
+    tolerance = 1e-9 if probs.dtype == xp.float64 else 1e-5
+    if (missing < -tolerance).any():
+        raise UsageError(f"the probabilities of a row sum to {1 - missing.min():.9g}, more than 1")
+    missing = np.where(missing > tolerance, missing, 0.0)
     logs = log(xp, table)
-    return Dense(logs, missing=missing) if (missing > 1e-9).any() else Dense(logs)
+    return Dense(logs, missing=missing) if missing.any() else Dense(logs)
 
 
 __all__ = ["BIN_WIDTH_NATS", "N_BINS", "POWERS", "Dense", "Law", "Observation", "Trace", "bin_of", "from_probs"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,12 @@ class Mixture(Predictor[list[Any]]):
         )
         parts = "+".join(f"{w:.6g}*{c.identity.fingerprint}" for w, c in zip(weights, components, strict=True))
         self.identity = Identity(name, f"mixture({parts})")
+
+    def with_lead(self, lead: tuple[int, ...]) -> Mixture:
+        other = copy.copy(self)
+        other.components = [c.with_lead(lead) for c in self.components]
+        other.context = other.components[0].context
+        return other
 
     def encode(self, text: str) -> Sequence[int]:
         return self.components[0].encode(text)

@@ -76,6 +76,8 @@ class NGramCounts:
         """ln p(id | context), nats; a context is its last `order − 1` tokens, −1 where there is none."""
         p = np.full(len(ids), 1.0 / self.n_tokens)
         for m, node in enumerate(self._context_nodes(contexts)):
+            if not len(self.counts[m]):  # no document is that long
+                break
             total = np.where(node >= 0, self.totals[m][node], 0)
             distinct = np.where(node >= 0, np.diff(self.children[m])[node], 0)
             child = self._step(m, node, ids)

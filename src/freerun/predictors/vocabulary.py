@@ -26,7 +26,8 @@ def byte_table(tokenizer: Any, n_tokens: int) -> list[bytes]:
 
     Byte-level tokenizers (GPT-2's table) and SentencePiece ones (`▁` and `<0xAB>`) are known.
     """
-    tokens = tokenizer.convert_ids_to_tokens(list(range(min(n_tokens, len(tokenizer)))))
+    spelled = {i: token for token, i in tokenizer.get_vocab().items()}  # ids may have holes
+    tokens = [spelled.get(i) for i in range(n_tokens)]
     special = set(tokenizer.all_special_ids)
     added = dict(tokenizer.added_tokens_decoder)
     special |= {i for i, t in added.items() if t.special}
@@ -44,9 +45,9 @@ def byte_table(tokenizer: Any, n_tokens: int) -> list[bytes]:
             out.append(bytes([int(match[1], 16)]))
         else:
             out.append(token.replace("▁", " ").encode())
-    return out + [b""] * (n_tokens - len(out))
+    return out
 
 
 def _is_byte_level(tokenizer: Any) -> bool:
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    return backend is not None and "ByteLevel" in backend.to_str()[-200_000:] + str(backend.decoder)
+    return backend is not None and "ByteLevel" in f"{backend.pre_tokenizer} {backend.decoder}"

@@ -100,9 +100,7 @@ def catalogue_weights(model: CatalogueModel, *, tell: Callable[[str], None] = la
             gguf = _fetch(model, Path(scratch))
             return converted(gguf, sha256=model.sha256, tell=tell)
     except OSError as error:
-        raise BackendError(
-            f"cannot write to the cache {root}: {error.strerror}; set FREERUN_CACHE to another folder"
-        ) from error
+        raise _unwritable(root, error) from error
 
 
 def converted(gguf: Path, *, sha256: str | None = None, tell: Callable[[str], None] = lambda _: None) -> Path:
@@ -124,18 +122,25 @@ def converted(gguf: Path, *, sha256: str | None = None, tell: Callable[[str], No
     tell("converting the weights to safetensors (once, about half a minute)")
     from freerun.predictors.gguf import convert_gguf
 
-    with tempfile.TemporaryDirectory(dir=root, prefix="convert-") as scratch:
-        made = Path(scratch) / "model"
-        convert_gguf(gguf, made)
-        (made / "freerun.json").write_text(json.dumps({"gguf_sha256": digest}))
-        if folder.exists():
-            shutil.rmtree(folder)
-        try:
-            made.rename(folder)
-        except OSError:
-            if not (folder / "freerun.json").exists():  # otherwise another process was first
-                raise
+    try:
+        with tempfile.TemporaryDirectory(dir=root, prefix="convert-") as scratch:
+            made = Path(scratch) / "model"
+            convert_gguf(gguf, made)
+            (made / "freerun.json").write_text(json.dumps({"gguf_sha256": digest}))
+            if folder.exists():
+                shutil.rmtree(folder)
+            try:
+                made.rename(folder)
+            except OSError:
+                if not (folder / "freerun.json").exists():  # otherwise another process was first
+                    raise
+    except OSError as error:
+        raise _unwritable(root, error) from error
     return folder
+
+
+def _unwritable(root: Path, error: OSError) -> BackendError:
+    return BackendError(f"cannot write to the cache {root}: {error.strerror}; set FREERUN_CACHE to another folder")
 
 
 def sha256_of(path: Path) -> str:

@@ -78,11 +78,16 @@ class RunFolder:
                     f"{self.path} holds a run of another plan ({words}); choose another folder with -o, or remove it"
                 )
         else:
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if self.path.exists() and (not self.path.is_dir() or set(self.path.iterdir()) - set(self._leftovers())):
                 raise DataError(f"{self.path} is there and is not a run; choose another folder with -o")
             write_atomically(self.manifest_path, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-        for leftover in self.path.glob("*/.*"):
+        for leftover in self._leftovers():
             leftover.unlink(missing_ok=True)
+
+    def _leftovers(self) -> list[Path]:
+        """What a kill in the middle of `write_atomically` leaves."""
+        ours = (".manifest.json-*", ".result.json-*", ".report.html-*", "tokens/.*.parquet-*", "sequences/.*.parquet-*")
+        return [path for pattern in ours for path in self.path.glob(pattern)]
 
     def manifest(self) -> dict[str, Any]:
         """What was planned.
@@ -114,7 +119,7 @@ class RunFolder:
         try:
             held = pq.read_schema(path).metadata or {}
             pq.read_metadata(self.path / "tokens" / f"{name}.parquet")
-        except (pa.ArrowInvalid, OSError):
+        except (pa.ArrowException, OSError):
             return False
         return held.get(b"unit_key") == unit_key.encode()
 
@@ -123,7 +128,7 @@ class RunFolder:
         for kind, table in (("tokens", tokens), ("sequences", sequences)):
             table = table.cast(stamped(table.schema, unit_key=unit_key, plan_hash=plan_hash))
             sink = pa.BufferOutputStream()
-            pq.write_table(table, sink, compression="zstd")
+            pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
             write_atomically(self.path / kind / f"{name}.parquet", sink.getvalue().to_pybytes())
 
     def read(self, kind: str) -> pa.Table:
@@ -132,13 +137,16 @@ class RunFolder:
         Raises:
             DataError: no parts, or a damaged one (named).
         """
-        tables = []
+        tables: list[pa.Table] = []
         for path in sorted((self.path / kind).glob("*.parquet")):
             if kind == "tokens" and not (self.path / "sequences" / path.name).exists():
                 continue
             try:
-                tables.append(pq.read_table(path).replace_schema_metadata(None))
-            except (pa.ArrowInvalid, OSError) as error:
+                part = pq.read_table(path, page_checksum_verification=True).replace_schema_metadata(None)
+                if tables and part.schema != tables[0].schema:
+                    raise pa.ArrowInvalid("its columns are not those of the other parts")
+                tables.append(part)
+            except (pa.ArrowException, OSError) as error:
                 raise DataError(
                     f"{path} is damaged ({str(error).splitlines()[0]}); remove it and run the same audit again"
                 ) from error
