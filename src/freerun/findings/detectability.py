@@ -190,8 +190,11 @@ def spoken(h: HorizonResult, longest: int) -> str:
 def horizon_estimate(name: str, label: str, h: HorizonResult, longest: int, n: int, how: str) -> Estimate:
     """A horizon as an estimate; `text` where it lies outside the lengths."""
     text = {"above": f"> {longest}", "below": "< 1", "inside": ""}[h.side]
+    low = (
+        None if h.low is not None and h.low >= longest else h.low
+    )  # reached in no resample: the interval says nothing more
     return Estimate(
-        name, label, h.value, "tokens", h.low, h.high, h.level, n, "document", f"{how}; isotonic in length", text
+        name, label, h.value, "tokens", low, h.high, h.level, n, "document", f"{how}; isotonic in length", text
     )
 
 

@@ -150,7 +150,8 @@ def _card(label: str, e: Estimate, note: str, *, digits: str = "", percent: bool
 
     low = say(e.low) if e.low is not None else ("< 1" if e.unit == "tokens" else "")
     high = say(e.high) if e.high is not None else ("beyond" if e.unit == "tokens" else "")
-    interval = f"{low} to {high}" if low and high else ""
+    known = e.low is not None or e.high is not None
+    interval = f"{low} to {high}" if known and low and high else ""
     return {
         "label": label,
         "value": e.text or say(e.value),
