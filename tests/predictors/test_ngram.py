@@ -120,3 +120,9 @@ def test_what_cannot_be_counted_is_refused() -> None:
     for nothing in ([], [[]]):
         with pytest.raises(DataError, match="at least one token"):
             NGramCounts([np.array(d, np.int64) for d in nothing], order=2, n_tokens=3)
+
+
+@pytest.mark.parametrize("documents", [[[0]], [[0, 1], [1]]])
+def test_documents_shorter_than_the_order(documents: list[list[int]]) -> None:
+    c = NGramCounts([np.array(d) for d in documents], order=3, n_tokens=3)
+    np.testing.assert_allclose(c.log_prob(np.array([[0, 1]]), np.array([1])), np.log(c.probs(np.array([[0, 1]]))[:, 1]))

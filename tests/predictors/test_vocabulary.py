@@ -84,3 +84,18 @@ def test_a_table_may_be_shorter_than_the_tokenizer() -> None:
 def test_every_single_byte_is_spelled() -> None:
     assert {bytes([i]) for i in range(256)} <= set(byte_table(TOKENIZERS["byte level"], 300))
     assert {bytes([i]) for i in range(256)} <= set(byte_table(TOKENIZERS["sentencepiece"], 300))
+
+
+def test_a_word_bytelevel_in_a_sentencepiece_vocabulary() -> None:
+    words = ["<unk>", *(f"<0x{i:02X}>" for i in range(256)), "▁", "a", "é", "ByteLevel"]
+    t = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, [], unk_token="<unk>", byte_fallback=True))
+    t.normalizer = normalizers.Replace(" ", "▁")
+    t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    f = PreTrainedTokenizerFast(tokenizer_object=t, unk_token="<unk>")
+    table = byte_table(f, len(words))
+    assert b"".join(table[i] for i in f.encode("é a日")) == "é a日".encode()
+
+
+def test_ids_with_holes_keep_their_bytes() -> None:
+    t = Tokenizer(models.WordLevel({"a": 0, "<unk>": 1, "b": 5}, unk_token="<unk>"))
+    assert byte_table(PreTrainedTokenizerFast(tokenizer_object=t, unk_token="<unk>"), 8)[5] == b"b"

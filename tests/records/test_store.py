@@ -332,3 +332,34 @@ def test_a_fault_between_tokens_and_sequences_leaves_the_unit_undone(
         folder.write_part("c", *tables([8], [3]), unit_key="key c", plan_hash="abc")
     assert not folder.done("c", "key c")
     assert 8 not in folder.read("tokens")["sequence"].to_pylist()
+
+
+def test_a_kill_while_the_manifest_is_written_can_be_resumed(tmp_path: Path) -> None:
+    (tmp_path / ".manifest.json-a1b2c3").write_text('{"half')
+    folder = RunFolder(tmp_path)
+    folder.open({"schema_version": SCHEMA_VERSION, "plan_hash": "x", "plan": {}})
+    (tmp_path / ".report.html-a1b2c3").write_text("half")
+    folder.open({"schema_version": SCHEMA_VERSION, "plan_hash": "x", "plan": {}})
+    assert [p.name for p in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_a_flipped_bit_is_never_read_as_another_number(tmp_path: Path) -> None:
+    """Every byte of the data pages: reading gives the same table or a DataError."""
+    folder = RunFolder(tmp_path)
+    folder.open({"schema_version": SCHEMA_VERSION, "plan_hash": "x", "plan": {}})
+    t = pa.table({"x": np.random.default_rng(0).random(200), "n": np.arange(200, dtype=np.int32)})
+    folder.write_part("a", t, t, unit_key="k", plan_hash="x")
+    path = tmp_path / "tokens" / "a.parquet"
+    good, want = path.read_bytes(), folder.read("tokens")
+    footer = int.from_bytes(good[-8:-4], "little") + 8
+    bad = []
+    for at in range(4, len(good) - footer, 7):
+        b = bytearray(good)
+        b[at] ^= 4
+        path.write_bytes(bytes(b))
+        try:
+            if not folder.read("tokens").equals(want):
+                bad.append(at)
+        except DataError:
+            pass
+    assert bad == []

@@ -18,6 +18,9 @@ from freerun.experiments.provenance import cores, provenance
 from freerun.experiments.spec import LoadOptions, load_predictor, loader_of
 from freerun.findings.finding import to_json
 from freerun.findings.summary import derive
+from freerun.organisms.dressing import measured_view
+from freerun.organisms.memorised import without_calibration
+from freerun.organisms.wrapper import from_nothing
 from freerun.predictors.base import Predictor, SamplingRule
 from freerun.predictors.law import BIN_WIDTH_NATS, N_BINS, POWERS
 from freerun.predictors.reference import Alone, Reference, check_shares_tokens, default_reference
@@ -122,8 +125,10 @@ def audit(
     text = read_any_corpus(corpus, chosen) if isinstance(corpus, str) else corpus
     load = LoadOptions(chosen.dtype, chosen.device, chosen.trust_remote_code)
     predictor = load_predictor(model, load, tell=tell.say) if isinstance(model, str) else model
-    if chosen.prefix == 0 and not predictor.context.lead and not predictor.capabilities.empty_context:
-        predictor = predictor.with_lead(predictor.end_ids[:1])
+    if chosen.prefix == 0:
+        predictor = from_nothing(predictor)
+    predictor = measured_view(predictor, prefix_tokens=chosen.prefix, seed=chosen.seed)
+    text = without_calibration(text, predictor)
     pairs = cut_pairs(
         text,
         predictor.encode,
@@ -279,6 +284,7 @@ def _manifest(
             "licence": predictor.identity.licence,
             "vocabulary": predictor.n_tokens,
             "full_law": predictor.capabilities.full_law,
+            "facts": dict(predictor.identity.facts),
         },
         "corpus": {
             "name": corpus.name,

@@ -26,12 +26,10 @@ def self_recognition(evidence: Evidence) -> Finding:
     if passed:
         verdict = f"The samples agree with the model's own law at temperature 1 (audit p = {_p(p)})"
     elif is_model:
-        verdict = f"The samples are NOT the model's law at temperature 1 (z = {own.z_total:+.1f}, audit p {_p(p)}): mistrust this run"
+        verdict = f"The samples are NOT the model's law at temperature 1 (z = {_signed(own.z_total)}, audit p {_p(p)}): mistrust this run"
     else:
-        verdict = f"As declared ({declared}), the samples are not the model's law at temperature 1 (z = {own.z_total:+.1f}, p {_p(p)})"
-    mean_real = real.mean if real.mean is not None else float("nan")
-    sees = "more surprising than" if mean_real > 0 else "less surprising than"
-    sentence = f"{verdict}. By its own laws real text is {sees} what it would write: mean z {mean_real:+.2f} a document (own text {_signed(own.mean)})."
+        verdict = f"As declared ({declared}), the samples are not the model's law at temperature 1 (z = {_signed(own.z_total)}, p {_p(p)})"
+    sentence = f"{verdict}. {_surprise(own, real)}"
     edges = np.linspace(0, 1, len(pit.share) + 1)
     how = "z = ΣD/√ΣV, D = −ln q(x) − H, V the varentropy; standard normal on the model's own text"
     return Finding(
@@ -188,6 +186,14 @@ def _notes(own: SelfRecognition, real: SelfRecognition, pit: PitUniformity) -> t
     if own.n_impossible:
         notes.append(f"{own.n_impossible} own texts hold a token that the law gives no mass: the sampler is broken.")
     return tuple(notes)
+
+
+def _surprise(own: SelfRecognition, real: SelfRecognition) -> str:
+    """What its own laws say of real text, where they say anything."""
+    if real.mean is None:
+        return "Its laws have no varentropy on real text, so its own surprise says nothing of it."
+    sees = "more surprising than" if real.mean > 0 else "less surprising than"
+    return f"By its own laws real text is {sees} what it would write: mean z {real.mean:+.2f} a document (own text {_signed(own.mean)})."
 
 
 def _p(p: float) -> str:

@@ -23,11 +23,12 @@ class SelfRecognition:
     `z_per_sequence` is NaN where the summed variance is too small (inside loops; `n_flat` of them) or where the text
     holds a token that the model gives probability 0 (`n_impossible`). `mean` and `sd` are over the other `n`
     sequences and should be 0 and 1 (None for fewer than 2). `z_total` leaves out the impossible ones; if there are
-    any, `p_two_sided` is 0.
+    any, `p_two_sided` is 0. Where the variance of all of them together is too small (laws without varentropy, as a fair
+    coin's) there is nothing to compare: `z_total` is None and `p_two_sided` 1.
     """
 
     z_per_sequence: Float[np.ndarray, " sequences"]
-    z_total: float
+    z_total: float | None
     p_two_sided: float
     mean: float | None
     sd: float | None
@@ -51,7 +52,7 @@ def self_z(
     law is asymptotic in tokens; on real text the p-value tests "this model wrote it", not "these documents are
     typical".
 
-    Raises DataError for columns that hold NaN, or if no sequence has enough variance.
+    Raises DataError for columns that hold NaN.
 
     >>> self_z(np.array([-1.0, -3.0]), np.ones(2), np.ones(2), np.zeros(2, int), 1).z_total
     1.414213562373095
@@ -69,14 +70,12 @@ def self_z(
     z = np.full(n_sequences, np.nan)
     z[usable] = drift[usable] / np.sqrt(variance[usable])
     total = float(variance[~blocked].sum())
-    if total < min_variance_nats2:
-        raise DataError("the laws of all sequences are all but certain; there is no variance to compare with")
-    z_total = float(drift[~blocked].sum()) / total**0.5
+    z_total = float(drift[~blocked].sum()) / total**0.5 if total >= min_variance_nats2 else None
     n = int(usable.sum())
     return SelfRecognition(
         z_per_sequence=z,
         z_total=z_total,
-        p_two_sided=0.0 if blocked.any() else float(2.0 * special.ndtr(-abs(z_total))),
+        p_two_sided=0.0 if blocked.any() else 1.0 if z_total is None else float(2.0 * special.ndtr(-abs(z_total))),
         mean=float(z[usable].mean()) if n >= 2 else None,
         sd=float(z[usable].std(ddof=1)) if n >= 2 else None,
         n=n,
