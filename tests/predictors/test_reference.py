@@ -7,7 +7,7 @@ import pytest
 
 from freerun.errors import UsageError
 from freerun.predictors.ngram import NGramCounts, byte_ngram
-from freerun.predictors.reference import Alone, check_shares_tokens, default_reference
+from freerun.predictors.reference import Alone, Beside, check_shares_tokens, default_reference
 from freerun.worlds.markov import MarkovWorld, random_chain
 
 WORLD = MarkovWorld(np.full((26, 26), 1 / 26))
@@ -78,13 +78,25 @@ def test_a_reference_with_other_tokens_is_refused() -> None:
     bytes_model = byte_ngram(["some text"], order=2, name="ngram/2@x")
     check_shares_tokens(bytes_model, byte_ngram(["another"], order=3, name="ngram/3@y"))
     shifted = byte_ngram(["another"], order=3, name="ngram/3@y")
-    shifted._encode = lambda text: [b + 1 for b in text.encode()]
+    shifted._token_bytes = lambda i: bytes([(i + 1) % 256])
     with pytest.raises(UsageError, match="does not share the tokens"):
         check_shares_tokens(bytes_model, shifted)
     other = byte_ngram(["another"], order=3, name="ngram/3@y")
     other.n_tokens = 64
     with pytest.raises(UsageError, match=r"does not share the tokens of ngram/2@x \(64 against 257 ids\)"):
         check_shares_tokens(bytes_model, other)
+
+
+def test_an_id_that_the_reference_lacks_ends_what_it_can_write() -> None:
+    """From the first such id on its log-probability is −inf; before it nothing changes."""
+    from freerun.organisms.absorbing import Triggered
+
+    check_shares_tokens(Triggered(WORLD, epsilon=0.1, name="absorbing"), WORLD)
+    texts = [np.array([1, 2, 26, 3]), np.array([1, 2, 3, 4]), np.array([26, 1])]
+    got = Beside(Alone(WORLD), (WORLD,)).log_probs(["u"] * 3, texts, first=1)
+    flat = np.log(1 / 26)
+    for line, wanted in zip(got, ([flat, -np.inf, -np.inf], [flat] * 3, [-np.inf]), strict=True):
+        np.testing.assert_allclose(line, np.array([wanted, wanted]).T)
 
 
 def test_the_fingerprint_follows_the_text() -> None:

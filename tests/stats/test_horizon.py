@@ -43,16 +43,16 @@ def test_open_ends_of_the_interval() -> None:
     inside = np.array([0.6, 0.7, 0.8, 0.9])
     never = np.full(4, 0.5)
     always = np.full(4, 0.9)
-    mixed = horizon_bootstrap(LENGTHS, np.array([inside] * 80 + [never] * 20), inside, level_auc=0.75)
+    mixed = horizon_bootstrap(LENGTHS, np.array([inside] * 80 + [never] * 20), inside, level_auc=0.75, n_units=10**6)
     assert mixed.low == pytest.approx(32 * 2**0.5)
     assert mixed.high is None
     assert (mixed.share_above, mixed.share_below) == (0.2, 0.0)
-    early = horizon_bootstrap(LENGTHS, np.array([inside] * 80 + [always] * 20), inside, level_auc=0.75)
+    early = horizon_bootstrap(LENGTHS, np.array([inside] * 80 + [always] * 20), inside, level_auc=0.75, n_units=10**6)
     assert early.low is None
     assert early.high == pytest.approx(32 * 2**0.5)
-    out = horizon_bootstrap(LENGTHS, np.array([never] * 10), never, level_auc=0.75)
+    out = horizon_bootstrap(LENGTHS, np.array([never] * 10), never, level_auc=0.75, n_units=10**6)
     assert (out.value, out.side, out.low, out.high) == (None, "above", 128.0, None)
-    soon = horizon_bootstrap(LENGTHS, np.array([always] * 10), always, level_auc=0.75)
+    soon = horizon_bootstrap(LENGTHS, np.array([always] * 10), always, level_auc=0.75, n_units=10**6)
     assert (soon.value, soon.side, soon.low, soon.high) == (None, "below", None, 16.0)
 
 

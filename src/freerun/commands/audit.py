@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--reference",
         metavar="SPEC",
-        help="a model with the same tokens to compare the loss with (default: n-gram mixture)",
+        action="append",
+        default=[],
+        help="a model with the same tokens to compare the loss with, beside the n-gram mixture; may be given again",
     )
     what.add_argument(
         "--sample-with", metavar="RULE", help="sample with another law: top_k=50, top_p=0.9,t=0.7 or greedy"
@@ -88,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         dtype=arguments.dtype,
         device=arguments.device,
-        reference=arguments.reference,
+        reference=tuple(arguments.reference),
         seed=arguments.seed,
         sample_with=arguments.sample_with,
         text_field=arguments.text_field,

@@ -9,11 +9,17 @@ EXAMPLES = """\
 examples:
   freerun report runs/NAME
   freerun report runs/NAME --json | jq .verdict
+  freerun report runs/NAME --transfer runs/OTHER    # does what gives texts away there give them away here?
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run's folder")
+    parser.add_argument(
+        "--transfer",
+        metavar="RUN2",
+        help="another run of the same corpus or model: try the detector that was trained there on the texts here",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
 
 
@@ -23,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.verdict import tell
     from freerun.experiments.audit import report
 
-    done = report(arguments.run, progress=Reporter())
+    done = report(arguments.run, transfer=arguments.transfer, progress=Reporter())
     if arguments.json:
         print_json(done.result)
     else:

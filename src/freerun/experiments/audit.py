@@ -23,7 +23,7 @@ from freerun.organisms.memorised import without_calibration
 from freerun.organisms.wrapper import from_nothing
 from freerun.predictors.base import Predictor, SamplingRule
 from freerun.predictors.law import BIN_WIDTH_NATS, N_BINS, POWERS
-from freerun.predictors.reference import Alone, Reference, check_shares_tokens, default_reference
+from freerun.predictors.reference import Beside, Reference, check_shares_tokens, default_reference
 from freerun.records.measure import MeasurePlan, measure, units_of
 from freerun.records.schema import SCHEMA_VERSION
 from freerun.records.store import RunFolder, load_records, write_atomically
@@ -91,7 +91,7 @@ class AuditOptions:
     batch: int = 64
     dtype: str = "fp32"
     device: str = "auto"
-    reference: str | None = None
+    reference: tuple[str, ...] = ()
     seed: int = 0
     sample_with: str | None = None
     text_field: str = "text"
@@ -115,11 +115,13 @@ def audit(
     Raises:
         FreerunError: see `freerun.errors`; nothing half-written stays behind.
     """
+    if isinstance(options.get("reference"), str):
+        options["reference"] = (options["reference"],)
     chosen = AuditOptions(**options)
     _check(chosen)
     sampling = SamplingRule.parse(chosen.sample_with) if chosen.sample_with else SamplingRule()
     tell = progress or Silent()
-    for spec in (model, chosen.reference):
+    for spec in (model, *chosen.reference):
         if isinstance(spec, str):
             loader_of(spec)  # a name that does not exist is said before anything is read
     text = read_any_corpus(corpus, chosen) if isinstance(corpus, str) else corpus
@@ -138,19 +140,20 @@ def audit(
         seed=chosen.seed,
     )
     _check_ids(text, predictor, pairs)
-    other = None
-    if chosen.reference is not None:
-        other = load_predictor(chosen.reference, load, tell=tell.say)
+    others = tuple(load_predictor(spec, load, tell=tell.say) for spec in chosen.reference)
+    for other in others:
         check_shares_tokens(predictor, other)
     plan = MeasurePlan(pairs.continuation_tokens, chosen.batch, chosen.seed, sampling=sampling)
-    manifest = _manifest(predictor, text, pairs, plan, chosen, other)
+    manifest = _manifest(predictor, text, pairs, plan, chosen, others)
     folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
     folder.open(manifest)
     plan_hash = manifest["plan_hash"]
     units = units_of(len(pairs.pairs), plan)
     if not all(folder.done(u.name, u.key(plan_hash)) for u in units):
         tell.say(f"{len(pairs.pairs)} documents, {chosen.prefix} + {pairs.continuation_tokens} tokens -> {folder.path}")
-        reference = Alone(other) if other is not None else _default_reference(predictor, text, pairs, tell)
+        reference = _default_reference(predictor, text, pairs, tell)
+        if others:
+            reference = Beside(reference, others)
         tell.begin(sum(u.n_tokens for u in units))
         try:
             measure(
@@ -168,13 +171,28 @@ def audit(
     return report(folder.path, progress=tell)
 
 
-def report(path: str | Path, *, progress: Progress | None = None) -> Run:
-    """Derive findings and page again from a run's records; no model is loaded.
+def report(path: str | Path, *, transfer: str | Path | None = None, progress: Progress | None = None) -> Run:
+    """Derive findings and page again from a run's records, without a model; `transfer`: a run whose detector is tried here.
 
     Raises:
         DataError: no run there, another schema version, or damaged or missing records.
     """
     tell = progress or Silent()
+    folder = finished(path)
+    other = None if transfer is None else load_records(finished(transfer))
+    tell.say("deriving findings")
+    result = to_json(derive(load_records(folder), transfer_from=other))
+    write_atomically(folder.path / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder.path / "report.html", render_page(result))
+    return Run(folder.path, result)
+
+
+def finished(path: str | Path) -> RunFolder:
+    """The folder of a run whose parts are all there.
+
+    Raises:
+        DataError: no run there, another schema version, or missing records.
+    """
     folder = RunFolder(Path(path))
     manifest = folder.manifest()
     n_pairs = int(manifest["counts"]["pairs"])
@@ -184,11 +202,7 @@ def report(path: str | Path, *, progress: Progress | None = None) -> Run:
         raise DataError(
             f"{folder.path} is not finished ({len(missing)} parts missing, {missing[0]} first); go on with: {manifest['command']}"
         )
-    tell.say("deriving findings")
-    result = to_json(derive(load_records(folder)))
-    write_atomically(folder.path / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
-    write_atomically(folder.path / "report.html", render_page(result))
-    return Run(folder.path, result)
+    return folder
 
 
 def open_run(path: str | Path) -> Run:
@@ -246,7 +260,7 @@ def _manifest(
     pairs: PairSet,
     plan: MeasurePlan,
     options: AuditOptions,
-    reference: Predictor[Any] | None,
+    others: tuple[Predictor[Any], ...],
 ) -> dict[str, Any]:
     settings = {
         "model": predictor.identity.name,
@@ -267,8 +281,8 @@ def _manifest(
         "sampling": plan.sampling.describe(),
         "control_temperature": plan.control_temperature,
         "loop_rule": asdict(plan.loop_rule),
-        "reference": options.reference or f"default: {REFERENCE_ORDER}-gram, cache and own law, interpolated",
-        "reference_fingerprint": reference.identity.fingerprint if reference is not None else None,
+        "reference": ", ".join([f"{REFERENCE_ORDER}-gram, cache and own law, interpolated", *options.reference]),
+        "reference_fingerprint": [p.identity.fingerprint for p in others],
         "reference_tokens": REFERENCE_TOKENS,
         "schema_version": SCHEMA_VERSION,
     }
@@ -304,8 +318,8 @@ def _manifest(
             "documents_ended_in_window": pairs.n_ended_in_window,
         },
         "reference": {
-            "interpolated": options.reference is None,
-            "components": ["ngram", "cache"] if options.reference is None else [options.reference],
+            "interpolated": True,
+            "components": ["ngram", "cache", *(p.identity.name for p in others)],
         },
         "powers": list(POWERS),
         "bin_width_nats": BIN_WIDTH_NATS,
@@ -319,7 +333,9 @@ def _command(predictor: Predictor[Any], corpus: Corpus, pairs: PairSet, options:
     words += ["--documents", str(options.documents), "--prefix", str(options.prefix)]
     words += ["--tokens", str(pairs.continuation_tokens), "--batch", str(options.batch), "--seed", str(options.seed)]
     defaults = AuditOptions()
-    for name in ("dtype", "device", "reference", "sample_with", "text_field", "split_on", "chunk"):
+    for spec in options.reference:
+        words += ["--reference", spec]
+    for name in ("dtype", "device", "sample_with", "text_field", "split_on", "chunk"):
         value = getattr(options, name)
         if value != getattr(defaults, name):
             words += [f"--{name.replace('_', '-')}", str(value)]

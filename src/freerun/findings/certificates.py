@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence, lengths_up_to
 from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
+from freerun.findings.references import gains_of, reference_table
 from freerun.stats.certificates import horizon_tokens, largest_tv
 from freerun.stats.intervals import Interval, clopper_pearson, ratio_of_group_sums
 from freerun.stats.tv_from_loss import TvFromLossBand, tv_from_loss_band
@@ -22,7 +23,8 @@ def certificates(evidence: Evidence) -> Finding:
     lengths = lengths_up_to(evidence.length)
     chosen = _whole_real(evidence)
     train = evidence.records.sequences["split"][chosen] == "train"
-    gains, losses = _sums(evidence, chosen, lengths)
+    gains = gains_of(evidence, chosen, evidence.reference_log_prob)[:, lengths - 1]
+    losses = gains_of(evidence, chosen, np.zeros_like(evidence.reference_log_prob))[:, lengths - 1]  # Σ(ln 1 − ln q)
     try:
         band = tv_from_loss_band(gains[train], gains[~train], lengths)
     except TooFewDocuments as error:
@@ -36,7 +38,11 @@ def certificates(evidence: Evidence) -> Finding:
         status="neutral",
         estimates=_estimates(band, proven[-1]),
         charts=(_chart(band),),
-        tables=(_measured(band, proven), *_conditional(int(lengths[-1]), loss, proven[-1])),
+        tables=(
+            _measured(band, proven),
+            *_conditional(int(lengths[-1]), loss, proven[-1]),
+            reference_table(evidence, chosen, train),
+        ),
         licence=(
             f"Unit: the document. The total variation is a one-sided bound at {band.level:.0%} for all {lengths.size} lengths at once, exact for "
             f"any sample size: {band.n_train} training documents fix the threshold, {band.n_test} test documents are counted. It assumes that "
@@ -59,21 +65,6 @@ def _whole_real(evidence: Evidence) -> Int[np.ndarray, " documents"]:
     real = real[whole]
     first = np.sort(np.unique(evidence.units[real], return_index=True)[1])
     return np.asarray(real[first])
-
-
-def _sums(
-    evidence: Evidence, chosen: Int[np.ndarray, " documents"], lengths: Int[np.ndarray, " lengths"]
-) -> tuple[Float[np.ndarray, "documents lengths"], Float[np.ndarray, "documents lengths"]]:
-    """Sums of ln r − ln q, and of −ln q, over the first tokens.
-
-    A token that q makes impossible puts the document beyond every threshold, whatever r says of it: q never writes it.
-    """
-    at = evidence.records.starts[chosen][:, None] + np.arange(evidence.length)[None, :]
-    own, reference = evidence.records.tokens["log_prob_nats"][at], evidence.reference_log_prob[at]
-    impossible = np.logical_or.accumulate(np.isneginf(own), axis=1)
-    gains = np.cumsum(np.where(np.isneginf(own), 0.0, reference) - np.where(np.isneginf(own), 0.0, own), axis=1)
-    gains, losses = np.where(impossible, np.inf, gains), np.where(impossible, np.inf, np.cumsum(-own, axis=1))
-    return gains[:, lengths - 1], losses[:, lengths - 1]
 
 
 def _mean(values: Float[np.ndarray, " documents"]) -> Interval | None:

@@ -23,6 +23,8 @@ class Copying:
 
     own: Interval
     other: Interval
+    copies: dict[str, bool]
+    """By document: whether its own free text copies it."""
 
 
 def copying(evidence: Evidence) -> Copying | None:
@@ -39,6 +41,7 @@ def copying(evidence: Evidence) -> Copying | None:
         mine, theirs = ids[records.rows(free[a])], ids[records.rows(real[b])]
         return bool(longest_common_run(mine.astype(np.int64), theirs.astype(np.int64)) >= COPY_TOKENS)
 
-    own = sum(copied(n, n) for n in names)
+    copies = {n: copied(n, n) for n in names}
+    own = sum(copies.values())
     other = sum(copied(n, m) for n, m in zip(names, [*names[1:], names[0]], strict=True))
-    return Copying(clopper_pearson(own, len(names)), clopper_pearson(other, len(names)))
+    return Copying(clopper_pearson(own, len(names)), clopper_pearson(other, len(names)), copies)

@@ -2,99 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 
-import numpy as np
-from jaxtyping import Float, Int
-
-from freerun.errors import TooFewDocuments
-from freerun.findings.evidence import Evidence, lengths_up_to, statistics_rng
+from freerun.findings.comparing import ALPHA, KINDS, N_SPLITS, Comparison
+from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
-from freerun.stats.detectability import Detection, NullBand, detect, null_band, paired_control
-from freerun.stats.horizon import HorizonResult, auc_draws, horizon, horizon_bootstrap
-from freerun.stats.likelihood_features import likelihood_features
-
-N_SPLITS = 200
-LEVELS = (0.60, 0.75, 0.90)
-MIN_PAIRS = 16
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One comparison at every length, and where it crosses the levels."""
-
-    detections: tuple[Detection, ...]
-    horizons: dict[float, HorizonResult]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Everything that the detectability finding, the verdict and the yardsticks read."""
-
-    lengths: Int[np.ndarray, " lengths"]
-    main: Curve
-    half_train: float | None
-    """H75 when the detector is fitted on half the training documents; inf: not reached."""
-    tempered: Curve | None
-    """Own text at t=1 against own text at the control temperature."""
-    real_tempered: Curve | None
-    own_pair: tuple[Detection, ...]
-    """Continuation 0 against continuation 1 of the same prefixes."""
-    real_bands: tuple[NullBand, ...]
-    own_bands: tuple[NullBand, ...]
-    test_scores: Float[np.ndarray, "test reps"]
-    """Detector scores of free texts at the last length (higher: less like real text), for choosing examples."""
-    test_pairs: Int[np.ndarray, " test"]
-    n_pairs: int
-    n_dropped: int
-
-
-def compare(evidence: Evidence) -> Comparison:
-    """Run every comparison of the audit.
-
-    Raises:
-        TooFewDocuments: fewer than 16 pairs reach the last length.
-    """
-    panel = evidence.panel
-    if panel.n_pairs < MIN_PAIRS or min(panel.train.sum(), (~panel.train).sum()) < MIN_PAIRS // 4:
-        raise TooFewDocuments(
-            f"only {panel.n_pairs} pairs reach the last token on both sides ({panel.n_dropped} ended before); at least {MIN_PAIRS} are "
-            "needed: take a smaller --tokens or more --documents"
-        )
-    lengths = lengths_up_to(evidence.length)
-    real, free0, free1 = (panel.columns(s) for s in (panel.real, panel.free[:, 0], panel.free[:, -1]))
-    held = panel.tempered >= 0
-    control = panel.columns(panel.tempered[held]) if held.sum() >= MIN_PAIRS else None
-    main, pairs, cold, warm, real_bands, own_bands = [], [], [], [], [], []
-    for n in lengths:
-        rng = statistics_rng(evidence, f"detect/{n}")
-        x_real, _ = likelihood_features(real, length=int(n))
-        x_free = np.stack([likelihood_features(c, length=int(n))[0] for c in (free0, free1)], axis=1)
-        found = detect(x_real, x_free, train=panel.train, rng=rng, tv_level=1 - 0.05 / len(lengths))
-        main.append(found)
-        pairs.append(paired_control(x_free[:, 0], x_free[:, 1], train=panel.train, rng=rng))
-        real_bands.append(null_band(x_real, train=panel.train, n_splits=N_SPLITS, penalty=found.penalty, rng=rng))
-        own_bands.append(null_band(x_free[:, 0], train=panel.train, n_splits=N_SPLITS, penalty=found.penalty, rng=rng))
-        if control is not None:
-            x_cold, _ = likelihood_features(control, length=int(n))
-            train = panel.train[held]
-            cold.append(detect(x_free[held, 0], x_cold[:, None], train=train, rng=rng))
-            warm.append(detect(x_real[held], x_cold[:, None], train=train, rng=rng))
-    rng = statistics_rng(evidence, "horizon")
-    return Comparison(
-        lengths=lengths,
-        main=_curve(lengths, main, rng),
-        half_train=_half_train(lengths, main),
-        tempered=_curve(lengths, cold, rng) if cold else None,
-        real_tempered=_curve(lengths, warm, rng) if warm else None,
-        own_pair=tuple(pairs),
-        real_bands=tuple(real_bands),
-        own_bands=tuple(own_bands),
-        test_scores=main[-1].scores_free,
-        test_pairs=np.flatnonzero(~panel.train),
-        n_pairs=panel.n_pairs,
-        n_dropped=panel.n_dropped,
-    )
+from freerun.findings.giveaways import giveaways
+from freerun.findings.leaks import leaks
+from freerun.stats.detectability import Detection
+from freerun.stats.horizon import HorizonResult
 
 
 def detectability(evidence: Evidence, found: Comparison) -> Finding:
@@ -103,16 +19,43 @@ def detectability(evidence: Evidence, found: Comparison) -> Finding:
     last = found.main.detections[-1]
     longest = int(found.lengths[-1])
     n_train, n_test = last.n_train, last.n_test
-    inside = _rejections(found)
-    detected = last.p_value < 0.01
-    tv = max(d.tv_low for d in found.main.detections)
-    told = (
-        f"A detector tells its text from real text with AUC {last.auc.value:.2f} ({last.auc.low:.2f} to {last.auc.high:.2f}) at "
-        f"{longest} tokens; it reaches 0.75 {spoken(h75, longest)}."
-        if detected
-        else f"No difference was found up to {longest} tokens at this n (AUC {last.auc.value:.2f}, {last.auc.low:.2f} to {last.auc.high:.2f})."
+    measured = f"AUC {last.auc.value:.2f} ({last.auc.low:.2f} to {last.auc.high:.2f})"
+    if found.detected:
+        told = f"A detector tells its text from real text with {measured} at {longest} tokens; it reaches 0.75 {spoken(h75, longest)}."
+    else:
+        told = (
+            f"No difference was found up to {longest} tokens at this n ({measured}); an AUC of {found.smallest_auc:.2f} would have been "
+            "found with 80% power."
+        )
+    return Finding(
+        name="detectability",
+        question="From which length on can its text be told from real text?",
+        sentence=told,
+        status="bad" if found.detected else "neutral",
+        estimates=_estimates(found, longest),
+        charts=(_chart(evidence, found), _tv_chart(found), _wealth_chart(found)),
+        tables=(_controls(evidence, found), _battery(found), giveaways(evidence, found), leaks(evidence, found)),
+        licence=(
+            f"Unit: the document, one pair each; {n_train} train, {n_test} test, split by document. Everything is chosen on the training "
+            "half. Intervals: bootstrap over test documents with the detector as fitted, pointwise 95%. Null of the p-values: real and "
+            f"generated may change places given the prefix. Detected: some detector at some length, Holm at {ALPHA:g} over all."
+        ),
+        notes=(
+            f"{found.n_dropped} pairs were left out because a free continuation ended before token {longest}; both sides are whole in all others.",
+            _rejections(found),
+            _law_note(found),
+            "A longer text is never harder to tell apart: the horizon is read off an isotonic fit in length, linear in log length.",
+        ),
     )
-    how = "ridge logistic regression on likelihood features, penalty by cross-fitting inside the training half; AUC on the test half"
+
+
+def _estimates(found: Comparison, longest: int) -> tuple[Estimate, ...]:
+    last = found.main.detections[-1]
+    n_train, n_test = last.n_train, last.n_test
+    how = (
+        "ridge logistic regression on likelihood features, byte n-grams or both, picked at each length by cross-fitting inside the "
+        "training half; AUC on the test half"
+    )
     estimates = [
         horizon_estimate(f"h{round(level * 100)}", f"H{round(level * 100)}", h, longest, n_test, how)
         for level, h in found.main.horizons.items()
@@ -128,52 +71,93 @@ def detectability(evidence: Evidence, found: Comparison) -> Finding:
             text=f"> {longest}" if found.half_train == float("inf") else "",
         )
     )
+    first = found.first_rejected
     estimates.append(
+        Estimate(
+            "first_rejected",
+            "First length at which a test rejects",
+            None if first is None else float(first[0]),
+            "tokens",
+            n=n_test,
+            level=0.95,
+            method="swaps within documents; Holm over detectors × lengths at 5%",
+            text="none" if first is None else "",
+        )
+    )
+    auc = last.auc
+    estimates += [
         Estimate(
             "auc_last",
             f"AUC at {longest} tokens",
-            last.auc.value,
+            auc.value,
             "AUC",
-            last.auc.low,
-            last.auc.high,
-            last.auc.level,
+            auc.low,
+            auc.high,
+            auc.level,
             n_test,
             "document",
             f"{how}; bootstrap over test documents",
-        )
-    )
-    estimates.append(
+        ),
+        Estimate(
+            "smallest_auc",
+            "Smallest AUC that would be found with 80% power",
+            found.smallest_auc,
+            "AUC",
+            n=n_test,
+            method=f"one test at {ALPHA:g}: exact null spread under swaps, normal law",
+        ),
         Estimate(
             "tv_lower",
             "Total variation, proven at least",
-            tv,
+            float(found.tv_low[-1]),
             "TV",
-            low=tv,
+            low=float(found.tv_low[-1]),
             high=1.0,
             n=n_test,
             level=0.95,
-            method="CP_low(TPR) − CP_up(FPR), threshold from training; largest over lengths, simultaneous (Bonferroni)",
-        )
-    )
-    return Finding(
-        name="detectability",
-        question="From which length on can its text be told from real text?",
-        sentence=told,
-        status="bad" if detected else "neutral",
-        estimates=tuple(estimates),
-        charts=(_chart(evidence, found),),
-        tables=(_controls(evidence, found),),
-        licence=(
-            f"Unit: the document, one pair each; {n_train} train, {n_test} test, split by document. Everything is chosen on the training "
-            "half. Intervals: bootstrap over test documents with the detector as fitted, pointwise 95%. Null of the p-value: real and "
-            "generated may change places given the prefix."
+            method="CP_low(TPR) − CP_up(FPR), threshold from training; running maximum over lengths, simultaneous (Bonferroni)",
         ),
-        notes=(
-            f"{found.n_dropped} pairs were left out because a free continuation ended before token {longest}; both sides are whole in all others.",
-            inside,
-            "A longer text is never harder to tell apart: the horizon is read off an isotonic fit in length, linear in log length.",
+        Estimate(
+            "bets_until_rejection",
+            "Test documents until a bet rejects",
+            None if found.wealth.rejected_after is None else float(found.wealth.rejected_after),
+            "documents",
+            n=n_test,
+            level=1 - found.wealth.alpha,
+            method=f"betting on pairs at {longest} tokens, wealth ≥ {1 / found.wealth.alpha:g}; valid at any stopping time",
+            text="not reached" if found.wealth.rejected_after is None else "",
         ),
-    )
+    ]
+    if found.law is not None:
+        law, how = found.law, "Φ⁻¹(AUC) against length, least squares weighted by the joint bootstrap of documents"
+        estimates += [
+            Estimate(
+                "kappa",
+                "κ of AUC = Φ(√(κT))",
+                law.kappa.value,
+                "per token",
+                law.kappa.low,
+                law.kappa.high,
+                law.kappa.level,
+                n_test,
+                "document",
+                f"{how}; nats a token only for a Gaussian likelihood ratio",
+            ),
+            Estimate(
+                "exponent",
+                "Exponent of growth (½ under the law)",
+                law.exponent.value,
+                "power of T",
+                law.exponent.low,
+                law.exponent.high,
+                law.exponent.level,
+                n_test,
+                "document",
+                f"{how}; bootstrap percentiles",
+            ),
+            Estimate("law_fit_p", "Fit of that law, p", law.p_value, "p-value", n=n_test, method="χ² of the residuals"),
+        ]
+    return tuple(estimates)
 
 
 def spoken(h: HorizonResult, longest: int) -> str:
@@ -196,22 +180,6 @@ def horizon_estimate(name: str, label: str, h: HorizonResult, longest: int, n: i
     return Estimate(
         name, label, h.value, "tokens", low, h.high, h.level, n, "document", f"{how}; isotonic in length", text
     )
-
-
-def _curve(lengths: Int[np.ndarray, " lengths"], detections: list[Detection], rng: np.random.Generator) -> Curve:
-    aucs = np.array([d.auc.value for d in detections])
-    draws = auc_draws([d.scores_real for d in detections], [d.scores_free for d in detections], rng=rng)
-    return Curve(
-        tuple(detections), {level: horizon_bootstrap(lengths, draws, aucs, level_auc=level) for level in LEVELS}
-    )
-
-
-def _half_train(lengths: Int[np.ndarray, " lengths"], detections: list[Detection]) -> float | None:
-    halves = [d.auc_half_train for d in detections]
-    if any(h is None for h in halves):
-        return None
-    found = horizon(lengths, np.array(halves, np.float64), level_auc=0.75)
-    return {"above": float("inf"), "below": 1.0}.get(found.side, found.value)
 
 
 def _chart(evidence: Evidence, found: Comparison) -> Chart:
@@ -239,6 +207,8 @@ def _chart(evidence: Evidence, found: Comparison) -> Chart:
         series.append(
             _line(f"own at t = {temperature} against own at t = 1", "tempered", found.tempered.detections, band=False)
         )
+    if found.law is not None:
+        series.append(Series("fitted law Φ(√(κT))", "reference", tuple(found.law.auc(found.lengths).tolist())))
     return Chart(
         name="auc_by_length",
         title="How well its text is told from real text, by length",
@@ -252,6 +222,43 @@ def _chart(evidence: Evidence, found: Comparison) -> Chart:
         caption="The shaded bands are the controls: text of one kind against itself, 200 random halves. Inside them nothing is seen. "
         "The control temperature shows what a small known defect looks like at this n.",
     )
+
+
+def _tv_chart(found: Comparison) -> Chart:
+    return Chart(
+        name="tv_by_length",
+        title="Total variation proven by the detector, by length",
+        x_label="tokens after the cut",
+        y_label="total variation, at least",
+        x=tuple(float(n) for n in found.lengths),
+        x_scale="log2",
+        y_range=(0.0, 1.0),
+        series=(Series("own text against real text", "free", tuple(found.tv_low.tolist())),),
+        caption="A lower band, valid at all lengths at once with 95% confidence: Clopper–Pearson at 5%/lengths each, then the running "
+        "maximum, since a longer text is never harder to tell apart.",
+    )
+
+
+def _wealth_chart(found: Comparison) -> Chart:
+    n = len(found.wealth.log_wealth)
+    return Chart(
+        name="wealth",
+        title=f"Evidence as test documents come in, at {int(found.lengths[-1])} tokens",
+        x_label="test documents seen",
+        y_label="log₁₀ of the bettor's wealth",
+        x=tuple(float(i) for i in range(n + 1)),
+        series=(
+            Series("own text against real text", "free", _tens(found.wealth.log_wealth.tolist())),
+            Series("its own text against its own", "control", _tens(found.own_wealth.log_wealth.tolist())),
+        ),
+        levels=((math.log10(1 / found.wealth.alpha), "reject at 5%, whenever reached"),),
+        caption="A bet on which of two continuations the detector scores higher, at even odds. If there is no difference the wealth ever "
+        "reaches 20 with probability at most 5%, however often one looks.",
+    )
+
+
+def _tens(nats: list[float]) -> tuple[float, ...]:
+    return (0.0, *(w / math.log(10) for w in nats))
 
 
 def _line(name: str, role: str, detections: tuple[Detection, ...], *, band: bool = True) -> Series:
@@ -292,6 +299,30 @@ def _controls(evidence: Evidence, found: Comparison) -> Table:
             f"own t = {evidence.plan['control_temperature']:g} against t = 1",
         ),
         tuple(rows),
+    )
+
+
+def _battery(found: Comparison) -> Table:
+    rows = []
+    for i, n in enumerate(found.lengths):
+        cells = [str(int(n)), KINDS[found.picked[i]]]
+        for kind, p in zip(KINDS, found.adjusted_p[:, i], strict=True):
+            cells += [f"{found.kinds[kind][i].auc.value:.3f}", _p(float(p))]
+        rows.append(tuple(cells))
+    columns = ["tokens", "picked on training documents"]
+    for kind in KINDS.values():
+        columns += [f"AUC, {kind}", "p (Holm)"]
+    return Table("battery", "Every detector at every length", tuple(columns), tuple(rows))
+
+
+def _law_note(found: Comparison) -> str:
+    law = found.law
+    if law is None:
+        return "The law AUC = Φ(√(κT)) was not fitted: too few lengths with an AUC between chance and certainty."
+    verdict = "is not rejected" if law.p_value >= 0.05 else "does not hold"
+    return (
+        f"The law AUC = Φ(√(κT)) {verdict} here (p {_p(law.p_value)}; H75 by it {law.h75_tokens:.0f} tokens); Φ⁻¹(AUC) grows as T to the power "
+        f"{law.exponent.value:.2f} ({law.exponent.low:.2f} to {law.exponent.high:.2f})."
     )
 
 

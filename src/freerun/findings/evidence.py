@@ -16,6 +16,9 @@ from freerun.stats.likelihood_features import TokenColumns
 STATISTICS_SEED = 20261122
 """Seed of every bootstrap and permutation; committed, so that the same records give the same numbers."""
 
+DEFAULT_COMPONENTS = ("ngram", "cache")
+"""Components of the reference that always exists."""
+
 ARM_LABELS = {"real": "real text", "free": "own text, t = 1", "tempered": "own text, control temperature"}
 
 
@@ -71,6 +74,30 @@ class Evidence:
         if not self.records.manifest["reference"]["interpolated"]:
             return np.asarray(components[1])
         return mix_log_probs(self.reference_weights, components)
+
+    @cached_property
+    def references(self) -> dict[str, Float[np.ndarray, " tokens"]]:
+        """ln r of every token under each reference that the records hold: the one in use first, then parts of it by themselves."""
+        components = self._component_log_probs()
+        names = self.reference_names
+        if not self.records.manifest["reference"]["interpolated"]:
+            return {names[0]: components[1]}
+        found = {"all of them with its own law": self.reference_log_prob}
+        train = self.tokens_of("real") & (self.records.sequences["split"] == "train")[self.token_sequence]
+        default = [i for i, n in enumerate(names, start=1) if n in DEFAULT_COMPONENTS]
+        alone = [i for i in range(1, len(components)) if i not in default]
+        choices = {"its own law and the n-gram": [0, 1]} if names[:1] == DEFAULT_COMPONENTS[:1] else {}
+        if alone and default:
+            choices["its own law, n-gram and cache"] = [0, *default]
+        for i in alone:
+            choices[f"its own law and {names[i - 1]}"] = [0, i]
+        for name, chosen in choices.items():
+            part = components[chosen]
+            usable = train & np.isfinite(part).any(axis=0)
+            found[name] = mix_log_probs(fit_interpolation(part[:, usable]), part)
+        for i in alone:
+            found[f"{names[i - 1]} as it is"] = components[i]
+        return found
 
     def _component_log_probs(self) -> Float[np.ndarray, "components tokens"]:
         tokens = self.records.tokens

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from freerun.findings.detectability import Comparison
+from freerun.findings.comparing import Comparison
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.loops import loop_onsets
 from freerun.stats.loops import LoopRule

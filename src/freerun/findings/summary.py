@@ -8,23 +8,26 @@ import freerun
 from freerun.errors import TooFewDocuments
 from freerun.findings.calibration import calibration
 from freerun.findings.certificates import certificates
-from freerun.findings.detectability import Comparison, Curve, compare, detectability, spoken
+from freerun.findings.comparing import Comparison, Curve, compare
+from freerun.findings.detectability import detectability, spoken
 from freerun.findings.drift import drift
 from freerun.findings.evidence import Evidence
 from freerun.findings.examples import examples
 from freerun.findings.finding import Estimate, Finding
 from freerun.findings.loops import loops
 from freerun.findings.loss import loss
+from freerun.findings.outcome import judge
 from freerun.findings.self_recognition import self_recognition
 from freerun.findings.threats import threats
+from freerun.findings.transfer import transfer
 from freerun.records.store import Records
 from freerun.stats.horizon import HorizonResult
 
 RESULT_VERSION = 1
 
 
-def derive(records: Records) -> dict[str, Any]:
-    """Everything that `result.json` holds; the page is drawn from it alone."""
+def derive(records: Records, *, transfer_from: Records | None = None) -> dict[str, Any]:
+    """Everything that `result.json` holds; the page is drawn from it alone. `transfer_from`: a run whose detector is tried here."""
     evidence = Evidence(records)
     manifest = records.manifest
     found: Comparison | None
@@ -42,6 +45,8 @@ def derive(records: Records) -> dict[str, Any]:
         calibration(evidence),
         certificates(evidence),
     ]
+    if transfer_from is not None:
+        findings.append(transfer(evidence, Evidence(transfer_from)))
     by_name = {f.name: f for f in findings}
     plan = manifest["plan"]
     return {
@@ -70,15 +75,24 @@ def _verdict(evidence: Evidence, findings: dict[str, Finding], found: Comparison
     nats = findings["loss"].estimates[0].value
     if findings["self_recognition"].status == "bad":
         sentence = f"{model}: what was sampled is not the model's own law at temperature 1."
-        return {"sentence": sentence, "detail": findings["self_recognition"].sentence, "status": "bad"}
+        return {
+            "sentence": sentence,
+            "detail": findings["self_recognition"].sentence,
+            "status": "bad",
+            "outcome": "inconclusive",
+            "outcome_words": "the horizon of a law that was not sampled is not judged",
+        }
     if found is None:
         return {
             "sentence": f"{model}: no inference about free-running text is possible from this run.",
             "detail": findings["detectability"].sentence,
             "status": "unknown",
+            "outcome": "inconclusive",
+            "outcome_words": "no horizon could be measured",
         }
     longest = int(found.lengths[-1])
     h75 = found.main.horizons[0.75]
+    outcome = judge(h75, at_least=longest, longest=longest)
     if findings["detectability"].status == "neutral":
         sentence = f"{model}: no difference found between its own text and real text up to {longest} tokens, at a loss of {nats:.2f} nats a token."
     elif h75.side == "above":
@@ -96,6 +110,8 @@ def _verdict(evidence: Evidence, findings: dict[str, Finding], found: Comparison
         "sentence": sentence,
         "detail": detail,
         "status": "neutral" if findings["detectability"].status == "neutral" else "bad",
+        "outcome": outcome.verdict,
+        "outcome_words": outcome.words,
     }
 
 

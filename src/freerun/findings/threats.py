@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from freerun.findings.comparing import Comparison
 from freerun.findings.copying import COPY_TOKENS, copying
-from freerun.findings.detectability import Comparison
 from freerun.findings.evidence import Evidence
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int, Real
 from scipy import optimize, special, stats
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.intervals import Interval, bootstrap_groups, checked_level, group_index
+from freerun.stats.intervals import Interval, bootstrap_groups, group_index, percentile_tail
 
 
 def auc(positive: Float[np.ndarray, " positives"], negative: Float[np.ndarray, " negatives"]) -> float:
@@ -85,7 +85,7 @@ def auc_bootstrap(
     level: float = 0.95,
     rng: np.random.Generator,
 ) -> Interval:
-    """Return the AUC with a percentile bootstrap interval over groups; a group may hold both labels.
+    """Return the AUC with an expanded percentile bootstrap interval (Hesterberg 2015) over groups; a group may hold both labels.
 
     The scores are taken as fixed: what fitted the detector must not be among them. Resamples that leave a side empty
     are left out. Where all resamples agree (perfect separation) a bootstrap would give an interval of no width; then
@@ -102,11 +102,11 @@ def auc_bootstrap(
 def auc_interval(
     value: float, draws: Float[np.ndarray, " resamples"], *, level: float = 0.95, n_groups: int
 ) -> Interval:
-    """Return the percentile interval of bootstrap draws of an AUC, by the rules of `auc_bootstrap`.
+    """Return the expanded percentile interval of bootstrap draws of an AUC, by the rules of `auc_bootstrap`.
 
     Raises TooFewDocuments where no resample held both sides.
     """
-    tail = (1.0 - checked_level(level)) / 2.0
+    tail = percentile_tail(n_groups, level)
     draws = draws[~np.isnan(draws)]
     if draws.size == 0:
         raise TooFewDocuments(f"no resample of the {n_groups} documents held both real and generated text")

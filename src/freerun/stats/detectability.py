@@ -6,11 +6,13 @@ chosen on training units; every number is about test units.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy import special, stats
 
 from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.auc import auc, auc_interval, auc_rows, mann_whitney_p_rows, weighted_auc
@@ -22,7 +24,7 @@ from freerun.stats.intervals import (
     clopper_pearson_high,
     clopper_pearson_low,
 )
-from freerun.stats.logistic import Standardizer, best_penalty, cross_fitted_scores, fit_logistic
+from freerun.stats.logistic import Standardizer, best_penalty, choose_penalty, cross_fitted_scores, fit_logistic
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 MIN_UNITS = 4
@@ -132,6 +134,35 @@ def detect(
     )
 
 
+def transferred_auc(
+    train: tuple[Float[np.ndarray, "train d"], Float[np.ndarray, "train reps d"]],
+    test: tuple[Float[np.ndarray, "test d"], Float[np.ndarray, "test reps_test d"]],
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    penalties: Sequence[float] = PENALTIES,
+) -> Interval:
+    """Return the AUC on test units of a detector fitted on other units (real, generated), with a unit bootstrap.
+
+    Raises TooFewDocuments for fewer than 4 units on a side.
+    """
+    if min(len(train[0]), len(test[0])) < MIN_UNITS:
+        raise TooFewDocuments(
+            f"{len(train[0])} training and {len(test[0])} test documents; at least {MIN_UNITS} of each are needed"
+        )
+    x, y, weights, unit = _training_rows(*train)
+    standardizer = Standardizer.fit(x)
+    x = standardizer.apply(x)
+    penalty = choose_penalty(x, y, unit, penalties=penalties, rng=rng, weights=weights)
+    fit = fit_logistic(x, y[None, :], penalty=penalty, weights=weights[None, :])
+    n_test, reps = test[1].shape[:2]
+    real = fit.scores(standardizer.apply(test[0]))[0]
+    free = fit.scores(standardizer.apply(test[1].reshape(n_test * reps, -1)))[0].reshape(n_test, reps)
+    draws = unit_auc_draws(real, free, bootstrap_groups(np.arange(n_test), n_resamples=n_resamples, rng=rng))
+    return auc_interval(auc(free.ravel(), real), draws, level=level, n_groups=n_test)
+
+
 def paired_control(
     x_a: Float[np.ndarray, "units d"],
     x_b: Float[np.ndarray, "units d"],
@@ -229,6 +260,25 @@ def paired_permutation_p(
     picks = rng.integers(0, reps + 1, size=(n_permutations, units))
     sums = doubled[np.arange(units), picks].sum(axis=1)
     return (1 + int((sums <= doubled[:, 0].sum()).sum())) / (1 + n_permutations)
+
+
+def smallest_detectable_auc(
+    scores_real: Float[np.ndarray, " units"],
+    scores_free: Float[np.ndarray, "units reps"],
+    *,
+    alpha: float,
+    power: float = 0.8,
+) -> float:
+    """Return the AUC that `paired_permutation_p` would call significant at `alpha` with this power, at this n.
+
+    0.5 + (z_alpha + z_power) times the standard deviation of the AUC when texts change places within units, which is known exactly;
+    the normal law and an equal spread under the alternative are assumed. At most 1.
+    """
+    units, reps = scores_free.shape
+    pooled = np.concatenate((scores_real[:, None], scores_free), axis=1)
+    ranks = np.asarray(stats.rankdata(pooled)).reshape(pooled.shape)
+    spread = math.sqrt(float(ranks.var(axis=1).sum())) / (units * units * reps)
+    return float(min(1.0, 0.5 + (special.ndtri(1 - alpha) + special.ndtri(power)) * spread))
 
 
 def _training_rows(

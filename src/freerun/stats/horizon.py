@@ -8,11 +8,10 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Real
-from scipy import optimize
 
 from freerun.errors import DataError
 from freerun.stats.detectability import unit_auc_draws
-from freerun.stats.intervals import bootstrap_groups, checked_level
+from freerun.stats.intervals import bootstrap_groups, percentile_tail
 
 Side = Literal["inside", "above", "below"]
 
@@ -57,15 +56,10 @@ def horizon(
     Crossing(value=32.0, side='inside')
     """
     lengths, aucs = _checked(lengths, aucs)
-    rising = np.asarray(optimize.isotonic_regression(aucs, increasing=True).x)
-    reached = np.flatnonzero(rising >= level_auc)
-    if reached.size == 0:
-        return Crossing(None, "above")
-    i = int(reached[0])
-    if i == 0:
-        return Crossing(float(lengths[0]), "inside") if rising[0] == level_auc else Crossing(None, "below")
-    share = (level_auc - rising[i - 1]) / (rising[i] - rising[i - 1])
-    return Crossing(float(2.0 ** (np.log2(lengths[i - 1]) * (1 - share) + np.log2(lengths[i]) * share)), "inside")
+    value = float(_crossings(lengths, aucs[None], level_auc)[0])
+    if value == 0.0:
+        return Crossing(None, "below")
+    return Crossing(None, "above") if np.isinf(value) else Crossing(value, "inside")
 
 
 def horizon_bootstrap(
@@ -75,8 +69,9 @@ def horizon_bootstrap(
     *,
     level_auc: float,
     level: float = 0.95,
+    n_units: int,
 ) -> HorizonResult:
-    """Return the crossing with an interval from draws made of the same resampled documents at all lengths.
+    """Return the crossing with an expanded percentile interval from draws of the same resampled documents at all lengths.
 
     A limit that falls outside the lengths measured is open; if the whole interval does, its near end is the last (or
     first) length measured. The detectors are taken as fitted: the interval is about test documents, not about training.
@@ -84,12 +79,13 @@ def horizon_bootstrap(
     Raises DataError as `horizon` does.
     """
     crossing = horizon(lengths, aucs, level_auc=level_auc)
-    tail = (1.0 - checked_level(level)) / 2.0
-    found = [horizon(lengths, draw, level_auc=level_auc) for draw in auc_draws]
-    ends = {"above": np.inf, "below": 0.0}
-    values = np.array([ends.get(draw.side, draw.value) for draw in found], dtype=np.float64)
-    if values.size == 0:
-        raise DataError("auc_draws is empty; an interval needs resamples, for example 1000")
+    tail = percentile_tail(n_units, level)
+    auc_draws = np.asarray(auc_draws, dtype=np.float64)
+    if auc_draws.size == 0 or auc_draws.shape[1] != np.size(lengths) or not np.isfinite(auc_draws).all():
+        raise DataError(
+            f"auc_draws of shape {auc_draws.shape} must be numbers, one row a resample; for example 1000 of them"
+        )
+    values = _crossings(np.asarray(lengths, np.float64), auc_draws, level_auc)
     low = float(np.quantile(values, tail, method="inverted_cdf"))
     high = float(np.quantile(values, 1.0 - tail, method="inverted_cdf"))
     return HorizonResult(
@@ -124,6 +120,30 @@ def auc_draws(
     counts = bootstrap_groups(np.arange(sizes.pop()), n_resamples=n_resamples, rng=rng)
     columns = [unit_auc_draws(real, free, counts) for real, free in zip(scores_real, scores_free, strict=True)]
     return np.stack(columns, axis=1)
+
+
+def _crossings(
+    lengths: Float[np.ndarray, " lengths"], aucs: Float[np.ndarray, "rows lengths"], level_auc: float
+) -> Float[np.ndarray, " rows"]:
+    """Where each row's isotonic fit reaches the level, in tokens: 0 before the first length, infinity after the last."""
+    m = lengths.size
+    total = np.concatenate((np.zeros((len(aucs), 1)), np.cumsum(aucs, axis=1)), axis=1)
+    start, stop = np.arange(m)[:, None], np.arange(m)[None, :]
+    # isotonic regression as max over starts of the min over stops of the mean between them (Barlow et al. 1972)
+    means = (total[:, 1:][:, None, :] - total[:, :-1][:, :, None]) / np.maximum(stop - start + 1, 1)
+    means[:, (stop < start)] = np.inf
+    lowest = np.minimum.accumulate(means[:, :, ::-1], axis=2)[:, :, ::-1]
+    lowest[:, (stop < start)] = -np.inf
+    rising = lowest.max(axis=1)
+    reached = rising >= level_auc - 1e-12
+    first = np.argmax(reached, axis=1)
+    rows = np.arange(len(aucs))
+    before = np.maximum(first - 1, 0)
+    low, high = rising[rows, before], rising[rows, first]
+    share = np.clip(np.divide(level_auc - low, high - low, out=np.ones_like(low), where=high > low), 0.0, 1.0)
+    inside = 2.0 ** (np.log2(lengths[before]) * (1 - share) + np.log2(lengths[first]) * share)
+    at_start = np.where(np.abs(rising[:, 0] - level_auc) <= 1e-12, lengths[0], 0.0)
+    return np.asarray(np.where(~reached.any(axis=1), np.inf, np.where(first == 0, at_start, inside)))
 
 
 def _checked(

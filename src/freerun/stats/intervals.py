@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,6 +142,21 @@ def group_index(groups: Int[np.ndarray, " items"]) -> tuple[Int[np.ndarray, " it
         return numbers[groups], int(numbers[-1]) + 1
     labels, index = np.unique(groups, return_inverse=True)
     return index, labels.size
+
+
+def percentile_tail(n_groups: int, level: float) -> float:
+    """Return the tail of a bootstrap percentile interval that is as wide as a t interval, not a normal one (Hesterberg 2015).
+
+    Resampling n documents underestimates the spread by (n - 1)/n and knows nothing of Student's t; at 54 documents 2.1% instead
+    of 2.5%.
+
+    >>> round(percentile_tail(54, 0.95), 4), round(percentile_tail(10**6, 0.95), 4)
+    (0.0215, 0.025)
+    """
+    level = checked_level(level)
+    if n_groups < 2:
+        return (1.0 - level) / 2.0
+    return float(special.ndtr(-math.sqrt(n_groups / (n_groups - 1)) * t_quantile(n_groups, level)))
 
 
 def t_quantile(n_groups: int, level: float) -> float:

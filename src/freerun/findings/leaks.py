@@ -1,0 +1,83 @@
+"""Trivial ways to tell the two sides apart, each closed by design or measured."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from freerun.findings.comparing import Comparison
+from freerun.findings.copying import COPY_TOKENS, copying
+from freerun.findings.evidence import Evidence
+from freerun.findings.finding import Table
+from freerun.findings.plain_text import PlainText
+from freerun.stats.auc import auc
+from freerun.stats.intervals import clopper_pearson
+
+
+def leaks(evidence: Evidence, found: Comparison) -> Table:
+    """One row a leak: what was done about it, and what is left on either side of the test documents."""
+    panel, records = evidence.panel, evidence.records
+    words = PlainText(evidence)
+    real, free = panel.real[found.test_pairs], panel.free[found.test_pairs, 0]
+    longest = int(found.lengths[-1])
+    heads = [_share(np.array([t[:1].isspace() for t in words.texts(side, 1)])) for side in (real, free)]
+    halves = [_share(np.array([not words.whole(int(i)) for i in side])) for side in (real, free)]
+    bytes_ = [np.array([len(t) for t in words.texts(side, longest)], np.float64) for side in (real, free)]
+    canonical = [_share(records.sequences["canonical_share"][side] < 1) for side in (real, free)]
+    counts = records.manifest["counts"]
+    text = found.kinds["text"][-1].auc
+    rows = [
+        (
+            "where a text ends",
+            "only pairs in which every side reaches the last token; endings are a finding of their own",
+            f"{found.n_dropped} of {found.n_dropped + found.n_pairs} pairs left out",
+        ),
+        (
+            "white space at the cut",
+            "both sides go on from the same ids",
+            f"first token begins with white space: {heads[0]} real, {heads[1]} own",
+        ),
+        (
+            "half characters",
+            "bytes are compared, never replacement signs",
+            f"texts with bytes that are no character: {halves[0]} real, {halves[1]} own",
+        ),
+        (
+            "token strings that no tokenizer makes",
+            f"byte n-grams see the text alone: AUC {text.value:.2f} ({text.low:.2f} to {text.high:.2f}) at {longest} tokens",
+            f"not canonical: {canonical[0]} real, {canonical[1]} own",
+        ),
+        (
+            "length",
+            "equal numbers of tokens on both sides",
+            f"AUC of the number of bytes alone: {auc(bytes_[1], bytes_[0]):.2f}",
+        ),
+        (
+            "duplicates",
+            "exact ones dropped, a unit never on both sides of a split",
+            f"{counts['exact_duplicates_dropped']} dropped",
+        ),
+        _copies(evidence, found, real, free),
+    ]
+    return Table("leaks", "Trivial leaks, closed or measured", ("leak", "what is done", "what is left"), tuple(rows))
+
+
+def _copies(
+    evidence: Evidence, found: Comparison, real: Int[np.ndarray, " test"], free: Int[np.ndarray, " test"]
+) -> tuple[str, str, str]:
+    """The detector without the texts that copy their document: they look real because they are."""
+    copied = copying(evidence)
+    done = f"none left out; runs of {COPY_TOKENS} tokens of the document's own continuation are counted"
+    if copied is None:
+        return "verbatim copies", done, "not known"
+    mine = np.array([copied.copies[str(evidence.records.sequences["document_id"][i])] for i in real], bool)
+    last = found.main.detections[-1]
+    left = f"{copied.own.value:.1%} of documents (by chance {copied.other.value:.1%})"
+    if mine.any() and (~mine).sum() >= 8:
+        left += f"; AUC without them {auc(last.scores_free[~mine, 0], last.scores_real[~mine]):.2f}"
+    return "verbatim copies", done, left
+
+
+def _share(hits: Bool[np.ndarray, " n"]) -> str:
+    found = clopper_pearson(int(hits.sum()), hits.size)
+    return f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"

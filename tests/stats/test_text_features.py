@@ -1,0 +1,55 @@
+"""Byte n-grams: what they see, and that test texts do not shape them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from freerun.errors import TooFewDocuments
+from freerun.stats.detectability import detect
+from freerun.stats.text_features import byte_ngram_features
+
+
+def texts(rng: np.random.Generator, n: int, words: list[str], length: int = 40) -> list[bytes]:
+    return [" ".join(rng.choice(words, length)).encode() for _ in range(n)]
+
+
+def test_two_vocabularies_are_told_apart_and_one_is_not() -> None:
+    """60 texts a side; words of two kinds in other shares. The null AUC of 30 test units has standard error 0.075: outside
+    0.5 ± 0.3 with probability 1e-4."""
+    rng = np.random.default_rng(0)
+    train = np.arange(60) < 30
+    a, b = texts(rng, 60, ["alpha", "beta", "gamma"]), texts(rng, 60, ["alpha", "beta", "delta"])
+    same = texts(rng, 60, ["alpha", "beta", "gamma"])
+    for other, low, high in ((b, 0.95, 1.0), (same, 0.2, 0.8)):
+        x = byte_ngram_features([*a, *other], np.concatenate([train, train]))
+        found = detect(x[:60], x[60:][:, None], train=train, rng=np.random.default_rng(1))
+        assert low <= found.auc.value <= high
+
+
+def test_test_texts_do_not_shape_the_features() -> None:
+    rng = np.random.default_rng(2)
+    train = np.arange(20) < 12
+    first = texts(rng, 20, ["one", "two", "three"])
+    other = [*first[:12], *texts(rng, 8, ["entirely", "different"])]
+    a, b = byte_ngram_features(first, train), byte_ngram_features(other, train)
+    np.testing.assert_allclose(a[:12], b[:12], atol=1e-12)
+    assert a.shape[1] == 3  # a quarter of the training texts
+
+
+def test_directions_are_those_of_a_singular_value_decomposition() -> None:
+    """The Gram matrix of the features is the best of its rank: its error is the rest of the spectrum."""
+    rng = np.random.default_rng(3)
+    every = np.ones(16, bool)
+    some = texts(rng, 16, ["red", "green", "blue", "black"], length=9)
+    whole = byte_ngram_features(some, every, components=1000)
+    few = byte_ngram_features(some, every, components=2)
+    assert whole.shape[1] == 4
+    np.testing.assert_allclose(np.abs(few), np.abs(whole[:, :2]), atol=1e-9)
+    assert (np.diff((whole**2).sum(axis=0)) <= 1e-9).all()
+
+
+def test_too_few_and_empty_texts() -> None:
+    with pytest.raises(TooFewDocuments):
+        byte_ngram_features([b"a"] * 3, np.ones(3, bool))
+    assert np.isfinite(byte_ngram_features([b""] * 5, np.ones(5, bool))).all()
