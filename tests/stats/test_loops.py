@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freerun.errors import DataError
-from freerun.stats.loops import LoopRule, LoopTracker, completing_ids, first_loop, rep_n
+from freerun.stats.loops import (
+    LoopRule,
+    LoopTracker,
+    Repetition,
+    completing_ids,
+    first_loop,
+    holtzman_repetition,
+    loop_at,
+    loop_complete,
+    rep_n,
+)
 from freerun.stats.ngrams import ngram_codes
 
 RULES = st.builds(
@@ -57,6 +67,54 @@ def test_a_loop_that_ended_before_start_does_not_count() -> None:
 def test_first_loop_is_the_definition(ids: np.ndarray, rule: LoopRule, start: int) -> None:
     expected = next((t for t in range(start, ids.size) if complete_by_definition(ids[: t + 1].tolist(), rule)), None)
     assert first_loop(ids, rule, start=start) == expected
+
+
+@given(ids=TEXTS, rule=RULES, start=st.integers(0, 45))
+@settings(max_examples=150, deadline=None)
+def test_every_token_of_a_loop_is_the_definition(ids: np.ndarray, rule: LoopRule, start: int) -> None:
+    expected = [complete_by_definition(ids[: t + 1].tolist(), rule) for t in range(start, ids.size)]
+    assert loop_complete(ids, rule, start=start).tolist() == expected
+
+
+@given(ids=TEXTS, rule=RULES)
+@settings(max_examples=150, deadline=None)
+def test_the_loop_at_the_end_is_there_and_is_the_shortest(ids: np.ndarray, rule: LoopRule) -> None:
+    found = loop_at(ids, rule)
+    assert (found is not None) == (ids.size > 0 and complete_by_definition(ids.tolist(), rule))
+    if found is not None:
+        tail = ids[ids.size - found.period * found.copies :]
+        assert np.array_equal(tail, np.tile(ids[ids.size - found.period :], found.copies))
+        shorter = [p for p in range(1, found.period) if LoopRule(rule.copies, rule.min_tokens, p).max_period == p]
+        assert not any(complete_by_definition(ids.tolist(), LoopRule(rule.copies, rule.min_tokens, p)) for p in shorter)
+
+
+def published(tokens: list[int]) -> Repetition | None:
+    """The rule of the published code of Holtzman et al. (metrics/repetition.py), block by block from the end."""
+    back = tokens[::-1]
+    times = []
+    for n in range(1, 91):
+        blocks = [back[k : k + n] for k in range(0, len(back) - n + 1, n)]
+        same = next((k for k, block in enumerate(blocks) if block != blocks[0]), len(blocks))
+        times.append(max(same, 1))
+    n = max(range(90), key=lambda i: times[i]) + 1
+    counted = times[n - 1] > 1 and (n >= 3 or times[n - 1] > 50)
+    return Repetition(n, times[n - 1]) if counted else None
+
+
+@given(head=TEXTS, phrase=st.lists(st.integers(0, 2), min_size=1, max_size=6), copies=st.integers(1, 60))
+@settings(max_examples=150, deadline=None)
+def test_holtzman_is_the_published_rule(head: np.ndarray, phrase: list[int], copies: int) -> None:
+    ids = np.concatenate([head, np.tile(phrase, copies)])
+    assert holtzman_repetition(ids) == published(ids.tolist())
+
+
+def test_holtzman_by_hand() -> None:
+    assert holtzman_repetition(np.arange(10)) is None
+    assert holtzman_repetition(np.zeros(0, int)) is None
+    assert holtzman_repetition(np.array([7] * 51)) == Repetition(1, 51)
+    assert holtzman_repetition(np.array([7] * 50)) is None  # three tokens stand 16 times, but one stands 50 times
+    assert holtzman_repetition(np.tile(np.arange(90), 2)) == Repetition(90, 2)
+    assert holtzman_repetition(np.tile(np.arange(91), 2)) is None
 
 
 @given(rows=st.lists(TEXTS, min_size=1, max_size=4), rule=RULES, data=st.data())

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freerun.errors import DataError
+from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.intervals import cluster_ratio
-from freerun.stats.position import curve_by_position, log_spaced_edges
+from freerun.stats.position import curve_by_position, log_spaced_edges, slope_difference
 
 
 def test_curve_by_hand() -> None:
@@ -58,3 +58,41 @@ def test_what_has_no_mean_is_refused() -> None:
         curve_by_position(np.ones(2), zeros, zeros, edges=np.array([1, 1]))
     with pytest.raises(DataError, match="at least 1 token"):
         log_spaced_edges(0)
+
+
+def test_balanced_slopes_are_the_mean_of_each_texts_own() -> None:
+    """Where all texts have the same positions, the pooled slope is the mean of np.polyfit's over texts, and its interval the t
+    interval over documents of their difference."""
+    rng = np.random.default_rng(3)
+    n, length = 12, 20
+    position = np.tile(np.arange(length), 2 * n)
+    sequence = np.repeat(np.arange(2 * n), length)
+    own = sequence % 2 == 1
+    values = rng.normal(size=2 * n * length) + 0.3 * np.log2(1 + position) * own + 5.0 * sequence
+    found = slope_difference(values, position, sequence, sequence // 2, own)
+    x = np.log2(1 + np.arange(length))
+    slopes = np.array([np.polyfit(x, values[sequence == i], 1)[0] for i in range(2 * n)])
+    apart = slopes[1::2] - slopes[::2]
+    assert found.first.value == pytest.approx(slopes[1::2].mean())
+    assert found.second.value == pytest.approx(slopes[::2].mean())
+    golden = cluster_ratio(apart, np.ones(n), np.arange(n))
+    assert (found.difference.low, found.difference.high) == pytest.approx((golden.low, golden.high))
+
+
+def test_a_text_that_stops_early_shifts_no_slope() -> None:
+    # every text is flat at a level of its own; the high one stops after 2 tokens
+    position = np.array([0, 1, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3])
+    sequence = np.array([0, 0] + [1] * 4 + [2] * 4 + [3] * 4)
+    values = np.array([9.0, 9.0] + [1.0] * 4 + [2.0] * 4 + [3.0] * 4)
+    found = slope_difference(values, position, sequence, sequence // 2, sequence % 2 == 0)
+    assert found.difference.value == pytest.approx(0.0)
+
+
+def test_slopes_that_cannot_be_known_are_refused() -> None:
+    one = np.zeros(4, int)
+    with pytest.raises(TooFewDocuments, match="at least 2 documents"):
+        slope_difference(np.ones(4), np.arange(4), one, one, np.array([True, True, False, False]))
+    with pytest.raises(TooFewDocuments, match="at least 2 positions"):
+        slope_difference(np.ones(4), one, np.arange(4), np.arange(4), np.arange(4) < 2)
+    with pytest.raises(DataError, match="infinities"):
+        slope_difference(np.full(4, np.inf), np.arange(4), one, one, np.arange(4) < 2)

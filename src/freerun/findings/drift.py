@@ -2,99 +2,336 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Chart, Estimate, Finding, Series
+from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
 from freerun.stats.intervals import Interval, cluster_ratio
-from freerun.stats.position import curve_by_position, log_spaced_edges
+from freerun.stats.position import SlopeDifference, curve_by_position, log_spaced_edges, slope_difference
+
+QUESTION = "Does its own text drift away from real text?"
+OWN_LAW = "temperature 1, full vocabulary"
+"""How a plan describes free text that was sampled from the model's own law."""
 
 
 def drift(evidence: Evidence) -> Finding:
-    """Entropy and surprisal by position, real against free, on the same documents."""
-    records, tokens = evidence.records, evidence.records.tokens
-    edges = log_spaced_edges(evidence.length)
-    groups = evidence.units[evidence.token_sequence]
-    middle = tuple(
-        float(np.sqrt(a * (b - 1))) if b - 1 > a else float(a)
-        for a, b in zip(edges[:-1] + 1, edges[1:] + 1, strict=True)
-    )
-    charts = []
-    for name, title, values, y_label in (
-        ("entropy", "Entropy of the next-token law", tokens["entropy_nats"], "entropy, nats"),
-        ("surprisal", "Surprisal of the token that came", -tokens["log_prob_nats"], "surprisal, nats"),
-    ):
-        series = []
-        for arm, label in (("real", "on real text"), ("free", "on its own text")):
-            mine = evidence.tokens_of(arm) & np.isfinite(values)
-            curve = curve_by_position(values[mine], tokens["position"][mine], groups[mine], edges=edges)
-            series.append(Series(label, arm, _floats(curve.mean), _floats(curve.low), _floats(curve.high)))
-        charts.append(
-            Chart(
-                name=f"{name}_by_position",
-                title=f"{title}, by position after the cut",
-                x_label="tokens after the cut",
-                y_label=y_label,
-                x=middle,
-                x_scale="log2",
-                series=tuple(series),
-            )
+    """Loss, entropy on real text and entropy on its own text by position, on the same documents; the gap split in two."""
+    try:
+        split = _split(evidence)
+        slopes = _slopes(evidence)
+    except TooFewDocuments as error:
+        unknown = Estimate(
+            "entropy_gap_late_nats", "Entropy, own minus real, second half", None, "nats", text="unknown"
         )
-    late = _paired_difference(evidence, tokens["entropy_nats"], evidence.length // 2, evidence.length)
-    early = _paired_difference(evidence, tokens["entropy_nats"], 0, max(1, evidence.length // 8))
-    surprise = _paired_difference(evidence, -tokens["log_prob_nats"], evidence.length // 2, evidence.length)
-    if late.low > 0:
-        word, status = "rises above", "bad"
-    elif late.high < 0:
-        word, status = "falls below", "bad"
-    else:
-        word, status = "cannot be told from", "neutral"
-    half = f"tokens {evidence.length // 2 + 1} to {evidence.length}"
-    end_share = float((records.sequences["end_reason"][records.chosen(arm="free")] == "end_of_text").mean())
-    sentence = (
-        f"Running free, the entropy of its law {word} that on real text by {late.value:+.2f} nats in the second half "
-        f"({half}; 95% interval {late.low:+.2f} to {late.high:+.2f})."
-    )
-    how = "difference of means over the same documents, document-clustered interval"
+        return Finding(
+            "drift", QUESTION, f"Drift is not known: {error}.", "unknown", (unknown,), licence="No inference."
+        )
+    late = split.context
+    moves = late.low > 0 or late.high < 0
     return Finding(
         name="drift",
-        question="Does its own text drift away from real text?",
-        sentence=sentence.replace("-", "−"),
-        status=status,
-        estimates=(
-            _of("entropy_gap_late_nats", "Entropy, own minus real, second half", late, how),
-            _of("entropy_gap_early_nats", "Entropy, own minus real, first eighth", early, how),
-            _of("surprisal_gap_late_nats", "Surprisal, own minus real, second half", surprise, how),
+        question=QUESTION,
+        sentence=_sentence(evidence, split),
+        status="bad" if moves else "neutral",
+        estimates=_estimates(evidence, split, slopes),
+        charts=(_chart(evidence),),
+        tables=(_split_table(split), _swap_table(evidence)),
+        licence=(
+            "Unit: the document; both sides of one document share its prefix, and its two own continuations are averaged. 95% intervals, by "
+            "position pointwise. Null: the same law wrote both sides. Either sign is reported."
         ),
-        charts=tuple(charts),
-        licence="Unit: the document (both sides of one document share its prefix). Pointwise 95% intervals. Either sign is reported.",
-        notes=(
-            f"Positions after an end of text do not exist and are not filled ({end_share:.1%} of the free continuations ended early): "
-            "late positions average those that go on.",
-        ),
+        notes=_notes(evidence, split, slopes),
     )
 
 
-def _paired_difference(evidence: Evidence, values: np.ndarray, start: int, stop: int) -> Interval:
-    """Mean over documents of (mean over its free tokens − mean over its real tokens) in a range of positions."""
+# ---- from records to one number a document -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Means over the documents that have both sides in the second half, nats a token; context + temperature = total."""
+
+    loss: Interval
+    real_entropy: Interval
+    own_entropy: Interval
+    context: Interval
+    temperature: Interval
+    total: Interval
+
+
+def _split(evidence: Evidence) -> _Split:
+    entropy, surprisal = evidence.records.tokens["entropy_nats"], _surprisal(evidence)
+    window = evidence.length // 2, evidence.length
+    own = _by_document(evidence, entropy, "free", *window)
+    real = _by_document(evidence, entropy, "real", *window)
+    loss = _by_document(evidence, surprisal, "real", *window)
+    both = np.isfinite(own) & np.isfinite(real) & np.isfinite(loss)
+    own, real, loss = own[both], real[both], loss[both]
+    return _Split(_mean(loss), _mean(real), _mean(own), _mean(own - real), _mean(real - loss), _mean(own - loss))
+
+
+def _slopes(evidence: Evidence) -> SlopeDifference:
+    tokens = evidence.records.tokens
+    own, real = evidence.tokens_of("free"), evidence.tokens_of("real")
+    used = own | real
+    return slope_difference(
+        tokens["entropy_nats"][used],
+        tokens["position"][used],
+        evidence.token_sequence[used],
+        evidence.units[evidence.token_sequence][used],
+        own[used],
+    )
+
+
+def _surprisal(evidence: Evidence) -> Float[np.ndarray, " tokens"]:
+    """−ln q of the token that came; NaN where q gave it no mass."""
+    log_prob = evidence.records.tokens["log_prob_nats"]
+    return np.where(np.isfinite(log_prob), -log_prob, np.nan)
+
+
+def _by_document(
+    evidence: Evidence,
+    values: Float[np.ndarray, " tokens"],
+    arm: str,
+    start: int,
+    stop: int,
+    *,
+    replicate: int | None = None,
+) -> Float[np.ndarray, " documents"]:
+    """Mean over a document's tokens of an arm in a range of positions; NaN where it has none."""
     position = evidence.records.tokens["position"]
-    inside = (position >= start) & (position < stop) & np.isfinite(values)
+    mine = evidence.tokens_of(arm) & (position >= start) & (position < stop) & np.isfinite(values)
+    if replicate is not None:
+        mine &= (evidence.records.sequences["replicate"] == replicate)[evidence.token_sequence]
+    groups, n = evidence.units[evidence.token_sequence][mine], int(evidence.units.max()) + 1
+    count = np.bincount(groups, minlength=n)
+    mean = np.full(n, np.nan)
+    np.divide(np.bincount(groups, values[mine], n), count, out=mean, where=count > 0)
+    return mean
+
+
+def _mean(values: Float[np.ndarray, " documents"]) -> Interval:
+    values = values[np.isfinite(values)]
+    if values.size < 2:
+        raise TooFewDocuments(f"{values.size} documents have both sides in the second half of the window; it takes 2")
+    return cluster_ratio(values, np.ones(values.size), np.arange(values.size))
+
+
+def _n_impossible(evidence: Evidence) -> int:
+    log_prob = evidence.records.tokens["log_prob_nats"]
+    return int((~np.isfinite(log_prob) & evidence.tokens_of("real")).sum())
+
+
+# ---- what is said ------------------------------------------------------------------------------------------------------
+
+
+def _sentence(evidence: Evidence, split: _Split) -> str:
+    half = f"tokens {evidence.length // 2 + 1} to {evidence.length}"
+    late = split.context
+    range_ = f"95% interval {_nats(late.low)} to {_nats(late.high)}"
+    start = f"Running free, the entropy of its law in the second half ({half})"
+    if late.low > 0 or late.high < 0:
+        side = "above" if late.value > 0 else "below"
+        return f"{start} lies {abs(late.value):.2f} nats a token {side} that on real text ({range_})."
+    return f"{start} cannot be told from that on real text (difference {_nats(late.value)} nats a token, {range_})."
+
+
+def _estimates(evidence: Evidence, split: _Split, slopes: SlopeDifference) -> tuple[Estimate, ...]:
+    how = "mean over documents of the difference of its means, t interval"
+    tokens, length = evidence.records.tokens, evidence.length
+    first = 0, max(1, length // 8)
+    second = length // 2, length
+    out = [_of("entropy_gap_late_nats", "Entropy, own minus real, second half (context drift)", split.context, how)]
+    out += _difference(
+        evidence, "entropy_gap_early_nats", "Entropy, own minus real, first eighth", tokens["entropy_nats"], first
+    )
+    out += _difference(
+        evidence, "surprisal_gap_late_nats", "Surprisal, own minus real, second half", _surprisal(evidence), second
+    )
+    out += [
+        _of(
+            "temperature_gap_late_nats",
+            "Entropy on real text minus loss, second half (temperature miscalibration)",
+            split.temperature,
+            how,
+        ),
+        _of(
+            "total_gap_late_nats",
+            "Entropy on own text minus loss on real text, second half (sum of the two)",
+            split.total,
+            how,
+        ),
+        _of(
+            "entropy_slope_gap_nats_per_doubling",
+            "Slope of entropy in position, own minus real",
+            slopes.difference,
+            "least squares in log2 of position within texts, document-clustered interval",
+            unit="nats per doubling",
+        ),
+        _of(
+            "entropy_slope_own_nats_per_doubling",
+            "the same, own text alone",
+            slopes.first,
+            "least squares in log2 of position within texts, document-clustered interval",
+            unit="nats per doubling",
+        ),
+    ]
+    if int(evidence.plan["continuations"]) >= 2:
+        one, two = (_by_document(evidence, tokens["entropy_nats"], "free", *second, replicate=j) for j in (0, 1))
+        out += _held(
+            one - two, "entropy_gap_control_nats", "Control: entropy, one own continuation minus the other, second half"
+        )
+    return tuple(out)
+
+
+def _difference(
+    evidence: Evidence, name: str, label: str, values: Float[np.ndarray, " tokens"], window: tuple[int, int]
+) -> list[Estimate]:
+    own, real = (_by_document(evidence, values, arm, *window) for arm in ("free", "real"))
+    return _held(own - real, name, label)
+
+
+def _held(values: Float[np.ndarray, " documents"], name: str, label: str) -> list[Estimate]:
+    """The mean as an estimate; nothing where fewer than two documents have it."""
+    if np.isfinite(values).sum() < 2:
+        return []
+    return [_of(name, label, _mean(values), "mean over documents of the difference of its means, t interval")]
+
+
+def _notes(evidence: Evidence, split: _Split, slopes: SlopeDifference) -> tuple[str, ...]:
+    records = evidence.records
+    ended = records.sequences["end_reason"][records.chosen(arm="free")] == "end_of_text"
+    total, context, temperature = (_nats(x.value) for x in (split.total, split.context, split.temperature))
+    slope = slopes.difference
+    turned = "rises" if slope.low > 0 else "falls" if slope.high < 0 else ""
+    notes = [
+        f"In the second half the entropy on its own text minus the loss on real text is {total} nats a token: {context} because its own text is "
+        f"another context (context drift), {temperature} because on real text its law is "
+        f"{_spread_word(split.temperature)} (temperature miscalibration).",
+        (
+            f"Over the window the entropy on its own text {turned} against that on real text by {abs(slope.value):.3f} nats with every doubling of "
+            f"the position (95% interval {_nats(slope.low, 3)} to {_nats(slope.high, 3)})."
+            if turned
+            else f"No trend of own against real entropy is seen: {_nats(slope.value, 3)} nats with every doubling of the position (95% interval "
+            f"{_nats(slope.low, 3)} to {_nats(slope.high, 3)})."
+        ),
+        f"Positions after an end of text do not exist and are not filled ({ended.mean():.1%} of the free continuations ended early): "
+        "late positions average those that go on.",
+        f"Contexts swapped: in the second half the law reads at least {int(evidence.plan['prefix']) + evidence.length // 2} tokens, all real, or own "
+        "after the same real prefix. No text is sampled after the long real context, so how its own writing would go on from there is not "
+        "measured; only for the next token is its expected surprisal known, which is the entropy in that row.",
+    ]
+    n_impossible = _n_impossible(evidence)
+    if n_impossible:
+        notes.append(
+            f"{n_impossible} real {'token is' if n_impossible == 1 else 'tokens are'} impossible under the law: its loss is infinite. Such tokens are left "
+            "out of every mean of surprisals here."
+        )
+    if evidence.plan["sampling"] != OWN_LAW:
+        notes.append(
+            f"The free text was sampled with {evidence.plan['sampling']}; entropies are those of the model's own law on that text."
+        )
+    return tuple(notes)
+
+
+def _spread_word(temperature: Interval) -> str:
+    if temperature.low > 0:
+        return "wider than the text is surprising"
+    return (
+        "narrower than the text is surprising"
+        if temperature.high < 0
+        else "as wide as the text is surprising, as far as can be told"
+    )
+
+
+# ---- pictures and tables -----------------------------------------------------------------------------------------------
+
+
+def _chart(evidence: Evidence) -> Chart:
+    tokens = evidence.records.tokens
+    edges = log_spaced_edges(evidence.length)
     groups = evidence.units[evidence.token_sequence]
-    n = int(evidence.units.max()) + 1
-    sums = {}
-    for arm in ("real", "free"):
-        mine = inside & evidence.tokens_of(arm)
-        total = np.bincount(groups[mine], values[mine], minlength=n)
-        count = np.bincount(groups[mine], minlength=n)
-        sums[arm] = (total, count)
-    both = (sums["real"][1] > 0) & (sums["free"][1] > 0)
-    difference = sums["free"][0][both] / sums["free"][1][both] - sums["real"][0][both] / sums["real"][1][both]
-    return cluster_ratio(difference, np.ones(int(both.sum())), np.arange(int(both.sum())))
+    series = []
+    for label, role, arm, values in (
+        ("entropy on real text", "real", "real", tokens["entropy_nats"]),
+        ("loss on real text", "reference", "real", _surprisal(evidence)),
+        ("entropy on its own text", "free", "free", tokens["entropy_nats"]),
+    ):
+        mine: Bool[np.ndarray, " tokens"] = evidence.tokens_of(arm) & np.isfinite(values)
+        curve = curve_by_position(values[mine], tokens["position"][mine], groups[mine], edges=edges)
+        series.append(Series(label, role, _floats(curve.mean), _floats(curve.low), _floats(curve.high)))
+    return Chart(
+        name="entropy_by_position",
+        title="Loss and entropy by position after the cut, on the same documents",
+        x_label="tokens after the cut",
+        y_label="nats a token",
+        x=bin_middles(edges),
+        x_scale="log2",
+        series=tuple(series),
+        caption="Bands: pointwise 95%, by document. A perfect predictor has all three in one place.",
+    )
 
 
-def _floats(values: np.ndarray) -> tuple[float | None, ...]:
+def bin_middles(edges: Int[np.ndarray, " edges"]) -> tuple[float, ...]:
+    """Where a bin of positions is drawn, counted from 1: the geometric middle of its first and last token."""
+    return tuple(float(np.sqrt((a + 1) * b)) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+
+
+def _split_table(split: _Split) -> Table:
+    rows = (
+        ("entropy on own text − loss on real text", "total", split.total),
+        ("entropy on own text − entropy on real text", "context drift", split.context),
+        ("entropy on real text − loss on real text", "temperature miscalibration", split.temperature),
+    )
+    return Table(
+        "drift_split",
+        "The gap, split in two (second half, nats a token)",
+        ("difference", "what it is", "estimate", "95% interval", "documents"),
+        tuple((a, b, _nats(x.value, 3), f"{_nats(x.low, 3)} to {_nats(x.high, 3)}", str(x.n)) for a, b, x in rows),
+    )
+
+
+def _swap_table(evidence: Evidence) -> Table:
+    """Laws after a real and after an own context of equal length, on the documents that have both."""
+    window = evidence.length // 2, evidence.length
+    entropy, surprisal = evidence.records.tokens["entropy_nats"], _surprisal(evidence)
+    cold = f"its own text at t = {evidence.plan['control_temperature']:g} (control)"
+    arms = {"real": "real text", "free": "its own text", "tempered": cold}
+    means = {
+        arm: (_by_document(evidence, entropy, arm, *window), _by_document(evidence, surprisal, arm, *window))
+        for arm in arms
+    }
+    both = np.isfinite(means["real"][0]) & np.isfinite(means["free"][0])
+    rows = []
+    for arm, label in arms.items():
+        held = [column[both] for column in means[arm]]
+        if min(int(np.isfinite(column).sum()) for column in held) >= 2:
+            rows.append((label, *(_cell(_mean(column)) for column in held), str(int(np.isfinite(held[0]).sum()))))
+    return Table(
+        "prefix_swap",
+        f"The law after {int(evidence.plan['prefix']) + evidence.length // 2} tokens or more of each context (second half, nats a token)",
+        ("context", "mean entropy of the law", "mean surprisal of what follows it there", "documents"),
+        tuple(rows),
+    )
+
+
+def _cell(x: Interval) -> str:
+    return f"{x.value:.3f} ({x.low:.3f} to {x.high:.3f})".replace("-", "−")
+
+
+def _nats(x: float, digits: int = 2) -> str:
+    """With its sign; nothing that rounds to zero has one."""
+    text = f"{x:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def _floats(values: Float[np.ndarray, " bins"]) -> tuple[float | None, ...]:
     return tuple(float(v) if np.isfinite(v) else None for v in values)
 
 
-def _of(name: str, label: str, x: Interval, method: str) -> Estimate:
-    return Estimate(name, label, x.value, "nats", x.low, x.high, x.level, x.n, "document", method)
+def _of(name: str, label: str, x: Interval, method: str, *, unit: str = "nats") -> Estimate:
+    return Estimate(name, label, x.value, unit, x.low, x.high, x.level, x.n, "document", method)

@@ -2,212 +2,295 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Int
 
+from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
-from freerun.stats.intervals import Interval, cluster_ratio
-from freerun.stats.loops import LoopRule, first_loop
-from freerun.stats.survival import (
-    CENSORED,
-    END_OF_TEXT,
-    LOOP,
-    CumulativeIncidence,
-    cumulative_incidence,
-    hazard_per_token,
+from freerun.findings.finding import Estimate, Finding
+from freerun.findings.loop_charts import (
+    Comparison,
+    comparison_table,
+    counts_table,
+    hazard_chart,
+    incidence_chart,
+    onset_table,
+    tokens,
+    trap_table,
 )
+from freerun.findings.loop_evidence import (
+    Arm,
+    LoopEvidence,
+    compare_hazards,
+    counts_by_document,
+    first_onsets,
+    read_arm,
+)
+from freerun.stats.certificates import ProvenKl, kl_proven_of_counts
+from freerun.stats.intervals import Interval
+from freerun.stats.logrank import LogRank
+from freerun.stats.loops import LoopRule
+from freerun.stats.position import log_spaced_edges
+from freerun.stats.survival import CumulativeIncidence
+from freerun.stats.traps import time_in_trap
+
+QUESTION = "Does it fall into loops, and does it end?"
+N_ONSETS, N_OWN_ONSETS = 5, 3
+TELLS_APART = 0.01
+"""p-value of the log-rank test below which more loops than in real text count as found."""
+FEW = 0.05
+"""Share of looping texts below which, with confidence, a model is said to loop rarely."""
 
 
 def loops(evidence: Evidence) -> Finding:
-    """Incidence of the first loop with end-of-text as a competing risk, real text beside it as the base rate."""
-    records = evidence.records
-    rule = LoopRule(**evidence.plan["loop_rule"])
-    onset = loop_onsets(evidence, rule)
-    arms = ["real", "free", "tempered"]
-    found: dict[str, tuple[CumulativeIncidence, CumulativeIncidence, Interval]] = {}
-    for arm in arms:
-        rows = records.chosen(arm=arm)
-        time, cause = _times(evidence, rows, onset[rows])
-        groups = evidence.units[rows]
-        looped = cumulative_incidence(time, cause, groups=groups, event=LOOP)
-        ended = cumulative_incidence(time, cause, groups=groups, event=END_OF_TEXT)
-        found[arm] = (looped, ended, _hazard(evidence, rows, time))
-    free, ended, hazard = found["free"]
-    own = records.chosen(arm="free")
-    raw = hazard_per_token(*_times(evidence, own, onset[own]), groups=evidence.units[own])
-    real = found["real"][0]
-    x = tuple(float(t) for t in free.times)
-    label = {"real": "real text", "free": "own text, loop", "tempered": _tempered_label(evidence)}
-    series = [
-        Series(label[arm], arm, _padded(c.incidence, len(x)), low=_padded(c.low, len(x)), high=_padded(c.high, len(x)))
-        for arm, (c, _, _) in found.items()
-    ]
-    series.append(Series("own text, end of text", "other", _padded(ended.incidence, len(x))))
-    at = evidence.length
-    share, base = float(free.incidence[-1]), float(real.incidence[-1])
-    worse = free.low[-1] > real.high[-1]
-    rows_table = tuple(
-        (
-            label[arm],
-            str(c.n_sequences),
-            str(c.n_events),
-            str(c.n_competing),
-            f"{float(c.incidence[-1]):.3f}",
-            f"{float(c.low[-1]):.3f} to {float(c.high[-1]):.3f}",
-            f"{h.value:.1e}" if h.value > 0 else "0",
+    """Incidence and hazard of the first loop with end-of-text competing, traps, and the real continuations beside them."""
+    found = LoopEvidence(evidence, LoopRule(**evidence.plan["loop_rule"]))
+    edges = log_spaced_edges(evidence.length, per_octave=1)
+    try:
+        read = [read_arm(found, arm, edges) for arm in ("real", "free", "tempered")]
+    except TooFewDocuments as error:
+        unknown = Estimate("loop_incidence", "Loop, own text", None, "share", text="unknown")
+        return Finding(
+            "loops", QUESTION, f"Loops are not known: {error}.", "unknown", (unknown,), licence="No inference."
         )
-        for arm, (c, _, h) in found.items()
-    )
-    n_ended, n_risk = (
-        int(records.manifest["counts"][k]) for k in ("documents_ended_in_window", "documents_at_risk_of_ending")
-    )
+    arms = {arm.name: arm for arm in read if arm is not None}
+    comparisons = _comparisons(found)
+    test = comparisons[0].test
+    proven = kl_proven_of_counts(*counts_by_document(found, "real"), *counts_by_document(found, "free"))
+    onsets = first_onsets(found, "free", N_ONSETS)
+    real_onsets = first_onsets(found, "real", N_ONSETS)
+    kept = onsets[: max(N_OWN_ONSETS, N_ONSETS - len(real_onsets))]
     return Finding(
         name="loops",
-        question="Does it fall into loops, and does it end?",
-        sentence=(
-            f"Within {at} tokens {share:.1%} of its texts loop (95% interval {float(free.low[-1]):.1%} to {float(free.high[-1]):.1%}), "
-            f"against {base:.1%} of the real ones; {float(ended.incidence[-1]):.1%} end by themselves."
-        ),
-        status="bad" if worse else "good",
-        estimates=(
-            Estimate(
-                "loop_incidence",
-                f"Loop by token {at}, own text",
-                share,
-                "share",
-                float(free.low[-1]),
-                float(free.high[-1]),
-                0.95,
-                free.n_groups,
-                "document",
-                "Aalen–Johansen, end of text competing, document-clustered",
-            ),
-            Estimate(
-                "loop_incidence_real",
-                f"Loop by token {at}, real text",
-                base,
-                "share",
-                float(real.low[-1]),
-                float(real.high[-1]),
-                0.95,
-                real.n_groups,
-                "document",
-                "the same on the matched real continuations",
-            ),
-            Estimate(
-                "end_incidence",
-                f"End of text by token {at}, own text",
-                float(ended.incidence[-1]),
-                "share",
-                float(ended.low[-1]),
-                float(ended.high[-1]),
-                0.95,
-                ended.n_groups,
-                "document",
-                "Aalen–Johansen, loops competing",
-            ),
-            Estimate(
-                "loop_hazard",
-                "Loop hazard, own text",
-                raw.value,
-                "per token",
-                raw.low,
-                raw.high,
-                raw.level,
-                raw.n,
-                "document",
-                "loops per token at risk; without any, the exact Poisson upper limit",
-            ),
-            *_rao_blackwell(hazard),
-        ),
-        charts=(
-            Chart(
-                name="loop_incidence",
-                title="Share of texts with a loop, by token",
-                x_label="tokens after the cut",
-                y_label="cumulative incidence",
-                x=x,
-                series=tuple(series),
-                y_range=(0.0, max(0.05, min(1.0, 1.2 * max([*free.high, *ended.incidence])))),
-            ),
-        ),
+        question=QUESTION,
+        sentence=_sentence(evidence, arms, test),
+        status=_status(arms, test),
+        estimates=_estimates(evidence, arms, test, proven),
+        charts=(incidence_chart(evidence, arms), hazard_chart(arms, edges)),
         tables=(
-            Table(
-                "loop_counts",
-                "Counts",
-                ("text", "sequences", "loops", "ends first", "incidence", "95% interval", "hazard by mass, per token"),
-                rows_table,
-            ),
+            counts_table(evidence, arms),
+            trap_table(evidence, arms),
+            comparison_table(comparisons),
+            *onset_table([*kept, *real_onsets][:N_ONSETS]),
         ),
-        licence=(
-            f"A loop: a suffix of period p ≤ {rule.max_period} repeated at least {rule.copies} times over at least {rule.min_tokens} tokens, "
-            "the prefix counting as history. The cap censors, end of text competes. Unit: the document."
-        ),
-        notes=(
-            f"Real documents were chosen long enough not to end inside the window; of all {n_risk} documents longer than the prefix, "
-            f"{n_ended} end inside it.",
-            f"A result about {at} tokens is no result about thousands: loops at temperature 1 are a matter of length.",
-        ),
+        licence=_licence(found),
+        notes=_notes(evidence, found, proven),
     )
 
 
 def loop_onsets(evidence: Evidence, rule: LoopRule) -> Int[np.ndarray, " sequences"]:
     """0-based position of the first completed loop of each sequence, −1 where there is none."""
-    records = evidence.records
-    out = np.full(records.n_sequences, -1, np.int64)
-    for i in range(records.n_sequences):
-        prefix = np.asarray(records.sequences["prefix_ids"][i], np.int64)
-        ids = np.concatenate([prefix, records.tokens["token_id"][records.rows(i)]])
-        found = first_loop(ids, rule, start=len(prefix))
-        if found is not None:
-            out[i] = found - len(prefix)
-    return out
+    return LoopEvidence(evidence, rule).onset
 
 
-def _times(
-    evidence: Evidence, rows: Int[np.ndarray, " n"], onset: Int[np.ndarray, " n"]
-) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    lengths = np.diff(evidence.records.starts)[rows]
-    ended = evidence.records.sequences["end_reason"][rows] == "end_of_text"
-    time = np.where(onset >= 0, onset + 1, lengths)
-    cause = np.where(onset >= 0, LOOP, np.where(ended, END_OF_TEXT, CENSORED))
-    return time.astype(np.int64), cause.astype(np.int64)
+def _comparisons(found: LoopEvidence) -> list[Comparison]:
+    cold = f"t = {found.evidence.plan['control_temperature']:g}"
+    wanted = (
+        ("own text against real text", ("free", None), ("real", None)),
+        ("control: one own continuation against the other", ("free", 0), ("free", 1)),
+        (f"control: own text at {cold} against own text", ("tempered", None), ("free", None)),
+    )
+    held = [(label, compare_hazards(found, a, b)) for label, a, b in wanted]
+    return [Comparison(label, test) for label, test in held if test is not None]
 
 
-def _rao_blackwell(hazard: Interval) -> tuple[Estimate, ...]:
-    """The hazard by mass; nothing where no token ever completed a loop with more than no mass."""
-    if hazard.value <= 0:
-        return ()
-    how = "mean mass on loop-completing tokens while no loop is complete (Rao–Blackwell)"
-    return (
-        Estimate(
-            "loop_hazard_rao_blackwell",
-            "the same by mass",
-            hazard.value,
-            "per token",
-            max(hazard.low, 0.0),
-            hazard.high,
-            hazard.level,
-            hazard.n,
-            "document",
-            how,
+# ---- what is said ------------------------------------------------------------------------------------------------------
+
+
+def _sentence(evidence: Evidence, arms: dict[str, Arm], test: LogRank) -> str:
+    free, real, at = arms["free"], arms["real"], evidence.length
+    range_ = f"95% interval {float(free.loop.low[-1]):.1%} to {float(free.loop.high[-1]):.1%}"
+    ending = f"{float(free.end.incidence[-1]):.1%} end by themselves"
+    if not free.loop.n_events:
+        share = f"while {float(real.loop.incidence[-1]):.1%} of the real ones do ({_log_rank(test)})"
+        beside = share if real.loop.n_events else "nor does a real one"
+        return f"None of its {free.loop.n_sequences} texts loops within {at} tokens ({range_}), {beside}; {ending}."
+    said = (
+        f"Within {at} tokens {float(free.loop.incidence[-1]):.1%} of its texts loop ({range_}), against "
+        f"{float(real.loop.incidence[-1]):.1%} of the real ones ({_log_rank(test)}); {ending}."
+    )
+    escape = free.escape_by_mass or free.escape
+    if escape is None:
+        return said
+    time = time_in_trap(escape)
+    if time.tokens is None:
+        return f"{said} Of {free.traps.n_tokens} tokens inside a loop none left it: the expected time in a trap is at least {time.low:.0f} tokens."
+    return f"{said} A token inside a loop leaves it with probability {_chance(escape.value)}: about {tokens(time.tokens)} tokens in a trap."
+
+
+def _status(arms: dict[str, Arm], test: LogRank) -> str:
+    if test.p_exact < TELLS_APART and test.observed > test.expected:
+        return "bad"
+    return "good" if arms["free"].loop.high[-1] <= FEW else "neutral"
+
+
+def _estimates(evidence: Evidence, arms: dict[str, Arm], test: LogRank, proven: ProvenKl) -> tuple[Estimate, ...]:
+    free, real, at = arms["free"], arms["real"], evidence.length
+    counted = "Korn–Graubard: exact binomial limits at the effective number of tokens, document-clustered"
+    out = [
+        _incidence(
+            "loop_incidence",
+            f"Loop by token {at}, own text",
+            free.loop,
+            "Aalen–Johansen, end of text competing, document-clustered",
         ),
+        _incidence(
+            "loop_incidence_real",
+            f"Loop by token {at}, real text",
+            real.loop,
+            "the same on the matched real continuations",
+        ),
+        _incidence(
+            "end_incidence", f"End of text by token {at}, own text", free.end, "Aalen–Johansen, loops competing"
+        ),
+        _of("loop_hazard", "Loop hazard, own text", free.hazard, f"loops per token at risk; {counted}"),
+    ]
+    if free.hazard_by_mass is not None:
+        how = f"mean mass on loop-completing tokens while no loop is complete (Rao–Blackwell); {counted}"
+        out.append(_of("loop_hazard_rao_blackwell", "the same by mass", free.hazard_by_mass, how))
+    out.append(
+        Estimate(
+            "loop_log_rank_p",
+            "Loops, own against real text: p-value of the log-rank test within documents",
+            test.p_exact,
+            "",
+            n=test.n_informative,
+            independent_unit="document with a loop",
+            method="cause-specific, strata are documents; hypergeometric laws of its tables, two-sided",
+        )
+    )
+    out += _trap_estimates(free, counted)
+    out.append(
+        Estimate(
+            "kl_from_loops_at_least_nats",
+            f"KL over {at} tokens that the share of looping texts proves",
+            proven.kl_nats,
+            "nats",
+            proven.kl_nats,
+            None,
+            proven.level,
+            proven.n_observed,
+            "document",
+            "kl(a‖q) at Clopper–Pearson limits, one text a document: a the largest rate in real text, q the smallest in its own",
+        )
+    )
+    return tuple(out)
+
+
+def _trap_estimates(free: Arm, counted: str) -> list[Estimate]:
+    escape = free.escape_by_mass or free.escape
+    if escape is None:
+        why = "no loop seen" if not free.traps.n_traps else "loops in one document only"
+        return [
+            Estimate("loop_escape_per_token", "Chance that a token leaves a loop", None, "per token", text=why),
+            Estimate("time_in_trap_tokens", "Expected time in a trap", None, "tokens", text=why),
+        ]
+    out = []
+    if free.escape is not None:
+        out.append(
+            _of(
+                "loop_escape_per_token",
+                "Chance that a token leaves a loop, counted",
+                free.escape,
+                f"escapes per token in a loop; {counted}",
+            )
+        )
+    if free.escape_by_mass is not None:
+        how = f"mean mass off the loop while one is complete (Rao–Blackwell); {counted}"
+        out.append(_of("loop_escape_rao_blackwell", "the same by mass", free.escape_by_mass, how))
+    time = time_in_trap(escape)
+    out.append(
+        Estimate(
+            "time_in_trap_tokens",
+            "Expected time in a trap",
+            time.tokens,
+            "tokens",
+            time.low,
+            time.high,
+            escape.level,
+            escape.n,
+            "document with a loop",
+            "1 / chance of leaving, as if it were the same at every token",
+            text="" if time.tokens is not None else "none left",
+        )
+    )
+    return [replace(e, independent_unit="document with a loop") for e in out]
+
+
+def _licence(found: LoopEvidence) -> str:
+    rule = found.rule
+    return (
+        f"A loop: a suffix of period p ≤ {rule.max_period} repeated at least {rule.copies} times over at least {rule.min_tokens} tokens, "
+        "the prefix counting as history. The cap censors, end of text competes. Unit: the document; 95% intervals, by position pointwise. Null of "
+        "the log-rank test: at every token the continuations of one prefix, real or own, have the same loop hazard; an end of text only stops "
+        "the counting. Fixed n."
     )
 
 
-def _hazard(evidence: Evidence, rows: Int[np.ndarray, " n"], time: Int[np.ndarray, " n"]) -> Interval:
-    """Mean loop-completing mass over tokens at risk."""
+def _notes(evidence: Evidence, found: LoopEvidence, proven: ProvenKl) -> tuple[str, ...]:
     records = evidence.records
-    mass = records.tokens["loop_mass"].astype(np.float64)
-    total = np.array([mass[records.starts[r] : records.starts[r] + t].sum() for r, t in zip(rows, time, strict=True)])
-    return cluster_ratio(total, time.astype(np.float64), evidence.units[rows])
+    n_ended, n_risk = (
+        int(records.manifest["counts"][k]) for k in ("documents_ended_in_window", "documents_at_risk_of_ending")
+    )
+    rates = f"at most {proven.base_high:.1%} of real texts and at least {proven.observed_low:.1%} of its own loop (both limits hold together at 95%)"
+    whose = "excess loss" if found.own_law else "excess loss of the law that was sampled, not of the model's own"
+    notes = [
+        f"Real documents were chosen long enough not to end inside the window; of all {n_risk} documents longer than the prefix, "
+        f"{n_ended} end inside it.",
+        f"A result about {evidence.length} tokens is no result about thousands: loops at temperature 1 are a matter of length.",
+        (
+            f"What the loops cost: {rates}, so KL(real‖own) over {evidence.length} tokens is at least {proven.kl_nats:.2g} nats, which is "
+            f"{proven.kl_nats / evidence.length:.1g} nats a token of {whose}. Even frequent loops cost little, so a loss says little about them."
+            if proven.kl_nats > 0
+            else f"What the loops cost: {rates}, which proves no excess loss."
+        ),
+        (
+            "No trap is called absorbing: a softmax gives every token some mass, so a loop of such a model is left at some time."
+            if found.own_law
+            else "A rule of sampling that leaves tokens out may make a loop absorbing; records cannot show that, only that none was left."
+        )
+        + " The chance of leaving is a mean over the tokens in loops, and long traps weigh most; where chances differ or fall with every copy, the "
+        "mean time is longer than 1 / chance. Where none was seen to leave, the limit takes the chance to be the same in every trap.",
+    ]
+    if found.deterministic:
+        notes.append(
+            "The rule of sampling leaves nothing to chance: of the continuations of a prefix, which are one text, one is counted."
+        )
+    if not found.own_law:
+        notes.append(
+            f"The free text was sampled with {evidence.plan['sampling']}, while the recorded masses are the model's own: nothing is said by mass here."
+        )
+    return tuple(notes)
 
 
-def _padded(values: np.ndarray, n: int) -> tuple[float | None, ...]:
-    held = [float(v) if np.isfinite(v) else None for v in values[:n]]
-    return tuple(held + [held[-1] if held else None] * (n - len(held)))
+# ---- printing ----------------------------------------------------------------------------------------------------------
 
 
-def _tempered_label(evidence: Evidence) -> str:
-    return f"control, t = {evidence.plan['control_temperature']:g}"
+def _incidence(name: str, label: str, c: CumulativeIncidence, method: str) -> Estimate:
+    return Estimate(
+        name,
+        label,
+        float(c.incidence[-1]),
+        "share",
+        float(c.low[-1]),
+        float(c.high[-1]),
+        c.level,
+        c.n_groups,
+        "document",
+        method,
+    )
+
+
+def _of(name: str, label: str, x: Interval, method: str) -> Estimate:
+    return Estimate(name, label, x.value, "per token", x.low, x.high, x.level, x.n, "document", method)
+
+
+def _log_rank(test: LogRank) -> str:
+    p = "p < 0.0001" if test.p_exact < 1e-4 else f"p = {test.p_exact:.2g}"
+    return f"log-rank test within documents, {p}"
+
+
+def _chance(p: float) -> str:
+    return f"{p:.1%}" if p >= 0.001 else f"{p:.1e}"

@@ -17,6 +17,15 @@ from freerun.errors import DataError
 from freerun.stats.ngrams import ngram_codes
 
 _NO_TOKEN = -1
+HOLTZMAN_MAX_PERIOD, HOLTZMAN_MIN_PERIOD, HOLTZMAN_MANY_COPIES = 90, 3, 50
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """A phrase of `period` tokens that stands `copies` times in a row."""
+
+    period: int
+    copies: int
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,61 @@ def first_loop(ids: Int[np.ndarray, " tokens"], rule: LoopRule, *, start: int = 
         if complete.size and (found is None or complete[0] < found):
             found = int(complete[0])
     return found
+
+
+def loop_complete(ids: Int[np.ndarray, " tokens"], rule: LoopRule, *, start: int = 0) -> Bool[np.ndarray, " _followed"]:
+    """Return for each token from `start` on whether a loop is complete there; tokens before `start` are history.
+
+    Raises DataError for ids that are not a one-dimensional array of non-negative integers.
+
+    >>> np.flatnonzero(loop_complete(np.array([7] * 25 + [8]), LoopRule())).tolist()
+    [23, 24]
+    """
+    ids = _checked(ids)
+    complete = np.zeros(ids.size, bool)
+    for period, begins, ends in _long_runs(ids, rule, slack=0):
+        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+            complete[begin + rule.threshold(period) - 1 : end] = True
+    return complete[start:]
+
+
+def loop_at(ids: Int[np.ndarray, " tokens"], rule: LoopRule) -> Repetition | None:
+    """Return the loop that is complete at the last token, with the shortest period that makes one, or None.
+
+    Raises DataError for ids that are not a one-dimensional array of non-negative integers.
+
+    >>> loop_at(np.array([0] + [5, 6] * 20), LoopRule())
+    Repetition(period=2, copies=20)
+    """
+    ids = _checked(ids)
+    for period in range(1, min(rule.max_period, ids.size - 1) + 1):
+        run = _run_at_end(ids, period)
+        if run >= rule.threshold(period):
+            return Repetition(period, run // period + 1)
+    return None
+
+
+def holtzman_repetition(ids: Int[np.ndarray, " tokens"]) -> Repetition | None:
+    """Return the repetition that the code of Holtzman et al. 2020 counts at the end of a text, or None.
+
+    Of the phrases of at most 90 tokens that end the text it takes the one with most copies, the shortest among equals,
+    and counts it if it has at least 2 copies and is at least 3 tokens long, or has more than 50. So a phrase of two
+    tokens that stands 4 times is not counted, although four tokens then stand twice. `ids` are the generated text alone,
+    an end of text left out.
+
+    Source: Holtzman et al. 2020, The curious case of neural text degeneration, section 5.3, and its published code.
+    Raises DataError for ids that are not a one-dimensional array of non-negative integers.
+
+    >>> holtzman_repetition(np.array([9, 1, 2, 3, 1, 2, 3])), holtzman_repetition(np.array([1, 2] * 4))
+    (Repetition(period=3, copies=2), None)
+    """
+    ids = _checked(ids)
+    copies = [_run_at_end(ids, p) // p + 1 for p in range(1, min(HOLTZMAN_MAX_PERIOD, ids.size - 1) + 1)]
+    if not copies or max(copies) < 2:
+        return None
+    most = max(copies)
+    period = copies.index(most) + 1
+    return Repetition(period, most) if period >= HOLTZMAN_MIN_PERIOD or most > HOLTZMAN_MANY_COPIES else None
 
 
 def completing_ids(
@@ -185,6 +249,14 @@ def _checked(ids: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " tokens"]:
             "non-negative integers"
         )
     return ids
+
+
+def _run_at_end(ids: Int[np.ndarray, " tokens"], period: int) -> int:
+    """The lag run of this period at the last token."""
+    if ids[-1] != ids[-1 - period]:
+        return 0
+    differs = np.flatnonzero(ids[period:] != ids[:-period])
+    return int(ids.size - period - (differs[-1] + 1 if differs.size else 0))
 
 
 def _long_runs(
