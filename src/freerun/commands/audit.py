@@ -50,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sample-with", metavar="RULE", help="sample with another law: top_k=50, top_p=0.9,t=0.7 or greedy"
     )
     what.add_argument(
+        "--ask",
+        type=int,
+        default=0,
+        metavar="N",
+        help="ask the model which of two texts is its own, for N documents (default 0; for models tuned to answer)",
+    )
+    what.add_argument(
         "--seed", type=int, default=0, metavar="S", help="seed of the split and of every draw (default 0)"
     )
     text = parser.add_argument_group("how the corpus is read")
@@ -91,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         dtype=arguments.dtype,
         device=arguments.device,
         reference=tuple(arguments.reference),
+        ask=arguments.ask,
         seed=arguments.seed,
         sample_with=arguments.sample_with,
         text_field=arguments.text_field,

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from freerun.errors import DataError, UsageError
+from freerun.experiments.asking import ask, asking_key
 from freerun.experiments.provenance import cores, provenance
 from freerun.experiments.spec import LoadOptions, load_predictor, loader_of
 from freerun.findings.finding import to_json
@@ -24,6 +25,7 @@ from freerun.organisms.wrapper import from_nothing
 from freerun.predictors.base import Predictor, SamplingRule
 from freerun.predictors.law import BIN_WIDTH_NATS, N_BINS, POWERS
 from freerun.predictors.reference import Beside, Reference, check_shares_tokens, default_reference
+from freerun.records.answers import asked, read_answers, write_answers
 from freerun.records.measure import MeasurePlan, measure, units_of
 from freerun.records.schema import SCHEMA_VERSION
 from freerun.records.store import RunFolder, load_records, write_atomically
@@ -94,6 +96,7 @@ class AuditOptions:
     reference: tuple[str, ...] = ()
     seed: int = 0
     sample_with: str | None = None
+    ask: int = 0
     text_field: str = "text"
     split_on: str | None = None
     chunk: int | None = None
@@ -168,7 +171,23 @@ def audit(
             )
         finally:
             tell.end()
+    if chosen.ask:
+        _ask(predictor, folder, plan_hash, chosen, tell)
     return report(folder.path, progress=tell)
+
+
+def _ask(predictor: Predictor[Any], folder: RunFolder, plan_hash: str, chosen: AuditOptions, tell: Progress) -> None:
+    """Ask which of two texts is its own, once; a model that cannot be asked is said, and the run goes on."""
+    key = asking_key(plan_hash, chosen.ask, seed=chosen.seed)
+    if asked(folder, key):
+        return
+    tell.say(f"asking which of two texts is its own: {chosen.ask} pairs")
+    try:
+        answers = ask(predictor, load_records(folder), chosen.ask, seed=chosen.seed)
+    except DataError as error:
+        tell.say(str(error))
+    else:
+        write_answers(folder, answers, unit_key=key, plan_hash=plan_hash)
 
 
 def report(path: str | Path, *, transfer: str | Path | None = None, progress: Progress | None = None) -> Run:
@@ -181,7 +200,7 @@ def report(path: str | Path, *, transfer: str | Path | None = None, progress: Pr
     folder = finished(path)
     other = None if transfer is None else load_records(finished(transfer))
     tell.say("deriving findings")
-    result = to_json(derive(load_records(folder), transfer_from=other))
+    result = to_json(derive(load_records(folder), transfer_from=other, answers=read_answers(folder)))
     write_atomically(folder.path / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     write_atomically(folder.path / "report.html", render_page(result))
     return Run(folder.path, result)
@@ -237,7 +256,7 @@ def default_folder(manifest: Mapping[str, Any]) -> Path:
 
 
 def _check(options: AuditOptions) -> None:
-    limits = (("documents", 1), ("prefix", 0), ("batch", 1), ("tokens", 1), ("chunk", 1))
+    limits = (("documents", 1), ("prefix", 0), ("batch", 1), ("tokens", 1), ("chunk", 1), ("ask", 0))
     for name, least in limits:
         value = getattr(options, name)
         if value is not None and value < least:
@@ -335,7 +354,7 @@ def _command(predictor: Predictor[Any], corpus: Corpus, pairs: PairSet, options:
     defaults = AuditOptions()
     for spec in options.reference:
         words += ["--reference", spec]
-    for name in ("dtype", "device", "sample_with", "text_field", "split_on", "chunk"):
+    for name in ("dtype", "device", "sample_with", "ask", "text_field", "split_on", "chunk"):
         value = getattr(options, name)
         if value != getattr(defaults, name):
             words += [f"--{name.replace('_', '-')}", str(value)]

@@ -14,8 +14,10 @@ from freerun.stats.betting import betting_wealth
 from freerun.stats.detectability import detect, paired_permutation_p
 from freerun.stats.horizon import auc_draws, horizon, horizon_bootstrap
 from freerun.stats.intervals import clopper_pearson, clopper_pearson_high, cluster_ratio
+from freerun.stats.survival import CENSORED, END_OF_TEXT, LOOP, cumulative_incidence, hazard_per_token
 from freerun.stats.tv_from_loss import tv_from_loss, tv_from_loss_band
 
+_LOOP_HAZARD, _END_HAZARD = 0.002, 0.001
 LENGTHS = np.array([1, 2, 4, 8, 16, 32])
 Draw = Callable[[np.random.Generator], tuple[bool, float]]
 
@@ -145,12 +147,43 @@ def _bets(rng: np.random.Generator) -> tuple[bool, float]:
     return betting_wealth(real, free).rejected_after is not None, 1.0
 
 
+def _endings(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loops at hazard 0.002 a token against ends at 0.001, followed for 128 tokens: 64 documents, two continuations each; loops of
+    both at once in a tenth of the documents."""
+    loop, end = (np.floor(np.log(rng.random((64, 2))) / np.log1p(-h)) + 1 for h in (_LOOP_HAZARD, _END_HAZARD))
+    shared = rng.random(64) < 0.1
+    loop[shared, 1] = loop[shared, 0]
+    time = np.minimum(np.minimum(loop, end), 128).astype(np.int64)
+    cause = np.where((loop <= end) & (loop <= 128), LOOP, np.where(end <= 128, END_OF_TEXT, CENSORED))
+    return time.ravel(), cause.ravel(), np.repeat(np.arange(64), 2)
+
+
+def _incidence(rng: np.random.Generator) -> tuple[bool, float]:
+    """Loop by 128 tokens at hazard 0.002 with ends at 0.001 competing; 64 documents, two partly dependent continuations."""
+    time, cause, groups = _endings(rng)
+    found = cumulative_incidence(time, cause, groups=groups, event=LOOP)
+    # a tie of both goes to the loop: it wins each token with h, and the race goes on with (1 − h)(1 − e)
+    goes_on = (1 - _LOOP_HAZARD) * (1 - _END_HAZARD)
+    truth = _LOOP_HAZARD * (1 - goes_on**128) / (1 - goes_on)
+    low, high = float(found.low[-1]), float(found.high[-1])
+    return not low <= truth <= high, (high - low) / (2 * truth)
+
+
+def _hazard(rng: np.random.Generator) -> tuple[bool, float]:
+    """Loops per token at risk, 0.002, in the same texts."""
+    time, cause, groups = _endings(rng)
+    found = hazard_per_token(time, cause, groups=groups, event=LOOP)
+    return not found.low <= _LOOP_HAZARD <= found.high, (found.high - found.low) / (2 * _LOOP_HAZARD)
+
+
 STATISTICS: dict[str, tuple[float, Draw]] = {
     "AUC interval (document bootstrap)": (0.05, _auc_interval),
     "TV lower bound of a detector": (0.05, _tv_from_detector),
     "TV lower band from losses, six lengths": (0.05, _tv_from_loss_band),
     "TV lower bound from losses, all thresholds": (0.05, _tv_from_loss_uniform),
     "H75 interval (document bootstrap)": (0.05, _horizon),
+    "loop incidence (Aalen–Johansen, clustered)": (0.05, _incidence),
+    "loop hazard (Korn–Graubard)": (0.05, _hazard),
     "loss interval (document-clustered t)": (0.05, _loss),
     "swap test, no difference": (0.05, _swaps),
     "betting, no difference, any time": (0.05, _bets),

@@ -20,14 +20,21 @@ from freerun.findings.outcome import judge
 from freerun.findings.self_recognition import self_recognition
 from freerun.findings.threats import threats
 from freerun.findings.transfer import transfer
+from freerun.findings.verbal import verbal
+from freerun.records.answers import Answers
 from freerun.records.store import Records
 from freerun.stats.horizon import HorizonResult
 
 RESULT_VERSION = 1
 
 
-def derive(records: Records, *, transfer_from: Records | None = None) -> dict[str, Any]:
-    """Everything that `result.json` holds; the page is drawn from it alone. `transfer_from`: a run whose detector is tried here."""
+def derive(
+    records: Records, *, transfer_from: Records | None = None, answers: Answers | None = None
+) -> dict[str, Any]:
+    """Everything that `result.json` holds; the page is drawn from it alone.
+
+    `transfer_from`: a run whose detector is tried here. `answers`: what the model said when it was asked.
+    """
     evidence = Evidence(records)
     manifest = records.manifest
     found: Comparison | None
@@ -45,6 +52,8 @@ def derive(records: Records, *, transfer_from: Records | None = None) -> dict[st
         calibration(evidence),
         certificates(evidence),
     ]
+    if answers is not None:
+        findings.append(verbal(answers))
     if transfer_from is not None:
         findings.append(transfer(evidence, Evidence(transfer_from)))
     by_name = {f.name: f for f in findings}

@@ -206,3 +206,47 @@ def _clustered_p(excess: Float[np.ndarray, "sequences bins"]) -> float | None:
         return None
     t_square = n * float(mean @ np.linalg.solve(covariance, mean))
     return float(stats.f.sf(t_square * (n - d) / (d * (n - 1)), d, n - d))
+
+
+@dataclass(frozen=True)
+class MonteCarloRank:
+    """Where a text stands among fresh samples of the same prefix, over many prefixes.
+
+    `mean_rank` is the mean share of samples that score below it (ties half): 1/2 if the model wrote the text. `p_two_sided` is
+    exact for any score and any number of tokens.
+    """
+
+    mean_rank: float
+    p_two_sided: float
+    n: int
+    n_samples: int
+
+
+def monte_carlo_rank(
+    score: Float[np.ndarray, " prefixes"], sampled: Float[np.ndarray, "prefixes samples"]
+) -> MonteCarloRank:
+    """Rank each text's score among those of samples from the same prefix; where no z exists (loops) this still holds.
+
+    If the model wrote the text, it and its prefix's samples are exchangeable: each of the 1 + samples is as likely to be "the
+    text". So the law of the sum of its ranks, given the scores, is a convolution of the mid-ranks in each prefix, and exact.
+
+    Raises DataError for NaN, no prefixes or no samples.
+
+    >>> monte_carlo_rank(np.array([3.0, 3.0]), np.array([[1.0, 2.0], [0.0, 1.0]])).p_two_sided
+    0.2222222222222222
+    """
+    if sampled.ndim != 2 or score.shape != sampled.shape[:1] or 0 in sampled.shape:
+        raise DataError(f"{score.shape} texts and samples of shape {sampled.shape} do not fit")
+    pooled = np.concatenate((score[:, None], sampled), axis=1)
+    if np.isnan(pooled).any():
+        raise DataError("scores hold NaN; a rank needs a number for every text")
+    samples = sampled.shape[1]
+    # twice the mid-rank from 0: whole numbers 0 .. 2 samples
+    doubled = (pooled[:, :, None] > pooled[:, None, :]).sum(2) + (pooled[:, :, None] >= pooled[:, None, :]).sum(2) - 1
+    law = np.ones(1)
+    for row in doubled:
+        law = np.convolve(law, np.bincount(row, minlength=2 * samples + 1) / (samples + 1))
+    total = int(doubled[:, 0].sum())
+    below, above = float(law[: total + 1].sum()), float(law[total:].sum())
+    n = len(score)
+    return MonteCarloRank(total / (2 * samples * n), min(1.0, 2 * min(below, above)), n, samples)
