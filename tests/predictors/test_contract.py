@@ -257,6 +257,50 @@ def test_another_sampling_rule_keeps_both_log_probs(kind: Kind, rule: SamplingRu
             assert law.sample(sample.uniform[t : t + 1])[0] == ids[t]
 
 
+# ---- hidden states ---------------------------------------------------------------------------------------------------
+
+
+def test_hidden_states_are_those_of_the_step_path_or_are_refused(kind: Kind) -> None:
+    predictor = kind.predictor
+    sequences = kind.sequences(18, LENGTHS)
+    chunks = list(predictor.score(sequences, first=1))
+    if not predictor.capabilities.embed:
+        assert all(c.hidden is None for c in chunks)
+        assert all(s.embedding is None for s in ran(predictor, sequences, np.arange(4)[:, None], 3))
+        with pytest.raises(UsageError, match="no hidden states to show"):
+            predictor.embed(predictor.start(sequences))
+        return
+    found = {(int(r), int(t)): h for c in chunks for r, t, h in zip(c.row, c.position, c.hidden, strict=True)}
+    assert len(found) == sum(len(s) - 1 for s in sequences)
+    for i, sequence in enumerate(sequences):
+        state = predictor.start([sequence[:1]])
+        for t in range(1, len(sequence)):
+            (wanted,) = predictor.embed(state)
+            assert wanted.dtype == found[i, t].dtype == np.float32
+            np.testing.assert_allclose(found[i, t], wanted, atol=20 * kind.atol_nats)
+            state = predictor.advance(state, sequence[t : t + 1])
+    chosen = predictor.embed(predictor.select(predictor.start(sequences), np.array([2, 0, 0])))
+    np.testing.assert_allclose(chosen, predictor.embed(predictor.start(sequences))[[2, 0, 0]], atol=20 * kind.atol_nats)
+    joined = predictor.embed(predictor.join([predictor.start(sequences[:1]), predictor.start(sequences[1:])]))
+    np.testing.assert_allclose(joined, predictor.embed(predictor.start(sequences)), atol=20 * kind.atol_nats)
+
+
+def test_a_samples_embedding_is_the_mean_of_the_scorers_hidden_states(kind: Kind) -> None:
+    """Beyond the window too, and for rows that end early."""
+    if not kind.predictor.capabilities.embed:
+        return
+    predictor = with_ends(kind.predictor, tuple(range(3, 64, 9)))
+    prefixes = kind.sequences(19, (4, 9, 2))
+    samples = ran(predictor, prefixes, np.arange(6).reshape(3, 2), 36)
+    assert {s.end_reason for s in samples} == {"end_of_text", "length"} or len({len(s.uniform) for s in samples}) > 1
+    for sample in samples:
+        prefix = prefixes[sample.row // 2]
+        text = np.concatenate([prefix, sample.observation.token_id]).astype(np.int64)
+        hidden = np.concatenate([c.hidden for c in predictor.score([text], first=len(prefix))])
+        assert len(hidden) == len(sample.observation.token_id)
+        np.testing.assert_allclose(sample.embedding, hidden.mean(0), atol=20 * kind.atol_nats)
+
+
 # ---- states are values -----------------------------------------------------------------------------------------------
 
 

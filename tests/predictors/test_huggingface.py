@@ -95,6 +95,45 @@ def test_a_law_does_not_depend_on_what_comes_after(model: HuggingFacePredictor) 
     assert np.abs(one[7:] - other[7:]).max() > 1e-3
 
 
+@pytest.mark.parametrize("folder", ["llama_folder", "gemma_folder", "gpt2_folder"])
+def test_hidden_states_are_those_that_transformers_calls_last(folder: str, request: pytest.FixtureRequest) -> None:
+    """`output_hidden_states` ends with the states after the final norm."""
+    path = request.getfixturevalue(folder)
+    predictor = load_pretrained(str(path), identity=SOME, lead=())
+    (ids,) = sequences(30, 14)
+    with torch.no_grad():
+        every = AutoModelForCausalLM.from_pretrained(path).eval()(torch.as_tensor(ids)[None], output_hidden_states=True)
+    wanted = every.hidden_states[-1][0].numpy()
+    got = np.concatenate([c.hidden for c in predictor.score([ids], first=3)])
+    np.testing.assert_allclose(got, wanted[2:13], atol=1e-5)
+    np.testing.assert_allclose(predictor.embed(predictor.start([ids])), wanted[-1:], atol=1e-5)
+
+
+def test_hidden_states_do_not_depend_on_the_width_of_chunks(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_pretrained(str(llama_folder), identity=SOME)
+    some = sequences(31, 14, 9)
+    whole = np.concatenate([c.hidden for c in model.score(some, first=2)])
+    monkeypatch.setattr(huggingface, "_LOGITS_PER_CHUNK", 1)
+    parts = list(model.score(some, first=2))
+    assert len(parts) == 12
+    order = np.lexsort((np.concatenate([c.position for c in parts]), np.concatenate([c.row for c in parts])))
+    np.testing.assert_allclose(np.concatenate([c.hidden for c in parts])[order], whole, atol=1e-5)
+
+
+def test_a_head_that_is_no_module_call_shows_no_hidden_states(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface._HeadInput, "_listen", lambda self, _, inputs: None)
+    model = load_pretrained(str(llama_folder), identity=SOME)
+    assert not model.capabilities.embed
+    some = sequences(32, 9)
+    assert all(c.hidden is None for c in model.score(some, first=2))
+    (sample,) = model.generate([some[0][:2]], np.array([[1]], np.uint64), 3, seed=0)
+    assert sample.embedding is None
+
+
 # ---- the cache -------------------------------------------------------------------------------------------------------
 
 

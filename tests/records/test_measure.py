@@ -119,6 +119,14 @@ def test_numbers_are_the_laws(job: Job, whole: RunFolder) -> None:
             np.testing.assert_array_equal(token["uniform"], uniforms(job.plan.seed, int(row["key"]), len(ids)))
         if row["arm"] != "tempered":
             assert np.isnan(token["sample_log_prob_nats"]).all()
+        for t in range(len(ids)):
+            alone = token["without_prefix_log_prob_nats"][t]
+            if row["arm"] == "real":
+                wanted = predictor.law(predictor.start([ids[:t]])).log_prob(ids[t : t + 1])[0]
+                np.testing.assert_allclose(alone, wanted, atol=1e-12)
+            else:
+                assert np.isnan(alone)
+        assert row["embedding"].shape == (0,)
         (reference,) = job.reference.log_probs([row["unit"]], [whole_text], first=first)
         np.testing.assert_allclose(token["reference_log_probs_nats"], reference, atol=1e-12)
     assert len(keys) == 3 * len(job.pairs)
@@ -173,7 +181,7 @@ def test_damaged_parts_are_made_again(job: Job, whole: RunFolder, tmp_path: Path
     (folder.path / "tokens" / "tempered-00000.parquet").unlink()
     phases: list[str] = []
     job.run(folder, on_phase=phases.append)
-    assert sorted(phases) == ["control", "running free", "scoring real text"]
+    assert sorted(phases) == ["control", "running free", "scoring real text", "without its prefix"]
     assert same_records(folder, whole)
 
 

@@ -42,6 +42,7 @@ def tables(numbers: list[int], lengths: list[int], *, seed: int = 0) -> tuple[pa
         "uniform": pa.array(rng.random(n), mask=number == numbers[0]),
         "log_power_sum": rng.random((n, 5)).tolist(),
         "loop_mass": rng.random(n),
+        "without_prefix_log_prob_nats": pa.nulls(n, pa.float64()),
         "reference_log_probs_nats": [[-1.0, None] if i % 2 else [-2.0, -3.0] for i in range(n)],
     }
     schema = tokens_schema(n_powers=5, n_references=2)
@@ -64,7 +65,7 @@ def tables(numbers: list[int], lengths: list[int], *, seed: int = 0) -> tuple[pa
             "canonical_share": 0.5,
             "observed_counts": list(range(33)),
             "expected_counts": [0.25 * j for j in range(33)],
-            "hidden": None,
+            "embedding": None,
         }
         for i, k in zip(numbers, lengths, strict=True)
     ]
@@ -156,13 +157,45 @@ def test_another_plan_is_refused_by_the_setting_that_differs(tmp_path: Path) -> 
     assert "-o" in message
 
 
-@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1, None, "1"])
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1, None, "1", 1.5])
 def test_another_schema_version_is_refused(tmp_path: Path, version: object) -> None:
     folder = written(tmp_path / "run")
     folder.manifest_path.write_text(json.dumps({**MANIFEST, "schema_version": version}))
     for act in (lambda: folder.open(MANIFEST), folder.manifest, lambda: load_records(folder)):
-        with pytest.raises(DataError, match=f"record schema {version!r}, this freerun reads {SCHEMA_VERSION}"):
+        with pytest.raises(DataError, match=f"record schema {version!r}, this freerun reads 1 and {SCHEMA_VERSION};"):
             act()
+
+
+def test_records_of_version_1_are_read_with_what_they_lack_as_not_measured(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.open({**MANIFEST, "schema_version": 1})
+    sequences, tokens = tables([5, 0], [4, 2])
+    hidden = pa.field("hidden", pa.list_(pa.float32()), metadata={"meaning": "pooled hidden state"})
+    old = sequences.drop_columns("embedding").append_column(hidden, pa.nulls(2, hidden.type))
+    tokens = tokens.drop_columns("without_prefix_log_prob_nats")
+    folder.write_part("a", old, tokens, unit_key="key a", plan_hash="abc")
+    assert folder.done("a", "key a")
+    records = load_records(folder)
+    assert "hidden" not in records.sequences
+    assert records.sequences["embedding"].shape == (2, 0)
+    assert np.isnan(records.tokens["without_prefix_log_prob_nats"]).all()
+    assert records.tokens["without_prefix_log_prob_nats"].shape == (6,)
+    with pytest.raises(DataError, match="another plan"):  # its records are not added to
+        folder.open({**MANIFEST, "plan_hash": "other"})
+
+
+def test_embeddings_come_back_row_by_row_and_a_missing_one_is_nan(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.open(MANIFEST)
+    sequences, tokens = tables([5, 0, 3], [4, 2, 1])
+    schema = sequences_schema(n_bins=33, n_hidden=3)
+    values: list[Any] = [[1.5, -2.0, 3.0], None, [0.1, 0.2, 0.3]]
+    rows = [{**row, "embedding": v} for row, v in zip(sequences.to_pylist(), values, strict=True)]
+    folder.write_part("a", pa.Table.from_pylist(rows, schema=schema), tokens, unit_key="key a", plan_hash="abc")
+    got = load_records(folder).sequences["embedding"]
+    assert got.dtype == np.float32
+    assert np.isnan(got[0]).all()
+    np.testing.assert_array_equal(got[1:], np.array([[0.1, 0.2, 0.3], [1.5, -2.0, 3.0]], np.float32))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe", b'{"plan_hash": "abc"}'])

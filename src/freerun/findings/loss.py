@@ -38,7 +38,15 @@ def loss(evidence: Evidence) -> Finding:
         f"{w:.2f} {n}" for w, n in zip(evidence.reference_weights, ("own law", *evidence.reference_names), strict=True)
     )
     estimates = (
-        _of("loss_nats_per_token", "Loss on real text", nats, "nats/token", unit, how),
+        _of(
+            "loss_nats_per_token",
+            "Loss on real text" + (", possible tokens only" if n_impossible else ""),
+            nats,
+            "nats/token",
+            unit,
+            how,
+        ),
+        *_impossible(n_impossible, int(real.sum())),
         _of("loss_bits_per_byte", "the same in bits", bits, "bits/byte", unit, how),
         _of("own_surprisal_nats_per_token", "Surprisal of its own text", own, "nats/token", unit, how),
         _of(
@@ -69,7 +77,7 @@ def loss(evidence: Evidence) -> Finding:
     return Finding(
         name="loss",
         question="How well does it predict real text?",
-        sentence=f"It loses {nats.value:.3f} nats a token ({bits.value:.3f} bits a byte) on real text. {proven}.",
+        sentence=f"{_lost(nats, bits, n_impossible, int(real.sum()))} {proven}.",
         status="neutral",
         estimates=estimates,
         licence=(
@@ -78,6 +86,32 @@ def loss(evidence: Evidence) -> Finding:
         ),
         notes=tuple(notes),
     )
+
+
+def _impossible(n: int, n_tokens: int) -> tuple[Estimate, ...]:
+    """The share of real tokens without mass, where there is any."""
+    if not n:
+        return ()
+    return (
+        Estimate(
+            "impossible_share",
+            "Real tokens that it makes impossible",
+            n / n_tokens,
+            "share",
+            n=n_tokens,
+            independent_unit="token",
+        ),
+    )
+
+
+def _lost(nats: Interval, bits: Interval, n_impossible: int, n_tokens: int) -> str:
+    """The loss in words; infinite where a real token has no mass."""
+    if n_impossible:
+        return (
+            f"Its loss is infinite: {n_impossible:,} of {n_tokens:,} real tokens ({n_impossible / n_tokens:.1%}) have no mass under its law; "
+            f"on the others it loses {nats.value:.3f} nats a token."
+        )
+    return f"It loses {nats.value:.3f} nats a token ({bits.value:.3f} bits a byte) on real text."
 
 
 def _of(name: str, label: str, x: Interval, unit: str, independent: str, method: str) -> Estimate:

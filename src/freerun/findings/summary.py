@@ -10,12 +10,14 @@ from freerun.findings.calibration import calibration
 from freerun.findings.certificates import certificates
 from freerun.findings.comparing import Comparison, Curve, compare
 from freerun.findings.detectability import detectability, spoken
+from freerun.findings.divergences import divergences
 from freerun.findings.drift import drift
 from freerun.findings.evidence import Evidence
 from freerun.findings.examples import examples
 from freerun.findings.finding import Estimate, Finding
 from freerun.findings.loops import loops
 from freerun.findings.loss import loss
+from freerun.findings.memory import memory
 from freerun.findings.outcome import judge
 from freerun.findings.self_recognition import self_recognition
 from freerun.findings.threats import threats
@@ -28,9 +30,7 @@ from freerun.stats.horizon import HorizonResult
 RESULT_VERSION = 1
 
 
-def derive(
-    records: Records, *, transfer_from: Records | None = None, answers: Answers | None = None
-) -> dict[str, Any]:
+def derive(records: Records, *, transfer_from: Records | None = None, answers: Answers | None = None) -> dict[str, Any]:
     """Everything that `result.json` holds; the page is drawn from it alone.
 
     `transfer_from`: a run whose detector is tried here. `answers`: what the model said when it was asked.
@@ -50,6 +50,8 @@ def derive(
         drift(evidence),
         loops(evidence),
         calibration(evidence),
+        memory(evidence),
+        divergences(evidence),
         certificates(evidence),
     ]
     if answers is not None:
@@ -81,7 +83,7 @@ def derive(
 
 def _verdict(evidence: Evidence, findings: dict[str, Finding], found: Comparison | None) -> dict[str, str]:
     model = evidence.plan["model"]
-    nats = findings["loss"].estimates[0].value
+    at_loss = _at_loss(findings["loss"])
     if findings["self_recognition"].status == "bad":
         sentence = f"{model}: what was sampled is not the model's own law at temperature 1."
         return {
@@ -103,16 +105,16 @@ def _verdict(evidence: Evidence, findings: dict[str, Finding], found: Comparison
     h75 = found.main.horizons[0.75]
     outcome = judge(h75, at_least=longest, longest=longest)
     if findings["detectability"].status == "neutral":
-        sentence = f"{model}: no difference found between its own text and real text up to {longest} tokens, at a loss of {nats:.2f} nats a token."
+        sentence = f"{model}: no difference found between its own text and real text up to {longest} tokens, {at_loss}."
     elif h75.side == "above":
         sentence = (
             f"{model}: its own text can be told from real text, but weakly up to {longest} tokens (AUC "
-            f"{found.main.detections[-1].auc.value:.2f}), at a loss of {nats:.2f} nats a token."
+            f"{found.main.detections[-1].auc.value:.2f}), {at_loss}."
         )
     else:
         sentence = (
             f"{model}: left to itself it writes text that a simple detector tells from the real text {spoken(h75, longest)}, "
-            f"at a loss of {nats:.2f} nats a token."
+            f"{at_loss}."
         )
     detail = f"{findings['drift'].sentence} {findings['loops'].sentence} {findings['self_recognition'].sentence}"
     return {
@@ -124,8 +126,23 @@ def _verdict(evidence: Evidence, findings: dict[str, Finding], found: Comparison
     }
 
 
+def _at_loss(found: Finding) -> str:
+    """The loss as part of the verdict."""
+    by_name = {e.name: e for e in found.estimates}
+    if "impossible_share" in by_name:
+        return f"at an infinite loss ({by_name['impossible_share'].value:.1%} of real tokens are impossible)"
+    return f"at a loss of {found.estimates[0].value:.2f} nats a token"
+
+
 def _headline(findings: dict[str, Finding], found: Comparison | None) -> list[dict[str, str]]:
-    cards = [_card("Loss", findings["loss"].estimates[0], "how well it predicts real text")]
+    loss_card = _card("Loss", findings["loss"].estimates[0], "how well it predicts real text")
+    if any(e.name == "impossible_share" for e in findings["loss"].estimates):
+        loss_card |= {
+            "value": "∞",
+            "interval": "",
+            "note": f"{loss_card['value']} on the tokens that it holds possible",
+        }
+    cards = [loss_card]
     if found is not None:
         by_name = {e.name: e for e in findings["detectability"].estimates}
         cards.append(

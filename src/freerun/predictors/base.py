@@ -67,6 +67,7 @@ class Capabilities:
     empty_context: bool = True
     """There is a law before the first token even when nothing is put first."""
     embed: bool = False
+    """`embed` gives the hidden state of every row, and the bulk paths hand hidden states on."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,8 @@ class Chunk:
     row: Int[np.ndarray, " n"]
     position: Int[np.ndarray, " n"]
     observation: Observation
+    hidden: Float[np.ndarray, "n width"] | None = None
+    """The hidden state that each token was predicted from, float32; None where the backend has none."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ class Sample:
     uniform: Float[np.ndarray, " tokens"]
     sample_log_prob_nats: Float[np.ndarray, " tokens"] | None = None
     """Under the sampled law, where that is not the model's own."""
+    embedding: Float[np.ndarray, " width"] | None = None
+    """Mean of the hidden states that its tokens were predicted from, float32; None where the backend has none."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +223,14 @@ class Predictor(ABC, Generic[StateT]):
     def nbytes(self, state: StateT) -> int:
         """Memory that a state holds, bytes."""
 
+    def embed(self, state: StateT) -> Float[np.ndarray, "rows width"]:
+        """The model's last hidden state of every row, which the next token is predicted from, float32.
+
+        Raises:
+            UsageError: the backend has none (`capabilities.embed` says so).
+        """
+        raise UsageError(f"{self.identity.name} has no hidden states to show")
+
     # ---- in bulk ---------------------------------------------------------------------------------------------------
 
     def score(
@@ -244,7 +257,8 @@ class Predictor(ABC, Generic[StateT]):
                 state, rows = self.select(state, np.flatnonzero(alive)), rows[alive]
             ids = np.array([sequences[i][position] for i in rows], np.int64)
             seen = self.law(state).observe(ids, watched=pad_watched([watched[i][position - first] for i in rows]))
-            yield Chunk(rows, np.full(len(rows), position), seen)
+            hidden = self.embed(state) if self.capabilities.embed else None
+            yield Chunk(rows, np.full(len(rows), position), seen, hidden)
             state = self.advance(state, ids)
 
     def generate(
@@ -274,10 +288,13 @@ class Predictor(ABC, Generic[StateT]):
         rows = np.arange(n_rows)
         trace = Trace(n_rows, length)
         sample_log_prob = np.zeros((n_rows, length))
+        pool = Pool(n_rows)
         for position in range(length):
             if not len(rows):
                 return
             law = self.law(state)
+            if self.capabilities.embed:
+                pool.add(rows, self.embed(state))
             u = draws[rows, position]
             watched = pad_watched(tracker.completing()) if tracker is not None else None
             if sampling.is_model_law:
@@ -302,6 +319,7 @@ class Predictor(ABC, Generic[StateT]):
                     trace.row(row, n),
                     draws[row, :n],
                     None if sampling.is_model_law else sample_log_prob[row, :n],
+                    pool.mean(row),
                 )
             if last:
                 return
@@ -336,6 +354,33 @@ class Predictor(ABC, Generic[StateT]):
             raise UsageError(
                 f"{self.identity.name} has no law before the first token: put a lead token first or use a prefix"
             )
+
+
+class Pool:
+    """Running means of hidden states, one a row, summed in float64 token by token: chunks of any width give the same bits."""
+
+    def __init__(self, n_rows: int) -> None:
+        self._counts = np.zeros(n_rows, np.int64)
+        self._sums: Float[np.ndarray, "rows width"] | None = None
+
+    def add(self, rows: Int[np.ndarray, " n"], hidden: Float[np.ndarray, "n width"] | None) -> None:
+        """Enter one state for each of the rows (a row may come more than once)."""
+        if hidden is None:
+            return
+        if self._sums is None:
+            self._sums = np.zeros((len(self._counts), hidden.shape[1]))
+        if len(np.unique(rows)) == len(rows):
+            self._sums[rows] += hidden
+            self._counts[rows] += 1
+            return
+        np.add.at(self._sums, rows, hidden)  # one after another, so the bits are those of single adds
+        np.add.at(self._counts, rows, 1)
+
+    def mean(self, row: int) -> Float[np.ndarray, " width"] | None:
+        """The mean of a row's states, float32; None where it has none."""
+        if self._sums is None or not self._counts[row]:
+            return None
+        return np.asarray(self._sums[row] / self._counts[row], np.float32)
 
 
 def watch_lists(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,20 @@ import numpy as np
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 import torch
 from huggingface_hub.utils import logging as hub_logging
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.utils import logging as transformers_logging
 
 from freerun.errors import BackendError
 from freerun.predictors.base import Capabilities, Chunk, ContextRule, Identity, Predictor, pad_watched, watch_lists
-from freerun.predictors.law import Dense, Law, Observation
+from freerun.predictors.law import Dense, Law
 from freerun.predictors.vocabulary import byte_table
 from freerun.stats.loops import LoopRule
 
 _LOGITS_PER_CHUNK = 1 << 24
+_Read = tuple[np.ndarray, np.ndarray, np.ndarray, torch.Tensor, np.ndarray | None]
+"""Rows, positions and ids of tokens, the logits before each, and the hidden states before each where they are kept."""
 """Logits held at once while scoring: 64 MiB in float32."""
 
 
@@ -59,16 +61,35 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not 
         return self.keys, self.values
 
 
+class _HeadInput:
+    """What the output head was last given: the hidden states after the final norm. Listening costs nothing, and unlike
+    `output_hidden_states` keeps no other layer."""
+
+    def __init__(self, model: Any) -> None:
+        self.heard: torch.Tensor | None = None
+        model.get_output_embeddings().register_forward_pre_hook(self._listen)
+
+    def _listen(self, _: Any, inputs: tuple[Any, ...]) -> None:
+        self.heard = inputs[0] if inputs else None
+
+    def take(self) -> torch.Tensor | None:
+        """The states of the last pass, once."""
+        heard, self.heard = self.heard, None
+        return heard
+
+
 @dataclass
 class HFState:
-    """Tokens so far (`ids[row]`, document tokens only), the cache that has read what the context rule lets be seen, and the
-    logits of the next token. `padding[row]` entries at the left of the cache are masked."""
+    """Tokens so far (`ids[row]`, document tokens only), the cache that has read what the context rule lets be seen, the
+    logits of the next token and the hidden state they were made from. `padding[row]` entries at the left of the cache are
+    masked."""
 
     ids: list[Int[np.ndarray, " tokens"]]
     cache: DynamicCache
     held: int
     padding: Int[np.ndarray, " rows"]
     logits: torch.Tensor
+    hidden: torch.Tensor | None = None
 
 
 class HuggingFacePredictor(Predictor[HFState]):
@@ -91,7 +112,8 @@ class HuggingFacePredictor(Predictor[HFState]):
         limit = window or _longest_context(model.config)
         self.context = ContextRule(window=None if limit is None else limit - len(lead), lead=lead)
         self.end_ids = end_ids
-        self.capabilities = Capabilities(empty_context=False)
+        self.capabilities = Capabilities(empty_context=False, embed=True)
+        self._head = _HeadInput(self.model)
         self.device = next(model.parameters()).device
         self._bytes = byte_table(tokenizer, self.n_tokens)
 
@@ -123,7 +145,7 @@ class HuggingFacePredictor(Predictor[HFState]):
         for a in range(0, longest, step):
             logits = self._forward(table[:, a : a + step], cache, a, padding, keep=1)
         assert logits is not None
-        return HFState(ids, cache, longest, padding, logits[:, -1])
+        return HFState(ids, cache, longest, padding, logits[:, -1], self._last_hidden())
 
     def law(self, state: HFState) -> Law:
         return Dense(state.logits)
@@ -136,7 +158,7 @@ class HuggingFacePredictor(Predictor[HFState]):
         if moved or state.cache.get_seq_length() != state.held:
             return self._read(grown)
         logits = self._forward(np.asarray(ids, np.int64)[:, None], state.cache, state.held, state.padding, keep=1)
-        return HFState(grown, state.cache, state.held + 1, state.padding, logits[:, -1])
+        return HFState(grown, state.cache, state.held + 1, state.padding, logits[:, -1], self._last_hidden())
 
     @torch.inference_mode()
     def select(self, state: HFState, rows: Int[np.ndarray, " taken"]) -> HFState:
@@ -148,7 +170,8 @@ class HuggingFacePredictor(Predictor[HFState]):
             new.__dict__.update({k: v for k, v in old.__dict__.items() if k != "_room"})
             new.batch_select_indices(index)
         taken = [state.ids[int(r)] for r in rows]
-        return HFState(taken, cache, state.held, state.padding[rows], state.logits[index])
+        hidden = None if state.hidden is None else state.hidden[index]
+        return HFState(taken, cache, state.held, state.padding[rows], state.logits[index], hidden)
 
     @torch.inference_mode()
     def join(self, states: Sequence[HFState]) -> HFState:
@@ -167,14 +190,33 @@ class HuggingFacePredictor(Predictor[HFState]):
                 values.append(torch.nn.functional.pad(s.cache.layers[i].values, room))
             layer.update(torch.cat(keys), torch.cat(values))
         padding = np.concatenate([s.padding + held - s.held for s in states])
-        return HFState(ids, cache, held, padding, torch.cat([s.logits for s in states]))
+        hidden = [s.hidden for s in states if s.hidden is not None]
+        return HFState(
+            ids,
+            cache,
+            held,
+            padding,
+            torch.cat([s.logits for s in states]),
+            torch.cat(hidden) if len(hidden) == len(states) else None,
+        )
 
     def fork(self, state: HFState) -> HFState:
         return self.select(state, np.arange(len(state.ids)))
 
     def nbytes(self, state: HFState) -> int:
         layers = [x for layer in state.cache.layers for x in (layer.keys, layer.values) if x is not None]
-        return sum(x.numel() * x.element_size() for x in [*layers, state.logits])
+        rest = [state.logits] if state.hidden is None else [state.logits, state.hidden]
+        return sum(x.numel() * x.element_size() for x in [*layers, *rest])
+
+    def embed(self, state: HFState) -> Float[np.ndarray, "rows width"]:
+        if state.hidden is None:
+            return super().embed(state)
+        return _host(state.hidden)
+
+    def _last_hidden(self) -> torch.Tensor | None:
+        """Of the pass just made: the state at the last token of each row."""
+        heard = self._head.take()
+        return None if heard is None else heard[:, -1]
 
     # ---- in bulk ---------------------------------------------------------------------------------------------------
 
@@ -186,8 +228,26 @@ class HuggingFacePredictor(Predictor[HFState]):
         first: int = 0,
         loop_rule: LoopRule | None = None,
     ) -> Iterator[Chunk]:
-        self._check_first(first)
         watched = watch_lists(sequences, first, loop_rule)
+        for rows, targets, ids, logits, hidden in self._read_all(sequences, first):
+            lists = pad_watched([watched[r][t - first] for r, t in zip(rows, targets, strict=True)])
+            yield Chunk(rows, targets, Dense(logits).observe(ids, watched=lists), hidden)
+
+    @torch.inference_mode()
+    def log_probs(
+        self, sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int = 0
+    ) -> list[Float[np.ndarray, " scored"]]:
+        out = [np.zeros(max(0, len(s) - first)) for s in sequences]
+        for rows, targets, ids, logits, _ in self._read_all(sequences, first):
+            table = logits.float()
+            said = table.gather(1, torch.as_tensor(ids, device=table.device)[:, None])[:, 0] - table.logsumexp(dim=1)
+            for r, t, value in zip(rows, targets, _host(said), strict=True):
+                out[r][t - first] = value
+        return out
+
+    def _read_all(self, sequences: Sequence[Int[np.ndarray, " tokens"]], first: int) -> Iterator[_Read]:
+        """Rows, positions, ids and logits of every token from `first` on, in bounded pieces, and the states that made them."""
+        self._check_first(first)
         lengths = np.array([len(s) for s in sequences])
         rows = np.flatnonzero(lengths > first)
         start = first
@@ -197,11 +257,11 @@ class HuggingFacePredictor(Predictor[HFState]):
             stop = start
             while stop < lengths[rows].max() and self.context.first_seen(stop) == oldest:
                 stop += 1
-            yield from self._score_window(sequences, rows, lengths, oldest, start, stop, first, watched)
+            yield from self._read_window(sequences, rows, lengths, oldest, start, stop)
             start = stop
             rows = rows[lengths[rows] > start]
 
-    def _score_window(
+    def _read_window(
         self,
         sequences: Sequence[Int[np.ndarray, " tokens"]],
         rows: Int[np.ndarray, " rows"],
@@ -209,9 +269,7 @@ class HuggingFacePredictor(Predictor[HFState]):
         oldest: int,
         start: int,
         stop: int,
-        first: int,
-        watched: list[list[Int[np.ndarray, " k"]]],
-    ) -> Iterator[Chunk]:
+    ) -> Iterator[_Read]:
         """Targets `start … stop−1` of some rows, all seen from `oldest` on. Shorter rows are padded at the right, unseen."""
         lead = np.array(self.context.lead, np.int64)
         table = np.zeros((len(rows), len(lead) + stop - 1 - oldest), np.int64)
@@ -229,14 +287,14 @@ class HuggingFacePredictor(Predictor[HFState]):
         while done < table.shape[1]:
             end = min(done + width, table.shape[1])
             logits = self._forward(table[:, done:end], cache, done, None, keep=0)
+            heard = self._head.take()
             targets = np.arange(done, end) + oldest + 1 - len(lead)
             valid = lengths[rows][:, None] > targets[None, :]
             row_of, at = np.nonzero(valid)
             ids = np.array([sequences[rows[i]][targets[j]] for i, j in zip(row_of, at, strict=True)], np.int64)
-            flat = logits[torch.as_tensor(row_of), torch.as_tensor(at)]
-            lists = pad_watched([watched[rows[i]][targets[j] - first] for i, j in zip(row_of, at, strict=True)])
-            seen_here: Observation = Dense(flat).observe(ids, watched=lists)
-            yield Chunk(rows[row_of], targets[at], seen_here)
+            where = torch.as_tensor(row_of), torch.as_tensor(at)
+            hidden = None if heard is None else _host(heard[where])
+            yield rows[row_of], targets[at], ids, logits[where], hidden
             done = end
 
     # ---- the model -------------------------------------------------------------------------------------------------
@@ -332,6 +390,13 @@ def _check_causal(predictor: HuggingFacePredictor) -> None:
     laws = torch.softmax(pair[:, :-1], dim=-1)
     if float((laws[0] - laws[1]).abs().sum(-1).max()) > 2e-2:
         raise BackendError(f"{predictor.identity.name} is not a causal model: its laws look at the tokens after them")
+    heard = predictor._head.take()
+    if heard is None or heard.shape[:2] != (2, len(ids)):  # a head that is not called as a module
+        predictor.capabilities = replace(predictor.capabilities, embed=False)
+
+
+def _host(hidden: torch.Tensor) -> Float[np.ndarray, "rows width"]:
+    return np.asarray(hidden.float().cpu().numpy())
 
 
 def _leading_ids(tokenizer: Any) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int
 
-from freerun.predictors.base import Predictor, SamplingRule
+from freerun.predictors.base import Pool, Predictor, SamplingRule
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.law import N_BINS, POWERS, Observation
 from freerun.predictors.reference import Reference
@@ -98,8 +98,12 @@ def measure(
             on_tokens(n)
 
         make = _score if unit.arm == "real" else _sample
-        finished = make(predictor, block, unit, plan, tell)
-        sequences, tokens = _tables(predictor, block, finished, reference)
+        finished = list(make(predictor, block, unit, plan, tell))
+        alone = None
+        if unit.arm == "real" and len(block[0].prefix):
+            on_phase("without its prefix")
+            alone = _without_prefix(predictor, block)
+        sequences, tokens = _tables(predictor, block, finished, reference, alone)
         folder.write_part(unit.name, sequences, tokens, unit_key=key, plan_hash=plan_hash)
         on_tokens(unit.n_tokens - told)
 
@@ -117,6 +121,7 @@ class _Finished:
     observation: Observation
     uniform: Float[np.ndarray, " tokens"] | None
     sample_log_prob: Float[np.ndarray, " tokens"] | None
+    embedding: Float[np.ndarray, " width"] | None
 
 
 def _score(
@@ -124,18 +129,19 @@ def _score(
 ) -> Iterator[_Finished]:
     first = len(block[0].prefix)
     texts = [np.concatenate([p.prefix, p.continuation]).astype(np.int64) for p in block]
-    rows, positions, parts = [], [], []
+    rows, positions, parts, pool = [], [], [], Pool(len(block))
     for chunk in predictor.score(texts, first=first, loop_rule=plan.loop_rule):
         rows.append(chunk.row)
         positions.append(chunk.position)
         parts.append(chunk.observation)
+        pool.add(chunk.row, chunk.hidden)
         tell(len(chunk.row))
     row, position, seen = np.concatenate(rows), np.concatenate(positions), Observation.concatenate(parts)
     for i in range(len(block)):
         mine = np.flatnonzero(row == i)
         mine = mine[np.argsort(position[mine], kind="stable")]
         number = (unit.start + i) * plan.stride
-        yield _Finished(number, i, "real", 0, 0, "length", seen.take(mine), None, None)
+        yield _Finished(number, i, "real", 0, 0, "length", seen.take(mine), None, None, pool.mean(i))
 
 
 def _sample(
@@ -159,15 +165,35 @@ def _sample(
         i, j = divmod(s.row, n)
         number = (unit.start + i) * plan.stride + offset + j
         yield _Finished(
-            number, i, unit.arm, j, int(keys[i, j]), s.end_reason, s.observation, s.uniform, s.sample_log_prob_nats
+            number,
+            i,
+            unit.arm,
+            j,
+            int(keys[i, j]),
+            s.end_reason,
+            s.observation,
+            s.uniform,
+            s.sample_log_prob_nats,
+            s.embedding,
         )
 
 
+def _without_prefix(predictor: Predictor[Any], block: Sequence[Pair]) -> list[Float[np.ndarray, " tokens"]]:
+    """ln q of the continuations with the context starting at the cut; NaN where there is no law before the first token."""
+    texts = [p.continuation.astype(np.int64) for p in block]
+    first = 0 if predictor.context.lead or predictor.capabilities.empty_context else 1
+    scored = predictor.log_probs(texts, first=first)
+    return [np.concatenate([np.full(min(first, len(t)), np.nan), s]) for t, s in zip(texts, scored, strict=True)]
+
+
 def _tables(
-    predictor: Predictor[Any], block: Sequence[Pair], finished: Iterator[_Finished], reference: Reference
+    predictor: Predictor[Any],
+    block: Sequence[Pair],
+    done: Sequence[_Finished],
+    reference: Reference,
+    without_prefix: Sequence[Float[np.ndarray, " tokens"]] | None,
 ) -> tuple[pa.Table, pa.Table]:
     """Sequence and token rows of one unit."""
-    done = list(finished)
     first = len(block[0].prefix)
     whole = [np.concatenate([block[d.pair].prefix, d.observation.token_id]).astype(np.int64) for d in done]
     against = reference.log_probs([block[d.pair].unit for d in done], whole, first=first)
@@ -180,6 +206,7 @@ def _tables(
         np.full(n, np.nan) if d.sample_log_prob is None else d.sample_log_prob
         for d, n in zip(done, lengths, strict=True)
     ]
+    alone = np.concatenate(without_prefix) if without_prefix is not None else np.full(int(lengths.sum()), np.nan)
     columns: dict[str, Any] = {
         "sequence": np.repeat([d.number for d in done], lengths).astype(np.int32),
         "position": np.concatenate([np.arange(n) for n in lengths]).astype(np.int32),
@@ -197,10 +224,12 @@ def _tables(
         "log_power_sum": _fixed(seen.log_power_sum.astype(np.float32)),
         "loop_mass": seen.loop_mass.astype(np.float32),
         "reference_log_probs_nats": _fixed(flat_reference, null=~np.isfinite(flat_reference)),
+        "without_prefix_log_prob_nats": _null_where(alone, np.isnan(alone)),
     }
     schema = tokens_schema(n_powers=len(POWERS), n_references=len(reference.names))
     tokens = pa.table({f.name: pa.array(columns[f.name]).cast(f.type) for f in schema}, schema=schema)
-    return pa.Table.from_pylist(sequences, schema=sequences_schema(n_bins=N_BINS)), tokens
+    width = next((len(d.embedding) for d in done if d.embedding is not None), 0)
+    return pa.Table.from_pylist(sequences, schema=sequences_schema(n_bins=N_BINS, n_hidden=width)), tokens
 
 
 def _sequence_row(predictor: Predictor[Any], pair: Pair, done: _Finished) -> dict[str, Any]:
@@ -225,7 +254,7 @@ def _sequence_row(predictor: Predictor[Any], pair: Pair, done: _Finished) -> dic
         ),
         "observed_counts": np.bincount(done.observation.observed_bin, minlength=N_BINS).tolist(),
         "expected_counts": done.observation.expected_counts.sum(0).tolist(),
-        "hidden": None,
+        "embedding": done.embedding,
     }
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""What a report can still be derived from. Version 1 has neither `embedding` nor `without_prefix_log_prob_nats`."""
 
 ARMS = ("real", "free", "tempered")
 """real: the document's own continuation, teacher-forced. free: sampled from the law under audit. tempered: the positive control,
@@ -45,12 +47,18 @@ def tokens_schema(*, n_powers: int, n_references: int) -> pa.Schema:
                 pa.list_(pa.field("item", pa.float64(), nullable=True), n_references),
                 "under each reference component; null: no mass",
             ),
+            _field(
+                "without_prefix_log_prob_nats",
+                pa.float64(),
+                "real arm, context starts at the cut; -inf: no mass; null: not measured, or no law before the first token",
+                nullable=True,
+            ),
         ]
     )
 
 
-def sequences_schema(*, n_bins: int) -> pa.Schema:
-    """Schema of `sequences/*.parquet`."""
+def sequences_schema(*, n_bins: int, n_hidden: int = 0) -> pa.Schema:
+    """Schema of `sequences/*.parquet`; `n_hidden` is the width of the model's hidden states, 0 where it shows none."""
     return pa.schema(
         [
             _field("sequence", pa.int32(), "number of the sequence in this run"),
@@ -71,7 +79,12 @@ def sequences_schema(*, n_bins: int) -> pa.Schema:
             _field(
                 "expected_counts", pa.list_(pa.float64(), n_bins), "mass by log-probability bin, summed over positions"
             ),
-            _field("hidden", pa.list_(pa.float32()), "pooled hidden state, where measured", nullable=True),
+            _field(
+                "embedding",
+                pa.list_(pa.float32(), n_hidden) if n_hidden else pa.null(),
+                "mean of the last hidden states (after the final norm) that predicted its tokens; null: the model shows none",
+                nullable=True,
+            ),
         ]
     )
 
@@ -99,7 +112,7 @@ def describe(*, n_powers: int, n_bins: int) -> str:
         "unit key, plan hash and schema version in its metadata.",
     ]
     tables = (
-        ("sequences", sequences_schema(n_bins=n_bins)),
+        ("sequences", sequences_schema(n_bins=n_bins, n_hidden=576)),
         ("tokens", tokens_schema(n_powers=n_powers, n_references=2)),
     )
     for name, schema in tables:
@@ -111,6 +124,11 @@ def describe(*, n_powers: int, n_bins: int) -> str:
         "",
         "`log_power_sum` runs over λ = −1/4, −1/8, 1/8, 1/4, 1/2; calibration bins are half a nat of −ln q wide, the last",
         "one open.",
-        "`reference_log_probs_nats` has one entry for each component named in the manifest.",
+        "`reference_log_probs_nats` has one entry for each component named in the manifest. `embedding` is as wide as the model's",
+        "hidden states (576 in the default model); its type is null where the model shows none. `freerun report` still reads",
+        "version 1, which has neither `embedding` nor `without_prefix_log_prob_nats`.",
+        "",
+        "`answers/verbal.parquet` is there where the model was asked which text is its own (`--ask`): one row a prompt with the",
+        "documents, the right answer and the log-odds of both answers; its columns are described in `freerun/records/answers.py`.",
     ]
     return "\n".join(lines) + "\n"

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float
 
 from freerun.errors import DataError
-from freerun.records.schema import SCHEMA_VERSION, stamped
+from freerun.records.schema import READABLE_VERSIONS, stamped
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -86,14 +87,15 @@ class RunFolder:
 
     def _leftovers(self) -> list[Path]:
         """What a kill in the middle of `write_atomically` leaves."""
-        ours = (".manifest.json-*", ".result.json-*", ".report.html-*", "tokens/.*.parquet-*", "sequences/.*.parquet-*")
+        names = [".manifest.json-*", ".result.json-*", ".report.html-*"]
+        ours = [*names, *(f"{table}/.*.parquet-*" for table in ("tokens", "sequences", "answers"))]
         return [path for pattern in ours for path in self.path.glob(pattern)]
 
     def manifest(self) -> dict[str, Any]:
         """What was planned.
 
         Raises:
-            DataError: no run here, a damaged manifest, or another schema version.
+            DataError: no run here, a damaged manifest, or a schema version that cannot be read.
         """
         try:
             held = json.loads(self.manifest_path.read_text())
@@ -103,10 +105,11 @@ class RunFolder:
             ) from None
         except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
             raise DataError(f"{self.manifest_path} cannot be read ({error}); the run must be made again") from error
-        if not isinstance(held, dict) or held.get("schema_version") != SCHEMA_VERSION:
+        if not isinstance(held, dict) or held.get("schema_version") not in READABLE_VERSIONS:
             version = held.get("schema_version") if isinstance(held, dict) else None
+            reads = " and ".join(map(str, READABLE_VERSIONS))
             raise DataError(
-                f"{self.path} has record schema {version!r}, this freerun reads {SCHEMA_VERSION}; use the version that made it, "
+                f"{self.path} has record schema {version!r}, this freerun reads {reads}; use the version that made it, "
                 "or run the audit again in another folder"
             )
         return held
@@ -197,7 +200,10 @@ _STRINGS = ("document_id", "unit", "split", "arm", "prefix_text", "text", "end_r
 
 
 def load_records(folder: RunFolder) -> Records:
-    """Read a whole run into arrays; nulls in numbers become −inf (log-probabilities) or NaN (the rest)."""
+    """Read a whole run into arrays; nulls in numbers become −inf (log-probabilities) or NaN (the rest).
+
+    `embedding` has no columns where none was recorded, and what an older schema version lacks is filled as not measured.
+    """
     manifest = folder.manifest()
     raw = folder.read("sequences")
     raw = raw.take(np.argsort(raw["sequence"].to_numpy(), kind="stable"))
@@ -206,6 +212,8 @@ def load_records(folder: RunFolder) -> Records:
         column = raw[name].combine_chunks()
         if name in _STRINGS:
             sequences[name] = np.array(column.to_pylist(), dtype=object)
+        elif name == "embedding":
+            sequences[name] = _embeddings(column)
         elif pa.types.is_fixed_size_list(column.type):
             sequences[name] = (
                 column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
@@ -214,6 +222,8 @@ def load_records(folder: RunFolder) -> Records:
             sequences[name] = column.to_pylist()
         else:
             sequences[name] = column.to_numpy(zero_copy_only=False)
+    sequences.pop("hidden", None)  # of version 1, always null
+    sequences.setdefault("embedding", np.zeros((len(raw), 0), np.float32))
     table = folder.read("tokens")
     order = np.lexsort((table["position"].to_numpy(), table["sequence"].to_numpy()))
     tokens: dict[str, np.ndarray] = {}
@@ -229,5 +239,15 @@ def load_records(folder: RunFolder) -> Records:
             column = column.fill_null(-np.inf if name == "log_prob_nats" else np.nan)
         tokens[name] = column.to_numpy(zero_copy_only=False)[order]
     number = tokens["sequence"]
+    tokens.setdefault("without_prefix_log_prob_nats", np.full(len(number), np.nan))
     starts = np.searchsorted(number, np.append(sequences["sequence"], np.iinfo(np.int32).max))
     return Records(manifest, sequences, tokens, starts)
+
+
+def _embeddings(column: pa.Array) -> Float[np.ndarray, "sequences width"]:
+    """One row a sequence, NaN where there is none; no columns where the model shows no hidden states."""
+    width = column.type.list_size if pa.types.is_fixed_size_list(column.type) else 0
+    out = np.full((len(column), width), np.nan, np.float32)
+    if width:
+        out[column.is_valid().to_numpy(zero_copy_only=False)] = column.flatten().to_numpy().reshape(-1, width)
+    return out
