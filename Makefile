@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP_FLAGS ?=
 STAMP  := $(VENV)/.installed
 
-.PHONY: audit test lint types shapes fast slow clean
+.PHONY: audit test lint types shapes fast slow campaign bench clean
 
 audit: $(STAMP)
 	$(BIN)/freerun audit
@@ -37,6 +37,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[hf,dev]'
 	@touch $(STAMP)
+
+# long simulations; what they find is committed under docs/data and docs/images
+campaign: $(STAMP)
+	$(BIN)/python campaigns/coverage.py
+	$(BIN)/python campaigns/sampler_audit.py
+	$(BIN)/python campaigns/source_gap.py
+	$(BIN)/python campaigns/take_over.py
+	$(BIN)/python campaigns/self_detector.py
+
+bench: $(STAMP)
+	$(BIN)/python bench/findings.py --json docs/data/bench-findings.json
 
 clean:
 	rm -rf $(VENV)

@@ -34,5 +34,16 @@ def test_links_in_the_docs_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name} -> {target}"
 
 
+def test_every_finding_has_a_page() -> None:
+    """What the report calls docs/findings/NAME.md must be there, and be linked from the methods."""
+    source = "".join(p.read_text() for p in (ROOT / "src" / "freerun" / "findings").glob("*.py"))
+    names = set(re.findall(r'name="(\w+)",\s*question=', source)) | {"certificates"}
+    assert {"loss", "detectability", "loops", "drift", "calibration", "memory", "divergences", "verbal", "transfer"} <= names
+    methods = (ROOT / "docs" / "methods.md").read_text()
+    for name in names:
+        assert (ROOT / "docs" / "findings" / f"{name}.md").exists(), name
+        assert f"(findings/{name}.md)" in methods, name
+
+
 def test_nothing_in_the_readme_is_unfinished() -> None:
     assert "PLACEHOLDER" not in (ROOT / "README.md").read_text()

@@ -240,7 +240,10 @@ class HuggingFacePredictor(Predictor[HFState]):
         out = [np.zeros(max(0, len(s) - first)) for s in sequences]
         for rows, targets, ids, logits, _ in self._read_all(sequences, first):
             table = logits.float()
-            said = table.gather(1, torch.as_tensor(ids, device=table.device)[:, None])[:, 0] - table.logsumexp(dim=1)
+            total = table.logsumexp(dim=1)
+            if not total.isfinite().all():
+                Dense(logits).log_prob(ids)  # says what is wrong with them
+            said = table.gather(1, torch.as_tensor(ids, device=table.device)[:, None])[:, 0] - total
             for r, t, value in zip(rows, targets, _host(said), strict=True):
                 out[r][t - first] = value
         return out

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from freerun.errors import DataError
+from freerun.records.columns import Columns
 from freerun.records.schema import READABLE_VERSIONS, stamped
 
 
@@ -134,8 +135,13 @@ class RunFolder:
             pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
             write_atomically(self.path / kind / f"{name}.parquet", sink.getvalue().to_pybytes())
 
-    def read(self, kind: str) -> pa.Table:
-        """All parts of `sequences` or `tokens`, in the order of their names.
+    def column_names(self, kind: str) -> tuple[str, ...]:
+        """Columns of the first part."""
+        path = next(iter(sorted((self.path / kind).glob("*.parquet"))))
+        return tuple(pq.read_schema(path).names)
+
+    def read(self, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All parts of `sequences` or `tokens`, in the order of their names; all columns, or those named.
 
         Raises:
             DataError: no parts, or a damaged one (named).
@@ -145,7 +151,8 @@ class RunFolder:
             if kind == "tokens" and not (self.path / "sequences" / path.name).exists():
                 continue
             try:
-                part = pq.read_table(path, page_checksum_verification=True).replace_schema_metadata(None)
+                names = None if columns is None else list(columns)
+                part = pq.read_table(path, columns=names, page_checksum_verification=True).replace_schema_metadata(None)
                 if tables and part.schema != tables[0].schema:
                     raise pa.ArrowInvalid("its columns are not those of the other parts")
                 tables.append(part)
@@ -173,7 +180,7 @@ class Records:
 
     manifest: dict[str, Any]
     sequences: dict[str, Any]
-    tokens: dict[str, np.ndarray]
+    tokens: MutableMapping[str, np.ndarray]
     starts: np.ndarray
 
     @property
@@ -224,24 +231,28 @@ def load_records(folder: RunFolder) -> Records:
             sequences[name] = column.to_numpy(zero_copy_only=False)
     sequences.pop("hidden", None)  # of version 1, always null
     sequences.setdefault("embedding", np.zeros((len(raw), 0), np.float32))
-    table = folder.read("tokens")
-    order = np.lexsort((table["position"].to_numpy(), table["sequence"].to_numpy()))
-    tokens: dict[str, np.ndarray] = {}
-    for name in table.column_names:
-        column = table[name].combine_chunks()
-        if pa.types.is_fixed_size_list(column.type):
-            width = column.type.list_size
-            flat = column.flatten()
-            flat = flat.fill_null(-np.inf) if flat.null_count else flat
-            tokens[name] = flat.to_numpy(zero_copy_only=False).reshape(-1, width)[order]
-            continue
-        if column.null_count:
-            column = column.fill_null(-np.inf if name == "log_prob_nats" else np.nan)
-        tokens[name] = column.to_numpy(zero_copy_only=False)[order]
-    number = tokens["sequence"]
-    tokens.setdefault("without_prefix_log_prob_nats", np.full(len(number), np.nan))
-    starts = np.searchsorted(number, np.append(sequences["sequence"], np.iinfo(np.int32).max))
+    tokens, starts = _token_columns(folder, sequences["sequence"])
     return Records(manifest, sequences, tokens, starts)
+
+
+def _token_columns(
+    folder: RunFolder, numbers: Int[np.ndarray, " sequences"]
+) -> tuple[Columns, Int[np.ndarray, " ends"]]:
+    """The token columns sorted by (sequence, position), and where each sequence begins."""
+    keys = folder.read("tokens", ("sequence", "position"))
+    number, position = (keys[name].to_numpy() for name in ("sequence", "position"))
+    after = np.diff(number)
+    ordered = bool(((after > 0) | ((after == 0) & (np.diff(position) > 0))).all())
+    order = None if ordered else np.lexsort((position, number))
+    if order is not None:
+        number = number[order]
+    starts = np.searchsorted(number, np.append(numbers, np.iinfo(np.int32).max))
+    tokens = Columns(
+        folder.column_names("tokens"), lambda name: folder.read("tokens", (name,))[name], order, len(number)
+    )
+    if "without_prefix_log_prob_nats" not in tokens:
+        tokens["without_prefix_log_prob_nats"] = np.full(len(number), np.nan)
+    return tokens, starts
 
 
 def _embeddings(column: pa.Array) -> Float[np.ndarray, "sequences width"]:
