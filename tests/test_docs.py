@@ -38,7 +38,17 @@ def test_every_finding_has_a_page() -> None:
     """What the report calls docs/findings/NAME.md must be there, and be linked from the methods."""
     source = "".join(p.read_text() for p in (ROOT / "src" / "freerun" / "findings").glob("*.py"))
     names = set(re.findall(r'name="(\w+)",\s*question=', source)) | {"certificates"}
-    assert {"loss", "detectability", "loops", "drift", "calibration", "memory", "divergences", "verbal", "transfer"} <= names
+    assert {
+        "loss",
+        "detectability",
+        "loops",
+        "drift",
+        "calibration",
+        "memory",
+        "divergences",
+        "verbal",
+        "transfer",
+    } <= names
     methods = (ROOT / "docs" / "methods.md").read_text()
     for name in names:
         assert (ROOT / "docs" / "findings" / f"{name}.md").exists(), name

@@ -15,6 +15,7 @@ from freerun.stats.loops import (
     holtzman_repetition,
     loop_at,
     loop_complete,
+    may_loop,
     rep_n,
 )
 from freerun.stats.ngrams import ngram_codes
@@ -201,3 +202,35 @@ def test_impossible_rules_are_refused() -> None:
         LoopRule(copies=1)
     with pytest.raises(DataError, match="max_period is 0"):
         LoopRule(max_period=0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=60), min_size=1, max_size=6),
+    st.integers(2, 4),
+    st.integers(4, 24),
+)
+def test_the_quick_look_misses_no_loop(texts: list[list[int]], copies: int, min_tokens: int) -> None:
+    """Every text with a complete loop anywhere is among those that may loop."""
+    rule = LoopRule(copies=copies, min_tokens=min_tokens, max_period=20)
+    ends = np.cumsum([len(t) for t in texts])
+    may = may_loop(np.concatenate([np.array(t) for t in texts]), ends, rule)
+    for text, possible in zip(texts, may, strict=True):
+        assert possible or not loop_complete(np.array(text), rule).any()
+
+
+def test_the_quick_look_spares_most() -> None:
+    """Random texts of 40 symbols: an 8-gram stands twice in one of 128 tokens with probability 1e-9."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 40, 128 * 200)
+    assert not may_loop(ids, np.arange(128, 128 * 200 + 1, 128), LoopRule()).any()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
+def test_holtzmans_early_exit_changes_nothing(ids: list[int]) -> None:
+    text = np.array(ids)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("freerun.stats.loops._ends_again", lambda ids, period: True)
+        whole = holtzman_repetition(text)
+    assert holtzman_repetition(text) == whole

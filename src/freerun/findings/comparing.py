@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.errors import TooFewDocuments
+from freerun.findings.copying import Copying, copying
 from freerun.findings.evidence import Evidence, lengths_up_to, statistics_rng
 from freerun.findings.plain_text import PlainText
 from freerun.stats.betting import Wealth, betting_wealth
@@ -75,6 +76,7 @@ class Comparison:
     test_pairs: Int[np.ndarray, " test"]
     n_pairs: int
     n_dropped: int
+    copied: Copying | None
 
     @property
     def detected(self) -> bool:
@@ -152,6 +154,7 @@ def compare(evidence: Evidence) -> Comparison:
         test_pairs=np.flatnonzero(~panel.train),
         n_pairs=panel.n_pairs,
         n_dropped=panel.n_dropped,
+        copied=copying(evidence),
     )
 
 

@@ -11,6 +11,8 @@ from freerun.stats.intervals import Interval, clopper_pearson
 from freerun.stats.verbatim import longest_common_run
 
 COPY_TOKENS = 16
+MAX_DOCUMENTS = 512
+"""Most documents that are held against their continuations."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def copying(evidence: Evidence) -> Copying | None:
     records = evidence.records
     free = {records.sequences["document_id"][i]: i for i in records.chosen(arm="free", replicate=0)}
     real = {records.sequences["document_id"][i]: i for i in records.chosen(arm="real")}
-    names = [n for n in real if n in free]
+    names = [n for n in real if n in free][:MAX_DOCUMENTS]
     if len(names) < 2:
         return None
     ids = records.tokens["token_id"]

@@ -43,6 +43,13 @@ def detectability(evidence: Evidence, found: Comparison) -> Finding:
         notes=(
             f"{found.n_dropped} pairs were left out because a free continuation ended before token {longest}; both sides are whole in all others.",
             _rejections(found),
+            *(
+                [
+                    f"{evidence.panel.n_beyond} further pairs were not needed: detectors read at most {evidence.panel.n_pairs}."
+                ]
+                if evidence.panel.n_beyond
+                else []
+            ),
             _law_note(found),
             "A longer text is never harder to tell apart: the horizon is read off an isotonic fit in length, linear in log length.",
         ),

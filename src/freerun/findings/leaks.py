@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from freerun.findings.comparing import Comparison
-from freerun.findings.copying import COPY_TOKENS, copying
+from freerun.findings.copying import COPY_TOKENS
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Table
 from freerun.findings.plain_text import PlainText
@@ -66,11 +66,11 @@ def _copies(
     evidence: Evidence, found: Comparison, real: Int[np.ndarray, " test"], free: Int[np.ndarray, " test"]
 ) -> tuple[str, str, str]:
     """The detector without the texts that copy their document: they look real because they are."""
-    copied = copying(evidence)
+    copied = found.copied
     done = f"none left out; runs of {COPY_TOKENS} tokens of the document's own continuation are counted"
     if copied is None:
         return "verbatim copies", done, "not known"
-    mine = np.array([copied.copies[str(evidence.records.sequences["document_id"][i])] for i in real], bool)
+    mine = np.array([copied.copies.get(str(evidence.records.sequences["document_id"][i]), False) for i in real], bool)
     last = found.main.detections[-1]
     left = f"{copied.own.value:.1%} of documents (by chance {copied.other.value:.1%})"
     if mine.any() and (~mine).sum() >= 8:

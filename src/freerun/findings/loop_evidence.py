@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -13,7 +13,7 @@ from freerun.findings.drift import OWN_LAW
 from freerun.findings.evidence import Evidence
 from freerun.stats.intervals import Interval
 from freerun.stats.logrank import LogRank, stratified_log_rank
-from freerun.stats.loops import LoopRule, holtzman_repetition, loop_at, loop_complete
+from freerun.stats.loops import LoopRule, holtzman_repetition, loop_at, loop_complete, may_loop
 from freerun.stats.proportions import clustered_proportion
 from freerun.stats.survival import (
     CENSORED,
@@ -48,8 +48,20 @@ class LoopEvidence:
 
     @cached_property
     def complete(self) -> Bool[np.ndarray, " tokens"]:
-        parts = [loop_complete(self.ids(i), self.rule, start=self.n_prefix(i)) for i in range(self.n)]
-        return np.concatenate(parts)
+        starts = self.evidence.records.starts
+        out = np.zeros(int(starts[-1]), bool)
+        for i in np.flatnonzero(self._possible):
+            out[starts[i] : starts[i + 1]] = loop_complete(self.ids(int(i)), self.rule, start=self.n_prefix(int(i)))
+        return out
+
+    @property
+    def _possible(self) -> Bool[np.ndarray, " sequences"]:
+        """Which texts, prefix included, can hold a loop at all; blocks of texts keep the memory bounded."""
+        blocks = []
+        for at in range(0, self.n, 4096):
+            texts = [self.ids(i) for i in range(at, min(at + 4096, self.n))]
+            blocks.append(may_loop(np.concatenate(texts), np.cumsum([len(t) for t in texts]), self.rule))
+        return np.concatenate(blocks) if blocks else np.zeros(0, bool)
 
     @cached_property
     def onset(self) -> Int[np.ndarray, " sequences"]:
@@ -114,6 +126,12 @@ class Arm:
     escape_by_mass: Interval | None
     n_holtzman: int
     holtzman: Interval
+
+
+@lru_cache(maxsize=1)
+def loop_evidence(evidence: Evidence, rule: LoopRule) -> LoopEvidence:
+    """The loops of a run, looked for once."""
+    return LoopEvidence(evidence, rule)
 
 
 def read_arm(found: LoopEvidence, arm: str, edges: Int[np.ndarray, " edges"]) -> Arm | None:

@@ -26,6 +26,7 @@ from freerun.findings.loop_evidence import (
     compare_hazards,
     counts_by_document,
     first_onsets,
+    loop_evidence,
     read_arm,
 )
 from freerun.stats.certificates import ProvenKl, kl_proven_of_counts
@@ -46,7 +47,7 @@ FEW = 0.05
 
 def loops(evidence: Evidence) -> Finding:
     """Incidence and hazard of the first loop with end-of-text competing, traps, and the real continuations beside them."""
-    found = LoopEvidence(evidence, LoopRule(**evidence.plan["loop_rule"]))
+    found = loop_evidence(evidence, LoopRule(**evidence.plan["loop_rule"]))
     edges = log_spaced_edges(evidence.length, per_octave=1)
     try:
         read = [read_arm(found, arm, edges) for arm in ("real", "free", "tempered")]
@@ -82,7 +83,7 @@ def loops(evidence: Evidence) -> Finding:
 
 def loop_onsets(evidence: Evidence, rule: LoopRule) -> Int[np.ndarray, " sequences"]:
     """0-based position of the first completed loop of each sequence, −1 where there is none."""
-    return LoopEvidence(evidence, rule).onset
+    return loop_evidence(evidence, rule).onset
 
 
 def _comparisons(found: LoopEvidence) -> list[Comparison]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from freerun.findings.comparing import Comparison
-from freerun.findings.copying import COPY_TOKENS, copying
+from freerun.findings.copying import COPY_TOKENS, Copying, copying
 from freerun.findings.evidence import Evidence
 
 
@@ -45,7 +45,7 @@ def threats(evidence: Evidence, found: Comparison | None) -> list[dict[str, str]
             "--prefix: what falls is (at most) that part.",
         )
     )
-    out.extend(_memory(evidence, corpus))
+    out.extend(_memory(copying(evidence) if found is None else found.copied, corpus))
     if not corpus["independent"]:
         out.append(
             (
@@ -103,8 +103,7 @@ def threats(evidence: Evidence, found: Comparison | None) -> list[dict[str, str]
     return [{"title": t, "text": x} for t, x in out]
 
 
-def _memory(evidence: Evidence, corpus: dict[str, Any]) -> list[tuple[str, str]]:
-    copied = copying(evidence)
+def _memory(copied: Copying | None, corpus: dict[str, Any]) -> list[tuple[str, str]]:
     if copied is None:
         return []
     words = (

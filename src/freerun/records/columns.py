@@ -7,7 +7,23 @@ from collections.abc import Callable, Iterator, MutableMapping
 import numpy as np
 import pyarrow as pa
 
-Read = Callable[[str], pa.ChunkedArray]
+Read = Callable[[tuple[str, ...]], Iterator[pa.Table]]
+TOGETHER = (
+    "token_id",
+    "n_bytes",
+    "log_prob_nats",
+    "entropy_nats",
+    "varentropy_nats2",
+    "rank",
+    "top_id",
+    "top_log_prob_nats",
+    "cdf_below",
+    "log_power_sum",
+    "loop_mass",
+    "reference_log_probs_nats",
+    "without_prefix_log_prob_nats",
+)
+"""What findings read: taken from each part in one go when the first of them is asked for."""
 
 
 class Columns(MutableMapping[str, np.ndarray]):
@@ -24,7 +40,9 @@ class Columns(MutableMapping[str, np.ndarray]):
         if name not in self._held:
             if name not in self._names:
                 raise KeyError(name)
-            self._held[name] = self._array(name)
+            self._fill(
+                tuple(n for n in TOGETHER if n in self._names and n not in self._held) if name in TOGETHER else (name,)
+            )
         return self._held[name]
 
     def __setitem__(self, name: str, value: np.ndarray) -> None:
@@ -39,22 +57,24 @@ class Columns(MutableMapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def _array(self, name: str) -> np.ndarray:
-        column = self._read(name)
-        filled = -np.inf if name in ("log_prob_nats", "reference_log_probs_nats") else np.nan
-        whole: np.ndarray | None = None
+    def _fill(self, names: tuple[str, ...]) -> None:
+        """Read columns part by part, each into its place: never a column twice in memory."""
+        whole: dict[str, np.ndarray] = {}
         at = 0
-        for chunk in column.chunks:  # one part at a time, into place: never the column twice
-            values = _numbers(chunk, filled)
-            if whole is None:
-                whole = np.empty((self._n_rows, *values.shape[1:]), values.dtype)
-            elif values.dtype != whole.dtype:
-                whole = whole.astype(np.result_type(whole.dtype, values.dtype))
-            whole[at : at + len(values)] = values
-            at += len(values)
-        if whole is None:
-            return np.zeros(0)
-        return whole if self._order is None else whole[self._order]
+        for part in self._read(names):
+            for name in names:
+                filled = -np.inf if name in ("log_prob_nats", "reference_log_probs_nats") else np.nan
+                values = _numbers(part[name].combine_chunks(), filled)
+                held = whole.get(name)
+                if held is None:
+                    held = whole[name] = np.empty((self._n_rows, *values.shape[1:]), values.dtype)
+                elif np.result_type(held.dtype, values.dtype) != held.dtype:
+                    held = whole[name] = held.astype(np.result_type(held.dtype, values.dtype))
+                held[at : at + len(values)] = values
+            at += part.num_rows
+        for name in names:
+            column = whole.get(name, np.zeros(0))
+            self._held[name] = column if self._order is None else column[self._order]
 
 
 def _numbers(chunk: pa.Array, filled: float) -> np.ndarray:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,29 +141,35 @@ class RunFolder:
         path = next(iter(sorted((self.path / kind).glob("*.parquet"))))
         return tuple(pq.read_schema(path).names)
 
-    def read(self, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """All parts of `sequences` or `tokens`, in the order of their names; all columns, or those named.
+    def parts(self, kind: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Each part of `sequences` or `tokens`, in the order of their names; all columns, or those named.
 
         Raises:
             DataError: no parts, or a damaged one (named).
         """
-        tables: list[pa.Table] = []
+        schema: pa.Schema | None = None
+        names = None if columns is None else list(columns)
+        whole = {p.name for p in (self.path / "sequences").glob("*.parquet")}
         for path in sorted((self.path / kind).glob("*.parquet")):
-            if kind == "tokens" and not (self.path / "sequences" / path.name).exists():
+            if path.name not in whole:
                 continue
             try:
-                names = None if columns is None else list(columns)
-                part = pq.read_table(path, columns=names, page_checksum_verification=True).replace_schema_metadata(None)
-                if tables and part.schema != tables[0].schema:
+                with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                    part = file.read(columns=names, use_threads=False).replace_schema_metadata(None)
+                if schema is not None and part.schema != schema:
                     raise pa.ArrowInvalid("its columns are not those of the other parts")
-                tables.append(part)
             except (pa.ArrowException, OSError) as error:
                 raise DataError(
                     f"{path} is damaged ({str(error).splitlines()[0]}); remove it and run the same audit again"
                 ) from error
-        if not tables:
+            schema = part.schema
+            yield part
+        if schema is None:
             raise DataError(f"{self.path} holds no records yet; run the same audit again to continue it")
-        return pa.concat_tables(tables)
+
+    def read(self, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """`parts` as one table."""
+        return pa.concat_tables(list(self.parts(kind, columns)))
 
 
 def _short(value: Any) -> str:
@@ -247,9 +254,7 @@ def _token_columns(
     if order is not None:
         number = number[order]
     starts = np.searchsorted(number, np.append(numbers, np.iinfo(np.int32).max))
-    tokens = Columns(
-        folder.column_names("tokens"), lambda name: folder.read("tokens", (name,))[name], order, len(number)
-    )
+    tokens = Columns(folder.column_names("tokens"), partial(folder.parts, "tokens"), order, len(number))
     if "without_prefix_log_prob_nats" not in tokens:
         tokens["without_prefix_log_prob_nats"] = np.full(len(number), np.nan)
     return tokens, starts

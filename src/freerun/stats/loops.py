@@ -92,6 +92,39 @@ def loop_complete(ids: Int[np.ndarray, " tokens"], rule: LoopRule, *, start: int
     return complete[start:]
 
 
+def may_loop(
+    ids: Int[np.ndarray, " tokens"], ends: Int[np.ndarray, " texts"], rule: LoopRule
+) -> Bool[np.ndarray, " texts"]:
+    """Return which of many texts can hold a loop at all: a quick look, to spare the others the exact one.
+
+    `ids` are all texts one after another, `ends` where each ends. A complete loop repeats so many tokens that some n-gram stands in
+    its text twice; n-grams are compared by hash, so a text may be looked at in vain, and none is missed.
+
+    >>> may_loop(np.array([1] * 30 + list(range(30))), np.array([30, 60]), LoopRule()).tolist()
+    [True, False]
+    """
+    ids, ends = np.asarray(ids), np.asarray(ends)
+    n = min(min(rule.threshold(p) for p in range(1, rule.max_period + 1)), 16)
+    if n < 1:
+        return np.ones(ends.size, bool)
+    if ids.size < n:
+        return np.zeros(ends.size, bool)
+    owner = np.repeat(np.arange(ends.size), np.diff(ends, prepend=0))
+    stop = ids.size - n + 1
+    code = np.zeros(stop, np.uint64)
+    for j in range(n):
+        code = code * np.uint64(0x9E3779B97F4A7C15) + ids[j : j + stop].astype(np.uint64) + np.uint64(1)
+        code ^= code >> np.uint64(29)
+    inside = owner[:stop] == owner[n - 1 :]
+    code, owner = code[inside], owner[:stop][inside]
+    code = (code ^ owner.astype(np.uint64)) * np.uint64(0xBF58476D1CE4E5B9) + owner.astype(np.uint64)
+    order = np.argsort(code)
+    code, owner = code[order], owner[order]
+    found = np.zeros(ends.size, bool)
+    found[owner[1:][(code[1:] == code[:-1]) & (owner[1:] == owner[:-1])]] = True
+    return found
+
+
 def loop_at(ids: Int[np.ndarray, " tokens"], rule: LoopRule) -> Repetition | None:
     """Return the loop that is complete at the last token, with the shortest period that makes one, or None.
 
@@ -123,6 +156,8 @@ def holtzman_repetition(ids: Int[np.ndarray, " tokens"]) -> Repetition | None:
     (Repetition(period=3, copies=2), None)
     """
     ids = _checked(ids)
+    if not _ends_again(ids, HOLTZMAN_MAX_PERIOD):
+        return None
     copies = [_run_at_end(ids, p) // p + 1 for p in range(1, min(HOLTZMAN_MAX_PERIOD, ids.size - 1) + 1)]
     if not copies or max(copies) < 2:
         return None
@@ -257,6 +292,19 @@ def _run_at_end(ids: Int[np.ndarray, " tokens"], period: int) -> int:
         return 0
     differs = np.flatnonzero(ids[period:] != ids[:-period])
     return int(ids.size - period - (differs[-1] + 1 if differs.size else 0))
+
+
+def _ends_again(ids: Int[np.ndarray, " tokens"], max_period: int) -> bool:
+    """Whether the last three tokens (or the last one, at periods below 3) stand again within reach: cheap, and necessary."""
+    last = ids.size - 1
+    for period in (1, 2):
+        if last >= period and ids[last] == ids[last - period]:
+            return True
+    reach = min(max_period, ids.size - 3)
+    if reach < 3:
+        return False
+    at = last - np.arange(3, reach + 1)
+    return bool(((ids[at] == ids[last]) & (ids[at - 1] == ids[last - 1]) & (ids[at - 2] == ids[last - 2])).any())
 
 
 def _long_runs(
