@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,9 @@ and more would only take longer. Other findings read all."""
 STATISTICS_SEED = 20261122
 """Seed of every bootstrap and permutation; committed, so that the same records give the same numbers."""
 
+MAX_FITTED_TOKENS = 500_000
+"""Most tokens that fix the weights of a reference."""
+_BLOCK = 1 << 19
 DEFAULT_COMPONENTS = ("ngram", "cache")
 """Components of the reference that always exists."""
 
@@ -63,48 +67,60 @@ class Evidence:
     @cached_property
     def reference_weights(self) -> Float[np.ndarray, " components"]:
         """Weights of (own law, components…): fitted by EM on the real text of the training split, or all on the one given."""
-        components = self._component_log_probs()
+        n = 1 + len(self.reference_names)
         if not self.records.manifest["reference"]["interpolated"]:
-            return np.array([0.0] + [1.0] * (len(components) - 1))
-        train = self.tokens_of("real") & (self.records.sequences["split"] == "train")[self.token_sequence]
-        usable = train & np.isfinite(components).any(axis=0)
-        return fit_interpolation(components[:, usable])
+            return np.array([0.0] + [1.0] * (n - 1))
+        return self._fitted(range(n))
 
     @cached_property
     def reference_log_prob(self) -> Float[np.ndarray, " tokens"]:
         """ln r of every token, nats; −inf where the reference gives it no mass."""
-        components = self._component_log_probs()
         if not self.records.manifest["reference"]["interpolated"]:
-            return np.asarray(components[1])
-        return mix_log_probs(self.reference_weights, components)
+            return self._component(1, slice(None))
+        return self._mixed(range(1 + len(self.reference_names)), self.reference_weights)
 
     @cached_property
     def references(self) -> dict[str, Float[np.ndarray, " tokens"]]:
         """ln r of every token under each reference that the records hold: the one in use first, then parts of it by themselves."""
-        components = self._component_log_probs()
         names = self.reference_names
         if not self.records.manifest["reference"]["interpolated"]:
-            return {names[0]: components[1]}
+            return {names[0]: self.reference_log_prob}
         found = {"all of them with its own law": self.reference_log_prob}
-        train = self.tokens_of("real") & (self.records.sequences["split"] == "train")[self.token_sequence]
         default = [i for i, n in enumerate(names, start=1) if n in DEFAULT_COMPONENTS]
-        alone = [i for i in range(1, len(components)) if i not in default]
+        alone = [i for i in range(1, 1 + len(names)) if i not in default]
         choices = {"its own law and the n-gram": [0, 1]} if names[:1] == DEFAULT_COMPONENTS[:1] else {}
         if alone and default:
             choices["its own law, n-gram and cache"] = [0, *default]
         for i in alone:
             choices[f"its own law and {names[i - 1]}"] = [0, i]
         for name, chosen in choices.items():
-            part = components[chosen]
-            usable = train & np.isfinite(part).any(axis=0)
-            found[name] = mix_log_probs(fit_interpolation(part[:, usable]), part)
+            found[name] = self._mixed(chosen, self._fitted(chosen))
         for i in alone:
-            found[f"{names[i - 1]} as it is"] = components[i]
+            found[f"{names[i - 1]} as it is"] = self._component(i, slice(None))
         return found
 
-    def _component_log_probs(self) -> Float[np.ndarray, "components tokens"]:
-        tokens = self.records.tokens
-        return np.vstack([tokens["log_prob_nats"], tokens["reference_log_probs_nats"].T])
+    def _component(self, i: int, tokens: slice | Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """ln of component i (0: the model's own law) at some tokens."""
+        if i == 0:
+            return np.asarray(self.records.tokens["log_prob_nats"][tokens])
+        return np.asarray(self.records.tokens["reference_log_probs_nats"][tokens, i - 1])
+
+    def _fitted(self, chosen: Sequence[int]) -> Float[np.ndarray, " components"]:
+        """Weights of some components on real training text; evenly spread tokens of it where there are very many."""
+        train = np.flatnonzero(
+            self.tokens_of("real") & (self.records.sequences["split"] == "train")[self.token_sequence]
+        )
+        train = train[:: -(-train.size // MAX_FITTED_TOKENS) or 1]
+        log_probs = np.stack([self._component(i, train) for i in chosen])
+        return fit_interpolation(log_probs[:, np.isfinite(log_probs).any(axis=0)])
+
+    def _mixed(self, chosen: Sequence[int], weights: Float[np.ndarray, " components"]) -> Float[np.ndarray, " tokens"]:
+        """ln of the mixture at every token, block by block."""
+        out = np.empty(int(self.records.starts[-1]))
+        for at in range(0, out.size, _BLOCK):
+            block = slice(at, at + _BLOCK)
+            out[block] = mix_log_probs(weights, np.stack([self._component(i, block) for i in chosen]))
+        return out
 
     # ---- pairs as rectangles ---------------------------------------------------------------------------------------
 

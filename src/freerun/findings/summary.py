@@ -37,12 +37,7 @@ def derive(records: Records, *, transfer_from: Records | None = None, answers: A
     """
     evidence = Evidence(records)
     manifest = records.manifest
-    found: Comparison | None
-    try:
-        found = compare(evidence)
-        detected = detectability(evidence, found)
-    except TooFewDocuments as error:
-        found, detected = None, _unknown(str(error))
+    found, detected = _compared(evidence)
     findings = [
         loss(evidence),
         detected,
@@ -79,6 +74,14 @@ def derive(records: Records, *, transfer_from: Records | None = None, answers: A
         "provenance": manifest["provenance"],
         "command": manifest["command"],
     }
+
+
+def _compared(evidence: Evidence) -> tuple[Comparison | None, Finding]:
+    try:
+        found = compare(evidence)
+    except TooFewDocuments as error:
+        return None, _unknown(str(error))
+    return found, detectability(evidence, found)
 
 
 def _verdict(evidence: Evidence, findings: dict[str, Finding], found: Comparison | None) -> dict[str, str]:

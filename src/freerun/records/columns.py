@@ -1,4 +1,4 @@
-"""Columns of the token table, read when they are asked for: a large run has more of them than a finding needs."""
+"""Columns of the token table as arrays: those that findings read in one pass over the parts, the others when they are asked for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator, MutableMapping
 import numpy as np
 import pyarrow as pa
 
+from freerun.errors import DataError
+
 Read = Callable[[tuple[str, ...]], Iterator[pa.Table]]
+KEYS = ("sequence", "position")
 TOGETHER = (
+    *KEYS,
     "token_id",
     "n_bytes",
     "log_prob_nats",
@@ -23,26 +27,26 @@ TOGETHER = (
     "reference_log_probs_nats",
     "without_prefix_log_prob_nats",
 )
-"""What findings read: taken from each part in one go when the first of them is asked for."""
+"""What findings read."""
 
 
 class Columns(MutableMapping[str, np.ndarray]):
-    """Arrays by column name, in one order of rows; read once, then kept. Nulls are −inf in log-probabilities and NaN elsewhere.
+    """Arrays by column name, sorted by (sequence, position). Nulls are −inf in log-probabilities and NaN elsewhere."""
 
-    `order` is None where the parts are in order already.
-    """
-
-    def __init__(self, names: tuple[str, ...], read: Read, order: np.ndarray | None, n_rows: int) -> None:
-        self._names, self._read, self._order, self._n_rows = names, read, order, n_rows
-        self._held: dict[str, np.ndarray] = {}
+    def __init__(self, names: tuple[str, ...], read: Read, n_rows: int) -> None:
+        self._names, self._read, self._n_rows = names, read, n_rows
+        self._held: dict[str, np.ndarray] = self._arrays(tuple(n for n in TOGETHER if n in names))
+        self._order = _order(*(self._held[k] for k in KEYS))
+        if self._order is not None:
+            for name in self._held:
+                self._held[name] = self._held[name][self._order]
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._held:
             if name not in self._names:
                 raise KeyError(name)
-            self._fill(
-                tuple(n for n in TOGETHER if n in self._names and n not in self._held) if name in TOGETHER else (name,)
-            )
+            (column,) = self._arrays((name,)).values()
+            self._held[name] = column if self._order is None else column[self._order]
         return self._held[name]
 
     def __setitem__(self, name: str, value: np.ndarray) -> None:
@@ -51,30 +55,43 @@ class Columns(MutableMapping[str, np.ndarray]):
     def __delitem__(self, name: str) -> None:
         raise TypeError("records are not taken apart")
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._held or name in self._names
+
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys((*self._names, *self._held)))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def _fill(self, names: tuple[str, ...]) -> None:
-        """Read columns part by part, each into its place: never a column twice in memory."""
+    def _arrays(self, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """Columns of all parts, each written into its place: hardly more than the result is ever in memory."""
         whole: dict[str, np.ndarray] = {}
         at = 0
         for part in self._read(names):
+            if at + part.num_rows > self._n_rows:
+                at += part.num_rows
+                break
             for name in names:
                 filled = -np.inf if name in ("log_prob_nats", "reference_log_probs_nats") else np.nan
                 values = _numbers(part[name].combine_chunks(), filled)
-                held = whole.get(name)
-                if held is None:
-                    held = whole[name] = np.empty((self._n_rows, *values.shape[1:]), values.dtype)
-                elif np.result_type(held.dtype, values.dtype) != held.dtype:
-                    held = whole[name] = held.astype(np.result_type(held.dtype, values.dtype))
-                held[at : at + len(values)] = values
+                if name not in whole:
+                    whole[name] = np.empty((self._n_rows, *values.shape[1:]), values.dtype)
+                whole[name][at : at + len(values)] = values
             at += part.num_rows
-        for name in names:
-            column = whole.get(name, np.zeros(0))
-            self._held[name] = column if self._order is None else column[self._order]
+        if at != self._n_rows:
+            raise DataError(
+                f"the sequences have {self._n_rows:,} tokens by their own count, and another number is recorded: a part is damaged"
+            )
+        return whole
+
+
+def _order(sequence: np.ndarray, position: np.ndarray) -> np.ndarray | None:
+    """How to sort by (sequence, position); None where rows are in that order."""
+    after = np.diff(sequence)
+    if ((after > 0) | ((after == 0) & (np.diff(position) > 0))).all():
+        return None
+    return np.lexsort((position, sequence))
 
 
 def _numbers(chunk: pa.Array, filled: float) -> np.ndarray:

@@ -238,26 +238,19 @@ def load_records(folder: RunFolder) -> Records:
             sequences[name] = column.to_numpy(zero_copy_only=False)
     sequences.pop("hidden", None)  # of version 1, always null
     sequences.setdefault("embedding", np.zeros((len(raw), 0), np.float32))
-    tokens, starts = _token_columns(folder, sequences["sequence"])
+    tokens, starts = _token_columns(folder, sequences["sequence"], int(sequences["n_tokens"].sum()))
     return Records(manifest, sequences, tokens, starts)
 
 
 def _token_columns(
-    folder: RunFolder, numbers: Int[np.ndarray, " sequences"]
+    folder: RunFolder, numbers: Int[np.ndarray, " sequences"], n_rows: int
 ) -> tuple[Columns, Int[np.ndarray, " ends"]]:
     """The token columns sorted by (sequence, position), and where each sequence begins."""
-    keys = folder.read("tokens", ("sequence", "position"))
-    number, position = (keys[name].to_numpy() for name in ("sequence", "position"))
-    after = np.diff(number)
-    ordered = bool(((after > 0) | ((after == 0) & (np.diff(position) > 0))).all())
-    order = None if ordered else np.lexsort((position, number))
-    if order is not None:
-        number = number[order]
-    starts = np.searchsorted(number, np.append(numbers, np.iinfo(np.int32).max))
-    tokens = Columns(folder.column_names("tokens"), partial(folder.parts, "tokens"), order, len(number))
+    tokens = Columns(folder.column_names("tokens"), partial(folder.parts, "tokens"), n_rows)
+    number = tokens["sequence"]
     if "without_prefix_log_prob_nats" not in tokens:
         tokens["without_prefix_log_prob_nats"] = np.full(len(number), np.nan)
-    return tokens, starts
+    return tokens, np.searchsorted(number, np.append(numbers, np.iinfo(np.int32).max))
 
 
 def _embeddings(column: pa.Array) -> Float[np.ndarray, "sequences width"]:
