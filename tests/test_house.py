@@ -24,8 +24,8 @@ ORDER = [
     "commands",
 ]
 ROOMS = {
-    "torch": {"predictors/huggingface.py"},
-    "transformers": {"predictors/huggingface.py", "predictors/gguf.py"},
+    "torch": {"predictors/huggingface.py", "predictors/encoder.py"},
+    "transformers": {"predictors/huggingface.py", "predictors/encoder.py", "predictors/gguf.py"},
     "sklearn": {"stats"},
     "pyarrow": {"records", "text"},
     "jinja2": {"report"},

@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sample-with", metavar="RULE", help="sample with another law: top_k=50, top_p=0.9,t=0.7 or greedy"
     )
     what.add_argument(
+        "--embed-with",
+        metavar="ENCODER",
+        help="place texts by this encoder (hf/ORG/NAME, hf/./folder) for the divergences, not by the model's own hidden states",
+    )
+    what.add_argument(
         "--ask",
         type=int,
         default=0,
@@ -99,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         reference=tuple(arguments.reference),
         ask=arguments.ask,
+        embed_with=arguments.embed_with,
         seed=arguments.seed,
         sample_with=arguments.sample_with,
         text_field=arguments.text_field,

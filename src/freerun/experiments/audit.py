@@ -15,6 +15,7 @@ import numpy as np
 
 from freerun.errors import DataError, UsageError
 from freerun.experiments.asking import ask, asking_key
+from freerun.experiments.loaders import load_named_encoder
 from freerun.experiments.provenance import cores, provenance
 from freerun.experiments.spec import LoadOptions, load_predictor, loader_of
 from freerun.findings.finding import to_json
@@ -97,6 +98,7 @@ class AuditOptions:
     seed: int = 0
     sample_with: str | None = None
     ask: int = 0
+    embed_with: str | None = None
     text_field: str = "text"
     split_on: str | None = None
     chunk: int | None = None
@@ -146,8 +148,9 @@ def audit(
     others = tuple(load_predictor(spec, load, tell=tell.say) for spec in chosen.reference)
     for other in others:
         check_shares_tokens(predictor, other)
+    encoder = load_named_encoder(chosen.embed_with, load, tell.say) if chosen.embed_with else None
     plan = MeasurePlan(pairs.continuation_tokens, chosen.batch, chosen.seed, sampling=sampling)
-    manifest = _manifest(predictor, text, pairs, plan, chosen, others)
+    manifest = _manifest(predictor, text, pairs, plan, chosen, others, encoder.fingerprint if encoder else None)
     folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
     folder.open(manifest)
     plan_hash = manifest["plan_hash"]
@@ -166,6 +169,7 @@ def audit(
                 plan_hash=plan_hash,
                 folder=folder,
                 reference=reference,
+                encoder=encoder,
                 on_tokens=tell.advance,
                 on_phase=tell.phase,
             )
@@ -280,6 +284,7 @@ def _manifest(
     plan: MeasurePlan,
     options: AuditOptions,
     others: tuple[Predictor[Any], ...],
+    encoder_fingerprint: str | None,
 ) -> dict[str, Any]:
     settings = {
         "model": predictor.identity.name,
@@ -303,6 +308,8 @@ def _manifest(
         "reference": ", ".join([f"{REFERENCE_ORDER}-gram, cache and own law, interpolated", *options.reference]),
         "reference_fingerprint": [p.identity.fingerprint for p in others],
         "reference_tokens": REFERENCE_TOKENS,
+        "embed_with": options.embed_with,
+        "encoder_fingerprint": encoder_fingerprint,
         "schema_version": SCHEMA_VERSION,
     }
     plan_hash = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -354,7 +361,7 @@ def _command(predictor: Predictor[Any], corpus: Corpus, pairs: PairSet, options:
     defaults = AuditOptions()
     for spec in options.reference:
         words += ["--reference", spec]
-    for name in ("dtype", "device", "sample_with", "ask", "text_field", "split_on", "chunk"):
+    for name in ("dtype", "device", "sample_with", "ask", "embed_with", "text_field", "split_on", "chunk"):
         value = getattr(options, name)
         if value != getattr(defaults, name):
             words += [f"--{name.replace('_', '-')}", str(value)]

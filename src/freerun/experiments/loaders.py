@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from freerun.errors import BackendError, DataError, UsageError
 from freerun.predictors.base import Identity, Predictor
+
+if TYPE_CHECKING:
+    from freerun.predictors.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,27 @@ def _gguf(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
     return _rounded(
         load_pretrained(str(folder), identity=identity, dtype=options.dtype, device=options.device), options
     )
+
+
+def load_named_encoder(spec: str, options: LoadOptions, tell: Tell) -> Encoder:
+    """An encoder of texts: a name of the catalogue, hf/ORG/NAME or hf/./folder.
+
+    Raises:
+        UsageError: another kind of name. BackendError: it cannot be loaded.
+    """
+    from freerun.predictors.weights import CATALOGUE, catalogue_weights
+
+    path = spec.removeprefix("hf/")
+    if spec not in CATALOGUE and path == spec:
+        raise UsageError(
+            f"--embed-with {spec!r}: an encoder is hf/ORG/NAME, hf/./folder or a name of the catalogue ({', '.join(CATALOGUE)})"
+        )
+    _need_torch()
+    from freerun.predictors.encoder import load_encoder
+
+    folder = str(catalogue_weights(CATALOGUE[spec], tell=tell)) if spec in CATALOGUE else str(Path(path).expanduser())
+    tell(f"loading the encoder {spec}")
+    return load_encoder(folder, name=spec, trust_remote_code=options.trust_remote_code)
 
 
 def _huggingface(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:

@@ -129,7 +129,7 @@ def divergences(evidence: Evidence) -> Finding:
     return Finding(
         name="divergences",
         question=QUESTION,
-        sentence=_sentence(main, yardstick, tested),
+        sentence=_sentence(_place(evidence), main, yardstick, tested),
         status="neutral",
         estimates=tuple(estimates),
         charts=(_chart(compared),),
@@ -140,8 +140,8 @@ def divergences(evidence: Evidence) -> Finding:
             "real text are exchangeable. Unit: the document. Fixed n."
         ),
         notes=(
-            f"A text is the mean of the last hidden states that predicted its {evidence.length} tokens, in the audited model itself: two "
-            "models' numbers are not on one scale.",
+            f"A text of {evidence.length} tokens is the mean of last hidden states, in {_place(evidence)}: numbers of two models that place texts "
+            "by themselves are not on one scale.",
             f"{main.n_clusters} cells at {main.n} documents a side, {whole.n_clusters} at {whole.n_p}. Fewer documents a cell make areas smaller, "
             "and with 2 or 3 cells much goes unseen: the line of real against real, at the same n, is the yardstick, not 1.",
             "Over the same prefixes texts of one document lie near one another, so those estimates are kinder than the table's, where no "
@@ -184,14 +184,20 @@ def _seeds(rng: np.random.Generator, n: int) -> tuple[int, ...]:
     return tuple(int(s) for s in rng.integers(0, 2**31, size=n))
 
 
-def _sentence(main: Halves, yardstick: Halves, tested: EnergyTest) -> str:
+def _place(evidence: Evidence) -> str:
+    """Where the texts are points."""
+    encoder = evidence.plan.get("embed_with")
+    return f"the encoder {encoder}" if encoder else "the model's own hidden states"
+
+
+def _sentence(place: str, main: Halves, yardstick: Halves, tested: EnergyTest) -> str:
     found = (
         f"An energy test tells its texts from the real ones (p {_p(tested)}, {tested.n_groups} documents)"
         if tested.p_value < 0.01
         else f"The energy test does not tell them apart at the 1% level at this n (p {_p(tested)}, {tested.n_groups} documents)"
     )
     return (
-        f"In the model's own hidden states the divergence frontier between its texts and real ones has area {main.areas.mean():.2f} at "
+        f"In {place} the divergence frontier between its texts and real ones has area {main.areas.mean():.2f} at "
         f"{main.n} against {main.n} documents, where real text against other real text gives {yardstick.areas.mean():.2f}. {found}; "
         f"{main.precision.mean():.0%} of its texts lie inside the real cloud and {main.recall.mean():.0%} of the real ones inside its own, "
         f"against {yardstick.precision.mean():.0%} for real text."

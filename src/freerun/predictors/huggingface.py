@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from freerun.errors import BackendError
 from freerun.predictors.base import Capabilities, Chunk, ContextRule, Identity, Predictor, pad_watched, watch_lists
+from freerun.predictors.declared import end_ids_of, leading_ids, longest_context
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.vocabulary import byte_table
 from freerun.stats.loops import LoopRule
@@ -109,7 +110,7 @@ class HuggingFacePredictor(Predictor[HFState]):
         self.tokenizer = tokenizer
         self.identity = identity
         self.n_tokens = int(model.get_output_embeddings().weight.shape[0])
-        limit = window or _longest_context(model.config)
+        limit = window or longest_context(model.config)
         self.context = ContextRule(window=None if limit is None else limit - len(lead), lead=lead)
         self.end_ids = end_ids
         self.capabilities = Capabilities(empty_context=False, embed=True)
@@ -377,8 +378,8 @@ def load_pretrained(
             "get the whole checkpoint"
         )
     model = model.to(_pick_device(device))
-    lead_ids = _leading_ids(tokenizer) if lead is None else lead
-    ends = end_ids if end_ids is not None else _end_ids(model, tokenizer)
+    lead_ids = leading_ids(tokenizer) if lead is None else lead
+    ends = end_ids if end_ids is not None else end_ids_of(model, tokenizer)
     predictor = HuggingFacePredictor(model, tokenizer, identity=identity, lead=lead_ids, end_ids=ends)
     _check_causal(predictor)
     return predictor
@@ -400,34 +401,6 @@ def _check_causal(predictor: HuggingFacePredictor) -> None:
 
 def _host(hidden: torch.Tensor) -> Float[np.ndarray, "rows width"]:
     return np.asarray(hidden.float().cpu().numpy())
-
-
-def _leading_ids(tokenizer: Any) -> tuple[int, ...]:
-    """The ids that the tokenizer itself puts before a text."""
-    plain = tokenizer.encode("a", add_special_tokens=False)
-    wrapped = tokenizer.encode("a", add_special_tokens=True)
-    for at in range(len(wrapped) - len(plain) + 1):
-        if wrapped[at : at + len(plain)] == plain:
-            return tuple(wrapped[:at])
-    return ()
-
-
-def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Every id that the model's own files declare as an end of text."""
-    found: set[int] = set()
-    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
-        value = getattr(source, "eos_token_id", None)
-        found.update(value if isinstance(value, (list, tuple)) else [] if value is None else [value])
-    return tuple(sorted(int(i) for i in found))
-
-
-def _longest_context(config: Any) -> int | None:
-    text = config.get_text_config(decoder=True)
-    for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
-        value = getattr(text, name, None)
-        if isinstance(value, int) and value > 0:
-            return value
-    return None
 
 
 def _pick_device(device: str) -> torch.device:

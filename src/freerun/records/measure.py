@@ -79,10 +79,15 @@ def measure(
     plan_hash: str,
     folder: RunFolder,
     reference: Reference,
+    encoder: Callable[[Sequence[str]], Float[np.ndarray, "texts width"]] | None = None,
     on_tokens: Callable[[int], None] = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Make every unit that the folder does not hold yet. `on_tokens` hears of tokens done, those found there included."""
+    """Make every unit that the folder does not hold yet.
+
+    `encoder` gives vectors of texts, in place of the model's own states. `on_tokens` hears of tokens done, those found there
+    included.
+    """
     for unit in units_of(len(pairs), plan):
         key = unit.key(plan_hash)
         if folder.done(unit.name, key):
@@ -103,7 +108,7 @@ def measure(
         if unit.arm == "real" and len(block[0].prefix):
             on_phase("without its prefix")
             alone = _without_prefix(predictor, block)
-        sequences, tokens = _tables(predictor, block, finished, reference, alone)
+        sequences, tokens = _tables(predictor, block, finished, reference, alone, encoder)
         folder.write_part(unit.name, sequences, tokens, unit_key=key, plan_hash=plan_hash)
         on_tokens(unit.n_tokens - told)
 
@@ -192,6 +197,7 @@ def _tables(
     done: Sequence[_Finished],
     reference: Reference,
     without_prefix: Sequence[Float[np.ndarray, " tokens"]] | None,
+    encoder: Callable[[Sequence[str]], Float[np.ndarray, "texts width"]] | None,
 ) -> tuple[pa.Table, pa.Table]:
     """Sequence and token rows of one unit."""
     first = len(block[0].prefix)
@@ -228,7 +234,10 @@ def _tables(
     }
     schema = tokens_schema(n_powers=len(POWERS), n_references=len(reference.names))
     tokens = pa.table({f.name: pa.array(columns[f.name]).cast(f.type) for f in schema}, schema=schema)
-    width = next((len(d.embedding) for d in done if d.embedding is not None), 0)
+    if encoder is not None:
+        for row, vector in zip(sequences, encoder([str(row["text"]) for row in sequences]), strict=True):
+            row["embedding"] = vector
+    width = next((len(row["embedding"]) for row in sequences if row["embedding"] is not None), 0)
     return pa.Table.from_pylist(sequences, schema=sequences_schema(n_bins=N_BINS, n_hidden=width)), tokens
 
 

@@ -1,0 +1,64 @@
+"""Vectors of texts from a named encoder: for those who want another eye on the texts than the model's own hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from freerun.errors import BackendError
+from freerun.predictors.huggingface import fingerprint_of_weights
+
+BATCH = 32
+
+
+class Encoder:
+    """Mean of the last hidden states over a text's tokens (Reimers & Gurevych 2019), without padding, cut at the window."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, name: str) -> None:
+        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+        self.fingerprint = fingerprint_of_weights(model)
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "texts width"]:
+        """One vector a text; zeros for a text without tokens."""
+        rows = []
+        for at in range(0, len(texts), BATCH):
+            some = [t or " " for t in texts[at : at + BATCH]]
+            most = min(int(getattr(self.model.config, "max_position_embeddings", 512)), 4096)
+            read = self.tokenizer(some, return_tensors="pt", padding=True, truncation=True, max_length=most)
+            read.pop("token_type_ids", None)
+            if not read["input_ids"].shape[1]:
+                rows.append(np.zeros((len(some), int(self.model.config.hidden_size)), np.float32))
+                continue
+            states = self.model(**read).last_hidden_state.float()
+            seen = read["attention_mask"][:, :, None].float()
+            rows.append(((states * seen).sum(1) / seen.sum(1).clamp(min=1)).numpy())
+        return np.concatenate(rows) if rows else np.zeros((0, int(self.model.config.hidden_size)), np.float32)
+
+
+def load_encoder(path: str, *, name: str, trust_remote_code: bool = False) -> Encoder:
+    """Load a transformer without its head, from a folder or a hub id; safetensors only.
+
+    Raises:
+        BackendError: nothing there, or no tokenizer that can pad.
+    """
+    transformers_logging.set_verbosity_error()
+    try:
+        model = AutoModel.from_pretrained(path, use_safetensors=True, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except Exception as error:  # as in load_pretrained: four libraries, each with errors of its own
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BackendError(f"cannot load the encoder {name}: {first_line}") from error
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise BackendError(
+                f"the tokenizer of {name} has no token to pad with, so it cannot read texts side by side"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    return Encoder(model, tokenizer, name=name)
