@@ -58,5 +58,8 @@ def test_lengths_at_certainty_carry_no_probit() -> None:
     assert law.used == (1.0, 2.0, 4.0)
     np.testing.assert_allclose(law.auc(np.array([4])), ndtr(np.sqrt(law.kappa.value * 4)))
     assert fit_detection_law(np.array([1, 2, 4, 8]), np.array([0.6, 1, 1, 1.0]), draws, n_units=50) is None
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(DataError):
-        fit_detection_law(np.array([1, 2]), np.array([0.5]), draws, n_units=50)
+        fit_detection_law(np.array([1, 2]), np.array([0.5]), np.zeros((10, 4)), n_units=50)

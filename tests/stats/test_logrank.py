@@ -46,6 +46,9 @@ def test_by_hand() -> None:
 def test_no_event_tells_nothing() -> None:
     found = stratified_log_rank(np.array([5, 5]), np.zeros(2, int), np.array([True, False]), np.zeros(2, int))
     assert (found.chi_square, found.p_value, found.p_exact, found.n_informative) == (None, 1.0, 1.0, 0)
+
+
+def test_columns_that_do_not_fit_are_refused() -> None:
     with pytest.raises(DataError, match="one each"):
         stratified_log_rank(np.array([5, 5]), np.zeros(2, int), np.array([True]), np.zeros(2, int))
 

@@ -51,6 +51,9 @@ def test_thin_bins_are_pooled_with_their_neighbours() -> None:
     found = calibration_chi_square(observed, expected)
     assert (found.statistic, found.degrees) == (0.0, 2)
     assert calibration_chi_square(np.array([[3.0, 1.0]]), np.array([[2.0, 2.0]])).p_value == 1.0
+
+
+def test_counts_that_do_not_fit_are_refused() -> None:
     with pytest.raises(DataError, match="do not fit"):
         calibration_chi_square(np.ones((2, 3)), np.ones((2, 2)))
     with pytest.raises(DataError, match="not negative"):

@@ -45,6 +45,9 @@ def test_none_left_is_not_never() -> None:
 def test_one_document_with_a_trap_gives_no_interval() -> None:
     with pytest.raises(TooFewDocuments):
         escape_per_token(COMPLETE[:7], SEQUENCE[:7], DOCUMENT[:7])
+
+
+def test_groups_that_do_not_fit_are_refused() -> None:
     with pytest.raises(DataError, match="one each per token"):
         count_traps(COMPLETE, SEQUENCE, DOCUMENT[:3])
 

@@ -287,7 +287,7 @@ def _histograms(
 
 
 def _kl(
-    a: Float[np.ndarray, "rows weights cells"], b: Float[np.ndarray, "rows weights cells"]
+    a: Float[np.ndarray, "rows _few cells"], b: Float[np.ndarray, "rows weights cells"]
 ) -> Float[np.ndarray, "rows weights"]:
     """KL(a‖b), nats; b has mass wherever a has."""
     a = np.broadcast_to(a, b.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int, Real
+from jaxtyping import Int, Real, Shaped
 from scipy import special
 
 from freerun.errors import DataError, TooFewDocuments
@@ -17,7 +17,7 @@ from freerun.stats.intervals import (
 
 
 def clustered_proportion(
-    events: Real[np.ndarray, " items"],
+    events: Shaped[np.ndarray, " items"],
     trials: Real[np.ndarray, " items"],
     groups: Int[np.ndarray, " items"],
     *,
