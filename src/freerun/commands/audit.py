@@ -17,19 +17,23 @@ examples:
   freerun audit gemma-3-270m articles.jsonl.gz --text-field body --tokens 256
   freerun audit hf/./checkpoint novel.txt --split-on "\\n\\n\\n"
   freerun audit ngram/5@builtin/python-docs builtin/python-docs      a model that is bad, to see what bad looks like
+  freerun audit smollm2-135m-instruct+absorbing,epsilon=0.01         a planted defect (`freerun models` lists them)
   freerun audit --sample-with top_k=50                               what a truncated sampler does: the sampler audit fails
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="default: smollm2-135m-instruct; also hf/…, gguf/…, ngram/N@CORPUS"
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="default: smollm2-135m-instruct; also hf/…, gguf/…, ngram/N@CORPUS, world/NAME, and +ORGANISM after any of them",
     )
     parser.add_argument(
         "corpus",
         nargs="?",
         metavar="CORPUS",
-        help="default: builtin/python-docs; a .txt, .jsonl[.gz], .parquet, folder or - (stdin)",
+        help="default: builtin/python-docs; a .txt, .jsonl[.gz], .parquet, folder, world/NAME or - (stdin)",
     )
     what = parser.add_argument_group("what is measured")
     what.add_argument(

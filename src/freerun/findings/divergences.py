@@ -123,7 +123,7 @@ def divergences(evidence: Evidence) -> Finding:
                 x.high,
                 x.level,
                 x.n,
-                method=f"{inside.neighbours} nearest neighbours; spread between disjoint halves of the documents",
+                method=f"{inside.neighbours} nearest neighbours; spread between disjoint halves of the documents, which covers less than its nominal level: a rough range",
             )
         )
     return Finding(

@@ -39,7 +39,7 @@ def leaks(evidence: Evidence, found: Comparison) -> Table:
         ),
         (
             "half characters",
-            "bytes are compared, never replacement signs",
+            "bytes are looked up by id, so that a cut character shows no replacement sign where its tokens occur elsewhere",
             f"texts with bytes that are no character: {halves[0]} real, {halves[1]} own",
         ),
         (
