@@ -24,7 +24,8 @@ ORDER = [
     "commands",
 ]
 ROOMS = {
-    "torch": {"predictors/huggingface.py", "predictors/encoder.py"},
+    "torch": {"predictors/huggingface.py", "predictors/encoder.py", "predictors/packed.py"},
+    "numba": {"predictors/compiled.py"},
     "transformers": {"predictors/huggingface.py", "predictors/encoder.py", "predictors/gguf.py"},
     "sklearn": {"stats"},
     "pyarrow": {"records", "text"},

@@ -16,6 +16,7 @@ from freerun.errors import BackendError
 from freerun.experiments.spec import load_predictor
 from freerun.predictors import huggingface
 from freerun.predictors.base import Identity
+from freerun.predictors.growing_cache import GrowingLayer, HeadInput
 from freerun.predictors.huggingface import HuggingFacePredictor, fingerprint_of_weights, load_pretrained
 
 SOME = Identity("some/model", "x")
@@ -70,20 +71,26 @@ def test_the_context_rule_says_what_each_law_has_read(model: HuggingFacePredicto
         assert abs(got[t - 1] - wanted) < 5e-5
 
 
-@pytest.mark.parametrize("logits_at_once", [1, 64 * 3, 64 * 64 * 5])
+@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize(("logits_at_once", "body"), [(1, 1), (64 * 3, 7), (64 * 64 * 5, 60)])
 def test_scoring_in_chunks_changes_nothing(
-    model: HuggingFacePredictor, logits_at_once: int, monkeypatch: pytest.MonkeyPatch
+    model: HuggingFacePredictor, logits_at_once: int, body: int, split: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Few or many logits at once, texts read whole or in pieces, logits from the whole model or from its output layer."""
+    assert model._split
     some = sequences(4, 40, 3, 17)
     whole = model.log_probs(some, first=2)
     read = model.law(model.start(some)).log_probs()
     monkeypatch.setattr(huggingface, "_LOGITS_PER_CHUNK", logits_at_once)
+    monkeypatch.setattr(huggingface, "_LEAST_ROWS_PER_CHUNK", 1)
+    monkeypatch.setattr(huggingface, "_BODY_TOKENS", body)
+    monkeypatch.setattr(model, "_split", split)
     parts = model.log_probs(some, first=2)
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
     np.testing.assert_allclose(model.law(model.start(some)).log_probs(), read, atol=1e-4)
     biggest = max(len(c.row) for c in model.score(some, first=2))
-    assert biggest <= max(3, logits_at_once // 64)
+    assert biggest <= max(1, logits_at_once // 64)
 
 
 def test_a_law_does_not_depend_on_what_comes_after(model: HuggingFacePredictor) -> None:
@@ -116,8 +123,10 @@ def test_hidden_states_do_not_depend_on_the_width_of_chunks(
     some = sequences(31, 14, 9)
     whole = np.concatenate([c.hidden for c in model.score(some, first=2)])
     monkeypatch.setattr(huggingface, "_LOGITS_PER_CHUNK", 1)
+    monkeypatch.setattr(huggingface, "_LEAST_ROWS_PER_CHUNK", 1)
+    monkeypatch.setattr(huggingface, "_BODY_TOKENS", 4)
     parts = list(model.score(some, first=2))
-    assert len(parts) == 12
+    assert len(parts) == 19
     order = np.lexsort((np.concatenate([c.position for c in parts]), np.concatenate([c.row for c in parts])))
     np.testing.assert_allclose(np.concatenate([c.hidden for c in parts])[order], whole, atol=1e-5)
 
@@ -125,7 +134,7 @@ def test_hidden_states_do_not_depend_on_the_width_of_chunks(
 def test_a_head_that_is_no_module_call_shows_no_hidden_states(
     llama_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(huggingface._HeadInput, "_listen", lambda self, _, inputs: None)
+    monkeypatch.setattr(HeadInput, "_listen", lambda self, _, inputs: None)
     model = load_pretrained(str(llama_folder), identity=SOME)
     assert not model.capabilities.embed
     some = sequences(32, 9)
@@ -141,7 +150,7 @@ def test_the_growing_layer_is_a_dynamic_layer() -> None:
     """Random updates and rearrangements of both: the same keys and values, to the bit."""
     rng = np.random.default_rng(6)
     for _ in range(20):
-        mine, theirs = huggingface._GrowingLayer(), DynamicLayer()
+        mine, theirs = GrowingLayer(), DynamicLayer()
         rows = 3
         for _ in range(25):
             what = rng.choice(["update", "update", "update", "select", "repeat", "crop", "reorder"])
@@ -174,7 +183,7 @@ def test_the_growing_layer_is_a_dynamic_layer() -> None:
 
 
 def test_one_more_token_is_written_in_place() -> None:
-    layer = huggingface._GrowingLayer()
+    layer = GrowingLayer()
     one = torch.ones(1, 1, 1, 2)
     layer.update(one, one)
     before = layer.keys.data_ptr()
@@ -189,7 +198,7 @@ def test_only_plain_layers_are_replaced(gemma_folder: Path) -> None:
     theirs = DynamicCache(config=model.model.config).layers
     assert len({type(layer) for layer in theirs}) == 2
     for mine, original in zip(model._new_cache().layers, theirs, strict=True):
-        assert type(mine) is (huggingface._GrowingLayer if type(original) is DynamicLayer else type(original))
+        assert type(mine) is (GrowingLayer if type(original) is DynamicLayer else type(original))
 
 
 def test_memory_of_a_state_grows_with_what_it_has_read(llama_folder: Path) -> None:

@@ -53,7 +53,7 @@ def load_catalogued(name: str, options: LoadOptions, tell: Tell) -> Predictor[An
         name, f"gguf-{model.sha256[:16]}-{options.dtype}", nature=_nature(model.nature, options), licence=model.licence
     )
     tell(f"loading {name}")
-    return _rounded(
+    return _made_ready(
         load_pretrained(
             str(folder),
             identity=identity,
@@ -82,7 +82,7 @@ def _gguf(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
         f"gguf-{digest[:16]}-{options.dtype}",
         nature=_nature("weights from GGUF, dequantised", options),
     )
-    return _rounded(
+    return _made_ready(
         load_pretrained(str(folder), identity=identity, dtype=options.dtype, device=options.device), options
     )
 
@@ -140,7 +140,7 @@ def _huggingface(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
     commit = getattr(predictor.model.config, "_commit_hash", None)
     if commit:
         predictor.identity = replace(identity, fingerprint=f"hf-{path}@{commit[:16]}-{options.dtype}")
-    return _rounded(predictor, options)
+    return _made_ready(predictor, options)
 
 
 def _ngram(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
@@ -164,8 +164,8 @@ def _world(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
     return load_world(name)
 
 
-def _rounded(predictor: Any, options: LoadOptions) -> Predictor[Any]:
-    """The predictor with its weights rounded in place, and its identity saying so."""
+def _made_ready(predictor: Any, options: LoadOptions) -> Predictor[Any]:
+    """The predictor with its weights rounded in place where that is wanted, its identity saying so, and laid out for speed."""
     if options.round != "none":
         from freerun.organisms.rounding import round_weights
 
@@ -177,6 +177,7 @@ def _rounded(predictor: Any, options: LoadOptions) -> Predictor[Any]:
             fingerprint=f"{own.fingerprint}-round-{options.round}",
             nature=", ".join(x for x in (own.nature, f"weights rounded to {options.round} (simulated)") if x),
         )
+    predictor.pack()
     return predictor  # type: ignore[no-any-return]
 
 

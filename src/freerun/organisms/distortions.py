@@ -38,10 +38,18 @@ class Null(Reshaped):
         seed: int,
         sampling: SamplingRule = MODEL_LAW,
         loop_rule: LoopRule | None = None,
+        at_once: int | None = None,
         on_tokens: Callable[[int], None] | None = None,
     ) -> Iterator[Sample]:
         return self.inner.generate(
-            prefixes, keys, length, seed=seed, sampling=sampling, loop_rule=loop_rule, on_tokens=on_tokens
+            prefixes,
+            keys,
+            length,
+            seed=seed,
+            sampling=sampling,
+            loop_rule=loop_rule,
+            at_once=at_once,
+            on_tokens=on_tokens,
         )
 
     def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:

@@ -75,6 +75,7 @@ class BodiesOnly(Predictor[Any]):
         seed: int,
         sampling: SamplingRule = MODEL_LAW,
         loop_rule: LoopRule | None = None,
+        at_once: int | None = None,
         on_tokens: Callable[[int], None] | None = None,
     ) -> Iterator[Sample]:
         if any(len(p) for p in prefixes):
@@ -89,7 +90,14 @@ class BodiesOnly(Predictor[Any]):
                 on_tokens(n)
 
         for sample in self.organism.generate(
-            prefixes, keys, length + header, seed=seed, sampling=sampling, loop_rule=loop_rule, on_tokens=tell
+            prefixes,
+            keys,
+            length + header,
+            seed=seed,
+            sampling=sampling,
+            loop_rule=loop_rule,
+            at_once=at_once,
+            on_tokens=tell,
         ):
             other = sample.sample_log_prob_nats
             yield replace(

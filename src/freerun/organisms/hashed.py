@@ -127,6 +127,7 @@ class Hashed(Switched):
         seed: int,
         sampling: SamplingRule = MODEL_LAW,
         loop_rule: LoopRule | None = None,
+        at_once: int | None = None,
         on_tokens: Callable[[int], None] | None = None,
     ) -> Iterator[Sample]:
         for prefix in prefixes:
@@ -136,5 +137,12 @@ class Hashed(Switched):
                     "it needs --prefix 0"
                 )
         return super().generate(
-            prefixes, keys, length, seed=seed, sampling=sampling, loop_rule=loop_rule, on_tokens=on_tokens
+            prefixes,
+            keys,
+            length,
+            seed=seed,
+            sampling=sampling,
+            loop_rule=loop_rule,
+            at_once=at_once,
+            on_tokens=on_tokens,
         )

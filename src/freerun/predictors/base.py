@@ -240,7 +240,7 @@ class Predictor(ABC, Generic[StateT]):
         first: int = 0,
         loop_rule: LoopRule | None = None,
     ) -> Iterator[Chunk]:
-        """Observe every token from position `first` on, given all before it, in order of position.
+        """Observe every token from position `first` on, given all before it; each sequence in order of position.
 
         Raises:
             UsageError: `first = 0` where the backend has no law before the first token.
@@ -270,66 +270,84 @@ class Predictor(ABC, Generic[StateT]):
         seed: int,
         sampling: SamplingRule = SamplingRule(),
         loop_rule: LoopRule | None = None,
+        at_once: int | None = None,
         on_tokens: Callable[[int], None] | None = None,
     ) -> Iterator[Sample]:
         """Run free: `keys.shape[1]` continuations of every prefix, up to `length` tokens or the first end-of-text.
 
         Row r·c + j of the samples is continuation j of prefix r. A prefix is read once for all its continuations. The draw of
-        position t of a sequence comes from (`seed`, its key, t) alone.
+        position t of a sequence comes from (`seed`, its key, t) alone. At most `at_once` rows run together (None: all); the next
+        prefixes of the queue, in their order, take the place of rows that have ended, as soon as a sixteenth of them has.
         """
         self._check_first(min((len(p) for p in prefixes), default=1))
-        n_continuations = keys.shape[1]
-        n_rows = len(prefixes) * n_continuations
-        draws = np.stack([uniforms(seed, int(k), length) for k in keys.ravel()]) if n_rows else np.zeros((0, length))
-        tracker = None
-        if loop_rule is not None:
-            tracker = LoopTracker([p for p in prefixes for _ in range(n_continuations)], loop_rule)
-        state = self.repeat(self.start(prefixes), n_continuations, len(prefixes))
-        rows = np.arange(n_rows)
-        trace = Trace(n_rows, length)
-        sample_log_prob = np.zeros((n_rows, length))
-        pool = Pool(n_rows)
-        for position in range(length):
-            if not len(rows):
+        n_each = keys.shape[1]
+        n_rows = len(prefixes) * n_each
+        if not n_rows or not length:
+            return
+        flat = keys.ravel()
+        room = n_rows if at_once is None or type(self).join is Predictor.join else max(at_once, n_each)
+        trace, pool = Trace(n_rows, length), Pool(n_rows)
+        draws, sample_log_prob = np.zeros((n_rows, length)), np.zeros((n_rows, length))
+        tracker = None if loop_rule is None else LoopTracker([], loop_rule)
+        state: StateT | None = None
+        rows, at = np.zeros(0, np.int64), np.zeros(0, np.int64)  # which sequences run, and how far each is
+        waiting = 0
+        while True:
+            fresh = range(waiting, min(len(prefixes), waiting + (room - len(rows)) // n_each))
+            if fresh:
+                new = self.repeat(self.start([prefixes[i] for i in fresh]), n_each, len(fresh))
+                state = new if state is None or not len(rows) else self.join([state, new])
+                entered = np.arange(fresh.start * n_each, fresh.stop * n_each)
+                draws[entered] = [uniforms(seed, int(flat[r]), length) for r in entered]
+                if tracker is not None:
+                    tracker = tracker.join(LoopTracker([prefixes[r // n_each] for r in entered], tracker.rule))
+                rows, at = np.concatenate([rows, entered]), np.concatenate([at, np.zeros(len(entered), np.int64)])
+                waiting = fresh.stop
+            if not len(rows) or state is None:
                 return
-            law = self.law(state)
-            if self.capabilities.embed:
-                pool.add(rows, self.embed(state))
-            u = draws[rows, position]
-            watched = pad_watched(tracker.completing()) if tracker is not None else None
-            if sampling.is_model_law:
-                now = law.observe(uniforms=u, watched=watched)
-            else:
-                drawn = sampling.apply(law).observe(uniforms=u)
-                sample_log_prob[rows, position] = drawn.log_prob_nats
-                now = law.observe(drawn.token_id.astype(np.int64), watched=watched)
-            trace.put(rows, position, now)
-            ids = now.token_id.astype(np.int64)
-            if on_tokens is not None:
-                on_tokens(len(rows))
-            if tracker is not None:
-                tracker.push(ids)
-            ended = np.isin(ids, self.end_ids)
-            last = position == length - 1
-            for i in np.flatnonzero(ended | last):
-                row, n = int(rows[i]), position + 1
-                yield Sample(
-                    row,
-                    "end_of_text" if ended[i] else "length",
-                    trace.row(row, n),
-                    draws[row, :n],
-                    None if sampling.is_model_law else sample_log_prob[row, :n],
-                    pool.mean(row),
-                )
-            if last:
-                return
-            going = np.flatnonzero(~ended)
+            alive = np.ones(len(rows), bool)
+            few = max(
+                1, len(rows) // 16
+            )  # ended rows are carried along until so many have ended: moving the rest costs a step
+            while alive.sum() > len(rows) - few:
+                law = self.law(state)
+                if self.capabilities.embed:
+                    pool.add(rows[alive], self.embed(state)[alive])
+                u = draws[rows, at]
+                watched = pad_watched(tracker.completing()) if tracker is not None else None
+                if sampling.is_model_law:
+                    now = law.observe(uniforms=u, watched=watched)
+                else:
+                    ids, drawn_log_prob = sampling.apply(law).draw(u)
+                    sample_log_prob[rows[alive], at[alive]] = drawn_log_prob[alive]
+                    now = law.observe(ids, watched=watched)
+                trace.put(rows[alive], at[alive], now.take(alive))
+                ids = now.token_id.astype(np.int64)
+                if on_tokens is not None:
+                    on_tokens(int(alive.sum()))
+                if tracker is not None:
+                    tracker.push(ids)
+                ended = np.isin(ids, self.end_ids)
+                for i in np.flatnonzero(alive & (ended | (at == length - 1))):
+                    row, n = int(rows[i]), int(at[i]) + 1
+                    yield Sample(
+                        row,
+                        "end_of_text" if ended[i] else "length",
+                        trace.row(row, n),
+                        draws[row, :n],
+                        None if sampling.is_model_law else sample_log_prob[row, :n],
+                        pool.mean(row),
+                    )
+                    alive[i] = False
+                if not alive.any():
+                    break
+                at = np.minimum(at + 1, length - 1)
+                state = self.advance(state, ids)
+            going = np.flatnonzero(alive)
             if len(going) < len(rows):
-                if not len(going):
-                    return
-                state, rows, ids = self.select(state, going), rows[going], ids[going]
+                state = self.select(state, going) if len(going) else None
                 tracker = tracker.select(going) if tracker is not None else None
-            state = self.advance(state, ids)
+                rows, at = rows[going], at[going]
 
     def log_probs(
         self, sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int = 0

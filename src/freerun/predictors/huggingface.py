@@ -27,56 +27,19 @@ from transformers.utils import logging as transformers_logging
 from freerun.errors import BackendError
 from freerun.predictors.base import Capabilities, Chunk, ContextRule, Identity, Predictor, pad_watched, watch_lists
 from freerun.predictors.declared import end_ids_of, leading_ids, longest_context
+from freerun.predictors.growing_cache import GrowingLayer, HeadInput
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.packed import pack_linears
 from freerun.predictors.vocabulary import byte_table
 from freerun.stats.loops import LoopRule
 
-_LOGITS_PER_CHUNK = 1 << 24
+_LOGITS_PER_CHUNK = 6 << 20
+"""Logits held at once while scoring: 24 MiB in float32, which the CPU's last cache holds."""
+_LEAST_ROWS_PER_CHUNK = 64
+_BODY_TOKENS = 2048
+"""Tokens that go through the layers at once while a text is read: enough for the full speed of the matrix products."""
 _Read = tuple[np.ndarray, np.ndarray, np.ndarray, torch.Tensor, np.ndarray | None]
 """Rows, positions and ids of tokens, the logits before each, and the hidden states before each where they are kept."""
-"""Logits held at once while scoring: 64 MiB in float32."""
-
-
-class _GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
-    """A cache layer that keeps spare room, so that one more token is written in place and nothing is copied."""
-
-    keys: Any
-    values: Any
-
-    def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        held = self.get_seq_length()
-        needed = held + key_states.shape[-2]
-        room = getattr(self, "_room", None)
-        if room is None or room[0].shape[-2] < needed or room[0].data_ptr() != self.keys.data_ptr():
-            capacity = needed + max(64, needed // 2)
-            room = tuple(x.new_empty((*x.shape[:-2], capacity, x.shape[-1])) for x in (key_states, value_states))
-            if held:
-                room[0][..., :held, :] = self.keys
-                room[1][..., :held, :] = self.values
-            self._room = room
-        room[0][..., held:needed, :] = key_states
-        room[1][..., held:needed, :] = value_states
-        self.keys, self.values = room[0][..., :needed, :], room[1][..., :needed, :]
-        return self.keys, self.values
-
-
-class _HeadInput:
-    """What the output head was last given: the hidden states after the final norm. Listening costs nothing, and unlike
-    `output_hidden_states` keeps no other layer."""
-
-    def __init__(self, model: Any) -> None:
-        self.heard: torch.Tensor | None = None
-        model.get_output_embeddings().register_forward_pre_hook(self._listen)
-
-    def _listen(self, _: Any, inputs: tuple[Any, ...]) -> None:
-        self.heard = inputs[0] if inputs else None
-
-    def take(self) -> torch.Tensor | None:
-        """The states of the last pass, once."""
-        heard, self.heard = self.heard, None
-        return heard
 
 
 @dataclass
@@ -114,7 +77,9 @@ class HuggingFacePredictor(Predictor[HFState]):
         self.context = ContextRule(window=None if limit is None else limit - len(lead), lead=lead)
         self.end_ids = end_ids
         self.capabilities = Capabilities(empty_context=False, embed=True)
-        self._head = _HeadInput(self.model)
+        self._head = HeadInput(self.model)
+        self._split = False
+        """Whether logits are the output layer's answer to the last hidden states and nothing more; `load_pretrained` finds out."""
         self.device = next(model.parameters()).device
         self._bytes = byte_table(tokenizer, self.n_tokens)
 
@@ -124,6 +89,11 @@ class HuggingFacePredictor(Predictor[HFState]):
 
     def token_bytes(self, token_id: int) -> bytes:
         return self._bytes[token_id]
+
+    def pack(self) -> None:
+        """Lay the weights out for the CPU's matrix products, once they are what they shall be."""
+        if pack_linears(self.model):
+            self._head = HeadInput(self.model)
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
@@ -141,7 +111,7 @@ class HuggingFacePredictor(Predictor[HFState]):
         padding = np.array([longest - len(x) for x in seen])
         table = np.stack([np.concatenate([np.zeros(longest - len(x), np.int64), x]) for x in seen])
         cache = self._new_cache()
-        step = max(1, _LOGITS_PER_CHUNK // 64 // max(1, len(ids)))
+        step = max(1, _BODY_TOKENS // max(1, len(ids)))
         logits = None
         for a in range(0, longest, step):
             logits = self._forward(table[:, a : a + step], cache, a, padding, keep=1)
@@ -179,18 +149,13 @@ class HuggingFacePredictor(Predictor[HFState]):
         """Caches side by side, the shorter ones padded at the left; sliding windows are read afresh."""
         ids = [x for s in states for x in s.ids]
         ragged = any(s.cache.get_seq_length() != s.held for s in states)
-        if ragged or any(type(layer) is not _GrowingLayer for s in states for layer in s.cache.layers):
+        if ragged or any(type(layer) is not GrowingLayer for s in states for layer in s.cache.layers):
             return self._read(ids)
-        held = max(s.held for s in states)
+        held = max(s.held - int(s.padding.min(initial=s.held)) for s in states)
         cache = self._new_cache()
         for i, layer in enumerate(cache.layers):
-            keys, values = [], []
-            for s in states:
-                room = (0, 0, held - s.held, 0)  # last axis first: nothing, then empty entries at the left
-                keys.append(torch.nn.functional.pad(s.cache.layers[i].keys, room))
-                values.append(torch.nn.functional.pad(s.cache.layers[i].values, room))
-            layer.update(torch.cat(keys), torch.cat(values))
-        padding = np.concatenate([s.padding + held - s.held for s in states])
+            layer.fill([(s.cache.layers[i].keys, s.cache.layers[i].values) for s in states], held)
+        padding = np.concatenate([s.padding + held - s.held for s in states])  # entries that no row sees are let go
         hidden = [s.hidden for s in states if s.hidden is not None]
         return HFState(
             ids,
@@ -276,36 +241,74 @@ class HuggingFacePredictor(Predictor[HFState]):
     ) -> Iterator[_Read]:
         """Targets `start … stop−1` of some rows, all seen from `oldest` on. Shorter rows are padded at the right, unseen."""
         lead = np.array(self.context.lead, np.int64)
-        table = np.zeros((len(rows), len(lead) + stop - 1 - oldest), np.int64)
-        for i, r in enumerate(rows):
-            seen = np.concatenate([lead, np.asarray(sequences[r], np.int64)[oldest : stop - 1]])
-            table[i, : len(seen)] = seen
+        width = len(lead) + stop - 1 - oldest
+        together = max(1, _BODY_TOKENS // width)
+        rows = rows[np.argsort(-lengths[rows], kind="stable")]  # rows of like length side by side: less padding
+        for a in range(0, len(rows), together):
+            group = rows[a : a + together]
+            longest = min(width, len(lead) + int(lengths[group].max()) - 1 - oldest)
+            table = np.zeros((len(group), longest), np.int64)
+            for i, r in enumerate(group):
+                seen = np.concatenate([lead, np.asarray(sequences[r], np.int64)[oldest : stop - 1]])
+                seen = seen[:longest]  # the last token predicts nothing
+                table[i, : len(seen)] = seen
+            # column c of the table predicts document token oldest + c + 1 − len(lead)
+            shift = oldest + 1 - len(lead)
+            for done, outputs, heard in self._outputs(table, start - shift):
+                targets = np.arange(done, done + outputs.shape[1]) + shift
+                valid = lengths[group][:, None] > targets[None, :]
+                row_of, at = np.nonzero(valid)
+                ids = np.array([sequences[group[i]][targets[j]] for i, j in zip(row_of, at, strict=True)], np.int64)
+                where = torch.as_tensor(row_of), torch.as_tensor(at)
+                told, hidden = outputs[where], None if heard is None else heard[where]
+                most = max(_LEAST_ROWS_PER_CHUNK, _LOGITS_PER_CHUNK // self.n_tokens)
+                for b in range(0, len(ids), most):
+                    part = slice(b, b + most)
+                    states = None if hidden is None else _host(hidden[part])
+                    yield group[row_of[part]], targets[at[part]], ids[part], self._logits(told[part]), states
+
+    def _outputs(
+        self, table: Int[np.ndarray, "rows width"], first_column: int
+    ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor | None]]:
+        """The first column and what the model says at some columns, from `first_column` on: last hidden states [rows, n, width]
+        where logits are the output layer's answer to them, else logits; and the hidden states to keep, where there are any."""
+        width = table.shape[1]
+        at_once = max(1, _BODY_TOKENS // len(table))
+        if not self._split:
+            at_once = max(1, min(at_once, _LOGITS_PER_CHUNK // (len(table) * self.n_tokens)))
+        elif width <= at_once:
+            hidden = self._body(table, None, 0)[:, first_column:]
+            yield first_column, hidden, hidden if self.capabilities.embed else None
+            return
         cache = self._new_cache()
-        width = max(1, _LOGITS_PER_CHUNK // (len(rows) * self.n_tokens))
-        # column c of the table predicts document token oldest + c + 1 − len(lead)
-        first_column = start - oldest - 1 + len(lead)
         done = 0
-        if first_column > 0:
-            self._forward(table[:, :first_column], cache, 0, None, keep=1)
-            done = first_column
-        while done < table.shape[1]:
-            end = min(done + width, table.shape[1])
-            logits = self._forward(table[:, done:end], cache, done, None, keep=0)
-            heard = self._head.take()
-            targets = np.arange(done, end) + oldest + 1 - len(lead)
-            valid = lengths[rows][:, None] > targets[None, :]
-            row_of, at = np.nonzero(valid)
-            ids = np.array([sequences[rows[i]][targets[j]] for i, j in zip(row_of, at, strict=True)], np.int64)
-            where = torch.as_tensor(row_of), torch.as_tensor(at)
-            hidden = None if heard is None else _host(heard[where])
-            yield rows[row_of], targets[at], ids, logits[where], hidden
+        while done < width:
+            short_of = done < first_column
+            end = min(done + (max(at_once, _BODY_TOKENS // len(table)) if short_of else at_once), width)
+            end = min(end, first_column) if short_of else end
+            piece = table[:, done:end]
+            if self._split:
+                outputs = self._body(piece, cache, done)
+            else:
+                outputs = self._forward(piece, cache, done, None, keep=1 if short_of else 0)
+            heard = self._head.take() if not self._split else outputs
+            if not short_of:
+                yield done, outputs, heard if self.capabilities.embed else None
             done = end
+
+    def _logits(self, told: torch.Tensor) -> torch.Tensor:
+        """Logits of some rows of `_outputs`."""
+        if not self._split:
+            return told
+        logits = self.model.get_output_embeddings()(told)
+        self._head.take()
+        return logits  # type: ignore[no-any-return]
 
     # ---- the model -------------------------------------------------------------------------------------------------
 
     def _new_cache(self) -> DynamicCache:
         cache = DynamicCache(config=self.model.config)
-        cache.layers = [_GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+        cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
         return cache
 
     def _forward(
@@ -333,6 +336,13 @@ class HuggingFacePredictor(Predictor[HFState]):
             **extra,
         )
         return out.logits  # type: ignore[no-any-return]
+
+    def _body(self, ids: Int[np.ndarray, "rows n"], cache: DynamicCache | None, held: int) -> torch.Tensor:
+        """Last hidden states of n more tokens, [rows, n, width]."""
+        out = self.model.base_model(
+            input_ids=torch.as_tensor(ids, device=self.device), past_key_values=cache, use_cache=cache is not None
+        )
+        return out.last_hidden_state  # type: ignore[no-any-return]
 
 
 def load_pretrained(
@@ -397,6 +407,16 @@ def _check_causal(predictor: HuggingFacePredictor) -> None:
     heard = predictor._head.take()
     if heard is None or heard.shape[:2] != (2, len(ids)):  # a head that is not called as a module
         predictor.capabilities = replace(predictor.capabilities, embed=False)
+        return
+    try:
+        with torch.inference_mode():
+            told = predictor._body(np.stack([ids, other]), None, 0)
+            again = predictor.model.get_output_embeddings()(told).float()
+    except (AttributeError, TypeError, RuntimeError):  # a body with other arguments: logits come from the whole model
+        return
+    finally:
+        predictor._head.take()
+    predictor._split = again.shape == pair.shape and bool((again - pair).abs().max() <= 1e-4 * pair.abs().max())
 
 
 def _host(hidden: torch.Tensor) -> Float[np.ndarray, "rows width"]:

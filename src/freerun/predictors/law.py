@@ -18,6 +18,7 @@ from array_api_compat import array_namespace, device
 from jaxtyping import Float, Int
 
 from freerun.errors import BackendError, UsageError
+from freerun.predictors import fused
 from freerun.predictors.observation import (
     BIN_WIDTH_NATS,
     N_BINS,
@@ -76,6 +77,15 @@ class Law(ABC):
             raise UsageError(f"token id {int(ids.min())} is negative, and no uniforms are given to draw a token there")
         if uniforms is not None and self.missing is not None:
             raise UsageError("a law with missing mass cannot be sampled")
+        return self._observed(ids, uniforms, watched)
+
+    def _observed(
+        self,
+        ids: Int[np.ndarray, " rows"] | None,
+        uniforms: Float[np.ndarray, " rows"] | None,
+        watched: Int[np.ndarray, "rows k"] | None,
+    ) -> Observation:
+        """`observe` with arguments that hold; laws with a quicker way to the same numbers override it."""
         step = max(1, _BLOCK_ELEMENTS // max(1, self.n_tokens))
         parts = []
         for start in range(0, self.n_rows, step):
@@ -99,6 +109,11 @@ class Law(ABC):
             varentropy_nats2=seen.varentropy_nats2 + unknown,
             log_power_sum=seen.log_power_sum + unknown[:, None],
         )
+
+    def draw(self, uniforms: Float[np.ndarray, " rows"]) -> tuple[Int[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        """One id a row by inverse CDF, and its log-probability in nats: `observe` without the rest."""
+        seen = self.observe(uniforms=np.asarray(uniforms))
+        return seen.token_id.astype(np.int64), seen.log_prob_nats
 
     # ---- conveniences ------------------------------------------------------------------------------------------------
 
@@ -124,7 +139,7 @@ class Law(ABC):
 
     def sample(self, uniforms: Float[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
         """Draw one id a row by inverse CDF."""
-        return self.observe(uniforms=np.asarray(uniforms)).token_id
+        return self.draw(uniforms)[0]
 
     def top(self, k: int) -> tuple[Int[np.ndarray, "rows k"], Float[np.ndarray, "rows k"]]:
         """The k most probable ids of each row and their log-probabilities, most probable first, ties to the smaller id."""
@@ -218,8 +233,18 @@ class Dense(Law):
             probs = xp.exp(table)
             total = xp.sum(probs, axis=1, keepdims=True)
         if not bool(xp.all(xp.isfinite(total))):
-            raise BackendError("the model's logits are NaN or infinite: the checkpoint or its number format is broken")
+            raise BackendError(fused.BROKEN)
         return Block(table - xp.log(total), probs / total)
+
+    def _observed(
+        self,
+        ids: Int[np.ndarray, " rows"] | None,
+        uniforms: Float[np.ndarray, " rows"] | None,
+        watched: Int[np.ndarray, "rows k"] | None,
+    ) -> Observation:
+        if self.missing is None and fused.fits(self.logits):
+            return fused.observe(self.logits, ids, uniforms, watched)
+        return super()._observed(ids, uniforms, watched)
 
 
 class Mixed(Law):
@@ -269,6 +294,22 @@ class Tempered(Law):
             return Block(log(xp, probs), probs)
         return Dense(log_probs / self.temperature).block(0, stop - start)
 
+    def _observed(
+        self,
+        ids: Int[np.ndarray, " rows"] | None,
+        uniforms: Float[np.ndarray, " rows"] | None,
+        watched: Int[np.ndarray, "rows k"] | None,
+    ) -> Observation:
+        if self.temperature > 0 and isinstance(self.inner, Dense) and fused.fits(self.inner.logits):
+            return fused.observe(self.inner.logits, ids, uniforms, watched, scale=1 / self.temperature)
+        return super()._observed(ids, uniforms, watched)
+
+    def draw(self, uniforms: Float[np.ndarray, " rows"]) -> tuple[Int[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        if self.temperature > 0:
+            return super().draw(uniforms)
+        ids = np.concatenate([host(part.probs).argmax(1) for part in self.inner._blocks()])
+        return ids, np.zeros(self.n_rows)
+
 
 class Restricted(Law):
     """A law cut to its most probable ids and renormalised."""
@@ -281,19 +322,46 @@ class Restricted(Law):
     def block(self, start: int, stop: int) -> Block:
         probs = self.inner.block(start, stop).probs
         xp = array_namespace(probs)
-        order = xp.argsort(-probs, axis=1, stable=True)
-        ranked = xp.take_along_axis(probs, order, axis=1)
-        keep = xp.ones_like(ranked) > 0
+        kept = np.zeros((stop - start, self.n_tokens))
+        for out, row in zip(kept, host(probs), strict=True):
+            ids = self._kept(row)
+            out[ids] = row[ids]
+        kept /= kept.sum(1, keepdims=True)
+        table = xp.asarray(kept, device=device(probs))
+        return Block(log(xp, table), table)
+
+    def draw(self, uniforms: Float[np.ndarray, " rows"]) -> tuple[Int[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        drawn: list[int] = []
+        log_probs: list[float] = []
+        for part, u in zip(self._inner_rows(), uniforms, strict=True):
+            ids = np.sort(self._kept(part))
+            below = np.cumsum(part[ids])
+            at = min(int(np.searchsorted(below, float(u) * below[-1], side="right")), len(ids) - 1)
+            drawn.append(int(ids[at]))
+            log_probs.append(float(np.log(part[ids[at]] / below[-1])))
+        return np.array(drawn, np.int64), np.array(log_probs)
+
+    def _inner_rows(self) -> Iterator[Float[np.ndarray, " vocabulary"]]:
+        for part in self.inner._blocks():
+            yield from host(part.probs)
+
+    def _kept(self, row: Float[np.ndarray, " vocabulary"]) -> Int[np.ndarray, " kept"]:
+        """The ids that stay, most probable first, ties to the smaller id; only what can stay is sorted."""
+        least = np.nextafter(0.0, 1.0)  # impossible ids never stay
+        if self.top_k is not None and self.top_k < self.n_tokens:
+            least = max(least, float(np.partition(row, -self.top_k)[-self.top_k]))
+        if (
+            self.top_p is not None
+        ):  # ids below (1 − p)/V of the mass make up less than 1 − p of it: the set is full without them
+            least = max(least, (1 - self.top_p) * float(row.sum()) / self.n_tokens * (1 - 1e-9))
+        ids = np.flatnonzero(row >= least)
+        ids = ids[np.argsort(-row[ids], kind="stable")]
         if self.top_k is not None:
-            keep = keep & (xp.arange(self.n_tokens, device=device(probs))[None, :] < self.top_k)
-        if self.top_p is not None:
-            before = xp.cumulative_sum(ranked, axis=1) - ranked
-            keep = keep & ((before < self.top_p) if self.top_p < 1 else (ranked > 0))
-        ranked = xp.where(keep, ranked, xp.zeros_like(ranked))
-        back = xp.argsort(order, axis=1)
-        kept = xp.take_along_axis(ranked, back, axis=1)
-        kept = kept / xp.sum(kept, axis=1, keepdims=True)
-        return Block(log(xp, kept), kept)
+            ids = ids[: self.top_k]
+        if self.top_p is not None and self.top_p < 1:
+            ranked = row[ids]
+            ids = ids[np.cumsum(ranked) - ranked < self.top_p]
+        return ids
 
 
 class WithAtom(Law):

@@ -67,8 +67,8 @@ class Trace:
         self.shape = (n_rows, length)
         self.columns: dict[str, np.ndarray] = {}
 
-    def put(self, rows: Int[np.ndarray, " rows"], position: int, seen: Observation) -> None:
-        """Enter one observation for each of the rows at a position."""
+    def put(self, rows: Int[np.ndarray, " rows"], position: int | Int[np.ndarray, " rows"], seen: Observation) -> None:
+        """Enter one observation for each of the rows, at one position or each at its own."""
         for f in fields(Observation):
             value = getattr(seen, f.name)
             if f.name not in self.columns:

@@ -270,6 +270,19 @@ class LoopTracker:
         chosen._end = self._end
         return chosen
 
+    def join(self, other: LoopTracker) -> LoopTracker:
+        """Return a new tracker with the rows of both, these first. Raises DataError where the rules differ."""
+        if other.rule != self.rule:
+            raise DataError("trackers of two loop rules cannot be joined")
+        joined = object.__new__(LoopTracker)
+        joined.rule, joined._thresholds = self.rule, self._thresholds
+        joined._runs = np.concatenate([self._runs, other._runs])
+        width = self.rule.max_period
+        joined._buffer = np.full((len(self) + len(other), 3 * width), _NO_TOKEN, dtype=np.int64)
+        joined._buffer[:, :width] = np.concatenate([self._recent(), other._recent()])
+        joined._end = width
+        return joined
+
     def _recent(self) -> Int[np.ndarray, "rows periods"]:
         return np.asarray(self._buffer[:, self._end - self.rule.max_period : self._end])
 

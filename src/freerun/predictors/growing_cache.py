@@ -1,0 +1,66 @@
+"""Where a transformers model keeps what it has read, and what its output layer was last given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicLayer
+
+
+class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
+    """A cache layer that keeps spare room, so that one more token is written in place and nothing is copied."""
+
+    keys: Any
+    values: Any
+
+    def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        held = self.get_seq_length()
+        needed = held + key_states.shape[-2]
+        room = getattr(self, "_room", None)
+        if room is None or room[0].shape[-2] < needed or room[0].data_ptr() != self.keys.data_ptr():
+            capacity = needed + max(64, needed // 2)
+            room = tuple(x.new_empty((*x.shape[:-2], capacity, x.shape[-1])) for x in (key_states, value_states))
+            if held:
+                room[0][..., :held, :] = self.keys
+                room[1][..., :held, :] = self.values
+            self._room = room
+        room[0][..., held:needed, :] = key_states
+        room[1][..., held:needed, :] = value_states
+        self.keys, self.values = room[0][..., :needed, :], room[1][..., :needed, :]
+        return self.keys, self.values
+
+    def fill(self, parts: Sequence[tuple[torch.Tensor, torch.Tensor]], held: int) -> None:
+        """Take the last `held` entries of several caches, rows one after another, shorter ones moved to the right."""
+        first = parts[0][0]
+        self.lazy_initialization(*parts[0])
+        n_rows = sum(keys.shape[0] for keys, _ in parts)
+        capacity = held + max(64, held // 2)
+        self._room = tuple(x.new_zeros((n_rows, first.shape[1], capacity, x.shape[-1])) for x in parts[0])
+        row = 0
+        for keys_and_values in parts:
+            n, length = keys_and_values[0].shape[0], min(held, keys_and_values[0].shape[-2])
+            for room, x in zip(self._room, keys_and_values, strict=True):
+                room[row : row + n, :, held - length : held] = x[:, :, x.shape[-2] - length :]
+            row += n
+        self.keys, self.values = self._room[0][..., :held, :], self._room[1][..., :held, :]
+
+
+class HeadInput:
+    """What the output head was last given: the hidden states after the final norm. Listening costs nothing, and unlike
+    `output_hidden_states` keeps no other layer."""
+
+    def __init__(self, model: Any) -> None:
+        self.heard: torch.Tensor | None = None
+        model.get_output_embeddings().register_forward_pre_hook(self._listen)
+
+    def _listen(self, _: Any, inputs: tuple[Any, ...]) -> None:
+        self.heard = inputs[0] if inputs else None
+
+    def take(self) -> torch.Tensor | None:
+        """The states of the last pass, once."""
+        heard, self.heard = self.heard, None
+        return heard
