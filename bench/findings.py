@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 import freerun
 from freerun.experiments.provenance import provenance
-from freerun.records.measure import MeasurePlan, units_of
+from freerun.records.measure import plan_of, units_of
 from freerun.records.store import RunFolder
 
 SEED_DOCUMENTS, TOKENS, PREFIX = 512, 128, 8
@@ -35,7 +35,7 @@ def grown(seed_run: Path, folder: Path, n_tokens: int) -> int:
     manifest["counts"]["pairs"] = n_pairs
     big = RunFolder(folder)
     big.open(manifest)
-    plan = MeasurePlan(manifest["plan"]["tokens"], manifest["plan"]["batch"], manifest["plan"]["seed"])
+    plan = plan_of(manifest["plan"])
     units = units_of(n_pairs, plan)
     per = -(-len(units) // times)
     for i in range(times):

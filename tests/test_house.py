@@ -24,9 +24,19 @@ ORDER = [
     "commands",
 ]
 ROOMS = {
-    "torch": {"predictors/huggingface.py", "predictors/encoder.py", "predictors/packed.py"},
+    "torch": {
+        "predictors/huggingface.py",
+        "predictors/encoder.py",
+        "predictors/packed.py",
+        "predictors/growing_cache.py",
+    },
     "numba": {"predictors/compiled.py"},
-    "transformers": {"predictors/huggingface.py", "predictors/encoder.py", "predictors/gguf.py"},
+    "transformers": {
+        "predictors/huggingface.py",
+        "predictors/encoder.py",
+        "predictors/gguf.py",
+        "predictors/growing_cache.py",
+    },
     "sklearn": {"stats"},
     "pyarrow": {"records", "text"},
     "jinja2": {"report"},

@@ -225,7 +225,14 @@ def test_half_written_parts_are_swept_away(tmp_path: Path) -> None:
     for kind in ("tokens", "sequences"):
         (folder.path / kind / ".c.parquet-x1y2").write_bytes(b"half")
     folder.open(MANIFEST)
-    assert files(folder.path) == ["manifest.json", *(f"{k}/{n}.parquet" for k in ("sequences", "tokens") for n in "ab")]
+    (folder.path / "checksums" / ".c.sha256-x1y2").write_bytes(b"half")
+    folder.open(MANIFEST)
+    assert files(folder.path) == [
+        ".lock",
+        *(f"checksums/{n}.sha256" for n in "ab"),
+        "manifest.json",
+        *(f"{k}/{n}.parquet" for k in ("sequences", "tokens") for n in "ab"),
+    ]
 
 
 # ---- damage ----------------------------------------------------------------------------------------------------------
@@ -346,7 +353,7 @@ def test_sequences_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(os, "replace", listen)
     RunFolder(tmp_path).write_part("a", *tables([1], [3]), unit_key="k", plan_hash="abc")
-    assert renamed == ["tokens", "sequences"]
+    assert renamed == ["tokens", "checksums", "sequences"]
 
 
 def test_a_fault_between_tokens_and_sequences_leaves_the_unit_undone(
@@ -373,6 +380,8 @@ def test_a_kill_while_the_manifest_is_written_can_be_resumed(tmp_path: Path) -> 
     folder.open({"schema_version": SCHEMA_VERSION, "plan_hash": "x", "plan": {}})
     (tmp_path / ".report.html-a1b2c3").write_text("half")
     folder.open({"schema_version": SCHEMA_VERSION, "plan_hash": "x", "plan": {}})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "manifest.json"]
+    del folder
     assert [p.name for p in tmp_path.iterdir()] == ["manifest.json"]
 
 

@@ -214,7 +214,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("builtin/python-doc", r"no corpus 'builtin/python-doc'.*did you mean 'builtin/python-docs'"),
         ("builtin/nothing-like-it", r"there are builtin/python-docs, builtin/python-code"),
-        ("hf/org/name", r"'hf/org/name' is not a file, folder, -.*read as '\./hf/org/name'"),
+        ("hf/name", r"corpus 'hf/name': a set of the hub is hf/ORG/NAME.*read as '\./hf/name'"),
         ("world/markov", r"is not a file"),
         ("", r"corpus '' is not a file"),
     ],

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from freerun.experiments.dry_run import Forecast, Span
 
 EXAMPLES = """\
 examples:
@@ -19,6 +23,8 @@ examples:
   freerun audit ngram/5@builtin/python-docs builtin/python-docs      a model that is bad, to see what bad looks like
   freerun audit smollm2-135m-instruct+absorbing,epsilon=0.01         a planted defect (`freerun models` lists them)
   freerun audit --sample-with top_k=50                               what a truncated sampler does: the sampler audit fails
+  freerun audit --dry-run --tokens 512                               how long it would take, and how much memory and disk
+  freerun audit gemma-3-270m letters.jsonl --redact-text             no text and no names in the run's folder
 """
 
 
@@ -33,15 +39,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "corpus",
         nargs="?",
         metavar="CORPUS",
-        help="default: builtin/python-docs; a .txt, .jsonl[.gz], .parquet, folder, world/NAME or - (stdin)",
+        help="default: builtin/python-docs; a .txt, .jsonl[.gz], .parquet, folder, hf/ORG/NAME[split], world/NAME or - (stdin)",
     )
     what = parser.add_argument_group("what is measured")
     what.add_argument(
         "--documents", type=int, default=128, metavar="N", help="documents to use (default 128, or all there are)"
     )
-    what.add_argument("--prefix", type=int, default=32, metavar="P", help="tokens before the cut (default 32)")
+    what.add_argument(
+        "--prefix", type=int, default=32, metavar="P", help="tokens before the cut (default 32; 0: begin from nothing)"
+    )
     what.add_argument(
         "--tokens", type=int, metavar="T", help="tokens after the cut (default 128, or what fits the documents)"
+    )
+    what.add_argument(
+        "--exemplars",
+        type=int,
+        default=0,
+        metavar="K",
+        help="show it K other documents of the corpus before each prefix (default 0)",
     )
     what.add_argument(
         "--reference",
@@ -51,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a model with the same tokens to compare the loss with, beside the n-gram mixture; may be given again",
     )
     what.add_argument(
-        "--sample-with", metavar="RULE", help="sample with another law: top_k=50, top_p=0.9,t=0.7 or greedy"
+        "--sample-with",
+        metavar="RULE",
+        help="sample as deployed, not from its own law: top_k=50, top_p=0.9,t=0.7 or greedy",
     )
     what.add_argument(
         "--embed-with",
@@ -75,14 +92,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text.add_argument("--split-on", metavar="STRING", help=r"cut long documents at this string, for example '\n\n\n'")
     text.add_argument("--chunk", type=int, metavar="CHARS", help="cut long documents every so many characters")
     how = parser.add_argument_group("how it runs")
-    how.add_argument("--batch", type=int, default=64, metavar="B", help="sequences at once (default 64)")
+    how.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say what it would take: time, tokens, memory and disk; write nothing",
+    )
+    how.add_argument(
+        "--redact-text", action="store_true", help="keep text, token ids and names out of records and page alike"
+    )
+    how.add_argument("--batch", type=int, default=128, metavar="B", help="sequences at once (default 128)")
     how.add_argument(
         "--dtype",
         choices=("fp32", "bf16"),
         default="fp32",
-        help="number format of weights and arithmetic (default fp32)",
+        help="number format of weights and arithmetic (default fp32); bf16 is measured as another model",
     )
-    how.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, mps (default auto)")
+    how.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda[:N] or mps (default auto)")
     how.add_argument(
         "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
     )
@@ -94,28 +119,21 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
     from freerun.experiments.audit import DEFAULT_CORPUS, DEFAULT_MODEL, audit
+    from freerun.experiments.dry_run import dry_run
+    from freerun.experiments.options import AuditOptions
 
-    done = audit(
-        arguments.model or DEFAULT_MODEL,
-        arguments.corpus or DEFAULT_CORPUS,
-        out=arguments.out,
-        progress=Reporter(),
-        documents=arguments.documents,
-        prefix=arguments.prefix,
-        tokens=arguments.tokens,
-        batch=arguments.batch,
-        dtype=arguments.dtype,
-        device=arguments.device,
-        reference=tuple(arguments.reference),
-        ask=arguments.ask,
-        embed_with=arguments.embed_with,
-        seed=arguments.seed,
-        sample_with=arguments.sample_with,
-        text_field=arguments.text_field,
-        split_on=arguments.split_on,
-        chunk=arguments.chunk,
-        trust_remote_code=arguments.trust_remote_code,
-    )
+    model, corpus = arguments.model or DEFAULT_MODEL, arguments.corpus or DEFAULT_CORPUS
+    options = {name: getattr(arguments, name) for name in AuditOptions.__dataclass_fields__}
+    options["reference"] = tuple(arguments.reference)
+    progress = Reporter()
+    if arguments.dry_run:
+        forecast = dry_run(model, corpus, AuditOptions(**options), out=arguments.out, say=progress.say)
+        if arguments.json:
+            print_json(forecast.to_json())
+        else:
+            tell_forecast(forecast, sys.stdout)
+        return 0
+    done = audit(model, corpus, out=arguments.out, progress=progress, **options)
     if arguments.json:
         print_json(done.result)
     else:
@@ -124,3 +142,45 @@ def run(arguments: argparse.Namespace) -> int:
         tell(done, sys.stdout)
     unknown = done.result["verdict"]["status"] == "unknown"
     return 3 if unknown else 0
+
+
+def tell_forecast(forecast: Forecast, stream: TextIO) -> None:
+    """A forecast for people: a few lines."""
+    found = f" ({forecast.tokens_found:,} of them are recorded already)" if forecast.tokens_found else ""
+    alone = forecast.tokens_to_score_without_prefix
+    again = f", {alone:,} of them again without their prefix" if alone else ""
+    lines = [
+        f"{forecast.model} on {forecast.corpus}: {forecast.documents} documents, {forecast.prefix} + {forecast.tokens} tokens, "
+        f"batch {forecast.batch}",
+        f"  time    {_time(forecast.seconds)}, the model being loaded",
+        *(f"            {_time(span):<22}{name}" for name, span in forecast.parts_seconds.items()),
+        f"  tokens  {forecast.tokens_to_score:,} to score{again}; {forecast.tokens_to_sample:,} to sample{found}",
+        f"  memory  {_bytes(forecast.memory_bytes)}",
+        f"  disk    {_bytes(forecast.disk_bytes)} in {forecast.folder}",
+        "nothing was written",
+        *(f"  {line}" for line in forecast.how),
+    ]
+    print("\n".join(lines), file=stream)
+
+
+def _time(span: Span) -> str:
+    """From … to, in the unit that suits the larger.
+
+    >>> from freerun.experiments.dry_run import Span
+    >>> _time(Span(40.0, 75.4)), _time(Span(40.0, 600.0)), _time(Span(4000.0, 9000.0))
+    ('40 to 75 s', '0.7 to 10 min', '1.1 to 2.5 h')
+    """
+    for unit, size, most in (("s", 1.0, 120.0), ("min", 60.0, 7200.0), ("h", 3600.0, float("inf"))):
+        if span.high <= most:
+            return f"{_short(span.low / size)} to {_short(span.high / size)} {unit}"
+    raise AssertionError("no time is longer than infinity")
+
+
+def _bytes(span: Span) -> str:
+    """From … to, in MiB or GiB."""
+    unit, size = ("GiB", 1 << 30) if span.high >= 1 << 30 else ("MiB", 1 << 20)
+    return f"{_short(span.low / size)} to {_short(span.high / size)} {unit}"
+
+
+def _short(x: float) -> str:
+    return f"{x:.0f}" if x >= 9.5 else f"{x:.1f}".removesuffix(".0")

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import freerun
+from freerun.commands.interrupt import INTERRUPTED, told_once, what_is_kept
 from freerun.errors import FreerunError, UsageError, nearest
 
 VERBS: dict[str, str] = {
@@ -80,6 +81,15 @@ def verb_parser(verb: str) -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    with told_once():
+        try:
+            return _guarded(words)
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+            return _say(what_is_kept(words), INTERRUPTED)
+
+
+def _guarded(words: list[str]) -> int:
     debug = "--debug" in words
     try:
         return _run(words)
@@ -87,15 +97,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _say(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        kept = "; what was finished is kept, the same command goes on from there" if words[:1] == ["audit"] else ""
-        print(f"\nfreerun: interrupted{kept}", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError:
-        return _say("out of memory; take a smaller --batch", 4)
+        return _say("out of memory; take a smaller --batch, fewer --tokens or a smaller model", 4)
+    except OSError as error:
+        if debug:
+            raise
+        place = f" {error.filename}" if error.filename else ""
+        return _say(
+            f"cannot go on{place}: {error.strerror or error}; the same command again goes on from what is kept", 4
+        )
     except Exception as error:
         if debug:
             raise
@@ -116,16 +129,20 @@ def _run(words: list[str]) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"freerun: {' '.join(message.split())}", file=sys.stderr)
+    from freerun.commands.terminal import say
+
+    say([f"freerun: {' '.join(message.split())}"], sys.stderr)
     return code
 
 
 def print_json(value: Any) -> None:
-    """One object on stdout."""
+    """One object on stdout; characters that cannot be seen are written as \\u escapes, which mean the same."""
     import json
 
+    from freerun.commands.terminal import escaped_json
+
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=not utf8))
+    print(escaped_json(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=not utf8)))
 
 
 if __name__ == "__main__":

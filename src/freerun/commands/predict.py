@@ -15,8 +15,9 @@ import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from freerun.commands.terminal import encodable, say, shown
 from freerun.errors import DataError, UsageError
 
 EXAMPLES = """\
@@ -86,15 +87,16 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.html is None:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        _print(table_lines(result, width=_width(), colour=colour), sys.stdout)
+        for line in table_lines(result, width=_width(), colour=colour):
+            print(encodable(line, sys.stdout))
     else:
         from freerun.records.store import write_atomically
         from freerun.report.prediction import render_prediction
 
         write_atomically(Path(arguments.html), render_prediction(result))
-    _print(summary_lines(result, width=_width()), sys.stdout)
+    say(summary_lines(result, width=_width()), sys.stdout)
     if arguments.html is not None:
-        print(f"\npage  {arguments.html}")
+        say(["", f"page  {arguments.html}"], sys.stdout)
     return 0
 
 
@@ -134,15 +136,15 @@ def table_lines(result: Mapping[str, Any], *, width: int, colour: bool = False) 
     tokens = result["tokens"]
     if not tokens:
         return []
-    shown = [_word(t, piece) for t, piece in zip(tokens, spelled(tokens), strict=True)]
-    room = max(5, min(max(map(columns, shown)), 28, width // 4))
+    words = [_word(t, piece) for t, piece in zip(tokens, spelled(tokens), strict=True)]
+    room = max(5, min(max(map(columns, words)), 28, width // 4))
     bar, entropy = width >= 60, width >= 46
     head = [fitted("token", room), f"{'nats':>6}"] + [" " * BAR_WIDTH] * bar + [f"{'rank':>6}"] + ["entropy"] * entropy
     lines = ["  ".join([*head, "most expected"])[:width].rstrip()]
-    for token, word in zip(tokens, shown, strict=True):
+    for token, word in zip(tokens, words, strict=True):
         cells = _cells(token, bar=bar, entropy=entropy)
         left = "  ".join([fitted(word, room), *cells])
-        line = f"{left}  {_alternatives(token['top'][:3], width - columns(left) - 2)}".rstrip()
+        line = shown(f"{left}  {_alternatives(token['top'][:3], width - columns(left) - 2)}".rstrip())
         lines.append(_coloured(line, token) if colour else line)
     return [*lines, ""]
 
@@ -205,7 +207,7 @@ def summary_lines(result: Mapping[str, Any], *, width: int) -> list[str]:
     if total["n_tokens"]:
         lines.append(f"{total['n_scored']} of {total['n_tokens']} tokens scored")
     lines += [*result["notes"], f"Model: {result['model']['name']}. Context: {result['context']['rule']}."]
-    lines = [part for line in lines for part in textwrap.wrap(line, width)]
+    lines = [part for line in lines for part in textwrap.wrap(shown(line), width)]
     entropy = "" if after["entropy_nats"] is None else f" (entropy {after['entropy_nats']:.2f} nats)"
     lines += ["", f"{'next' if total['n_tokens'] else 'first'}{entropy}"]
     words = [visible_token(entry) for entry in after["top"]]
@@ -258,10 +260,3 @@ def _coloured(line: str, token: Mapping[str, Any]) -> str:
 
 def _width() -> int:
     return max(32, min(120, shutil.get_terminal_size((100, 24)).columns))
-
-
-def _print(lines: Sequence[str], out: TextIO) -> None:
-    """Print lines; signs that the terminal's encoding lacks become question marks."""
-    encoding = out.encoding or "utf-8"
-    for line in lines:
-        print(line.encode(encoding, "replace").decode(encoding), file=out)

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any, TextIO
 
+from freerun.commands.terminal import shown
+
 
 class Reporter:
     """One bar with named phases and the time left, from the tokens per second seen so far."""
@@ -19,10 +21,11 @@ class Reporter:
         self.began = self.told = 0.0
 
     def say(self, message: str) -> None:
+        line = shown(message)
         if self.bar is not None:
-            self.bar.write(message, file=self.stream)
+            self.bar.write(line, file=self.stream)
         else:
-            print(message, file=self.stream, flush=True)
+            print(line, file=self.stream, flush=True)
 
     def begin(self, total_tokens: int) -> None:
         self.total, self.done, self.began = total_tokens, 0, time.monotonic()
@@ -37,7 +40,7 @@ class Reporter:
             )
 
     def phase(self, name: str) -> None:
-        self.name = name
+        self.name = name = shown(name)
         if self.bar is not None:
             self.bar.set_description_str(name)
 

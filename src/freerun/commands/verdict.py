@@ -6,6 +6,8 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, TextIO
 
+from freerun.commands.terminal import say, shown
+
 if TYPE_CHECKING:
     from freerun.experiments.audit import Run
 
@@ -16,7 +18,7 @@ def tell(run: Run, out: TextIO) -> None:
     result = run.result
 
     def paragraph(text: str) -> None:
-        print(textwrap.fill(text, width), file=out)
+        say(textwrap.wrap(shown(text), width), out)
 
     print(file=out)
     paragraph(result["verdict"]["sentence"])
@@ -29,9 +31,8 @@ def tell(run: Run, out: TextIO) -> None:
         value = f"{card['value']} {card['unit']}".strip()
         interval = f"  (95%: {card['interval']})" if card["interval"] else ""
         note = f"  {card['note']}" if card["note"] else ""
-        print(f"  {card['label']:<24}{value}{interval}{note}", file=out)
+        say([f"  {card['label']:<24}{value}{interval}{note}"], out)
     print(file=out)
     paragraph(result["verdict"]["detail"])
     print(file=out)
-    print(f"report   {run.report}", file=out)
-    print(f"numbers  {run.path / 'result.json'}", file=out)
+    say([f"report   {run.report}", f"numbers  {run.path / 'result.json'}"], out)

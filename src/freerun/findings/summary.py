@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import freerun
-from freerun.errors import TooFewDocuments
+from freerun.errors import DataError, TooFewDocuments
 from freerun.findings.calibration import calibration
 from freerun.findings.certificates import certificates
 from freerun.findings.comparing import Comparison, Curve, compare
@@ -19,6 +19,14 @@ from freerun.findings.loops import loops
 from freerun.findings.loss import loss
 from freerun.findings.memory import memory
 from freerun.findings.outcome import judge
+from freerun.findings.redacted import (
+    comparable,
+    is_redacted,
+    threats_without_text,
+    unreadable,
+    without_copies,
+    without_text,
+)
 from freerun.findings.self_recognition import self_recognition
 from freerun.findings.threats import threats
 from freerun.findings.transfer import transfer
@@ -35,7 +43,8 @@ def derive(records: Records, *, transfer_from: Records | None = None, answers: A
 
     `transfer_from`: a run whose detector is tried here. `answers`: what the model said when it was asked.
     """
-    evidence = Evidence(records)
+    redacted = is_redacted(records)
+    evidence = Evidence(unreadable(records) if redacted else records)
     manifest = records.manifest
     found, detected = _compared(evidence)
     findings = [
@@ -52,7 +61,12 @@ def derive(records: Records, *, transfer_from: Records | None = None, answers: A
     if answers is not None:
         findings.append(verbal(answers))
     if transfer_from is not None:
-        findings.append(transfer(evidence, Evidence(transfer_from)))
+        other = Evidence(transfer_from)
+        if not comparable(evidence, other):
+            raise DataError("--transfer: one of the two runs was made with --redact-text, so their features differ")
+        findings.append(transfer(evidence, other))
+    if redacted:
+        findings = [without_text(f) for f in findings]
     by_name = {f.name: f for f in findings}
     plan = manifest["plan"]
     return {
@@ -65,8 +79,8 @@ def derive(records: Records, *, transfer_from: Records | None = None, answers: A
         "headline": _headline(by_name, found),
         "yardsticks": None if found is None else _yardsticks(evidence, found),
         "findings": findings,
-        "texts": examples(evidence, found),
-        "threats": threats(evidence, found),
+        "texts": [] if redacted else examples(evidence, found),
+        "threats": threats_without_text(threats(evidence, found)) if redacted else threats(evidence, found),
         "plan": plan,
         "counts": manifest["counts"],
         "corpus_notes": manifest["corpus"]["notes"],
@@ -81,6 +95,8 @@ def _compared(evidence: Evidence) -> tuple[Comparison | None, Finding]:
         found = compare(evidence)
     except TooFewDocuments as error:
         return None, _unknown(str(error))
+    if is_redacted(evidence.records):
+        found = without_copies(found)
     return found, detectability(evidence, found)
 
 

@@ -83,11 +83,11 @@ def threats(evidence: Evidence, found: Comparison | None) -> list[dict[str, str]
             "Intervals cover the choice of documents, not of seeds, models or corpora. It is a statement about this model on this text.",
         )
     )
-    if counts["exact_duplicates_dropped"]:
+    if counts["exact_duplicates_dropped"] or counts.get("near_duplicates_joined"):
         out.append(
             (
                 "Duplicates",
-                f"{counts['exact_duplicates_dropped']} exact duplicates were dropped; near duplicates were not looked for.",
+                f"{counts['exact_duplicates_dropped']} exact duplicates were dropped; {counts.get('near_duplicates_joined', 0)} near duplicates stay in the unit of what they resemble.",
             )
         )
     share = evidence.records.sequences["canonical_share"][evidence.records.chosen(arm="free")]

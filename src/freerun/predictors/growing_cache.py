@@ -22,7 +22,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not t
         needed = held + key_states.shape[-2]
         room = getattr(self, "_room", None)
         if room is None or room[0].shape[-2] < needed or room[0].data_ptr() != self.keys.data_ptr():
-            capacity = needed + max(64, needed // 2)
+            capacity = needed + max(64, min(needed // 2, 512))
             room = tuple(x.new_empty((*x.shape[:-2], capacity, x.shape[-1])) for x in (key_states, value_states))
             if held:
                 room[0][..., :held, :] = self.keys
@@ -38,7 +38,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not t
         first = parts[0][0]
         self.lazy_initialization(*parts[0])
         n_rows = sum(keys.shape[0] for keys, _ in parts)
-        capacity = held + max(64, held // 2)
+        capacity = held + max(64, min(held // 2, 512))
         self._room = tuple(x.new_zeros((n_rows, first.shape[1], capacity, x.shape[-1])) for x in parts[0])
         row = 0
         for keys_and_values in parts:

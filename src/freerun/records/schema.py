@@ -106,10 +106,14 @@ def describe(*, n_powers: int, n_bins: int) -> str:
         "    manifest.json          the plan with its hash, counts, versions, hardware, and the command that made it",
         "    sequences/*.parquet    one row a sequence (a real or sampled continuation)",
         "    tokens/*.parquet       one row a token",
+        "    checksums/*.sha256     SHA-256 of both files of a part; `sha256sum -c checksums/*` in the run's folder checks them",
         "    result.json            findings; report.html: the page",
+        "    .lock                  while a process writes here: another one is refused",
         "",
-        "A part is whole if it is in `sequences/`: it gets there by one rename, after its tokens. Each part says its",
-        "unit key, plan hash and schema version in its metadata.",
+        "A part is whole if it is in `sequences/`: it gets there by one rename, after its tokens and its checksums. Each part",
+        "says its unit key, plan hash and schema version in its metadata, and `rows_at_once` where memory was too short for the",
+        "batch that was planned. A file that does not fit its checksum is made again by the same `freerun audit`, which says so,",
+        "and refused by name by `freerun report`. Runs made before there were checksums are read without.",
     ]
     tables = (
         ("sequences", sequences_schema(n_bins=n_bins, n_hidden=576)),

@@ -2,17 +2,21 @@
 
 manifest.json            what was planned, with what; written before the first part
 tokens/NAME.parquet      of a unit of work, renamed into place first …
-sequences/NAME.parquet   … and then this one: a unit is done if and only if it is here
+checksums/NAME.sha256    … then the SHA-256 of both files …
+sequences/NAME.parquet   … and then this one: a unit is done if and only if it is here and both files fit their checksums
 result.json, report.html derived from the above, made again by `freerun report`
+.lock                    there while a process writes
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +27,18 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from freerun.errors import DataError
+from freerun.records import checksums, lock
 from freerun.records.columns import Columns
-from freerun.records.schema import READABLE_VERSIONS, stamped
+from freerun.records.manifest import manifest_from
+from freerun.records.schema import READABLE_VERSIONS, sequences_schema, stamped, tokens_schema
+
+_SHORT_OF = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_HANDLES = {errno.EMFILE, errno.ENFILE}
+_NOT_TO_BLAME = {*_FORBIDDEN, *_NO_HANDLES, errno.ENOMEM}
+"""Why a file could not be read, where the file itself may be good."""
+_BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError)
+"""What damaged Parquet raises."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -47,10 +61,23 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror or error}; free some room or choose another place"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise _cannot("write", path, error) from error
+
+
+def _cannot(act: str, path: Path, error: OSError | ValueError) -> DataError:
+    """What went wrong with a file, and what to do about it."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _SHORT_OF:
+        way = "free some room and run the same command again: what is finished is kept"
+    elif number in _FORBIDDEN:
+        way = "make it writable, or choose another place" if act == "write" else "make it readable"
+    elif number in _NO_HANDLES:
+        way = "close other programs or raise `ulimit -n`, and run the same command again"
+    else:
+        way = "choose another place" if act == "write" else "check the disk"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return DataError(f"cannot {act} {path}: {reason}; {way}")
 
 
 @dataclass(frozen=True)
@@ -58,6 +85,8 @@ class RunFolder:
     """One run on disk."""
 
     path: Path
+    _verified: dict[Path, tuple[int, int, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Files that fitted their checksums, with inode, size and time of change: each is hashed once."""
 
     @property
     def manifest_path(self) -> Path:
@@ -66,9 +95,18 @@ class RunFolder:
     def open(self, manifest: Mapping[str, Any]) -> None:
         """Begin or continue a run: write the manifest, or check that the one there has the same plan.
 
+        Until this object is gone no other process can open the folder.
+
         Raises:
-            DataError: the folder holds another plan, another schema version, or something that is no run.
+            DataError: the folder holds another plan, another schema version, or something that is no run; another process
+                writes to it; it cannot be written to.
         """
+        self._check_is_run_or_new()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.hold(self, self.path)
+        except (OSError, ValueError) as error:
+            raise _cannot("write", self.path, error) from error
         if self.manifest_path.exists():
             held = self.manifest()
             if held["plan_hash"] != manifest["plan_hash"]:
@@ -81,15 +119,27 @@ class RunFolder:
                     f"{self.path} holds a run of another plan ({words}); choose another folder with -o, or remove it"
                 )
         else:
-            if self.path.exists() and (not self.path.is_dir() or set(self.path.iterdir()) - set(self._leftovers())):
-                raise DataError(f"{self.path} is there and is not a run; choose another folder with -o")
             write_atomically(self.manifest_path, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         for leftover in self._leftovers():
-            leftover.unlink(missing_ok=True)
+            try:
+                leftover.unlink(missing_ok=True)
+            except OSError as error:
+                raise _cannot("write", leftover, error) from error
+
+    def _check_is_run_or_new(self) -> None:
+        try:
+            if self.manifest_path.exists() or not self.path.exists():
+                return
+            ours = {*self._leftovers(), self.path / lock.NAME}
+            if self.path.is_dir() and not set(self.path.iterdir()) - ours:
+                return
+        except (OSError, ValueError) as error:
+            raise _cannot("write", self.path, error) from error
+        raise DataError(f"{self.path} is there and is not a run; choose another folder with -o")
 
     def _leftovers(self) -> list[Path]:
         """What a kill in the middle of `write_atomically` leaves."""
-        names = [".manifest.json-*", ".result.json-*", ".report.html-*"]
+        names = [".manifest.json-*", ".result.json-*", ".report.html-*", f"{checksums.FOLDER}/.*.sha256-*"]
         ours = [*names, *(f"{table}/.*.parquet-*" for table in ("tokens", "sequences", "answers"))]
         return [path for pattern in ours for path in self.path.glob(pattern)]
 
@@ -100,15 +150,15 @@ class RunFolder:
             DataError: no run here, a damaged manifest, or a schema version that cannot be read.
         """
         try:
-            held = json.loads(self.manifest_path.read_text())
-        except FileNotFoundError:
+            held = manifest_from(self.manifest_path.read_bytes(), self.manifest_path)
+        except (FileNotFoundError, NotADirectoryError):
             raise DataError(
                 f"{self.path}: no run here (no manifest.json); `freerun audit -o {self.path}` makes one"
             ) from None
-        except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-            raise DataError(f"{self.manifest_path} cannot be read ({error}); the run must be made again") from error
-        if not isinstance(held, dict) or held.get("schema_version") not in READABLE_VERSIONS:
-            version = held.get("schema_version") if isinstance(held, dict) else None
+        except (OSError, ValueError) as error:
+            raise _cannot("read", self.manifest_path, error) from error
+        version = held.get("schema_version")
+        if version not in READABLE_VERSIONS or not isinstance(version, int):
             reads = " and ".join(map(str, READABLE_VERSIONS))
             raise DataError(
                 f"{self.path} has record schema {version!r}, this freerun reads {reads}; use the version that made it, "
@@ -116,30 +166,79 @@ class RunFolder:
             )
         return held
 
-    def done(self, name: str, unit_key: str) -> bool:
-        """Whether a unit of work has been recorded, whole."""
-        path = self.path / "sequences" / f"{name}.parquet"
-        if not path.exists():
-            return False
-        try:
-            held = pq.read_schema(path).metadata or {}
-            pq.read_metadata(self.path / "tokens" / f"{name}.parquet")
-        except (pa.ArrowException, OSError):
-            return False
-        return held.get(b"unit_key") == unit_key.encode()
+    # ---- parts -------------------------------------------------------------------------------------------------------
 
-    def write_part(self, name: str, sequences: pa.Table, tokens: pa.Table, *, unit_key: str, plan_hash: str) -> None:
-        """Record one unit of work."""
+    def done(self, name: str, unit_key: str) -> bool:
+        """Whether a unit of work has been recorded, whole.
+
+        Raises:
+            DataError: its files cannot be read for a reason that is not theirs.
+        """
+        return self._part("sequences", name).exists() and self.damage(name, unit_key) is None
+
+    def damage(self, name: str, unit_key: str) -> str | None:
+        """What is wrong with a unit that is there, with the file's name; None: nothing, or it is not there.
+
+        Raises:
+            DataError: its files cannot be read for a reason that is not theirs.
+        """
+        paths = [self._part(kind, name) for kind in ("sequences", "tokens")]
+        if not paths[0].exists():
+            return None
+        for path in paths:
+            fault = self._fault(path)
+            if fault is not None:
+                return f"{path.relative_to(self.path)}: {fault}"
+        held = pq.read_schema(paths[0]).metadata or {}
+        if held.get(b"unit_key") != unit_key.encode():
+            return f"{paths[0].relative_to(self.path)}: it belongs to another unit of work"
+        return None
+
+    def write_part(
+        self,
+        name: str,
+        sequences: pa.Table,
+        tokens: pa.Table,
+        *,
+        unit_key: str,
+        plan_hash: str,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Record one unit of work; `notes` are kept in its metadata.
+
+        Raises:
+            DataError: the folder cannot be written to, or the disk is full; the unit is not done then.
+        """
+        files: dict[Path, bytes] = {}
         for kind, table in (("tokens", tokens), ("sequences", sequences)):
-            table = table.cast(stamped(table.schema, unit_key=unit_key, plan_hash=plan_hash))
+            meta = stamped(table.schema, unit_key=unit_key, plan_hash=plan_hash).metadata or {}
+            table = table.replace_schema_metadata({**meta, **checksums.MARK, **(notes or {})})
             sink = pa.BufferOutputStream()
             pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-            write_atomically(self.path / kind / f"{name}.parquet", sink.getvalue().to_pybytes())
+            files[self._part(kind, name)] = sink.getvalue().to_pybytes()
+        sums = {path.parent.name: checksums.of_bytes(data) for path, data in files.items()}
+        (tokens_path, tokens_data), (sequences_path, sequences_data) = files.items()
+        write_atomically(tokens_path, tokens_data)
+        write_atomically(checksums.path_of(self.path, name), checksums.written(name, sums))
+        write_atomically(sequences_path, sequences_data)
+
+    def notes(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Name and metadata of every part: unit key, plan hash, and what was noted when it was made."""
+        for path in self._whole("sequences"):
+            held = pq.read_schema(path).metadata or {}
+            yield path.stem, {k.decode(): v.decode() for k, v in held.items() if k != b"ARROW:schema"}
 
     def column_names(self, kind: str) -> tuple[str, ...]:
-        """Columns of the first part."""
-        path = next(iter(sorted((self.path / kind).glob("*.parquet"))))
-        return tuple(pq.read_schema(path).names)
+        """Columns of the first part.
+
+        Raises:
+            DataError: no parts, or a damaged one.
+        """
+        path = self._whole(kind)[0]
+        try:
+            return tuple(pq.read_schema(path).names)
+        except _BROKEN as error:
+            raise _damaged(path, error) from error
 
     def parts(self, kind: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Each part of `sequences` or `tokens`, in the order of their names; all columns, or those named.
@@ -149,27 +248,73 @@ class RunFolder:
         """
         schema: pa.Schema | None = None
         names = None if columns is None else list(columns)
-        whole = {p.name for p in (self.path / "sequences").glob("*.parquet")}
-        for path in sorted((self.path / kind).glob("*.parquet")):
-            if path.name not in whole:
-                continue
+        for path in self._whole(kind):
+            if fault := self._fault(path):
+                raise _damaged(path, fault)
             try:
                 with pq.ParquetFile(path, page_checksum_verification=True) as file:
                     part = file.read(columns=names, use_threads=False).replace_schema_metadata(None)
                 if schema is not None and part.schema != schema:
                     raise pa.ArrowInvalid("its columns are not those of the other parts")
-            except (pa.ArrowException, OSError) as error:
-                raise DataError(
-                    f"{path} is damaged ({str(error).splitlines()[0]}); remove it and run the same audit again"
-                ) from error
+            except _BROKEN as error:
+                raise _damaged(path, error) from error
             schema = part.schema
             yield part
-        if schema is None:
+
+    def _part(self, kind: str, name: str) -> Path:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
+            raise DataError(f"a part cannot be called {_short(name)}: letters, digits, _ and -, at most 100")
+        return self.path / kind / f"{name}.parquet"
+
+    def _whole(self, kind: str) -> list[Path]:
+        """The files of a kind, in order, whose units are in `sequences/`."""
+        names = sorted(p.name for p in (self.path / "sequences").glob("*.parquet"))
+        if not names:
             raise DataError(f"{self.path} holds no records yet; run the same audit again to continue it")
+        return [self.path / kind / name for name in names]
+
+    def _fault(self, path: Path) -> str | None:
+        """Why a file of a part cannot be used; None: it fits its checksum, or it has none and can be opened.
+
+        Raises:
+            DataError: it cannot be read for a reason that is not its own.
+        """
+        try:
+            stat = path.stat()
+            state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            if self._verified.get(path) == state:
+                return None
+            sums = checksums.read(self.path, path.stem)
+            if sums is not None and sums.get(path.parent.name) != checksums.of_file(path):
+                return "it does not fit its checksum"
+        except FileNotFoundError:
+            return "it is gone"
+        except OSError as error:
+            if error.errno in _NOT_TO_BLAME:
+                raise _cannot("read", path, error) from error
+            return str(error.strerror or error)
+        try:
+            held = pq.read_schema(path).metadata or {}
+        except _BROKEN as error:
+            return _first_line(error)
+        if sums is None and checksums.MARK.items() <= held.items():
+            return f"its checksum {checksums.path_of(self.path, path.stem).relative_to(self.path)} is gone"
+        if sums is not None:
+            self._verified[path] = state
+        return None
 
     def read(self, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
         """`parts` as one table."""
         return pa.concat_tables(list(self.parts(kind, columns)))
+
+
+def _damaged(path: Path, why: str | Exception) -> DataError:
+    said = why if isinstance(why, str) else _first_line(why)
+    return DataError(f"{path} is damaged ({said}); remove it and run the same audit again, which makes it anew")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _short(value: Any) -> str:
@@ -217,9 +362,13 @@ def load_records(folder: RunFolder) -> Records:
     """Read a whole run into arrays; nulls in numbers become −inf (log-probabilities) or NaN (the rest).
 
     `embedding` has no columns where none was recorded, and what an older schema version lacks is filled as not measured.
+
+    Raises:
+        DataError: no run, or a damaged part (named).
     """
     manifest = folder.manifest()
     raw = folder.read("sequences")
+    _check_columns(folder, "sequences", raw.schema, sequences_schema(n_bins=1))
     raw = raw.take(np.argsort(raw["sequence"].to_numpy(), kind="stable"))
     sequences: dict[str, Any] = {}
     for name in raw.column_names:
@@ -238,19 +387,53 @@ def load_records(folder: RunFolder) -> Records:
             sequences[name] = column.to_numpy(zero_copy_only=False)
     sequences.pop("hidden", None)  # of version 1, always null
     sequences.setdefault("embedding", np.zeros((len(raw), 0), np.float32))
-    tokens, starts = _token_columns(folder, sequences["sequence"], int(sequences["n_tokens"].sum()))
+    tokens, starts = _token_columns(folder, sequences["sequence"], sequences["n_tokens"])
     return Records(manifest, sequences, tokens, starts)
 
 
 def _token_columns(
-    folder: RunFolder, numbers: Int[np.ndarray, " sequences"], n_rows: int
+    folder: RunFolder, numbers: Int[np.ndarray, " sequences"], lengths: Int[np.ndarray, " sequences"]
 ) -> tuple[Columns, Int[np.ndarray, " ends"]]:
     """The token columns sorted by (sequence, position), and where each sequence begins."""
-    tokens = Columns(folder.column_names("tokens"), partial(folder.parts, "tokens"), n_rows)
+    first = next(folder.parts("tokens"))
+    _check_columns(folder, "tokens", first.schema, tokens_schema(n_powers=1, n_references=1))
+    tokens = Columns(folder.column_names("tokens"), partial(folder.parts, "tokens"), int(lengths.sum()))
     number = tokens["sequence"]
     if "without_prefix_log_prob_nats" not in tokens:
         tokens["without_prefix_log_prob_nats"] = np.full(len(number), np.nan)
-    return tokens, np.searchsorted(number, np.append(numbers, np.iinfo(np.int32).max))
+    starts = np.searchsorted(number, np.append(numbers, np.iinfo(np.int32).max))
+    if not np.array_equal(np.diff(starts), lengths):
+        raise DataError(f"{folder.path}: the tokens recorded are not those that the sequences count: a part is damaged")
+    return tokens, starts
+
+
+_LATER = {"embedding", "without_prefix_log_prob_nats"}
+"""Columns that version 1 lacks."""
+
+
+def _check_columns(folder: RunFolder, kind: str, schema: pa.Schema, wanted: pa.Schema) -> None:
+    """Every column that is read is there, of its type, and without nulls where there can be none."""
+    for one in wanted:
+        index = schema.get_field_index(one.name)
+        held = schema.field(index) if index >= 0 else None
+        if held is None and one.name in _LATER:
+            continue
+        if one.name == "embedding" or (
+            held is not None and _alike(held.type, one.type) and held.nullable <= one.nullable
+        ):
+            continue
+        raise DataError(
+            f"{folder.path / kind}: column {one.name} is {'missing' if held is None else f'{held.type}, not {one.type}'}; "
+            "these are no records of freerun, or damaged ones: run the audit again in another folder"
+        )
+
+
+def _alike(held: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_fixed_size_list(wanted):
+        return bool(pa.types.is_fixed_size_list(held) and held.value_type == wanted.value_type)
+    if pa.types.is_list(wanted):
+        return bool(pa.types.is_list(held) and held.value_type == wanted.value_type)
+    return bool(held == wanted)
 
 
 def _embeddings(column: pa.Array) -> Float[np.ndarray, "sequences width"]:

@@ -46,10 +46,10 @@ def read_corpus(
     """Return the corpus that `spec` names.
 
     `spec` is a file (`.txt`, `.jsonl`, `.jsonl.gz`, `.parquet`), a folder of such files (recursively, in sorted order,
-    hidden ones left out), `-` for standard input, or a name from `BUILTINS`. A `.txt` file is one document; a row is a
-    document with `id` (else file:line), `unit` (else the id), its text in `text_field`, and its other scalar fields as
-    `meta`. In a folder, ids are prefixed with the file's path so that files may number their rows alike; units are not,
-    so that a unit may span files.
+    hidden ones left out), `-` for standard input, a set of the hub (`hf/ORG/NAME[split]`, see `read_hub`), or a name from
+    `BUILTINS`. A `.txt` file is one document; a row is a document with `id` (else file:line), `unit` (else the id), its
+    text in `text_field`, and its other scalar fields as `meta`. In a folder, ids are prefixed with the file's path so that
+    files may number their rows alike; units are not, so that a unit may span files.
 
     `split_on` is a literal separator (`\\n` and `\\t` understood) and `chunk_chars` a number of characters; both cut
     every document into pieces (see `cut_documents` for what then counts as independent). `single_ok` admits a corpus of
@@ -95,7 +95,11 @@ def _read(
     """Return documents, the corpus name and notes."""
     if spec == "-":
         return [_read_stdin(sys.stdin if stdin is None else stdin, cleaning)], "stdin", []
-    if not spec or spec.startswith(("hf/", "world/")):
+    if spec.startswith("hf/"):
+        from freerun.text.hub import read_hub
+
+        return read_hub(spec, text_field=text_field, cleaning=cleaning)
+    if not spec or spec.startswith("world/"):
         raise UsageError(
             f"corpus {spec!r} is not a file, folder, - or one of {', '.join(BUILTINS)}"
             f"; a file or folder of that name is read as './{spec}'"

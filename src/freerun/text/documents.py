@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from freerun.errors import DataError
+from freerun.text.near_duplicates import units_of_near_duplicates
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Corpus:
 
     `spec` is what was typed. `fingerprint` is the SHA-256 (hex) of the id, unit and text (and ids, where a world gave
     them) of all documents in order. `independent` is False where the units are pieces of one text. `n_duplicates`
-    counts the exact duplicates that were dropped. `notes` are sentences for the report.
+    counts the exact duplicates that were dropped, `n_near_duplicates` the documents that share another's unit because they are
+    nearly equal to one of it. `notes` are sentences for the report.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Corpus:
     independent: bool
     n_duplicates: int
     notes: tuple[str, ...]
+    n_near_duplicates: int = 0
 
     @property
     def n_units(self) -> int:
@@ -59,8 +62,9 @@ def assemble(
 ) -> Corpus:
     """Return the corpus of these documents but empty ones and exact duplicates (same text up to outer white space).
 
-    Of duplicates the first stays. An id that comes again gets `#2`, `#3`, … and keeps its unit. A document that has
-    `ids` is a sample of an exact law, where repeats belong to the law: it is never dropped.
+    Near duplicates stay, in one unit (`units_of_near_duplicates`), so that no split can part them. Of exact duplicates
+    the first stays. An id that comes again gets `#2`, `#3`, … and keeps its unit. A document that has `ids` is a sample
+    of an exact law, where repeats belong to the law: it is never dropped nor joined.
 
     Raises:
         DataError: no document is left.
@@ -95,6 +99,13 @@ def assemble(
     said = [f"{_counted(counts[what], what)} dropped" for what in ("empty document", "exact duplicate") if counts[what]]
     if counts["repeated id"]:
         said.append(f"{_counted(counts['repeated id'], 'repeated id')} numbered; documents of one id stay in one unit")
+    # a world's samples are independent whatever they say, and hold no words to compare
+    whole = ["" if document.ids is not None else document.text for document in kept]
+    units = units_of_near_duplicates(whole, [document.unit for document in kept])
+    n_near = sum(document.unit != unit for document, unit in zip(kept, units, strict=True))
+    if n_near:
+        kept = [replace(document, unit=unit) for document, unit in zip(kept, units, strict=True)]
+        said.append(f"{_counted(n_near, 'near duplicate')} kept in the unit of the document that it resembles")
     return Corpus(
         name=name,
         spec=spec,
@@ -103,6 +114,7 @@ def assemble(
         independent=independent,
         n_duplicates=counts["exact duplicate"],
         notes=(*notes, *said),
+        n_near_duplicates=n_near,
     )
 
 

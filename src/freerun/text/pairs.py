@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -32,7 +32,8 @@ ENOUGH_UNITS = 0.75
 class Pair:
     """A document's first tokens and what it really says next.
 
-    `prefix` has shape (prefix_tokens,), `continuation` (continuation_tokens,); both are int32 and read-only.
+    `prefix` has shape (prefix_tokens,), `continuation` (continuation_tokens,); both are int32 and read-only. `before` are the
+    tokens of other documents that are shown before the prefix (exemplars), equally many in all pairs of a set; usually none.
     """
 
     document_id: str
@@ -40,6 +41,12 @@ class Pair:
     split: Literal["train", "test"]
     prefix: npt.NDArray[np.int32]
     continuation: npt.NDArray[np.int32]
+    before: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+
+    @property
+    def context(self) -> npt.NDArray[np.int32]:
+        """All that stands before the continuation: exemplars, then the prefix."""
+        return np.concatenate([self.before, self.prefix]) if self.before.size else self.prefix
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +113,7 @@ def cut_pairs(
         refuse(corpus, lengths, prefix_tokens, tokens, minimum_units, CONTINUATION_GRID)
 
     chosen = _choose(corpus.documents, leading, window, n_documents, seed)
-    units = sorted({document.unit for document, _ in chosen}, key=lambda unit: _hash(seed, unit))
+    units = sorted({document.unit for document, _ in chosen}, key=lambda unit: hash_of(seed, unit))
     train = set(units[: round(train_share * len(units))])
     test = set(units) - train
     pairs = [
@@ -120,7 +127,7 @@ def cut_pairs(
         for document, one in chosen
     ]
     pairs.sort(
-        key=lambda pair: (pair.split == "test", _hash(seed, pair.unit), _hash(seed, pair.unit, pair.document_id))
+        key=lambda pair: (pair.split == "test", hash_of(seed, pair.unit), hash_of(seed, pair.unit, pair.document_id))
     )
     at_risk = lengths.tokens > prefix_tokens
     return PairSet(
@@ -136,6 +143,15 @@ def cut_pairs(
         continuation_tokens=tokens,
         train_documents=tuple(document.id for document in corpus.documents if document.unit not in test),
     )
+
+
+def numbered(pairs: PairSet) -> tuple[PairSet, dict[str, str]]:
+    """Return the pairs with numbers for the names of documents and units, in their order, and unit -> number."""
+    units = {unit: f"unit {n}" for n, unit in enumerate(dict.fromkeys(p.unit for p in pairs.pairs), start=1)}
+    renamed = tuple(
+        replace(pair, document_id=f"document {n}", unit=units[pair.unit]) for n, pair in enumerate(pairs.pairs, start=1)
+    )
+    return replace(pairs, pairs=renamed), units
 
 
 def _what_fits(lengths: Lengths, n_documents: int, prefix_tokens: int, minimum_units: int) -> int:
@@ -154,19 +170,20 @@ def _choose(
         if one.n_tokens > window:
             of_unit[document.unit].append((document, one))
     for members in of_unit.values():
-        members.sort(key=lambda member: _hash(seed, member[0].unit, member[0].id))
+        members.sort(key=lambda member: hash_of(seed, member[0].unit, member[0].id))
     chosen: list[tuple[Document, Leading]] = []
     turn = 0
     while len(chosen) < n_documents and any(len(members) > turn for members in of_unit.values()):
         # Later turns go in another order than the split, or the second documents would all fall on the train side.
         again = (str(turn),) if turn else ()
-        units = sorted((u for u in of_unit if len(of_unit[u]) > turn), key=lambda unit: _hash(seed, unit, *again))
+        units = sorted((u for u in of_unit if len(of_unit[u]) > turn), key=lambda unit: hash_of(seed, unit, *again))
         chosen += [of_unit[unit][turn] for unit in units[: n_documents - len(chosen)]]
         turn += 1
     return chosen
 
 
-def _hash(seed: int, *names: str) -> str:
+def hash_of(seed: int, *names: str) -> str:
+    """Return the SHA-256 (hex) that every choice goes by."""
     return hashlib.sha256("/".join((str(seed), *names)).encode()).hexdigest()
 
 

@@ -41,6 +41,33 @@ def read_file(path: Path, label: str, *, text_field: str, cleaning: Cleaning, id
     return _READERS[suffix](data, label, text_field, cleaning, id_prefix)
 
 
+def read_rows(
+    rows: Iterable[tuple[str, Mapping[str, Any]]], *, text_field: str, cleaning: Cleaning, id_prefix: str = ""
+) -> Iterator[Document]:
+    """Yield a document for each (place, row): its text in `text_field`, `id` and `unit` where the row has them.
+
+    Raises:
+        DataError: a row has no such field, or something else than text in it.
+    """
+    for place, row in rows:
+        if text_field not in row:
+            raise DataError(_no_such_field(place, text_field, list(row)))
+        text = row[text_field]
+        if not isinstance(text, str):
+            raise DataError(
+                f"{place}: text field {text_field!r} is a {_json_type(text)}, not a string; choose with --text-field"
+            )
+        scalars = {
+            name: cleaning.clean(_as_text(value))
+            for name, value in row.items()
+            if name != text_field and not isinstance(value, dict | list | bytes | None)
+        }
+        own = scalars.pop("id", "")
+        name = f"{id_prefix}{own}" if own else cleaning.clean(place)
+        unit = scalars.pop("unit", "") or name
+        yield Document(id=name, text=cleaning.clean(text), unit=unit, meta=scalars)
+
+
 def read_text(data: bytes, label: str, cleaning: Cleaning) -> Document:
     """Return the whole of `data` as one document, its own unit."""
     name = cleaning.clean(label)
@@ -53,7 +80,8 @@ def _text(data: bytes, label: str, text_field: str, cleaning: Cleaning, id_prefi
 
 def _jsonl(data: bytes, label: str, text_field: str, cleaning: Cleaning, id_prefix: str) -> list[Document]:
     text = cleaning.decode(data, label)
-    return list(_documents(_json_rows(text, label), text_field, cleaning, id_prefix))
+    rows = _json_rows(text, label)
+    return list(read_rows(rows, text_field=text_field, cleaning=cleaning, id_prefix=id_prefix))
 
 
 def _gzipped_jsonl(data: bytes, label: str, text_field: str, cleaning: Cleaning, id_prefix: str) -> list[Document]:
@@ -103,29 +131,7 @@ def _parquet(data: bytes, label: str, text_field: str, cleaning: Cleaning, id_pr
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{label} is not a whole Parquet file ({reason}); fetch or write it again") from None
     placed = ((f"{label}:{number}", row) for number, row in enumerate(rows, start=1))
-    return list(_documents(placed, text_field, cleaning, id_prefix))
-
-
-def _documents(
-    rows: Iterable[tuple[str, Mapping[str, Any]]], text_field: str, cleaning: Cleaning, id_prefix: str
-) -> Iterator[Document]:
-    for place, row in rows:
-        if text_field not in row:
-            raise DataError(_no_such_field(place, text_field, list(row)))
-        text = row[text_field]
-        if not isinstance(text, str):
-            raise DataError(
-                f"{place}: text field {text_field!r} is a {_json_type(text)}, not a string; choose with --text-field"
-            )
-        scalars = {
-            name: cleaning.clean(_as_text(value))
-            for name, value in row.items()
-            if name != text_field and not isinstance(value, dict | list | bytes | None)
-        }
-        own = scalars.pop("id", "")
-        name = f"{id_prefix}{own}" if own else cleaning.clean(place)
-        unit = scalars.pop("unit", "") or name
-        yield Document(id=name, text=cleaning.clean(text), unit=unit, meta=scalars)
+    return list(read_rows(placed, text_field=text_field, cleaning=cleaning, id_prefix=id_prefix))
 
 
 def _no_such_field(place: str, text_field: str, names: list[str]) -> str:

@@ -1,0 +1,86 @@
+"""What a user of the audit can set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from freerun.errors import UsageError
+from freerun.text.documents import Corpus
+
+REDACTED_PREFIX_TOKENS = 16
+"""A shorter hidden prefix can be guessed by trying, and the text after it rebuilt from the recorded numbers."""
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """Everything that a user can set; None means the default that the help states."""
+
+    documents: int = 128
+    prefix: int = 32
+    tokens: int | None = None
+    batch: int = 128
+    dtype: str = "fp32"
+    device: str = "auto"
+    reference: tuple[str, ...] = ()
+    seed: int = 0
+    sample_with: str | None = None
+    ask: int = 0
+    embed_with: str | None = None
+    exemplars: int = 0
+    redact_text: bool = False
+    text_field: str = "text"
+    split_on: str | None = None
+    chunk: int | None = None
+    trust_remote_code: bool = False
+
+
+def check_options(options: AuditOptions) -> None:
+    """Refuse what cannot be meant.
+
+    Raises:
+        UsageError: a value out of range, or two that exclude each other.
+    """
+    limits = (
+        ("documents", 1),
+        ("prefix", 0),
+        ("batch", 1),
+        ("tokens", 1),
+        ("chunk", 1),
+        ("ask", 0),
+        ("exemplars", 0),
+    )
+    for name, least in limits:
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name} must be at least {least}, not {value}")
+    if options.dtype not in ("fp32", "bf16"):
+        raise UsageError(f"--dtype must be fp32 or bf16, not {options.dtype!r}")
+    if options.redact_text:
+        _check_redaction(options)
+
+
+def _check_redaction(options: AuditOptions) -> None:
+    if options.prefix < REDACTED_PREFIX_TOKENS:
+        raise UsageError(
+            f"--redact-text needs --prefix {REDACTED_PREFIX_TOKENS} or more, not {options.prefix}: after a prefix that can be "
+            "guessed, the text could be rebuilt from the recorded numbers by anyone who has the model"
+        )
+    if options.ask:
+        raise UsageError(f"--ask {options.ask} reads the texts again, which --redact-text does not keep; leave one out")
+    if options.embed_with is not None:
+        raise UsageError(
+            f"--embed-with {options.embed_with} records vectors that tell their text, which --redact-text does not keep; "
+            "leave one out"
+        )
+
+
+def read_any_corpus(spec: str, options: AuditOptions) -> Corpus:
+    """A corpus from files, a hub, what ships with Python, or samples of a world."""
+    if spec.startswith("world/"):
+        from freerun.worlds.catalogue import load_world
+
+        world = load_world(spec.removeprefix("world/"))
+        return world.corpus(options.documents, options.prefix + (options.tokens or 128) + 1, seed=options.seed)
+    from freerun.text.corpora import read_corpus
+
+    return read_corpus(spec, text_field=options.text_field, split_on=options.split_on, chunk_chars=options.chunk)

@@ -1,0 +1,66 @@
+"""The manifest as it is read: what must be in it, and a clear line where it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from freerun.errors import DataError
+
+MOST = 10_000_000
+"""Documents, tokens or rows at once that no run has."""
+_KINDS: dict[str, type] = {
+    "plan": dict,
+    "plan_hash": str,
+    "command": str,
+    "counts": dict,
+    "model": dict,
+    "corpus": dict,
+    "reference": dict,
+    "provenance": dict,
+    "powers": list,
+}
+_COUNTED = (("counts", "pairs"), ("plan", "tokens"), ("plan", "batch"))
+
+
+class Manifest(dict[str, Any]):
+    """A dict in which a key that is not there is said to be missing from the file."""
+
+    source: Path | None = None
+
+    def __missing__(self, key: str) -> Any:
+        raise DataError(f"{self.source} cannot be read (it lacks {key!r}); the run must be made again")
+
+
+def manifest_from(data: bytes, path: Path) -> Manifest:
+    """The manifest in the bytes of the file at `path`.
+
+    Raises:
+        DataError: not JSON, no object, or a part of it is of the wrong kind.
+    """
+    try:
+        held = json.loads(data, object_hook=lambda found: _known(found, path))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({error}); the run must be made again") from error
+    if not isinstance(held, Manifest):
+        raise DataError(f"{path} cannot be read (it is no JSON object); the run must be made again")
+    for key, kind in _KINDS.items():
+        if key in held and not isinstance(held[key], kind):
+            raise DataError(f"{path} cannot be read ({key} is {_said(held[key])}); the run must be made again")
+    for outer, key in _COUNTED:
+        value = held.get(outer, {}).get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST:
+            raise DataError(f"{path} cannot be read ({outer}.{key} is {_said(value)}); the run must be made again")
+    return held
+
+
+def _known(found: dict[str, Any], path: Path) -> Manifest:
+    made = Manifest(found)
+    made.source = path
+    return made
+
+
+def _said(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"
