@@ -45,6 +45,7 @@ campaign: $(STAMP)
 	$(BIN)/python campaigns/source_gap.py
 	$(BIN)/python campaigns/take_over.py
 	$(BIN)/python campaigns/self_detector.py
+	$(BIN)/python campaigns/long_run.py
 
 bench: $(STAMP)
 	$(BIN)/python bench/findings.py --json docs/data/bench-findings.json

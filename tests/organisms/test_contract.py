@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +98,17 @@ def test_a_batch_is_its_rows_one_by_one(organism: Any) -> None:
         (alone,) = organism.generate([NOTHING], keys[i : i + 1], 20, seed=6)
         assert alone.observation.token_id.tolist() == together[i].observation.token_id.tolist()
         assert_same(alone.observation, together[i].observation)
+
+
+@pytest.mark.parametrize("at_once", [2, 5])
+def test_a_queue_changes_no_text(organism: Any, at_once: int) -> None:
+    keys = np.arange(9).reshape(9, 1).astype(np.uint64)
+    together = {s.row: s for s in organism.generate([NOTHING] * 9, keys, 20, seed=6)}
+    queued = list(organism.generate([NOTHING] * 9, keys, 20, seed=6, at_once=at_once))
+    assert sorted(s.row for s in queued) == list(range(9))
+    for s in queued:
+        assert s.observation.token_id.tolist() == together[s.row].observation.token_id.tolist()
+        assert_same(s.observation, together[s.row].observation)
 
 
 def test_rows_can_be_shuffled_joined_and_forked(organism: Any) -> None:
