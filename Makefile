@@ -47,8 +47,17 @@ campaign: $(STAMP)
 	$(BIN)/python campaigns/self_detector.py
 	$(BIN)/python campaigns/long_run.py
 
-bench: $(STAMP)
+# side by side with peers, which live in environments of their own; an hour and a half on a machine that does nothing else
+PEERS := .venv-peers/.installed
+$(PEERS): bench/peers/setup.py bench/peers/requirements.txt bench/peers/requirements-vllm.txt
+	$(PYTHON) bench/peers/setup.py --pip-flags='$(PIP_FLAGS)'
+	@touch $@
+
+bench: $(STAMP) $(PEERS)
+	$(BIN)/python bench/engine.py --json docs/data/bench-engine.json
+	$(BIN)/python bench/cost.py --json docs/data/bench-cost.json
 	$(BIN)/python bench/findings.py --json docs/data/bench-findings.json
+	$(BIN)/python bench/table.py
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-peers .venv-peers-vllm

@@ -86,6 +86,7 @@ def weight_groups(model: Any) -> dict[tuple[int, tuple[int, ...]], int]:
     return dict(found)
 
 
+@torch.inference_mode()
 def ways(x: torch.Tensor, weights: list[list[torch.Tensor]]) -> dict[str, float]:
     """Seconds of each way to multiply by one group; a way that this build does not have is left out."""
     n, rows = len(weights), x.shape[0]
@@ -99,12 +100,12 @@ def ways(x: torch.Tensor, weights: list[list[torch.Tensor]]) -> dict[str, float]
     for name, pack, multiply in (
         (
             "oneDNN prepacked",
-            lambda w: torch.ops.mkldnn._reorder_linear_weight(w.to_mkldnn(), rows),
+            lambda w: torch.ops.mkldnn._reorder_linear_weight(w, rows),
             lambda w, p: torch.ops.mkldnn._linear_pointwise(x, p, None, "none", [], ""),
         ),
         (
             "MKL prepacked",
-            lambda w: torch.ops.mkl._mkl_reorder_linear_weight(w.to_mkldnn(), rows),
+            lambda w: torch.ops.mkl._mkl_reorder_linear_weight(w, rows),
             lambda w, p: torch.ops.mkl._mkl_linear(x, p, w, None, rows),
         ),
     ):

@@ -234,3 +234,20 @@ def test_holtzmans_early_exit_changes_nothing(ids: list[int]) -> None:
         patch.setattr("freerun.stats.loops._ends_again", lambda ids, period: True)
         whole = holtzman_repetition(text)
     assert holtzman_repetition(text) == whole
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_quick_look_misses_no_loop(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops of short and long periods planted in text of few and of many kinds of token: the same answers without the quick look."""
+    rng = np.random.default_rng(seed)
+    kinds = (2, 30, 5000)[seed % 3]
+    parts = []
+    for period in (1, 7, 40, 100, 250):
+        parts += [rng.integers(0, kinds, 300), np.tile(rng.integers(0, kinds, period), 5)[: 5 * period - seed]]
+    ids = np.concatenate(parts)
+    rule = LoopRule()
+    quick = loop_complete(ids, rule), [x.tolist() for x in completing_ids(ids, start=0, rule=rule)]
+    monkeypatch.setattr("freerun.stats.loops._may_run", lambda *_: True)
+    assert quick[0].any()
+    np.testing.assert_array_equal(quick[0], loop_complete(ids, rule))
+    assert quick[1] == [x.tolist() for x in completing_ids(ids, start=0, rule=rule)]

@@ -327,10 +327,14 @@ def _long_runs(
 
     A needed run of 0 tokens (2 copies, period 1) is also met where no token repeats: it begins anywhere from p on.
     """
+    if ids.size and int(ids.max()) < 2**31:
+        ids = ids.astype(np.int32)  # half the memory to go through
     for period in range(1, min(rule.max_period, ids.size - 1) + 1):
         needed = rule.threshold(period) - slack
         if period + needed > ids.size:
             return  # p + threshold(p) = max(copies*p, min_tokens) never falls: longer periods need no less room
+        if not _may_run(ids, period, needed):
+            continue
         same = ids[period:] == ids[:-period]
         if np.count_nonzero(same) < needed:
             continue
@@ -340,3 +344,29 @@ def _long_runs(
         long_enough = ends - begins >= needed
         if long_enough.any():
             yield period, begins[long_enough], ends[long_enough]
+
+
+def _may_run(ids: Int[np.ndarray, " tokens"], period: int, needed: int) -> bool:
+    """Whether a lag run of `needed` tokens can be anywhere: never False where there is one, and quick where there is none.
+
+    Such a run holds exactly one of every `needed`-th tokens, so only those that equal the token a period before are followed to both
+    sides, and no further than 32 tokens.
+    """
+    if needed < 2:
+        return True
+    at = np.arange(period + needed - 1, ids.size, needed)
+    at = at[ids[at] == ids[at - period]]
+    reach = min(needed, 32)
+    length = np.ones(at.size, np.int64)
+    for step in (-1, 1):
+        going, here = np.arange(at.size), at
+        for _ in range(reach):
+            here = here + step
+            inside = (here >= period) & (here < ids.size)
+            going, here = going[inside], here[inside]
+            same = ids[here] == ids[here - period]
+            going, here = going[same], here[same]
+            if not going.size:
+                break
+            length[going] += 1
+    return bool((length >= reach).any())
