@@ -1,7 +1,7 @@
 """The audit at 4,096 tokens, where the source text's own forecast speaks ("a few thousand tokens"): `python campaigns/long_run.py`.
 
-The 135M model on the longest modules of the standard library: 16 documents, two continuations of 4,096 tokens each and a control. It takes an
-hour or two on two cores, goes on where it stopped, and writes the report and its numbers to docs/examples.
+The 135M model on the longest modules of the standard library: 16 documents, two continuations of 4,096 tokens each and a control.
+It takes an hour or two on two cores, goes on where it stopped, and writes the report and its numbers to docs/examples.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
         documents=16,
         prefix=32,
         tokens=4096,
-        batch=32,
+        batch=16,
     )
     chosen.docs.mkdir(parents=True, exist_ok=True)
     shutil.copy(run.report, chosen.docs / f"{NAME}.html")

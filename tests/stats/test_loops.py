@@ -237,8 +237,8 @@ def test_holtzmans_early_exit_changes_nothing(ids: list[int]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_quick_look_misses_no_loop(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loops of short and long periods planted in text of few and of many kinds of token: the same answers without the quick look."""
+def test_following_few_tokens_misses_no_loop(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops of short and long periods planted in text of few and of many kinds of token: the same answers when all are followed."""
     rng = np.random.default_rng(seed)
     kinds = (2, 30, 5000)[seed % 3]
     parts = []

@@ -349,8 +349,8 @@ def _long_runs(
 def _may_run(ids: Int[np.ndarray, " tokens"], period: int, needed: int) -> bool:
     """Whether a lag run of `needed` tokens can be anywhere: never False where there is one, and quick where there is none.
 
-    Such a run holds exactly one of every `needed`-th tokens, so only those that equal the token a period before are followed to both
-    sides, and no further than 32 tokens.
+    Such a run holds exactly one of every `needed`-th tokens, so only those that equal the token a period before are followed to
+    both sides, and no further than 32 tokens.
     """
     if needed < 2:
         return True
