@@ -17,6 +17,7 @@ from freerun.errors import FreerunError, UsageError, nearest
 VERBS: dict[str, str] = {
     "audit": "measure a model on real text and on its own, and write the report (the main job)",
     "predict": "what the model expects at every token of a text",
+    "source": "who could have written a text: the posterior over sources, token by token",
     "certify": "what an excess loss does and does not guarantee; no model",
     "report": "derive findings and page again from a run's records; no model",
     "models": "models that can be named, their licence, size, nature and cache",

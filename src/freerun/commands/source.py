@@ -1,0 +1,226 @@
+"""Who could have written a text: the model's posterior over sources, token by token, and whether its own text keeps it coherent.
+
+Three readouts: header scoring (how well each header foretells the text), infilling (what the model names after the text, less
+what it names after nothing) and continuation sampling (what it writes). TEXT is the text itself, @FILE or - (stdin). Latents are
+looked at one by one; --joint looks at them together. With --evaluate, a labelled corpus says how far the posterior can be trusted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from freerun.errors import UsageError
+
+EXAMPLES = """\
+examples:
+  freerun source smollm2-135m-instruct "NEW YORK—After John McCain was seen bartending at a seedy nightclub" --sources news
+  freerun source gemma-3-270m @essay.txt --sources genre -o runs/essay
+  freerun source smollm2-135m-instruct - --sources mine.toml --prior "The Onion=0.5" --json < article.txt
+  freerun source --init mine.toml                       a commented sources file to begin with
+  freerun source world/authors abacabad                 an exact world and its own sources
+  freerun source smollm2-135m-instruct --sources era --evaluate speeches.jsonl --label-field year
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a model, as in `freerun models`")
+    parser.add_argument(
+        "text",
+        metavar="TEXT",
+        nargs="?",
+        help="the text, @FILE or - (stdin); put -- before a text that begins with a dash",
+    )
+    parser.add_argument(
+        "--sources",
+        metavar="FILE",
+        help="a sources file, or one of news, genre, decade, era, code (worlds have their own)",
+    )
+    parser.add_argument(
+        "--init", metavar="FILE", nargs="?", const="sources.toml", help="write a commented sources file and stop"
+    )
+    asked = parser.add_argument_group("what is asked")
+    asked.add_argument(
+        "--prior",
+        metavar="VALUE=P",
+        action="append",
+        default=[],
+        help="a prior in place of the file's, also LATENT:VALUE=P; may be repeated, the others share the rest",
+    )
+    asked.add_argument(
+        "--beta", type=float, metavar="B", help="a fitted exponent of the likelihood, shown beside β = 1"
+    )
+    asked.add_argument("--joint", action="store_true", help="all latents together, by the file's [joint] templates")
+    asked.add_argument(
+        "--readouts",
+        metavar="LIST",
+        default="header,infilling,continuation",
+        help="of header, infilling, continuation (default all)",
+    )
+    asked.add_argument(
+        "--continuations", type=int, default=48, metavar="N", help="continuations to read a label in (default 48)"
+    )
+    asked.add_argument(
+        "--own-tokens",
+        type=int,
+        default=48,
+        metavar="N",
+        help="tokens of its own text along which the posterior is followed; 0 for none (default 48)",
+    )
+    asked.add_argument("--paths", type=int, default=4, metavar="N", help="own texts (default 4)")
+    asked.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of everything that is sampled (default 0)"
+    )
+    judged = parser.add_argument_group("on labelled text")
+    judged.add_argument(
+        "--evaluate", metavar="CORPUS", help="a corpus whose documents say their value, in place of TEXT"
+    )
+    judged.add_argument("--label-field", metavar="NAME", help="the field that holds the label")
+    judged.add_argument(
+        "--unit-field", metavar="NAME", help="the field that says what is independent, author for example"
+    )
+    judged.add_argument("--documents", type=int, default=60, metavar="N", help="documents to take (default 60)")
+    judged.add_argument("--tokens", type=int, default=128, metavar="T", help="tokens of each (default 128)")
+    form = parser.add_argument_group("what comes out")
+    form.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    form.add_argument("-o", "--output", metavar="RUN", help="a folder for result.json and report.html")
+    how = parser.add_argument_group("how it runs")
+    how.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="number format (default fp32)")
+    how.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, mps (default auto)")
+    how.add_argument(
+        "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.init is not None:
+        return _init(arguments.init)
+    _check(arguments)
+    result = _evaluated(arguments) if arguments.evaluate is not None else _asked(arguments)
+    if arguments.output is not None:
+        _write(Path(arguments.output), result)
+    if arguments.json:
+        from freerun.commands.main import print_json
+
+        print_json(result)
+        return 0
+    from freerun.commands.source_lines import evaluation_lines, print_lines, source_lines
+
+    width = max(40, min(120, shutil.get_terminal_size((100, 24)).columns))
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    lines = source_lines(result, width=width, colour=colour) if result["kind"] == "source" else None
+    print_lines(lines if lines is not None else evaluation_lines(result, width=width), sys.stdout)
+    if arguments.output is not None:
+        print(f"\npage  {Path(arguments.output) / 'report.html'}")
+    return 0
+
+
+def _init(name: str) -> int:
+    from freerun.experiments.sources_file import sources_template
+    from freerun.records.store import write_atomically
+
+    path = Path(name).expanduser()
+    if path.exists():
+        raise UsageError(f"--init {name}: it is there already; name another file, nothing is overwritten")
+    if not path.parent.is_dir():
+        raise UsageError(f"--init {name}: the folder {path.parent} does not exist; make it first")
+    write_atomically(path, sources_template())
+    print(f"wrote {name}: edit it, then freerun source MODEL TEXT --sources {name}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """What can be seen to be wrong before anything is loaded."""
+    if arguments.model is None:
+        raise UsageError("MODEL is missing: freerun source MODEL TEXT --sources FILE (`freerun models` lists models)")
+    if arguments.evaluate is None:
+        if arguments.text is None:
+            raise UsageError("TEXT is missing: give the text, @FILE or - (or a labelled corpus with --evaluate)")
+        if arguments.label_field is not None or arguments.unit_field is not None:
+            raise UsageError("--label-field and --unit-field go with --evaluate CORPUS")
+    else:
+        if arguments.text is not None:
+            raise UsageError("--evaluate reads texts from its corpus: leave TEXT out")
+        if arguments.label_field is None:
+            raise UsageError("--evaluate needs --label-field NAME: the field of the corpus that says the right value")
+        if arguments.sources is None:
+            raise UsageError("--evaluate needs --sources FILE: the values that the labels are matched with")
+    if arguments.output is not None and Path(arguments.output).is_file():
+        raise UsageError(f"-o {arguments.output} is a file: name a folder")
+
+
+def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    from freerun.commands.predict import read_text
+    from freerun.commands.progress import Reporter
+    from freerun.experiments.source import source, work_tokens
+    from freerun.experiments.source_question import Asked, check_asked
+    from freerun.experiments.sources_file import read_sources
+    from freerun.experiments.spec import LoadOptions, load_predictor
+
+    asked = Asked(
+        readouts=tuple(r.strip() for r in arguments.readouts.split(",")),
+        n_continuations=arguments.continuations,
+        own_tokens=arguments.own_tokens,
+        n_paths=arguments.paths,
+        beta=arguments.beta,
+        joint=arguments.joint,
+        priors=tuple(arguments.prior),
+        seed=arguments.seed,
+    )
+    check_asked(asked)
+    sources = None if arguments.sources is None else read_sources(arguments.sources)
+    text = read_text(arguments.text)
+    reporter = Reporter()
+    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code)
+    predictor = load_predictor(arguments.model, options, tell=reporter.say)
+    reporter.begin(work_tokens(predictor, text, sources, asked))
+    try:
+        return source(predictor, text, sources, asked, on_tokens=reporter.advance, on_phase=reporter.phase)
+    finally:
+        reporter.end()
+
+
+def _evaluated(arguments: argparse.Namespace) -> dict[str, Any]:
+    from freerun.commands.progress import Reporter
+    from freerun.experiments.source_evaluation import evaluate, evaluation_tokens
+    from freerun.experiments.sources_file import read_sources
+    from freerun.experiments.spec import LoadOptions, load_predictor
+    from freerun.text.corpora import read_corpus
+
+    sources = read_sources(arguments.sources)
+    corpus = read_corpus(arguments.evaluate)
+    reporter = Reporter()
+    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code)
+    predictor = load_predictor(arguments.model, options, tell=reporter.say)
+    reporter.begin(evaluation_tokens(sources, arguments.documents, arguments.tokens))
+    reporter.phase("headers")
+    try:
+        return evaluate(
+            predictor,
+            corpus,
+            sources,
+            label_field=arguments.label_field,
+            unit_field=arguments.unit_field,
+            n_documents=arguments.documents,
+            n_tokens=arguments.tokens,
+            priors=tuple(arguments.prior),
+            seed=arguments.seed,
+            on_tokens=reporter.advance,
+        )
+    finally:
+        reporter.end()
+
+
+def _write(folder: Path, result: dict[str, Any]) -> None:
+    import json
+
+    from freerun.records.store import write_atomically
+    from freerun.report.source import render_source
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "result.json", json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    write_atomically(folder / "report.html", render_source(result))
