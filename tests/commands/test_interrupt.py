@@ -110,6 +110,14 @@ def test_twice_ends_at_once_what_did_not_listen(tmp_path: Path, second: signal.S
 
 
 def test_handlers_are_put_back_and_other_threads_and_ignored_signals_left_alone() -> None:
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
+    try:
+        check_handlers()
+    finally:
+        signal.signal(signal.SIGINT, found)
+
+
+def check_handlers() -> None:
     before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     kept = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

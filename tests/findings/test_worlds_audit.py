@@ -80,7 +80,7 @@ def test_findings_come_from_the_records_alone(perfect: freerun.Run, monkeypatch:
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("freerun.experiments.audit.load_predictor", refuse)
+    monkeypatch.setattr("freerun.experiments.preparing.load_predictor", refuse)
     before = json.loads((perfect.path / "result.json").read_text())
     again = report(perfect.path)
     assert json.loads(json.dumps(again.result)) == before

@@ -35,6 +35,7 @@ def test_outputs_agree(rows: int) -> None:
         for name in ("wide", "conv"):
             assert isinstance(getattr(packed, name), PackedLinear)
             assert (getattr(packed, name)(x) - getattr(plain, name)(x)).abs().max() < 1e-4
+        assert torch.equal(packed.wide.weight, plain.wide.weight)
 
 
 def test_small_layers_and_other_classes_stay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +60,9 @@ def test_a_packed_model_says_what_the_plain_one_says(llama_folder: Path, monkeyp
     monkeypatch.setattr("freerun.predictors.packed._LEAST_WEIGHTS", 1)
     plain, packed = (load_pretrained(str(llama_folder), identity=Identity("x", "x"), lead=(1,)) for _ in range(2))
     packed.pack()
-    assert any(isinstance(m, PackedLinear) for m in packed.model.modules())
+    left = [m for m in packed.model.modules() if type(m) is torch.nn.Linear]
+    assert not left
+    assert isinstance(packed.model.get_output_embeddings(), PackedLinear)  # which was listened to
     ids = [np.arange(3, 40) % 60, np.arange(5, 20) % 50]
     for a, b in zip(plain.log_probs(ids), packed.log_probs(ids), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)

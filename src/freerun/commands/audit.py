@@ -11,6 +11,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from freerun.commands.gating import add_gate_arguments
+
 if TYPE_CHECKING:
     from freerun.experiments.dry_run import Forecast, Span
 
@@ -113,9 +115,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/<model>-<corpus>-<plan hash>)")
     how.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    add_gate_arguments(parser, example="'horizon<256'")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from freerun.commands.gating import exit_code, gates_json, judge_gates, read_gates, tell_gates
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
     from freerun.experiments.audit import DEFAULT_CORPUS, DEFAULT_MODEL, audit
@@ -126,6 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = {name: getattr(arguments, name) for name in AuditOptions.__dataclass_fields__}
     options["reference"] = tuple(arguments.reference)
     progress = Reporter()
+    gates = read_gates(arguments, relative=False)
     if arguments.dry_run:
         forecast = dry_run(model, corpus, AuditOptions(**options), out=arguments.out, say=progress.say)
         if arguments.json:
@@ -134,14 +139,15 @@ def run(arguments: argparse.Namespace) -> int:
             tell_forecast(forecast, sys.stdout)
         return 0
     done = audit(model, corpus, out=arguments.out, progress=progress, **options)
+    judged = judge_gates(arguments, gates, done.result, verb="audit")
     if arguments.json:
-        print_json(done.result)
+        print_json({**done.result, **gates_json(judged)})
     else:
         from freerun.commands.verdict import tell
 
         tell(done, sys.stdout)
-    unknown = done.result["verdict"]["status"] == "unknown"
-    return 3 if unknown else 0
+        tell_gates(judged, sys.stdout)
+    return exit_code(judged, unknown=done.result["verdict"]["status"] == "unknown")
 
 
 def tell_forecast(forecast: Forecast, stream: TextIO) -> None:

@@ -19,6 +19,8 @@ VERBS: dict[str, str] = {
     "predict": "what the model expects at every token of a text",
     "source": "who could have written a text: the posterior over sources, token by token",
     "certify": "what an excess loss does and does not guarantee; no model",
+    "compare": "what differs between finished runs of the same documents, with intervals; no model",
+    "export": "a run's numbers as tables, a model-card section, or in an experiment tracker; no model",
     "report": "derive findings and page again from a run's records; no model",
     "models": "models that can be named, their licence, size, nature and cache",
 }
@@ -31,9 +33,10 @@ examples:
   freerun audit hf/./my-checkpoint essays/ --tokens 256
   freerun predict smollm2-135m-instruct "The cat sat on the"
   freerun certify --excess 0.01005 --tokens 1000
+  freerun compare runs/A runs/B
   freerun report runs/NAME
 
-exit codes: 0 done · 1 a gate failed · 2 usage · 3 too few documents · 4 data or backend · 130 interrupted
+exit codes: 0 done · 1 a gate failed · 2 usage · 3 too few documents, or a gate not decided · 4 data or backend · 130 interrupted
 """
 
 

@@ -20,6 +20,7 @@ from freerun.records.measure import measure, plan_of, units_of
 from freerun.records.redact import RedactedFolder
 from freerun.records.store import RunFolder, load_records, write_atomically
 from freerun.report.page import render_page
+from freerun.report.summary_card import summary_card
 from freerun.text.documents import Corpus
 
 __all__ = ["AuditOptions", "Progress", "Run", "Silent", "audit", "finished", "open_run", "read_any_corpus", "report"]
@@ -69,6 +70,20 @@ class Run:
     def report(self) -> Path:
         """The page: one file."""
         return self.path / "report.html"
+
+    def to_pandas(self) -> Any:
+        """Every estimate as a row of a pandas DataFrame.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        from freerun.experiments.exports.tables import frame
+
+        return frame(self.result)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict and the headline numbers."""
+        return summary_card(self.result)
 
 
 def audit(

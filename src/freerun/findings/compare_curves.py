@@ -48,9 +48,7 @@ class JointCurves:
         """The horizon of one run."""
         scored, draws = self.curves[run].scored, self.draws[run]
         whole = draws[np.isfinite(draws).all(axis=1)]
-        return horizon_bootstrap(
-            self.lengths, whole, scored.aucs, level_auc=level_auc, n_units=scored.documents.size
-        )
+        return horizon_bootstrap(self.lengths, whole, scored.aucs, level_auc=level_auc, n_units=scored.documents.size)
 
     def difference(self, first: int, second: int) -> dict[float, BootstrapDifference]:
         """Horizons of the second run minus those of the first, held within the lengths measured."""

@@ -195,7 +195,9 @@ def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str
         if first.records.manifest["provenance"].get(name) != second.records.manifest["provenance"].get(name)
     ]
     if versions:
-        said.append(f"Made with different software or machines ({'; '.join(versions)}): log-probs may differ by 2e-4 nats for that alone.")
+        said.append(
+            f"Made with different software or machines ({'; '.join(versions)}): log-probs may differ by 2e-4 nats for that alone."
+        )
     return tuple(said)
 
 

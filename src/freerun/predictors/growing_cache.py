@@ -55,10 +55,14 @@ class HeadInput:
 
     def __init__(self, model: Any) -> None:
         self.heard: torch.Tensor | None = None
-        model.get_output_embeddings().register_forward_pre_hook(self._listen)
+        self._handle = model.get_output_embeddings().register_forward_pre_hook(self._listen)
 
     def _listen(self, _: Any, inputs: tuple[Any, ...]) -> None:
         self.heard = inputs[0] if inputs else None
+
+    def stop(self) -> None:
+        """Listen no longer."""
+        self._handle.remove()
 
     def take(self) -> torch.Tensor | None:
         """The states of the last pass, once."""

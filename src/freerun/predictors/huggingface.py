@@ -92,8 +92,9 @@ class HuggingFacePredictor(Predictor[HFState]):
 
     def pack(self) -> None:
         """Lay the weights out for the CPU's matrix products, once they are what they shall be."""
-        if pack_linears(self.model):
-            self._head = HeadInput(self.model)
+        self._head.stop()
+        pack_linears(self.model)
+        self._head = HeadInput(self.model)
 
     # ---- one step --------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-_LEAST_WEIGHTS = 1 << 17
+_LEAST_WEIGHTS = 1 << 14
 _TYPICAL_ROWS = 64
 _TOLERANCE = 1e-4
 """Largest difference from the plain product that is put down to the order of sums, relative to the largest output."""
@@ -26,6 +26,11 @@ class PackedLinear(torch.nn.Module):
         self.out_features, self.in_features = weight.shape
         self._bias = bias
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _TYPICAL_ROWS)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """[out, in], laid out plainly again: a copy."""
+        return self._packed.to_dense()  # type: ignore[no-any-return]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")  # type: ignore[no-any-return]

@@ -1,0 +1,123 @@
+"""What differs between finished runs of the same documents: paired differences with intervals, from records alone; no model.
+
+Documents and draws are paired, so what is hard for every model cancels. The loss and the free-run horizon come first, then every
+finding, with the smallest difference that would have been found and the false-discovery rate held over the table. With more than
+two runs each is compared with the first, and a trend is fitted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from freerun.commands.gating import add_gate_arguments
+
+EXAMPLES = """\
+examples:
+  freerun compare runs/fp32 runs/int8
+  freerun compare runs/base runs/tuned -o difference.html --fail-on 'loss_nats>+0.02' --fail-on 'horizon<-16'
+  freerun compare runs/step-1000 runs/step-4000 runs/step-16000 --x 1000,4000,16000 --x-label steps
+  freerun compare runs/model-a runs/model-b --anyway       # other tokens or corpora: what no longer holds is said
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="folders of two or more finished audits; the first is compared with"
+    )
+    parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help="compare runs that differ in backend, tokenisation, corpus, context or window, and say what no longer holds",
+    )
+    parser.add_argument(
+        "--x", metavar="NUMBERS", help="a number a run (steps, size, dose), joined by commas, for the trend"
+    )
+    parser.add_argument("--x-label", default="run", metavar="WORDS", help="what these numbers are (default run)")
+    parser.add_argument("-o", "--out", metavar="FILE", help="write a page (one HTML file)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    add_gate_arguments(parser, example="'loss_nats>+0.02' (a difference, with its sign)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from freerun.commands.gating import exit_code, gates_json, judge_gates, read_gates, tell_gates
+    from freerun.commands.main import print_json
+    from freerun.commands.progress import Reporter
+    from freerun.errors import UsageError
+    from freerun.experiments.compare import compare
+
+    if len(arguments.runs) < 2:
+        raise UsageError(f"compare takes two or more runs, {arguments.runs[0]!r} is one")
+    gates = read_gates(arguments, relative=True)
+    x = _numbers(arguments.x)
+    result = compare(*arguments.runs, anyway=arguments.anyway, x=x, x_label=arguments.x_label, say=Reporter().say)
+    judged = judge_gates(arguments, gates, result, verb="compare")
+    if arguments.out:
+        from freerun.records.store import write_atomically
+        from freerun.report.compare import render_compare
+
+        write_atomically(Path(arguments.out), render_compare(result))
+    if arguments.json:
+        print_json({**result, **gates_json(judged)})
+    else:
+        tell_comparison(result, sys.stdout)
+        tell_gates(judged, sys.stdout)
+        if arguments.out:
+            print(f"\npage     {arguments.out}")
+    return exit_code(judged, unknown=False)
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    from freerun.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--x {text!r}: numbers joined by commas, one a run, for example 1000,4000,16000") from error
+
+
+def tell_comparison(result: Mapping[str, Any], out: TextIO) -> None:
+    """A comparison for people: the verdict, what no longer holds, and what differs."""
+    from freerun.commands.terminal import say, shown
+
+    def paragraph(text: str, indent: str = "") -> None:
+        say(textwrap.wrap(shown(text), 100, initial_indent=indent, subsequent_indent=indent), out)
+
+    print(file=out)
+    paragraph(result["verdict"]["sentence"])
+    print(file=out)
+    paragraph(result["verdict"]["detail"])
+    for broken in result["broken"]:
+        paragraph(
+            f"no longer holds, {broken['what']} ({broken['first']} against {broken['second']}): {broken['lost']}", "  "
+        )
+    for caution in result["cautions"]:
+        paragraph(f"note: {caution}", "  ")
+    for pair in result["pairs"]:
+        print(file=out)
+        say([f"{pair['second']} minus {pair['first']}, {pair['documents_shared']} documents:"], out)
+        say(
+            [f"  {'':<2}{'quantity':<52}{'difference':>12}  {'95% interval':<22}{'q or p':>8}  {'would find':>10}"], out
+        )
+        for d in pair["differences"]:
+            say([_line(d)], out)
+    print(file=out)
+    paragraph("* told from zero, loss and horizon by Holm, the rest with the false-discovery rate held at 5%.")
+
+
+def _line(d: Mapping[str, Any]) -> str:
+    def number(v: float | None, sign: str = "+") -> str:
+        return "open" if v is None else format(v, f"{sign}.3g").replace("-", "−")
+
+    ends = "–" if d["low"] is None and d["high"] is None else f"{number(d['low'])} to {number(d['high'])}"
+    p = "–" if d["adjusted_p"] is None else "<0.001" if d["adjusted_p"] < 1e-3 else f"{d['adjusted_p']:.3f}"
+    least = "–" if d["smallest_detectable"] is None else number(d["smallest_detectable"], "")
+    label = f"{d['label']}, {d['unit']}" if d["unit"] else d["label"]
+    label = label if len(label) <= 50 else label[:49] + "…"
+    return f"  {'* ' if d['found'] else '  '}{label:<52}{number(d['value']):>12}  {ends:<22}{p:>8}  {least:>10}"

@@ -1,0 +1,64 @@
+"""Take a finished run's numbers elsewhere: tables, a section for a model card, an experiment tracker. No model is loaded.
+
+csv and parquet write two tables: estimates (one row a number) and documents (one row a document and quantity). model-card writes a
+section in Markdown and its evaluation metadata as the Hugging Face hub reads it. wandb, mlflow and trackio log every number.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLES = """\
+examples:
+  freerun export runs/NAME --to csv                         into runs/NAME/export
+  freerun export runs/NAME --to parquet -o tables/
+  freerun export runs/NAME --to model-card -o card/
+  freerun export runs/NAME --to trackio --project nightly   pip install 'freerun[trackio]' first
+"""
+TABLES = ("csv", "parquet")
+TO = (*TABLES, "model-card", "wandb", "mlflow", "trackio")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="the folder of a finished audit")
+    parser.add_argument("--to", choices=TO, required=True, help="where to")
+    parser.add_argument("-o", "--out", metavar="FOLDER", help="folder for files (default RUN/export)")
+    parser.add_argument("--project", default="freerun", metavar="NAME", help="project of a tracker (default freerun)")
+    parser.add_argument("--json", action="store_true", help="print what was written as one JSON object on stdout")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from freerun.commands.main import print_json
+    from freerun.experiments.audit import open_run
+
+    done = open_run(arguments.run)
+    folder = Path(arguments.out) if arguments.out else done.path / "export"
+    if arguments.to in TABLES:
+        from freerun.experiments.exports.tables import write_tables
+
+        written = [str(f) for f in write_tables(done.path, done.result, folder, arguments.to)]
+    elif arguments.to == "model-card":
+        written = _card(dict(done.result), folder)
+    else:
+        from freerun.experiments.exports.trackers import track
+
+        written = [track(done.result, done.path, to=arguments.to, project=arguments.project)]
+    if arguments.json:
+        print_json({"schema_version": 1, "kind": "export", "to": arguments.to, "written": written})
+    else:
+        print("\n".join(written))
+    return 0
+
+
+def _card(result: dict[str, object], folder: Path) -> list[str]:
+    from freerun.experiments.exports.model_card import card_section, eval_results, model_index, yaml_text
+    from freerun.records.store import write_atomically
+
+    files = {"model-card.md": card_section(result), "model-index.yaml": yaml_text(model_index(result))}
+    entries = eval_results(result)
+    if entries:
+        files[".eval_results/freerun.yaml"] = yaml_text(entries)
+    for name, text in files.items():
+        write_atomically(folder / name, text)
+    return [str(folder / name) for name in files]

@@ -1,0 +1,160 @@
+"""A section for a model card, and its evaluation metadata as the Hugging Face hub reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+SHOWN = (
+    ("loss", "loss_nats_per_token", "Loss on real text"),
+    ("loss", "loss_bits_per_byte", "Loss on real text"),
+    ("detectability", "h75", "Free-run horizon H75"),
+    ("detectability", "auc_last", "AUC, own against real text"),
+    ("drift", "entropy_gap_late_nats", "Entropy drift, second half"),
+    ("loops", "loop_incidence", "Own texts that loop"),
+    ("calibration", "top1_overconfidence", "Overconfidence of the top token"),
+)
+"""What a reader of a card wants to know, by finding and estimate."""
+
+
+def card_section(result: Mapping[str, Any]) -> str:
+    """A section in Markdown: the verdict, the numbers with their intervals, how they were measured, and the command."""
+    plan, counts = result["plan"], result["counts"]
+    rows = [f"| {label} | {_said(e)} | {_interval(e)} | {e['n'] or ''} |" for label, e in _chosen(result)]
+    lines = [
+        "## Free-running text (freerun)",
+        "",
+        _plain(result["verdict"]["sentence"]),
+        "",
+        "| | value | 95% interval | documents |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        f"Measured with freerun {result['freerun_version']} on {_plain(plan['corpus'])}: {counts['pairs']} documents, "
+        f"{plan['prefix']} tokens of prefix, {plan['tokens']} after the cut; sampled with {plan['sampling']}. The document is the "
+        "independent unit. H75 is the length from which a simple detector tells the model's own text from real text with AUC 0.75; "
+        "it speaks of this corpus and these lengths.",
+        "",
+        "    " + _plain(result["command"]),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def model_index(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The `model-index` of a README's front matter (huggingface/hub-docs, modelcard.md): any corpus, shown on the model page."""
+    plan = result["plan"]
+    dataset = _dataset(plan["corpus"])
+    metrics = []
+    for label, e in _chosen(result):
+        if e["value"] is None:
+            continue  # a metric is a number; what lies beyond the lengths measured stands in the section
+        metrics.append(
+            {
+                "type": e["name"],
+                "name": f"{label} ({e['unit']})",
+                "value": float(f"{e['value']:.6g}"),
+                "args": {"low": e["low"], "high": e["high"], "level": e["level"], "documents": e["n"]},
+            }
+        )
+    return {
+        "model-index": [
+            {
+                "name": plan["model"],
+                "results": [
+                    {
+                        "task": {"type": "text-generation", "name": "Free-running text"},
+                        "dataset": dataset,
+                        "metrics": metrics,
+                    }
+                ],
+            }
+        ]
+    }
+
+
+def eval_results(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Entries for `.eval_results/*.yaml` (huggingface/hub-docs, eval_results.yaml); none unless the corpus is one of the hub.
+
+    The hub lists them on a leaderboard only where the data set declares itself a benchmark with these tasks.
+    """
+    corpus = re.match(r"hf/([^/\[]+/[^/\[@]+)", result["plan"]["corpus"])
+    if corpus is None:
+        return []
+    entries = []
+    for _, e in _chosen(result):
+        if e["value"] is not None:
+            entries.append(
+                {
+                    "dataset": {"id": corpus[1], "task_id": f"freerun_{e['name']}"},
+                    "value": float(f"{e['value']:.6g}"),
+                    "date": result["created"],
+                    "notes": f"{e['unit']}, 95% interval {_interval(e)}, {e['n']} documents, {result['command']}",
+                }
+            )
+    return entries
+
+
+def yaml_text(value: Any, indent: int = 0) -> str:
+    """Plain data as YAML, strings quoted as in JSON (which is YAML), None as null.
+
+    >>> print(yaml_text({"a": [{"b": 1, "c": "x: y"}], "d": []}), end="")
+    "a":
+      - "b": 1
+        "c": "x: y"
+    "d": []
+    """
+    pad = " " * indent
+    if isinstance(value, Mapping) and value:
+        out = ""
+        for key, held in value.items():
+            if isinstance(held, (Mapping, list)) and held:
+                out += f"{pad}{json.dumps(str(key))}:\n{yaml_text(held, indent + 2)}"
+            else:
+                out += f"{pad}{json.dumps(str(key))}: {json.dumps(held, ensure_ascii=False)}\n"
+        return out
+    if isinstance(value, list) and value:
+        out = ""
+        for held in value:
+            block = yaml_text(held, indent + 2)
+            out += f"{pad}- {block.lstrip()}"
+        return out
+    return f"{pad}{json.dumps(value, ensure_ascii=False)}\n"
+
+
+def _chosen(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    held = {(f["name"], e["name"]): e for f in result["findings"] for e in f["estimates"]}
+    return [(label, held[finding, name]) for finding, name, label in SHOWN if (finding, name) in held]
+
+
+def _dataset(corpus: str) -> dict[str, Any]:
+    found = re.match(r"hf/([^/\[]+/[^/\[@]+)(?:@([^\[]+))?(?:\[(.+)\])?", corpus)
+    if found is None:
+        return {"type": re.sub(r"[^A-Za-z0-9._/-]+", "-", corpus), "name": corpus}
+    dataset = {"type": found[1], "name": found[1]}
+    dataset |= {"revision": found[2]} if found[2] else {}
+    return dataset | ({"split": found[3]} if found[3] else {})
+
+
+def _said(e: Mapping[str, Any]) -> str:
+    if e["value"] is None:
+        return _plain(f"{e['text'] or 'not known'} {e['unit']}")
+    return f"{e['value']:.4g} {e['unit']}".replace("-", "−", 1)
+
+
+def _interval(e: Mapping[str, Any]) -> str:
+    if e["low"] is None and e["high"] is None:
+        return "–"
+    low = ("first token" if e["unit"] == "tokens" else "open") if e["low"] is None else f"{e['low']:.4g}"
+    high = "beyond" if e["high"] is None else f"{e['high']:.4g}"
+    return f"{low} to {high}".replace("-", "−")
+
+
+def _plain(text: str) -> str:
+    """Text of a run in a card: one line, no markup of its own, nothing unseen."""
+    from freerun.report.visible import visible
+
+    one = visible(" ".join(str(text).split()))
+    return re.sub(r"([\\`|<>\[\]])", r"\\\1", one)
