@@ -28,7 +28,7 @@ VERBS: dict[str, str] = {
 
 _EPILOG = """\
 examples:
-  freerun audit                                         the default model on the default corpus, 8 to 10 minutes on 2 cores
+  freerun audit                                         the default model on the default corpus, about 7 minutes on 2 cores
   freerun audit smollm2-135m-instruct texts.jsonl.gz    your own documents, one JSON object a line
   freerun audit hf/./my-checkpoint essays/ --tokens 256
   freerun predict smollm2-135m-instruct "The cat sat on the"
