@@ -10,7 +10,7 @@ import pytest
 from freerun.predictors.base import Predictor, Sample
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.law import Observation
-from freerun.predictors.ngram import byte_ngram
+from freerun.predictors.ngram import NGramPredictor, byte_ngram
 from freerun.stats.loops import LoopRule, LoopTracker
 
 RULE = LoopRule(min_tokens=6, max_period=8)
@@ -52,6 +52,30 @@ def test_a_queue_changes_no_text_of_a_network(model: Predictor, at_once: int) ->
         same += not len(differs)
         np.testing.assert_allclose(a.observation.log_prob_nats[:n], b.observation.log_prob_nats[:n], atol=2e-4)
     assert same >= len(wanted) - 1  # a draw may fall within rounding of an edge
+
+
+class Alone(NGramPredictor):
+    """An n-gram whose states cannot be joined."""
+
+    join = Predictor.join
+
+
+def test_without_joins_the_queue_goes_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = byte_ngram(TEXTS, order=3, name="ngram/3@test")
+    prefixes = [np.frombuffer(t.encode(), np.uint8)[:3].astype(np.int64) for t in TEXTS]
+    wanted = generated(predictor, prefixes, None)
+    predictor.__class__ = Alone
+    widths: list[int] = []
+    law = NGramPredictor.law
+
+    def seen(self: NGramPredictor, state: np.ndarray) -> object:
+        widths.append(len(state))
+        return law(self, state)
+
+    monkeypatch.setattr(Alone, "law", seen)
+    got = generated(predictor, prefixes, 6)
+    assert max(widths) == 6
+    assert [s.observation.token_id.tolist() for s in got] == [s.observation.token_id.tolist() for s in wanted]
 
 
 def test_trackers_joined_are_trackers_side_by_side() -> None:

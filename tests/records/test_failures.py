@@ -47,7 +47,7 @@ class Small(Passing):
     def generate(self, prefixes: Any, keys: Any, length: int, **named: Any) -> Iterator[Any]:
         for n, sample in enumerate(self.inner.generate(prefixes, keys, length, **named)):
             if n == 0:
-                self._check(keys.size)
+                self._check(min(keys.size, named["at_once"]))
             yield sample
 
     def log_probs(self, sequences: Any, **named: Any) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from freerun.report.marks import ROLES
-from freerun.report.page import stylesheet
+from freerun.report.template import stylesheet
 
 INKS = (
     "ink",

@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 import pytest
 
 from freerun.report.curves import chart_table
-from freerun.report.page import render_page, stylesheet
+from freerun.report.page import render_page
+from freerun.report.template import stylesheet
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 

@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from freerun.report.page import stylesheet
-from freerun.report.prediction import EDGES_NATS, _asset, percent, render_prediction, shade, spelled, visible_token
+from freerun.report.prediction import EDGES_NATS, percent, render_prediction, shade, spelled, visible_token
+from freerun.report.template import asset, stylesheet
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -203,7 +203,7 @@ def test_shades_change_at_the_edges():
 
 def schemes():
     both = []
-    for css in (stylesheet(), _asset("prediction.css")):
+    for css in (stylesheet(), asset("prediction.css")):
         both.append(
             [dict(re.findall(r"--([a-z0-9]+): (#[0-9a-f]{6})", b)) for b in re.findall(r":root \{(.*?)\}", css, re.S)]
         )

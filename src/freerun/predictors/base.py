@@ -277,7 +277,8 @@ class Predictor(ABC, Generic[StateT]):
 
         Row r·c + j of the samples is continuation j of prefix r. A prefix is read once for all its continuations. The draw of
         position t of a sequence comes from (`seed`, its key, t) alone. At most `at_once` rows run together (None: all); the next
-        prefixes of the queue, in their order, take the place of rows that have ended, as soon as a sixteenth of them has.
+        prefixes of the queue, in their order, take the place of rows that have ended, as soon as a sixteenth of them has (where
+        states cannot be joined: when all have).
         """
         self._check_first(min((len(p) for p in prefixes), default=1))
         n_each = keys.shape[1]
@@ -285,7 +286,8 @@ class Predictor(ABC, Generic[StateT]):
         if not n_rows or not length:
             return
         flat = keys.ravel()
-        room = n_rows if at_once is None or type(self).join is Predictor.join else max(at_once, n_each)
+        room = n_rows if at_once is None else max(at_once, n_each)
+        joins = type(self).join is not Predictor.join
         trace, pool = Trace(n_rows, length), Pool(n_rows)
         draws, sample_log_prob = np.zeros((n_rows, length)), np.zeros((n_rows, length))
         tracker = None if loop_rule is None else LoopTracker([], loop_rule)
@@ -293,7 +295,8 @@ class Predictor(ABC, Generic[StateT]):
         rows, at = np.zeros(0, np.int64), np.zeros(0, np.int64)  # which sequences run, and how far each is
         waiting = 0
         while True:
-            fresh = range(waiting, min(len(prefixes), waiting + (room - len(rows)) // n_each))
+            free = (room - len(rows)) // n_each if joins or not len(rows) else 0
+            fresh = range(waiting, min(len(prefixes), waiting + free))
             if fresh:
                 new = self.repeat(self.start([prefixes[i] for i in fresh]), n_each, len(fresh))
                 state = new if state is None or not len(rows) else self.join([state, new])
@@ -306,9 +309,7 @@ class Predictor(ABC, Generic[StateT]):
             if not len(rows) or state is None:
                 return
             alive = np.ones(len(rows), bool)
-            few = max(
-                1, len(rows) // 16
-            )  # ended rows are carried along until so many have ended: moving the rest costs a step
+            few = max(1, len(rows) // 16)  # so many ended rows are carried along: moving the others costs a step
             while alive.sum() > len(rows) - few:
                 law = self.law(state)
                 if self.capabilities.embed:

@@ -278,7 +278,7 @@ class HuggingFacePredictor(Predictor[HFState]):
         if not self._split:
             at_once = max(1, min(at_once, _LOGITS_PER_CHUNK // (len(table) * self.n_tokens)))
         elif width <= at_once:
-            hidden = self._body(table, None, 0)[:, first_column:]
+            hidden = self._body(table, None)[:, first_column:]
             yield first_column, hidden, hidden if self.capabilities.embed else None
             return
         cache = self._new_cache()
@@ -289,7 +289,7 @@ class HuggingFacePredictor(Predictor[HFState]):
             end = min(end, first_column) if short_of else end
             piece = table[:, done:end]
             if self._split:
-                outputs = self._body(piece, cache, done)
+                outputs = self._body(piece, cache)
             else:
                 outputs = self._forward(piece, cache, done, None, keep=1 if short_of else 0)
             heard = self._head.take() if not self._split else outputs
@@ -338,7 +338,7 @@ class HuggingFacePredictor(Predictor[HFState]):
         )
         return out.logits  # type: ignore[no-any-return]
 
-    def _body(self, ids: Int[np.ndarray, "rows n"], cache: DynamicCache | None, held: int) -> torch.Tensor:
+    def _body(self, ids: Int[np.ndarray, "rows n"], cache: DynamicCache | None) -> torch.Tensor:
         """Last hidden states of n more tokens, [rows, n, width]."""
         out = self.model.base_model(
             input_ids=torch.as_tensor(ids, device=self.device), past_key_values=cache, use_cache=cache is not None
@@ -411,7 +411,7 @@ def _check_causal(predictor: HuggingFacePredictor) -> None:
         return
     try:
         with torch.inference_mode():
-            told = predictor._body(np.stack([ids, other]), None, 0)
+            told = predictor._body(np.stack([ids, other]), None)
             again = predictor.model.get_output_embeddings()(told).float()
     except (AttributeError, TypeError, RuntimeError):  # a body with other arguments: logits come from the whole model
         return

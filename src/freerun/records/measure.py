@@ -13,19 +13,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from freerun.errors import BackendError
 from freerun.predictors.base import Pool, Predictor, SamplingRule
 from freerun.predictors.draws import sequence_key
-from freerun.predictors.law import N_BINS, POWERS, Observation
+from freerun.predictors.law import Observation
 from freerun.predictors.reference import Reference
 from freerun.records.failures import Row, blamed, out_of_memory, slices, without_memory
-from freerun.records.schema import sequences_schema, tokens_schema
 from freerun.records.store import RunFolder
+from freerun.records.tables import Finished, tables
 from freerun.stats.loops import LoopRule
 from freerun.text.pairs import Pair
-from freerun.text.tokens import byte_lengths, canonical_share, decode_lossy
 
 
 @dataclass(frozen=True)
@@ -187,11 +186,12 @@ class _Work:
 
     def tables(self, width: int, tell: Callable[[int], None]) -> tuple[pa.Table, pa.Table]:
         """The unit's tables, made of at most `width` rows at once."""
-        finished: list[_Finished] = []
+        finished: list[Finished] = []
         alone: list[Float[np.ndarray, " tokens"]] | None = None
         where = ""
         try:
-            for rows in slices(len(self.block), self.replicates, self.n_rows if self._queues(width) else width):
+            queued = self.unit.arm != "real" and width >= self.replicates
+            for rows in slices(len(self.block), self.replicates, self.n_rows if queued else width):
                 finished += self._made(rows, width, tell)
             if self.unit.arm == "real" and len(self.block[0].prefix):
                 self.on_phase("without its prefix")
@@ -203,14 +203,9 @@ class _Work:
                 raise
             raise self._located(error, where) from error
         _check_numbers(self.block, finished, alone)
-        return _tables(self.predictor, self.block, finished, self.reference, alone, self.encoder, width)
+        return tables(self.predictor, self.block, finished, self.reference, alone, self.encoder, width)
 
-    def _queues(self, width: int) -> bool:
-        """Whether rows that end can be replaced while the others go on."""
-        can_join = getattr(type(self.predictor), "join", Predictor.join) is not Predictor.join
-        return self.unit.arm != "real" and can_join and width >= self.replicates
-
-    def _made(self, rows: Sequence[Row], width: int, tell: Callable[[int], None]) -> Iterator[_Finished]:
+    def _made(self, rows: Sequence[Row], width: int, tell: Callable[[int], None]) -> Iterator[Finished]:
         if self.unit.arm == "real":
             return _score(self.predictor, self.block, self.unit, self.plan, rows, tell)
         return _sample(self.predictor, self.block, self.unit, self.plan, rows, width, tell)
@@ -242,7 +237,7 @@ def _place(pair: Pair, arm: str) -> str:
 
 
 def _check_numbers(
-    block: Sequence[Pair], done: Sequence[_Finished], alone: Sequence[Float[np.ndarray, " tokens"]] | None
+    block: Sequence[Pair], done: Sequence[Finished], alone: Sequence[Float[np.ndarray, " tokens"]] | None
 ) -> None:
     """NaN is no log-probability: only −inf is one, and it is recorded as null."""
     for one in done:
@@ -260,22 +255,6 @@ def _check_numbers(
             )
 
 
-@dataclass(frozen=True)
-class _Finished:
-    """One sequence on its way into the tables."""
-
-    number: int
-    pair: int
-    arm: str
-    replicate: int
-    key: int
-    end_reason: str
-    observation: Observation
-    uniform: Float[np.ndarray, " tokens"] | None
-    sample_log_prob: Float[np.ndarray, " tokens"] | None
-    embedding: Float[np.ndarray, " width"] | None
-
-
 def _score(
     predictor: Predictor[Any],
     block: Sequence[Pair],
@@ -283,7 +262,7 @@ def _score(
     plan: MeasurePlan,
     chosen: Sequence[Row],
     tell: Callable[[int], None],
-) -> Iterator[_Finished]:
+) -> Iterator[Finished]:
     first = len(block[0].context)
     texts = [np.concatenate([block[i].context, block[i].continuation]).astype(np.int64) for i, _ in chosen]
     rows, positions, parts, pool = [], [], [], Pool(len(chosen))
@@ -298,7 +277,7 @@ def _score(
         mine = np.flatnonzero(row == at)
         mine = mine[np.argsort(position[mine], kind="stable")]
         number = (unit.start + i) * plan.stride
-        yield _Finished(number, i, "real", 0, 0, "length", seen.take(mine), None, None, pool.mean(at))
+        yield Finished(number, i, "real", 0, 0, "length", seen.take(mine), None, None, pool.mean(at))
 
 
 def _sample(
@@ -309,7 +288,7 @@ def _sample(
     chosen: Sequence[Row],
     at_once: int,
     tell: Callable[[int], None],
-) -> Iterator[_Finished]:
+) -> Iterator[Finished]:
     """Continuations of some (pair, replicate); where every pair has the same number of them, its prefix is read once."""
     if unit.arm == "free":
         sampling, offset = plan.sampling, 1
@@ -335,7 +314,7 @@ def _sample(
     for s in sorted(samples, key=lambda s: s.row):
         i, j = chosen[s.row]
         number = (unit.start + i) * plan.stride + offset + j
-        yield _Finished(
+        yield Finished(
             number,
             i,
             unit.arm,
@@ -357,92 +336,3 @@ def _without_prefix(predictor: Predictor[Any], block: Sequence[Pair]) -> list[Fl
     return [
         np.concatenate([np.full(len(p.continuation) - len(s), np.nan), s]) for p, s in zip(block, scored, strict=True)
     ]
-
-
-def _tables(
-    predictor: Predictor[Any],
-    block: Sequence[Pair],
-    done: Sequence[_Finished],
-    reference: Reference,
-    without_prefix: Sequence[Float[np.ndarray, " tokens"]] | None,
-    encoder: Callable[[Sequence[str]], Float[np.ndarray, "texts width"]] | None,
-    width: int,
-) -> tuple[pa.Table, pa.Table]:
-    """Sequence and token rows of one unit; other models read at most `width` rows at once."""
-    first = len(block[0].prefix)
-    whole = [np.concatenate([block[d.pair].prefix, d.observation.token_id]).astype(np.int64) for d in done]
-    units = [block[d.pair].unit for d in done]
-    parts = [slice(start, start + width) for start in range(0, len(done), width)]
-    against = [one for part in parts for one in reference.log_probs(units[part], whole[part], first=first)]
-    sequences = [_sequence_row(predictor, block[d.pair], d) for d in done]
-    seen = Observation.concatenate([d.observation for d in done])
-    lengths = np.array([len(d.observation.token_id) for d in done])
-    flat_reference = np.concatenate(against) if against else np.zeros((0, len(reference.names)))
-    uniform = [np.full(n, np.nan) if d.uniform is None else d.uniform for d, n in zip(done, lengths, strict=True)]
-    other = [
-        np.full(n, np.nan) if d.sample_log_prob is None else d.sample_log_prob
-        for d, n in zip(done, lengths, strict=True)
-    ]
-    alone = np.concatenate(without_prefix) if without_prefix is not None else np.full(int(lengths.sum()), np.nan)
-    columns: dict[str, Any] = {
-        "sequence": np.repeat([d.number for d in done], lengths).astype(np.int32),
-        "position": np.concatenate([np.arange(n) for n in lengths]).astype(np.int32),
-        "token_id": seen.token_id,
-        "n_bytes": byte_lengths(predictor.token_bytes, seen.token_id),
-        "log_prob_nats": _null_where(seen.log_prob_nats, ~np.isfinite(seen.log_prob_nats)),
-        "sample_log_prob_nats": _null_where(np.concatenate(other), np.isnan(np.concatenate(other))),
-        "entropy_nats": _null_where(seen.entropy_nats, np.isnan(seen.entropy_nats)),
-        "varentropy_nats2": _null_where(seen.varentropy_nats2, np.isnan(seen.varentropy_nats2)),
-        "rank": seen.rank,
-        "top_id": seen.top_id,
-        "top_log_prob_nats": seen.top_log_prob_nats.astype(np.float32),
-        "cdf_below": seen.cdf_below,
-        "uniform": _null_where(np.concatenate(uniform), np.isnan(np.concatenate(uniform))),
-        "log_power_sum": _fixed(seen.log_power_sum.astype(np.float32)),
-        "loop_mass": seen.loop_mass.astype(np.float32),
-        "reference_log_probs_nats": _fixed(flat_reference, null=~np.isfinite(flat_reference)),
-        "without_prefix_log_prob_nats": _null_where(alone, np.isnan(alone)),
-    }
-    schema = tokens_schema(n_powers=len(POWERS), n_references=len(reference.names))
-    tokens = pa.table({f.name: pa.array(columns[f.name]).cast(f.type) for f in schema}, schema=schema)
-    if encoder is not None:
-        texts = [str(row["text"]) for row in sequences]
-        for row, vector in zip(sequences, (v for part in parts for v in encoder(texts[part])), strict=True):
-            row["embedding"] = vector
-    width = next((len(row["embedding"]) for row in sequences if row["embedding"] is not None), 0)
-    return pa.Table.from_pylist(sequences, schema=sequences_schema(n_bins=N_BINS, n_hidden=width)), tokens
-
-
-def _sequence_row(predictor: Predictor[Any], pair: Pair, done: _Finished) -> dict[str, Any]:
-    ids = [int(i) for i in done.observation.token_id]
-    spoken = ids[:-1] if done.end_reason == "end_of_text" else ids
-    return {
-        "sequence": done.number,
-        "document_id": pair.document_id,
-        "unit": pair.unit,
-        "split": pair.split,
-        "arm": done.arm,
-        "replicate": done.replicate,
-        "key": done.key,
-        "prefix_ids": [int(i) for i in pair.prefix],
-        "prefix_text": decode_lossy(predictor.token_bytes, pair.prefix),
-        "text": decode_lossy(predictor.token_bytes, ids),
-        "n_tokens": len(ids),
-        "n_bytes": int(byte_lengths(predictor.token_bytes, done.observation.token_id).sum()),
-        "end_reason": done.end_reason,
-        "canonical_share": canonical_share(
-            predictor.encode, lambda some: decode_lossy(predictor.token_bytes, some), spoken
-        ),
-        "observed_counts": np.bincount(done.observation.observed_bin, minlength=N_BINS).tolist(),
-        "expected_counts": done.observation.expected_counts.sum(0).tolist(),
-        "embedding": done.embedding,
-    }
-
-
-def _null_where(values: np.ndarray, null: np.ndarray) -> pa.Array:
-    return pa.array(values, mask=null)
-
-
-def _fixed(table: Int[np.ndarray, "n k"] | Float[np.ndarray, "n k"], null: np.ndarray | None = None) -> pa.Array:
-    flat = pa.array(table.ravel(), mask=None if null is None else null.ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, table.shape[1])

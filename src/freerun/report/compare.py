@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from freerun.report.charts import NARROW, WIDE, draw_chart
 from freerun.report.curves import chart_table
 from freerun.report.marks import element
 from freerun.report.numbers import MINUS, UNKNOWN, format_number
-from freerun.report.page import STATUSES, stylesheet
-from freerun.report.visible import visible
+from freerun.report.page import STATUSES
+from freerun.report.template import asset, drawn, environment, stylesheet
 
 _STRIP_WIDTH, _STRIP_HEIGHT = 150.0, 18.0
 _REACH = 3.0
@@ -24,7 +22,7 @@ _REACH = 3.0
 
 def render_compare(result: Mapping[str, Any]) -> str:
     """Return the page of a comparison as one HTML document that needs no network and no other file; all text is escaped."""
-    style = Markup(stylesheet() + _asset("compare.css"))
+    style = Markup(stylesheet() + asset("compare.css"))
     return _environment().get_template("compare.html.j2").render(result=result, style=style)
 
 
@@ -82,46 +80,21 @@ def chance(p: float | None) -> str:
     return UNKNOWN if p is None else "< 0.001" if p < 1e-3 else f"{p:.3f}"
 
 
-def _drawn(chart: Mapping[str, Any]) -> Markup:
-    wide, narrow = (draw_chart(chart, width=width, key=f"{chart['name']}-{width}") for width in (WIDE, NARROW))
-    return Markup('<div class="drawn wide">{}</div><div class="drawn narrow">{}</div>').format(wide, narrow)
-
-
-def _printed(value: object) -> object:
-    if isinstance(value, (Markup, jinja2.Undefined)):
-        return value
-    if value is None:
-        return UNKNOWN
-    return visible(value) if isinstance(value, str) else value
-
-
 def _badge(status: str) -> dict[str, str]:
     sign, words = {**STATUSES, "bad": ("≠", "Told apart"), "neutral": ("·", "No difference found")}[status]
     return {"name": status, "sign": sign, "words": words}
 
 
 @cache
-def _asset(name: str) -> str:
-    return files("freerun.report").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_printed,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return environment(
+        {
+            "badge": _badge,
+            "chance": chance,
+            "chart_table": chart_table,
+            "drawn": drawn,
+            "number": format_number,
+            "signed": signed,
+            "strip": strip,
+        },
     )
-    environment.filters.update(
-        badge=_badge,
-        chance=chance,
-        chart_table=chart_table,
-        drawn=_drawn,
-        number=format_number,
-        signed=signed,
-        strip=strip,
-    )
-    return environment

@@ -9,15 +9,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from freerun.report.charts import NARROW, WIDE, draw_chart
+from freerun.report.charts import NARROW, WIDE
 from freerun.report.curves import chart_table
 from freerun.report.numbers import UNKNOWN, format_interval, format_number
+from freerun.report.template import asset, drawn, environment, two_widths
 from freerun.report.visible import visible, visible_markup
 from freerun.report.yardsticks import draw_scale, reading
 
@@ -38,37 +38,22 @@ def render_page(result: Mapping[str, Any]) -> str:
     All text of the result is escaped; control and bidirectional characters in it are shown as signs. Keys that are
     missing leave their part out.
     """
-    script = _asset("page.js")
+    script = asset("page.js")
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             result=result,
             findings=_with_anchors(result.get("findings") or (), "finding"),
-            style=Markup(_asset("page.css")),
+            style=Markup(asset("page.css")),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
 
 
-def stylesheet() -> str:
-    """Return the CSS that pages and charts share."""
-    return _asset("page.css")
-
-
-def _drawn(chart: Mapping[str, Any], key: str) -> Markup:
-    """Draw `chart` twice, for wide and for narrow screens; the style sheet shows one of them."""
-    drawings = [draw_chart(chart, width=width, key=f"{key}-{width}") for width in (WIDE, NARROW)]
-    return _two_widths(*drawings)
-
-
 def _drawn_scale(yardsticks: Mapping[str, Any]) -> Markup:
-    return _two_widths(*(draw_scale(yardsticks, width=width, key=f"yardsticks-{width}") for width in (WIDE, NARROW)))
-
-
-def _two_widths(wide: Markup, narrow: Markup) -> Markup:
-    return Markup('<div class="drawn wide">{}</div><div class="drawn narrow">{}</div>').format(wide, narrow)
+    return two_widths(*(draw_scale(yardsticks, width=width, key=f"yardsticks-{width}") for width in (WIDE, NARROW)))
 
 
 def _scale_table(yardsticks: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,31 +138,21 @@ def _status(name: object) -> dict[str, str]:
 
 
 @cache
-def _asset(name: str) -> str:
-    return files("freerun.report").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset),
-        autoescape=True,
-        undefined=jinja2.ChainableUndefined,
+    return environment(
+        {
+            "date": _date,
+            "drawn": drawn,
+            "drawn_scale": _drawn_scale,
+            "interval": lambda estimate: format_interval(estimate.get("low"), estimate.get("high")),
+            "chart_table": chart_table,
+            "label": _label,
+            "model_text": _model_text,
+            "number": _number,
+            "numeric_columns": _numeric_columns,
+            "scale_table": _scale_table,
+            "status": _status,
+        },
         finalize=_printed,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        undefined=jinja2.ChainableUndefined,
     )
-    environment.filters.update(
-        date=_date,
-        drawn=_drawn,
-        drawn_scale=_drawn_scale,
-        interval=lambda estimate: format_interval(estimate.get("low"), estimate.get("high")),
-        chart_table=chart_table,
-        label=_label,
-        model_text=_model_text,
-        number=_number,
-        numeric_columns=_numeric_columns,
-        scale_table=_scale_table,
-        status=_status,
-    )
-    return environment

@@ -8,7 +8,7 @@ from typing import Any
 
 from freerun.report.charts import WIDE, draw_chart
 from freerun.report.marks import element
-from freerun.report.page import stylesheet
+from freerun.report.template import stylesheet
 
 
 def standing_alone(chart: Mapping[str, Any]) -> str:

@@ -12,14 +12,13 @@ import math
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
 
 from freerun.report.numbers import UNKNOWN, format_number
-from freerun.report.page import stylesheet
+from freerun.report.template import asset, environment, stylesheet
 from freerun.report.visible import visible, visible_markup
 
 EDGES_NATS = (0.5, 1.0, 2.0, 4.0, 6.0, 9.0)
@@ -111,7 +110,7 @@ def render_prediction(result: Mapping[str, Any]) -> str:
 
     All text is escaped; control and bidirectional characters in it are shown as signs.
     """
-    script = _asset("prediction.js")
+    script = asset("prediction.js")
     return (
         _environment()
         .get_template("prediction.html.j2")
@@ -120,7 +119,7 @@ def render_prediction(result: Mapping[str, Any]) -> str:
             sentence=_sentence(result),
             running=Markup("").join(_running(result["tokens"])),
             scale=_scale(),
-            style=Markup(stylesheet() + _asset("prediction.css")),
+            style=Markup(stylesheet() + asset("prediction.css")),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
@@ -193,41 +192,21 @@ def _scale() -> list[dict[str, str]]:
     return rows
 
 
-def _printed(value: object) -> object:
-    if isinstance(value, (Markup, jinja2.Undefined)):
-        return value
-    if value is None:
-        return UNKNOWN
-    return visible(value) if isinstance(value, str) else value
-
-
 def _decimal(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.2f}"
 
 
 @cache
-def _asset(name: str) -> str:
-    return files("freerun.report").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_printed,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return environment(
+        {
+            "chance": chance,
+            "decimal": _decimal,
+            "number": format_number,
+            "percent": percent,
+            "shade": shade,
+            "share": lambda log_prob_nats: f"{100 * math.exp(log_prob_nats):.3f}",
+            "surprisal": surprisal_nats,
+            "visible_token": visible_token,
+        },
     )
-    environment.filters.update(
-        chance=chance,
-        decimal=_decimal,
-        number=format_number,
-        percent=percent,
-        shade=shade,
-        share=lambda log_prob_nats: f"{100 * math.exp(log_prob_nats):.3f}",
-        surprisal=surprisal_nats,
-        visible_token=visible_token,
-    )
-    return environment

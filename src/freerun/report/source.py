@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from freerun.report.charts import NARROW, WIDE, draw_chart
 from freerun.report.curves import chart_table
-from freerun.report.numbers import UNKNOWN, format_number
-from freerun.report.page import stylesheet
+from freerun.report.numbers import format_number
 from freerun.report.prediction import chance, visible_token
+from freerun.report.template import asset, drawn, environment, stylesheet
 from freerun.report.visible import visible, visible_markup
 
 EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
@@ -36,7 +34,7 @@ def render_source(result: Mapping[str, Any]) -> str:
     tables and charts.
     """
     name = "source.html.j2" if result["kind"] == "source" else "source_evaluation.html.j2"
-    style = Markup(stylesheet() + _asset("prediction.css") + _asset("source.css"))
+    style = Markup(stylesheet() + asset("prediction.css") + asset("source.css"))
     return _environment().get_template(name).render(result=result, style=style)
 
 
@@ -152,45 +150,21 @@ def _points(n: int) -> list[int]:
     return sorted({round(k * (n - 1) / (MOST_POINTS - 1)) for k in range(MOST_POINTS)})
 
 
-def _drawn(chart: Mapping[str, Any]) -> Markup:
-    wide, narrow = (draw_chart(chart, width=width, key=f"{chart['name']}-{width}") for width in (WIDE, NARROW))
-    return Markup('<div class="drawn wide">{}</div><div class="drawn narrow">{}</div>').format(wide, narrow)
-
-
-def _printed(value: object) -> object:
-    if isinstance(value, (Markup, jinja2.Undefined)):
-        return value
-    if value is None:
-        return UNKNOWN
-    return visible(value) if isinstance(value, str) else value
-
-
-@cache
-def _asset(name: str) -> str:
-    return files("freerun.report").joinpath(name).read_text(encoding="utf-8")
-
-
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_printed,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    made = environment(
+        {
+            "chance": chance,
+            "chart_table": chart_table,
+            "drawn": drawn,
+            "entropy_chart": entropy_chart,
+            "number": format_number,
+            "own_chart": own_chart,
+            "posterior_chart": posterior_chart,
+            "ranked": ranked,
+            "text": lambda value: visible_markup(str(value)),
+            "word": lambda value: visible_token({"text": str(value)}),
+        },
     )
-    environment.filters.update(
-        chance=chance,
-        chart_table=chart_table,
-        drawn=_drawn,
-        entropy_chart=entropy_chart,
-        number=format_number,
-        own_chart=own_chart,
-        posterior_chart=posterior_chart,
-        ranked=ranked,
-        text=lambda value: visible_markup(str(value)),
-        word=lambda value: visible_token({"text": str(value)}),
-    )
-    environment.globals.update(running=running, scale=scale)
-    return environment
+    made.globals.update(running=running, scale=scale)
+    return made
