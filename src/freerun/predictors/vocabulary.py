@@ -40,12 +40,19 @@ def byte_table(tokenizer: Any, n_tokens: int) -> list[bytes]:
         elif i in added:
             out.append(added[i].content.encode())
         elif byte_level:
-            out.append(bytes(table[c] for c in token) if all(c in table for c in token) else token.encode())
+            out.append(_by_table(token, table))
         elif match := _BYTE_TOKEN.fullmatch(token):
             out.append(bytes([int(match[1], 16)]))
         else:
             out.append(token.replace("▁", " ").encode())
     return out
+
+
+def _by_table(token: str, table: dict[str, int]) -> bytes:
+    try:
+        return bytes(map(table.__getitem__, token))
+    except KeyError:  # spelled with a character that stands for no byte
+        return token.encode()
 
 
 def _is_byte_level(tokenizer: Any) -> bool:
