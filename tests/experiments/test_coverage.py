@@ -1,4 +1,4 @@
-"""Miss rates of intervals and bounds on data with known truth, 300 simulations each; `campaigns/coverage.py` makes 2,000."""
+"""Miss rates of intervals and bounds on data with known truth, 300 simulations each; `campaigns/miss_rates.py` makes 2,000."""
 
 from __future__ import annotations
 

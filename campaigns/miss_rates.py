@@ -1,4 +1,4 @@
-"""Miss rates of every interval and bound on data whose truth is known: `python campaigns/coverage.py` (about 8 minutes on 2 cores).
+"""Miss rates of every interval and bound on data whose truth is known: `python campaigns/miss_rates.py` (about 8 minutes on 2 cores).
 
 Writes docs/data/coverage.json and docs/data/coverage.md. Fails if a miss rate is not shown to be at most its nominal one + 0.01.
 """
@@ -28,7 +28,7 @@ def main() -> int:
     with ProcessPoolExecutor(chosen.workers) as pool:
         found = list(pool.map(partial(coverage, runs=chosen.runs), STATISTICS))
     lines = [
-        "<!-- written by: python campaigns/coverage.py -->",
+        "<!-- written by: python campaigns/miss_rates.py -->",
         "| statistic | nominal | missed in | upper limit | median bound/truth or half width/truth | data |",
         "|---|---|---|---|---|---|",
     ]
@@ -44,7 +44,7 @@ def main() -> int:
         lines.append("| " + " | ".join(" ".join(cell.split()) for cell in cells) + " |")
         print(lines[-1], flush=True)
     result = {
-        "command": "python campaigns/coverage.py",
+        "command": "python campaigns/miss_rates.py",
         "rows": [{**asdict(c), "holds": c.holds} for c in found],
         "provenance": to_json(provenance()),
     }
