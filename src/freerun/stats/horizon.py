@@ -55,8 +55,8 @@ def horizon(
     >>> horizon(np.array([16, 64]), np.array([0.5, 0.75]), level_auc=0.625)
     Crossing(value=32.0, side='inside')
     """
-    lengths, aucs = _checked(lengths, aucs)
-    value = float(_crossings(lengths, aucs[None], level_auc)[0])
+    lengths, aucs = checked_curve(lengths, aucs)
+    value = float(crossings(lengths, aucs[None], level_auc)[0])
     if value == 0.0:
         return Crossing(None, "below")
     return Crossing(None, "above") if np.isinf(value) else Crossing(value, "inside")
@@ -85,7 +85,7 @@ def horizon_bootstrap(
         raise DataError(
             f"auc_draws of shape {auc_draws.shape} must be numbers, one row a resample; for example 1000 of them"
         )
-    values = _crossings(np.asarray(lengths, np.float64), auc_draws, level_auc)
+    values = crossings(np.asarray(lengths, np.float64), auc_draws, level_auc)
     low = float(np.quantile(values, tail, method="inverted_cdf"))
     high = float(np.quantile(values, 1.0 - tail, method="inverted_cdf"))
     return HorizonResult(
@@ -122,7 +122,7 @@ def auc_draws(
     return np.stack(columns, axis=1)
 
 
-def _crossings(
+def crossings(
     lengths: Float[np.ndarray, " lengths"], aucs: Float[np.ndarray, "rows lengths"], level_auc: float
 ) -> Float[np.ndarray, " rows"]:
     """Where each row's isotonic fit reaches the level, in tokens: 0 before the first length, infinity after the last."""
@@ -146,9 +146,14 @@ def _crossings(
     return np.asarray(np.where(~reached.any(axis=1), np.inf, np.where(first == 0, at_start, inside)))
 
 
-def _checked(
+def checked_curve(
     lengths: Real[np.ndarray, " lengths"], aucs: Float[np.ndarray, " lengths"]
 ) -> tuple[Float[np.ndarray, " lengths"], Float[np.ndarray, " lengths"]]:
+    """Lengths and their AUCs as float64.
+
+    Raises:
+        DataError: sizes that differ, AUCs that are not finite, lengths that do not rise from above zero.
+    """
     lengths, aucs = np.asarray(lengths, dtype=np.float64), np.asarray(aucs, dtype=np.float64)
     if lengths.size == 0 or lengths.shape != aucs.shape or not np.isfinite(aucs).all():
         raise DataError(f"{lengths.size} lengths and {aucs.size} AUCs; a horizon needs one number for every length")

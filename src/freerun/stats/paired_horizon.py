@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Real
 from freerun.errors import DataError
 from freerun.stats.auc import auc
 from freerun.stats.detectability import unit_auc_draws
-from freerun.stats.horizon import _checked, _crossings
+from freerun.stats.horizon import checked_curve, crossings
 from freerun.stats.intervals import bootstrap_groups, percentile_tail
 
 N_RESAMPLES = 1000
@@ -82,8 +82,8 @@ def restricted_horizons(
     Never reached counts as the last length, reached before the first as the first: as a restricted mean survival time does with
     what was not seen to end (Royston & Parmar 2013).
     """
-    lengths, _ = _checked(lengths, aucs[0])
-    found = _crossings(lengths, np.asarray(aucs, np.float64), level_auc)
+    lengths, _ = checked_curve(lengths, aucs[0])
+    found = crossings(lengths, np.asarray(aucs, np.float64), level_auc)
     beyond = np.isinf(found)
     values = np.where(beyond, lengths[-1], np.maximum(found, lengths[0]))
     return np.asarray(values), beyond.astype(np.float64)
