@@ -1,0 +1,123 @@
+"""Which metric sees which organism: a table of simulations with the size and the power of every test.
+
+Metrics × organisms (nothing planted among them) × lengths × numbers of texts, on an exact world, an n-gram of characters and one of
+words. Real and own texts are sampled afresh in every rerun; no model is loaded. Without --full a quick version runs (shorter texts,
+fewer reruns); the full one is the table of docs/power.md. The same command again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+EXAMPLES = """\
+examples:
+  freerun power                                                the quick version, about 3 minutes on 2 cores
+  freerun power --full -o runs/power-full                      the full one, well over half an hour
+  freerun power --metrics classifier,perplexity --organisms absorbing,hash
+  freerun power --json > power.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--full", action="store_true", help="texts up to 256 tokens, 200 reruns a cell and 2,000 of the null"
+    )
+    parser.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/power-<plan hash>)")
+    parser.add_argument(
+        "--metrics", metavar="LIST", help="some metrics only, joined by commas (a wrong name lists what there is)"
+    )
+    parser.add_argument(
+        "--organisms", metavar="LIST", help="some organisms only, joined by commas; the null is always there"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="processes (default 2); the result is the same"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of every draw (default 0)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import shlex
+
+    from freerun.commands.main import print_json
+    from freerun.commands.progress import Reporter
+    from freerun.errors import UsageError
+    from freerun.experiments.power import power
+    from freerun.experiments.power_cells import chosen_plan
+
+    if arguments.seed < 0:
+        raise UsageError(f"--seed must be a whole number ≥ 0, not {arguments.seed}")
+    metrics, organisms = _listed(arguments.metrics), _listed(arguments.organisms)
+    plan = chosen_plan(full=arguments.full, metrics=metrics, organisms=organisms, seed=arguments.seed)
+    words = ["freerun", "power", *(["--full"] if arguments.full else [])]
+    for flag, chosen in (("--metrics", arguments.metrics), ("--organisms", arguments.organisms)):
+        words += [flag, chosen] if chosen is not None else []
+    words += ["--seed", str(arguments.seed)] if arguments.seed else []
+    folder, result = power(
+        plan, out=arguments.out, workers=arguments.workers, progress=Reporter(), command=shlex.join(words)
+    )
+    if arguments.json:
+        print_json(result)
+    else:
+        tell_power(result, sys.stdout)
+        print(f"\npage     {folder / 'report.html'}")
+    return 0
+
+
+def _listed(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def tell_power(result: Mapping[str, Any], out: TextIO) -> None:
+    """A power table for people: the null, then the power with most texts at every length, in per cent."""
+    from freerun.commands.terminal import say
+    from freerun.report.power_heat import per_cent
+
+    print(file=out)
+    say(textwrap.wrap(result["sentence"], 100), out)
+    for where in result["null"]["outside"][1:]:
+        say([f"  also outside: {where}"], out)
+    texts = result["plan"]["texts"][-1]
+    metrics = [m for m in result["metrics"] if not m["control"]]
+    widths = [max(len(_short(m["label"])), 4) for m in metrics]
+    found = {(c["base"], c["organism"], c["metric"], c["tokens"]): c for c in result["cells"] if c["texts"] == texts}
+    for base in result["bases"]:
+        print(file=out)
+        say(
+            [f"{base['name']}, {texts} texts a side: per cent of reruns rejected at {result['plan']['alpha']:.0%}"], out
+        )
+        heads = "  ".join(f"{_short(m['label']):>{w}}" for m, w in zip(metrics, widths, strict=True))
+        say([f"  {'':<20} {'tokens':>6}  {heads}"], out)
+        for organism in result["organisms"]:
+            for i, tokens in enumerate(result["plan"]["lengths"]):
+                cells = [found.get((base["name"], organism["name"], m["name"], tokens)) for m in metrics]
+                null = organism["name"] == "null"
+                shown = [
+                    f"{'·' if c is None else per_cent(c['rate'], null=null):>{w}}"
+                    for c, w in zip(cells, widths, strict=True)
+                ]
+                label = organism["label"] if i == 0 else ""
+                say([f"  {label:<20} {tokens:>6}  {'  '.join(shown)}"], out)
+    corrected = [e for e in result["expectations"] if e["confirmed"] is False]
+    if corrected:
+        print(file=out)
+        said = "; ".join(f"{e['organism']}, {e['column']}: {e['found']} (expected {e['expected']})" for e in corrected)
+        say(textwrap.wrap(f"Not as expected: {said}.", 100), out)
+
+
+def _short(label: str) -> str:
+    """A heading of at most 10 characters."""
+    return {
+        "loss, paired": "paired",
+        "perplexity": "perplex.",
+        "z, declared": "z",
+        "z, real text": "z, real",
+        "classifier": "classif.",
+        "likelihood ratio": "LR",
+        "source drift": "sources",
+        "MAUVE-style": "MAUVE",
+    }.get(label, label)
