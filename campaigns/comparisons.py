@@ -1,7 +1,7 @@
 """What `freerun compare` says of the 135M model, for real: `python campaigns/comparisons.py` (about 20 minutes on 2 cores).
 
-Six audits of the same 48 documents: the model in float32, in bf16, with weights rounded to int8 and to int4, with a planted defect, and
-sampled from its 50 likeliest tokens. Then three comparisons. Goes on where it stopped; writes docs/data/comparisons.json,
+Six audits of the same 48 documents: the model in float32, in bf16, with weights rounded to int8 and to int4, with a planted defect,
+and sampled from its 50 likeliest tokens. Then three comparisons. Goes on where it stopped; writes docs/data/comparisons.json,
 docs/examples/compare-*.html, docs/images/compare-*.svg and the tables of docs/compare.md.
 """
 
@@ -69,6 +69,11 @@ class Comparison:
         return " ".join([*words, f"-o compare-{self.name}.html"])
 
 
+CHARTS = {
+    "loss_by_run": "Loss on real text, by run",
+    "h75_by_run": "Free-run horizon H75, by run",
+    "auc_by_length": "How well each run's own text is told from real text, by length",
+}
 COMPARISONS = (
     Comparison(
         "precision",
@@ -125,13 +130,13 @@ def section(c: Comparison, result: Mapping[str, Any]) -> str:
     lines += ["| | loss, nats a token | H75, tokens | own texts the same |", "|---|---|---|---|"]
     for pair in result["pairs"]:
         of = {d["name"]: d for d in pair["differences"] if d["primary"]}
-        cells = [_cell(of.get("loss_nats_per_token"), 4), _cell(of.get("h75_tokens"), 0)]
+        cells = [_cell(of.get("loss_nats_per_token"), 4), _cell(of.get("h75"), 0)]
         draws = pair["draws"]
         same = f"{draws['texts_the_same']} of {draws['texts_with_same_key']}"
         lines.append(f"| {pair['second']} | {cells[0]} | {cells[1]} | {same} |")
-    lines += ["", result["verdict"]["sentence"], ""]
-    for chart in (x for x in result["charts"] if x["name"] in c.charts):
-        lines.append(f"![{chart['title']}](images/compare-{c.name}-{chart['name'].replace('_', '-')}.svg)")
+    lines += ["", *(f"- {pair['sentence']}" for pair in result["pairs"]), ""]
+    for name in c.charts:
+        lines.append(f"![{CHARTS[name]}](images/compare-{c.name}-{name.replace('_', '-')}.svg)")
     lines += ["", f"[The page](examples/compare-{c.name}.html)"]
     return "\n".join(lines)
 
@@ -144,7 +149,7 @@ def _cell(d: Mapping[str, Any] | None, digits: int) -> str:
         return "open" if v is None else f"{v:+.{digits}f}".replace("-", "−")
 
     told = "told from zero" if d["found"] else "not told from zero"
-    least = "" if d["smallest_detectable"] is None else f", would find {d['smallest_detectable']:.{max(digits, 1)}f}"
+    least = "" if not d["smallest_detectable"] else f", would find {d['smallest_detectable']:.2g}"
     return f"{said(d['value'])} ({said(d['low'])} to {said(d['high'])}), {told}{least}"
 
 

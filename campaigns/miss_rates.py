@@ -1,4 +1,4 @@
-"""Miss rates of every interval and bound on data whose truth is known: `python campaigns/miss_rates.py` (about 8 minutes on 2 cores).
+"""Miss rates of every interval and bound on data of known truth: `python campaigns/miss_rates.py` (about 8 minutes on 2 cores).
 
 Writes docs/data/coverage.json and docs/data/coverage.md. Fails if a miss rate is not shown to be at most its nominal one + 0.01.
 """
