@@ -40,11 +40,14 @@ $(STAMP): pyproject.toml constraints.txt
 
 # long simulations; what they find is committed under docs/data and docs/images
 campaign: $(STAMP)
-	$(BIN)/python campaigns/coverage.py
+	$(BIN)/python campaigns/miss_rates.py
+	$(BIN)/python campaigns/power.py
 	$(BIN)/python campaigns/sampler_audit.py
 	$(BIN)/python campaigns/source_gap.py
+	$(BIN)/python campaigns/dose_response.py
 	$(BIN)/python campaigns/take_over.py
 	$(BIN)/python campaigns/self_detector.py
+	$(BIN)/python campaigns/comparisons.py
 	$(BIN)/python campaigns/long_run.py
 
 # side by side with peers, which live in environments of their own; an hour and a half on a machine that does nothing else
@@ -57,6 +60,7 @@ bench: $(STAMP) $(PEERS)
 	$(BIN)/python bench/engine.py --json docs/data/bench-engine.json
 	$(BIN)/python bench/cost.py --json docs/data/bench-cost.json
 	$(BIN)/python bench/findings.py --json docs/data/bench-findings.json
+	$(BIN)/python bench/source.py --json docs/data/bench-source.json
 	$(BIN)/python bench/table.py
 
 clean:

@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "bench.md"
-SOURCES = {"engine": ROOT / "docs" / "data" / "bench-engine.json", "cost": ROOT / "docs" / "data" / "bench-cost.json"}
+SOURCES = {name: ROOT / "docs" / "data" / f"bench-{name}.json" for name in ("engine", "cost", "source")}
 NOISY_CORES = 0.1
 """A measurement beside which the rest of the machine used more than this many cores is called noisy."""
 
@@ -255,6 +255,24 @@ def cost_tables(data: Mapping[str, Any]) -> str:
     )
 
 
+def source_tables(data: Mapping[str, Any]) -> str:
+    work, machine = data["workload"], data["machine"]
+    rows = [
+        [name, f"{work['rows']} × {work['tokens']}", span(line["seconds"]), span(line["tokens_per_s"])]
+        for name, line in data["contestants"].items()
+    ]
+    parts = [
+        f"Measured with `{data['command']}` on {data['created'][:10]} ({machine['processor']}, {machine['cores']} cores): "
+        f"{work['model']}, sources `{work['sources']}`, {work['header_tokens']} tokens of headers in all; {work['repeats']} "
+        "repeats in alternating order; median (least to greatest).",
+        reach_table(data["reaches"]),
+        table(["", "rows × tokens scored", "seconds", "tokens/s"], rows),
+    ]
+    if data["quick"]:
+        parts.insert(1, "**A quick run:** fewer tokens and repeats, to see that everything works.")
+    return "\n\n".join(parts)
+
+
 def put(page: str, name: str, text: str) -> str:
     """The page with the part between `<!-- NAME:begin -->` and `<!-- NAME:end -->` replaced.
 
@@ -269,17 +287,18 @@ def put(page: str, name: str, text: str) -> str:
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
-WRITERS = {"engine": engine_tables, "cost": cost_tables}
+WRITERS = {"engine": engine_tables, "cost": cost_tables, "source": source_tables}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", type=Path, default=SOURCES["engine"])
     parser.add_argument("--cost", type=Path, default=SOURCES["cost"])
+    parser.add_argument("--source", type=Path, default=SOURCES["source"])
     parser.add_argument("--page", type=Path, default=PAGE)
     chosen = parser.parse_args()
     page = chosen.page.read_text()
-    for name, path in (("engine", chosen.engine), ("cost", chosen.cost)):
+    for name, path in (("engine", chosen.engine), ("cost", chosen.cost), ("source", chosen.source)):
         if path.exists():
             page = put(page, name, WRITERS[name](json.loads(path.read_text())))
     chosen.page.write_text(page)

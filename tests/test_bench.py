@@ -163,6 +163,21 @@ def test_the_page_states_figures_reasons_and_noise(data: dict[str, Any]) -> None
         table.put("no marks", "engine", text)
 
 
+def test_header_scoring_beside_plain_scoring() -> None:
+    """By hand: 4 s against 2 s, then 9 s against 6 s: 1.75 times as long in the median of the ratios, which is more than 1.3."""
+    source, table = bench("source"), bench("table")
+    found = source.summary({"after headers": {0: 4.0, 1: 9.0}, "plain": {0: 2.0, 1: 6.0}}, 36)
+    assert found["ratio"] == {"median": 1.75, "min": 1.5, "max": 2.0, "n": 2}
+    assert [line["met"] for line in found["reaches"]] == [True, False]
+    assert found["contestants"]["plain"]["tokens_per_s"] == {"median": 12.0, "min": 6.0, "max": 18.0, "n": 2}
+    work = {"model": "m", "sources": "s", "rows": 3, "tokens": 12, "header_tokens": 5, "repeats": 2}
+    more = {"command": "c", "created": "2026-01-01", "machine": {"processor": "p", "cores": 2}, "quick": True}
+    text = table.source_tables({**more, "workload": work, **found})
+    assert "missed by 0.45×" in text
+    assert "| plain | 3 × 12 | 4 (2–6) | 12 (6–18) |" in text
+    assert "A quick run" in text
+
+
 def test_samples_of_another_length_do_not_count() -> None:
     engine, contestants = bench("engine"), bench("peers.contestants")
     entry = contestants.SAMPLING[1]
@@ -185,7 +200,7 @@ def test_samples_of_another_length_do_not_count() -> None:
         engine.check_scoring(made, entries, {"texts": [[1, 2, 3]]})
 
 
-@pytest.mark.parametrize("name", ["engine", "cost"])
+@pytest.mark.parametrize("name", ["engine", "cost", "source"])
 def test_committed_tables_are_the_committed_figures(name: str) -> None:
     """If it fails: python bench/table.py."""
     table = bench("table")

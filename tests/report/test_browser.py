@@ -8,10 +8,15 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from freerun.experiments.audit import audit
+from freerun.experiments.source import source
+from freerun.experiments.source_question import Asked
+from freerun.report.source import render_source
+from freerun.worlds.authors import authors
 
 pytestmark = pytest.mark.browser
 
@@ -63,6 +68,22 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("width", [1280, 390, 360])
 def test_nothing_sticks_out(chromium: str, page: str, tmp_path: Path, width: int) -> None:
+    seen = measured(chromium, page, tmp_path, width)
+    assert "world/markov" in seen["heading"]
+
+
+@pytest.mark.parametrize("width", [390, 360])
+def test_nothing_sticks_out_of_the_page_of_sources(chromium: str, tmp_path: Path, width: int) -> None:
+    world = authors()
+    text = world.corpus(1, 80, seed=2).documents[0].text
+    words = json.dumps(source(world, text, None, Asked(own_tokens=4, n_paths=2)))
+    long_names = words.replace('"gazette"', '"The Intercontinental Gazette, Weekend Edition"')
+    seen = measured(chromium, render_source(json.loads(long_names)), tmp_path, width)
+    assert "world/authors" in seen["heading"]
+
+
+def measured(chromium: str, page: str, tmp_path: Path, width: int) -> dict[str, Any]:
+    """What the page says of itself in a frame of some width, nothing sticking out."""
     bare = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     probe = tmp_path / "probe.html"
     probe.write_text(PROBE.format(width=width, page=json.dumps(bare).replace("</", "<\\/")))
@@ -82,10 +103,10 @@ def test_nothing_sticks_out(chromium: str, page: str, tmp_path: Path, width: int
     )
     title = re.search(r"<title>(.*?)</title>", done.stdout)
     assert title is not None
-    seen = json.loads(html.unescape(title[1]))
+    seen: dict[str, Any] = json.loads(html.unescape(title[1]))
     assert seen["inner"] <= width
     assert seen["needed"] <= seen["inner"]
     assert seen["outside"] == []
     assert seen["svgs"] >= 6
     assert seen["fetched"] == 0
-    assert "world/markov" in seen["heading"]
+    return seen

@@ -27,6 +27,8 @@ examples:
   freerun audit --sample-with top_k=50                               what a truncated sampler does: the sampler audit fails
   freerun audit --dry-run --tokens 512                               how long it would take, and how much memory and disk
   freerun audit gemma-3-270m letters.jsonl --redact-text             no text and no names in the run's folder
+  freerun audit --sources genre --documents 64                       who does the text seem to be by, along real and own text
+  freerun audit --sweep prefix=8,32,128                              what falls with context: one plan, the same continuations
 """
 
 
@@ -51,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prefix", type=int, default=32, metavar="P", help="tokens before the cut (default 32; 0: begin from nothing)"
     )
     what.add_argument(
+        "--cut",
+        type=int,
+        metavar="C",
+        help="cut after C tokens, the prefix being the last P of them (default: right after the prefix)",
+    )
+    what.add_argument(
         "--tokens", type=int, metavar="T", help="tokens after the cut (default 128, or what fits the documents)"
     )
     what.add_argument(
@@ -59,6 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="K",
         help="show it K other documents of the corpus before each prefix (default 0)",
+    )
+    what.add_argument(
+        "--sweep",
+        metavar="KEY=N,N",
+        action="append",
+        default=[],
+        help="one audit for each of these: prefix=8,32,128 (the same cut for all) or exemplars=0,1,2,4, and what context does to "
+        "the gap; may be given once for each (docs/sweep.md)",
     )
     what.add_argument(
         "--reference",
@@ -76,6 +92,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--embed-with",
         metavar="ENCODER",
         help="place texts by this encoder (hf/ORG/NAME, hf/./folder) for the divergences, not by the model's own hidden states",
+    )
+    what.add_argument(
+        "--sources",
+        metavar="FILE",
+        help="follow belief about the source along both texts: a sources file, or one of news, genre, decade, era, code; own: a "
+        "world's own sources (default: not)",
+    )
+    what.add_argument(
+        "--source-documents",
+        type=int,
+        metavar="K",
+        help="documents for that (default: for about 200,000 tokens to score, 12 to 64)",
     )
     what.add_argument(
         "--ask",
@@ -129,6 +157,10 @@ def run(arguments: argparse.Namespace) -> int:
     model, corpus = arguments.model or DEFAULT_MODEL, arguments.corpus or DEFAULT_CORPUS
     options = {name: getattr(arguments, name) for name in AuditOptions.__dataclass_fields__}
     options["reference"] = tuple(arguments.reference)
+    if arguments.sweep:
+        from freerun.commands.sweep import run_swept_audit
+
+        return run_swept_audit(arguments, model, corpus, options)
     progress = Reporter()
     gates = read_gates(arguments, relative=False)
     if arguments.dry_run:
@@ -155,25 +187,27 @@ def tell_forecast(forecast: Forecast, stream: TextIO) -> None:
     found = f" ({forecast.tokens_found:,} of them are recorded already)" if forecast.tokens_found else ""
     alone = forecast.tokens_to_score_without_prefix
     again = f", {alone:,} of them again without their prefix" if alone else ""
+    headed = forecast.tokens_to_score_after_headers
+    headed_too = f"; {headed:,} to score after headers" if headed else ""
     lines = [
         f"{forecast.model} on {forecast.corpus}: {forecast.documents} documents, {forecast.prefix} + {forecast.tokens} tokens, "
         f"batch {forecast.batch}",
-        f"  time    {_time(forecast.seconds)}, the model being loaded",
-        *(f"            {_time(span):<22}{name}" for name, span in forecast.parts_seconds.items()),
-        f"  tokens  {forecast.tokens_to_score:,} to score{again}; {forecast.tokens_to_sample:,} to sample{found}",
-        f"  memory  {_bytes(forecast.memory_bytes)}",
-        f"  disk    {_bytes(forecast.disk_bytes)} in {forecast.folder}",
+        f"  time    {spoken_time(forecast.seconds)}, the model being loaded",
+        *(f"            {spoken_time(span):<22}{name}" for name, span in forecast.parts_seconds.items()),
+        f"  tokens  {forecast.tokens_to_score:,} to score{again}; {forecast.tokens_to_sample:,} to sample{headed_too}{found}",
+        f"  memory  {spoken_bytes(forecast.memory_bytes)}",
+        f"  disk    {spoken_bytes(forecast.disk_bytes)} in {forecast.folder}",
         "nothing was written",
         *(f"  {line}" for line in forecast.how),
     ]
     print("\n".join(lines), file=stream)
 
 
-def _time(span: Span) -> str:
+def spoken_time(span: Span) -> str:
     """From … to, in the unit that suits the larger.
 
     >>> from freerun.experiments.dry_run import Span
-    >>> _time(Span(40.0, 75.4)), _time(Span(40.0, 600.0)), _time(Span(4000.0, 9000.0))
+    >>> spoken_time(Span(40.0, 75.4)), spoken_time(Span(40.0, 600.0)), spoken_time(Span(4000.0, 9000.0))
     ('40 to 75 s', '0.7 to 10 min', '1.1 to 2.5 h')
     """
     for unit, size, most in (("s", 1.0, 120.0), ("min", 60.0, 7200.0), ("h", 3600.0, float("inf"))):
@@ -182,7 +216,7 @@ def _time(span: Span) -> str:
     raise AssertionError("no time is longer than infinity")
 
 
-def _bytes(span: Span) -> str:
+def spoken_bytes(span: Span) -> str:
     """From … to, in MiB or GiB."""
     unit, size = ("GiB", 1 << 30) if span.high >= 1 << 30 else ("MiB", 1 << 20)
     return f"{_short(span.low / size)} to {_short(span.high / size)} {unit}"

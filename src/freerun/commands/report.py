@@ -1,4 +1,4 @@
-"""Derive findings and page again from the records of a run. No model is loaded."""
+"""Derive findings and page again from the records of a run, or of a sweep. No model is loaded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,17 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.progress import Reporter
     from freerun.commands.verdict import tell
     from freerun.experiments.audit import report
+    from freerun.experiments.sweep import is_sweep, report_sweep
 
+    if is_sweep(arguments.run):
+        from freerun.commands.sweep import told
+        from freerun.errors import UsageError
+
+        if arguments.transfer:
+            raise UsageError(
+                f"{arguments.run} is a sweep, which has no detector of its own: give the folder of one of its settings"
+            )
+        return told(report_sweep(arguments.run, progress=Reporter()), as_json=arguments.json)
     done = report(arguments.run, transfer=arguments.transfer, progress=Reporter())
     if arguments.json:
         print_json(done.result)

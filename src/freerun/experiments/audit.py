@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,12 +12,22 @@ from freerun.errors import DataError
 from freerun.experiments.asking import ask, asking_key
 from freerun.experiments.options import AuditOptions, read_any_corpus
 from freerun.experiments.preparing import Prepared, prepare
+from freerun.experiments.source_audit import (
+    SourcePlan,
+    check_hidden,
+    ids_in,
+    measure_sources,
+    plan_sources,
+    recorded_ids,
+    sources_left,
+)
 from freerun.findings.finding import to_json
 from freerun.findings.summary import derive
 from freerun.predictors.base import Predictor
 from freerun.records.answers import asked, read_answers, write_answers
-from freerun.records.measure import measure, plan_of, units_of
+from freerun.records.measure import Unit, measure, plan_of, units_of
 from freerun.records.redact import RedactedFolder
+from freerun.records.source_likelihoods import read_sources_of
 from freerun.records.store import RunFolder, load_records, write_atomically
 from freerun.report.page import render_page
 from freerun.report.summary_card import summary_card
@@ -104,6 +114,9 @@ def audit(
     tell = progress or Silent()
     ready = prepare(model, corpus, chosen_from(options), out=out, say=tell.say)
     folder, plan_hash = ready.folder, ready.manifest["plan_hash"]
+    sources = plan_sources(ready)
+    if sources is not None and ready.options.redact_text:
+        check_hidden(sources, folder)
     folder.open(ready.manifest)
     units = units_of(len(ready.pairs.pairs), ready.plan)
     if not all(folder.done(u.name, u.key(plan_hash)) for u in units):
@@ -124,11 +137,14 @@ def audit(
                 on_tokens=tell.advance,
                 on_phase=tell.phase,
                 on_note=tell.say,
+                beside=_beside(ready, sources, tell) if sources and ready.options.redact_text else None,
             )
         finally:
             tell.end()
     if ready.options.ask:
         _ask(ready, tell)
+    if sources is not None:
+        _sources(ready, sources, tell)
     return report(folder.path, progress=tell)
 
 
@@ -154,6 +170,31 @@ def _ask(ready: Prepared, tell: Progress) -> None:
         write_answers(folder, answers, unit_key=key, plan_hash=plan_hash)
 
 
+def _sources(ready: Prepared, sources: SourcePlan, tell: Progress) -> None:
+    """Score every source's headers above the texts of the plan, once."""
+    if not sources_left(sources, ready.folder):
+        return
+    tell.say(sources.describe())
+    tell.begin(sources.n_tokens)
+    try:
+        ids = recorded_ids(ready.folder)
+        measure_sources(sources, ready.folder, ids, on_tokens=tell.advance, on_phase=tell.phase)
+    finally:
+        tell.end()
+
+
+def _beside(ready: Prepared, sources: SourcePlan, tell: Progress) -> Callable[[Unit, Any], None]:
+    """Score free text after headers before it is recorded: where the records hold no ids, nobody can do so later."""
+
+    def score(unit: Unit, tokens: Any) -> None:
+        if unit.arm == "free":
+            measure_sources(
+                sources, ready.folder, lambda numbers: ids_in([tokens], numbers), of_unit=unit.name, on_phase=tell.phase
+            )
+
+    return score
+
+
 def report(path: str | Path, *, transfer: str | Path | None = None, progress: Progress | None = None) -> Run:
     """Derive findings and page again from a run's records, without a model; `transfer`: a run whose detector is tried here.
 
@@ -164,7 +205,8 @@ def report(path: str | Path, *, transfer: str | Path | None = None, progress: Pr
     folder = finished(path)
     other = None if transfer is None else load_records(finished(transfer))
     tell.say("deriving findings")
-    result = to_json(derive(load_records(folder), transfer_from=other, answers=read_answers(folder)))
+    answers, sources = read_answers(folder), read_sources_of(folder)
+    result = to_json(derive(load_records(folder), transfer_from=other, answers=answers, sources=sources))
     write_atomically(folder.path / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     write_atomically(folder.path / "report.html", render_page(result))
     return Run(folder.path, result)

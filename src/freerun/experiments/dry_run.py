@@ -12,6 +12,7 @@ import numpy as np
 
 from freerun.experiments.options import AuditOptions
 from freerun.experiments.preparing import Prepared, prepare
+from freerun.experiments.source_audit import SourcePlan, plan_sources, seconds_a_token, sources_left
 from freerun.predictors.base import Predictor, SamplingRule
 from freerun.predictors.draws import sequence_key
 from freerun.records.measure import Unit, units_of
@@ -77,8 +78,9 @@ class Forecast:
     tokens_to_score: int
     tokens_to_score_without_prefix: int
     tokens_to_sample: int
+    tokens_to_score_after_headers: int
     tokens_found: int
-    """Of those to score and to sample, recorded in the folder already."""
+    """Of those to score and to sample (headers apart), recorded in the folder already."""
     seconds: Span
     parts_seconds: dict[str, Span]
     memory_bytes: Span
@@ -113,6 +115,7 @@ def dry_run(
         FreerunError: whatever the audit itself would refuse before it measures.
     """
     ready = prepare(model, corpus, options, out=out, say=say)
+    sources = plan_sources(ready)
     say("timing a small batch of scoring and of sampling")
     began = time.perf_counter()
     ready.reference()
@@ -128,6 +131,8 @@ def dry_run(
         parts["scoring without the prefix"] = _widened(_time_without_prefix(ready), n_real)
     for label, arm, timed in (("sampling", "free", free), ("control", "tempered", tempered)):
         parts[label] = _sum(_sampling_seconds(timed, u, ready, growth, scoring) for u in left if u.arm == arm)
+    if sources is not None:
+        parts["sources"] = _sources_seconds(ready, sources)
     n_left = sum(u.n_tokens for u in left)
     if ready.others or ready.encoder is not None:
         parts["other models"] = _others_seconds(ready, left)
@@ -139,10 +144,12 @@ def dry_run(
         + FINDINGS_SECONDS_A_TOKEN[1] * min(n_recorded, 200_000)
         + FINDINGS_SECONDS_A_TOKEN[0] * n_recorded,
     )
-    return _forecast(ready, left, parts, free, growth)
+    return _forecast(ready, left, parts, free, growth, sources)
 
 
-def _forecast(ready: Prepared, left: list[Unit], parts: dict[str, Span], timed: _Timed, growth: float) -> Forecast:
+def _forecast(
+    ready: Prepared, left: list[Unit], parts: dict[str, Span], timed: _Timed, growth: float, sources: SourcePlan | None
+) -> Forecast:
     plan, pairs = ready.manifest["plan"], ready.pairs
     every = units_of(len(pairs.pairs), ready.plan)
     n_scored = sum(u.n_tokens for u in every if u.arm == "real")
@@ -167,11 +174,12 @@ def _forecast(ready: Prepared, left: list[Unit], parts: dict[str, Span], timed: 
         tokens_to_score=n_scored,
         tokens_to_score_without_prefix=n_scored if pairs.prefix_tokens else 0,
         tokens_to_sample=sum(u.n_tokens for u in every if u.arm != "real"),
+        tokens_to_score_after_headers=sources.n_tokens if sources is not None else 0,
         tokens_found=sum(u.n_tokens for u in every) - sum(u.n_tokens for u in left),
         seconds=_sum(parts.values()),
         parts_seconds=parts,
         memory_bytes=_memory(ready),
-        disk_bytes=_disk(ready),
+        disk_bytes=_disk(ready) + _sources_disk(sources),
         how=tuple(how),
     )
 
@@ -285,6 +293,12 @@ def _others_seconds(ready: Prepared, left: list[Unit]) -> Span:
     return Span(0.5 * total, 2.0 * total)
 
 
+def _sources_seconds(ready: Prepared, sources: SourcePlan) -> Span:
+    """Every source's headers above both texts of the documents that are left."""
+    low, high = seconds_a_token(sources)
+    return _widened(Span(low, high), sum(part.n_tokens for part in sources_left(sources, ready.folder)))
+
+
 def _growth(ready: Prepared, early: _Timed) -> float:
     """How many times longer a step takes at the full length than after the context that was timed."""
     predictor, pair = ready.predictor, ready.pairs.pairs[0]
@@ -392,3 +406,8 @@ def _disk(ready: Prepared) -> Span:
         for i in (0, 1)
     )
     return Span(low, high)
+
+
+def _sources_disk(sources: SourcePlan | None) -> Span:
+    """A float64 for each value, which hardly gets smaller."""
+    return Span(0.0, 0.0) if sources is None else Span(6.0 * sources.n_values, 10.0 * sources.n_values)

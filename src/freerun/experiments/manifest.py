@@ -40,8 +40,8 @@ def manifest_of(
 ) -> dict[str, Any]:
     """The manifest of an audit; with `redact_text` it holds no name of the corpus.
 
-    `plan_hash` goes over the plan alone. Options that came later (exemplars, redaction) stand in it only where they are used, so
-    that plans made before keep their hash.
+    `plan_hash` goes over the plan alone. Options that came later (exemplars, redaction, a cut beyond the prefix) stand in it
+    only where they are used, so that plans made before keep their hash.
     """
     hidden = corpus.spec if options.redact_text else None
     asked = [_without(spec, hidden) for spec in options.reference]
@@ -78,6 +78,8 @@ def manifest_of(
             "exemplar_tokens": exemplars.tokens,
             "exemplar_separator_ids": list(exemplars.separator),
         }
+    if pairs.cut_tokens != options.prefix:
+        settings["cut"] = pairs.cut_tokens
     if options.redact_text:
         settings["redacted"] = True
     plan_hash = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -139,9 +141,11 @@ def _notes(predictor: Predictor[Any], options: AuditOptions, exemplars: Exemplar
         )
     if exemplars is not None:
         between = _spelled(predictor, exemplars.separator)
+        tokens = f"{exemplars.tokens} tokens of each"
+        shown = f"the first {tokens}" if options.cut in (None, options.prefix) else f"{tokens} from its own prefix on"
         notes.append(
-            f"{exemplars.n_documents} other document(s) of training units stand before every prefix (--exemplars), the first "
-            f"{exemplars.tokens} tokens of each and {between} after each: context for real and own text alike, which is not "
+            f"{exemplars.n_documents} other document(s) of training units stand before every prefix (--exemplars), {shown} "
+            f"and {between} after each: context for real and own text alike, which is not "
             "scored, not shown and not searched for loops"
         )
     if options.redact_text:
@@ -190,8 +194,8 @@ def _command(
     defaults = AuditOptions()
     for spec in options.reference:
         words += ["--reference", _without(spec, hidden)]
-    given = ("dtype", "device", "sample_with", "ask", "embed_with", "exemplars", "text_field", "split_on", "chunk")
-    for name in given:
+    given = ("cut", "dtype", "device", "sample_with", "ask", "embed_with", "exemplars", "sources", "source_documents")
+    for name in (*given, "text_field", "split_on", "chunk"):
         value = getattr(options, name)
         if value != getattr(defaults, name):
             secret = hidden is not None and name in ("text_field", "split_on")

@@ -17,6 +17,7 @@ class AuditOptions:
 
     documents: int = 128
     prefix: int = 32
+    cut: int | None = None
     tokens: int | None = None
     batch: int = 128
     dtype: str = "fp32"
@@ -27,6 +28,8 @@ class AuditOptions:
     ask: int = 0
     embed_with: str | None = None
     exemplars: int = 0
+    sources: str | None = None
+    source_documents: int | None = None
     redact_text: bool = False
     text_field: str = "text"
     split_on: str | None = None
@@ -43,16 +46,32 @@ def check_options(options: AuditOptions) -> None:
     limits = (
         ("documents", 1),
         ("prefix", 0),
+        ("cut", 0),
         ("batch", 1),
         ("tokens", 1),
         ("chunk", 1),
         ("ask", 0),
         ("exemplars", 0),
+        ("source_documents", 1),
     )
     for name, least in limits:
         value = getattr(options, name)
         if value is not None and value < least:
-            raise UsageError(f"--{name} must be at least {least}, not {value}")
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
+    if options.cut is not None and options.cut < options.prefix:
+        raise UsageError(
+            f"--cut {options.cut} lies inside the prefix, which is the last --prefix {options.prefix} tokens before the cut: give "
+            f"--cut {options.prefix} or more"
+        )
+    if options.source_documents is not None and options.sources is None:
+        raise UsageError(
+            f"--source-documents {options.source_documents} goes with --sources FILE, which says what is asked"
+        )
+    if options.sources is not None and options.exemplars:
+        raise UsageError(
+            f"--sources {options.sources} puts a header above the prefix, --exemplars {options.exemplars} other documents: leave "
+            "one out"
+        )
     if options.dtype not in ("fp32", "bf16"):
         raise UsageError(f"--dtype must be fp32 or bf16, not {options.dtype!r}")
     if options.redact_text:
@@ -80,7 +99,8 @@ def read_any_corpus(spec: str, options: AuditOptions) -> Corpus:
         from freerun.worlds.catalogue import load_world
 
         world = load_world(spec.removeprefix("world/"))
-        return world.corpus(options.documents, options.prefix + (options.tokens or 128) + 1, seed=options.seed)
+        cut = options.prefix if options.cut is None else options.cut
+        return world.corpus(options.documents, cut + (options.tokens or 128) + 1, seed=options.seed)
     from freerun.text.corpora import read_corpus
 
     return read_corpus(spec, text_field=options.text_field, split_on=options.split_on, chunk_chars=options.chunk)

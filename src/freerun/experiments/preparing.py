@@ -98,6 +98,7 @@ def prepare(
         predictor.encode,
         n_documents=options.documents,
         prefix_tokens=options.prefix,
+        cut_tokens=options.cut,
         continuation_tokens=options.tokens,
         seed=options.seed,
     )

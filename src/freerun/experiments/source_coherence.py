@@ -20,6 +20,8 @@ from freerun.stats.source_coherence import OneStep, one_step
 
 _TOKENS_HELD = 1 << 15
 """Tokens that the states of all rows hold together: 1.5 GB for the 135M model."""
+_LAWS_HELD = 1 << 25
+"""Probabilities of whole laws held together where the sources of a long text take turns: 256 MB."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,109 @@ def own_paths(
     check_fits([*speakers, [own]], len(ids) + n_tokens)
     n_rows = 1 + sum(map(len, speakers))
     longest = max(len(x.header) for one in speakers for x in one) + len(ids) + n_tokens
-    step = max(1, _TOKENS_HELD // (n_rows * longest))
+    step = _TOKENS_HELD // (n_rows * longest)
     out: list[list[OwnPath]] = [[] for _ in priors]
+    if not step:
+        for number in range(n_paths):
+            path = _long_path(own, speakers, ids, before, priors, number, n_tokens, seed, on_tokens)
+            for mine, one in zip(out, path, strict=True):
+                mine.append(one)
+        return out
     for begin in range(0, n_paths, step):
         numbers = range(begin, min(begin + step, n_paths))
         walk = _Walk(own, speakers, ids, before, priors, numbers, n_tokens, seed)
         for mine, more in zip(out, walk.to_the_end(n_tokens, on_tokens), strict=True):
             mine += more
     return out
+
+
+def _long_path(
+    own: Speaker,
+    speakers: Speakers,
+    ids: Int[np.ndarray, " tokens"],
+    before: Sequence[Float[np.ndarray, "templates tokens"]],
+    priors: Sequence[Float[np.ndarray, " sources"]],
+    number: int,
+    n_tokens: int,
+    seed: int,
+    on_tokens: Told,
+) -> list[OwnPath]:
+    """One path after a text so long that the states of all rows do not fit in memory together.
+
+    The path is drawn first, a block of tokens at a time; then the sources take turns to read text and block, and only their laws
+    are kept.
+    """
+    source_of = np.array([s for s, one in enumerate(speakers) for _ in one])
+    sums = np.concatenate([x.sum(axis=1) for x in before])
+    draws = uniforms(seed, sequence_key("own", number), n_tokens)
+    size = own.predictor.n_tokens
+    block = max(1, _LAWS_HELD // ((len(speakers) + 1) * size))
+    written: list[int] = []
+    posteriors = [[_posterior(sums, source_of, p)] for p in priors]
+    steps: list[list[OneStep]] = [[] for _ in priors]
+    while len(written) < n_tokens and not (written and written[-1] in own.predictor.end_ids):
+        text = np.concatenate([ids, np.array(written, np.int64)])
+        some = draws[len(written) : len(written) + block]
+        fresh, own_laws = _written_on(own, text, some)
+        laws, after = np.zeros((len(speakers), len(fresh), size)), np.zeros((len(fresh), len(sums)))
+        for s, one in enumerate(speakers):
+            mine = np.flatnonzero(source_of == s)
+            laws[s], after[:, mine] = _told(one, text, fresh, sums[mine])
+        for t in range(len(fresh)):
+            for k, prior in enumerate(priors):
+                held, last = np.flatnonzero(prior > 0), posteriors[k][-1]
+                steps[k].append(_spread(one_step(own_laws[t], laws[held, t], last[held]), held, len(prior)))
+                posteriors[k].append(_posterior(after[t], source_of, prior, otherwise=last))
+        written += fresh
+        sums = after[-1]
+        on_tokens(len(fresh) * (1 + len(sums)))
+    return [OwnPath(np.array(written), np.array(p), tuple(s)) for p, s in zip(posteriors, steps, strict=True)]
+
+
+def _written_on(
+    own: Speaker, text: Int[np.ndarray, " tokens"], draws: Float[np.ndarray, " steps"]
+) -> tuple[list[int], list[Float[np.ndarray, " vocabulary"]]]:
+    """Tokens drawn after header and text, up to an end of text, and the law of each."""
+    (group,) = _started([own], text, 1)
+    tokens: list[int] = []
+    laws = []
+    for t, uniform in enumerate(draws):
+        laws.append(group.law_rows(0, 1)[0])
+        tokens.append(_drawn(laws[-1], uniform))
+        if tokens[-1] in own.predictor.end_ids:
+            break
+        if t < len(draws) - 1:
+            group = group.advanced(np.array(tokens[-1:], np.int64))
+    return tokens, laws
+
+
+def _told(
+    templates: Sequence[Speaker],
+    text: Int[np.ndarray, " tokens"],
+    fresh: Sequence[int],
+    sums: Float[np.ndarray, " templates"],
+) -> tuple[Float[np.ndarray, "steps vocabulary"], Float[np.ndarray, "steps templates"]]:
+    """The law of one source before each of some tokens, and ln q of everything up to it after each of its headers."""
+    groups = _started(templates, text, 1)
+    laws, after = [], []
+    for t, token in enumerate(fresh):
+        table = np.zeros((len(templates), templates[0].predictor.n_tokens))
+        for group in groups:
+            table[list(group.rows)] = group.law_rows(0, 1)
+        laws.append(_source_laws(table, sums, np.zeros(len(templates), np.int64))[0])
+        with np.errstate(divide="ignore"):
+            sums = sums + np.log(table[:, token])
+        after.append(sums)
+        if t < len(fresh) - 1:
+            groups = [g.advanced(np.array([token], np.int64)) for g in groups]
+    return np.stack(laws), np.stack(after)
+
+
+def _drawn(law: Float[np.ndarray, " vocabulary"], uniform: float) -> int:
+    """The token that a uniform draws; never one without mass."""
+    cumulative = np.cumsum(law)
+    token = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
+    return min(token, int(np.flatnonzero(law)[-1]))
 
 
 class _Walk:
@@ -127,9 +224,7 @@ class _Walk:
         table = np.zeros((len(self.sums), self.own.predictor.n_tokens))
         for group in self.groups:
             table[list(group.rows)] = group.law_rows(i, self.n)
-        cumulative = np.cumsum(table[0])
-        token = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
-        token = min(token, int(np.flatnonzero(table[0])[-1]))
+        token = _drawn(table[0], uniform)
         laws = _source_laws(table, self.sums[:, i], self.source_of)
         with np.errstate(divide="ignore"):
             self.sums[:, i] += np.log(table[:, token])

@@ -22,7 +22,8 @@ from freerun.text.tokens import decode_lossy
 UNREAD = "no label read"
 """The class of continuations in which no value is named: one of the answers, never dropped."""
 N_TOKENS = 16
-_AT_ONCE = 32
+_AT_ONCE, _TOKENS_HELD = 32, 1 << 15
+"""Continuations that run together, fewer where text and continuations would hold more tokens: 1.5 GB for the 135M model."""
 Ids = Int[np.ndarray, " tokens"]
 Reader = Callable[[Ids], str | None]
 
@@ -63,8 +64,9 @@ def sample_labels(
     for c, cue in enumerate(cues):
         prompt = np.concatenate([start, text, cue])
         numbers = range(c, n, len(cues))
-        for begin in range(0, len(numbers), _AT_ONCE):
-            some = numbers[begin : begin + _AT_ONCE]
+        at_once = max(1, min(_AT_ONCE, _TOKENS_HELD // (len(prompt) + n_tokens)))
+        for begin in range(0, len(numbers), at_once):
+            some = numbers[begin : begin + at_once]
             keys = np.array([[sequence_key("source", c, i) for i in some]], np.uint64)
             for sample in predictor.generate([prompt], keys, n_tokens, seed=seed):
                 ids = sample.observation.token_id.astype(np.int64)

@@ -107,24 +107,36 @@ def token_log_probs(
     Raises:
         UsageError: no tokens, or more than fit after a header.
     """
-    if not len(ids):
+    return texts_log_probs(speakers, [ids], on_tokens=on_tokens)[0]
+
+
+def texts_log_probs(
+    speakers: Speakers, texts: Sequence[Int[np.ndarray, " tokens"]], *, on_tokens: Told = lambda _: None
+) -> list[list[Float[np.ndarray, "templates tokens"]]]:
+    """`token_log_probs` of several texts, their rows in batches together.
+
+    Raises:
+        UsageError: a text without tokens, or with more than fit after a header.
+    """
+    if not all(len(ids) for ids in texts):
         raise UsageError("the text is empty: there is nothing that a source could have written")
-    check_fits(speakers, len(ids))
-    out = [np.zeros((len(one), len(ids))) for one in speakers]
-    places = [(s, j) for s, one in enumerate(speakers) for j in range(len(one))]
+    check_fits(speakers, max(map(len, texts)))
+    out = [[np.zeros((len(one), len(ids))) for one in speakers] for ids in texts]
+    places = [(i, s, j) for i in range(len(texts)) for s, one in enumerate(speakers) for j in range(len(one))]
     for predictor in {id(x.predictor): x.predictor for one in speakers for x in one}.values():
-        mine = [(s, j) for s, j in places if speakers[s][j].predictor is predictor]
+        mine = [(i, s, j) for i, s, j in places if speakers[s][j].predictor is predictor]
         # near lengths together: log-probabilities are made from the shortest header of a batch on
-        mine.sort(key=lambda place: len(speakers[place[0]][place[1]].header))
+        mine.sort(key=lambda place: len(speakers[place[1]][place[2]].header))
         step = rows_at_once(predictor)
         for start in range(0, len(mine), step):
             batch = mine[start : start + step]
-            heads = [speakers[s][j].header for s, j in batch]
+            heads = [speakers[s][j].header for _, s, j in batch]
             first = min(map(len, heads))
-            found = predictor.log_probs([np.concatenate([h, ids]) for h in heads], first=first)
-            for (s, j), head, values in zip(batch, heads, found, strict=True):
-                out[s][j] = values[len(head) - first :]
-            on_tokens(len(batch) * len(ids))
+            rows = [np.concatenate([head, texts[i]]) for (i, _, _), head in zip(batch, heads, strict=True)]
+            found = predictor.log_probs(rows, first=first)
+            for (i, s, j), head, values in zip(batch, heads, found, strict=True):
+                out[i][s][j] = values[len(head) - first :]
+            on_tokens(sum(len(texts[i]) for i, _, _ in batch))
     return out
 
 

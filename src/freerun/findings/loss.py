@@ -32,7 +32,9 @@ def loss(evidence: Evidence) -> Finding:
 
     unit = "document"
     prefix = evidence.plan["prefix"]
-    where = f"tokens {prefix + 1} to {prefix + evidence.length} of each document, given all before them"
+    cut = evidence.plan.get("cut", prefix)
+    seen = "given all before them" if cut == prefix else f"given the {prefix} before the cut and all after it"
+    where = f"tokens {cut + 1} to {cut + evidence.length} of each document, {seen}"
     how = "ratio of sums, document-clustered linearised interval (t)"
     parts = ", ".join(
         f"{w:.2f} {n}" for w, n in zip(evidence.reference_weights, ("own law", *evidence.reference_names), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import freerun
@@ -28,20 +29,29 @@ from freerun.findings.redacted import (
     without_text,
 )
 from freerun.findings.self_recognition import self_recognition
+from freerun.findings.source_posterior import source
 from freerun.findings.threats import threats
 from freerun.findings.transfer import transfer
 from freerun.findings.verbal import verbal
 from freerun.records.answers import Answers
+from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
 from freerun.stats.horizon import HorizonResult
 
 RESULT_VERSION = 1
 
 
-def derive(records: Records, *, transfer_from: Records | None = None, answers: Answers | None = None) -> dict[str, Any]:
+def derive(
+    records: Records,
+    *,
+    transfer_from: Records | None = None,
+    answers: Answers | None = None,
+    sources: Sequence[SourceRecords] = (),
+) -> dict[str, Any]:
     """Everything that `result.json` holds; the page is drawn from it alone.
 
-    `transfer_from`: a run whose detector is tried here. `answers`: what the model said when it was asked.
+    `transfer_from`: a run whose detector is tried here. `answers`: what the model said when it was asked. `sources`: how likely every
+    source finds the texts, where that was measured.
     """
     redacted = is_redacted(records)
     evidence = Evidence(unreadable(records) if redacted else records)
@@ -55,6 +65,7 @@ def derive(records: Records, *, transfer_from: Records | None = None, answers: A
         loops(evidence),
         calibration(evidence),
         memory(evidence),
+        source(evidence, sources),
         divergences(evidence),
         certificates(evidence),
     ]

@@ -41,8 +41,8 @@ def threats(evidence: Evidence, found: Comparison | None) -> list[dict[str, str]
         (
             "The corpus is one source, the prefix does not name it",
             f"After {plan['prefix']} tokens a perfect predictor of everything ever written would still be unsure which source it reads, "
-            "and would be told from this one too. Part of the gap is that uncertainty, not the model's error. Run again with a longer "
-            "--prefix: what falls is (at most) that part.",
+            "and would be told from this one too. Part of the gap is that uncertainty, not the model's error. How much of it falls "
+            "with more context: --sweep prefix=8,32,128; the model's own error may fall with it.",
         )
     )
     out.extend(_memory(copying(evidence) if found is None else found.copied, corpus))

@@ -98,11 +98,13 @@ def measure(
     on_tokens: Callable[[int], None] = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda said: print(said, file=sys.stderr),
+    beside: Callable[[Unit, pa.Table], None] | None = None,
 ) -> None:
     """Make every unit that the folder does not hold yet, or holds damaged.
 
     `encoder` gives vectors of texts, in place of the model's own states. `on_tokens` hears of tokens done, those found there
-    included; `on_note` of parts made again, and of fewer rows at once where memory is short.
+    included; `on_note` of parts made again, and of fewer rows at once where memory is short. `beside` is given every unit with its
+    tokens just before it is recorded, while their ids are still known.
 
     Raises:
         BackendError: the model fails, gives NaN, or has no memory for one row; the units before are kept.
@@ -141,6 +143,8 @@ def measure(
                     f"out of memory with {plan.batch} rows at once: going on with {width} (a smaller --batch from the start)"
                 )
             most = width
+        if beside is not None:
+            beside(unit, tokens)
         folder.write_part(unit.name, sequences, tokens, unit_key=key, plan_hash=plan_hash, notes=notes)
         on_tokens(unit.n_tokens - heard.told)
 

@@ -89,6 +89,28 @@ def sequences_schema(*, n_bins: int, n_hidden: int = 0) -> pa.Schema:
     )
 
 
+def sources_schema() -> pa.Schema:
+    """Schema of `sources/*.parquet`, which is there where sources were asked for (`--sources`)."""
+    return pa.schema(
+        [
+            _field("sequence", pa.int32(), "number of the sequence in this run"),
+            _field("value", pa.string(), "the source that the header names; other: no header"),
+            _field("template", pa.int32(), "number of the header's wording"),
+            _field(
+                "prefix_log_prob_nats",
+                pa.float64(),
+                "of all tokens before the cut together, after the header; null: no mass",
+                nullable=True,
+            ),
+            _field(
+                "log_probs_nats",
+                pa.list_(pa.field("item", pa.float64(), nullable=True)),
+                "of each token from the cut on, after header and prefix; null: no mass",
+            ),
+        ]
+    )
+
+
 def stamped(schema: pa.Schema, *, unit_key: str, plan_hash: str) -> pa.Schema:
     """The schema with what a part must say of itself."""
     return schema.with_metadata(
@@ -106,7 +128,8 @@ def describe(*, n_powers: int, n_bins: int) -> str:
         "    manifest.json          the plan with its hash, counts, versions, hardware, and the command that made it",
         "    sequences/*.parquet    one row a sequence (a real or sampled continuation)",
         "    tokens/*.parquet       one row a token",
-        "    checksums/*.sha256     SHA-256 of both files of a part; `sha256sum -c checksums/*` in the run's folder checks them",
+        "    sources/*.parquet      one row a sequence, source and header template; there with `--sources` only",
+        "    checksums/*.sha256     SHA-256 of the files of a part; `sha256sum -c checksums/*` in the run's folder checks them",
         "    result.json            findings; report.html: the page",
         "    .lock                  while a process writes here: another one is refused",
         "",
@@ -118,6 +141,7 @@ def describe(*, n_powers: int, n_bins: int) -> str:
     tables = (
         ("sequences", sequences_schema(n_bins=n_bins, n_hidden=576)),
         ("tokens", tokens_schema(n_powers=n_powers, n_references=2)),
+        ("sources", sources_schema()),
     )
     for name, schema in tables:
         lines += ["", f"## {name}", "", "| column | type | null | meaning |", "|---|---|---|---|"]
@@ -134,5 +158,8 @@ def describe(*, n_powers: int, n_bins: int) -> str:
         "",
         "`answers/verbal.parquet` is there where the model was asked which text is its own (`--ask`): one row a prompt with the",
         "documents, the right answer and the log-odds of both answers; its columns are described in `freerun/records/answers.py`.",
+        "",
+        "What the sources of `sources/*.parquet` are (the latent, its values with their prior, how many wordings, the file that",
+        "says so) stands in the metadata of each of its parts, as JSON under `asked`.",
     ]
     return "\n".join(lines) + "\n"

@@ -13,7 +13,11 @@ from freerun.report.template import stylesheet
 
 def standing_alone(chart: Mapping[str, Any]) -> str:
     """Return `chart` (as it stands in JSON) as the text of an SVG file that needs no style sheet and no network."""
-    svg = str(draw_chart(chart, width=WIDE))
+    return framed(str(draw_chart(chart, width=WIDE)), str(chart["title"]))
+
+
+def framed(svg: str, title: str) -> str:
+    """Return an inline SVG of class `chart`, `WIDE` wide, as the text of a file: with its style, its paper and a title."""
     height = float(svg.split('viewBox="0 0 ', 1)[1].split('"', 1)[0].split()[1])
     opened, rest = svg.split(">", 1)
     margin, head = 12, 40
@@ -22,8 +26,8 @@ def standing_alone(chart: Mapping[str, Any]) -> str:
     opened = re.sub(r'viewBox="[^"]*"', size, opened).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
     colours = _variables()
     paper = element("rect", x=-margin, y=-head, width=width, height=height, fill=colours["paper"])
-    title = element("text", chart["title"], x=2, y=-16, class_="strong")
-    return f"{opened}><style>{_chart_style(colours)}</style>{paper}{title}{rest}\n"
+    headline = element("text", title, x=2, y=-16, class_="strong")
+    return f"{opened}><style>{_chart_style(colours)}</style>{paper}{headline}{rest}\n"
 
 
 def _variables() -> dict[str, str]:

@@ -30,7 +30,7 @@ ENOUGH_UNITS = 0.75
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A document's first tokens and what it really says next.
+    """The tokens of a document before a cut (the first ones, unless the cut stands later) and what it really says next.
 
     `prefix` has shape (prefix_tokens,), `continuation` (continuation_tokens,); both are int32 and read-only. `before` are the
     tokens of other documents that are shown before the prefix (exemplars), equally many in all pairs of a set; usually none.
@@ -54,7 +54,7 @@ class PairSet:
     """The pairs of a corpus, train before test, and the counts of what was left out.
 
     `n_documents` and `n_units` count what the pairs come from. `n_too_short` documents of the corpus have no token
-    after the window. Of the `n_at_risk` documents longer than the prefix, `n_ended_in_window` end with or before the
+    after the window. Of the `n_at_risk` documents that go on after the cut, `n_ended_in_window` end with or before the
     window's last token: the real side of the ending hazard, which the pairs themselves cannot show.
     `document_tokens_median` and `_max` are over the whole corpus, extrapolated for documents that were not encoded to
     their end. `train_documents` are the ids of all documents, used or not, whose unit is not a test unit: what a
@@ -72,6 +72,8 @@ class PairSet:
     prefix_tokens: int
     continuation_tokens: int
     train_documents: tuple[str, ...]
+    cut_tokens: int
+    """Tokens of each document before the cut; the prefix is the last of them."""
 
 
 def cut_pairs(
@@ -82,10 +84,14 @@ def cut_pairs(
     prefix_tokens: int,
     continuation_tokens: int | None,
     seed: int,
+    cut_tokens: int | None = None,
     train_share: float = 0.5,
     minimum_units: int = 16,
 ) -> PairSet:
-    """Cut up to `n_documents` pairs from the documents that go on after `prefix_tokens` + `continuation_tokens` tokens.
+    """Cut up to `n_documents` pairs from the documents that go on after `cut_tokens` + `continuation_tokens` tokens.
+
+    The prefix is the last `prefix_tokens` tokens before the cut; `cut_tokens=None` cuts right after them. Which documents are
+    used, their split and their continuations depend on the cut alone, not on the prefix.
 
     One document of each unit is used, a second only when the units run out, and so on. The first round(train_share ×
     units) of the chosen units are train, the others test; no unit is on both sides. `continuation_tokens=None` takes
@@ -94,23 +100,24 @@ def cut_pairs(
     `ids` go before its text.
 
     Raises:
-        UsageError: a negative prefix, no continuation, a share outside [0, 1], or too few documents asked for.
+        UsageError: a negative prefix, a cut inside it, no continuation, a share outside [0, 1], or too few documents asked for.
         DataError: no document is long enough; says how long they are and which lengths would fit.
         TooFewDocuments: fewer than `minimum_units` units are usable; says what would help.
     """
-    _check(n_documents, prefix_tokens, continuation_tokens, train_share, minimum_units)
+    cut = prefix_tokens if cut_tokens is None else cut_tokens
+    _check(n_documents, prefix_tokens, cut, continuation_tokens, train_share, minimum_units)
     longest = CONTINUATION_GRID[0] if continuation_tokens is None else continuation_tokens
-    leading = [leading_tokens(document, encode, prefix_tokens + longest + 1) for document in corpus.documents]
+    leading = [leading_tokens(document, encode, cut + longest + 1) for document in corpus.documents]
     lengths = Lengths(
         tokens=np.array([one.n_tokens for one in leading], dtype=np.int64),
         units=tuple(document.unit for document in corpus.documents),
     )
     tokens = continuation_tokens
     if tokens is None:
-        tokens = _what_fits(lengths, n_documents, prefix_tokens, minimum_units)
-    window = prefix_tokens + tokens
+        tokens = _what_fits(lengths, n_documents, cut, minimum_units)
+    window = cut + tokens
     if lengths.units_longer_than(window) < max(minimum_units, 1):
-        refuse(corpus, lengths, prefix_tokens, tokens, minimum_units, CONTINUATION_GRID)
+        refuse(corpus, lengths, cut, tokens, minimum_units, CONTINUATION_GRID)
 
     chosen = _choose(corpus.documents, leading, window, n_documents, seed)
     units = sorted({document.unit for document, _ in chosen}, key=lambda unit: hash_of(seed, unit))
@@ -121,15 +128,15 @@ def cut_pairs(
             document_id=document.id,
             unit=document.unit,
             split="train" if document.unit in train else "test",
-            prefix=one.ids[:prefix_tokens],
-            continuation=one.ids[prefix_tokens:window],
+            prefix=one.ids[cut - prefix_tokens : cut],
+            continuation=one.ids[cut:window],
         )
         for document, one in chosen
     ]
     pairs.sort(
         key=lambda pair: (pair.split == "test", hash_of(seed, pair.unit), hash_of(seed, pair.unit, pair.document_id))
     )
-    at_risk = lengths.tokens > prefix_tokens
+    at_risk = lengths.tokens > cut
     return PairSet(
         pairs=tuple(pairs),
         n_documents=len(pairs),
@@ -142,7 +149,18 @@ def cut_pairs(
         prefix_tokens=prefix_tokens,
         continuation_tokens=tokens,
         train_documents=tuple(document.id for document in corpus.documents if document.unit not in test),
+        cut_tokens=cut,
     )
+
+
+def usable_units(corpus: Corpus, encode: Encode, windows: Sequence[int]) -> list[int]:
+    """Return for each window how many units of the corpus have a document of more tokens than that."""
+    wanted = max(windows, default=0) + 1
+    lengths = Lengths(
+        tokens=np.array([leading_tokens(d, encode, wanted).n_tokens for d in corpus.documents], dtype=np.int64),
+        units=tuple(d.unit for d in corpus.documents),
+    )
+    return [lengths.units_longer_than(window) for window in windows]
 
 
 def numbered(pairs: PairSet) -> tuple[PairSet, dict[str, str]]:
@@ -188,10 +206,19 @@ def hash_of(seed: int, *names: str) -> str:
 
 
 def _check(
-    n_documents: int, prefix_tokens: int, continuation_tokens: int | None, train_share: float, minimum_units: int
+    n_documents: int,
+    prefix_tokens: int,
+    cut_tokens: int,
+    continuation_tokens: int | None,
+    train_share: float,
+    minimum_units: int,
 ) -> None:
     if prefix_tokens < 0:
         raise UsageError(f"--prefix {prefix_tokens} is negative; give a number of tokens from 0")
+    if cut_tokens < prefix_tokens:
+        raise UsageError(
+            f"--cut {cut_tokens} lies inside the prefix of {prefix_tokens} tokens; give at least {prefix_tokens}, or leave it out"
+        )
     if continuation_tokens is not None and continuation_tokens < 1:
         raise UsageError(f"--tokens {continuation_tokens} is too small; give a number of tokens from 1")
     if n_documents < max(minimum_units, 1):

@@ -1,0 +1,109 @@
+"""`freerun audit --sweep …` on the command line: the settings one after the other, then what context does to the gap."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from freerun.experiments.sweep import Sweep
+    from freerun.experiments.sweep_forecast import SweepForecast
+
+
+def run_swept_audit(arguments: argparse.Namespace, model: str, corpus: str, options: dict[str, Any]) -> int:
+    """An audit with `--sweep`; the exit code."""
+    from freerun.commands.main import print_json
+    from freerun.commands.progress import Reporter
+    from freerun.errors import UsageError
+    from freerun.experiments.options import AuditOptions
+    from freerun.experiments.sweep import parse_axes, run_sweep
+
+    axes = parse_axes(arguments.sweep)
+    if arguments.fail_on or arguments.junit or arguments.markdown:
+        raise UsageError(
+            "--fail-on judges one run, --sweep makes several: leave it out, or give it to the audit of one setting "
+            "(its command stands in its report; what is measured is not measured again)"
+        )
+    progress = Reporter()
+    if arguments.dry_run:
+        from freerun.experiments.sweep_forecast import forecast_sweep
+
+        forecast = forecast_sweep(model, corpus, axes, AuditOptions(**options), out=arguments.out, say=progress.say)
+        if arguments.json:
+            print_json(forecast.to_json())
+        else:
+            tell_sweep_forecast(forecast, sys.stdout)
+        return 0
+    return told(run_sweep(model, corpus, axes, out=arguments.out, progress=progress, **options), as_json=arguments.json)
+
+
+def told(done: Sweep, *, as_json: bool) -> int:
+    """Print a sweep's result and return the exit code: 3 where nothing can be said."""
+    from freerun.commands.main import print_json
+
+    if as_json:
+        print_json(done.result)
+    else:
+        tell_sweep(done, sys.stdout)
+    return 3 if done.result["verdict"]["status"] == "unknown" else 0
+
+
+def tell_sweep(done: Sweep, out: TextIO) -> None:
+    """A sweep for people: the sentence, a line a setting, and where the page is."""
+    from freerun.commands.terminal import say, shown
+
+    width = min(100, shutil.get_terminal_size((100, 24)).columns)
+    result = done.result
+
+    def paragraph(text: str) -> None:
+        say(textwrap.wrap(shown(text), width), out)
+
+    print(file=out)
+    paragraph(result["verdict"]["sentence"])
+    if result["axes"]:
+        tokens = result["design"]["tokens"]
+        print(file=out)
+        say([f"  {'setting':<16}{'mean AUC':<24}{f'AUC at {tokens} tokens':<24}{'H75, tokens':<32}loss"], out)
+        say([_line(s) for s in result["settings"]], out)
+    print(file=out)
+    paragraph(result["verdict"]["detail"])
+    for caution in result["cautions"]:
+        paragraph(f"note: {caution}")
+    print(file=out)
+    say([f"report   {done.report}", f"numbers  {done.path / 'result.json'}"], out)
+
+
+def _line(s: dict[str, Any]) -> str:
+    def ends(e: dict[str, Any]) -> str:
+        return f"({e['low']:.3f} to {e['high']:.3f})"
+
+    mean, last, h, loss = s["mean_auc"], s["auc_last"], s["h75_tokens"], s["loss_nats_per_token"]
+    horizon = h["text"] or f"{h['value']:.0f}"
+    cells = (
+        f"{mean['value']:.3f} {ends(mean)}",
+        f"{last['value']:.3f} {ends(last)}",
+        f"{horizon} ({h['interval']})",
+    )
+    told_loss = "infinite" if loss["impossible_tokens"] else f"{loss['value']:.3f}"
+    return f"  {s['name']:<16}{cells[0]:<24}{cells[1]:<24}{cells[2]:<32}{told_loss}"
+
+
+def tell_sweep_forecast(forecast: SweepForecast, stream: TextIO) -> None:
+    """A forecast for people: a line a setting, and the sum."""
+    from freerun.commands.audit import spoken_bytes, spoken_time
+
+    first = next(iter(forecast.settings.values()))
+    lines = [
+        f"{first.model} on {first.corpus}: {first.documents} documents, {len(forecast.settings)} settings, "
+        f"{first.tokens} tokens after the cut",
+        f"  time    {spoken_time(forecast.seconds)}, the model being loaded",
+        *(f"            {spoken_time(one.seconds):<22}{name}" for name, one in forecast.settings.items()),
+        f"            {spoken_time(forecast.comparing_seconds):<22}comparing them",
+        f"  memory  {spoken_bytes(forecast.memory_bytes)}, of the largest setting",
+        f"  disk    {spoken_bytes(forecast.disk_bytes)} in {forecast.folder}",
+        "nothing was written",
+    ]
+    print("\n".join(lines), file=stream)
