@@ -243,7 +243,8 @@ def _started(rows: Sequence[Speaker], ids: Int[np.ndarray, " tokens"], n_paths: 
     for predictor in {id(x.predictor): x.predictor for x in rows}.values():
         mine = tuple(r for r, x in enumerate(rows) if x.predictor is predictor)
         state = predictor.start([np.concatenate([rows[r].header, ids]) for r in mine])
-        groups.append(_Group(predictor, mine, predictor.repeat(state, n_paths, len(mine))))
+        copied = state if n_paths == 1 else predictor.repeat(state, n_paths, len(mine))
+        groups.append(_Group(predictor, mine, copied))
     return groups
 
 
