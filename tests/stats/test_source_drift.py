@@ -36,7 +36,7 @@ def test_the_change_by_hand() -> None:
     np.testing.assert_allclose(found.end, [0.7, 0.3])
 
 
-def test_what_cannot_be_judged() -> None:
+def test_what_cannot_be_judged_is_refused() -> None:
     with pytest.raises(TooFewDocuments):
         belief_change(np.ones((1, 2)) / 2, np.ones((1, 2)) / 2)
     with pytest.raises(DataError, match="documents × sources"):
