@@ -47,8 +47,48 @@ def test_small_layers_and_other_classes_stay(monkeypatch: pytest.MonkeyPatch) ->
     assert pack_linears(Two()) == 0
 
 
-def test_half_precision_stays() -> None:
-    assert pack_linears(Two().to(torch.bfloat16)) == 0
+def test_bf16_agrees_and_float16_stays() -> None:
+    plain, packed = Two().eval().to(torch.bfloat16), Two().eval().to(torch.bfloat16)
+    if pack_linears(packed):  # where oneDNN has kernels for it
+        x = torch.randn(2, 64, 300).to(torch.bfloat16)
+        with torch.inference_mode():
+            got, wanted = packed.wide(x), plain.wide(x)
+        assert (got - wanted).abs().max() < 0.02 * wanted.abs().max()
+    assert pack_linears(Two().to(torch.float16)) == 0
+
+
+@pytest.mark.parametrize("intel", [True, False])
+def test_a_step_says_what_the_plain_layer_says_whatever_came_before(
+    intel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One token a row, in every layout that a step may take; a layout made for other rows must leave no trace."""
+    if intel and not torch.backends.mkl.is_available():
+        pytest.skip("this PyTorch has no MKL")
+    monkeypatch.setattr("freerun.predictors.packed._mkl_steps", lambda: intel)
+    plain, packed, fresh = Two().eval(), Two().eval(), Two().eval()
+    pack_linears(packed)
+    pack_linears(fresh)
+    assert packed.wide._steps is intel
+    inputs = {rows: torch.randn(rows, 1, 300) for rows in (64, 1, 33, 32, 0, 128)}
+    with torch.inference_mode():
+        for name in ("wide", "conv"):
+            for rows in (64, 1, 33, 64, 32, 0, 128, 64):
+                x = inputs[rows]
+                got = getattr(packed, name)(x)
+                assert got.shape == (rows, 1, 500)
+                torch.testing.assert_close(got, getattr(plain, name)(x), atol=1e-4, rtol=0)
+                if rows == 64:
+                    assert torch.equal(got, getattr(fresh, name)(x))
+
+
+def test_a_step_whose_product_would_differ_takes_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("freerun.predictors.packed._mkl_steps", lambda: True)
+    monkeypatch.setattr(PackedLinear, "_step", lambda self, x: torch.zeros(*x.shape[:-1], self.out_features))
+    plain, packed = Two().eval(), Two().eval()
+    assert pack_linears(packed) == 2
+    x = torch.randn(64, 1, 300)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed.wide(x), plain.wide(x), atol=1e-4, rtol=0)
 
 
 def test_a_layer_whose_product_would_differ_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.utils import logging as transformers_logging
 
 from freerun.errors import BackendError
+from freerun.predictors.attention import gather_queries
 from freerun.predictors.base import Capabilities, Chunk, ContextRule, Identity, Predictor, pad_watched, watch_lists
 from freerun.predictors.declared import end_ids_of, leading_ids, longest_context
 from freerun.predictors.growing_cache import GrowingLayer, HeadInput
@@ -93,6 +94,7 @@ class HuggingFacePredictor(Predictor[HFState]):
     def pack(self) -> None:
         """Lay the weights out for the CPU's matrix products, once they are what they shall be."""
         self._head.stop()
+        gather_queries(self.model)
         pack_linears(self.model)
         self._head = HeadInput(self.model)
 
