@@ -27,11 +27,13 @@ ROOMS = {
     "torch": {
         "predictors/huggingface.py",
         "predictors/encoder.py",
+        "predictors/attention.py",
         "predictors/packed.py",
         "predictors/growing_cache.py",
     },
     "numba": {"predictors/compiled.py"},
     "transformers": {
+        "predictors/attention.py",
         "predictors/huggingface.py",
         "predictors/encoder.py",
         "predictors/gguf.py",

@@ -1,7 +1,7 @@
 """Attention of one new token a row, where several query heads share their keys (grouped-query attention).
 
-PyTorch's kernel for CPUs reads shared keys once for every query head. Put as rows of one query matrix, the heads of a group read them
-once: the same kernel and the same sums. transformers does so itself where there is a mask; this does it without one.
+PyTorch's kernel for CPUs reads shared keys once for every query head. Put as rows of one query matrix, the heads of a group read
+them once: the same kernel and the same sums. transformers does so itself where there is a mask; this does it without one.
 """
 
 from __future__ import annotations
