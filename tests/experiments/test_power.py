@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +165,29 @@ def test_damaged_parts_are_made_again(
 def test_two_workers_give_the_same(whole: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     _, result = power(TINY, out=tmp_path / "run", workers=2, command="freerun power")
     assert without_times(result) == without_times(whole[1])
+
+
+_A_PARENT = """
+import multiprocessing, time
+from concurrent.futures import ProcessPoolExecutor
+from freerun.experiments.power import _deaf
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_deaf)
+    pool.submit(print, "ready", flush=True).result()
+    pool.submit(time.sleep, 600).result()
+"""
+
+
+def test_workers_end_where_their_parent_is_killed(tmp_path: Path) -> None:
+    """The worker holds the pipe that it writes to: reading it ends when the worker has."""
+    script = tmp_path / "parent.py"
+    script.write_text(_A_PARENT)
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "ready\n"
+    parent.send_signal(signal.SIGKILL)
+    rest, _ = parent.communicate(timeout=60)
+    assert rest == ""
 
 
 def test_another_plan_or_something_else_in_the_folder_is_refused(tmp_path: Path) -> None:

@@ -174,8 +174,15 @@ def _hand_out(
 
 
 def _deaf() -> None:
-    """Ctrl-C is for the process that writes; it ends the workers."""
+    """Ctrl-C is for the process that writes; it ends the workers, and where it is killed they end by themselves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager
