@@ -133,9 +133,9 @@ def main() -> int:
         lines = list(within(worker, repeats, chosen.quick, tell))
     finally:
         worker.close()
-    lines = [*audits((20, 100) if chosen.quick else (100, 1000), repeats if chosen.quick else 2, tell), *lines]
+    lines = [*audits((20, 100) if chosen.quick else (100, 1000), min(repeats, 2), tell), *lines]
     result = {
-        "command": " ".join(["python bench/cost.py", *(["--quick"] if chosen.quick else [])]),
+        "command": " ".join(["python bench/cost.py", *(["--quick"] if chosen.quick else ["--repeats", str(repeats)])]),
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "quick": chosen.quick,
         "machine": machine,

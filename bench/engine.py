@@ -335,7 +335,9 @@ def measure(chosen: argparse.Namespace, save: Callable[[dict[str, Any]], None]) 
     )
     words = inputs(setting, chosen.sequences, chosen.prefix, chosen.new)
     data: dict[str, Any] = {
-        "command": " ".join(["python bench/engine.py", *(["--quick"] if chosen.quick else [])]),
+        "command": " ".join(
+            ["python bench/engine.py", *(["--quick"] if chosen.quick else ["--repeats", str(chosen.repeats)])]
+        ),
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "quick": chosen.quick,
         "machine": describe(),
