@@ -30,7 +30,7 @@ def main() -> None:
         documents=16,
         prefix=32,
         tokens=4096,
-        batch=16,
+        batch=32,
     )
     chosen.docs.mkdir(parents=True, exist_ok=True)
     shutil.copy(run.report, chosen.docs / f"{NAME}.html")

@@ -32,7 +32,7 @@ def world() -> MixtureWorld:
     """Two chains over `AB.:|abc` that differ a little in the letters and much in which name they write."""
     parts: dict[tuple[str, ...], Any] = {}
     for s, name in enumerate("AB"):
-        row = np.array([0.0005, 0.0005, 0.02, 0.02, 0.02, *([0.4, 0.3, 0.2] if s == 0 else [0.3, 0.3, 0.3])])
+        row = np.array([1e-7, 1e-7, 0.02, 0.02, 0.02, *([0.4, 0.3, 0.2] if s == 0 else [0.3, 0.3, 0.3])])
         row[s] = 0.02
         table = np.tile(row / row.sum(), (8, 1))
         parts[(name,)] = MarkovWorld(table, initial=row / row.sum(), symbols="AB.:|abc")

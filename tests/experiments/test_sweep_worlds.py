@@ -22,7 +22,7 @@ from freerun.worlds.source_gap import SourceGap, source_gap
 
 SOURCE = {"publication": "onion"}
 PREFIXES = (0, 6, 64)
-TOKENS, DOCUMENTS = 16, 96
+TOKENS, DOCUMENTS = 16, 192
 LENGTHS = (1, 2, 4, 8, 16)
 X = np.log2(1 + np.array(PREFIXES))
 
