@@ -125,7 +125,7 @@ def _verdict(evidence: Evidence, findings: dict[str, Finding], found: Comparison
         }
     if found is None:
         return {
-            "sentence": f"{model}: no inference about free-running text is possible from this run.",
+            "sentence": f"{model}: this run cannot say from which length on its own text can be told from real text.",
             "detail": findings["detectability"].sentence,
             "status": "unknown",
             "outcome": "inconclusive",
