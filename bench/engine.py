@@ -351,6 +351,8 @@ def measure(chosen: argparse.Namespace, save: Callable[[dict[str, Any]], None]) 
             "repeats": chosen.repeats,
         },
     }
+    earlier = kept(chosen.go_on, data) if chosen.go_on else {"others": []}
+    data = earlier | data
     sampled: dict[str, Any] = {"rates": {}, "facts": {}, "runs": {}}
     scored = sampled
     if "sampling" in chosen.only:
@@ -363,7 +365,8 @@ def measure(chosen: argparse.Namespace, save: Callable[[dict[str, Any]], None]) 
         data["scoring"] = summary(SCORING, scored)
         save(data)
         data["scoring"]["checks"] = check_scoring(scored, SCORING, words)
-    data["gemm"] = limits(sampled, scored, words)
+    if {"sampling", "scoring"} & set(chosen.only):
+        data["gemm"] = limits(sampled, scored, words)
     save(data)
     if "bf16" in chosen.only:
         instructions = bool(data["machine"]["bf16_instructions"])
@@ -373,7 +376,7 @@ def measure(chosen: argparse.Namespace, save: Callable[[dict[str, Any]], None]) 
     if "statistics" in chosen.only:
         data["statistics"] = statistics_share(setting, tell, quick=chosen.quick)
     save(data)
-    others: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = earlier["others"]
     for name, work in (
         ("prefixes", lambda: prefixes(setting, chosen.repeats, quick=chosen.quick)),
         ("loops", lambda: loops(chosen.repeats)),
@@ -382,8 +385,29 @@ def measure(chosen: argparse.Namespace, save: Callable[[dict[str, Any]], None]) 
     ):
         if name in chosen.only:
             tell(name)
-            others += work()
+            found = work()
+            others = [line for line in others if line["what"] not in {x["what"] for x in found}] + found
+            data |= {"others": others}
+            save(data)
     return data | {"others": others}
+
+
+def kept(path: Path, now: dict[str, Any]) -> dict[str, Any]:
+    """Sections of an earlier result on the same machine with the same workload.
+
+    Raises:
+        ValueError: another machine or workload: its figures do not stand beside these.
+    """
+    before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("workload", "quick"):
+        if before[key] != now[key]:
+            raise ValueError(f"{path} has another {key}: {before[key]}, now {now[key]}")
+    if before["machine"]["processor"] != now["machine"]["processor"]:
+        raise ValueError(
+            f"{path} was measured on {before['machine']['processor']}, this is {now['machine']['processor']}"
+        )
+    sections = ("sampling", "scoring", "gemm", "bf16", "memory", "statistics")
+    return {name: before[name] for name in sections if name in before} | {"others": before.get("others", [])}
 
 
 def finished(data: dict[str, Any]) -> dict[str, Any]:
@@ -421,6 +445,9 @@ def main() -> int:
         help="some sections (audit: only when named)",
     )
     parser.add_argument("--json", type=Path, help="write the result there, after every section")
+    parser.add_argument(
+        "--go-on", type=Path, metavar="JSON", help="keep the other sections of this earlier result of the same machine"
+    )
     chosen = parser.parse_args()
     chosen.repeats = chosen.repeats or (1 if chosen.quick else 5)
     chosen.new = chosen.new or (32 if chosen.quick else 256)
