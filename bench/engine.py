@@ -266,7 +266,7 @@ def reaches(data: dict[str, Any]) -> list[dict[str, Any]]:
     if over := [m["over_mib"] for m in data.get("memory", []) if "over_mib" in m]:
         lines.append(
             reach(
-                "scoring: peak over weights and cache, any length and both vocabularies",
+                "scoring: peak over weights (no cache is taken off), any length and both vocabularies",
                 spread([max(over)]),
                 "<=",
                 512,

@@ -200,19 +200,17 @@ def engine_tables(data: Mapping[str, Any]) -> str:
                 m["model"],
                 f"{m['rows']} × {m['length']:,}",
                 number(m["rss_mib"]),
-                number(m["cache_mib"]),
                 number(m["over_mib"]),
             ]
             if "over_mib" in m
-            else [m["model"], f"{m['rows']} × {m['length']:,}", "", "", m["error"]]
+            else [m["model"], f"{m['rows']} × {m['length']:,}", "", m["error"]]
             for m in memory
         ]
         head = [
             "scoring with",
             "texts × tokens",
             "resident before, MiB",
-            "cache, MiB",
-            "peak over weights and cache, MiB",
+            "peak over that, MiB",
         ]
         parts += ["### Memory", table(head, rows)]
     if shares := data.get("statistics"):

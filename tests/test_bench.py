@@ -118,9 +118,7 @@ def data() -> dict[str, Any]:
             "workload": {"threads": 2, "sequences": 64, "prefix": 32, "new": 256, "repeats": 2},
             "sampling": engine.summary(contestants.SAMPLING, made),
             "gemm": engine.limits(made, {"rates": {}, "facts": {}, "runs": {}}, words),
-            "memory": [
-                {"model": "m", "rows": 8, "length": 2048, "rss_mib": 900.0, "cache_mib": 700.0, "over_mib": 600.0}
-            ],
+            "memory": [{"model": "m", "rows": 8, "length": 2048, "rss_mib": 900.0, "over_mib": 600.0}],
         }
     )
 
@@ -139,7 +137,7 @@ def test_ratios_and_shares_of_a_run(data: dict[str, Any]) -> None:
     assert met["sampling: over transformers `generate` with the same statistics"] is True
     assert met["sampling: over CTranslate2 float32"] is False
     assert met["scoring: over lm-eval's rolling log-likelihood"] is None
-    assert met["scoring: peak over weights and cache, any length and both vocabularies"] is False
+    assert met["scoring: peak over weights (no cache is taken off), any length and both vocabularies"] is False
 
 
 def test_the_page_states_figures_reasons_and_noise(data: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 
 
 def memory(setting: Setting, tell: Tell, *, quick: bool) -> list[dict[str, Any]]:
-    """Peak over weights and cache while scoring, every length in a fresh process."""
+    """Peak over weights while scoring, every length in a fresh process."""
     lines = []
     for model in CATALOGUE:
         for length, rows in MEMORY.items():
@@ -42,9 +42,9 @@ def memory(setting: Setting, tell: Tell, *, quick: bool) -> list[dict[str, Any]]
                     found = worker.measure("memory", rows=n, length=length)
                 finally:
                     worker.close()
-                line |= {k: round(found[k], 1) for k in ("cache_mib", "rss_mib", "peak_mib", "seconds")}
-                line["over_mib"] = round(found["peak_mib"] - found["rss_mib"] - found["cache_mib"], 1)
-                tell(f"{model} {n} × {length}: {line['over_mib']} MiB over weights and cache")
+                line |= {k: round(found[k], 1) for k in ("rss_mib", "peak_mib", "seconds")}
+                line["over_mib"] = round(found["peak_mib"] - found["rss_mib"], 1)
+                tell(f"{model} {n} × {length}: {line['over_mib']} MiB over weights")
             except (ContestantError, TypeError) as error:
                 line["error"] = str(error)
             lines.append(line)

@@ -128,7 +128,6 @@ def load(request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Task]]:
         return {
             "seconds": seconds,
             "tokens": sum(len(c.row) for c in chunks),
-            "cache_mib": cache_bytes(predictor, len(rows), request["length"]) / 2**20,
             "rss_mib": before,
         }
 
@@ -206,17 +205,6 @@ def _lead(predictor: Any) -> list[int]:
     """What lm-eval puts before a text: the tokenizer's beginning of text, or else its end of text."""
     first, last = predictor.tokenizer.bos_token_id, predictor.tokenizer.eos_token_id
     return [int(last if first is None else first)]
-
-
-def cache_bytes(predictor: Any, rows: int, length: int) -> int:
-    """Keys and values of `rows` texts of `length` tokens; sliding layers hold their window."""
-    config = predictor.model.config.get_text_config()
-    heads = config.num_key_value_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
-    window = getattr(config, "sliding_window", None) or length
-    held = sum(length if kind == "full_attention" else min(length, window) for kind in kinds)
-    return 2 * heads * width * predictor.model.dtype.itemsize * rows * held
 
 
 if __name__ == "__main__":

@@ -320,6 +320,11 @@ def _ends_again(ids: Int[np.ndarray, " tokens"], max_period: int) -> bool:
     return bool(((ids[at] == ids[last]) & (ids[at - 1] == ids[last - 1]) & (ids[at - 2] == ids[last - 2])).any())
 
 
+_MOST_SEEDS = 256
+"""With more of them one pass over the whole text is quicker."""
+_PIECE = 4096
+
+
 def _long_runs(
     ids: Int[np.ndarray, " tokens"], rule: LoopRule, *, slack: int
 ) -> Iterator[tuple[int, Int[np.ndarray, " runs"], Int[np.ndarray, " runs"]]]:
@@ -333,7 +338,15 @@ def _long_runs(
         needed = rule.threshold(period) - slack
         if period + needed > ids.size:
             return  # p + threshold(p) = max(copies*p, min_tokens) never falls: longer periods need no less room
-        if not _may_run(ids, period, needed):
+        seeds = _seeds(ids, period, needed)
+        if seeds is not None and seeds.size <= _MOST_SEEDS:
+            runs: list[tuple[int, int]] = []
+            for seed in seeds.tolist():
+                if not runs or seed >= runs[-1][1]:
+                    runs.append(_run_around(ids, period, seed))
+            found = np.array([run for run in runs if run[1] - run[0] >= needed], np.int64).reshape(-1, 2)
+            if len(found):
+                yield period, found[:, 0], found[:, 1]
             continue
         same = ids[period:] == ids[:-period]
         if np.count_nonzero(same) < needed:
@@ -346,14 +359,14 @@ def _long_runs(
             yield period, begins[long_enough], ends[long_enough]
 
 
-def _may_run(ids: Int[np.ndarray, " tokens"], period: int, needed: int) -> bool:
-    """Whether a lag run of `needed` tokens can be anywhere: never False where there is one, and quick where there is none.
+def _seeds(ids: Int[np.ndarray, " tokens"], period: int, needed: int) -> Int[np.ndarray, " seeds"] | None:
+    """Tokens of which every lag run of `needed` tokens holds at least one; None where every token may be one.
 
     Such a run holds exactly one of every `needed`-th tokens, so only those that equal the token a period before are followed to
     both sides, and no further than 32 tokens.
     """
     if needed < 2:
-        return True
+        return None
     at = np.arange(period + needed - 1, ids.size, needed)
     at = at[ids[at] == ids[at - period]]
     reach = min(needed, 32)
@@ -369,4 +382,24 @@ def _may_run(ids: Int[np.ndarray, " tokens"], period: int, needed: int) -> bool:
             if not going.size:
                 break
             length[going] += 1
-    return bool((length >= reach).any())
+    return np.asarray(at[length >= reach])
+
+
+def _run_around(ids: Int[np.ndarray, " tokens"], period: int, seed: int) -> tuple[int, int]:
+    """The maximal lag run [begin, end) of this period that holds the token `seed`."""
+    begin, end = seed, seed + 1
+    while end < ids.size:
+        stop = min(end + _PIECE, ids.size)
+        breaks = np.flatnonzero(ids[end:stop] != ids[end - period : stop - period])
+        if breaks.size:
+            end += int(breaks[0])
+            break
+        end = stop
+    while begin > period:
+        first = max(begin - _PIECE, period)
+        breaks = np.flatnonzero(ids[first:begin] != ids[first - period : begin - period])
+        if breaks.size:
+            begin = first + int(breaks[-1]) + 1
+            break
+        begin = first
+    return begin, end
