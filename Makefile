@@ -58,6 +58,7 @@ $(PEERS): bench/peers/setup.py bench/peers/requirements.txt bench/peers/requirem
 
 bench: $(STAMP) $(PEERS)
 	$(BIN)/python bench/engine.py --json docs/data/bench-engine.json
+	$(BIN)/python bench/steps.py --json docs/data/bench-steps.json
 	$(BIN)/python bench/cost.py --json docs/data/bench-cost.json
 	$(BIN)/python bench/findings.py --json docs/data/bench-findings.json
 	$(BIN)/python bench/source.py --json docs/data/bench-source.json

@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "bench.md"
-SOURCES = {name: ROOT / "docs" / "data" / f"bench-{name}.json" for name in ("engine", "cost", "source")}
+SOURCES = {name: ROOT / "docs" / "data" / f"bench-{name}.json" for name in ("engine", "steps", "cost", "source")}
 NOISY_CORES = 0.1
 """A measurement beside which the rest of the machine used more than this many cores is called noisy."""
 
@@ -253,6 +253,34 @@ def cost_tables(data: Mapping[str, Any]) -> str:
     )
 
 
+def steps_tables(data: Mapping[str, Any]) -> str:
+    """Seconds of a step and the share of each part, a column for each kind of work."""
+    steps, machine = data["steps"], data["machine"]
+    rows = [["seconds", *(span(line["seconds"]) for line in steps)]]
+    rows.append(["seconds with FREERUN_PLAIN=1", *map(span, data["plain"])])
+    rows += [[part, *(f"{line['shares'][part]:.1%}" for line in steps)] for part in steps[0]["shares"]]
+    if any("cache_mb" in line for line in steps):
+        rows.append(["keys and values read by a step, MB", *(number(line.get("cache_mb")) for line in steps)])
+        rows.append(
+            ["read by attention at, GB/s", *(number(line.get("attention_reads_gb_per_s")) for line in steps)],
+        )
+    ways = [line for line in steps if "attention_ways" in line]
+    tried = [
+        [way["what"], *(span(line["attention_ways"][i]["milliseconds"]) for line in ways)]
+        for i, way in enumerate(ways[0]["attention_ways"])
+    ]
+    return "\n\n".join(
+        [
+            f"Measured with `{data['command']}` on {data['created'][:10]} ({machine['processor']}, {machine['cores']} cores, "
+            f"{data['threads']} threads, torch {data['versions']['torch']}), {data['model']}. Memory that no cache holds is read "
+            f"at {number(data['memory_reads_gb_per_s'])} GB/s.",
+            table(["", *(line["what"] for line in steps)], rows),
+            "One step's attention by itself, all layers, milliseconds. A step uses the second way; the others were tried.",
+            table(["", *(line["what"].split(":")[0] for line in ways)], tried),
+        ]
+    )
+
+
 def source_tables(data: Mapping[str, Any]) -> str:
     work, machine = data["workload"], data["machine"]
     rows = [
@@ -285,20 +313,20 @@ def put(page: str, name: str, text: str) -> str:
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
-WRITERS = {"engine": engine_tables, "cost": cost_tables, "source": source_tables}
+WRITERS = {"engine": engine_tables, "steps": steps_tables, "cost": cost_tables, "source": source_tables}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", type=Path, default=SOURCES["engine"])
-    parser.add_argument("--cost", type=Path, default=SOURCES["cost"])
-    parser.add_argument("--source", type=Path, default=SOURCES["source"])
+    for name, path in SOURCES.items():
+        parser.add_argument(f"--{name}", type=Path, default=path, help=f"figures (default: {path.name})")
     parser.add_argument("--page", type=Path, default=PAGE)
     chosen = parser.parse_args()
     page = chosen.page.read_text()
-    for name, path in (("engine", chosen.engine), ("cost", chosen.cost), ("source", chosen.source)):
+    for name, writer in WRITERS.items():
+        path = getattr(chosen, name)
         if path.exists():
-            page = put(page, name, WRITERS[name](json.loads(path.read_text())))
+            page = put(page, name, writer(json.loads(path.read_text())))
     chosen.page.write_text(page)
     return 0
 

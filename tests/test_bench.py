@@ -8,7 +8,7 @@ import json
 import math
 import textwrap
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def bench(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-@pytest.mark.parametrize("name", ["table", "peers.contestants", "peers.setup", "peers.machine"])
+@pytest.mark.parametrize("name", ["table", "steps", "peers.contestants", "peers.setup", "peers.machine"])
 def test_examples_in_docstrings(name: str) -> None:
     assert doctest.testmod(bench(name)).failed == 0
 
@@ -176,6 +176,31 @@ def test_header_scoring_beside_plain_scoring() -> None:
     assert "A quick run" in text
 
 
+def test_time_goes_to_the_part_that_called() -> None:
+    """By hand, of 100 µs: 40 in a product, 20 in attention with the product that it makes, 10 in a norm, 30 unaccounted for."""
+    steps = bench("steps")
+
+    def event(name: str, micros: float, caller: Any = None) -> Any:
+        return SimpleNamespace(name=name, self_cpu_time_total=micros, cpu_parent=caller)
+
+    attention = event(steps.ATTENTION, 5)
+    events = [
+        attention,
+        event("aten::bmm", 15, event("aten::matmul", 0, attention)),
+        event("mkldnn::_linear_pointwise", 40),
+        event("aten::mul", 10),
+    ]
+    found = steps.shares(events, 100e-6)
+    assert found == {
+        steps.PRODUCTS: 0.4,
+        steps.ATTENTION: 0.2,
+        steps.CACHE: 0.0,
+        steps.REST: 0.1,
+        steps.STATISTICS: 0.0,
+        steps.OUTSIDE: 0.3,
+    }
+
+
 def test_samples_of_another_length_do_not_count() -> None:
     engine, contestants = bench("engine"), bench("peers.contestants")
     entry = contestants.SAMPLING[1]
@@ -198,7 +223,7 @@ def test_samples_of_another_length_do_not_count() -> None:
         engine.check_scoring(made, entries, {"texts": [[1, 2, 3]]})
 
 
-@pytest.mark.parametrize("name", ["engine", "cost", "source"])
+@pytest.mark.parametrize("name", ["engine", "steps", "cost", "source"])
 def test_committed_tables_are_the_committed_figures(name: str) -> None:
     """If it fails: python bench/table.py."""
     table = bench("table")
