@@ -12,8 +12,10 @@ import freerun
 from freerun.experiments.audit import report
 from freerun.findings.comparing import KINDS, Comparison, compare
 from freerun.findings.evidence import Evidence
+from freerun.findings.gates import judge_audit, parse_gate
 from freerun.findings.plain_text import PlainText
-from freerun.records.store import RunFolder, load_records
+from freerun.findings.summary import derive
+from freerun.records.store import Records, RunFolder, load_records
 from freerun.stats.detectability import paired_permutation_p, smallest_detectable_auc
 
 OPTIONS: dict[str, Any] = {"documents": 64, "tokens": 32, "prefix": 4}
@@ -129,3 +131,67 @@ def test_text_is_cut_after_tokens(bad: freerun.Run) -> None:
     again = PlainText(Evidence(records))
     assert not again.whole(0)
     assert again.first(0, 4) == b"".join(spelled[int(i)] for i in records.tokens["token_id"][records.rows(0)][:4])
+
+
+# ---- texts that end early ----------------------------------------------------------------------------------------------
+
+
+def ended(records: Records, last: dict[int, int]) -> Records:
+    """The records with some sequences ended by themselves after so many tokens."""
+    kept = np.ones(len(records.tokens["token_id"]), bool)
+    lengths = np.diff(records.starts).copy()
+    reasons = records.sequences["end_reason"].copy()
+    for i, n in last.items():
+        kept[int(records.starts[i]) + n : int(records.starts[i + 1])] = False
+        lengths[i], reasons[i] = n, "end_of_text"
+    tokens = {name: records.tokens[name][kept] for name in records.tokens}
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return Records(records.manifest, records.sequences | {"end_reason": reasons}, tokens, starts)
+
+
+def test_where_few_reach_the_end_the_longest_length_that_enough_reach_is_judged(bad: freerun.Run) -> None:
+    """52 of 64 first free texts end at token 20 of 32, one at token 16 with its end as its sixteenth: 12 whole pairs, 63 at 16."""
+    records = load_records(RunFolder(bad.path))
+    free = records.chosen(arm="free", replicate=0)
+    short = ended(records, {int(i): 20 for i in free[:52]} | {int(free[0]): 16})
+    evidence = Evidence(short)
+    assert (evidence.whole_panel.n_pairs, evidence.whole_panel.enough) == (12, False)
+    assert (evidence.panel.length, evidence.panel.n_pairs, evidence.panel.n_dropped) == (16, 63, 1)
+    found = compare(evidence)
+    assert found.lengths.tolist() == [1, 2, 4, 8, 16]
+    at = int(records.chosen(arm="free", replicate=0)[3])
+    columns = evidence.panel.columns(np.array([at]))
+    np.testing.assert_array_equal(columns.ids[0], records.tokens["token_id"][records.rows(at)][:16])
+
+    result = derive(short)
+    by_name = {f.name: f for f in result["findings"]}
+    assert "at 16 tokens" in by_name["detectability"].sentence
+    assert any("only 12 of 64 pairs reach token 32" in note for note in by_name["detectability"].notes)
+    assert by_name["divergences"].status == "unknown"  # places whole texts
+    assert any("judged up to token 16 only" in threat["title"] for threat in result["threats"])
+
+
+def test_a_horizon_beyond_the_judged_length_is_undecided_and_not_passed() -> None:
+    """The curve ends at 16 of 32 tokens and stays at chance: at least 12 is decided, at least 24 is not."""
+    e = {
+        "name": "h75",
+        "label": "H75",
+        "value": None,
+        "low": None,
+        "high": None,
+        "level": 0.95,
+        "unit": "tokens",
+        "text": "> 16",
+    }
+    curve = {"name": "auc_by_length", "x": [1.0, 8.0, 16.0], "series": [{"high": [0.6, 0.6, 0.6]}]}
+    result = {
+        "plan": {"tokens": 32, "documents": 64, "sampling": "temperature 1, full vocabulary"},
+        "verdict": {"outcome": "pass"},
+        "findings": [{"name": "detectability", "estimates": [e], "charts": [curve]}],
+    }
+    decisions = {
+        text: judge_audit(result, [parse_gate(text, relative=False)])[0] for text in ("horizon<12", "horizon<24")
+    }
+    assert decisions["horizon<12"].decision == "pass"
+    assert decisions["horizon<24"].decision == "undecided"
+    assert "up to 16 tokens only" in decisions["horizon<24"].words

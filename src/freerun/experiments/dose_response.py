@@ -209,7 +209,7 @@ def detected(dose: Dose, evidence: Evidence, corpus: str) -> Response:
 
 def best_horizon(evidence: Evidence, truth: World[Any]) -> HorizonResult:
     """H75 of the likelihood ratio ln q/p on all pairs: no detector that sees the continuation and its prefix does better."""
-    panel, lengths = evidence.panel, lengths_up_to(evidence.length)
+    panel, lengths = evidence.panel, lengths_up_to(evidence.panel.length)
     real, free = (_log_ratios(evidence, truth, rows) for rows in (panel.real, panel.free.ravel()))
     free = free.reshape(*panel.free.shape, -1)
     scored = ScoredCurve(
@@ -222,12 +222,12 @@ def best_horizon(evidence: Evidence, truth: World[Any]) -> HorizonResult:
 def _log_ratios(
     evidence: Evidence, truth: World[Any], rows: Int[np.ndarray, " texts"]
 ) -> Float[np.ndarray, "texts tokens"]:
-    """ln q/p of the first 1, 2, … tokens; +∞ once a text holds what the world cannot write."""
-    records = evidence.records
-    texts = [_text(evidence, int(i)) for i in rows]
+    """ln q/p of the first 1, 2, … tokens of the panel; +∞ once a text holds what the world cannot write."""
+    records, n = evidence.records, evidence.panel.length
     first = int(evidence.plan["prefix"])
+    texts = [_text(evidence, int(i))[: first + n] for i in rows]
     known = Alone(truth).log_probs([""] * len(texts), texts, first=first)
-    own = np.stack([records.tokens["log_prob_nats"][records.rows(int(i))] for i in rows])
+    own = np.stack([records.tokens["log_prob_nats"][records.rows(int(i))][:n] for i in rows])
     return np.asarray(np.cumsum(own - np.stack([k[:, 0] for k in known]), axis=1))
 
 

@@ -56,7 +56,7 @@ def checking(evidence: Evidence) -> Checking | None:
     sides = [panel.columns(panel.real), *(panel.columns(f) for f in panel.free.T)]
     gains = _gains(evidence)
     n_test = int((~panel.train).sum())
-    lengths = [int(n) for n in lengths_up_to(evidence.length) if n >= min(SHORTEST_TOKENS, evidence.length)]
+    lengths = [int(n) for n in lengths_up_to(panel.length) if n >= min(SHORTEST_TOKENS, panel.length)]
     found = []
     try:
         counts = bootstrap_groups(
@@ -98,7 +98,7 @@ def _gains(evidence: Evidence) -> dict[str, list[np.ndarray]]:
         gain = np.maximum(records.tokens["log_prob_nats"], -MAX_SURPRISAL_NATS) - np.maximum(
             values, -MAX_SURPRISAL_NATS
         )
-        at = [records.starts[s][:, None] + np.arange(evidence.length) for s in (panel.real, *panel.free.T)]
+        at = [records.starts[s][:, None] + np.arange(panel.length) for s in (panel.real, *panel.free.T)]
         out[name] = [gain[a] for a in at]
     return out
 

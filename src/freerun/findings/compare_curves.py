@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import TooFewDocuments
-from freerun.findings.comparing import KINDS, MIN_PAIRS, features_at
-from freerun.findings.evidence import Evidence, lengths_up_to, statistics_rng
+from freerun.findings.comparing import KINDS, features_at
+from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
 from freerun.findings.plain_text import PlainText
 from freerun.stats.detectability import detect
 from freerun.stats.horizon import HorizonResult, horizon_bootstrap
@@ -70,14 +70,14 @@ def run_curve(evidence: Evidence, lengths: Int[np.ndarray, " lengths"] | None = 
     `lengths`: fewer than its own, where runs of different lengths are compared.
 
     Raises:
-        TooFewDocuments: fewer than 16 pairs reach the last length.
+        TooFewDocuments: fewer than 16 pairs reach the second token.
     """
     panel = evidence.panel
-    if panel.n_pairs < MIN_PAIRS or min(panel.train.sum(), (~panel.train).sum()) < MIN_PAIRS // 4:
+    if not panel.enough:
         raise TooFewDocuments(
             f"only {panel.n_pairs} pairs of {evidence.plan['model']} reach the last token on both sides; {MIN_PAIRS} are needed"
         )
-    own = lengths_up_to(evidence.length)
+    own = lengths_up_to(panel.length)
     lengths = own if lengths is None else lengths
     words = PlainText(evidence)
     real, free = [], []
@@ -100,9 +100,9 @@ def join_curves(evidences: list[Evidence]) -> JointCurves:
     """Every run's curve on the lengths that all have, with documents resampled together.
 
     Raises:
-        TooFewDocuments: a run has fewer than 16 whole pairs.
+        TooFewDocuments: a run has fewer than 16 pairs at every length.
     """
-    shortest = min(e.length for e in evidences)
+    shortest = min(e.panel.length for e in evidences)
     lengths = lengths_up_to(shortest)
     found = [run_curve(e, lengths) for e in evidences]
     known = {name: i for i, name in enumerate(sorted({n for c in found for n in c.names}))}

@@ -328,8 +328,8 @@ def _direct(first: Evidence, second: Evidence) -> Detection | None:
     """
     if is_redacted(first.records) or is_redacted(second.records):
         return None
-    length = min(first.length, second.length)
     panels = first.panel, second.panel
+    length = min(p.length for p in panels)
     units = [
         {str(u): i for i, u in enumerate(e.records.sequences["unit"][p.real])}
         for e, p in zip((first, second), panels, strict=True)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from freerun.errors import TooFewDocuments
 from freerun.findings.copying import Copying, copying
-from freerun.findings.evidence import Evidence, lengths_up_to, statistics_rng
+from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
 from freerun.findings.plain_text import PlainText
 from freerun.stats.betting import Wealth, betting_wealth
 from freerun.stats.detectability import Detection, NullBand, detect, null_band, paired_control, smallest_detectable_auc
@@ -21,7 +21,6 @@ from freerun.stats.text_features import byte_ngram_features
 
 N_SPLITS = 200
 LEVELS = (0.60, 0.75, 0.90)
-MIN_PAIRS = 16
 ALPHA = 0.01
 """Level of `detected`: Holm over detectors and lengths."""
 KINDS = {"laws": "likelihood features", "text": "byte n-grams", "both": "both"}
@@ -101,15 +100,15 @@ def compare(evidence: Evidence) -> Comparison:
     """Run every comparison of the audit.
 
     Raises:
-        TooFewDocuments: fewer than 16 pairs reach the last length.
+        TooFewDocuments: fewer than 16 pairs reach the second token.
     """
     panel = evidence.panel
-    if panel.n_pairs < MIN_PAIRS or min(panel.train.sum(), (~panel.train).sum()) < MIN_PAIRS // 4:
+    if not panel.enough:
         raise TooFewDocuments(
-            f"only {panel.n_pairs} pairs reach the last token on both sides ({panel.n_dropped} ended before); at least {MIN_PAIRS} are "
-            "needed: take a smaller --tokens or more --documents"
+            f"only {panel.n_pairs} pairs reach the last token on both sides ({panel.n_dropped} ended before), and no other measured length "
+            f"has the {MIN_PAIRS} that are needed: take more --documents"
         )
-    lengths = lengths_up_to(evidence.length)
+    lengths = lengths_up_to(panel.length)
     held = panel.tempered >= 0
     with_control = bool(held.sum() >= MIN_PAIRS)
     words = PlainText(evidence)

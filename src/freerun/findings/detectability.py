@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from freerun.findings.comparing import ALPHA, KINDS, N_SPLITS, Comparison
-from freerun.findings.evidence import Evidence
+from freerun.findings.evidence import MIN_PAIRS, Evidence
 from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
 from freerun.findings.giveaways import giveaways
 from freerun.findings.leaks import leaks
@@ -42,6 +42,7 @@ def detectability(evidence: Evidence, found: Comparison) -> Finding:
         ),
         notes=(
             f"{found.n_dropped} pairs were left out because a free continuation ended before token {longest}; both sides are whole in all others.",
+            *_shorter(evidence),
             _rejections(found),
             *(
                 [
@@ -53,6 +54,17 @@ def detectability(evidence: Evidence, found: Comparison) -> Finding:
             _law_note(found),
             "A longer text is never harder to tell apart: the horizon is read off an isotonic fit in length, linear in log length.",
         ),
+    )
+
+
+def _shorter(evidence: Evidence) -> tuple[str, ...]:
+    """Why the curve ends before the texts do."""
+    whole, panel = evidence.whole_panel, evidence.panel
+    if panel.length == evidence.length:
+        return ()
+    return (
+        f"The curve ends at token {panel.length}: only {whole.n_pairs} of {whole.n_pairs + whole.n_dropped} pairs reach token {evidence.length}, and "
+        f"a detector needs {MIN_PAIRS}. {panel.length} is the longest measured length that enough of them reach; more --documents take it on.",
     )
 
 

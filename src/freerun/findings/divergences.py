@@ -45,7 +45,7 @@ def divergences(evidence: Evidence) -> Finding:
             "These records hold no hidden states, so the texts cannot be placed as points: the model or the organism shows none, or an "
             "older version made the run. Audit a transformers model (hf/…, or a name from `freerun models`) in a new folder."
         )
-    panel = evidence.panel
+    panel = evidence.whole_panel
     held = np.isfinite(embedding[panel.real]).all(1) & np.isfinite(embedding[panel.free]).all((1, 2))
     if held.sum() < MIN_PAIRS:
         return _unknown(

@@ -17,6 +17,8 @@ from freerun.stats.likelihood_features import TokenColumns
 MAX_PAIRS = 512
 """Most pairs that detectors read, half to train and half to test, in the order of their hash: 256 of them fix an AUC to about ±0.03,
 and more would only take longer. Other findings read all."""
+MIN_PAIRS = 16
+"""Fewest whole pairs that a detector is fitted and judged on; a quarter of them at least on each side of the split."""
 STATISTICS_SEED = 20261122
 """Seed of every bootstrap and permutation; committed, so that the same records give the same numbers."""
 
@@ -126,23 +128,35 @@ class Evidence:
 
     @cached_property
     def panel(self) -> Panel:
-        """One pair a unit, whole on every side that is compared."""
-        return Panel(self)
+        """One pair a unit, whole on every side that is compared, at the longest measured length that enough pairs reach.
+
+        Where no length has enough, those that reach the last one: too few, as whoever needs them will say.
+        """
+        for n in lengths_up_to(self.length)[:0:-1]:
+            found = self.whole_panel if n == self.length else Panel(self, int(n))
+            if found.enough:
+                return found
+        return self.whole_panel
+
+    @cached_property
+    def whole_panel(self) -> Panel:
+        """Pairs that reach the last token."""
+        return Panel(self, self.length)
 
 
 class Panel:
-    """Pairs that reach the last length on the real and on every free side, one a unit, as arrays [pairs, tokens].
+    """Pairs that reach `length` tokens on the real and on every free side, one a unit, as arrays [pairs, tokens].
 
     `n_dropped` pairs were left out because a free continuation ended before, `n_beyond` because there were enough.
     """
 
-    def __init__(self, evidence: Evidence) -> None:
-        self.evidence = evidence
+    def __init__(self, evidence: Evidence, length: int) -> None:
+        self.evidence, self.length = evidence, length
         records = evidence.records
         sequences = records.sequences
         n_free = int(evidence.plan["continuations"])
         lengths = np.diff(records.starts)
-        whole = (lengths == evidence.length) & (sequences["end_reason"] == "length")
+        whole = (lengths > length) | ((lengths == length) & (sequences["end_reason"] == "length"))
         by_document: dict[str, dict[tuple[str, int], int]] = {}
         for i in range(records.n_sequences):
             place = by_document.setdefault(sequences["document_id"][i], {})
@@ -174,10 +188,15 @@ class Panel:
         )
         self.n_pairs, self.n_dropped = len(table), n_all - len(table)
 
+    @property
+    def enough(self) -> bool:
+        """Whether a detector can be fitted on one side of the split and judged on the other."""
+        return self.n_pairs >= MIN_PAIRS and min(self.train.sum(), (~self.train).sum()) >= MIN_PAIRS // 4
+
     def columns(self, sequences: Int[np.ndarray, " n"]) -> TokenColumns:
-        """Token columns of some whole sequences, [n, tokens]."""
+        """Token columns of some of its sequences, [n, tokens]."""
         records = self.evidence.records
-        at = records.starts[sequences][:, None] + np.arange(self.evidence.length)[None, :]
+        at = records.starts[sequences][:, None] + np.arange(self.length)[None, :]
         tokens = records.tokens
         reference = self.evidence.reference_log_prob[at]
         return TokenColumns(

@@ -238,7 +238,7 @@ def _judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: s
 
 
 def _judge_horizon(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any]) -> Judged:
-    longest, documents = int(result["plan"]["tokens"]), int(result["plan"]["documents"])
+    longest, documents = _longest_judged(result), int(result["plan"]["documents"])
     h = _horizon_of(result, gate, e, longest)
     outcome = judge(h, at_least=gate.threshold, longest=longest)
     decision: Decision = "undecided" if outcome.verdict == "inconclusive" else outcome.verdict
@@ -250,6 +250,13 @@ def _judge_horizon(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any]) 
         beyond = gate.threshold > longest and (h.high is None or h.high >= longest)
         needed = tokens if beyond else _horizon_documents(h, gate.threshold, longest, documents)
     return Judged(gate.text, gate.name, decision, outcome.words, h.value, h.low, h.high, "tokens", needed)
+
+
+def _longest_judged(result: Mapping[str, Any]) -> int:
+    """The last length of the curve: shorter than the texts where few of them reach their end."""
+    charts = {c["name"]: c for f in result["findings"] if f["name"] == "detectability" for c in f["charts"]}
+    lengths = charts.get("auc_by_length", {}).get("x") or [result["plan"]["tokens"]]
+    return int(lengths[-1])
 
 
 def _horizon_of(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any], longest: int) -> HorizonResult:

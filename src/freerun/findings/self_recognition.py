@@ -346,7 +346,7 @@ def _claims(
     aucs = ["–", "–"] if found is None else [spell(c[-1].auc, 2) for c in (found.ratio, found.own_laws)]
     return Table(
         "claims",
-        f"Three claims, kept apart (AUC at {evidence.length} tokens)",
+        f"Three claims, kept apart (AUC at {evidence.panel.length} tokens)",
         ("claim", "what it may use", "own text", "real text", "AUC"),
         (
             ("information-theoretic", "its laws and the reference's", *rejected, aucs[0]),

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int
 
 from freerun.errors import DataError, TooFewDocuments
 from freerun.findings.compare_terms import align
-from freerun.findings.comparing import KINDS, MIN_PAIRS, features_at
-from freerun.findings.evidence import Evidence, lengths_up_to, statistics_rng
+from freerun.findings.comparing import KINDS, features_at
+from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
 from freerun.findings.plain_text import PlainText
 from freerun.findings.redacted import is_redacted
 from freerun.stats.detectability import Detection, detect
@@ -149,10 +149,10 @@ def sweep(
     n_train, n_test = int(train.sum()), int((~train).sum())
     if len(shared) < MIN_PAIRS or min(n_train, n_test) < MIN_PAIRS // 4:
         raise TooFewDocuments(
-            f"only {len(shared)} pairs reach the last token in every setting; at least {MIN_PAIRS} are needed: take a smaller "
+            f"only {len(shared)} pairs are whole in every setting; at least {MIN_PAIRS} are needed: take a smaller "
             "--tokens or more --documents"
         )
-    lengths = lengths_up_to(first.length)
+    lengths = lengths_up_to(min(e.panel.length for e in evidences))
     rng = statistics_rng(first, "sweep/resamples")
     train_counts = document_counts(n_train, n_resamples=n_resamples, rng=rng)
     counts = train_counts, document_counts(n_test, n_resamples=n_resamples, rng=rng)

@@ -69,6 +69,14 @@ def threats(evidence: Evidence, found: Comparison | None) -> list[dict[str, str]
                 "shorter: it is an upper bound on what could be seen. Nothing is said of lengths beyond the last one.",
             )
         )
+        longest = int(found.lengths[-1])
+        if longest < int(plan["tokens"]):
+            out.append(
+                (
+                    f"The horizon is judged up to token {longest} only",
+                    f"Too few pairs reach token {int(plan['tokens'])} for a detector. Other findings read all tokens.",
+                )
+            )
         if found.n_dropped:
             out.append(
                 (

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.findings.comparing import MIN_PAIRS
-from freerun.findings.evidence import Evidence, Panel, lengths_up_to, statistics_rng
+from freerun.findings.evidence import MIN_PAIRS, Evidence, Panel, lengths_up_to, statistics_rng
 from freerun.findings.finding import Chart, Estimate, Finding, Series
 from freerun.stats.detectability import transferred_auc
 from freerun.stats.intervals import Interval
@@ -28,7 +27,7 @@ def transfer(evidence: Evidence, other: Evidence) -> Finding:
             raise TooFewDocuments(
                 f"{panel.n_pairs} whole pairs; a transferred detector needs at least {MIN_PAIRS} in both runs"
             )
-    longest = min(evidence.length, other.length)
+    longest = min(here.length, there.length)
     lengths = lengths_up_to(longest)
     moved, own = [], []
     for n in lengths:
