@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from freerun.errors import DataError, UsageError
@@ -188,6 +189,32 @@ def test_answers_survive_the_disk_and_make_a_finding(run: Path, records: Records
     with pytest.raises(DataError, match="damaged"):
         read_answers(folder)
     assert not asked(folder, key)
+
+
+def test_damaged_answers_are_found_by_their_checksum(tmp_path: Path, run: Path) -> None:
+    """Every byte of the file; answers made before there were checksums are read without."""
+    (tmp_path / "manifest.json").write_text((run / "manifest.json").read_text())
+    folder = RunFolder(tmp_path)
+    row = Answer("own_real", 1, "d", "u", 1, 2, True, 0.5, 0.9, 4, 9, 1)
+    write_answers(folder, [row], unit_key="k", plan_hash=folder.manifest()["plan_hash"])
+    path, sums = tmp_path / "answers" / "verbal.parquet", tmp_path / "checksums" / "verbal.sha256"
+    data = path.read_bytes()
+    for at in range(len(data)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert not asked(folder, "k")
+        with pytest.raises(DataError, match=r"verbal\.parquet is damaged"):
+            read_answers(folder)
+    path.write_bytes(data)
+    assert asked(folder, "k")
+    sums.unlink()
+    assert not asked(folder, "k")
+    with pytest.raises(DataError, match="its checksum is gone"):
+        read_answers(folder)
+    table = pq.read_table(path)
+    meta = {k: v for k, v in table.schema.metadata.items() if k != b"checksums"}
+    pq.write_table(table.replace_schema_metadata(meta), path)
+    assert asked(folder, "k")
+    assert read_answers(folder) is not None
 
 
 def test_no_mass_is_null(tmp_path: Path, run: Path) -> None:

@@ -17,6 +17,7 @@ One row a prompt. A pair of texts is asked in both orders (two rows of the same 
     n_answer_tokens    tokens of the longer of the two answers (1: read from one law)
 
 The file's metadata hold `schema_version` (of answers), `unit_key` (what was asked: plan hash, prompt, settings) and `plan_hash`.
+It gets there by one rename, after its checksum in `checksums/NAME.sha256`.
 No text is stored: the texts are in `sequences/`, the prompt is in the code and its hash in `unit_key`.
 """
 
@@ -32,9 +33,12 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from freerun.errors import DataError
+from freerun.records import checksums
 from freerun.records.store import RunFolder, write_atomically
 
 ANSWERS_VERSION = 1
+KIND = "answers"
+"""Folder of the parts, and their kind in the checksums."""
 KINDS = ("own_real", "own_own", "real_real", "ability")
 
 _SCHEMA = pa.schema(
@@ -91,12 +95,12 @@ class Answers:
 
 
 def asked(folder: RunFolder, unit_key: str, *, name: str = "verbal") -> bool:
-    """Whether these questions have been asked, all of them."""
+    """Whether these questions have been asked, all of them, and the answers fit their checksum."""
     try:
         held = pq.read_schema(_path(folder, name)).metadata or {}
     except (FileNotFoundError, pa.ArrowException, OSError):
         return False
-    return bool(held.get(b"unit_key") == unit_key.encode())
+    return held.get(b"unit_key") == unit_key.encode() and _fault(folder, _path(folder, name), held) is None
 
 
 def write_answers(
@@ -107,13 +111,15 @@ def write_answers(
     Raises:
         DataError: the folder cannot be written to, or the disk is full.
     """
-    for leftover in (folder.path / "answers").glob(".*.parquet-*"):  # of a kill in the middle of a write
+    for leftover in (folder.path / KIND).glob(".*.parquet-*"):  # of a kill in the middle of a write
         leftover.unlink(missing_ok=True)
-    meta = {"schema_version": str(ANSWERS_VERSION), "unit_key": unit_key, "plan_hash": plan_hash}
+    meta = {"schema_version": str(ANSWERS_VERSION), "unit_key": unit_key, "plan_hash": plan_hash, "checksums": "sha256"}
     table = pa.Table.from_pylist([asdict(r) for r in rows], schema=_SCHEMA.with_metadata(meta))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    write_atomically(_path(folder, name), sink.getvalue().to_pybytes())
+    data = sink.getvalue().to_pybytes()
+    write_atomically(checksums.path_of(folder.path, name), checksums.written(name, {KIND: checksums.of_bytes(data)}))
+    write_atomically(_path(folder, name), data)
 
 
 def read_answers(folder: RunFolder) -> Answers | None:
@@ -124,12 +130,14 @@ def read_answers(folder: RunFolder) -> Answers | None:
     """
     parts = []
     plan_hash = str(folder.manifest()["plan_hash"])
-    for path in sorted((folder.path / "answers").glob("*.parquet")):
+    for path in sorted((folder.path / KIND).glob("*.parquet")):
         try:
             part = pq.read_table(path, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}); remove it and ask again") from error
         held = part.schema.metadata or {}
+        if fault := _fault(folder, path, held):
+            raise DataError(f"{path} is damaged ({fault}); remove it and ask again")
         version = held.get(b"schema_version", b"?").decode()
         if version != str(ANSWERS_VERSION) or not part.schema.equals(_SCHEMA):
             raise DataError(f"{path} has answer schema {version}, this freerun reads {ANSWERS_VERSION}; ask again")
@@ -152,4 +160,15 @@ def read_answers(folder: RunFolder) -> Answers | None:
 
 
 def _path(folder: RunFolder, name: str) -> Path:
-    return folder.path / "answers" / f"{name}.parquet"
+    return folder.path / KIND / f"{name}.parquet"
+
+
+def _fault(folder: RunFolder, path: Path, held: dict[bytes, bytes]) -> str | None:
+    """Why the file of these metadata cannot be used; None: it fits its checksum, or was made before there were any."""
+    try:
+        sums = checksums.read(folder.path, path.stem)
+        if sums is None:
+            return "its checksum is gone" if checksums.MARK.items() <= held.items() else None
+        return None if sums.get(KIND) == checksums.of_file(path) else "it does not fit its checksum"
+    except OSError as error:
+        return str(error.strerror or error)

@@ -129,6 +129,7 @@ def describe(*, n_powers: int, n_bins: int) -> str:
         "    sequences/*.parquet    one row a sequence (a real or sampled continuation)",
         "    tokens/*.parquet       one row a token",
         "    sources/*.parquet      one row a sequence, source and header template; there with `--sources` only",
+        "    answers/*.parquet      one row a question; there with `--ask` only",
         "    checksums/*.sha256     SHA-256 of the files of a part; `sha256sum -c checksums/*` in the run's folder checks them",
         "    result.json            findings; report.html: the page",
         "    .lock                  while a process writes here: another one is refused",
