@@ -17,7 +17,9 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "bench.md"
-SOURCES = {name: ROOT / "docs" / "data" / f"bench-{name}.json" for name in ("engine", "steps", "cost", "source")}
+SOURCES = {
+    name: ROOT / "docs" / "data" / f"bench-{name}.json" for name in ("engine", "steps", "cost", "source", "findings")
+}
 NOISY_CORES = 0.1
 """A measurement beside which the rest of the machine used more than this many cores is called noisy."""
 
@@ -299,6 +301,17 @@ def source_tables(data: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def findings_tables(data: Mapping[str, Any]) -> str:
+    """Deriving findings from a large run's records: what was aimed at and found."""
+    return "\n\n".join(
+        [
+            f"Measured with `{data['command']}` on {data['machine']['created'][:10]} ({data['machine']['machine']}): "
+            f"{data['tokens']:,} tokens of records, {number(data['disk_gib'])} GiB on disk.",
+            reach_table(data["reaches"]),
+        ]
+    )
+
+
 def put(page: str, name: str, text: str) -> str:
     """The page with the part between `<!-- NAME:begin -->` and `<!-- NAME:end -->` replaced.
 
@@ -313,7 +326,13 @@ def put(page: str, name: str, text: str) -> str:
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
-WRITERS = {"engine": engine_tables, "steps": steps_tables, "cost": cost_tables, "source": source_tables}
+WRITERS = {
+    "engine": engine_tables,
+    "steps": steps_tables,
+    "cost": cost_tables,
+    "source": source_tables,
+    "findings": findings_tables,
+}
 
 
 def main() -> int:

@@ -223,7 +223,7 @@ def test_samples_of_another_length_do_not_count() -> None:
         engine.check_scoring(made, entries, {"texts": [[1, 2, 3]]})
 
 
-@pytest.mark.parametrize("name", ["engine", "steps", "cost", "source"])
+@pytest.mark.parametrize("name", ["engine", "steps", "cost", "source", "findings"])
 def test_committed_tables_are_the_committed_figures(name: str) -> None:
     """If it fails: python bench/table.py."""
     table = bench("table")
