@@ -126,6 +126,19 @@ def test_records_are_sorted_and_nulls_have_one_meaning(tmp_path: Path) -> None:
     assert records.sequences["prefix_ids"][1] == [1, 2, 3]
 
 
+def test_a_column_that_was_let_go_is_read_again_and_one_that_was_put_there_stays(tmp_path: Path) -> None:
+    """In the order of the records, whatever the order of the parts."""
+    records = load_records(written(tmp_path / "run"))
+    for name in ("log_power_sum", "cdf_below"):
+        before = records.tokens[name].copy()
+        records.forget(name)
+        assert name in records.tokens
+        np.testing.assert_array_equal(records.tokens[name], before)
+    records.tokens["cdf_below"] = np.full(len(before), 7.0)
+    records.forget("cdf_below")
+    assert (records.tokens["cdf_below"] == 7.0).all()
+
+
 def test_the_order_of_writing_does_not_matter(tmp_path: Path) -> None:
     one, other = written(tmp_path / "one"), RunFolder(tmp_path / "other")
     other.open(MANIFEST)

@@ -78,11 +78,12 @@ def _slopes(evidence: Evidence) -> SlopeDifference:
     tokens = evidence.records.tokens
     own, real = evidence.tokens_of("free"), evidence.tokens_of("real")
     used = own | real
+    sequence = evidence.token_sequence[used]
     return slope_difference(
         tokens["entropy_nats"][used],
         tokens["position"][used],
-        evidence.token_sequence[used],
-        evidence.units[evidence.token_sequence][used],
+        sequence,
+        evidence.units[sequence],
         own[used],
     )
 

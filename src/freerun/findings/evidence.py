@@ -50,7 +50,7 @@ class Evidence:
     def units(self) -> Int[np.ndarray, " sequences"]:
         """The independent unit of each sequence, as a number."""
         names: np.ndarray = self.records.sequences["unit"].astype(str)
-        index: np.ndarray = np.unique(names, return_inverse=True)[1]
+        index: np.ndarray = np.unique(names, return_inverse=True)[1].astype(np.int32)
         return index
 
     @cached_property

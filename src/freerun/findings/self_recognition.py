@@ -178,6 +178,7 @@ def _pit(evidence: Evidence) -> PitUniformity | None:
         return None
     fresh = statistics_rng(evidence, "pit").random(int(mine.sum()))
     values = tokens["cdf_below"][mine] + fresh * np.exp(tokens["log_prob_nats"][mine])
+    evidence.records.forget("cdf_below")
     return pit_uniformity(np.clip(values, 0, 1), np.searchsorted(rows, evidence.token_sequence[mine]), n_bins=PIT_BINS)
 
 
@@ -248,7 +249,7 @@ def _e_estimates(evidence: Evidence) -> tuple[Estimate, ...]:
         mine = np.isin(evidence.token_sequence, rows)
         found = e_process_log(
             tokens["log_prob_nats"][mine],
-            tokens["log_power_sum"][mine].astype(np.float64),
+            tokens["log_power_sum"][mine],
             np.asarray(evidence.records.manifest["powers"]),
             np.searchsorted(rows, evidence.token_sequence[mine]),
             len(rows),
@@ -260,6 +261,7 @@ def _e_estimates(evidence: Evidence) -> tuple[Estimate, ...]:
                 f"{name}_share_e_20", f"{label} that the model did not write, by e-value", share, "share", unit, how
             )
         )
+    evidence.records.forget("log_power_sum")
     return tuple(out)
 
 

@@ -21,13 +21,11 @@ TOGETHER = (
     "rank",
     "top_id",
     "top_log_prob_nats",
-    "cdf_below",
-    "log_power_sum",
     "loop_mass",
     "reference_log_probs_nats",
     "without_prefix_log_prob_nats",
 )
-"""What findings read."""
+"""What several findings read."""
 
 
 class Columns(MutableMapping[str, np.ndarray]):
@@ -36,6 +34,7 @@ class Columns(MutableMapping[str, np.ndarray]):
     def __init__(self, names: tuple[str, ...], read: Read, n_rows: int) -> None:
         self._names, self._read, self._n_rows = names, read, n_rows
         self._held: dict[str, np.ndarray] = self._arrays(tuple(n for n in TOGETHER if n in names))
+        self._given: set[str] = set()
         self._order = _order(*(self._held[k] for k in KEYS))
         if self._order is not None:
             for name in self._held:
@@ -51,9 +50,16 @@ class Columns(MutableMapping[str, np.ndarray]):
 
     def __setitem__(self, name: str, value: np.ndarray) -> None:
         self._held[name] = value
+        self._given.add(name)
 
     def __delitem__(self, name: str) -> None:
         raise TypeError("records are not taken apart")
+
+    def forget(self, *names: str) -> None:
+        """Let columns go that nothing is known to need soon; asked for again, they are read again."""
+        for name in names:
+            if name in self._names and name not in self._given:
+                self._held.pop(name, None)
 
     def __contains__(self, name: object) -> bool:
         return name in self._held or name in self._names
@@ -83,6 +89,7 @@ class Columns(MutableMapping[str, np.ndarray]):
             raise DataError(
                 f"the sequences have {self._n_rows:,} tokens by their own count, and another number is recorded: a part is damaged"
             )
+        pa.default_memory_pool().release_unused()
         return whole
 
 

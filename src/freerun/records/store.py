@@ -350,9 +350,14 @@ class Records:
             keep &= self.sequences[name] == value
         return np.flatnonzero(keep)
 
+    def forget(self, *names: str) -> None:
+        """Let token columns go; asked for again, they are read again."""
+        if isinstance(self.tokens, Columns):
+            self.tokens.forget(*names)
+
     def token_sequence_index(self) -> np.ndarray:
         """For every token the index of its sequence."""
-        return np.repeat(np.arange(self.n_sequences), np.diff(self.starts))
+        return np.repeat(np.arange(self.n_sequences, dtype=np.int32), np.diff(self.starts))
 
 
 _STRINGS = ("document_id", "unit", "split", "arm", "prefix_text", "text", "end_reason")
