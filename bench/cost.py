@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +17,7 @@ from typing import Any
 
 from peers.contestants import SAMPLING, Setting, Worker, turn
 from peers.machine import describe
+from peers.processes import alone
 from table import cost_tables, significant, slope
 
 from freerun.text.corpora import read_corpus
@@ -55,27 +53,15 @@ def audits(sizes: tuple[int, ...], repeats: int, tell: Callable[[str], None]) ->
                 n = sizes[i]
                 command = [sys.executable, "-m", "freerun", "audit", MODEL, str(corpus), "--documents", str(n)]
                 command += ["--prefix", "8", "--tokens", "16", "-o", str(Path(where) / f"run-{n}-{repeat}")]
-                taken, mib = _alone(command)
+                taken, mib = alone(
+                    command, accepted=(0, 3)
+                )  # 3: too few documents for a conclusion, which is all right
                 seconds[n].append(taken)
                 memory[n].append(mib)
                 tell(f"audit of {n} short documents: {taken:.0f} s, {mib:.0f} MiB")
     what = "documents (whole audits of short ones)"
     yield growth(what, "seconds", seconds)
     yield growth(what, "peak memory of the process, MiB", memory)
-
-
-def _alone(command: list[str]) -> tuple[float, float]:
-    """Seconds and peak memory (MiB) of one process."""
-    began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode not in (0, 3):  # 3: too few documents for a conclusion, which is all right here
-            said.seek(0)
-            raise RuntimeError(f"{' '.join(command[2:5])} ended with {process.returncode}: {said.read()[-300:]}")
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return time.perf_counter() - began, used.ru_maxrss / unit
 
 
 def within(worker: Worker, repeats: int, quick: bool, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:

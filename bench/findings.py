@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from peers.processes import alone
 from table import findings_tables, reach, spread
 
 import freerun
@@ -81,7 +79,8 @@ def main() -> int:
             prefix=PREFIX,
         )
         n = grown(small.path, Path(where) / "big", chosen.tokens)
-        found = [_alone(Path(where) / "big") for _ in range(chosen.repeats)]
+        command = [sys.executable, "-m", "freerun", "report", str(Path(where) / "big")]
+        found = [alone(command) for _ in range(chosen.repeats)]
         disk = sum(p.stat().st_size for p in (Path(where) / "big").rglob("*.parquet"))
     result = {
         "command": f"python bench/findings.py --repeats {chosen.repeats}",
@@ -89,7 +88,7 @@ def main() -> int:
         "disk_gib": round(disk / 2**30, 2),
         "reaches": [
             reach("findings and page of the run", spread([s for s, _ in found]), "<=", MOST_SECONDS, " s"),
-            reach("peak memory of the process", spread([g for _, g in found]), "<=", MOST_GIB, " GiB"),
+            reach("peak memory of the process", spread([mib / 2**10 for _, mib in found]), "<=", MOST_GIB, " GiB"),
         ],
         "machine": provenance(),
     }
@@ -97,21 +96,6 @@ def main() -> int:
     if chosen.json:
         chosen.json.write_text(json.dumps(result, indent=1, default=str) + "\n")
     return 0
-
-
-def _alone(run: Path) -> tuple[float, float]:
-    """Seconds and peak memory (GiB) of `freerun report` in a process of its own."""
-    command = [sys.executable, "-m", "freerun", "report", str(run)]
-    began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            raise RuntimeError(f"freerun report ended with {process.returncode}: {said.read()[-300:]}")
-    unit = 2**30 if sys.platform == "darwin" else 2**20
-    return time.perf_counter() - began, used.ru_maxrss / unit
 
 
 if __name__ == "__main__":

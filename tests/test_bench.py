@@ -31,7 +31,9 @@ def bench(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-@pytest.mark.parametrize("name", ["table", "steps", "peers.contestants", "peers.setup", "peers.machine"])
+@pytest.mark.parametrize(
+    "name", ["table", "steps", "peers.contestants", "peers.setup", "peers.machine", "peers.processes"]
+)
 def test_examples_in_docstrings(name: str) -> None:
     assert doctest.testmod(bench(name)).failed == 0
 

@@ -164,11 +164,5 @@ def _path(folder: RunFolder, name: str) -> Path:
 
 
 def _fault(folder: RunFolder, path: Path, held: dict[bytes, bytes]) -> str | None:
-    """Why the file of these metadata cannot be used; None: it fits its checksum, or was made before there were any."""
-    try:
-        sums = checksums.read(folder.path, path.stem)
-        if sums is None:
-            return "its checksum is gone" if checksums.MARK.items() <= held.items() else None
-        return None if sums.get(KIND) == checksums.of_file(path) else "it does not fit its checksum"
-    except OSError as error:
-        return str(error.strerror or error)
+    """Why the file of these metadata cannot be used; answers made before there were checksums need none."""
+    return checksums.fault(folder.path, path, required=checksums.MARK.items() <= held.items())

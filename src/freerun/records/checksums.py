@@ -48,3 +48,14 @@ def of_bytes(data: bytes) -> str:
 def of_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fault(run: Path, path: Path, *, required: bool = True) -> str | None:
+    """Why a file that is the whole of its part cannot be used; None: it fits its checksum, or has none and needs none."""
+    try:
+        sums = read(run, path.stem)
+        if sums is None:
+            return "its checksum is gone" if required else None
+        return None if sums.get(path.parent.name) == of_file(path) else "it does not fit its checksum"
+    except OSError as error:
+        return str(error.strerror or error)

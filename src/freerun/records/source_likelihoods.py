@@ -73,7 +73,7 @@ def is_scored(folder: RunFolder, name: str, unit_key: str) -> bool:
     path = part_path(folder, name)
     try:
         held = pq.read_schema(path).metadata or {}
-        return held.get(b"unit_key") == unit_key.encode() and _fault(folder, path) is None
+        return held.get(b"unit_key") == unit_key.encode() and checksums.fault(folder.path, path) is None
     except _BROKEN:
         return False
 
@@ -150,7 +150,7 @@ def read_sources_of(folder: RunFolder) -> tuple[SourceRecords, ...]:
 
 def _read_part(folder: RunFolder, path: Path, plan_hash: str) -> tuple[SourcesAsked, list[ScoredText]]:
     again = "run the same audit again with --sources, which makes it anew"
-    if fault := _fault(folder, path):
+    if fault := checksums.fault(folder.path, path):
         raise DataError(f"{path} is damaged ({fault}); {again}")
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -199,17 +199,6 @@ def _texts(table: pa.Table, asked: SourcesAsked) -> list[ScoredText]:
             )
         )
     return out
-
-
-def _fault(folder: RunFolder, path: Path) -> str | None:
-    """Why a part cannot be used; None: it fits its checksum."""
-    try:
-        sums = checksums.read(folder.path, path.stem)
-        if sums is None:
-            return "its checksum is gone"
-        return None if sums.get(KIND) == checksums.of_file(path) else "it does not fit its checksum"
-    except OSError as error:
-        return str(error.strerror or error)
 
 
 def _with_nulls(values: Float[np.ndarray, " n"]) -> pa.Array:
