@@ -193,7 +193,7 @@ def measured(dtype: str, times: int, tell: Callable[[str], None]) -> Iterator[di
         seen = predictor.law(state).observe(uniforms=rng.random(SEQUENCES))
         state = predictor.advance(state, seen.token_id.astype(np.int64))
 
-    while state.held < AT - times:
+    while len(state.ids[0]) < AT - times:
         step()
     tell(f"{dtype}: sampling")
     found = profiled(step, times)

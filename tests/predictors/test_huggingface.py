@@ -14,10 +14,10 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from freerun.errors import BackendError
 from freerun.experiments.spec import load_predictor
-from freerun.predictors import huggingface
 from freerun.predictors.base import Identity
-from freerun.predictors.growing_cache import GrowingLayer, HeadInput
 from freerun.predictors.huggingface import HuggingFacePredictor, fingerprint_of_weights, load_pretrained
+from freerun.predictors.huggingface.caches import GrowingLayer, HeadInput, empty_cache
+from freerun.predictors.huggingface.predictor import Sizes
 
 SOME = Identity("some/model", "x")
 
@@ -77,14 +77,12 @@ def test_scoring_in_chunks_changes_nothing(
     model: HuggingFacePredictor, logits_at_once: int, body: int, split: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Few or many logits at once, texts read whole or in pieces, logits from the whole model or from its output layer."""
-    assert model._split
+    assert model.passes.split
     some = sequences(4, 40, 3, 17)
     whole = model.log_probs(some, first=2)
     read = model.law(model.start(some)).log_probs()
-    monkeypatch.setattr(huggingface, "_LOGITS_PER_CHUNK", logits_at_once)
-    monkeypatch.setattr(huggingface, "_LEAST_ROWS_PER_CHUNK", 1)
-    monkeypatch.setattr(huggingface, "_BODY_TOKENS", body)
-    monkeypatch.setattr(model, "_split", split)
+    monkeypatch.setattr(model, "sizes", Sizes(body_tokens=body, logits=logits_at_once, least_rows=1))
+    monkeypatch.setattr(model.passes, "split", split)
     parts = model.log_probs(some, first=2)
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
@@ -116,15 +114,11 @@ def test_hidden_states_are_those_that_transformers_calls_last(folder: str, reque
     np.testing.assert_allclose(predictor.embed(predictor.start([ids])), wanted[-1:], atol=1e-5)
 
 
-def test_hidden_states_do_not_depend_on_the_width_of_chunks(
-    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hidden_states_do_not_depend_on_the_width_of_chunks(llama_folder: Path) -> None:
     model = load_pretrained(str(llama_folder), identity=SOME)
     some = sequences(31, 14, 9)
     whole = np.concatenate([c.hidden for c in model.score(some, first=2)])
-    monkeypatch.setattr(huggingface, "_LOGITS_PER_CHUNK", 1)
-    monkeypatch.setattr(huggingface, "_LEAST_ROWS_PER_CHUNK", 1)
-    monkeypatch.setattr(huggingface, "_BODY_TOKENS", 4)
+    model.sizes = Sizes(body_tokens=4, logits=1, least_rows=1)
     parts = list(model.score(some, first=2))
     assert len(parts) == 19
     order = np.lexsort((np.concatenate([c.position for c in parts]), np.concatenate([c.row for c in parts])))
@@ -197,7 +191,7 @@ def test_only_plain_layers_are_replaced(gemma_folder: Path) -> None:
     model = load_pretrained(str(gemma_folder), identity=SOME)
     theirs = DynamicCache(config=model.model.config).layers
     assert len({type(layer) for layer in theirs}) == 2
-    for mine, original in zip(model._new_cache().layers, theirs, strict=True):
+    for mine, original in zip(empty_cache(model.model.config).cache.layers, theirs, strict=True):
         assert type(mine) is (GrowingLayer if type(original) is DynamicLayer else type(original))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ class LoadOptions:
     trust_remote_code: bool = False
     round: str = "none"
     """Weights rounded per output channel, simulated: none, int8 or int4. Typed after the model: `,round=int8`."""
+    spare_weights: str = "refuse"
+    """What becomes of tensors that the model has no place for: refuse, or drop. Typed after the model: `,spare-weights=drop`."""
 
 
 AS_IT_IS = LoadOptions()
@@ -61,6 +64,8 @@ def load_catalogued(name: str, options: LoadOptions, tell: Tell) -> Predictor[An
             device=options.device,
             end_ids=model.end_ids,
             lead=model.lead,
+            known_as=identity.fingerprint,
+            tell=tell,
         ),
         options,
     )
@@ -83,7 +88,15 @@ def _gguf(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
         nature=_nature("weights from GGUF, dequantised", options),
     )
     return _made_ready(
-        load_pretrained(str(folder), identity=identity, dtype=options.dtype, device=options.device), options
+        load_pretrained(
+            str(folder),
+            identity=identity,
+            dtype=options.dtype,
+            device=options.device,
+            known_as=identity.fingerprint,
+            tell=tell,
+        ),
+        options,
     )
 
 
@@ -118,17 +131,16 @@ def _huggingface(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
     from freerun.predictors.huggingface import load_pretrained
 
     if local:
-        from freerun.predictors.weights import sha256_of_weights
-
         if not list(folder.glob("*.safetensors")):
             raise BackendError(
                 f"hf/{name}: no *.safetensors in this folder (other weight files can run code and are not read)"
             )
-        fingerprint = f"hf-{sha256_of_weights(folder)[:16]}-{options.dtype}"
+        fingerprint = f"hf-{_sha256_of_folder(folder)[:16]}-{options.dtype}"
     else:
         fingerprint = f"hf-{path}@{revision or 'main'}-{options.dtype}"
     tell(f"loading hf/{name}")
-    identity = Identity(f"hf/{name}", fingerprint, nature=_nature("", options))
+    dropped = ",spare-weights=drop" if options.spare_weights == "drop" else ""
+    identity = Identity(f"hf/{name}{dropped}", fingerprint, nature=_nature("", options))
     predictor = load_pretrained(
         str(folder) if local else path,
         identity=identity,
@@ -136,11 +148,27 @@ def _huggingface(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
         device=options.device,
         revision=revision or None,
         trust_remote_code=options.trust_remote_code,
+        spare_weights=options.spare_weights == "drop",
+        known_as=fingerprint if local else None,
+        tell=tell,
     )
     commit = getattr(predictor.model.config, "_commit_hash", None)
     if commit:
         predictor.identity = replace(identity, fingerprint=f"hf-{path}@{commit[:16]}-{options.dtype}")
     return _made_ready(predictor, options)
+
+
+def _sha256_of_folder(folder: Path) -> str:
+    """Of a model folder, together with the base that an adapter in it names, where that is a folder too."""
+    from freerun.predictors.weights import sha256_of_weights
+
+    own = sha256_of_weights(folder)
+    if not (folder / "adapter_config.json").is_file():
+        return own
+    from freerun.predictors.huggingface.adapters import base_folder_of
+
+    base = base_folder_of(folder)
+    return own if base is None else hashlib.sha256(f"{own} {sha256_of_weights(base)}".encode()).hexdigest()
 
 
 def _ngram(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:

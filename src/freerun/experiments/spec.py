@@ -53,6 +53,9 @@ class _Spec:
 
 _MODEL_OPTIONS: dict[str, Parameter] = {
     "round": word("round", "none", ("none", "int8", "int4"), "weights rounded per output channel, simulated"),
+    "spare-weights": word(
+        "spare-weights", "refuse", ("refuse", "drop"), "tensors that the model of the config has no place for"
+    ),
 }
 Loader = Callable[[LoadOptions, Tell], Predictor[Any]]
 
@@ -98,7 +101,7 @@ def _options(head: str, settings: Sequence[str]) -> tuple[tuple[str, str], ...]:
         allowed = _MODEL_OPTIONS[key].choices
         if value not in allowed:
             raise UsageError(f"{head},{setting}: {key} is one of {', '.join(allowed)}{nearest(value, allowed)}")
-        found[key] = value
+        found[key.replace("-", "_")] = value
     return tuple(found.items())
 
 

@@ -148,10 +148,23 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+_LAW_FILES = (
+    "*.safetensors",
+    "config.json",
+    "adapter_config.json",
+    "tokenizer*",
+    "vocab.*",
+    "merges.txt",
+    "added_tokens.json",
+    "*.py",
+)
+"""The files of a folder that its law and its tokens depend on."""
+
+
 def sha256_of_weights(folder: Path) -> str:
-    """Fingerprint of a model folder: its config, tokenizer and safetensors files."""
+    """Fingerprint of a model folder: its config, adapter, tokenizer, safetensors files and code."""
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("config.json"), *folder.glob("tokenizer*.json")]):
+    for path in sorted({p for pattern in _LAW_FILES for p in folder.glob(pattern) if p.is_file()}):
         digest.update(f"{path.name} {sha256_of(path)}\n".encode())
     return digest.hexdigest()
 

@@ -1,12 +1,75 @@
-"""Where a transformers model keeps what it has read, and what its output layer was last given."""
+"""What a transformers model keeps of what it has read: rows taken, joined and counted over every kind of cache layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
+
+
+@dataclass
+class Kept:
+    """A cache and how many tokens a row it has read, padding included. A pass changes both in place."""
+
+    cache: Any
+    read: int = 0
+
+    def rows(self, index: torch.Tensor) -> Kept:
+        """Some rows in tensors of their own; repeated indices repeat a row."""
+        cache = _apart(self.cache)
+        cache.layers = [_apart(layer) for layer in self.cache.layers]
+        for layer in cache.layers:
+            layer.__dict__.pop("_room", None)
+            layer.reorder_cache(index)
+        return Kept(cache, self.read)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors, bytes."""
+        found = {t.data_ptr(): t.numel() * t.element_size() for layer in self.cache.layers for t in _tensors(layer)}
+        return sum(found.values())
+
+
+def empty_cache(config: Any) -> Kept:
+    """What a model has read before it reads anything; plain attention layers keep room to grow."""
+    cache = DynamicCache(config=config)
+    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return Kept(cache)
+
+
+def joined(parts: Sequence[Kept], held: int, config: Any) -> Kept | None:
+    """The last `held` entries of several caches, rows one after another, the shorter ones moved to the right; None where a layer
+    is not plain attention."""
+    if any(type(layer) is not GrowingLayer for part in parts for layer in part.cache.layers):
+        return None
+    whole = empty_cache(config)
+    for i, layer in enumerate(whole.cache.layers):
+        layer.fill([(p.cache.layers[i].keys, p.cache.layers[i].values) for p in parts], held)
+    whole.read = held
+    return whole
+
+
+def _apart(thing: Any) -> Any:
+    """A copy with dicts and lists of its own, tensors shared."""
+    other = copy.copy(thing)
+    for name, value in vars(thing).items():
+        if isinstance(value, (dict, list)):
+            other.__dict__[name] = copy.copy(value)
+    return other
+
+
+def _tensors(layer: Any) -> Iterator[torch.Tensor]:
+    for name, value in vars(layer).items():
+        if name != "_room":
+            found = (
+                value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+            )
+            yield from (x for x in found if isinstance(x, torch.Tensor) and x.dim())
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
@@ -55,14 +118,16 @@ class HeadInput:
 
     def __init__(self, model: Any) -> None:
         self.heard: torch.Tensor | None = None
-        self._handle = model.get_output_embeddings().register_forward_pre_hook(self._listen)
+        layer = model.get_output_embeddings()
+        self._handle = None if layer is None else layer.register_forward_pre_hook(self._listen)
 
     def _listen(self, _: Any, inputs: tuple[Any, ...]) -> None:
         self.heard = inputs[0] if inputs else None
 
     def stop(self) -> None:
         """Listen no longer."""
-        self._handle.remove()
+        if self._handle is not None:
+            self._handle.remove()
 
     def take(self) -> torch.Tensor | None:
         """The states of the last pass, once."""

@@ -1,0 +1,191 @@
+"""From a folder or a hub id to a predictor that has been tried. What is not whole, or not what it says, is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from huggingface_hub.utils import logging as hub_logging
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils import logging as transformers_logging
+
+from freerun.errors import BackendError
+from freerun.predictors.base import Identity
+from freerun.predictors.declared import end_ids_of, leading_ids
+from freerun.predictors.huggingface.adapters import Adapter, adapter_of, merged
+from freerun.predictors.huggingface.checking import settle
+from freerun.predictors.huggingface.predictor import HuggingFacePredictor
+
+Tell = Callable[[str], None]
+
+
+def load_pretrained(
+    path: str,
+    *,
+    identity: Identity,
+    dtype: str = "fp32",
+    device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    end_ids: tuple[int, ...] | None = None,
+    lead: tuple[int, ...] | None = None,
+    spare_weights: bool = False,
+    known_as: str | None = None,
+    tell: Tell = lambda _: None,
+) -> HuggingFacePredictor:
+    """Load a model and its tokenizer from a folder or a hub id. Safetensors only; no code from the checkpoint unless asked.
+
+    An adapter folder is merged into its base where `peft` is installed. `spare_weights`: tensors that the model has no place for
+    may be left out. `known_as`: a hash of all files, under which the outcome of the trial is kept.
+
+    Raises:
+        BackendError: nothing there, no network, weights in a format that can run code, not a causal model, tensors that are
+            missing, left over or of another shape, no way to read it that can be trusted, unknown device.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    adapter = adapter_of(path, identity.name, revision)
+    base = path if adapter is None else adapter.base
+    options_of_base = options if adapter is None or adapter.beside else {**options, "revision": None}
+    config = _read(identity.name, lambda: AutoConfig.from_pretrained(base, **options_of_base))
+    _check_kind(identity.name, config, trust_remote_code)
+    tokenizer = _tokenizer(identity.name, path, adapter, options, options_of_base)
+    model, loading = _read(
+        identity.name,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            base if adapter is None else adapter.base_folder,
+            output_loading_info=True,
+            config=config,
+            dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype],
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            **options_of_base,
+        ),
+    )
+    _check_tensors(identity.name, loading, spare_weights)
+    if adapter is not None:
+        model = merged(model, adapter, identity.name)
+    model.config.return_dict = True
+    model = model.to(_pick_device(device))
+    lead_ids = leading_ids(tokenizer) if lead is None else lead
+    ends = end_ids if end_ids is not None else end_ids_of(model, tokenizer)
+    predictor = HuggingFacePredictor(model, tokenizer, identity=identity, lead=lead_ids, end_ids=ends)
+    given_up = settle(predictor, known_as=known_as).reading.describe()
+    if given_up:
+        tell(
+            f"{identity.name}: {given_up}, since its laws would not be those of fresh passes otherwise; this is slower"
+        )
+        predictor.identity.facts["reading"] = given_up
+    return predictor
+
+
+def _read(name: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except BackendError:
+        raise
+    except Exception as error:  # a damaged file can fail in any of four libraries, each with a class of its own
+        lines = str(error).strip().splitlines()
+        raise BackendError(
+            f"cannot load {name}: {lines[0] if lines else type(error).__name__} (a hub id needs the network; a folder needs "
+            "config.json, a tokenizer and *.safetensors; `freerun models` lists what needs neither)"
+        ) from error
+
+
+def _tokenizer(
+    name: str, path: str, adapter: Adapter | None, options: dict[str, Any], options_of_base: dict[str, Any]
+) -> Any:
+    """The adapter's own tokenizer where it brings one, else the base's."""
+    if adapter is not None and not adapter.has_tokenizer:
+        return _read(name, lambda: AutoTokenizer.from_pretrained(adapter.base, **options_of_base))
+    return _read(name, lambda: AutoTokenizer.from_pretrained(path, **options))
+
+
+# ---- what is refused ---------------------------------------------------------------------------------------------------
+
+_NOT_TEXT = ("vision", "image", "audio", "speech", "video")
+
+
+def _check_kind(name: str, config: Any, trust_remote_code: bool) -> None:
+    """A causal language model, by its config."""
+    kind = getattr(config, "model_type", "") or "unknown"
+    if getattr(config, "is_encoder_decoder", False):
+        raise BackendError(
+            f"{name} is an encoder–decoder model ({kind}): it predicts a second text from a first one, while freerun audits models "
+            "that continue one text; give a causal (decoder-only) model"
+        )
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if own_code and not trust_remote_code:
+        raise BackendError(f"{name} brings code of its own, which is not run unless you add --trust-remote-code")
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or own_code:
+        return
+    named = [n for n in _NOT_TEXT if any(n in key for key in config.to_dict())]
+    what = f"a model of {named[0]} ({kind})" if named else f"a {kind} model"
+    raise BackendError(
+        f"{name} is {what}, which transformers has no causal language model for, so it gives no law of the next token; give a "
+        "causal (decoder-only) language model"
+    )
+
+
+def _check_tensors(name: str, loading: dict[str, Any], spare_weights: bool) -> None:
+    """The file holds what the model needs, and the model takes what the file holds."""
+    if missing := sorted(loading["missing_keys"]):
+        raise BackendError(
+            f"the weights of {name} lack {len(missing)} tensors ({missing[0]} first), which would be random; get the whole "
+            "checkpoint"
+        )
+    if unlike := sorted(loading["mismatched_keys"], key=str):
+        tensor, *shapes = unlike[0] if isinstance(unlike[0], (tuple, list)) else (unlike[0],)
+        sizes = " where its config says ".join("×".join(map(str, tuple(s))) for s in shapes)
+        raise BackendError(
+            f"the weights of {name} do not fit its config.json: {tensor}{f' is {sizes}' if sizes else ''} "
+            f"({len(unlike)} tensor(s) in all); one of the two is of another model"
+        )
+    left = sorted(loading["unexpected_keys"])
+    if left and not spare_weights:
+        raise BackendError(
+            f"the weights of {name} hold {len(left)} tensor(s) that the model of its config.json has no place for ({_some(left)}): "
+            f"what would be measured is not what was trained{_likely(left)}. If they are really of no use, add ,spare-weights=drop "
+            "after the model's name"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _likely(names: Sequence[str]) -> str:
+    """What left-over tensors usually are, by their names."""
+    if any("lora_" in n for n in names):
+        return "; these are LoRA tensors: merge them, or keep them in an adapter folder with its adapter_config.json"
+    if any(n.startswith(("score.", "classifier.")) for n in names):
+        return "; this is the head of a classifier"
+    return ""
+
+
+def _pick_device(device: str) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise BackendError(f"--device {device} is not available here; use --device auto or cpu") from error
+    torch.backends.cuda.matmul.allow_tf32 = False
+    return chosen
+
+
+def fingerprint_of_weights(model: Any) -> str:
+    """SHA-256 over names, shapes and values of all parameters, first 16 hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
