@@ -215,6 +215,11 @@ class Predictor(ABC, Generic[StateT]):
         """The rows of several states, one after another; organisms need it when rows change hands."""
         raise UsageError(f"{self.identity.name} cannot join states, which an organism over it needs")
 
+    @property
+    def joins(self) -> bool:
+        """Whether rows that have ended are worth replacing before all have."""
+        return type(self).join is not Predictor.join
+
     def fork(self, state: StateT) -> StateT:
         """A copy that may be advanced by itself."""
         return copy.deepcopy(state)
@@ -287,7 +292,6 @@ class Predictor(ABC, Generic[StateT]):
             return
         flat = keys.ravel()
         room = n_rows if at_once is None else max(at_once, n_each)
-        joins = type(self).join is not Predictor.join
         trace, pool = Trace(n_rows, length), Pool(n_rows)
         draws, sample_log_prob = np.zeros((n_rows, length)), np.zeros((n_rows, length))
         tracker = None if loop_rule is None else LoopTracker([], loop_rule)
@@ -295,7 +299,7 @@ class Predictor(ABC, Generic[StateT]):
         rows, at = np.zeros(0, np.int64), np.zeros(0, np.int64)  # which sequences run, and how far each is
         waiting = 0
         while True:
-            free = (room - len(rows)) // n_each if joins or not len(rows) else 0
+            free = (room - len(rows)) // n_each if self.joins or not len(rows) else 0
             fresh = range(waiting, min(len(prefixes), waiting + free))
             if fresh:
                 new = self.repeat(self.start([prefixes[i] for i in fresh]), n_each, len(fresh))

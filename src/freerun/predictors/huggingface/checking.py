@@ -40,15 +40,18 @@ MOST_TOKENS = 256
 """A rotary switch later than this is not crossed: it is known from the config, and crossing it would cost too much."""
 _STEPS = 4
 _PIECE_TOKENS = 15
+_SMALL = 20_000_000
+"""A model of fewer parameters is tried on longer texts, for it costs nothing: ties and roundings that are rare show there."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was found out about a model: how it may be read, whether its output layer may be asked by itself, whether its hidden
-    states are those that logits are made from."""
+    """What was found out about a model: how it may be read, whether its output layer may be asked by itself, whether fresh
+    passes say nothing of caches, whether its hidden states are those that logits are made from."""
 
     reading: Reading
     split: bool
+    unasked: bool
     shows_hidden: bool
 
 
@@ -72,6 +75,7 @@ def settle(predictor: HuggingFacePredictor, *, known_as: str | None = None) -> F
 
 def _apply(predictor: HuggingFacePredictor, found: Found) -> None:
     predictor.reading, predictor.passes.split = found.reading, found.split
+    predictor.passes.unasked = found.unasked
     if not found.shows_hidden:
         predictor.show_no_hidden_states()
 
@@ -83,6 +87,7 @@ def _found(predictor: HuggingFacePredictor) -> Found:
     truth = Truth(predictor)
     rows = _texts(predictor)
     _check_function(predictor, truth, rows[0])
+    predictor.passes.unasked = not _same_unkept(predictor, rows[0])
     split = _can_split(predictor, rows[0])
     why: list[str] = []
     ladder = [r for r in LADDER if predictor.passes.can_keep or not r.keeps]
@@ -95,7 +100,7 @@ def _found(predictor: HuggingFacePredictor) -> Found:
             why.append(f"scored: {gap}")
             continue
         if (gap := _steps_apart(predictor, truth, rows)) is None:
-            return Found(reading, parted, predictor.passes.listens)
+            return Found(reading, parted, predictor.passes.unasked, predictor.passes.listens)
         why.append(gap)
     raise BackendError(
         f"{predictor.identity.name}: no way of reading this model gives the laws of fresh passes over the same text (the last one "
@@ -114,7 +119,7 @@ class Truth:
         """Log-probabilities after a text, float64, [vocabulary]."""
         key = np.asarray(ids, np.int64).tobytes()
         if key not in self._known:
-            said = self.predictor.passes.logits(self._seen(ids)[None], keep=1)[0, -1]
+            said = self.predictor.passes.plain_logits(self._seen(ids)[None])[0, -1]
             self._known[key] = _log_law(said)
         return self._known[key]
 
@@ -155,19 +160,28 @@ def _texts(predictor: HuggingFacePredictor) -> list[Ids]:
     usual = np.array([i for i in range(predictor.n_tokens) if i not in special] or list(range(predictor.n_tokens)))
     crossings = [s.at - len(rule.lead) for s in predictor.passes.switches]
     near = [c for c in crossings if 2 < c <= MOST_TOKENS and (rule.window is None or c < rule.window)]
-    middle = near[0] - 1 if near else 17
+    middle = near[0] - 1 if near else 37 if _is_small(predictor) else 17
     if rule.window is not None and not near:
         middle = max(1, min(middle, rule.window - 1))
     lengths = (middle, max(1, middle // 2), middle)
     rng = np.random.default_rng(20261127)
-    return [rng.choice(usual, n + _STEPS + 1).astype(np.int64) for n in lengths]
+    texts = [rng.choice(usual, n + _STEPS + 1).astype(np.int64) for n in lengths]
+    for name, at in (("pad_token_id", 1), ("eos_token_id", 2), ("pad_token_id", -2)):  # own text may hold them
+        value = getattr(config, name, None)
+        if isinstance(value, int) and 0 <= value < predictor.n_tokens and len(texts[0]) > 4:
+            texts[0][at] = value
+    return texts
+
+
+def _is_small(predictor: HuggingFacePredictor) -> bool:
+    return bool(sum(p.numel() for p in predictor.model.parameters()) < _SMALL)
 
 
 def _check_function(predictor: HuggingFacePredictor, truth: Truth, ids: Ids) -> None:
     """The law is a function of the text before it: the same twice, and the same whatever comes after."""
     name = predictor.identity.name
     seen = truth._seen(ids[: min(len(ids), (predictor.context.window or len(ids)))])
-    first, again = (predictor.passes.logits(seen[None])[0] for _ in range(2))
+    first, again = (predictor.passes.plain_logits(seen[None])[0] for _ in range(2))
     if not bool(first.isfinite().any()):
         raise BackendError(
             f"{name}: every logit of a first pass is NaN or infinite: the checkpoint or its number format is broken"
@@ -179,14 +193,21 @@ def _check_function(predictor: HuggingFacePredictor, truth: Truth, ids: Ids) -> 
     switches = predictor.passes.switches
     changed = (seen[-1] + 1) % predictor.n_tokens
     rows = np.stack([seen, np.append(seen[:-1], changed)])
-    pair = predictor.passes.logits(rows)
+    pair = predictor.passes.plain_logits(rows)
     cases = [(pair[0, :-1], pair[1, :-1])]
     if not any(len(seen) > s.at for s in switches):  # else a longer pass turns the same tokens otherwise
         for n in {1, 2, len(seen) // 2, len(seen) - 1} - {0}:
-            cases.append((first[n - 1], predictor.passes.logits(seen[None, :n], keep=1)[0, -1]))
+            cases.append((first[n - 1], predictor.passes.plain_logits(seen[None, :n])[0, -1]))
     for one, other in cases:
         if float((_log_law(one).exp() - _log_law(other).exp()).abs().sum(-1).max()) > 2e-2:
             raise BackendError(f"{name} is not a causal model: its laws look at the tokens after them")
+
+
+def _same_unkept(predictor: HuggingFacePredictor, ids: Ids) -> bool:
+    """Whether a pass that keeps nothing says what the plainest one does."""
+    table = ids[None, : min(len(ids), predictor.context.window or len(ids))]
+    plain, unkept = predictor.passes.plain_logits(table), predictor.passes.logits(table)
+    return bool((plain.float() - unkept.float()).abs().max() <= 1e-3 * plain.float().abs().max())
 
 
 def _can_split(predictor: HuggingFacePredictor, ids: Ids) -> bool:
@@ -213,6 +234,7 @@ def _can_split(predictor: HuggingFacePredictor, ids: Ids) -> bool:
 def _scores_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[Ids]) -> str | None:
     """Texts read whole and in pieces, with ragged ends, from the first token that has a law on and from later."""
     usual = predictor.sizes
+    every = 2 if _is_small(predictor) else 5
     cases: list[tuple[Ids, torch.Tensor]] = []
     try:
         for first, tokens in ((1, usual.body_tokens), (3, _PIECE_TOKENS)):
@@ -222,7 +244,7 @@ def _scores_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[
                 cases += [
                     (texts[i][:at], said)
                     for i, at, said in zip(r, t, logits, strict=True)
-                    if at in (first, len(texts[i]) - 1) or (at + i) % 5 == 0
+                    if at in (first, len(texts[i]) - 1) or (at + i) % every == 0
                 ]
         return truth.apart(cases)
     except BackendError:
@@ -272,8 +294,8 @@ def _walk(predictor: HuggingFacePredictor, rows: Sequence[Ids]) -> Iterator[HFSt
     pair = predictor.repeat(predictor.start([rows[1][: at[1]]]), 2, 1)
     joined = predictor.join([taken, predictor.advance(pair, next_ids[1][:2])])
     yield joined
-    for i in range(2):
-        joined = predictor.advance(joined, np.resize(next_ids[i], joined.n_rows))
+    for i in range(12 if _is_small(predictor) else 2):
+        joined = predictor.advance(joined, np.resize(np.roll(next_ids[i % _STEPS], i), joined.n_rows))
         yield joined
 
 
@@ -308,7 +330,7 @@ def _place(predictor: HuggingFacePredictor, known_as: str | None) -> Path | None
 def _remembered(place: Path | None) -> Found | None:
     try:
         kept: dict[str, Any] = json.loads(place.read_text()) if place is not None else {}
-        return Found(Reading(**kept["reading"]), bool(kept["split"]), bool(kept["shows_hidden"]))
+        return Found(Reading(**kept["reading"]), bool(kept["split"]), bool(kept["unasked"]), bool(kept["shows_hidden"]))
     except (OSError, ValueError, KeyError, TypeError):  # not there, or not ours: tried again
         return None
 

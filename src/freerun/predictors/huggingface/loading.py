@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.utils import logging as hub_logging
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -53,11 +54,11 @@ def load_pretrained(
     base = path if adapter is None else adapter.base
     options_of_base = options if adapter is None or adapter.beside else {**options, "revision": None}
     config = _read(identity.name, lambda: AutoConfig.from_pretrained(base, **options_of_base))
-    _check_kind(identity.name, config, trust_remote_code)
+    family = _class_of(identity.name, config, trust_remote_code)
     tokenizer = _tokenizer(identity.name, path, adapter, options, options_of_base)
     model, loading = _read(
         identity.name,
-        lambda: AutoModelForCausalLM.from_pretrained(
+        lambda: family.from_pretrained(
             base if adapter is None else adapter.base_folder,
             output_loading_info=True,
             config=config,
@@ -111,8 +112,8 @@ def _tokenizer(
 _NOT_TEXT = ("vision", "image", "audio", "speech", "video")
 
 
-def _check_kind(name: str, config: Any, trust_remote_code: bool) -> None:
-    """A causal language model, by its config."""
+def _class_of(name: str, config: Any, trust_remote_code: bool) -> Any:
+    """The class that loads a causal language model, by its config."""
     kind = getattr(config, "model_type", "") or "unknown"
     if getattr(config, "is_encoder_decoder", False):
         raise BackendError(
@@ -123,11 +124,14 @@ def _check_kind(name: str, config: Any, trust_remote_code: bool) -> None:
     if own_code and not trust_remote_code:
         raise BackendError(f"{name} brings code of its own, which is not run unless you add --trust-remote-code")
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or own_code:
-        return
+        return AutoModelForCausalLM
+    said = (getattr(config, "architectures", None) or [""])[0]
+    if said.endswith(("ForCausalLM", "LMHeadModel")) and hasattr(transformers, said):
+        return getattr(transformers, said)
     named = [n for n in _NOT_TEXT if any(n in key for key in config.to_dict())]
-    what = f"a model of {named[0]} ({kind})" if named else f"a {kind} model"
+    what = f"a model that reads {named[0]}" if named else "not a causal language model"
     raise BackendError(
-        f"{name} is {what}, which transformers has no causal language model for, so it gives no law of the next token; give a "
+        f"{name} is {what} (its config says {said or kind}): transformers has no law of the next token of a text for it; give a "
         "causal (decoder-only) language model"
     )
 

@@ -19,14 +19,14 @@ NO_PADDING = np.zeros(0, np.int64)
 
 
 class Passes:
-    """A model and what its calls take. `split`: logits are the output layer's answer to the last hidden states and nothing
+    """A model and what its calls take. `unasked`: a fresh pass says nothing of caches, for it is another pass where it does. `split`: logits are the output layer's answer to the last hidden states and nothing
     more. `listens`: the output layer is heard, so there are hidden states to show."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self.device = next(model.parameters()).device
         self.switches: tuple[RopeSwitch, ...] = rope_switches(model.config)
-        self.split = False
+        self.split = self.unasked = False
         self.listens = True
         self._takes = _parameters(model.forward)
         self._body_takes = _parameters(model.base_model.forward)
@@ -61,6 +61,16 @@ class Passes:
             kept.read += ids.shape[1]
         return out.logits[:, -keep:]  # type: ignore[no-any-return]
 
+    def plain_logits(self, ids: Int[np.ndarray, "rows n"]) -> torch.Tensor:
+        """Logits of all tokens by the plainest call there is, [rows, n, vocabulary]: ids alone, or, where a model cannot keep what it
+        reads and tries to, without keeping."""
+        self._forget_lengths()
+        given = torch.as_tensor(ids, device=self.device)
+        try:
+            return self.model(input_ids=given).logits  # type: ignore[no-any-return]
+        except (AttributeError, TypeError, ValueError):
+            return self.model(input_ids=given, use_cache=False).logits  # type: ignore[no-any-return]
+
     def body(self, ids: Int[np.ndarray, "rows n"], kept: Kept | None = None, *, positions: bool = True) -> torch.Tensor:
         """Last hidden states of n more tokens, [rows, n, width]."""
         options = self._arguments(self._body_takes, ids, kept, NO_PADDING, positions)
@@ -88,10 +98,10 @@ class Passes:
         padding: Int[np.ndarray, " rows"],
         positions: bool,
     ) -> dict[str, Any]:
-        for module in self._again:  # frequencies of an earlier, longer pass would stay
-            for name in _grown(module):
-                setattr(module, name, 0)
-        options: dict[str, Any] = {"use_cache": kept is not None} if "use_cache" in takes else {}
+        self._forget_lengths()
+        options: dict[str, Any] = {}
+        if "use_cache" in takes and not (kept is None and self.unasked):
+            options["use_cache"] = kept is not None
         if kept is None:
             return options
         options |= {name: kept.cache for name in _CACHES if name in takes}
@@ -104,6 +114,12 @@ class Passes:
             seen = np.arange(kept.read + ids.shape[1])[None, :] >= padding[:, None]
             options["attention_mask"] = torch.as_tensor(seen.astype(np.int64), device=self.device)
         return options
+
+    def _forget_lengths(self) -> None:
+        """Rotary frequencies of an earlier, longer pass would stay."""
+        for module in self._again:
+            for name in _grown(module):
+                setattr(module, name, 0)
 
 
 def _parameters(call: Callable[..., Any]) -> frozenset[str]:

@@ -31,6 +31,10 @@ _Read = tuple[np.ndarray, np.ndarray, np.ndarray, torch.Tensor, np.ndarray | Non
 """Rows, positions and ids of tokens, the logits before each, and the hidden states before each where they are kept."""
 
 
+_TOKENS_IN_ONE_PIECE = 8192
+"""Tokens of the rows of one block, where texts cannot be read in pieces."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How much is done at once."""
@@ -67,7 +71,7 @@ class HuggingFacePredictor(Predictor[HFState]):
             self.n_tokens = int(self.passes.logits(np.zeros((1, 1), np.int64), keep=1).shape[-1])
         heard = self.passes.heard()
         self.passes.listens = heard is not None and heard.shape[:2] == (1, 1)
-        limit = window or longest_context(model.config)
+        limit = window or longest_context(model)
         self.context = ContextRule(window=None if limit is None else limit - len(lead), lead=lead)
         self.end_ids = end_ids
         self.capabilities = Capabilities(empty_context=False, embed=self.passes.listens)
@@ -180,6 +184,11 @@ class HuggingFacePredictor(Predictor[HFState]):
             )
         )
 
+    @property
+    def joins(self) -> bool:
+        """Where texts are read with their like alone, new rows would be a block of their own, and every block a pass."""
+        return self.reading.ragged
+
     def fork(self, state: HFState) -> HFState:
         return self.select(state, np.arange(state.n_rows))
 
@@ -199,14 +208,15 @@ class HuggingFacePredictor(Predictor[HFState]):
     def _regime(self, n_tokens: int) -> tuple[int, ...]:
         """Which rotations the law after so many document tokens is made with."""
         seen = n_tokens - self.context.first_seen(n_tokens)
-        return regime(self.passes.switches, len(self.context.lead) + seen)
+        turned = regime(self.passes.switches, len(self.context.lead) + seen)
+        return turned if self.reading.whole else (*turned, n_tokens)
 
     def _moves(self, n_tokens: int) -> bool:
         """Whether the law after so many tokens cannot go on from the one before: tokens were let go, or are turned otherwise."""
         rule = self.context
         if rule.first_seen(n_tokens) != rule.first_seen(n_tokens - 1):
             return True
-        return bool(self.passes.switches) and self._regime(n_tokens) != self._regime(n_tokens - 1)
+        return self._regime(n_tokens) != self._regime(n_tokens - 1)
 
     def _read(self, ids: list[Int[np.ndarray, " tokens"]]) -> HFState:
         """Read what the context rule lets each row see, from nothing; rows that may be side by side in one block."""
@@ -215,7 +225,12 @@ class HuggingFacePredictor(Predictor[HFState]):
             like = 0 if self.reading.ragged else len(x) - self.context.first_seen(len(x))
             alone = 0 if self.reading.together else r
             companies.setdefault((self._regime(len(x)), like, alone), []).append(r)
-        parts = [(whole(self._read_block([ids[r] for r in rows])), np.array(rows)) for rows in companies.values()]
+        parts = []
+        for rows in companies.values():
+            most = len(rows) if self.reading.pieces else max(1, _TOKENS_IN_ONE_PIECE // len(ids[rows[0]]))
+            for a in range(0, len(rows), most):
+                some = rows[a : a + most]
+                parts.append((whole(self._read_block([ids[r] for r in some])), np.array(some)))
         return HFState.of(parts)
 
     def _read_block(self, ids: list[Int[np.ndarray, " tokens"]]) -> Block:
@@ -230,7 +245,7 @@ class HuggingFacePredictor(Predictor[HFState]):
             return Block(ids, None, longest, padding, logits, hidden)
         kept = empty_cache(self.model.config)
         step = max(1, self._tokens_at_once(len(ids)) // len(ids))
-        first = max(step, read_together(self.passes.switches, longest))
+        first = max(step, read_together(self.passes.switches, longest)) if self.reading.pieces else longest
         out = None
         while kept.read < longest:
             piece = table[:, kept.read : first if not kept.read else kept.read + step]
@@ -344,7 +359,7 @@ class HuggingFacePredictor(Predictor[HFState]):
         """Rows that are read in one table, of like width for less padding, or none; bounded in tokens."""
         rows = rows[np.argsort(-widths[rows], kind="stable")]
         tokens = self.sizes.body_tokens
-        if not self.reading.keeps and not self.passes.split:  # all logits of a table stand in memory at once
+        if not self.reading.pieces and not self.passes.split:  # all logits of a table stand in memory at once
             tokens = min(tokens, 8 * self.sizes.logits // self.n_tokens)
         a = 0
         while a < len(rows):
@@ -367,7 +382,7 @@ class HuggingFacePredictor(Predictor[HFState]):
         if not split and not self.passes.can_be_short:
             read_on = at_once
         least = max(at_once, read_together(self.passes.switches, width))
-        if width <= least or not self.reading.keeps:
+        if width <= least or not self.reading.keeps or not self.reading.pieces:
             heard: torch.Tensor | None
             if split:
                 outputs = heard = self.passes.body(table)[:, first_column:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -14,27 +14,37 @@ class Reading:
     keeps: bool = True
     """What was read is kept (keys and values, recurrent states), and one more token is one more step. Else every law is a pass
     over the whole context."""
+    pieces: bool = True
+    """A text may be read in pieces. Else in one piece, and token by token from there."""
     positions: bool = True
     """Positions are given with the tokens, not counted by the model. Else its own count is trusted."""
     ragged: bool = True
     """Texts of different lengths are read side by side, the shorter ones padded and masked. Else only like with like."""
     together: bool = True
     """Several texts are read at once. Else one by one."""
+    whole: bool = True
+    """One pass over a text gives the law before each of its tokens. Else each law takes a pass of its own."""
 
     def describe(self) -> str:
         """What is given up, in words for people; empty where nothing is."""
+        if not self.whole:
+            return "the law of every token takes a pass of its own over all that stands before it"
         if not self.keeps:
             alone = "" if self.together else ", one text at a time"
             return f"the whole text is read again for every token{alone}"
         return "" if self.ragged else "texts of different lengths are read one after another"
 
 
+_AGAIN = Reading(keeps=False, pieces=False, positions=False, ragged=False)
 LADDER = (
     Reading(),
     Reading(ragged=False),
     Reading(ragged=False, positions=False),
-    Reading(keeps=False, positions=False, ragged=False),
-    Reading(keeps=False, positions=False, ragged=False, together=False),
+    Reading(ragged=False, pieces=False),
+    Reading(ragged=False, pieces=False, positions=False),
+    _AGAIN,
+    replace(_AGAIN, together=False),
+    replace(_AGAIN, together=False, whole=False),
 )
 """From the fastest to the slowest; the first that gives the laws of fresh passes is taken."""
 
