@@ -261,17 +261,6 @@ VARIANTS: dict[str, Variant] = {
     "trocr sinusoids": Variant("trocr", {"use_learned_position_embeddings": False}),
     "xlm two-way": Variant("xlm", {"causal": False}, causal=False),
     "xlnet two-way": Variant("xlnet", {"attn_type": "bi"}, causal=False),
-    "xlstm in one piece": Variant("xlstm", {"max_inference_chunksize": 16_384}),
-    "zamba2 adapters and rope": Variant(
-        "zamba2",
-        {
-            "use_shared_attention_adapter": True,
-            "use_mem_rope": True,
-            "num_mem_blocks": 2,
-            "layers_block_type": ["linear_attention", "hybrid", "hybrid"],
-            "num_hidden_layers": 3,
-        },
-    ),
 }
 
 

@@ -64,13 +64,18 @@ def gather_queries(model: Any) -> bool:
             return True
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):  # a model with an attention of its own
         pass
-    model.set_attn_implementation(own)
+    leave_queries(model)
     return False
+
+
+def leave_queries(model: Any) -> None:
+    """Let it attend as transformers has it again."""
+    model.set_attn_implementation("sdpa")
 
 
 def _third_token(model: Any) -> torch.Tensor:
     """Logits after two tokens read at once and a third by itself."""
-    ids = torch.tensor([[3, 5, 7], [8, 4, 6]])
+    ids = torch.tensor([[3, 5, 7], [8, 4, 6]]) % model.config.get_text_config(decoder=True).vocab_size
     read = model(input_ids=ids[:, :2], use_cache=True)
     said = model(input_ids=ids[:, 2:], past_key_values=read.past_key_values, use_cache=True)
     return said.logits  # type: ignore[no-any-return]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -95,7 +96,8 @@ def merged(model: Any, adapter: Adapter, name: str) -> Any:
     """
     from peft import PeftModel
 
-    with adapter.scratch:
+    with adapter.scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by names that will be others
         try:
             together = PeftModel.from_pretrained(model, adapter.path, revision=adapter.revision, use_safetensors=True)
             return together.merge_and_unload()

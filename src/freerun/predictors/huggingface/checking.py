@@ -22,6 +22,7 @@ import transformers
 from jaxtyping import Float, Int
 
 from freerun.errors import BackendError
+from freerun.predictors.attention import gather_queries, leave_queries
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
 from freerun.predictors.huggingface.reading import LADDER, Reading
 from freerun.predictors.huggingface.states import HFState
@@ -53,6 +54,7 @@ class Found:
     split: bool
     unasked: bool
     shows_hidden: bool
+    grouped: bool
 
 
 @torch.inference_mode()
@@ -76,6 +78,8 @@ def settle(predictor: HuggingFacePredictor, *, known_as: str | None = None) -> F
 def _apply(predictor: HuggingFacePredictor, found: Found) -> None:
     predictor.reading, predictor.passes.split = found.reading, found.split
     predictor.passes.unasked = found.unasked
+    if found.grouped:
+        gather_queries(predictor.model)
     if not found.shows_hidden:
         predictor.show_no_hidden_states()
 
@@ -100,7 +104,8 @@ def _found(predictor: HuggingFacePredictor) -> Found:
             why.append(f"scored: {gap}")
             continue
         if (gap := _steps_apart(predictor, truth, rows)) is None:
-            return Found(reading, parted, predictor.passes.unasked, predictor.passes.listens)
+            grouped = _can_group(predictor, truth, rows)
+            return Found(reading, parted, predictor.passes.unasked, predictor.passes.listens, grouped)
         why.append(gap)
     raise BackendError(
         f"{predictor.identity.name}: no way of reading this model gives the laws of fresh passes over the same text (the last one "
@@ -231,6 +236,16 @@ def _can_split(predictor: HuggingFacePredictor, ids: Ids) -> bool:
     )
 
 
+def _can_group(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[Ids]) -> bool:
+    """Whether attention with gathered query heads gives the same laws; `truth` knows them from before."""
+    if not gather_queries(predictor.model):
+        return False
+    same = _scores_apart(predictor, truth, rows) is None and _steps_apart(predictor, truth, rows) is None
+    if not same:
+        leave_queries(predictor.model)
+    return same
+
+
 def _scores_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[Ids]) -> str | None:
     """Texts read whole and in pieces, with ragged ends, from the first token that has a law on and from later."""
     usual = predictor.sizes
@@ -330,7 +345,8 @@ def _place(predictor: HuggingFacePredictor, known_as: str | None) -> Path | None
 def _remembered(place: Path | None) -> Found | None:
     try:
         kept: dict[str, Any] = json.loads(place.read_text()) if place is not None else {}
-        return Found(Reading(**kept["reading"]), bool(kept["split"]), bool(kept["unasked"]), bool(kept["shows_hidden"]))
+        flags = {name: bool(kept[name]) for name in ("split", "unasked", "shows_hidden", "grouped")}
+        return Found(Reading(**kept["reading"]), **flags)
     except (OSError, ValueError, KeyError, TypeError):  # not there, or not ours: tried again
         return None
 

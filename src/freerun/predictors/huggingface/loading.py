@@ -69,13 +69,24 @@ def load_pretrained(
         ),
     )
     _check_tensors(identity.name, loading, spare_weights)
+    if empty := [n for n, t in (*model.named_parameters(), *model.named_buffers()) if t.is_meta]:
+        raise BackendError(
+            f"{identity.name}: {len(empty)} tensor(s) have no values after loading ({_some(empty)}): this version of transformers "
+            "cannot load this kind of model whole"
+        )
     if adapter is not None:
         model = merged(model, adapter, identity.name)
     model.config.return_dict = True
     model = model.to(_pick_device(device))
     lead_ids = leading_ids(tokenizer) if lead is None else lead
     ends = end_ids if end_ids is not None else end_ids_of(model, tokenizer)
-    predictor = HuggingFacePredictor(model, tokenizer, identity=identity, lead=lead_ids, end_ids=ends)
+    try:
+        predictor = HuggingFacePredictor(model, tokenizer, identity=identity, lead=lead_ids, end_ids=ends)
+    except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise BackendError(
+            f"{identity.name}: a first pass over one token fails ({type(error).__name__}: {error}), so this kind of model "
+            "cannot be read by its tokens alone, or not with this version of transformers"
+        ) from error
     given_up = settle(predictor, known_as=known_as).reading.describe()
     if given_up:
         tell(

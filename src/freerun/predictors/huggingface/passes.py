@@ -19,8 +19,11 @@ NO_PADDING = np.zeros(0, np.int64)
 
 
 class Passes:
-    """A model and what its calls take. `unasked`: a fresh pass says nothing of caches, for it is another pass where it does. `split`: logits are the output layer's answer to the last hidden states and nothing
-    more. `listens`: the output layer is heard, so there are hidden states to show."""
+    """A model and what its calls take.
+
+    `split`: logits are the output layer's answer to the last hidden states and nothing more. `unasked`: a fresh pass says nothing
+    of caches, for it is another pass where it does. `listens`: the output layer is heard, so there are hidden states to show.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -62,8 +65,8 @@ class Passes:
         return out.logits[:, -keep:]  # type: ignore[no-any-return]
 
     def plain_logits(self, ids: Int[np.ndarray, "rows n"]) -> torch.Tensor:
-        """Logits of all tokens by the plainest call there is, [rows, n, vocabulary]: ids alone, or, where a model cannot keep what it
-        reads and tries to, without keeping."""
+        """Logits of all tokens by the plainest call there is, [rows, n, vocabulary]: ids alone. Where a model tries to keep what
+        it reads and cannot: without keeping."""
         self._forget_lengths()
         given = torch.as_tensor(ids, device=self.device)
         try:

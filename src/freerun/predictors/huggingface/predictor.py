@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from freerun.predictors.attention import gather_queries
 from freerun.predictors.base import Capabilities, Chunk, ContextRule, Identity, Predictor, pad_watched, watch_lists
 from freerun.predictors.declared import longest_context
 from freerun.predictors.huggingface.caches import HeadInput, empty_cache, joined
@@ -88,7 +87,6 @@ class HuggingFacePredictor(Predictor[HFState]):
     def pack(self) -> None:
         """Lay the weights out for the CPU's matrix products, once they are what they shall be."""
         self.passes.head.stop()
-        gather_queries(self.model)
         pack_linears(self.model)
         self.passes.head = HeadInput(self.model)
 
