@@ -92,6 +92,9 @@ _LLAMA4: dict[str, Any] = {"interleave_moe_layer_step": 2, "floor_scale": WINDOW
 
 EXCEPTIONS: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1]},
+    "cohere": {"logit_scale": 0.5},
+    "cohere2": {"logit_scale": 0.5},
+    "cohere2_moe": {"logit_scale": 0.5},
     "cohere_compass_text": {
         "layer_types": list(_PARTS),
         "rope_parameters": {
@@ -124,8 +127,8 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
         "n_layers_per_attn_res_block": 1,
     },
     "laguna": {"layer_types": ["full_attention", "sliding_attention"], "num_attention_heads_per_layer": [4, 8]},
-    "lfm2": {"layer_types": ["conv", "full_attention"]},
-    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "lfm2": {"layer_types": ["full_attention", "conv"]},
+    "lfm2_moe": {"layer_types": ["full_attention", "conv"], "num_dense_layers": 1},
     "llama4": {"text_config": _LLAMA4},
     "llama4_text": _LLAMA4,
     "mamba2": {"head_dim": 16},
@@ -165,7 +168,110 @@ LEFT_OUT: dict[str, str] = {
     "musicgen": _CODEBOOKS,
     "musicgen_melody": _CODEBOOKS,
 }
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """Another config of a family, over its exceptions. One that is not causal is for refusals."""
+
+    family: str
+    settings: Mapping[str, Any]
+    causal: bool = True
+
+
+_LONG = {"rope_type": "longrope", "short_factor": [1.0, 1.5, 2.0, 3.0], "long_factor": [2.0, 4.0, 6.0, 8.0]}
+_SOME_SLIDING = {
+    "layer_types": ["full_attention", "sliding_attention"],
+    "use_sliding_window": True,
+    "sliding_window": WINDOW,
+    "max_window_layers": 1,
+}
+
+VARIANTS: dict[str, Variant] = {
+    "bert as decoder": Variant("bert", {"is_decoder": True}),
+    "bert as encoder": Variant("bert", {"is_decoder": False}, causal=False),
+    "big_bird full attention": Variant("big_bird", {"attention_type": "original_full"}),
+    "bloom post-norm residual": Variant("bloom", {"apply_residual_connection_post_layernorm": True}),
+    "deepseek_v3 full-rank queries": Variant("deepseek_v3", {"q_lora_rank": None}),
+    "falcon alibi": Variant("falcon", {"alibi": True}),
+    "falcon new decoder": Variant("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon rotary": Variant("falcon", {"alibi": False}),
+    "falcon sequential": Variant("falcon", {"parallel_attn": False}),
+    "gemma3_text two-way": Variant("gemma3_text", {"use_bidirectional_attention": True}, causal=False),
+    "gemma4_text experts": Variant(
+        "gemma4_text", {"enable_moe_block": True, "top_k_experts": 2, "moe_intermediate_size": 48}
+    ),
+    "gemma4_text shared keys": Variant(
+        "gemma4_text", {"num_hidden_layers": 4, "layer_types": list(_PARTS) * 2, "num_kv_shared_layers": 2}
+    ),
+    "gpt_bigcode many key heads": Variant("gpt_bigcode", {"multi_query": False}),
+    "gpt_neo local": Variant("gpt_neo", {"attention_types": [[["local"], 2]]}),
+    "gpt_neox sequential": Variant("gpt_neox", {"use_parallel_residual": False}),
+    "granitemoehybrid rope": Variant("granitemoehybrid", {"position_embedding_type": "rope"}),
+    "llama dynamic rope": Variant(
+        "llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 4.0}}
+    ),
+    "llama grouped keys": Variant("llama", {"num_key_value_heads": 2}),
+    "llama linear rope": Variant(
+        "llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}}
+    ),
+    "llama one key head": Variant("llama", {"num_key_value_heads": 1}),
+    "llama three rope": Variant(
+        "llama",
+        {
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 10_000.0,
+                "factor": 4.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": ORIGINAL_POSITIONS,
+            }
+        },
+    ),
+    "llama tied": Variant("llama", {"tie_word_embeddings": True}),
+    "llama yarn": Variant(
+        "llama",
+        {
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 10_000.0,
+                "factor": 4.0,
+                "original_max_position_embeddings": ORIGINAL_POSITIONS,
+            }
+        },
+    ),
+    "mistral full": Variant("mistral", {"sliding_window": None}),
+    "mistral sliding": Variant("mistral", {"sliding_window": WINDOW}),
+    "mixtral sliding": Variant("mixtral", {"sliding_window": WINDOW}),
+    "mpt alibi": Variant("mpt", {"attn_config": {"attn_pdrop": 0, "alibi": True}}),
+    "olmo clipped": Variant("olmo", {"clip_qkv": 2.0}),
+    "opt post-norm": Variant("opt", {"do_layer_norm_before": False}),
+    "opt projected embeddings": Variant("opt", {"word_embed_proj_dim": 16}),
+    "phi3 longrope": Variant("phi3", {"rope_parameters": {**_LONG, "rope_theta": 10_000.0}}),
+    "phi3 short": Variant("phi3", {"max_position_embeddings": ORIGINAL_POSITIONS}),
+    "phi3 sliding": Variant("phi3", {"sliding_window": WINDOW}),
+    "qwen2 with some sliding layers": Variant("qwen2", _SOME_SLIDING),
+    "qwen3 with some sliding layers": Variant("qwen3", _SOME_SLIDING),
+    "reformer local": Variant("reformer", {"attn_layers": ["local", "local"]}),
+    "roberta as encoder": Variant("roberta", {"is_decoder": False}, causal=False),
+    "stablelm parallel": Variant("stablelm", {"use_parallel_residual": True, "qk_layernorm": True}),
+    "starcoder2 sliding": Variant("starcoder2", {"sliding_window": WINDOW}),
+    "trocr sinusoids": Variant("trocr", {"use_learned_position_embeddings": False}),
+    "xlm two-way": Variant("xlm", {"causal": False}, causal=False),
+    "xlnet two-way": Variant("xlnet", {"attn_type": "bi"}, causal=False),
+    "xlstm in one piece": Variant("xlstm", {"max_inference_chunksize": 16_384}),
+    "zamba2 adapters and rope": Variant(
+        "zamba2",
+        {
+            "use_shared_attention_adapter": True,
+            "use_mem_rope": True,
+            "num_mem_blocks": 2,
+            "layers_block_type": ["linear_attention", "hybrid", "hybrid"],
+            "num_hidden_layers": 3,
+        },
+    ),
+}
 
 
 def shrunk(config: PreTrainedConfig, exceptions: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,28 +355,43 @@ def _layers(config: PreTrainedConfig, values: Mapping[str, Any]) -> dict[str, An
 
 
 def tiny_config(family: str) -> PreTrainedConfig:
-    """The tiny config of a family."""
-    if family in LEFT_OUT:
-        raise KeyError(f"{family} is left out: {LEFT_OUT[family]}")
+    """The tiny config of a family, or of one of `VARIANTS`.
+
+    Raises:
+        KeyError: a name that is neither, or a family that is left out, with the reason.
+    """
+    variant = VARIANTS.get(family, Variant(family, {}))
+    if variant.family in LEFT_OUT:
+        raise KeyError(f"{family} is left out: {LEFT_OUT[variant.family]}")
+    if variant.family not in FAMILIES:
+        raise KeyError(f"{family} is no causal family of this transformers, and no variant")
     with _quiet():
-        kind = CONFIG_MAPPING[family]
-        return kind(**shrunk(kind(), EXCEPTIONS.get(family, {})))
+        kind = CONFIG_MAPPING[variant.family]
+        return kind(**shrunk(kind(), EXCEPTIONS.get(variant.family, {}) | dict(variant.settings)))
 
 
 def tiny_model(family: str, *, seed: int = 0) -> PreTrainedModel:
-    """A tiny causal model of a family: random weights, float32, CPU, eval mode. The same seed gives the same weights."""
+    """A tiny model of a family or variant: random weights, float32, CPU, eval mode. The same seed gives the same weights.
+
+    Raises:
+        KeyError: as `tiny_config`.
+    """
     config = tiny_config(family)
     with _quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config).eval()
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
         draw_weights(model)
         scale_logits(model)
     return model
 
 
-GAIN, EMBEDDING_STD, LOGIT_STD = 1.5, 0.5, 2.5
+MIXING_GAIN, TOKENWISE_GAIN, EMBEDDING_STD, LOGIT_STD = 2.2, 1.2, 0.3, 2.7
+TOKENWISE = re.compile(
+    r".*(mlp|ffn|ff\.|feed_forward|fc|dense_(h|4h)|intermediate|expert|moe|lin1|lin2|channel).*", re.IGNORECASE
+)
 KEPT = re.compile(r"A_log|D|time_.*|.*bias|scale|dt_proj.*|mask_emb|.*extensor|probe")
 STEP_BIASES = re.compile(r"(.*\.)?(dt_bias|dt_proj\.bias|dt_proj_bias)")
+AFTER_NORM = re.compile(r".*\.post_(attention|feedforward)_layernorm")
 LONGEST_STEP, SHORTEST_STEP = 0.1, 0.005
 
 
@@ -287,12 +408,17 @@ def draw_weights(model: PreTrainedModel) -> None:
                 weight.copy_(torch.log(torch.expm1(step)))
             elif name == "A_log" and weight.squeeze().ndim == 1:
                 weight.uniform_(0.0, math.log(2.0))
+            elif AFTER_NORM.fullmatch(path) and hasattr(
+                model.get_submodule(path.rpartition(".")[0]), "pre_feedforward_layernorm"
+            ):
+                weight.add_(2.0)
             elif isinstance(module, nn.Embedding):
                 weight.normal_(0.0, EMBEDDING_STD)
             elif weight.ndim >= 2 and not KEPT.fullmatch(name) and "dt_proj" not in path:
                 convolution = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
                 fan_in = weight[0].numel() if convolution else min(weight.shape[-2:])
-                weight.normal_(0.0, GAIN / math.sqrt(fan_in))
+                gain = TOKENWISE_GAIN if TOKENWISE.fullmatch(path) else MIXING_GAIN
+                weight.normal_(0.0, gain / math.sqrt(fan_in))
 
 
 def scale_logits(model: PreTrainedModel) -> None:
