@@ -34,6 +34,7 @@ SIZES: tuple[tuple[str, int], ...] = (
     (r".*(sliding_window(_size)?|window_size|window_len)|local_attention|attention_chunk_size", WINDOW),
     (r"(mamba_)?chunk_size|block_size|.*_chunk_length|index_topk", WINDOW),
     (r".*(layers|n_layer|num_blocks|depth)", LAYERS),
+    (r"index_n_heads", 16),  # with few, sums of rectified scores tie at zero, and ties are broken by chance
     (r".*(heads|n_head)", 4),
     (r"mamba_(d_head|head_dim)", 16),
     (r".*(head_dim|head_size|dim_head|d_head|d_kv|kv_channels|d_rel|state_size|d_state)", 8),
@@ -63,7 +64,7 @@ UNSET = {
 
 _PARTS = ("sliding_attention", "full_attention")
 _QWEN4: dict[str, Any] = {
-    "indexer_n_heads": 2,
+    "indexer_n_heads": 8,
     "indexer_kv_heads": 1,
     "indexer_head_dim": 8,
     "indexer_budget": 8,
@@ -266,9 +267,6 @@ VARIANTS: dict[str, Variant] = {
         {
             "use_shared_attention_adapter": True,
             "use_mem_rope": True,
-            "num_mem_blocks": 2,
-            "layers_block_type": ["linear_attention", "hybrid", "hybrid"],
-            "num_hidden_layers": 3,
         },
     ),
 }
@@ -310,6 +308,8 @@ def _small(name: str, value: Any, values: Mapping[str, Any]) -> Any:
         return min(
             value, 4 if value in (values.get("num_attention_heads"), values.get("linear_num_value_heads")) else 2
         )
+    if name == "attention_multiplier":
+        return UNSET["head_dim"] ** -0.5
     if isinstance(value, int):
         return min(value, next((size for pattern, size in SIZES if re.fullmatch(pattern, name)), WIDTH))
     if name == "rope_parameters":
@@ -406,19 +406,25 @@ def draw_weights(model: PreTrainedModel) -> None:
             if STEP_BIASES.fullmatch(f"{path}.{name}"):
                 step = torch.empty_like(weight).uniform_(math.log(SHORTEST_STEP), math.log(LONGEST_STEP)).exp()
                 weight.copy_(torch.log(torch.expm1(step)))
+            elif name == "A":
+                weight.normal_()
             elif name == "A_log" and weight.squeeze().ndim == 1:
                 weight.uniform_(0.0, math.log(2.0))
             elif AFTER_NORM.fullmatch(path) and hasattr(
                 model.get_submodule(path.rpartition(".")[0]), "pre_feedforward_layernorm"
             ):
-                weight.add_(2.0)
+                weight.add_(3.0)
             elif isinstance(module, nn.Embedding):
                 weight.normal_(0.0, EMBEDDING_STD)
-            elif weight.ndim >= 2 and not KEPT.fullmatch(name) and "dt_proj" not in path:
+            elif weight.ndim >= 2 and not KEPT.fullmatch(name) and not _makes_steps(model, path):
                 convolution = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
                 fan_in = weight[0].numel() if convolution else min(weight.shape[-2:])
                 gain = TOKENWISE_GAIN if TOKENWISE.fullmatch(path) else MIXING_GAIN
                 weight.normal_(0.0, gain / math.sqrt(fan_in))
+
+
+def _makes_steps(model: PreTrainedModel, path: str) -> bool:
+    return path.endswith("dt_proj") and hasattr(model.get_submodule(path.rpartition(".")[0]), "A_log")
 
 
 def scale_logits(model: PreTrainedModel) -> None:
