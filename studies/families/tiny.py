@@ -405,14 +405,18 @@ def draw_weights(model: PreTrainedModel) -> None:
             elif AFTER_NORM.fullmatch(path) and hasattr(
                 model.get_submodule(path.rpartition(".")[0]), "pre_feedforward_layernorm"
             ):
-                weight.add_(2.0)
+                weight.add_(3.0)
             elif isinstance(module, nn.Embedding):
                 weight.normal_(0.0, EMBEDDING_STD)
-            elif weight.ndim >= 2 and not KEPT.fullmatch(name) and "dt_proj" not in path:
+            elif weight.ndim >= 2 and not KEPT.fullmatch(name) and not _makes_steps(model, path):
                 convolution = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
                 fan_in = weight[0].numel() if convolution else min(weight.shape[-2:])
                 gain = TOKENWISE_GAIN if TOKENWISE.fullmatch(path) else MIXING_GAIN
                 weight.normal_(0.0, gain / math.sqrt(fan_in))
+
+
+def _makes_steps(model: PreTrainedModel, path: str) -> bool:
+    return path.endswith("dt_proj") and hasattr(model.get_submodule(path.rpartition(".")[0]), "A_log")
 
 
 def scale_logits(model: PreTrainedModel) -> None:
