@@ -11,6 +11,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments
 from freerun.commands.gating import add_gate_arguments
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "corpus",
         nargs="?",
         metavar="CORPUS",
-        help="default: builtin/python-docs; a .txt, .jsonl[.gz], .parquet, folder, hf/ORG/NAME[split], world/NAME or - (stdin)",
+        help=f"default: builtin/python-docs; {CORPUS_HELP}",
     )
     what = parser.add_argument_group("what is measured")
     what.add_argument(
@@ -116,9 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="S", help="seed of the split and of every draw (default 0)"
     )
     text = parser.add_argument_group("how the corpus is read")
-    text.add_argument(
-        "--text-field", default="text", metavar="NAME", help="field of the text in .jsonl and .parquet (default text)"
-    )
+    add_reading_arguments(text)
     text.add_argument("--split-on", metavar="STRING", help=r"cut long documents at this string, for example '\n\n\n'")
     text.add_argument("--chunk", type=int, metavar="CHARS", help="cut long documents every so many characters")
     how = parser.add_argument_group("how it runs")

@@ -34,7 +34,8 @@ class Corpus:
     `spec` is what was typed. `fingerprint` is the SHA-256 (hex) of the id, unit and text (and ids, where a world gave
     them) of all documents in order. `independent` is False where the units are pieces of one text. `n_duplicates`
     counts the exact duplicates that were dropped, `n_near_duplicates` the documents that share another's unit because they are
-    nearly equal to one of it. `notes` are sentences for the report.
+    nearly equal to one of it. `notes` are sentences for the report; `named_notes` too, but they name files or fields and have no
+    place in a run without text.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Corpus:
     n_duplicates: int
     notes: tuple[str, ...]
     n_near_duplicates: int = 0
+    named_notes: tuple[str, ...] = ()
 
     @property
     def n_units(self) -> int:
@@ -59,6 +61,7 @@ def assemble(
     spec: str,
     independent: bool = True,
     notes: Iterable[str] = (),
+    named_notes: Iterable[str] = (),
 ) -> Corpus:
     """Return the corpus of these documents but empty ones and exact duplicates (same text up to outer white space).
 
@@ -115,6 +118,7 @@ def assemble(
         n_duplicates=counts["exact duplicate"],
         notes=(*notes, *said),
         n_near_duplicates=n_near,
+        named_notes=tuple(named_notes),
     )
 
 
