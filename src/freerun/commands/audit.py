@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments
 from freerun.commands.gating import add_gate_arguments
+from freerun.text.documents import MINIMUM_UNITS
 
 if TYPE_CHECKING:
     from freerun.experiments.dry_run import Forecast, Span
@@ -44,11 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "corpus",
         nargs="?",
         metavar="CORPUS",
-        help=f"default: builtin/python-docs; {CORPUS_HELP}",
+        help=f"default: builtin/python-docs; {CORPUS_HELP}; also world/NAME",
     )
     what = parser.add_argument_group("what is measured")
     what.add_argument(
-        "--documents", type=int, default=128, metavar="N", help="documents to use (default 128, or all there are)"
+        "--documents",
+        type=int,
+        default=128,
+        metavar="N",
+        help=f"documents to use (default 128, or all there are; at least {MINIMUM_UNITS})",
     )
     what.add_argument(
         "--prefix", type=int, default=32, metavar="P", help="tokens before the cut (default 32; 0: begin from nothing)"
@@ -190,7 +195,7 @@ def tell_forecast(forecast: Forecast, stream: TextIO) -> None:
     headed_too = f"; {headed:,} to score after headers" if headed else ""
     lines = [
         f"{forecast.model} on {forecast.corpus}: {forecast.documents} documents, {forecast.prefix} + {forecast.tokens} tokens, "
-        f"batch {forecast.batch}",
+        f"batch {forecast.batch}, on {forecast.device}",
         f"  time    {spoken_time(forecast.seconds)}, the model being loaded",
         *(f"            {spoken_time(span):<22}{name}" for name, span in forecast.parts_seconds.items()),
         f"  tokens  {forecast.tokens_to_score:,} to score{again}; {forecast.tokens_to_sample:,} to sample{headed_too}{found}",

@@ -9,7 +9,7 @@ from freerun.text.formats import FORMATS, suffixes_in_words
 
 CORPUS_HELP = (
     f"a file or pipe ({suffixes_in_words()}), a folder of them, a data set saved by the package datasets (FOLDER[split]), "
-    "hf/ORG/NAME[split], world/NAME or - (stdin); docs/text.md says what a document is in each"
+    "hf/ORG/NAME[split], builtin/NAME or - (stdin); docs/text.md says what a document is in each"
 )
 
 

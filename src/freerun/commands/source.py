@@ -190,10 +190,10 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _evaluated(arguments: argparse.Namespace) -> dict[str, Any]:
     from freerun.commands.progress import Reporter
+    from freerun.experiments.preparing import tell_notes
     from freerun.experiments.source_evaluation import evaluate, evaluation_tokens
     from freerun.experiments.sources_file import read_sources
     from freerun.experiments.spec import LoadOptions, load_predictor
-    from freerun.experiments.preparing import tell_notes
     from freerun.text.corpora import read_corpus
 
     sources = read_sources(arguments.sources)

@@ -40,7 +40,7 @@ def manifest_of(
 ) -> dict[str, Any]:
     """The manifest of an audit; with `redact_text` it holds no name of the corpus.
 
-    `plan_hash` goes over the plan alone. Options that came later (exemplars, redaction, a cut beyond the prefix, rows left out) stand in it
+    `plan_hash` goes over the plan alone. Options that came later (exemplars, redaction, a later cut, rows left out) stand in it
     only where they are used, so that plans made before keep their hash.
     """
     hidden = corpus.spec if options.redact_text else None
@@ -82,7 +82,7 @@ def manifest_of(
         settings["cut"] = pairs.cut_tokens
     if options.redact_text:
         settings["redacted"] = True
-    if options.skip_bad_rows:
+    if corpus.n_bad_rows:
         settings["skip_bad_rows"] = True
     plan_hash = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     return {
@@ -108,6 +108,7 @@ def manifest_of(
             "documents_read": len(corpus.documents),
             "exact_duplicates_dropped": corpus.n_duplicates,
             "near_duplicates_joined": corpus.n_near_duplicates,
+            **({"rows_left_out": corpus.n_bad_rows} if corpus.n_bad_rows else {}),
             "too_short": pairs.n_too_short,
             "pairs": len(pairs.pairs),
             "independent_units": pairs.n_units,
@@ -202,5 +203,7 @@ def _command(
         if value != getattr(defaults, name):
             secret = hidden is not None and name in ("text_field", "split_on")
             words += [f"--{name.replace('_', '-')}", "…" if secret else str(value)]
-    words += [f"--{n.replace('_', '-')}" for n in ("skip_bad_rows", "redact_text", "trust_remote_code") if getattr(options, n)]
+    words += [
+        f"--{n.replace('_', '-')}" for n in ("skip_bad_rows", "redact_text", "trust_remote_code") if getattr(options, n)
+    ]
     return shlex.join(words)

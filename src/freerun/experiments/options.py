@@ -98,6 +98,8 @@ def _check_redaction(options: AuditOptions) -> None:
 def read_any_corpus(spec: str, options: AuditOptions) -> Corpus:
     """A corpus from files, a hub, what ships with Python, or samples of a world."""
     if spec.startswith("world/"):
+        if options.format is not None:
+            raise UsageError(f"--format {options.format} is about files and standard input, not {spec}; leave it out")
         from freerun.worlds.catalogue import load_world
 
         world = load_world(spec.removeprefix("world/"))

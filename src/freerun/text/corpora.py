@@ -14,7 +14,7 @@ from freerun.errors import DataError, UsageError, nearest
 from freerun.text.cutting import cut_documents
 from freerun.text.documents import Corpus, Document, assemble
 from freerun.text.folders import list_folder, some
-from freerun.text.formats import FORMATS, Kind, bytes_of, kind_of, read_file, suffixes_in_words
+from freerun.text.formats import FORMATS, Kind, bytes_of, check_is_file, kind_of, read_file, suffixes_in_words
 from freerun.text.readers import NoRows
 from freerun.text.reading import Reading
 from freerun.text.rows import STRING_FIELD
@@ -75,6 +75,7 @@ def read_corpus(
     if format is not None and spec.startswith(("builtin/", "hf/")):
         raise UsageError(f"--format {format} has no place with {spec}, which says itself what it is; leave it out")
     named: list[str] = []
+    n_bad, taken_for_text = 0, False
     if spec.startswith("builtin/"):
         corpus = _read_builtin(spec)
         if split_on is None and chunk_chars is None:
@@ -83,7 +84,8 @@ def read_corpus(
     else:
         reading = Reading(text_field=text_field, skip_bad_rows=skip_bad_rows)
         documents, name = _read(spec, reading, stdin=stdin, format=format)
-        notes, named = reading.notes(), reading.named_notes()
+        notes, named, n_bad = reading.notes(), reading.named_notes(), reading.rows.bad.n_bad
+        taken_for_text = reading.taken_for_text
     if not any(document.text.strip() for document in documents):
         raise DataError(f"corpus {spec!r} is empty: there is no text in it; give one with text")
     independent = True
@@ -93,9 +95,11 @@ def read_corpus(
             notes.append(f"{len(documents) - len(full)} empty document(s) dropped")
         documents, independent, note = cut_documents(full, split_on=split_on, chunk_chars=chunk_chars, spec=spec)
         notes.append(note)
-    corpus = assemble(documents, name=name, spec=spec, independent=independent, notes=notes, named_notes=named)
+    corpus = assemble(
+        documents, name=name, spec=spec, independent=independent, notes=notes, named_notes=named, n_bad_rows=n_bad
+    )
     if len(corpus.documents) == 1 and not single_ok:
-        raise DataError(_one_document(corpus, format))
+        raise DataError(_one_document(corpus, taken_for_text))
     return corpus
 
 
@@ -127,9 +131,10 @@ def _read(spec: str, reading: Reading, *, stdin: TextIO | None, format: str | No
         if split is not None or is_saved(path):
             return _read_saved(spec, path, split, reading)
         return _read_folder(spec, path, reading)
-    if path.is_fifo() or path.as_posix().startswith(("/dev/fd/", "/proc/self/fd/")):
-        return _read_unnamed(bytes_of(path, spec), "pipe", reading, spec, format), "pipe"
+    check_is_file(path, spec)
     kind = kind_of(path.name)
+    if (path.is_fifo() and kind is None) or path.as_posix().startswith(("/dev/fd/", "/proc/self/fd/")):
+        return _read_unnamed(bytes_of(path, spec), "pipe", reading, spec, format), "pipe"
     if format is None and kind is not None and not kind.format.rows and reading.text_field != STRING_FIELD:
         raise DataError(
             f"--text-field {reading.text_field} needs rows with fields, and {path.name} is one text; leave it out, or say what "
@@ -161,10 +166,11 @@ def _read_unnamed(data: bytes, label: str, reading: Reading, spec: str, format: 
     """The documents of bytes that have no name to say what they are."""
     found = sniff(data, label, text_field=reading.text_field, format=format)
     if found.shown_by and data.strip():
-        other = "--format text reads it as one text" if found.format.rows else "--format says otherwise"
-        reading.say(f"{label} is read as {found.format.name}: {found.shown_by} ({other})")
+        reading.say(f"{label} is read as {found.format.name}, by {found.shown_by} (--format says otherwise)")
     documents = list(found.format.read(found.data, label, reading, ""))
-    reading.close(spec, hint="read it as one text with --format text" if found.shown_by and found.format.rows else "")
+    as_text = found.shown_by and found.format.rows and found.format.packed
+    reading.close(spec, hint="read it as one text with --format text" if as_text else "")
+    reading.taken_for_text = bool(found.shown_by) and not found.format.rows
     return documents
 
 
@@ -220,7 +226,9 @@ def _read_folder(spec: str, folder: Path, reading: Reading) -> tuple[list[Docume
         reading.count("files read: " + ", ".join(f"{n} {suffix}" for suffix, n in sorted(n_read.items())))
     reading.close(spec)
     if not n_read:
-        raise DataError(f"folder {spec!r} holds no rows of text: {some(aside)} have no field {reading.text_field!r}")
+        raise DataError(
+            f"folder {spec!r} holds no rows of text: {some(aside)} lack the field {reading.text_field!r}; choose with --text-field"
+        )
     return documents, folder.resolve().name or "root"
 
 
@@ -251,12 +259,11 @@ def _missing(spec: str, path: Path) -> str:
     return f"corpus {spec!r} does not exist{guess or f'; give a file or folder, -, or {next(iter(BUILTINS))}'}"
 
 
-def _one_document(corpus: Corpus, format: str | None) -> str:
+def _one_document(corpus: Corpus, taken_for_text: bool) -> str:
     length = len(corpus.documents[0].text)
-    unnamed = corpus.spec == "-" and format is None
     return (
         f"corpus {corpus.spec!r} is one document of {length} characters, and documents are compared with one another; "
         "cut it with --split-on TEXT (what stands between its parts, for example '\\n\\n\\n') or --chunk CHARACTERS "
         "(for example 4000), or give a folder"
-        + (f", or say with --format what it is ({', '.join(FORMATS)})" if unnamed else "")
+        + (f", or say with --format what it is ({', '.join(FORMATS)})" if taken_for_text else "")
     )

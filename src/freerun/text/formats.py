@@ -113,6 +113,7 @@ def read_file(
     Raises:
         DataError: of no kind that is read, unreadable, damaged or not UTF-8.
     """
+    check_is_file(path, label)
     kind = kind_of(path.name)
     if kind is None and format is None:
         raise DataError(
@@ -138,15 +139,30 @@ def bytes_of(path: Path, label: str) -> bytes:
     Raises:
         DataError: it cannot be read, or is a socket or a device, which may have no end.
     """
+    check_is_file(path, label)
     try:
-        mode = os.stat(path).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-            raise DataError(
-                f"{label} is {special(mode)}, not a file; give a file, a folder or a pipe, or - for standard input"
-            )
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{label} cannot be read: {error.strerror}; {_way_out(error)}") from None
+
+
+def check_is_file(path: Path, label: str) -> None:
+    """Refuse what cannot be read to an end.
+
+    Raises:
+        DataError: nothing is there, a link leads nowhere, or it is a socket or a device.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if os.path.islink(path) and not isinstance(error, PermissionError):
+            to = os.readlink(path)
+            raise DataError(f"{label} is a link to {to!r}, which leads nowhere; mend or remove it") from None
+        raise DataError(f"{label} cannot be read: {error.strerror}; {_way_out(error)}") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        raise DataError(
+            f"{label} is {special(mode)}, not a file; give a file, a folder or a pipe, or - for standard input"
+        )
 
 
 def special(mode: int) -> str:
@@ -160,8 +176,14 @@ def _way_out(error: OSError) -> str:
 
 
 def _check_name(data: bytes, label: str, kind: Kind) -> None:
-    """Refuse packed bytes under a name that does not say so."""
+    """Refuse bytes that are not packed as their name says."""
     packing = packing_of(data)
+    if kind.packing is not None and data and packing is not kind.packing:
+        bare = label[: -len(kind.packing.suffix)]
+        raise DataError(
+            f"{label} is not packed with {kind.packing.name}, though its name says so; call it "
+            f"{bare}{packing.suffix if packing else ''}, or fetch it again"
+        )
     if packing is not None and kind.packing is None:
         fitting = f"{label}{packing.suffix}" if kind.format.packed else "what it is when unpacked"
         raise DataError(f"{label} is packed with {packing.name}, which its name does not say; call it {fitting}")

@@ -23,11 +23,11 @@ class _Stream(Protocol):
 
 @dataclass(frozen=True)
 class Packing:
-    """A way to pack a file: its suffix, its name, its first bytes, and what opens it."""
+    """A way to pack a file: its suffix, its name, its possible first bytes, and what opens it."""
 
     suffix: str
     name: str
-    magic: bytes
+    magic: tuple[bytes, ...]
     open: Callable[[bytes], _Stream]
 
 
@@ -41,9 +41,11 @@ def _zstd(data: bytes) -> _Stream:
     return pa.CompressedInputStream(pa.BufferReader(data), "zstd")  # type: ignore[no-any-return]
 
 
+_SKIPPED_FRAMES = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
+"""What a file begins with that was packed in parallel."""
 PACKINGS = (
-    Packing(".gz", "gzip", b"\x1f\x8b", _gzip),
-    Packing(".zst", "Zstandard", b"\x28\xb5\x2f\xfd", _zstd),
+    Packing(".gz", "gzip", (b"\x1f\x8b",), _gzip),
+    Packing(".zst", "Zstandard", (b"\x28\xb5\x2f\xfd", *_SKIPPED_FRAMES), _zstd),
 )
 
 

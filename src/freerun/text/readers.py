@@ -49,7 +49,7 @@ def _line_rows(lines: str, label: str) -> Iterator[tuple[str, Any]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            row = NoRow(Fault("not JSON"), f": {_reason(error)}")
+            row = NoRow(Fault("not JSON"), f": {_reason_in_line(error)}")
         yield f"{label}:{number}", row
 
 
@@ -195,3 +195,11 @@ def _any_length(table: str) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error).split(" (char")[0]
+
+
+def _reason_in_line(error: Exception) -> str:
+    return (
+        f"{error.msg.removesuffix(' at')}, column {error.colno}"
+        if isinstance(error, json.JSONDecodeError)
+        else _reason(error)
+    )

@@ -14,6 +14,8 @@ class Reading:
         self.text_field, self.skip_bad_rows = text_field, skip_bad_rows
         self.cleaning = Cleaning()
         self.rows = RowReader(text_field=text_field, cleaning=self.cleaning)
+        self.taken_for_text = False
+        """Whether bytes without a name are read as plain text because nothing in them shows rows."""
         self.counted: list[str] = []
         self.named: list[str] = []
 
@@ -35,9 +37,8 @@ class Reading:
         if bad.n_bad and (not self.skip_bad_rows or bad.n_bad == bad.n_rows):
             raise DataError(refusal(bad, spec=spec, text_field=self.text_field, hint=hint))
         if bad.n_bad:
-            why = bad.spelled(self.text_field, places=False)
-            self.count(f"{bad.n_bad} of {bad.n_rows} rows left out, which cannot be used (--skip-bad-rows): {why}")
-            self.say(f"rows left out: {bad.spelled(self.text_field, places=True)}")
+            self.count(f"{bad.n_bad} of {bad.n_rows} rows left out, which cannot be used (--skip-bad-rows)")
+            self.say(f"rows left out: {bad.spelled(self.text_field)}")
 
     def notes(self) -> list[str]:
         """Return a sentence for each thing that was done, without names."""

@@ -65,22 +65,21 @@ class BadRows:
         if len(cases.places) < PLACES_NAMED:
             cases.places.append(place)
 
-    def spelled(self, text_field: str, *, places: bool) -> str:
+    def spelled(self, text_field: str) -> str:
         """Return how many rows have which fault, and where the first of them stand."""
         parts = []
         for fault, cases in self.cases.items():
             more = cases.n - len(cases.places)
             where = "; ".join([*cases.places, *([f"{more} more"] if more > 0 else [])])
-            said = _spelled(fault, cases.n, repr(text_field) if places else "the text field")
-            parts.append(f"{said} ({where})" if places else said)
+            parts.append(f"{_spelled(fault, cases.n, repr(text_field))} ({where})")
         return ", ".join(parts)
 
 
 def _spelled(fault: Fault, n: int, name: str) -> str:
     have, are = ("has", "is") if n == 1 else ("have", "are")
     said = {
-        "no field": f"{n} {have} no field {name}",
-        "no text": f"{n} {have} {_article(fault.found)} for {name}, not a string",
+        "no field": f"{n} {'lacks' if n == 1 else 'lack'} the field {name}",
+        "no text": f"{n} {have} {_article(fault.found)} in the field {name}, not a string",
         "not JSON": f"{n} {are} not JSON",
         "no row": f"{n} {are} a JSON {fault.found}, not an object or a string",
         "other width": f"{n} {have} not as many cells as the header",
@@ -276,11 +275,11 @@ def refusal(bad: BadRows, *, spec: str, text_field: str, hint: str = "") -> str:
     n, total = bad.n_bad, bad.n_rows
     ways = []
     if bad.fields is not None:
-        ways.append(f"choose the field with --text-field{nearest(text_field, bad.fields)}")
+        ways.append("choose the field with --text-field")
     elif any(fault.why == "no text" for fault in bad.cases):
         ways.append("choose another field with --text-field")
     if any(fault.found == "list of strings" for fault in bad.cases):
-        ways.append("join the strings of a list yourself, for example with jq '.text |= join(\"\\n\")'")
+        ways.append(f"join the strings of a list yourself, for example with jq '.{text_field} |= join(\"\\n\")'")
     if bad.array_in_lines is not None:
         ways.append(f"{bad.array_in_lines} looks like one JSON array, which --format json or the name .json reads")
     if hint:
@@ -289,5 +288,12 @@ def refusal(bad: BadRows, *, spec: str, text_field: str, hint: str = "") -> str:
         ways.append("go on without them with --skip-bad-rows")
     elif not ways:
         ways.append("give rows with text")
-    which = f"{n} of {total} rows" if total != 1 else "its only row"
-    return f"corpus {spec!r}: {which} cannot be used: {bad.spelled(text_field, places=True)}; {', or '.join(ways)}"
+    which = (
+        "its only row cannot"
+        if total == 1
+        else f"none of its {n} rows can"
+        if n == total
+        else f"{n} of {total} rows cannot"
+    )
+    guess = nearest(text_field, bad.fields or ())
+    return f"corpus {spec!r}: {which} be used: {bad.spelled(text_field)}; {', or '.join(ways)}{guess}"

@@ -51,13 +51,15 @@ def sniff(data: bytes, label: str, *, text_field: str, format: str | None) -> Sn
     for separator in SEPARATORS:
         header = header_of(text, separator) if separator in text.split("\n", 1)[0] else []
         if len(header) > 1 and text_field in header:
-            return Sniffed(data, FORMATS["tsv" if separator == "\t" else "csv"], f"the header with {text_field!r}")
+            return Sniffed(
+                data, FORMATS["tsv" if separator == "\t" else "csv"], f"its header, which names {text_field!r}"
+            )
     if text_field != STRING_FIELD and text.strip():
         raise DataError(
             f"--text-field {text_field} needs rows with fields, and {label} looks like plain text; say what it is with --format "
             f"({', '.join(FORMATS)})"
         )
-    return Sniffed(data, FORMATS["text"], "no sign of rows")
+    return Sniffed(data, FORMATS["text"], "want of any sign of rows")
 
 
 def _is_json(text: str) -> bool:
