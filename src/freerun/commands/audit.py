@@ -11,7 +11,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments
 from freerun.commands.gating import add_gate_arguments
+from freerun.text.documents import MINIMUM_UNITS
 
 if TYPE_CHECKING:
     from freerun.experiments.dry_run import Forecast, Span
@@ -43,11 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "corpus",
         nargs="?",
         metavar="CORPUS",
-        help="default: builtin/python-docs; a .txt, .jsonl[.gz], .parquet, folder, hf/ORG/NAME[split], world/NAME or - (stdin)",
+        help=f"default: builtin/python-docs; {CORPUS_HELP}; also world/NAME",
     )
     what = parser.add_argument_group("what is measured")
     what.add_argument(
-        "--documents", type=int, default=128, metavar="N", help="documents to use (default 128, or all there are)"
+        "--documents",
+        type=int,
+        default=128,
+        metavar="N",
+        help=f"documents to use (default 128, or all there are; at least {MINIMUM_UNITS})",
     )
     what.add_argument(
         "--prefix", type=int, default=32, metavar="P", help="tokens before the cut (default 32; 0: begin from nothing)"
@@ -116,9 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="S", help="seed of the split and of every draw (default 0)"
     )
     text = parser.add_argument_group("how the corpus is read")
-    text.add_argument(
-        "--text-field", default="text", metavar="NAME", help="field of the text in .jsonl and .parquet (default text)"
-    )
+    add_reading_arguments(text)
     text.add_argument("--split-on", metavar="STRING", help=r"cut long documents at this string, for example '\n\n\n'")
     text.add_argument("--chunk", type=int, metavar="CHARS", help="cut long documents every so many characters")
     how = parser.add_argument_group("how it runs")
@@ -191,7 +195,7 @@ def tell_forecast(forecast: Forecast, stream: TextIO) -> None:
     headed_too = f"; {headed:,} to score after headers" if headed else ""
     lines = [
         f"{forecast.model} on {forecast.corpus}: {forecast.documents} documents, {forecast.prefix} + {forecast.tokens} tokens, "
-        f"batch {forecast.batch}",
+        f"batch {forecast.batch}, on {forecast.device}",
         f"  time    {spoken_time(forecast.seconds)}, the model being loaded",
         *(f"            {spoken_time(span):<22}{name}" for name, span in forecast.parts_seconds.items()),
         f"  tokens  {forecast.tokens_to_score:,} to score{again}; {forecast.tokens_to_sample:,} to sample{headed_too}{found}",

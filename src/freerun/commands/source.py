@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments, reading_options
 from freerun.errors import UsageError
 
 EXAMPLES = """\
@@ -77,7 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     judged = parser.add_argument_group("on labelled text")
     judged.add_argument(
-        "--evaluate", metavar="CORPUS", help="a corpus whose documents say their value, in place of TEXT"
+        "--evaluate",
+        metavar="CORPUS",
+        help=f"a corpus whose documents say their value, in place of TEXT: {CORPUS_HELP}",
     )
     judged.add_argument("--label-field", metavar="NAME", help="the field that holds the label")
     judged.add_argument(
@@ -85,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     judged.add_argument("--documents", type=int, default=60, metavar="N", help="documents to take (default 60)")
     judged.add_argument("--tokens", type=int, default=128, metavar="T", help="tokens of each (default 128)")
+    add_reading_arguments(judged)
     form = parser.add_argument_group("what comes out")
     form.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
     form.add_argument("-o", "--output", metavar="RUN", help="a folder for result.json and report.html")
@@ -186,14 +190,16 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _evaluated(arguments: argparse.Namespace) -> dict[str, Any]:
     from freerun.commands.progress import Reporter
+    from freerun.experiments.preparing import tell_notes
     from freerun.experiments.source_evaluation import evaluate, evaluation_tokens
     from freerun.experiments.sources_file import read_sources
     from freerun.experiments.spec import LoadOptions, load_predictor
     from freerun.text.corpora import read_corpus
 
     sources = read_sources(arguments.sources)
-    corpus = read_corpus(arguments.evaluate)
     reporter = Reporter()
+    corpus = read_corpus(arguments.evaluate, **reading_options(arguments))
+    tell_notes(corpus, reporter.say)
     options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code)
     predictor = load_predictor(arguments.model, options, tell=reporter.say)
     reporter.begin(evaluation_tokens(sources, arguments.documents, arguments.tokens))

@@ -98,7 +98,7 @@ def tell_sweep_forecast(forecast: SweepForecast, stream: TextIO) -> None:
     first = next(iter(forecast.settings.values()))
     lines = [
         f"{first.model} on {first.corpus}: {first.documents} documents, {len(forecast.settings)} settings, "
-        f"{first.tokens} tokens after the cut",
+        f"{first.tokens} tokens after the cut, on {first.device}",
         f"  time    {spoken_time(forecast.seconds)}, the model being loaded",
         *(f"            {spoken_time(one.seconds):<22}{name}" for name, one in forecast.settings.items()),
         f"            {spoken_time(forecast.comparing_seconds):<22}comparing them",

@@ -83,6 +83,7 @@ class Forecast:
     """Of those to score and to sample (headers apart), recorded in the folder already."""
     seconds: Span
     parts_seconds: dict[str, Span]
+    device: str
     memory_bytes: Span
     disk_bytes: Span
     how: tuple[str, ...]
@@ -178,6 +179,7 @@ def _forecast(
         tokens_found=sum(u.n_tokens for u in every) - sum(u.n_tokens for u in left),
         seconds=_sum(parts.values()),
         parts_seconds=parts,
+        device=ready.manifest["provenance"]["device"],
         memory_bytes=_memory(ready),
         disk_bytes=_disk(ready) + _sources_disk(sources),
         how=tuple(how),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from freerun.experiments.options import AuditOptions
-from freerun.experiments.provenance import cores, provenance
+from freerun.experiments.provenance import cores, device_of, provenance
 from freerun.predictors.base import Predictor
 from freerun.predictors.law import BIN_WIDTH_NATS, N_BINS, POWERS
 from freerun.records.measure import MeasurePlan
@@ -40,7 +40,7 @@ def manifest_of(
 ) -> dict[str, Any]:
     """The manifest of an audit; with `redact_text` it holds no name of the corpus.
 
-    `plan_hash` goes over the plan alone. Options that came later (exemplars, redaction, a cut beyond the prefix) stand in it
+    `plan_hash` goes over the plan alone. Options that came later (exemplars, redaction, a later cut, rows left out) stand in it
     only where they are used, so that plans made before keep their hash.
     """
     hidden = corpus.spec if options.redact_text else None
@@ -82,6 +82,8 @@ def manifest_of(
         settings["cut"] = pairs.cut_tokens
     if options.redact_text:
         settings["redacted"] = True
+    if corpus.n_bad_rows:
+        settings["skip_bad_rows"] = True
     plan_hash = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -106,6 +108,7 @@ def manifest_of(
             "documents_read": len(corpus.documents),
             "exact_duplicates_dropped": corpus.n_duplicates,
             "near_duplicates_joined": corpus.n_near_duplicates,
+            **({"rows_left_out": corpus.n_bad_rows} if corpus.n_bad_rows else {}),
             "too_short": pairs.n_too_short,
             "pairs": len(pairs.pairs),
             "independent_units": pairs.n_units,
@@ -121,7 +124,7 @@ def manifest_of(
         "powers": list(POWERS),
         "bin_width_nats": BIN_WIDTH_NATS,
         "n_bins": N_BINS,
-        "provenance": provenance(),
+        "provenance": provenance() | {"device": device_of(predictor)},
     }
 
 
@@ -166,7 +169,7 @@ def _spelled(predictor: Predictor[Any], ids: tuple[int, ...]) -> str:
 def _read_notes(corpus: Corpus, options: AuditOptions) -> list[str]:
     """What reading the corpus had to say; redacted, without its name and the separator that was typed."""
     if not options.redact_text:
-        return list(corpus.notes)
+        return [*corpus.notes, *corpus.named_notes]
     hidden = [f"--split-on {options.split_on!r}", *([corpus.spec] if len(corpus.spec) > 2 else [])]
     notes = list(corpus.notes)
     for words in hidden:
@@ -195,10 +198,12 @@ def _command(
     for spec in options.reference:
         words += ["--reference", _without(spec, hidden)]
     given = ("cut", "dtype", "device", "sample_with", "ask", "embed_with", "exemplars", "sources", "source_documents")
-    for name in (*given, "text_field", "split_on", "chunk"):
+    for name in (*given, "format", "text_field", "split_on", "chunk"):
         value = getattr(options, name)
         if value != getattr(defaults, name):
             secret = hidden is not None and name in ("text_field", "split_on")
             words += [f"--{name.replace('_', '-')}", "…" if secret else str(value)]
-    words += [f"--{n.replace('_', '-')}" for n in ("redact_text", "trust_remote_code") if getattr(options, n)]
+    words += [
+        f"--{n.replace('_', '-')}" for n in ("skip_bad_rows", "redact_text", "trust_remote_code") if getattr(options, n)
+    ]
     return shlex.join(words)

@@ -35,6 +35,8 @@ class AuditOptions:
     split_on: str | None = None
     chunk: int | None = None
     trust_remote_code: bool = False
+    format: str | None = None
+    skip_bad_rows: bool = False
 
 
 def check_options(options: AuditOptions) -> None:
@@ -96,6 +98,8 @@ def _check_redaction(options: AuditOptions) -> None:
 def read_any_corpus(spec: str, options: AuditOptions) -> Corpus:
     """A corpus from files, a hub, what ships with Python, or samples of a world."""
     if spec.startswith("world/"):
+        if options.format is not None:
+            raise UsageError(f"--format {options.format} is about files and standard input, not {spec}; leave it out")
         from freerun.worlds.catalogue import load_world
 
         world = load_world(spec.removeprefix("world/"))
@@ -103,4 +107,11 @@ def read_any_corpus(spec: str, options: AuditOptions) -> Corpus:
         return world.corpus(options.documents, cut + (options.tokens or 128) + 1, seed=options.seed)
     from freerun.text.corpora import read_corpus
 
-    return read_corpus(spec, text_field=options.text_field, split_on=options.split_on, chunk_chars=options.chunk)
+    return read_corpus(
+        spec,
+        text_field=options.text_field,
+        split_on=options.split_on,
+        chunk_chars=options.chunk,
+        format=options.format,
+        skip_bad_rows=options.skip_bad_rows,
+    )

@@ -84,6 +84,8 @@ def prepare(
         if isinstance(spec, str):
             loader_of(spec)  # a name that does not exist is said before anything is read
     text = read_any_corpus(corpus, options) if isinstance(corpus, str) else corpus
+    if isinstance(corpus, str) and not corpus.startswith(("builtin/", "world/")):
+        tell_notes(text, say)
     load = LoadOptions(options.dtype, options.device, options.trust_remote_code)
     predictor = load_predictor(model, load, tell=say) if isinstance(model, str) else model
     if options.prefix == 0:
@@ -130,6 +132,12 @@ def prepare(
     )
     folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
     return Prepared(predictor, text, pairs, plan, others, encoder, options, manifest, folder, unit_names)
+
+
+def tell_notes(corpus: Corpus, say: Say) -> None:
+    """Say what was done to a corpus, before anything is made of it."""
+    for note in (*corpus.notes, *corpus.named_notes):
+        say(f"corpus: {note}")
 
 
 def _check_ids(corpus: Corpus, predictor: Predictor[Any], pairs: PairSet) -> None:

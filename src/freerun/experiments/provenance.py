@@ -28,6 +28,25 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def device_of(predictor: object) -> str:
+    """Where a model's arithmetic was done: the device of its weights, or of those inside it; NumPy's is the processor.
+
+    >>> device_of(object())
+    'cpu'
+    """
+    seen: set[int] = set()
+    waiting = [predictor]
+    while waiting:
+        one = waiting.pop(0)
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if (device := getattr(one, "device", None)) is not None:
+            return str(device)
+        waiting += [getattr(one, name, None) for name in ("inner", "organism")]
+    return "cpu"
+
+
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo") as f:

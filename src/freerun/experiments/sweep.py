@@ -22,7 +22,7 @@ from freerun.experiments.audit import Progress, Silent, audit, chosen_from, fini
 from freerun.experiments.compare import evidence_in
 from freerun.experiments.manifest import default_folder
 from freerun.experiments.options import AuditOptions, check_options, read_any_corpus
-from freerun.experiments.preparing import Prepared, prepare
+from freerun.experiments.preparing import Prepared, prepare, tell_notes
 from freerun.experiments.spec import LoadOptions, load_predictor, loader_of
 from freerun.findings.finding import to_json
 from freerun.findings.sweep import Swept
@@ -227,6 +227,8 @@ def prepare_sweep(
         if isinstance(spec, str):
             loader_of(spec)
     text = read_any_corpus(corpus, base) if isinstance(corpus, str) else corpus
+    if isinstance(corpus, str) and not corpus.startswith(("builtin/", "world/")):
+        tell_notes(text, say)
     load = LoadOptions(base.dtype, base.device, base.trust_remote_code)
     predictor = load_predictor(model, load, tell=say) if isinstance(model, str) else model
     if any(setting.prefix == 0 for setting in plan.settings):

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from freerun.report.charts import NARROW, WIDE
 from freerun.report.curves import chart_table
 from freerun.report.numbers import UNKNOWN, format_interval, format_number
+from freerun.report.plan_rows import machinery_rows, plan_rows
 from freerun.report.template import asset, drawn, environment, two_widths
 from freerun.report.visible import visible, visible_markup
 from freerun.report.yardsticks import draw_scale, reading
@@ -148,8 +149,10 @@ def _environment() -> jinja2.Environment:
             "chart_table": chart_table,
             "label": _label,
             "model_text": _model_text,
+            "machinery_rows": machinery_rows,
             "number": _number,
             "numeric_columns": _numeric_columns,
+            "plan_rows": plan_rows,
             "scale_table": _scale_table,
             "status": _status,
         },

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
 from freerun.errors import DataError, UsageError, nearest
-from freerun.text.cleaning import Cleaning
 from freerun.text.cutting import cut_documents
 from freerun.text.documents import Corpus, Document, assemble
-from freerun.text.readers import SUPPORTED, read_file, read_text, suffix_of
+from freerun.text.folders import list_folder, some
+from freerun.text.formats import FORMATS, Kind, bytes_of, check_is_file, kind_of, read_file, suffixes_in_words
+from freerun.text.readers import NoRows
+from freerun.text.reading import Reading
+from freerun.text.rows import STRING_FIELD
+from freerun.text.saved import arrow_files, folder_of_split, is_saved
+from freerun.text.sniffing import sniff
 
 
 def _python_docs() -> Corpus:
@@ -42,32 +49,43 @@ def read_corpus(
     chunk_chars: int | None = None,
     stdin: TextIO | None = None,
     single_ok: bool = False,
+    format: str | None = None,
+    skip_bad_rows: bool = False,
 ) -> Corpus:
     """Return the corpus that `spec` names.
 
-    `spec` is a file (`.txt`, `.jsonl`, `.jsonl.gz`, `.parquet`), a folder of such files (recursively, in sorted order,
-    hidden ones left out), `-` for standard input, a set of the hub (`hf/ORG/NAME[split]`, see `read_hub`), or a name from
-    `BUILTINS`. A `.txt` file is one document; a row is a document with `id` (else file:line), `unit` (else the id), its
-    text in `text_field`, and its other scalar fields as `meta`. In a folder, ids are prefixed with the file's path so that
-    files may number their rows alike; units are not, so that a unit may span files.
+    `spec` is a file or pipe of one of `FORMATS`, a folder of such files (recursively, in sorted order, hidden ones left out,
+    linked folders followed), a data set that the package `datasets` saved (`folder` or `folder[split]`), `-` for standard
+    input, a set of the hub (`hf/ORG/NAME[split]`, see `read_hub`), or a name from `BUILTINS`. A row is a document with `id`
+    (else file:line), `unit` (else the id), its text in `text_field` (`doc.text` for a field inside a field), and its other
+    scalar fields as `meta`. In a folder, ids are prefixed with the file's path so that files may number their rows alike; units
+    are not, so that a unit may span files.
 
-    `split_on` is a literal separator (`\\n` and `\\t` understood) and `chunk_chars` a number of characters; both cut
-    every document into pieces (see `cut_documents` for what then counts as independent). `single_ok` admits a corpus of
-    one document, which can train a reference but has no second unit to be compared with.
+    `format` says what standard input, a pipe or one file is, if its name does not. `skip_bad_rows` leaves out rows that hold no
+    text, and notes how many. `split_on` is a literal separator (`\\n` and `\\t` understood) and `chunk_chars` a number of
+    characters; both cut every document into pieces (see `cut_documents` for what then counts as independent). `single_ok`
+    admits a corpus of one document, which can train a reference but has no second unit to be compared with.
 
     Raises:
         UsageError: an unknown builtin, a spec that another part of freerun reads, or a senseless flag value.
-        DataError: nothing there, nothing in it, unreadable, damaged, not UTF-8, no such text field, or one document.
+        DataError: nothing there, nothing in it, unreadable, damaged, not UTF-8, rows without text, or one document.
     """
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}{nearest(format, FORMATS)}")
+    if format is not None and spec.startswith(("builtin/", "hf/")):
+        raise UsageError(f"--format {format} has no place with {spec}, which says itself what it is; leave it out")
+    named: list[str] = []
+    n_bad, taken_for_text = 0, False
     if spec.startswith("builtin/"):
         corpus = _read_builtin(spec)
         if split_on is None and chunk_chars is None:
             return corpus
         documents, name, notes = list(corpus.documents), corpus.name, list(corpus.notes)
     else:
-        cleaning = Cleaning()
-        documents, name, notes = _read(spec, text_field=text_field, stdin=stdin, cleaning=cleaning)
-        notes += cleaning.notes()
+        reading = Reading(text_field=text_field, skip_bad_rows=skip_bad_rows)
+        documents, name = _read(spec, reading, stdin=stdin, format=format)
+        notes, named, n_bad = reading.notes(), reading.named_notes(), reading.rows.bad.n_bad
+        taken_for_text = reading.taken_for_text
     if not any(document.text.strip() for document in documents):
         raise DataError(f"corpus {spec!r} is empty: there is no text in it; give one with text")
     independent = True
@@ -77,9 +95,11 @@ def read_corpus(
             notes.append(f"{len(documents) - len(full)} empty document(s) dropped")
         documents, independent, note = cut_documents(full, split_on=split_on, chunk_chars=chunk_chars, spec=spec)
         notes.append(note)
-    corpus = assemble(documents, name=name, spec=spec, independent=independent, notes=notes)
+    corpus = assemble(
+        documents, name=name, spec=spec, independent=independent, notes=notes, named_notes=named, n_bad_rows=n_bad
+    )
     if len(corpus.documents) == 1 and not single_ok:
-        raise DataError(_one_document(corpus))
+        raise DataError(_one_document(corpus, taken_for_text))
     return corpus
 
 
@@ -89,72 +109,142 @@ def _read_builtin(spec: str) -> Corpus:
     return BUILTINS[spec]()
 
 
-def _read(
-    spec: str, *, text_field: str, stdin: TextIO | None, cleaning: Cleaning
-) -> tuple[list[Document], str, list[str]]:
-    """Return documents, the corpus name and notes."""
-    if spec == "-":
-        return [_read_stdin(sys.stdin if stdin is None else stdin, cleaning)], "stdin", []
+def _read(spec: str, reading: Reading, *, stdin: TextIO | None, format: str | None) -> tuple[list[Document], str]:
+    """Return documents and the corpus name; the notes are in `reading`."""
+    if spec in ("-", "/dev/stdin"):
+        return _read_stdin(sys.stdin if stdin is None else stdin, reading, spec, format), "stdin"
     if spec.startswith("hf/"):
-        from freerun.text.hub import read_hub
-
-        return read_hub(spec, text_field=text_field, cleaning=cleaning)
+        return _read_hub(spec, reading)
     if not spec or spec.startswith("world/"):
         raise UsageError(
             f"corpus {spec!r} is not a file, folder, - or one of {', '.join(BUILTINS)}"
             f"; a file or folder of that name is read as './{spec}'"
         )
-    path = Path(spec).expanduser()
-    if not os.path.exists(path):
-        raise DataError(_missing(spec, path))
+    path, split = _path_and_split(spec)
+    if path is None:
+        raise DataError(_missing(spec, Path(spec).expanduser()))
     if path.is_dir():
-        return _read_folder(spec, path, text_field, cleaning)
-    if not path.is_file():
-        raise DataError(f"corpus {spec!r} is not a regular file; give a file or folder, or - to read standard input")
-    documents = read_file(path, path.name, text_field=text_field, cleaning=cleaning)
-    suffix = suffix_of(path) or ""
-    return documents, path.name[: -len(suffix)] or path.name, []
+        if format is not None:
+            raise UsageError(
+                f"--format {format} is about one file or standard input, and {spec!r} is a folder; leave it out"
+            )
+        if split is not None or is_saved(path):
+            return _read_saved(spec, path, split, reading)
+        return _read_folder(spec, path, reading)
+    check_is_file(path, spec)
+    kind = kind_of(path.name)
+    if (path.is_fifo() and kind is None) or path.as_posix().startswith(("/dev/fd/", "/proc/self/fd/")):
+        return _read_unnamed(bytes_of(path, spec), "pipe", reading, spec, format), "pipe"
+    if format is None and kind is not None and not kind.format.rows and reading.text_field != STRING_FIELD:
+        raise DataError(
+            f"--text-field {reading.text_field} needs rows with fields, and {path.name} is one text; leave it out, or say what "
+            f"the file is with --format ({', '.join(FORMATS)})"
+        )
+    documents = list(read_file(path, path.name, reading, format=format))
+    reading.close(spec)
+    return documents, path.name[: -len(kind.suffix)] if kind and path.name[: -len(kind.suffix)] else path.name
 
 
-def _read_stdin(stream: TextIO, cleaning: Cleaning) -> Document:
+def _path_and_split(spec: str) -> tuple[Path | None, str | None]:
+    """Return what there is under that name, and the split if the name ends in one."""
+    path = Path(spec).expanduser()
+    if os.path.lexists(path):
+        return path, None
+    named = re.fullmatch(r"(.+)\[([^\[\]]+)\]", spec, flags=re.DOTALL)
+    if named and is_saved(folder := Path(named[1]).expanduser()):
+        return folder, named[2]
+    return None, None
+
+
+def _read_stdin(stream: TextIO, reading: Reading, spec: str, format: str | None) -> list[Document]:
     raw = getattr(stream, "buffer", None)
-    if raw is None:
-        return Document(id="stdin", text=cleaning.clean(stream.read().removeprefix("\ufeff")), unit="stdin")
-    return read_text(raw.read(), "stdin", cleaning)
+    data = stream.read().encode("utf-8", "surrogatepass") if raw is None else raw.read()
+    return _read_unnamed(data, "stdin", reading, spec, format)
 
 
-def _read_folder(spec: str, folder: Path, text_field: str, cleaning: Cleaning) -> tuple[list[Document], str, list[str]]:
-    files, n_others = _files_in(folder)
-    if not files:
-        what = f"only {n_others} other file(s)" if n_others else "nothing"
-        raise DataError(f"folder {spec!r} holds {what}; it needs files that end in {', '.join(SUPPORTED)}")
+def _read_unnamed(data: bytes, label: str, reading: Reading, spec: str, format: str | None) -> list[Document]:
+    """The documents of bytes that have no name to say what they are."""
+    found = sniff(data, label, text_field=reading.text_field, format=format)
+    if found.shown_by and data.strip():
+        reading.say(f"{label} is read as {found.format.name}, by {found.shown_by} (--format says otherwise)")
+    documents = list(found.format.read(found.data, label, reading, ""))
+    as_text = found.shown_by and found.format.rows and found.format.packed
+    reading.close(spec, hint="read it as one text with --format text" if as_text else "")
+    reading.taken_for_text = bool(found.shown_by) and not found.format.rows
+    return documents
+
+
+def _read_hub(spec: str, reading: Reading) -> tuple[list[Document], str]:
+    """A set of the hub, or a local folder under its name, which may be one that was saved."""
+    from freerun.text.hub import parse_hub, read_hub
+
+    path, _, split = parse_hub(spec)
+    if path.startswith((".", "/", "~")) and is_saved(folder := Path(path).expanduser()):
+        return _read_saved(spec, folder, split if spec.endswith("]") else None, reading)
+    documents, name = read_hub(spec, reading)
+    reading.close(spec)
+    return documents, name
+
+
+def _read_saved(spec: str, folder: Path, split: str | None, reading: Reading) -> tuple[list[Document], str]:
+    chosen = folder_of_split(folder, split, spec)
     documents: list[Document] = []
-    for path in files:
-        label = path.relative_to(folder).as_posix()
-        documents += read_file(path, label, text_field=text_field, cleaning=cleaning, id_prefix=f"{label}:")
-    notes = [f"{n_others} file(s) of other kinds left out"] if n_others else []
-    return documents, folder.resolve().name or "root", notes
+    for path in arrow_files(chosen):
+        documents += read_file(path, path.name, reading)
+    reading.close(spec)
+    name = folder.resolve().name or "root"
+    return documents, name if chosen == folder else f"{name}-{chosen.name}"
 
 
-def _files_in(folder: Path) -> tuple[list[Path], int]:
-    """Return the supported files below `folder`, sorted by path, and how many others there are, hidden ones apart."""
+def _read_folder(spec: str, folder: Path, reading: Reading) -> tuple[list[Document], str]:
+    listing = list_folder(folder)
+    counted, named = listing.notes()
+    if not listing.files:
+        left = "; ".join(counted)
+        raise DataError(
+            f"folder {spec!r} holds {f'nothing that is read ({left})' if left else 'nothing'}; it needs files that end in "
+            f"{suffixes_in_words()}"
+        )
+    documents: list[Document] = []
+    aside: list[str] = []
+    n_read: Counter[str] = Counter()
+    for label in listing.files:
+        kind = kind_of(label)
+        assert kind is not None
+        found = _read_member(folder / label, label, kind, reading, aside)
+        if found is not None:
+            n_read[kind.suffix] += 1
+            documents += found
+    if aside:
+        reading.count(f"{len(aside)} .json file(s) without rows of text left out")
+        reading.say(f".json files without rows of text: {some(aside)}")
+    for sentence in counted:
+        reading.count(sentence)
+    for sentence in named:
+        reading.say(sentence)
+    if len(n_read) > 1:
+        reading.count("files read: " + ", ".join(f"{n} {suffix}" for suffix, n in sorted(n_read.items())))
+    reading.close(spec)
+    if not n_read:
+        raise DataError(
+            f"folder {spec!r} holds no rows of text: {some(aside)} lack the field {reading.text_field!r}; choose with --text-field"
+        )
+    return documents, folder.resolve().name or "root"
 
-    def refuse(error: OSError) -> None:
-        raise DataError(f"folder {error.filename!r} cannot be read: {error.strerror}; check its permissions") from None
 
-    found: list[Path] = []
-    n_others = 0
-    for root, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(root, name)
-            if name.startswith("."):
-                continue
-            if suffix_of(path) is None:
-                n_others += 1
-            else:
-                found.append(path)
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix()), n_others
+def _read_member(path: Path, label: str, kind: Kind, reading: Reading, aside: list[str]) -> list[Document] | None:
+    """The documents of a file in a folder; None for a .json file that is no corpus, such as settings, which goes `aside`."""
+    if kind.format.name != "json":
+        return list(read_file(path, label, reading, id_prefix=f"{label}:"))
+    alone = Reading(text_field=reading.text_field, skip_bad_rows=True)
+    try:
+        documents = list(read_file(path, label, alone, id_prefix=f"{label}:"))
+    except NoRows:
+        documents = []
+    if not documents:
+        aside.append(label)
+        return None
+    return list(read_file(path, label, reading, id_prefix=f"{label}:"))
 
 
 def _missing(spec: str, path: Path) -> str:
@@ -169,10 +259,11 @@ def _missing(spec: str, path: Path) -> str:
     return f"corpus {spec!r} does not exist{guess or f'; give a file or folder, -, or {next(iter(BUILTINS))}'}"
 
 
-def _one_document(corpus: Corpus) -> str:
+def _one_document(corpus: Corpus, taken_for_text: bool) -> str:
     length = len(corpus.documents[0].text)
     return (
         f"corpus {corpus.spec!r} is one document of {length} characters, and documents are compared with one another; "
         "cut it with --split-on TEXT (what stands between its parts, for example '\\n\\n\\n') or --chunk CHARACTERS "
         "(for example 4000), or give a folder"
+        + (f", or say with --format what it is ({', '.join(FORMATS)})" if taken_for_text else "")
     )

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from freerun.errors import DataError
-from freerun.text.near_duplicates import units_of_near_duplicates
+
+MINIMUM_UNITS = 16
+"""Fewer independent units than these are refused."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Corpus:
     `spec` is what was typed. `fingerprint` is the SHA-256 (hex) of the id, unit and text (and ids, where a world gave
     them) of all documents in order. `independent` is False where the units are pieces of one text. `n_duplicates`
     counts the exact duplicates that were dropped, `n_near_duplicates` the documents that share another's unit because they are
-    nearly equal to one of it. `notes` are sentences for the report.
+    nearly equal to one of it. `notes` are sentences for the report; `named_notes` too, but they name files or fields and have no
+    place in a run without text. `n_bad_rows` counts the rows that were left out because they hold no text.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Corpus:
     n_duplicates: int
     notes: tuple[str, ...]
     n_near_duplicates: int = 0
+    named_notes: tuple[str, ...] = ()
+    n_bad_rows: int = 0
 
     @property
     def n_units(self) -> int:
@@ -59,6 +64,8 @@ def assemble(
     spec: str,
     independent: bool = True,
     notes: Iterable[str] = (),
+    named_notes: Iterable[str] = (),
+    n_bad_rows: int = 0,
 ) -> Corpus:
     """Return the corpus of these documents but empty ones and exact duplicates (same text up to outer white space).
 
@@ -74,6 +81,8 @@ def assemble(
     >>> [document.id for document in corpus.documents], corpus.n_duplicates, corpus.notes
     (['a'], 1, ('1 empty document dropped', '1 exact duplicate dropped'))
     """
+    from freerun.text.near_duplicates import units_of_near_duplicates  # NumPy, which help pages do without
+
     kept: list[Document] = []
     texts: set[str] = set()
     ids: set[str] = set()
@@ -115,6 +124,8 @@ def assemble(
         n_duplicates=counts["exact duplicate"],
         notes=(*notes, *said),
         n_near_duplicates=n_near,
+        named_notes=tuple(named_notes),
+        n_bad_rows=n_bad_rows,
     )
 
 

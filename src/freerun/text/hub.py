@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from freerun.errors import BackendError, DataError, UsageError, nearest
-from freerun.text.cleaning import Cleaning
 from freerun.text.documents import Document
-from freerun.text.readers import read_rows
+from freerun.text.reading import Reading
 
 MOST_DOCUMENTS = 4096
 MOST_CHARACTERS = 1 << 25
@@ -22,8 +21,8 @@ MOST_CHARACTERS = 1 << 25
 _SPEC = re.compile(r"hf/(?P<path>[^\[\]]+?)(?:\[(?P<split>[^\[\]]+)\])?")
 
 
-def read_hub(spec: str, *, text_field: str, cleaning: Cleaning) -> tuple[list[Document], str, list[str]]:
-    """Return the first documents of a set, its name and notes.
+def read_hub(spec: str, reading: Reading) -> tuple[list[Document], str]:
+    """Return the first documents of a set, and its name.
 
     `spec` is `hf/ORG/NAME[split]`, `hf/ORG/NAME/CONFIG[split]` for a set with several configurations, or `hf/./folder[split]`
     for a folder of data files; the split is `train` where none is given. Rows are streamed, in the order of the set, until
@@ -43,24 +42,23 @@ def read_hub(spec: str, *, text_field: str, cleaning: Cleaning) -> tuple[list[Do
             "give the set as a .parquet or .jsonl file"
         ) from None
     _be_quiet(datasets)
-    rows = _stream(datasets, spec, path, config, split)
+    rows = _stream(datasets, spec, path, config, split, reading.text_field)
     documents: list[Document] = []
     n_characters = 0
     more = False
-    for document in read_rows(_said(rows, spec), text_field=text_field, cleaning=cleaning):
-        if len(documents) == MOST_DOCUMENTS or n_characters >= MOST_CHARACTERS:
+    for document in reading.rows.documents(_placed(islice(rows, MOST_DOCUMENTS), spec)):
+        if n_characters >= MOST_CHARACTERS:
             more = True
             break
         documents.append(document)
         n_characters += len(document.text)
-    if not documents:
+    if not reading.rows.bad.n_rows:
         raise DataError(f"corpus {spec!r} holds no rows; choose another split")
-    notes = []
-    if more:
-        notes.append(
+    if more or next(rows, None) is not None:
+        reading.count(
             f"the first {len(documents)} rows of a streamed set, in its own order: not a random sample of all of it"
         )
-    return documents, f"{Path(path).name}-{split}", notes
+    return documents, f"{Path(path).name}-{split}"
 
 
 def parse_hub(spec: str) -> tuple[str, str | None, str]:
@@ -86,7 +84,9 @@ def parse_hub(spec: str) -> tuple[str, str | None, str]:
     return "/".join(parts[:2]), parts[2] if len(parts) == 3 else None, split
 
 
-def _stream(datasets: Any, spec: str, path: str, config: str | None, split: str) -> Iterator[Mapping[str, Any]]:
+def _stream(
+    datasets: Any, spec: str, path: str, config: str | None, split: str, text_field: str
+) -> Iterator[Mapping[str, Any]]:
     local = path.startswith((".", "/", "~"))
     where = str(Path(path).expanduser()) if local else path
     if local and not Path(where).is_dir():
@@ -95,7 +95,8 @@ def _stream(datasets: Any, spec: str, path: str, config: str | None, split: str)
         found = datasets.load_dataset(where, name=config, split=split, streaming=True)
         features = getattr(found, "features", None)
         if features:  # pictures, sound and nested fields are not even decoded
-            found = found.select_columns([n for n, f in features.items() if isinstance(f, datasets.Value)])
+            root = {n for n in features if n == text_field or text_field.startswith(f"{n}.")} | {"id", "unit"}
+            found = found.select_columns([n for n, f in features.items() if n in root or isinstance(f, datasets.Value)])
         yield from islice(found, MOST_DOCUMENTS + 1)
     except Exception as error:  # each of four libraries has errors of its own
         raise _refusal(datasets, spec, where, config, split, error) from error
@@ -124,7 +125,7 @@ def _refusal(
     )
 
 
-def _said(rows: Iterator[Mapping[str, Any]], spec: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _placed(rows: Iterator[Mapping[str, Any]], spec: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for number, row in enumerate(rows, start=1):
         yield f"{spec}:{number}", row
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freerun.errors import UsageError
-from freerun.text.documents import Corpus, Document
+from freerun.text.documents import MINIMUM_UNITS, Corpus, Document
 from freerun.text.leading import Encode, Leading, leading_tokens
 from freerun.text.shortage import Lengths, refuse
 
@@ -86,7 +86,7 @@ def cut_pairs(
     seed: int,
     cut_tokens: int | None = None,
     train_share: float = 0.5,
-    minimum_units: int = 16,
+    minimum_units: int = MINIMUM_UNITS,
 ) -> PairSet:
     """Cut up to `n_documents` pairs from the documents that go on after `cut_tokens` + `continuation_tokens` tokens.
 

@@ -1,71 +1,25 @@
-"""One reader for each kind of file: bytes in, documents out, and a clear line for every way a file can be wrong."""
+"""One reader for each format of text: bytes in, documents out, and a clear line for every way a file can be wrong."""
 
 from __future__ import annotations
 
-import gzip
+import csv
 import io
 import json
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from freerun.errors import DataError, nearest
+from freerun.errors import DataError
 from freerun.text.cleaning import Cleaning
 from freerun.text.documents import Document
+from freerun.text.reading import Reading
+from freerun.text.rows import Fault, NoRow, has_field, type_name
 
-SUPPORTED = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
-
-
-def suffix_of(path: Path) -> str | None:
-    """Return which of the supported suffixes the file has, or None."""
-    name = path.name.lower()
-    return next((suffix for suffix in sorted(SUPPORTED, key=len, reverse=True) if name.endswith(suffix)), None)
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def read_file(path: Path, label: str, *, text_field: str, cleaning: Cleaning, id_prefix: str = "") -> list[Document]:
-    """Return the documents of one file, in its order; `label` is what messages and ids call it.
-
-    Ids that stand in the file get `id_prefix` before them. Rows without an id are called `label:line`.
-
-    Raises:
-        DataError: the file cannot be read, is damaged, is not UTF-8, or holds no such text field.
-    """
-    suffix = suffix_of(path)
-    if suffix is None:
-        raise DataError(f"{label} is of no kind that is read here; supported: {', '.join(SUPPORTED)}")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{label} cannot be read: {error.strerror}; check its permissions") from None
-    return _READERS[suffix](data, label, text_field, cleaning, id_prefix)
-
-
-def read_rows(
-    rows: Iterable[tuple[str, Mapping[str, Any]]], *, text_field: str, cleaning: Cleaning, id_prefix: str = ""
-) -> Iterator[Document]:
-    """Yield a document for each (place, row): its text in `text_field`, `id` and `unit` where the row has them.
-
-    Raises:
-        DataError: a row has no such field, or something else than text in it.
-    """
-    for place, row in rows:
-        if text_field not in row:
-            raise DataError(_no_such_field(place, text_field, list(row)))
-        text = row[text_field]
-        if not isinstance(text, str):
-            raise DataError(
-                f"{place}: text field {text_field!r} is a {_json_type(text)}, not a string; choose with --text-field"
-            )
-        scalars = {
-            name: cleaning.clean(_as_text(value))
-            for name, value in row.items()
-            if name != text_field and not isinstance(value, dict | list | bytes | None)
-        }
-        own = scalars.pop("id", "")
-        name = f"{id_prefix}{own}" if own else cleaning.clean(place)
-        unit = scalars.pop("unit", "") or name
-        yield Document(id=name, text=cleaning.clean(text), unit=unit, meta=scalars)
+class NoRows(DataError):
+    """A JSON file that is whole, but holds no rows."""
 
 
 def read_text(data: bytes, label: str, cleaning: Cleaning) -> Document:
@@ -74,95 +28,178 @@ def read_text(data: bytes, label: str, cleaning: Cleaning) -> Document:
     return Document(id=name, text=cleaning.clean(cleaning.decode(data, label)), unit=name)
 
 
-def _text(data: bytes, label: str, text_field: str, cleaning: Cleaning, id_prefix: str) -> list[Document]:
-    return [read_text(data, label, cleaning)]
+def text(data: bytes, label: str, reading: Reading, id_prefix: str) -> Iterator[Document]:
+    """Yield the one document of a text file."""
+    yield read_text(data, label, reading.cleaning)
 
 
-def _jsonl(data: bytes, label: str, text_field: str, cleaning: Cleaning, id_prefix: str) -> list[Document]:
-    text = cleaning.decode(data, label)
-    rows = _json_rows(text, label)
-    return list(read_rows(rows, text_field=text_field, cleaning=cleaning, id_prefix=id_prefix))
+def json_lines(data: bytes, label: str, reading: Reading, id_prefix: str) -> Iterator[Document]:
+    """Yield a document for each line of JSON."""
+    lines = reading.cleaning.decode(data, label)
+    if lines.lstrip()[:1] == "[":
+        reading.rows.bad.array_in_lines = label
+    yield from reading.rows.documents(_line_rows(lines, label), id_prefix)
 
 
-def _gzipped_jsonl(data: bytes, label: str, text_field: str, cleaning: Cleaning, id_prefix: str) -> list[Document]:
-    try:
-        plain = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{label} is a damaged gzip file ({error}); fetch or pack it again") from None
-    return _jsonl(plain, label, text_field, cleaning, id_prefix)
-
-
-def _json_rows(text: str, label: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _line_rows(lines: str, label: str) -> Iterator[tuple[str, Any]]:
     """Yield (file:line, row); only \\n ends a line, for JSON strings may hold the other separators of Unicode."""
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(lines.split("\n"), start=1):
         if not line.strip():
             continue
-        place = f"{label}:{number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            reason = str(error).split(":")[0]
-            raise DataError(
-                f'{place} is not JSON ({reason}); each line must be one object like {{"text": …}}'
-            ) from None
-        if not isinstance(row, dict):
-            raise DataError(
-                f'{place} is a JSON {_json_type(row)}, not an object; each line must look like {{"text": …}}'
-            )
-        yield place, row
+            row = NoRow(Fault("not JSON"), f": {_reason_in_line(error)}")
+        yield f"{label}:{number}", row
 
 
-def _parquet(data: bytes, label: str, text_field: str, cleaning: Cleaning, id_prefix: str) -> list[Document]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def json_array(data: bytes, label: str, reading: Reading, id_prefix: str) -> Iterator[Document]:
+    """Yield a document for each row of a JSON file: an array of objects or strings, or an object that holds just one such array.
 
-    if not data:
-        raise DataError(f"{label} is empty: give a Parquet file with rows in it")
+    An object with the text field is one row. A file of JSON lines that is called .json is read as what it is.
+
+    Raises:
+        DataError: it is not JSON. NoRows: it holds no rows.
+    """
+    whole = reading.cleaning.decode(data, label)
+    if not whole.strip():
+        return
     try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        names = list(file.schema_arrow.names)
-        flat = [
-            field.name for field in file.schema_arrow if not pa.types.is_nested(field.type) or field.name == text_field
-        ]
-        if text_field not in names:
-            raise DataError(_no_such_field(label, text_field, names))
-        rows = file.read(columns=flat).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{label} is not a whole Parquet file ({reason}); fetch or write it again") from None
+        value = json.loads(whole)
+    except (ValueError, RecursionError) as error:
+        if looks_like_json_lines(whole):
+            reading.say(f"{label} is read as JSON lines, which it holds")
+            yield from json_lines(data, label, reading, id_prefix)
+            return
+        raise DataError(
+            f"{label} is not JSON ({_reason(error)}); give it whole, or name the format with --format"
+        ) from None
+    rows = _rows_in(value, label, reading)
     placed = ((f"{label}:{number}", row) for number, row in enumerate(rows, start=1))
-    return list(read_rows(placed, text_field=text_field, cleaning=cleaning, id_prefix=id_prefix))
+    yield from reading.rows.documents(placed, id_prefix)
 
 
-def _no_such_field(place: str, text_field: str, names: list[str]) -> str:
-    there = ", ".join(names) if names else "none"
-    return (
-        f"{place} has no field {text_field!r} (fields: {there}); choose with --text-field{nearest(text_field, names)}"
+def looks_like_json_lines(text: str) -> bool:
+    """Return whether the first line that is not blank is a JSON object."""
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _rows_in(value: Any, label: str, reading: Reading) -> list[Any]:
+    field = reading.text_field
+    if isinstance(value, list):
+        return value
+    if isinstance(value, str) or has_field(value, field):
+        return [value]
+    if not isinstance(value, dict):
+        raise NoRows(f"{label} is a JSON {type_name(value)}; give an array of objects with the field {field!r}")
+    lists = {name: inner for name, inner in value.items() if isinstance(inner, list) and inner}
+    kinds = (
+        [name for name, inner in lists.items() if any(has_field(row, field) for row in inner)],
+        [name for name, inner in lists.items() if all(isinstance(row, dict) for row in inner)],
+        [name for name, inner in lists.items() if all(isinstance(row, str) for row in inner)],
     )
+    names = next((found for found in kinds if found), [])
+    if len(names) != 1:
+        there = ", ".join(list(value)[:8]) or "none"
+        what = (
+            f"several arrays that may be meant ({', '.join(names)})"
+            if names
+            else f"no array of rows (its fields: {there})"
+        )
+        raise NoRows(
+            f"{label} is a JSON object with {what} and no field {field!r} of its own; give the array alone, for example "
+            f"jq .{names[0] if names else 'NAME'} FILE, or choose with --text-field"
+        )
+    reading.say(f"the rows of {label} are its array {names[0]!r}")
+    return list(lists[names[0]])
 
 
-def _as_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+def csv_rows(data: bytes, label: str, reading: Reading, id_prefix: str) -> Iterator[Document]:
+    """Yield a document for each row below the header line, cells between commas, semicolons, tabs or vertical bars."""
+    return _separated(data, label, reading, id_prefix, tuple(SEPARATORS))
 
 
-def _json_type(value: Any) -> str:
-    names = {
-        dict: "object",
-        list: "list",
-        bool: "boolean",
-        int: "number",
-        float: "number",
-        str: "string",
-        type(None): "null",
-    }
-    return names.get(type(value), type(value).__name__)
+def tsv_rows(data: bytes, label: str, reading: Reading, id_prefix: str) -> Iterator[Document]:
+    """Yield a document for each row below the header line, cells between tabs."""
+    return _separated(data, label, reading, id_prefix, ("\t",))
 
 
-_READERS: dict[str, Callable[[bytes, str, str, Cleaning, str], list[Document]]] = {
-    ".txt": _text,
-    ".jsonl": _jsonl,
-    ".jsonl.gz": _gzipped_jsonl,
-    ".parquet": _parquet,
-}
+def _separated(
+    data: bytes, label: str, reading: Reading, id_prefix: str, separators: tuple[str, ...]
+) -> Iterator[Document]:
+    table = reading.cleaning.decode(data, label)
+    if not table.strip():
+        return
+    headers = {one: header_of(table, one) for one in separators}
+    separator = next((one for one, names in headers.items() if reading.text_field in names), separators[0])
+    header = headers[separator]
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{label} has two columns {twice!r}; rename one of them")
+    if separator != separators[0]:
+        reading.say(f"the cells of {label} stand between {SEPARATORS[separator]}")
+    yield from reading.rows.documents(_cells(table, label, header, separator), id_prefix)
+
+
+def header_of(table: str, separator: str) -> list[str]:
+    """Return the names in the first line of a table, or none where it is no line of cells."""
+    try:
+        with _any_length(table):
+            return [name.strip() for name in next(_reader(table, separator), [])]
+    except csv.Error:
+        return []
+
+
+def _cells(table: str, label: str, header: list[str], separator: str) -> Iterator[tuple[str, Any]]:
+    rows = _reader(table, separator)
+    number = 1
+    try:
+        with _any_length(table):
+            next(rows)
+            while True:
+                number = rows.line_num + 1
+                cells = next(rows, None)
+                if cells is None:
+                    return
+                if not cells:
+                    continue
+                if len(cells) == len(header):
+                    yield f"{label}:{number}", dict(zip(header, cells, strict=True))
+                else:
+                    detail = f" has {len(cells)}, the header {len(header)}"
+                    yield f"{label}:{number}", NoRow(Fault("other width"), detail)
+    except csv.Error as error:
+        raise DataError(
+            f"{label} is not a whole table: the row that begins in line {number} cannot be read ({error}); a quotation mark "
+            'inside a quoted cell is written twice ("")'
+        ) from None
+
+
+def _reader(table: str, separator: str) -> Any:
+    return csv.reader(io.StringIO(table, newline=""), delimiter=separator, strict=True)
+
+
+@contextmanager
+def _any_length(table: str) -> Iterator[None]:
+    """Let a cell be as long as the table; the limit of the module csv is one for the whole process."""
+    before = csv.field_size_limit(max(1, len(table)))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _reason(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error).split(" (char")[0]
+
+
+def _reason_in_line(error: Exception) -> str:
+    return (
+        f"{error.msg.removesuffix(' at')}, column {error.colno}"
+        if isinstance(error, json.JSONDecodeError)
+        else _reason(error)
+    )

@@ -1,0 +1,107 @@
+"""The plan of a run in words that its reader knows; hashes and settings of the machinery stand apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from freerun.report.visible import visible
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One line of the plan: what it is called and what it says."""
+
+    label: str
+    value: str
+
+
+def _tokens(n: Any) -> str:
+    return f"{n:,} tokens" if isinstance(n, int) and n != 1 else f"{n} token"
+
+
+def _loop_rule(rule: Any) -> str:
+    if not isinstance(rule, Mapping):
+        return str(rule)
+    return (
+        f"{rule.get('copies')} copies of at most {rule.get('max_period')} tokens in a row, "
+        f"{rule.get('min_tokens')} tokens in all at least"
+    )
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _yes(value: Any) -> str:
+    return "yes" if value else "no"
+
+
+Spoken = Callable[[Any], str]
+_ROWS: dict[str, tuple[str, Spoken]] = {
+    "model": ("Model", str),
+    "corpus": ("Corpus", str),
+    "documents": ("Documents", str),
+    "prefix": ("Prefix", _tokens),
+    "cut": ("Cut", lambda n: f"after {_tokens(n)}"),
+    "tokens": ("Continuation", _tokens),
+    "exemplars": ("Other documents before the prefix", str),
+    "exemplar_tokens": ("Of each of them", _tokens),
+    "continuations": ("Own texts a document", str),
+    "sampling": ("Sampling", str),
+    "control_temperature": ("Control, sampled at temperature", str),
+    "seed": ("Seed", str),
+    "reference": ("Reference", str),
+    "reference_tokens": ("Training text that the reference counts", lambda n: f"at most {_tokens(n)}"),
+    "embed_with": ("Texts are placed by", lambda name: "the model's own hidden states" if name is None else str(name)),
+    "loop_rule": ("A loop", _loop_rule),
+    "context_rule": ("Context", str),
+    "dtype": ("Number format", str),
+    "device": ("Device", str),
+    "threads": ("Processor cores", str),
+    "batch": ("Sequences at once", str),
+    "redacted": ("Text, ids and names left out", _yes),
+    "skip_bad_rows": ("Rows without text left out", _yes),
+}
+"""Settings that a person chose or has to know, in the order of the page."""
+_MACHINERY: dict[str, tuple[str, Spoken]] = {
+    "model_fingerprint": ("Fingerprint of the model", str),
+    "corpus_fingerprint": ("Fingerprint of the corpus", str),
+    "reference_fingerprint": ("Fingerprints of the references", _listed),
+    "encoder_fingerprint": ("Fingerprint of the encoder", str),
+    "end_ids": ("Ids that end a text", _listed),
+    "exemplar_separator_ids": ("Ids between exemplars", _listed),
+    "queue": ("Batches in a queue", str),
+    "schema_version": ("Version of the records", str),
+}
+"""What the plan's hash goes over too: for whoever compares runs by hand."""
+
+
+def plan_rows(result: Mapping[str, Any]) -> list[PlanRow]:
+    """Return the settings of a result's plan; the device is the one that was used, where the run recorded it.
+
+    >>> plan_rows({"plan": {"device": "auto", "queue": 2}, "provenance": {"device": "cpu"}})
+    [PlanRow(label='Device', value='cpu (chosen by auto)')]
+    """
+    plan = dict(_plan(result))
+    used = (result.get("provenance") or {}).get("device")
+    asked = plan.get("device")
+    if used and asked is not None:
+        plan["device"] = used if asked == used else f"{used} (chosen by {asked})"
+    rest = {name: (name.replace("_", " ").capitalize(), _listed) for name in plan if name not in _ROWS | _MACHINERY}
+    return _spoken(plan, _ROWS | rest)
+
+
+def machinery_rows(result: Mapping[str, Any]) -> list[PlanRow]:
+    """Return fingerprints and inner settings of a result's plan, empty ones left out."""
+    return _spoken({name: value for name, value in _plan(result).items() if value not in (None, [])}, _MACHINERY)
+
+
+def _plan(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    plan = result.get("plan")
+    return plan if isinstance(plan, Mapping) else {}
+
+
+def _spoken(plan: Mapping[str, Any], words: Mapping[str, tuple[str, Spoken]]) -> list[PlanRow]:
+    return [PlanRow(label, visible(say(plan[name]))) for name, (label, say) in words.items() if name in plan]

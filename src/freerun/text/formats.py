@@ -1,0 +1,189 @@
+"""The table of formats: suffix, what a document is, and what reads it. Messages, help and docs are made from it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from freerun.errors import DataError
+from freerun.text import arrow, readers
+from freerun.text.documents import Document
+from freerun.text.packing import PACKINGS, Packing, packing_of, unpack
+from freerun.text.reading import Reading
+
+Reader = Callable[[bytes, str, Reading, str], Iterator[Document]]
+"""Bytes, what messages call them, how rows are read, and what stands before the ids of rows."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file: its name for `--format`, its suffixes, what a document is there, and its reader.
+
+    `rows`: whether documents are rows with fields. `packed`: whether it may be packed by gzip or Zstandard.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    document: str
+    read: Reader
+    rows: bool = True
+    packed: bool = True
+
+
+FORMATS: dict[str, Format] = {
+    one.name: one
+    for one in (
+        Format("text", (".txt", ".md"), "the whole file", readers.text, rows=False),
+        Format(
+            "jsonl", (".jsonl", ".ndjson"), "a line: an object with the text field, or a string", readers.json_lines
+        ),
+        Format(
+            "json",
+            (".json",),
+            "an element of its array (or of the one array in its object): an object with the text field, or a string",
+            readers.json_array,
+        ),
+        Format("csv", (".csv",), "a row below the header, between commas, semicolons, tabs or bars", readers.csv_rows),
+        Format("tsv", (".tsv",), "a row below the header, between tabs", readers.tsv_rows),
+        Format("parquet", (".parquet",), "a row", arrow.parquet, packed=False),
+        Format("arrow", (".arrow", ".feather"), "a row of an Arrow file or stream", arrow.arrow, packed=False),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a file's name says: its format, and how it is packed."""
+
+    format: Format
+    suffix: str
+    packing: Packing | None = None
+
+
+_KINDS = {
+    suffix + tail: Kind(one, suffix + tail, packing)
+    for one in FORMATS.values()
+    for suffix in one.suffixes
+    for tail, packing in [("", None), *((p.suffix, p) for p in PACKINGS if one.packed)]
+}
+SUPPORTED = tuple(_KINDS)
+"""Every suffix that is read."""
+
+
+def kind_of(name: str) -> Kind | None:
+    """Return what a file's name says, or None.
+
+    >>> kind_of("a.jsonl.gz").format.name, kind_of("a.pdf")
+    ('jsonl', None)
+    """
+    lower = name.lower()
+    found = [suffix for suffix in SUPPORTED if lower.endswith(suffix)]
+    return _KINDS[max(found, key=len)] if found else None
+
+
+def suffixes_in_words() -> str:
+    """Return the suffixes for messages and help."""
+    plain = [suffix for one in FORMATS.values() if not one.packed for suffix in one.suffixes]
+    packed = [suffix for one in FORMATS.values() if one.packed for suffix in one.suffixes]
+    tails = " or ".join(p.suffix for p in PACKINGS)
+    return f"{', '.join(packed)} (each also with {tails}), {', '.join(plain)}"
+
+
+def formats_table() -> str:
+    """Return the table of formats for docs/text.md."""
+    tails = ", ".join(f"`{p.suffix}`" for p in PACKINGS)
+    lines = ["| files that end in | also | `--format` | a document is |", "|---|---|---|---|"]
+    for one in FORMATS.values():
+        suffixes = ", ".join(f"`{suffix}`" for suffix in one.suffixes)
+        lines.append(f"| {suffixes} | {tails if one.packed else ''} | `{one.name}` | {one.document} |")
+    return "\n".join(lines) + "\n"
+
+
+def read_file(
+    path: Path, label: str, reading: Reading, *, id_prefix: str = "", format: str | None = None
+) -> Iterator[Document]:
+    """Yield the documents of one file, in its order; `label` is what messages and ids call it, `format` what it is if its
+    name does not say so.
+
+    Ids that stand in the file get `id_prefix` before them. Rows without an id are called `label:line`.
+
+    Raises:
+        DataError: of no kind that is read, unreadable, damaged or not UTF-8.
+    """
+    check_is_file(path, label)
+    kind = kind_of(path.name)
+    if kind is None and format is None:
+        raise DataError(
+            f"{label} is of no kind that is read here; files end in {suffixes_in_words()}; what a file is that is called "
+            f"otherwise, --format says ({', '.join(FORMATS)})"
+        )
+    data = bytes_of(path, label)
+    if format is not None:
+        packing = packing_of(data)
+        one = FORMATS[format]
+    else:
+        assert kind is not None
+        packing, one = kind.packing, kind.format
+        _check_name(data, label, kind)
+    if packing is not None:
+        data = unpack(data, packing, label)
+    yield from one.read(data, label, reading, id_prefix)
+
+
+def bytes_of(path: Path, label: str) -> bytes:
+    """Return what a file or a pipe holds.
+
+    Raises:
+        DataError: it cannot be read, or is a socket or a device, which may have no end.
+    """
+    check_is_file(path, label)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{label} cannot be read: {error.strerror}; {_way_out(error)}") from None
+
+
+def check_is_file(path: Path, label: str) -> None:
+    """Refuse what cannot be read to an end.
+
+    Raises:
+        DataError: nothing is there, a link leads nowhere, or it is a socket or a device.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if os.path.islink(path) and not isinstance(error, PermissionError):
+            to = os.readlink(path)
+            raise DataError(f"{label} is a link to {to!r}, which leads nowhere; mend or remove it") from None
+        raise DataError(f"{label} cannot be read: {error.strerror}; {_way_out(error)}") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        raise DataError(
+            f"{label} is {special(mode)}, not a file; give a file, a folder or a pipe, or - for standard input"
+        )
+
+
+def special(mode: int) -> str:
+    """Return what something is that is not a regular file."""
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _way_out(error: OSError) -> str:
+    return "check its permissions" if isinstance(error, PermissionError) else "check that it is there, and whole"
+
+
+def _check_name(data: bytes, label: str, kind: Kind) -> None:
+    """Refuse bytes that are not packed as their name says."""
+    packing = packing_of(data)
+    if kind.packing is not None and data and packing is not kind.packing:
+        bare = label[: -len(kind.packing.suffix)]
+        raise DataError(
+            f"{label} is not packed with {kind.packing.name}, though its name says so; call it "
+            f"{bare}{packing.suffix if packing else ''}, or fetch it again"
+        )
+    if packing is not None and kind.packing is None:
+        fitting = f"{label}{packing.suffix}" if kind.format.packed else "what it is when unpacked"
+        raise DataError(f"{label} is packed with {packing.name}, which its name does not say; call it {fitting}")

@@ -1,0 +1,73 @@
+"""What standard input is: by its first bytes, its first line, or by what was said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from freerun.errors import DataError
+from freerun.text.arrow import ARROW_MAGIC
+from freerun.text.formats import FORMATS, Format
+from freerun.text.packing import packing_of, unpack
+from freerun.text.readers import SEPARATORS, header_of, looks_like_json_lines
+from freerun.text.rows import STRING_FIELD
+
+PARQUET_MAGIC = b"PAR1"
+ARROW_STREAM_MAGIC = b"\xff\xff\xff\xff"
+
+
+@dataclass(frozen=True)
+class Sniffed:
+    """Bytes, unpacked; their format, and what shows it (nothing where it was said)."""
+
+    data: bytes
+    format: Format
+    shown_by: str
+
+
+def sniff(data: bytes, label: str, *, text_field: str, format: str | None) -> Sniffed:
+    """Return what bytes without a name are.
+
+    Packed bytes are unpacked. Parquet and Arrow have marks of their own. Text is JSON lines if its first line is an object; one
+    JSON value if the whole is an array or an object; a table if its first line names the text field among others; else
+    plain text.
+
+    Raises:
+        DataError: damaged, or plain text where a text field was named.
+    """
+    packing = packing_of(data)
+    if packing is not None:
+        data = unpack(data, packing, label)
+    if format is not None:
+        return Sniffed(data, FORMATS[format], "")
+    for mark, name in ((PARQUET_MAGIC, "parquet"), (ARROW_MAGIC, "arrow"), (ARROW_STREAM_MAGIC, "arrow")):
+        if data.startswith(mark):
+            return Sniffed(data, FORMATS[name], "its first bytes")
+    text = data.decode("utf-8", "replace").removeprefix("\ufeff")
+    if _is_json(text):
+        return Sniffed(data, FORMATS["json"], "its brackets")
+    if looks_like_json_lines(text):
+        return Sniffed(data, FORMATS["jsonl"], "its first line")
+    for separator in SEPARATORS:
+        header = header_of(text, separator) if separator in text.split("\n", 1)[0] else []
+        if len(header) > 1 and text_field in header:
+            return Sniffed(
+                data, FORMATS["tsv" if separator == "\t" else "csv"], f"its header, which names {text_field!r}"
+            )
+    if text_field != STRING_FIELD and text.strip():
+        raise DataError(
+            f"--text-field {text_field} needs rows with fields, and {label} looks like plain text; say what it is with --format "
+            f"({', '.join(FORMATS)})"
+        )
+    return Sniffed(data, FORMATS["text"], "want of any sign of rows")
+
+
+def _is_json(text: str) -> bool:
+    """Whether the whole is a JSON array of rows, or an object."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return False
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(row, dict | str) for row in value))
