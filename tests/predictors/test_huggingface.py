@@ -16,8 +16,9 @@ from freerun.errors import BackendError
 from freerun.experiments.spec import load_predictor
 from freerun.predictors import huggingface
 from freerun.predictors.base import Identity
+from freerun.predictors.encoder import fingerprint_of_weights
 from freerun.predictors.growing_cache import GrowingLayer, HeadInput
-from freerun.predictors.huggingface import HuggingFacePredictor, fingerprint_of_weights, load_pretrained
+from freerun.predictors.huggingface import HuggingFacePredictor, load_pretrained
 
 SOME = Identity("some/model", "x")
 

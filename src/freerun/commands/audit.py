@@ -11,6 +11,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from freerun.commands.ends import add_end_ids_argument
 from freerun.commands.gating import add_gate_arguments
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
     )
+    add_end_ids_argument(how)
     how.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/<model>-<corpus>-<plan hash>)")
     how.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
     add_gate_arguments(parser, example="'horizon<256'")

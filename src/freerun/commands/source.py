@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from freerun.commands.ends import add_end_ids_argument
 from freerun.errors import UsageError
 
 EXAMPLES = """\
@@ -94,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
     )
+    add_end_ids_argument(how)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -175,7 +177,7 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
     sources = None if arguments.sources is None else read_sources(arguments.sources)
     text = read_text(arguments.text)
     reporter = Reporter()
-    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code)
+    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code, end_ids=arguments.end_ids)
     predictor = load_predictor(arguments.model, options, tell=reporter.say)
     reporter.begin(work_tokens(predictor, text, sources, asked))
     try:
@@ -194,7 +196,7 @@ def _evaluated(arguments: argparse.Namespace) -> dict[str, Any]:
     sources = read_sources(arguments.sources)
     corpus = read_corpus(arguments.evaluate)
     reporter = Reporter()
-    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code)
+    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code, end_ids=arguments.end_ids)
     predictor = load_predictor(arguments.model, options, tell=reporter.say)
     reporter.begin(evaluation_tokens(sources, arguments.documents, arguments.tokens))
     reporter.phase("headers")

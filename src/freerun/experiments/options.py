@@ -35,6 +35,8 @@ class AuditOptions:
     split_on: str | None = None
     chunk: int | None = None
     trust_remote_code: bool = False
+    end_ids: tuple[int, ...] | None = None
+    """What ends a text, the one that ends documents first; None: all that the model's files declare."""
 
 
 def check_options(options: AuditOptions) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,11 @@ def prepare(
             loader_of(spec)  # a name that does not exist is said before anything is read
     text = read_any_corpus(corpus, options) if isinstance(corpus, str) else corpus
     load = LoadOptions(options.dtype, options.device, options.trust_remote_code)
-    predictor = load_predictor(model, load, tell=say) if isinstance(model, str) else model
+    if isinstance(model, str):
+        predictor = load_predictor(model, replace(load, end_ids=options.end_ids), tell=say)
+    else:
+        predictor = model
+        _check_chosen_ends(predictor, options)
     if options.prefix == 0:
         predictor = from_nothing(predictor)
     seen = measured_view(predictor, prefix_tokens=options.prefix, seed=options.seed)
@@ -130,6 +134,14 @@ def prepare(
     )
     folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
     return Prepared(predictor, text, pairs, plan, others, encoder, options, manifest, folder, unit_names)
+
+
+def _check_chosen_ends(predictor: Predictor[Any], options: AuditOptions) -> None:
+    if options.end_ids is not None and predictor.end_ids != options.end_ids:
+        raise UsageError(
+            f"end_ids={options.end_ids}: {predictor.identity.name} is loaded already, with ends {predictor.end_ids}; load it with "
+            "LoadOptions(end_ids=…), or give its name instead"
+        )
 
 
 def _check_ids(corpus: Corpus, predictor: Predictor[Any], pairs: PairSet) -> None:

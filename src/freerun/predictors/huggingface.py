@@ -6,7 +6,6 @@ logits of a long text are made and observed a bounded chunk at a time.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,11 +26,13 @@ from transformers.utils import logging as transformers_logging
 from freerun.errors import BackendError
 from freerun.predictors.attention import gather_queries
 from freerun.predictors.base import Capabilities, Chunk, ContextRule, Identity, Predictor, pad_watched, watch_lists
-from freerun.predictors.declared import end_ids_of, leading_ids, longest_context
+from freerun.predictors.declared import longest_context
 from freerun.predictors.growing_cache import GrowingLayer, HeadInput
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.markers import NO_MARKERS, Markers
 from freerun.predictors.packed import pack_linears
-from freerun.predictors.vocabulary import byte_table
+from freerun.predictors.tokenizing import NOTHING_MORE, Declared, read_vocabulary
+from freerun.predictors.vocabulary import byte_table, token_starts
 from freerun.stats.loops import LoopRule
 
 _LOGITS_PER_CHUNK = 6 << 20
@@ -69,6 +70,7 @@ class HuggingFacePredictor(Predictor[HFState]):
         lead: tuple[int, ...],
         end_ids: tuple[int, ...],
         window: int | None = None,
+        markers: Markers = NO_MARKERS,
     ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -76,13 +78,13 @@ class HuggingFacePredictor(Predictor[HFState]):
         self.n_tokens = int(model.get_output_embeddings().weight.shape[0])
         limit = window or longest_context(model.config)
         self.context = ContextRule(window=None if limit is None else limit - len(lead), lead=lead)
-        self.end_ids = end_ids
+        self.end_ids, self.markers = end_ids, markers
         self.capabilities = Capabilities(empty_context=False, embed=True)
         self._head = HeadInput(self.model)
         self._split = False
         """Whether logits are the output layer's answer to the last hidden states and nothing more; `load_pretrained` finds out."""
         self.device = next(model.parameters()).device
-        self._bytes = byte_table(tokenizer, self.n_tokens)
+        self._bytes = byte_table(tokenizer, self.n_tokens, markers.control)
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; a marker such as `<|im_end|>` written in the text is text."""
@@ -90,6 +92,9 @@ class HuggingFacePredictor(Predictor[HFState]):
 
     def token_bytes(self, token_id: int) -> bytes:
         return self._bytes[token_id]
+
+    def token_starts(self, text: str) -> list[int] | None:
+        return token_starts(self.tokenizer, text)
 
     def pack(self) -> None:
         """Lay the weights out for the CPU's matrix products, once they are what they shall be."""
@@ -358,10 +363,14 @@ def load_pretrained(
     trust_remote_code: bool = False,
     end_ids: tuple[int, ...] | None = None,
     lead: tuple[int, ...] | None = None,
+    declared: Declared = NOTHING_MORE,
 ) -> HuggingFacePredictor:
     """Load a model and its tokenizer from a folder or a hub id. Safetensors only; no code from the checkpoint unless asked.
 
+    `end_ids` are the ends that a user chose, in place of all that these files and the `declared` ones name.
+
     Raises:
+        UsageError: an id among `end_ids` that the vocabulary does not have.
         BackendError: nothing there, no network, weights in a format that can run code, not a causal model, unknown device.
     """
     transformers_logging.set_verbosity_error()
@@ -391,9 +400,9 @@ def load_pretrained(
             "get the whole checkpoint"
         )
     model = model.to(_pick_device(device))
-    lead_ids = leading_ids(tokenizer) if lead is None else lead
-    ends = end_ids if end_ids is not None else end_ids_of(model, tokenizer)
-    predictor = HuggingFacePredictor(model, tokenizer, identity=identity, lead=lead_ids, end_ids=ends)
+    lead, markers = read_vocabulary(model, tokenizer, declared, lead=lead, chosen=end_ids, name=identity.name)
+    ends = markers.end_ids
+    predictor = HuggingFacePredictor(model, tokenizer, identity=identity, lead=lead, end_ids=ends, markers=markers)
     _check_causal(predictor)
     return predictor
 
@@ -438,12 +447,3 @@ def _pick_device(device: str) -> torch.device:
         raise BackendError(f"--device {device} is not available here; use --device auto or cpu") from error
     torch.backends.cuda.matmul.allow_tf32 = False
     return chosen
-
-
-def fingerprint_of_weights(model: Any) -> str:
-    """SHA-256 over names, shapes and values of all parameters, first 16 hex digits."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
