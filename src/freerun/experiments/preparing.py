@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from freerun.errors import UsageError
+from freerun.experiments.fidelity import fidelity, renamed
 from freerun.experiments.loaders import load_named_encoder
 from freerun.experiments.manifest import REFERENCE_ORDER, REFERENCE_TOKENS, default_folder, manifest_of
 from freerun.experiments.options import AuditOptions, check_options, read_any_corpus
@@ -107,6 +108,7 @@ def prepare(
         seed=options.seed,
     )
     _check_ids(text, predictor, pairs)
+    faithful = fidelity(text, predictor, pairs)
     exemplars = None
     if options.exemplars:
         between = predictor.end_ids[:1] or tuple(predictor.encode("\n\n"))
@@ -115,7 +117,9 @@ def prepare(
         )
     unit_names: dict[str, str] = {}
     if options.redact_text:
+        named = [p.document_id for p in pairs.pairs]
         pairs, unit_names = numbered(pairs)
+        faithful = renamed(faithful, dict(zip(named, (p.document_id for p in pairs.pairs), strict=True)))
     others = tuple(load_predictor(spec, load, tell=say) for spec in options.reference)
     for other in others:
         check_shares_tokens(predictor, other)
@@ -131,6 +135,7 @@ def prepare(
         others=others,
         encoder_fingerprint=encoder.fingerprint if encoder else None,
         exemplars=exemplars,
+        faithful=faithful,
     )
     folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
     return Prepared(predictor, text, pairs, plan, others, encoder, options, manifest, folder, unit_names)
@@ -148,5 +153,6 @@ def _check_ids(corpus: Corpus, predictor: Predictor[Any], pairs: PairSet) -> Non
     largest = max(int(max(p.prefix.max(initial=0), p.continuation.max(initial=0))) for p in pairs.pairs)
     if largest >= predictor.n_tokens:
         raise UsageError(
-            f"{corpus.spec} holds token {largest}, {predictor.identity.name} knows only {predictor.n_tokens} ids"
+            f"{corpus.spec} holds token {largest}, and {predictor.identity.name} has ids 0 to {predictor.n_tokens - 1} only: its "
+            "tokenizer and its weights are not of the same model"
         )

@@ -40,8 +40,8 @@ class BodiesOnly(Predictor[Any]):
     def token_bytes(self, token_id: int) -> bytes:
         return self.organism.token_bytes(token_id)
 
-    def token_starts(self, text: str) -> Sequence[int] | None:
-        return self.organism.token_starts(text)
+    def token_ends(self, text: str) -> Sequence[int] | None:
+        return self.organism.token_ends(text)
 
     def with_lead(self, lead: tuple[int, ...]) -> BodiesOnly:
         organism = self.organism.with_lead(lead)

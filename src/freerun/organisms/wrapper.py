@@ -70,8 +70,8 @@ class Organism(Predictor[StateT]):
     def token_bytes(self, token_id: int) -> bytes:
         return self.inner.token_bytes(token_id) if token_id < self.inner.n_tokens else b""
 
-    def token_starts(self, text: str) -> Sequence[int] | None:
-        return self.inner.token_starts(text)
+    def token_ends(self, text: str) -> Sequence[int] | None:
+        return self.inner.token_ends(text)
 
     def with_lead(self, lead: tuple[int, ...]) -> Predictor[StateT]:
         """The organism over the inner predictor with another lead."""

@@ -192,8 +192,8 @@ class Predictor(ABC, Generic[StateT]):
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that an id stands for; empty for end-of-text and other markers."""
 
-    def token_starts(self, text: str) -> Sequence[int] | None:
-        """The character of `text` at which each of its tokens begins; None where the backend cannot say."""
+    def token_ends(self, text: str) -> Sequence[int] | None:
+        """How many characters of `text` have been read after each of its tokens; None where the backend cannot say."""
         return None
 
     # ---- one step --------------------------------------------------------------------------------------------------

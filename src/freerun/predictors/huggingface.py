@@ -32,7 +32,7 @@ from freerun.predictors.law import Dense, Law
 from freerun.predictors.markers import NO_MARKERS, Markers
 from freerun.predictors.packed import pack_linears
 from freerun.predictors.tokenizing import NOTHING_MORE, Declared, read_vocabulary
-from freerun.predictors.vocabulary import byte_table, token_starts
+from freerun.predictors.vocabulary import byte_table, token_ends
 from freerun.stats.loops import LoopRule
 
 _LOGITS_PER_CHUNK = 6 << 20
@@ -93,8 +93,8 @@ class HuggingFacePredictor(Predictor[HFState]):
     def token_bytes(self, token_id: int) -> bytes:
         return self._bytes[token_id]
 
-    def token_starts(self, text: str) -> list[int] | None:
-        return token_starts(self.tokenizer, text)
+    def token_ends(self, text: str) -> list[int] | None:
+        return token_ends(self.tokenizer, text)
 
     def pack(self) -> None:
         """Lay the weights out for the CPU's matrix products, once they are what they shall be."""

@@ -47,8 +47,8 @@ class Mixture(Predictor[list[Any]]):
     def token_bytes(self, token_id: int) -> bytes:
         return self.components[0].token_bytes(token_id)
 
-    def token_starts(self, text: str) -> Sequence[int] | None:
-        return self.components[0].token_starts(text)
+    def token_ends(self, text: str) -> Sequence[int] | None:
+        return self.components[0].token_ends(text)
 
     def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> list[Any]:
         return [c.start(prefixes) for c in self.components]
