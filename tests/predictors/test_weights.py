@@ -16,6 +16,7 @@ import pytest
 from freerun.errors import BackendError, DataError, FreerunError
 from freerun.predictors import gguf as gguf_module
 from freerun.predictors import weights
+from freerun.predictors.gguf import GGUFMarkers
 from freerun.predictors.weights import CATALOGUE, CatalogueModel, cached, catalogue_weights, converted
 
 PARTS = {"tiny_part1": b"GGUF first half, ", "tiny_part2": b"second half"}
@@ -51,6 +52,7 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         (folder / "model.safetensors").write_bytes(b"converted " + source.read_bytes())
 
     monkeypatch.setattr(gguf_module, "convert_gguf", fake)
+    monkeypatch.setattr(gguf_module, "gguf_markers", lambda _: GGUFMarkers({"eos_token_id": 7}, (6, 7)))
     return seen
 
 

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments
+from freerun.commands.ends import add_end_ids_argument
 from freerun.commands.gating import add_gate_arguments
 from freerun.text.documents import MINIMUM_UNITS
 
@@ -145,6 +146,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
     )
+    add_end_ids_argument(how)
     how.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/<model>-<corpus>-<plan hash>)")
     how.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
     add_gate_arguments(parser, example="'horizon<256'")

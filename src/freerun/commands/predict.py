@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from freerun.commands.ends import add_end_ids_argument
 from freerun.commands.terminal import encodable, say, shown
 from freerun.errors import DataError, UsageError
 
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
     )
+    add_end_ids_argument(how)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--html {arguments.html!r} is a folder: name a file, for example prediction.html")
     text = read_text(arguments.text)
     reporter = Reporter()
-    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code)
+    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code, end_ids=arguments.end_ids)
     predictor = load_predictor(arguments.model, options, tell=reporter.say)
     if len(text) >= LONG_TEXT_CHARS:
         reporter.begin(len(predictor.encode(text)))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments, reading_options
+from freerun.commands.ends import add_end_ids_argument
 from freerun.errors import UsageError
 
 EXAMPLES = """\
@@ -98,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
     )
+    add_end_ids_argument(how)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -179,7 +181,7 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
     sources = None if arguments.sources is None else read_sources(arguments.sources)
     text = read_text(arguments.text)
     reporter = Reporter()
-    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code)
+    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code, end_ids=arguments.end_ids)
     predictor = load_predictor(arguments.model, options, tell=reporter.say)
     reporter.begin(work_tokens(predictor, text, sources, asked))
     try:
@@ -200,7 +202,7 @@ def _evaluated(arguments: argparse.Namespace) -> dict[str, Any]:
     reporter = Reporter()
     corpus = read_corpus(arguments.evaluate, **reading_options(arguments))
     tell_notes(corpus, reporter.say)
-    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code)
+    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code, end_ids=arguments.end_ids)
     predictor = load_predictor(arguments.model, options, tell=reporter.say)
     reporter.begin(evaluation_tokens(sources, arguments.documents, arguments.tokens))
     reporter.phase("headers")

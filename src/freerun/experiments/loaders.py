@@ -15,6 +15,8 @@ from freerun.predictors.base import Identity, Predictor
 
 if TYPE_CHECKING:
     from freerun.predictors.encoder import Encoder
+    from freerun.predictors.gguf import GGUFMarkers
+    from freerun.predictors.tokenizing import Declared
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class LoadOptions:
     """Weights rounded per output channel, simulated: none, int8 or int4. Typed after the model: `,round=int8`."""
     spare_weights: str = "refuse"
     """What becomes of tensors that the model has no place for: refuse, or drop. Typed after the model: `,spare-weights=drop`."""
+    end_ids: tuple[int, ...] | None = None
+    """What ends a text, instead of all that the model's files declare (`--end-ids`)."""
 
 
 AS_IT_IS = LoadOptions()
@@ -45,11 +49,12 @@ def _need_torch() -> None:
 
 
 def load_catalogued(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
-    from freerun.predictors.weights import CATALOGUE, catalogue_weights
+    from freerun.predictors.weights import CATALOGUE, catalogue_weights, markers_beside
 
     _need_torch()
     model = CATALOGUE[name]
     folder = catalogue_weights(model, tell=tell)
+    from freerun.predictors.declared import CATALOGUE_NAME
     from freerun.predictors.huggingface import load_pretrained
 
     identity = Identity(
@@ -62,17 +67,18 @@ def load_catalogued(name: str, options: LoadOptions, tell: Tell) -> Predictor[An
             identity=identity,
             dtype=options.dtype,
             device=options.device,
-            end_ids=model.end_ids,
+            end_ids=options.end_ids,
             lead=model.lead,
             known_as=identity.fingerprint,
             tell=tell,
+            declared=_declared(markers_beside(folder), {CATALOGUE_NAME: model.end_ids}),
         ),
         options,
     )
 
 
 def _gguf(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
-    from freerun.predictors.weights import converted, sha256_of
+    from freerun.predictors.weights import converted, markers_beside, sha256_of
 
     path = Path(name).expanduser()
     if not path.is_file():
@@ -80,6 +86,7 @@ def _gguf(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
     _need_torch()
     digest = sha256_of(path)
     folder = converted(path, sha256=digest, tell=tell)
+    from freerun.predictors.gguf import gguf_markers
     from freerun.predictors.huggingface import load_pretrained
 
     identity = Identity(
@@ -95,9 +102,21 @@ def _gguf(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
             device=options.device,
             known_as=identity.fingerprint,
             tell=tell,
+            end_ids=options.end_ids,
+            declared=_declared(markers_beside(folder) or gguf_markers(path)),
         ),
         options,
     )
+
+
+def _declared(markers: GGUFMarkers | None, more: dict[str, tuple[int, ...]] | None = None) -> Declared:
+    """What is declared outside the model's folder: by the GGUF that it was made from, and `more`."""
+    from freerun.predictors.tokenizing import Declared
+
+    if markers is None:
+        return Declared(more or {})
+    ends = {f"GGUF {name}": (i,) for name, i in markers.end_ids.items()}
+    return Declared({**ends, **(more or {})}, markers.control_ids)
 
 
 def load_named_encoder(spec: str, options: LoadOptions, tell: Tell) -> Encoder:
@@ -151,6 +170,7 @@ def _huggingface(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
         spare_weights=options.spare_weights == "drop",
         known_as=fingerprint if local else None,
         tell=tell,
+        end_ids=options.end_ids,
     )
     commit = getattr(predictor.model.config, "_commit_hash", None)
     if commit:
@@ -171,7 +191,13 @@ def _sha256_of_folder(folder: Path) -> str:
     return own if base is None else hashlib.sha256(f"{own} {sha256_of_weights(base)}".encode()).hexdigest()
 
 
+def _refuse_chosen_ends(name: str, options: LoadOptions) -> None:
+    if options.end_ids is not None:
+        raise UsageError(f"--end-ids: {name} says itself what ends a text; it goes with models that have a tokenizer")
+
+
 def _ngram(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
+    _refuse_chosen_ends(f"ngram/{name}", options)
     from freerun.predictors.ngram import byte_ngram
     from freerun.text.corpora import read_corpus
 
@@ -189,6 +215,7 @@ def _ngram(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
 def _world(name: str, options: LoadOptions, tell: Tell) -> Predictor[Any]:
     from freerun.worlds.catalogue import load_world
 
+    _refuse_chosen_ends(f"world/{name}", options)
     return load_world(name)
 
 

@@ -11,10 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from freerun.experiments.fidelity import Fidelity
 from freerun.experiments.options import AuditOptions
 from freerun.experiments.provenance import cores, device_of, provenance
+from freerun.experiments.token_words import changes_in_words, ends_in_words
 from freerun.predictors.base import Predictor
 from freerun.predictors.law import BIN_WIDTH_NATS, N_BINS, POWERS
+from freerun.predictors.markers import markers_json
 from freerun.records.measure import MeasurePlan
 from freerun.records.redact import CORPUS
 from freerun.records.schema import SCHEMA_VERSION
@@ -37,6 +40,7 @@ def manifest_of(
     others: tuple[Predictor[Any], ...] = (),
     encoder_fingerprint: str | None = None,
     exemplars: Exemplars | None = None,
+    faithful: Fidelity | None = None,
 ) -> dict[str, Any]:
     """The manifest of an audit; with `redact_text` it holds no name of the corpus.
 
@@ -85,6 +89,7 @@ def manifest_of(
     if corpus.n_bad_rows:
         settings["skip_bad_rows"] = True
     plan_hash = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    special = markers_json(predictor.markers, predictor.end_ids)
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "audit",
@@ -101,9 +106,16 @@ def manifest_of(
         "corpus": {
             "name": corpus.name if hidden is None else CORPUS,
             "independent": corpus.independent,
-            "notes": [*_read_notes(corpus, options), *_notes(predictor, options, exemplars)],
+            "notes": [
+                *_read_notes(corpus, options),
+                *_notes(predictor, options, exemplars),
+                *ends_in_words(special),
+                *([] if faithful is None else changes_in_words(faithful)),
+            ],
             "shipped": corpus.spec.startswith("builtin/"),
         },
+        "special_tokens": special,
+        "tokenizer": None if faithful is None else faithful.to_json(),
         "counts": {
             "documents_read": len(corpus.documents),
             "exact_duplicates_dropped": corpus.n_duplicates,
@@ -197,12 +209,24 @@ def _command(
     defaults = AuditOptions()
     for spec in options.reference:
         words += ["--reference", _without(spec, hidden)]
-    given = ("cut", "dtype", "device", "sample_with", "ask", "embed_with", "exemplars", "sources", "source_documents")
+    given = (
+        "cut",
+        "dtype",
+        "device",
+        "end_ids",
+        "sample_with",
+        "ask",
+        "embed_with",
+        "exemplars",
+        "sources",
+        "source_documents",
+    )
     for name in (*given, "format", "text_field", "split_on", "chunk"):
         value = getattr(options, name)
         if value != getattr(defaults, name):
             secret = hidden is not None and name in ("text_field", "split_on")
-            words += [f"--{name.replace('_', '-')}", "…" if secret else str(value)]
+            typed = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [f"--{name.replace('_', '-')}", "…" if secret else typed]
     words += [
         f"--{n.replace('_', '-')}" for n in ("skip_bad_rows", "redact_text", "trust_remote_code") if getattr(options, n)
     ]

@@ -37,6 +37,8 @@ class AuditOptions:
     trust_remote_code: bool = False
     format: str | None = None
     skip_bad_rows: bool = False
+    end_ids: tuple[int, ...] | None = None
+    """What ends a text, the one that ends documents first; None: all that the model's files declare."""
 
 
 def check_options(options: AuditOptions) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from freerun.errors import UsageError
+from freerun.experiments.fidelity import fidelity, renamed
 from freerun.experiments.loaders import load_named_encoder
 from freerun.experiments.manifest import REFERENCE_ORDER, REFERENCE_TOKENS, default_folder, manifest_of
 from freerun.experiments.options import AuditOptions, check_options, read_any_corpus
@@ -87,7 +88,11 @@ def prepare(
     if isinstance(corpus, str) and not corpus.startswith(("builtin/", "world/")):
         tell_notes(text, say)
     load = LoadOptions(options.dtype, options.device, options.trust_remote_code)
-    predictor = load_predictor(model, load, tell=say) if isinstance(model, str) else model
+    if isinstance(model, str):
+        predictor = load_predictor(model, replace(load, end_ids=options.end_ids), tell=say)
+    else:
+        predictor = model
+        _check_chosen_ends(predictor, options)
     if options.prefix == 0:
         predictor = from_nothing(predictor)
     seen = measured_view(predictor, prefix_tokens=options.prefix, seed=options.seed)
@@ -105,6 +110,7 @@ def prepare(
         seed=options.seed,
     )
     _check_ids(text, predictor, pairs)
+    faithful = fidelity(text, predictor, pairs)
     exemplars = None
     if options.exemplars:
         between = predictor.end_ids[:1] or tuple(predictor.encode("\n\n"))
@@ -113,7 +119,9 @@ def prepare(
         )
     unit_names: dict[str, str] = {}
     if options.redact_text:
+        named = [p.document_id for p in pairs.pairs]
         pairs, unit_names = numbered(pairs)
+        faithful = renamed(faithful, dict(zip(named, (p.document_id for p in pairs.pairs), strict=True)))
     others = tuple(load_predictor(spec, load, tell=say) for spec in options.reference)
     for other in others:
         check_shares_tokens(predictor, other)
@@ -129,6 +137,7 @@ def prepare(
         others=others,
         encoder_fingerprint=encoder.fingerprint if encoder else None,
         exemplars=exemplars,
+        faithful=faithful,
     )
     folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
     return Prepared(predictor, text, pairs, plan, others, encoder, options, manifest, folder, unit_names)
@@ -140,9 +149,18 @@ def tell_notes(corpus: Corpus, say: Say) -> None:
         say(f"corpus: {note}")
 
 
+def _check_chosen_ends(predictor: Predictor[Any], options: AuditOptions) -> None:
+    if options.end_ids is not None and predictor.end_ids != options.end_ids:
+        raise UsageError(
+            f"end_ids={options.end_ids}: {predictor.identity.name} is loaded already, with ends {predictor.end_ids}; load it with "
+            "LoadOptions(end_ids=…), or give its name instead"
+        )
+
+
 def _check_ids(corpus: Corpus, predictor: Predictor[Any], pairs: PairSet) -> None:
     largest = max(int(max(p.prefix.max(initial=0), p.continuation.max(initial=0))) for p in pairs.pairs)
     if largest >= predictor.n_tokens:
         raise UsageError(
-            f"{corpus.spec} holds token {largest}, {predictor.identity.name} knows only {predictor.n_tokens} ids"
+            f"{corpus.spec} holds token {largest}, and {predictor.identity.name} has ids 0 to {predictor.n_tokens - 1} only: its "
+            "tokenizer and its weights are not of the same model"
         )

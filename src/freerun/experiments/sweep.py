@@ -229,7 +229,7 @@ def prepare_sweep(
     text = read_any_corpus(corpus, base) if isinstance(corpus, str) else corpus
     if isinstance(corpus, str) and not corpus.startswith(("builtin/", "world/")):
         tell_notes(text, say)
-    load = LoadOptions(base.dtype, base.device, base.trust_remote_code)
+    load = LoadOptions(base.dtype, base.device, base.trust_remote_code, end_ids=base.end_ids)
     predictor = load_predictor(model, load, tell=say) if isinstance(model, str) else model
     if any(setting.prefix == 0 for setting in plan.settings):
         from_nothing(predictor)

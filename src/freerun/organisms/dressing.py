@@ -31,7 +31,7 @@ class BodiesOnly(Predictor[Any]):
     def __init__(self, organism: Hashed, *, seed: int) -> None:
         self.organism, self.seed = organism, seed
         self.identity, self.n_tokens, self.end_ids = organism.identity, organism.n_tokens, organism.end_ids
-        self.context = organism.context
+        self.context, self.markers = organism.context, organism.markers
         self.capabilities = replace(organism.capabilities, stepwise=False)
 
     def encode(self, text: str) -> Sequence[int]:
@@ -39,6 +39,9 @@ class BodiesOnly(Predictor[Any]):
 
     def token_bytes(self, token_id: int) -> bytes:
         return self.organism.token_bytes(token_id)
+
+    def token_ends(self, text: str) -> Sequence[int] | None:
+        return self.organism.token_ends(text)
 
     def with_lead(self, lead: tuple[int, ...]) -> BodiesOnly:
         organism = self.organism.with_lead(lead)

@@ -47,6 +47,7 @@ class Organism(Predictor[StateT]):
             )
         self.inner = inner
         self.n_tokens, self.context, self.end_ids = inner.n_tokens, inner.context, inner.end_ids
+        self.markers = inner.markers
         self.capabilities = replace(inner.capabilities, embed=False)
         own = inner.identity
         self.identity = Identity(
@@ -68,6 +69,9 @@ class Organism(Predictor[StateT]):
 
     def token_bytes(self, token_id: int) -> bytes:
         return self.inner.token_bytes(token_id) if token_id < self.inner.n_tokens else b""
+
+    def token_ends(self, text: str) -> Sequence[int] | None:
+        return self.inner.token_ends(text)
 
     def with_lead(self, lead: tuple[int, ...]) -> Predictor[StateT]:
         """The organism over the inner predictor with another lead."""

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from freerun.errors import UsageError
 from freerun.predictors.draws import uniforms
 from freerun.predictors.law import Law, Observation, Trace
+from freerun.predictors.markers import NO_MARKERS, Markers
 from freerun.stats.loops import LoopRule, LoopTracker, completing_ids
 
 StateT = TypeVar("StateT")
@@ -177,6 +178,8 @@ class Predictor(ABC, Generic[StateT]):
     n_tokens: int
     context: ContextRule
     end_ids: tuple[int, ...]
+    """What ends a text. The first one ends documents: it is put between them, and before one that nothing stands before."""
+    markers: Markers = NO_MARKERS
     capabilities: Capabilities
 
     # ---- text ------------------------------------------------------------------------------------------------------
@@ -188,6 +191,10 @@ class Predictor(ABC, Generic[StateT]):
     @abstractmethod
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that an id stands for; empty for end-of-text and other markers."""
+
+    def token_ends(self, text: str) -> Sequence[int] | None:
+        """How many characters of `text` have been read after each of its tokens; None where the backend cannot say."""
+        return None
 
     # ---- one step --------------------------------------------------------------------------------------------------
 

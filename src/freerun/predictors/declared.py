@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from freerun.errors import BackendError, UsageError
+from freerun.predictors.markers import EndToken
+
+END_NAMES = ("eos_token_id", "eot_token_id", "eom_token_id")
+"""End of a sequence, of a turn, of a message: keys of configs, of tokenizers, and of GGUF metadata after `tokenizer.ggml.`."""
+
+DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "<|eos|>", "<｜end▁of▁sentence｜>")
+"""Spellings that end a document in the training data of whole families of models (GPT-2, Llama, Gemma, Qwen, DeepSeek …). Only a
+special token counts: where the same letters are an ordinary token, text may hold them."""
+
+BY_SPELLING = "its spelling"
+BY_HAND = "--end-ids"
+CATALOGUE_NAME = "the catalogue"
 
 
 def leading_ids(tokenizer: Any) -> tuple[int, ...]:
@@ -15,13 +30,96 @@ def leading_ids(tokenizer: Any) -> tuple[int, ...]:
     return ()
 
 
-def end_ids_of(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Every id that the model's own files declare as an end of text."""
-    found: set[int] = set()
-    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
-        value = getattr(source, "eos_token_id", None)
-        found.update(value if isinstance(value, (list, tuple)) else [] if value is None else [value])
-    return tuple(sorted(int(i) for i in found))
+def declared_ends(
+    model: Any,
+    tokenizer: Any,
+    control: Mapping[int, str],
+    *,
+    beside: Mapping[str, tuple[int, ...]] | None = None,
+) -> tuple[EndToken, ...]:
+    """Every id that anything declares as an end of text, the one that ends documents first, the others ascending.
+
+    Asked are the config, its text part, the generation config and the tokenizer; `beside` is what other files say (GGUF metadata,
+    the catalogue), by their name. A special token that is spelled as an end of document (`DOCUMENT_ENDS`) is one, declared or not:
+    a chat model names the end of a turn there, and still ends documents as it was taught to.
+
+    Raises:
+        BackendError: something is declared that is no id.
+    """
+    config = model.config
+    sources = (
+        ("config", config),
+        ("config", config.get_text_config(decoder=True)),
+        ("generation config", getattr(model, "generation_config", None)),
+        ("tokenizer", tokenizer),
+    )
+    said: dict[int, list[str]] = {}
+
+    def say(ids: Iterator[int] | tuple[int, ...], who: str) -> None:
+        for i in ids:
+            known = said.setdefault(i, [])
+            if who not in known:
+                known.append(who)
+
+    for who, source in sources:
+        for name in END_NAMES:
+            say(_ids_in(getattr(source, name, None), f"{name} of the {who}"), who)
+    for who, ids in (beside or {}).items():
+        say(ids, who)
+    for i, token in control.items():
+        if token in DOCUMENT_ENDS:
+            say((i,), BY_SPELLING)
+    ends = [EndToken(i, control.get(i, ""), tuple(who)) for i, who in sorted(said.items())]
+    return tuple(sorted(ends, key=lambda end: _document_end_rank(end, tokenizer)))
+
+
+def _document_end_rank(end: EndToken, tokenizer: Any) -> tuple[bool, bool, int]:
+    """Spelled as an end of document first, among those the tokenizer's own, then by id."""
+    own = getattr(tokenizer, "eos_token_id", None) == end.token_id
+    spelled = end.spelling in DOCUMENT_ENDS
+    return not spelled, not (spelled and own), end.token_id
+
+
+def _ids_in(value: Any, where: str) -> Iterator[int]:
+    """The ids of a number or of (nested) lists of numbers; None declares nothing."""
+    if value is None:
+        return
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _ids_in(one, where)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield int(value)
+    else:
+        raise BackendError(
+            f"{where} is {value!r}, which is no id: mend the file, or say which ids end a text with --end-ids"
+        )
+
+
+def chosen_ends(ids: tuple[int, ...], control: Mapping[int, str], *, n_tokens: int, name: str) -> tuple[EndToken, ...]:
+    """The ends that a user chose, in the order in which they were typed.
+
+    Raises:
+        UsageError: an id that the vocabulary does not have.
+    """
+    for i in ids:
+        if not 0 <= i < n_tokens:
+            raise UsageError(f"--end-ids: {name} has no id {i}; its ids are 0 to {n_tokens - 1}")
+    return tuple(EndToken(i, control.get(i, ""), (BY_HAND,)) for i in dict.fromkeys(ids))
+
+
+def read_end_ids(text: str) -> tuple[int, ...]:
+    """Ids as they are typed after `--end-ids`.
+
+    >>> read_end_ids("151643, 151645")
+    (151643, 151645)
+
+    Raises:
+        UsageError: not whole numbers with commas between them.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--end-ids {text!r}: give ids with commas between them, for example --end-ids 0,2") from None
 
 
 _WINDOWS = (

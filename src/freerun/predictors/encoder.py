@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,6 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from freerun.errors import BackendError
-from freerun.predictors.huggingface import fingerprint_of_weights
 
 BATCH = 32
 
@@ -62,3 +62,12 @@ def load_encoder(path: str, *, name: str, trust_remote_code: bool = False) -> En
             )
         tokenizer.pad_token = tokenizer.eos_token
     return Encoder(model, tokenizer, name=name)
+
+
+def fingerprint_of_weights(model: Any) -> str:
+    """SHA-256 over names, shapes and values of all parameters, first 16 hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -5,10 +5,41 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from freerun.errors import BackendError
+from freerun.predictors.declared import END_NAMES
+
+_CONTROL = 3
+"""The token type of GGUF that stands for no text (`LLAMA_TOKEN_TYPE_CONTROL`)."""
+
+
+@dataclass(frozen=True)
+class GGUFMarkers:
+    """What the metadata of a GGUF file says of its tokens, and transformers' converter does not keep."""
+
+    end_ids: dict[str, int]
+    """By the name of the key: `eos_token_id`, `eot_token_id`, `eom_token_id`."""
+    control_ids: tuple[int, ...]
+
+
+def gguf_markers(gguf: Path) -> GGUFMarkers:
+    """Read the ends and control tokens that a GGUF file declares.
+
+    Raises:
+        BackendError: its metadata cannot be read.
+    """
+    from gguf import GGUFReader
+
+    try:
+        fields = GGUFReader(str(gguf)).fields
+        ends = {name: int(fields[key].contents()) for name in END_NAMES if (key := f"tokenizer.ggml.{name}") in fields}
+        types = fields["tokenizer.ggml.token_type"].contents() if "tokenizer.ggml.token_type" in fields else []
+        return GGUFMarkers(ends, tuple(i for i, kind in enumerate(types) if int(kind) == _CONTROL))
+    except (ValueError, TypeError, KeyError, IndexError, OSError) as error:
+        raise BackendError(f"the metadata of {gguf.name} cannot be read: {error}") from error
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:

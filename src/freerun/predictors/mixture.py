@@ -27,7 +27,7 @@ class Mixture(Predictor[list[Any]]):
         self.components, self.weights = list(components), [float(w) for w in weights]
         self.n_tokens = components[0].n_tokens
         self.context = components[0].context
-        self.end_ids = components[0].end_ids
+        self.end_ids, self.markers = components[0].end_ids, components[0].markers
         self.capabilities = Capabilities(
             full_law=all(c.capabilities.full_law for c in components),
             empty_context=all(c.capabilities.empty_context for c in components),
@@ -46,6 +46,9 @@ class Mixture(Predictor[list[Any]]):
 
     def token_bytes(self, token_id: int) -> bytes:
         return self.components[0].token_bytes(token_id)
+
+    def token_ends(self, text: str) -> Sequence[int] | None:
+        return self.components[0].token_ends(text)
 
     def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> list[Any]:
         return [c.start(prefixes) for c in self.components]

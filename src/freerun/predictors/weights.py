@@ -6,6 +6,7 @@ the pinned one, they are converted once to safetensors, and the folder appears i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,10 +16,17 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from freerun.errors import BackendError, DataError
+
+if TYPE_CHECKING:
+    from freerun.predictors.gguf import GGUFMarkers
+
+FACTS = "freerun.json"
+"""In a converted folder: which GGUF it was made from, and what that file's metadata says of its tokens. Written last."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ def cache_folder() -> Path:
 def cached(model: CatalogueModel) -> Path | None:
     """The converted folder of a catalogue model, if it is there."""
     folder = _folder_of(model.sha256)
-    return folder if (folder / "freerun.json").exists() else None
+    return folder if (folder / FACTS).exists() else None
 
 
 def catalogue_weights(model: CatalogueModel, *, tell: Callable[[str], None] = lambda _: None) -> Path:
@@ -115,28 +123,54 @@ def converted(gguf: Path, *, sha256: str | None = None, tell: Callable[[str], No
         if f.read(4) != b"GGUF":
             raise DataError(f"{gguf}: not a GGUF file (it does not begin with 'GGUF')")
     digest = sha256 or sha256_of(gguf)
+    from freerun.predictors.gguf import convert_gguf, gguf_markers
+
     folder = _folder_of(digest)
-    if (folder / "freerun.json").exists():
+    if (folder / FACTS).exists():
+        if markers_beside(folder) is None:  # converted before the metadata was kept
+            with contextlib.suppress(OSError):  # a cache that can only be read
+                _write_facts(folder, digest, gguf_markers(gguf))
         return folder
     root = _make_cache()
     tell("converting the weights to safetensors (once, about half a minute)")
-    from freerun.predictors.gguf import convert_gguf
-
     try:
         with tempfile.TemporaryDirectory(dir=root, prefix="convert-") as scratch:
             made = Path(scratch) / "model"
             convert_gguf(gguf, made)
-            (made / "freerun.json").write_text(json.dumps({"gguf_sha256": digest}))
+            _write_facts(made, digest, gguf_markers(gguf))
             if folder.exists():
                 shutil.rmtree(folder)
             try:
                 made.rename(folder)
             except OSError:
-                if not (folder / "freerun.json").exists():  # otherwise another process was first
+                if not (folder / FACTS).exists():  # otherwise another process was first
                     raise
     except OSError as error:
         raise _unwritable(root, error) from error
     return folder
+
+
+def markers_beside(folder: Path) -> GGUFMarkers | None:
+    """What the GGUF file of a converted folder declares; None where the folder was made before that was kept."""
+    from freerun.predictors.gguf import GGUFMarkers
+
+    try:
+        facts = json.loads((folder / FACTS).read_text())
+        ends = {str(name): int(i) for name, i in facts["end_ids"].items()}
+        return GGUFMarkers(ends, tuple(int(i) for i in facts["control_ids"]))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _write_facts(folder: Path, digest: str, markers: GGUFMarkers) -> None:
+    """Write the facts of a converted folder, whole or not at all."""
+    scratch = folder / f".{FACTS}-{os.getpid()}"
+    try:
+        scratch.write_text(json.dumps({"gguf_sha256": digest, **asdict(markers)}))
+        scratch.replace(folder / FACTS)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 def _unwritable(root: Path, error: OSError) -> BackendError:

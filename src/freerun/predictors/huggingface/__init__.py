@@ -6,7 +6,7 @@ import os
 # instead of 0.7 s were seen beside busy processes. It must be said before torch loads.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
-from freerun.predictors.huggingface.loading import fingerprint_of_weights, load_pretrained
+from freerun.predictors.huggingface.loading import load_pretrained
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
 
-__all__ = ["HuggingFacePredictor", "fingerprint_of_weights", "load_pretrained"]
+__all__ = ["HuggingFacePredictor", "load_pretrained"]

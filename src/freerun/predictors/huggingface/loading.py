@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,10 +14,10 @@ from transformers.utils import logging as transformers_logging
 
 from freerun.errors import BackendError
 from freerun.predictors.base import Identity
-from freerun.predictors.declared import end_ids_of, leading_ids
 from freerun.predictors.huggingface.adapters import Adapter, adapter_of, merged
 from freerun.predictors.huggingface.checking import settle
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
+from freerun.predictors.tokenizing import NOTHING_MORE, Declared, read_vocabulary
 
 Tell = Callable[[str], None]
 
@@ -33,16 +32,19 @@ def load_pretrained(
     trust_remote_code: bool = False,
     end_ids: tuple[int, ...] | None = None,
     lead: tuple[int, ...] | None = None,
+    declared: Declared = NOTHING_MORE,
     spare_weights: bool = False,
     known_as: str | None = None,
     tell: Tell = lambda _: None,
 ) -> HuggingFacePredictor:
     """Load a model and its tokenizer from a folder or a hub id. Safetensors only; no code from the checkpoint unless asked.
 
-    An adapter folder is merged into its base where `peft` is installed. `spare_weights`: tensors that the model has no place for
+    `end_ids` are the ends that a user chose, in place of all that these files and the `declared` ones name. An adapter folder is
+    merged into its base where `peft` is installed. `spare_weights`: tensors that the model has no place for
     may be left out. `known_as`: a hash of all files, under which the outcome of the trial is kept.
 
     Raises:
+        UsageError: an id among `end_ids` that the vocabulary does not have.
         BackendError: nothing there, no network, weights in a format that can run code, not a causal model, tensors that are
             missing, left over or of another shape, no way to read it that can be trusted, unknown device.
     """
@@ -78,10 +80,11 @@ def load_pretrained(
         model = merged(model, adapter, identity.name)
     model.config.return_dict = True
     model = model.to(_pick_device(device))
-    lead_ids = leading_ids(tokenizer) if lead is None else lead
-    ends = end_ids if end_ids is not None else end_ids_of(model, tokenizer)
+    lead, markers = read_vocabulary(model, tokenizer, declared, lead=lead, chosen=end_ids, name=identity.name)
     try:
-        predictor = HuggingFacePredictor(model, tokenizer, identity=identity, lead=lead_ids, end_ids=ends)
+        predictor = HuggingFacePredictor(
+            model, tokenizer, identity=identity, lead=lead, end_ids=markers.end_ids, markers=markers
+        )
     except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise BackendError(
             f"{identity.name}: a first pass over one token fails ({type(error).__name__}: {error}), so this kind of model "
@@ -195,12 +198,3 @@ def _pick_device(device: str) -> torch.device:
         raise BackendError(f"--device {device} is not available here; use --device auto or cpu") from error
     torch.backends.cuda.matmul.allow_tf32 = False
     return chosen
-
-
-def fingerprint_of_weights(model: Any) -> str:
-    """SHA-256 over names, shapes and values of all parameters, first 16 hex digits."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -22,8 +22,9 @@ from freerun.predictors.huggingface.passes import Passes
 from freerun.predictors.huggingface.reading import LADDER, Reading, read_together, regime
 from freerun.predictors.huggingface.states import Block, HFState, Rows, host, whole
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.markers import NO_MARKERS, Markers
 from freerun.predictors.packed import pack_linears
-from freerun.predictors.vocabulary import byte_table
+from freerun.predictors.vocabulary import byte_table, token_ends
 from freerun.stats.loops import LoopRule
 
 _Read = tuple[np.ndarray, np.ndarray, np.ndarray, torch.Tensor, np.ndarray | None]
@@ -58,6 +59,7 @@ class HuggingFacePredictor(Predictor[HFState]):
         lead: tuple[int, ...],
         end_ids: tuple[int, ...],
         window: int | None = None,
+        markers: Markers = NO_MARKERS,
         reading: Reading = LADDER[0],
     ) -> None:
         self.model = model.eval()
@@ -72,10 +74,10 @@ class HuggingFacePredictor(Predictor[HFState]):
         self.passes.listens = heard is not None and heard.shape[:2] == (1, 1)
         limit = window or longest_context(model)
         self.context = ContextRule(window=None if limit is None else limit - len(lead), lead=lead)
-        self.end_ids = end_ids
+        self.end_ids, self.markers = end_ids, markers
         self.capabilities = Capabilities(empty_context=False, embed=self.passes.listens)
         self.device = self.passes.device
-        self._bytes = byte_table(tokenizer, self.n_tokens)
+        self._bytes = byte_table(tokenizer, self.n_tokens, markers.control)
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; a marker such as `<|im_end|>` written in the text is text."""
@@ -83,6 +85,9 @@ class HuggingFacePredictor(Predictor[HFState]):
 
     def token_bytes(self, token_id: int) -> bytes:
         return self._bytes[token_id]
+
+    def token_ends(self, text: str) -> list[int] | None:
+        return token_ends(self.tokenizer, text)
 
     def pack(self) -> None:
         """Lay the weights out for the CPU's matrix products, once they are what they shall be."""
