@@ -6,9 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-"""What a report can still be derived from. Version 1 has neither `embedding` nor `without_prefix_log_prob_nats`."""
+SCHEMA_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
+"""What a report can still be derived from. Version 1 has neither `embedding` nor `without_prefix_log_prob_nats`; versions 1 and 2 have
+no text that was scored again (`fresh_…`)."""
 
 ARMS = ("real", "free", "tempered")
 """real: the document's own continuation, teacher-forced. free: sampled from the law under audit. tempered: the positive control,
@@ -53,6 +54,14 @@ def tokens_schema(*, n_powers: int, n_references: int) -> pa.Schema:
                 "real arm, context starts at the cut; -inf: no mass; null: not measured, or no law before the first token",
                 nullable=True,
             ),
+            _field(
+                "fresh_log_prob_nats",
+                pa.float64(),
+                "under the model's law by a fresh pass that shares nothing with the sampler; -inf: no mass; null: not scored again",
+                nullable=True,
+            ),
+            _field("fresh_cdf_below", pa.float64(), "by that pass: mass on smaller ids, F(< id)", nullable=True),
+            _field("fresh_cdf_upto", pa.float64(), "by that pass: F(<= id), the token's own mass included", nullable=True),
         ]
     )
 
@@ -155,7 +164,11 @@ def describe(*, n_powers: int, n_bins: int) -> str:
         "one open.",
         "`reference_log_probs_nats` has one entry for each component named in the manifest. `embedding` is as wide as the model's",
         "hidden states (576 in the default model); its type is null where the model shows none. `freerun report` still reads",
-        "version 1, which has neither `embedding` nor `without_prefix_log_prob_nats`.",
+        "version 1, which has neither `embedding` nor `without_prefix_log_prob_nats`, and version 2, which has no `fresh_…` column.",
+        "",
+        "`fresh_…` stand beside the sampler's own numbers (`log_prob_nats`, `cdf_below`) on the own texts that were scored again, and in",
+        "bf16 on a few tokens of real text; which ones is decided by the plan (docs/findings/self_recognition.md). F(<=) is `cdf_below`",
+        "plus the token's probability.",
         "",
         "`answers/verbal.parquet` is there where the model was asked which text is its own (`--ask`): one row a prompt with the",
         "documents, the right answer and the log-odds of both answers; its columns are described in `freerun/records/answers.py`.",

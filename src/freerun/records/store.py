@@ -159,7 +159,8 @@ class RunFolder:
             raise _cannot("read", self.manifest_path, error) from error
         version = held.get("schema_version")
         if version not in READABLE_VERSIONS or not isinstance(version, int):
-            reads = " and ".join(map(str, READABLE_VERSIONS))
+            *earlier, last = map(str, READABLE_VERSIONS)
+            reads = f"{', '.join(earlier)} and {last}"
             raise DataError(
                 f"{self.path} has record schema {version!r}, this freerun reads {reads}; use the version that made it, "
                 "or run the audit again in another folder"
@@ -404,16 +405,23 @@ def _token_columns(
     _check_columns(folder, "tokens", first.schema, tokens_schema(n_powers=1, n_references=1))
     tokens = Columns(folder.column_names("tokens"), partial(folder.parts, "tokens"), int(lengths.sum()))
     number = tokens["sequence"]
-    if "without_prefix_log_prob_nats" not in tokens:
-        tokens["without_prefix_log_prob_nats"] = np.full(len(number), np.nan)
+    for name in _LATER - {"embedding"}:
+        if name not in tokens:
+            tokens[name] = np.full(len(number), np.nan)
     starts = np.searchsorted(number, np.append(numbers, np.iinfo(np.int32).max))
     if not np.array_equal(np.diff(starts), lengths):
         raise DataError(f"{folder.path}: the tokens recorded are not those that the sequences count: a part is damaged")
     return tokens, starts
 
 
-_LATER = {"embedding", "without_prefix_log_prob_nats"}
-"""Columns that version 1 lacks."""
+_LATER = {
+    "embedding",
+    "without_prefix_log_prob_nats",
+    "fresh_log_prob_nats",
+    "fresh_cdf_below",
+    "fresh_cdf_upto",
+}
+"""Columns that an older version lacks."""
 
 
 def _check_columns(folder: RunFolder, kind: str, schema: pa.Schema, wanted: pa.Schema) -> None:
