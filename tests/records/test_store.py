@@ -178,7 +178,9 @@ def test_another_schema_version_is_refused(tmp_path: Path, version: object) -> N
     folder = written(tmp_path / "run")
     folder.manifest_path.write_text(json.dumps({**MANIFEST, "schema_version": version}))
     for act in (lambda: folder.open(MANIFEST), folder.manifest, lambda: load_records(folder)):
-        with pytest.raises(DataError, match=f"record schema {version!r}, this freerun reads 1, 2 and {SCHEMA_VERSION};"):
+        with pytest.raises(
+            DataError, match=f"record schema {version!r}, this freerun reads 1, 2 and {SCHEMA_VERSION};"
+        ):
             act()
 
 

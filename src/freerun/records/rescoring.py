@@ -20,7 +20,7 @@ from freerun.predictors.observation import Observation
 from freerun.text.pairs import Pair
 
 RESCORED_TOKENS = 4096
-"""Tokens of own text that a plan scores again, if that is neither fewer than `LEAST_TEXTS` nor more than a `MOST_SHARE` of the texts."""
+"""Tokens of own text that a plan scores again, in no fewer than `LEAST_TEXTS` texts and no more than `MOST_SHARE` of them."""
 LEAST_TEXTS = 16
 MOST_SHARE = 1 / 8
 FLOOR_TOKENS = 128
@@ -111,4 +111,4 @@ def _scored(predictor: Predictor[Any], pair: Pair, ids: Int[np.ndarray, " tokens
 
 def _upto(seen: Observation) -> Float[np.ndarray, " tokens"]:
     """F(≤ x); rounding may not carry it beyond 1."""
-    return np.minimum(seen.cdf_below + np.exp(seen.log_prob_nats), 1.0)
+    return np.asarray(np.minimum(seen.cdf_below + np.exp(seen.log_prob_nats), 1.0))
