@@ -102,6 +102,11 @@ def agreement_words(found: Rescoring) -> str:
     """What the second look says where it refuses nothing, as a sentence."""
     if found.outcome == "not_measured" or found.gap is None:
         return "Own text was not scored again, so nothing but the sampler vouches for its laws."
+    if found.floor_nats is not None:
+        return (
+            f"A fresh pass gives them the same laws as far as rounding allows (of {found.gap.n:,} differences the median is "
+            f"{nats(found.gap.median)} and the 99% quantile {nats(found.gap.q99)} nats; the floor of this arithmetic is {nats(found.floor_nats)})."
+        )
     return f"A fresh pass gives them the same laws (largest difference {nats(found.gap.largest)} nats at {found.gap.n:,} tokens)."
 
 
@@ -175,8 +180,8 @@ def rescoring_chart(found: Rescoring, length: int) -> tuple[Chart, ...]:
             x_scale="log2",
             series=series,
             levels=limits,
-            caption="What rounding does is small and even; what grows with position, or begins at one, is a fault. No difference at all is drawn "
-            "at −16; infinite ones leave a gap.",
+            caption="Rounding is small and even along a text; what grows with position, or begins at one, is a fault. No difference at all is drawn "
+            "at −16, infinite ones leave a gap.",
         ),
     )
 
