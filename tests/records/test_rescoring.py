@@ -53,7 +53,7 @@ def test_real_tokens_for_the_floor_come_from_all_places(n_pairs: int, tokens: in
     assert len(flat) <= 2 * FLOOR_TOKENS
     if n_pairs * tokens >= FLOOR_TOKENS and tokens >= 4:
         assert len(flat) >= FLOOR_TOKENS
-    if n_pairs >= 16 and tokens >= 64:
+    if n_pairs >= 32 and tokens >= 64:
         assert min(flat) < tokens / 8
         assert max(flat) >= 7 * tokens / 8
 

@@ -256,6 +256,8 @@ def _n_texts_again(ready: Prepared, left: list[Unit]) -> float:
     """Texts that are scored again in the units that are left; what is read for the floor counts as whole texts."""
     plan, n_pairs = ready.plan, len(ready.pairs.pairs)
     chosen = rescored_texts(n_pairs, plan.continuations, plan.continuation_tokens, rescored_tokens=plan.rescored_tokens)
+    if ready.predictor.capabilities.hidden_context:
+        return 0.0
     n = float(sum(u.start <= pair < u.stop for u in left if u.arm == "free" for pair, _ in chosen))
     if plan.rounded and any(u.arm == "real" for u in left):
         pair = ready.pairs.pairs[0]
@@ -265,6 +267,8 @@ def _n_texts_again(ready: Prepared, left: list[Unit]) -> float:
 
 def _n_tokens_again(ready: Prepared) -> int:
     plan = ready.plan
+    if ready.predictor.capabilities.hidden_context:
+        return 0
     n_texts = n_rescored_texts(
         len(ready.pairs.pairs) * plan.continuations, plan.continuation_tokens, rescored_tokens=plan.rescored_tokens
     )

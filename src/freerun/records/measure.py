@@ -241,7 +241,7 @@ class _Work:
 
     def _score_again(self, finished: Sequence[Finished]) -> list[Finished]:
         """The sequences, those that the plan chooses with what a fresh pass says of them."""
-        if self.unit.arm == "free":
+        if self.unit.arm == "free" and not self.predictor.capabilities.hidden_context:
             chosen = rescored_texts(
                 self.n_pairs,
                 self.plan.continuations,

@@ -23,9 +23,9 @@ RESCORED_TOKENS = 4096
 """Tokens of own text that a plan scores again, in no fewer than `LEAST_TEXTS` texts and no more than `MOST_SHARE` of them."""
 LEAST_TEXTS = 16
 MOST_SHARE = 1 / 8
-FLOOR_TOKENS = 64
+FLOOR_TOKENS = 128
 """Real tokens that are scored again for the floor of rounded arithmetic."""
-FLOOR_TEXTS = 16
+FLOOR_TEXTS = 32
 
 
 @dataclass(frozen=True)
