@@ -13,7 +13,7 @@ import pytest
 
 from freerun.commands.main import main, verb_parser
 from freerun.errors import UsageError
-from freerun.findings.gates import GAUGES, Judged, judge_audit, judge_compare, names_table, parse_gate, worst
+from freerun.findings.gates import GAUGES, HORIZONS, Judged, judge_audit, judge_compare, names_table, parse_gate, worst
 from freerun.report.gate_reports import junit_xml, markdown_table
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -77,17 +77,41 @@ def test_a_horizon_censored_below_the_gate_is_undecided_and_says_how_many_tokens
 
 def test_a_failed_sampler_leaves_what_it_sampled_undecided(example: dict[str, Any]) -> None:
     result = copy.deepcopy(example)
+    result["own_text"] = {
+        "sampler_audit": "failed",
+        "rescoring": "passed",
+        "own_law": True,
+        "fault": "sampler_audit",
+    }
     for f in result["findings"]:
         if f["name"] == "self_recognition":
-            f["status"] = "bad"
             for e in f["estimates"]:
                 if e["name"] == "sampler_audit_p":
                     e["value"] = 1e-9
     assert judged(result, "horizon<64").decision == "undecided"
     assert judged(result, "loss_nats>2.5").decision == "fail"
     assert judged(result, "sampler_p<0.001").decision == "fail"
-    result["plan"]["sampling"] = "top-p 0.9"
+    result["own_text"] |= {"own_law": False, "fault": None}
     assert judged(result, "horizon<64").decision == "fail"
+
+
+def test_refused_own_text_decides_no_gate_on_it(example: dict[str, Any]) -> None:
+    result = copy.deepcopy(example)
+    result["own_text"] = {
+        "sampler_audit": "passed",
+        "rescoring": "failed",
+        "own_law": True,
+        "fault": "rescoring",
+    }
+    for name, gauge in GAUGES.items():
+        bound = "<64" if name in HORIZONS else "<0"
+        decision = judged(result, f"{name}{bound}").decision
+        if gauge.own_text or name == "sampler_p":
+            assert decision == "undecided", name
+    assert "not the scorer's" in judged(result, "sampler_p<0.001").words
+    assert judged(result, "loss_nats>2.5").decision == "fail"
+    result["own_text"]["sampler_audit"] = "failed"  # then its p-value says what it says
+    assert "not the scorer's" not in judged(result, "sampler_p<0.001").words
 
 
 def test_an_infinite_loss_fails_and_too_few_documents_decide_nothing(example: dict[str, Any]) -> None:

@@ -33,6 +33,8 @@ def test_the_hash_organism_is_measured_by_its_bodies(tmp_path: Path) -> None:
     assert hashed.findings["detectability"]["status"] == "bad"
     loops = {e["name"]: e for e in hashed.findings["loops"]["estimates"]}
     assert loops["loop_incidence"]["value"] > 0.9  # the payload says two tokens over and over
+    assert hashed.result["own_text"]["rescoring"] == "not_measured"  # its laws depend on headers that nobody is shown
+    assert plain.result["own_text"]["rescoring"] == "passed"
 
 
 @pytest.mark.parametrize("control", ["order=uh", "header=inverter", "gate=off"])

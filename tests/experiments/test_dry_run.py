@@ -61,6 +61,7 @@ def test_nothing_is_written_and_the_numbers_are_the_plans(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
     assert (found.tokens_to_score, found.tokens_to_score_without_prefix) == (20 * 12, 20 * 12)
     assert found.tokens_to_sample == 20 * 12 * 3
+    assert found.tokens_to_score_again == 16 * 12
     assert found.tokens_found == 0
     made = audit(WORLD, WORLD, out=tmp_path / "run", documents=20, prefix=4, tokens=12, batch=8)
     assert json.loads((made.path / "manifest.json").read_text())["plan_hash"] == found.plan_hash
@@ -68,7 +69,7 @@ def test_nothing_is_written_and_the_numbers_are_the_plans(tmp_path: Path) -> Non
     assert found.disk_bytes.low < size < found.disk_bytes.high
     again = dry_run(WORLD, WORLD, options, out=tmp_path / "run")
     assert again.tokens_found == 20 * 12 * 4
-    assert again.parts_seconds["sampling"] == Span(0.0, 0.0)
+    assert again.parts_seconds["sampling"] == again.parts_seconds["scoring again"] == Span(0.0, 0.0)
 
 
 def test_the_range_holds_what_the_steps_cost() -> None:

@@ -208,16 +208,24 @@ def test_nan_without_a_prefix_and_nan_that_a_backend_hands_on_are_not_recorded_a
             return [np.where(np.arange(len(s)) == 3, np.nan, s) for s in self.inner.log_probs(sequences, **named)]
 
     class Handing(Passing):
+        """NaN on the third token, of texts scored one by one or of several together."""
+
+        def __init__(self, inner: Any, *, alone: bool) -> None:
+            super().__init__(inner)
+            self.alone = alone
+
         def score(self, sequences: Any, **named: Any) -> Iterator[Any]:
             for n, chunk in enumerate(self.inner.score(sequences, **named)):
-                if n == 2:
+                if n == 2 and (len(sequences) == 1) == self.alone:
                     chunk.observation.log_prob_nats[:] = np.nan
                 yield chunk
 
     with pytest.raises(BackendError, match="read without its prefix"):
         measured(job, job.folder(tmp_path / "a"), Silent(job.predictor))
     with pytest.raises(BackendError, match=r"NaN in document .*, 2 tokens after the cut"):
-        measured(job, job.folder(tmp_path / "b"), Handing(job.predictor))
+        measured(job, job.folder(tmp_path / "b"), Handing(job.predictor, alone=False))
+    with pytest.raises(BackendError, match=r"NaN.*its own continuation of document .* scored again by a fresh pass"):
+        measured(job, job.folder(tmp_path / "c"), Handing(job.predictor, alone=True))
 
 
 def test_impossible_tokens_are_null_and_nothing_else(job: Any, tmp_path: Path) -> None:

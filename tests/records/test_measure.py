@@ -181,7 +181,13 @@ def test_damaged_parts_are_made_again(job: Job, whole: RunFolder, tmp_path: Path
     (folder.path / "tokens" / "tempered-00000.parquet").unlink()
     phases: list[str] = []
     job.run(folder, on_phase=phases.append)
-    assert sorted(phases) == ["control", "running free", "scoring real text", "without its prefix"]
+    assert sorted(phases) == [
+        "control",
+        "running free",
+        "scoring own text again",
+        "scoring real text",
+        "without its prefix",
+    ]
     assert same_records(folder, whole)
 
 

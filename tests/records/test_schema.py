@@ -28,6 +28,9 @@ def test_every_null_is_explained(name: str) -> None:
             "varentropy_nats2",
             "uniform",
             "without_prefix_log_prob_nats",
+            "fresh_log_prob_nats",
+            "fresh_cdf_below",
+            "fresh_cdf_upto",
         },
         "sequences": {"embedding"},
     }

@@ -43,6 +43,9 @@ def tables(numbers: list[int], lengths: list[int], *, seed: int = 0) -> tuple[pa
         "log_power_sum": rng.random((n, 5)).tolist(),
         "loop_mass": rng.random(n),
         "without_prefix_log_prob_nats": pa.nulls(n, pa.float64()),
+        "fresh_log_prob_nats": pa.array(log_prob, mask=np.arange(n) % 2 == 1),
+        "fresh_cdf_below": pa.array(rng.random(n), mask=np.arange(n) % 2 == 1),
+        "fresh_cdf_upto": pa.array(rng.random(n), mask=np.arange(n) % 2 == 1),
         "reference_log_probs_nats": [[-1.0, None] if i % 2 else [-2.0, -3.0] for i in range(n)],
     }
     schema = tokens_schema(n_powers=5, n_references=2)
@@ -175,8 +178,13 @@ def test_another_schema_version_is_refused(tmp_path: Path, version: object) -> N
     folder = written(tmp_path / "run")
     folder.manifest_path.write_text(json.dumps({**MANIFEST, "schema_version": version}))
     for act in (lambda: folder.open(MANIFEST), folder.manifest, lambda: load_records(folder)):
-        with pytest.raises(DataError, match=f"record schema {version!r}, this freerun reads 1 and {SCHEMA_VERSION};"):
+        with pytest.raises(
+            DataError, match=f"record schema {version!r}, this freerun reads 1, 2 and {SCHEMA_VERSION};"
+        ):
             act()
+
+
+FRESH = ["fresh_log_prob_nats", "fresh_cdf_below", "fresh_cdf_upto"]
 
 
 def test_records_of_version_1_are_read_with_what_they_lack_as_not_measured(tmp_path: Path) -> None:
@@ -185,7 +193,7 @@ def test_records_of_version_1_are_read_with_what_they_lack_as_not_measured(tmp_p
     sequences, tokens = tables([5, 0], [4, 2])
     hidden = pa.field("hidden", pa.list_(pa.float32()), metadata={"meaning": "pooled hidden state"})
     old = sequences.drop_columns("embedding").append_column(hidden, pa.nulls(2, hidden.type))
-    tokens = tokens.drop_columns("without_prefix_log_prob_nats")
+    tokens = tokens.drop_columns(["without_prefix_log_prob_nats", *FRESH])
     folder.write_part("a", old, tokens, unit_key="key a", plan_hash="abc")
     assert folder.done("a", "key a")
     records = load_records(folder)
@@ -193,8 +201,19 @@ def test_records_of_version_1_are_read_with_what_they_lack_as_not_measured(tmp_p
     assert records.sequences["embedding"].shape == (2, 0)
     assert np.isnan(records.tokens["without_prefix_log_prob_nats"]).all()
     assert records.tokens["without_prefix_log_prob_nats"].shape == (6,)
+    assert all(np.isnan(records.tokens[name]).all() for name in FRESH)
     with pytest.raises(DataError, match="another plan"):  # its records are not added to
         folder.open({**MANIFEST, "plan_hash": "other"})
+
+
+def test_records_of_version_2_are_read_and_nothing_of_them_was_scored_again(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.open({**MANIFEST, "schema_version": 2})
+    sequences, tokens = tables([5, 0], [4, 2])
+    folder.write_part("a", sequences, tokens.drop_columns(FRESH), unit_key="key a", plan_hash="abc")
+    records = load_records(folder)
+    assert all(np.isnan(records.tokens[name]).all() for name in FRESH)
+    assert all(records.tokens[name].shape == (6,) for name in FRESH)
 
 
 def test_embeddings_come_back_row_by_row_and_a_missing_one_is_nan(tmp_path: Path) -> None:

@@ -200,7 +200,8 @@ def tell_forecast(forecast: Forecast, stream: TextIO) -> None:
         f"batch {forecast.batch}, on {forecast.device}",
         f"  time    {spoken_time(forecast.seconds)}, the model being loaded",
         *(f"            {spoken_time(span):<22}{name}" for name, span in forecast.parts_seconds.items()),
-        f"  tokens  {forecast.tokens_to_score:,} to score{again}; {forecast.tokens_to_sample:,} to sample{headed_too}{found}",
+        f"  tokens  {forecast.tokens_to_score:,} to score{again}; {forecast.tokens_to_sample:,} to sample; "
+        f"{forecast.tokens_to_score_again:,} to score again{headed_too}{found}",
         f"  memory  {spoken_bytes(forecast.memory_bytes)}",
         f"  disk    {spoken_bytes(forecast.disk_bytes)} in {forecast.folder}",
         "nothing was written",

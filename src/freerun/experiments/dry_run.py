@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import numpy as np
 from freerun.experiments.options import AuditOptions
 from freerun.experiments.preparing import Prepared, prepare
 from freerun.experiments.source_audit import SourcePlan, plan_sources, seconds_a_token, sources_left
+from freerun.predictors.arithmetic import models_in
 from freerun.predictors.base import Predictor, SamplingRule
 from freerun.predictors.draws import sequence_key
 from freerun.records.measure import Unit, units_of
+from freerun.records.rescoring import n_floor_tokens_read, n_rescored_texts, rescored_texts
 from freerun.text.documents import Corpus
 from freerun.text.tokens import decode_lossy
 
@@ -78,6 +80,8 @@ class Forecast:
     tokens_to_score: int
     tokens_to_score_without_prefix: int
     tokens_to_sample: int
+    tokens_to_score_again: int
+    """By fresh passes, after they were sampled; where arithmetic is rounded those read for the floor, too."""
     tokens_to_score_after_headers: int
     tokens_found: int
     """Of those to score and to sample (headers apart), recorded in the folder already."""
@@ -132,6 +136,7 @@ def dry_run(
         parts["scoring without the prefix"] = _widened(_time_without_prefix(ready), n_real)
     for label, arm, timed in (("sampling", "free", free), ("control", "tempered", tempered)):
         parts[label] = _sum(_sampling_seconds(timed, u, ready, growth, scoring) for u in left if u.arm == arm)
+    parts["scoring again"] = _widened(_time_scoring_again(ready), _n_texts_again(ready, left))
     if sources is not None:
         parts["sources"] = _sources_seconds(ready, sources)
     n_left = sum(u.n_tokens for u in left)
@@ -175,6 +180,7 @@ def _forecast(
         tokens_to_score=n_scored,
         tokens_to_score_without_prefix=n_scored if pairs.prefix_tokens else 0,
         tokens_to_sample=sum(u.n_tokens for u in every if u.arm != "real"),
+        tokens_to_score_again=_n_tokens_again(ready),
         tokens_to_score_after_headers=sources.n_tokens if sources is not None else 0,
         tokens_found=sum(u.n_tokens for u in every) - sum(u.n_tokens for u in left),
         seconds=_sum(parts.values()),
@@ -238,6 +244,42 @@ def _time_scoring(ready: Prepared) -> Span:
     return _seconds_a_text(
         lambda some: list(ready.predictor.score(some, first=first, loop_rule=ready.plan.loop_rule)), texts
     )
+
+
+def _time_scoring_again(ready: Prepared) -> Span:
+    """Seconds a text that is scored alone."""
+    pairs = ready.pairs.pairs
+    first = len(pairs[0].context)
+    texts = [np.concatenate([p.context, p.continuation]).astype(np.int64) for p in pairs[: ready.plan.batch]]
+    return _seconds_a_text(lambda some: [list(ready.predictor.score([t], first=first)) for t in some], texts)
+
+
+def _n_texts_again(ready: Prepared, left: list[Unit]) -> float:
+    """Texts that are scored again in the units that are left; what is read for the floor counts as whole texts."""
+    plan, n_pairs = ready.plan, len(ready.pairs.pairs)
+    chosen = rescored_texts(n_pairs, plan.continuations, plan.continuation_tokens, rescored_tokens=plan.rescored_tokens)
+    if ready.predictor.capabilities.hidden_context:
+        return 0.0
+    n = float(sum(u.start <= pair < u.stop for u in left if u.arm == "free" for pair, _ in chosen))
+    if plan.rounded and any(u.arm == "real" for u in left):
+        pair = ready.pairs.pairs[0]
+        n += _n_floor_tokens(ready) / (len(pair.context) + len(pair.continuation))
+    return n
+
+
+def _n_tokens_again(ready: Prepared) -> int:
+    plan = ready.plan
+    if ready.predictor.capabilities.hidden_context:
+        return 0
+    n_texts = n_rescored_texts(
+        len(ready.pairs.pairs) * plan.continuations, plan.continuation_tokens, rescored_tokens=plan.rescored_tokens
+    )
+    return n_texts * plan.continuation_tokens + (_n_floor_tokens(ready) if plan.rounded else 0)
+
+
+def _n_floor_tokens(ready: Prepared) -> int:
+    pair = ready.pairs.pairs[0]
+    return n_floor_tokens_read(len(ready.pairs.pairs), len(pair.context), len(pair.continuation))
 
 
 def _time_without_prefix(ready: Prepared) -> Span:
@@ -335,7 +377,7 @@ def _sampling_seconds(timed: _Timed, unit: Unit, ready: Prepared, growth: float,
     return Span(MARGIN[0] * (low + 0.5 * unread * read.low), MARGIN[1] * (high + unread * read.high))
 
 
-def _widened(each: Span, n: int) -> Span:
+def _widened(each: Span, n: float) -> Span:
     """n times, with the margin for a machine whose speed changes."""
     return Span(MARGIN[0] * each.low * n, MARGIN[1] * each.high * n)
 
@@ -376,20 +418,10 @@ def _state_bytes(predictor: Predictor[Any], length: int) -> float:
 def _weight_bytes(predictor: Any) -> int:
     """Bytes of the parameters of a predictor and of those inside it; shared ones count once."""
     seen: dict[int, int] = {}
-    for model in _models(predictor):
+    for model in models_in(predictor):
         for tensor in model.parameters():
             seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
     return sum(seen.values())
-
-
-def _models(predictor: Any) -> Iterator[Any]:
-    held = getattr(predictor, "model", None)
-    if hasattr(held, "parameters"):
-        yield held
-    for name in ("inner", "organism"):
-        inside = getattr(predictor, name, None)
-        if isinstance(inside, Predictor):
-            yield from _models(inside)
 
 
 def _disk(ready: Prepared) -> Span:

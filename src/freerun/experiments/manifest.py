@@ -69,6 +69,8 @@ def manifest_of(
         "sampling": plan.sampling.describe(),
         "control_temperature": plan.control_temperature,
         "loop_rule": asdict(plan.loop_rule),
+        "rescored_tokens": plan.rescored_tokens,
+        "rounded_arithmetic": plan.rounded,
         "reference": ", ".join([f"{REFERENCE_ORDER}-gram, cache and own law, interpolated", *asked]),
         "reference_fingerprint": [p.identity.fingerprint for p in others],
         "reference_tokens": REFERENCE_TOKENS,

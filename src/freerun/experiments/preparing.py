@@ -18,6 +18,7 @@ from freerun.experiments.spec import LoadOptions, load_predictor, loader_of
 from freerun.organisms.dressing import measured_view
 from freerun.organisms.memorised import without_calibration
 from freerun.organisms.wrapper import from_nothing
+from freerun.predictors.arithmetic import is_rounded
 from freerun.predictors.base import Predictor, SamplingRule
 from freerun.predictors.reference import Beside, Reference, check_shares_tokens, default_reference
 from freerun.records.measure import MeasurePlan, queue_of
@@ -127,7 +128,14 @@ def prepare(
         check_shares_tokens(predictor, other)
     encoder = load_named_encoder(options.embed_with, load, say) if options.embed_with else None
     queue = queue_of(options.batch, pairs.continuation_tokens)
-    plan = MeasurePlan(pairs.continuation_tokens, options.batch, options.seed, sampling=sampling, queue=queue)
+    plan = MeasurePlan(
+        pairs.continuation_tokens,
+        options.batch,
+        options.seed,
+        sampling=sampling,
+        queue=queue,
+        rounded=is_rounded(predictor),
+    )
     manifest = manifest_of(
         predictor,
         text,

@@ -25,7 +25,8 @@ from freerun.experiments.options import AuditOptions, check_options, read_any_co
 from freerun.experiments.preparing import Prepared, prepare, tell_notes
 from freerun.experiments.spec import LoadOptions, load_predictor, loader_of
 from freerun.findings.finding import to_json
-from freerun.findings.sweep import Swept
+from freerun.findings.own_text import own_text_of
+from freerun.findings.sweep import OwnTextRefused, Swept
 from freerun.findings.sweep import sweep as compare_settings
 from freerun.findings.sweep_result import Axis, sweep_result
 from freerun.organisms.wrapper import from_nothing
@@ -193,8 +194,10 @@ def report_sweep(path: str | Path, *, progress: Progress | None = None) -> Sweep
         raise DataError(f"{folder}: setting {missing[0]} is not there; go on with: {manifest['command']}")
     evidences = [evidence_in(finished(folder / name)) for name in names]
     tell.say("comparing the settings")
+    refused = tuple(name for name, e in zip(names, evidences, strict=True) if own_text_of(e).refused)
+    found: Swept | TooFewDocuments | OwnTextRefused
     try:
-        found: Swept | TooFewDocuments = compare_settings(evidences, say=tell.say)
+        found = OwnTextRefused(refused) if refused else compare_settings(evidences, say=tell.say)
     except TooFewDocuments as error:
         found = error
     cut = int(manifest["cut"])

@@ -13,7 +13,7 @@ from freerun.findings.compare_curves import LEVELS
 from freerun.findings.compare_runs import ALPHA, Compared, Difference, Pair, loss_by_position
 from freerun.findings.compare_terms import Breach
 from freerun.findings.compare_values import has_impossible_tokens
-from freerun.findings.drift import OWN_LAW, bin_middles
+from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Chart, Series, Table
 from freerun.stats.intervals import percentile_tail, ratio_of_group_sums
@@ -51,7 +51,7 @@ def compare_result(
         "verdict": _verdict(names, found, broken),
         "runs": [_run(e, name, found, i, places[i]) for i, (e, name) in enumerate(zip(evidences, names, strict=True))],
         "headline": [] if trend else _headline(found.pairs[0]),
-        "pairs": [_pair(p, names) for p in found.pairs],
+        "pairs": [_pair(p, names, found) for p in found.pairs],
         "trends": [_plain(d) for d in found.trends],
         "x_label": x_label,
         "charts": _charts(evidences, names, found, places, x_label),
@@ -61,7 +61,7 @@ def compare_result(
             for k, each in enumerate(broken, start=1)
             for b in each
         ],
-        "cautions": [*cautions, *_impossible(evidences, names), *_sampler_cautions(evidences, names, results)],
+        "cautions": [*cautions, *_impossible(evidences, names), *_own_text_cautions(names, found)],
         "licence": _licence(found),
         "command": command,
     }
@@ -74,6 +74,9 @@ def _verdict(names: Sequence[str], found: Compared, broken: Sequence[Sequence[Br
     said = [pair_sentence(p, names) for p in found.pairs]
     seen = [d for p in found.pairs for d in p.differences if d.found]
     detail = f"{sum(not d.primary for d in seen)} of {sum(not d.primary and d.p_value is not None for p in found.pairs for d in p.differences)} further differences are told from zero with the false-discovery rate held at {ALPHA:.0%}."
+    refused = refused_runs(found, names)
+    if refused:
+        said.append(f"Own text is not compared: that of {' and '.join(refused)} is refused as evidence.")
     if any(broken):
         what = sorted({b.what for each in broken for b in each})
         detail = f"Compared although they differ in {', '.join(what)}: see what no longer holds. {detail}"
@@ -161,14 +164,21 @@ def _impossible(evidences: Sequence[Evidence], names: Sequence[str]) -> list[str
     ]
 
 
-def _sampler_cautions(
-    evidences: Sequence[Evidence], names: Sequence[str], results: Sequence[dict[str, Any] | None]
-) -> list[str]:
-    """Runs whose texts did not come from the law that they declare."""
+def refused_runs(found: Compared, names: Sequence[str]) -> list[str]:
+    """Names of the runs whose own text is refused as evidence."""
+    return [name for name, own in zip(names, found.own_text, strict=True) if own.refused]
+
+
+def _own_text_cautions(names: Sequence[str], found: Compared) -> list[str]:
+    """Runs whose texts did not come from the law that they declare, or whose recorded laws are not the model's."""
     said = []
-    for e, name, result in zip(evidences, names, results, strict=True):
-        status = {f["name"]: f["status"] for f in (result or {}).get("findings", ())}.get("self_recognition")
-        if status == "bad" and e.plan["sampling"] == OWN_LAW:
+    for name, own in zip(names, found.own_text, strict=True):
+        if own.refused:
+            said.append(
+                f"{name}: the laws recorded while sampling are not those of a fresh pass, so its own text is refused as evidence and nothing "
+                "that rests on it is compared; losses on real text stand."
+            )
+        elif own.fault == "sampler_audit":
             said.append(
                 f"{name}: its sampler's audit failed, so its own texts are not drawn from its law. Every difference that speaks of own text "
                 "is one of samplers; losses on real text stand."
@@ -183,8 +193,8 @@ def _plain(d: Difference) -> dict[str, Any]:
     return {**{k: getattr(d, k) for k in d.__dataclass_fields__}, "found": d.found}
 
 
-def _pair(pair: Pair, names: Sequence[str]) -> dict[str, Any]:
-    direct = pair.direct
+def _pair(pair: Pair, names: Sequence[str], found: Compared) -> dict[str, Any]:
+    direct, refused = pair.direct, refused_runs(found, names)
     return {
         "first": names[pair.first],
         "second": names[pair.second],
@@ -193,6 +203,7 @@ def _pair(pair: Pair, names: Sequence[str]) -> dict[str, Any]:
         "documents_of_other_tokens": pair.aligned.n_other_tokens,
         "real_tokens_paired": int(pair.aligned.first.size),
         "impossible_tokens": list(pair.n_impossible),
+        "own_text_refused": [name for name in (names[pair.first], names[pair.second]) if name in refused],
         "differences": [_plain(d) for d in pair.differences],
         "draws": {
             "texts_with_same_key": pair.draws.n,
@@ -230,6 +241,7 @@ def _run(e: Evidence, name: str, found: Compared, i: int, place: float) -> dict[
         "documents": int(e.plan["documents"]),
         "tokens": e.length,
         "plan_hash": e.records.manifest["plan_hash"],
+        "own_text": found.own_text[i],
         "loss_nats_per_token": None
         if interval is None
         else {"value": interval.value, "low": interval.low, "high": interval.high},

@@ -19,6 +19,7 @@ from freerun.findings.compare_values import (
     unit_names,
 )
 from freerun.findings.evidence import Evidence, statistics_rng
+from freerun.findings.own_text import OwnText, own_text_of
 from freerun.findings.plain_text import PlainText
 from freerun.findings.redacted import is_redacted
 from freerun.stats.detectability import Detection, detect
@@ -95,6 +96,8 @@ class Compared:
     why_no_curves: str
     values: tuple[tuple[Quantity, ...], ...]
     trends: tuple[Difference, ...]
+    own_text: tuple[OwnText, ...]
+    """Of each run; what rests on refused own text is not compared."""
 
 
 def compare_runs(evidences: Sequence[Evidence], *, x: Sequence[float] | None = None) -> Compared:
@@ -103,13 +106,23 @@ def compare_runs(evidences: Sequence[Evidence], *, x: Sequence[float] | None = N
     Raises:
         TooFewDocuments: fewer than two documents in a run.
     """
-    values = tuple(quantities(e) for e in evidences)
-    curves, why = _curves(list(evidences))
-    pairs = [_pair(evidences, values, curves, k) for k in range(1, len(evidences))]
+    own_text = tuple(own_text_of(e) for e in evidences)
+    values = tuple(
+        tuple(q for q in quantities(e) if not (own.refused and q.own_text))
+        for e, own in zip(evidences, own_text, strict=True)
+    )
+    if any(own.refused for own in own_text):
+        curves, why = None, "the own text of a run is refused as evidence"
+    else:
+        curves, why = _curves(list(evidences))
+    pairs = [
+        _pair(evidences, values, curves, k, refused=own_text[0].refused or own_text[k].refused)
+        for k in range(1, len(evidences))
+    ]
     trends = _trends(evidences, values, x) if len(evidences) > 2 else []
     adjusted = _adjusted([*(p.differences for p in pairs), tuple(trends)])
     done = tuple(replace(p, differences=d) for p, d in zip(pairs, adjusted, strict=False))
-    return Compared(done, curves, why, values, adjusted[-1])
+    return Compared(done, curves, why, values, adjusted[-1], own_text)
 
 
 def _curves(evidences: list[Evidence]) -> tuple[JointCurves | None, str]:
@@ -120,15 +133,23 @@ def _curves(evidences: list[Evidence]) -> tuple[JointCurves | None, str]:
 
 
 def _pair(
-    evidences: Sequence[Evidence], values: Sequence[Sequence[Quantity]], curves: JointCurves | None, k: int
+    evidences: Sequence[Evidence],
+    values: Sequence[Sequence[Quantity]],
+    curves: JointCurves | None,
+    k: int,
+    *,
+    refused: bool,
 ) -> Pair:
+    """`refused`: own text of one of the two is no evidence, so texts are not held against each other."""
     first, second = evidences[0], evidences[k]
     aligned = align(first, second)
     loss, n_impossible = _loss(first, second, aligned)
     differences = [loss, _horizon(curves, k)]
     differences += _rest(first, second, values[0], values[k], aligned, curves, k)
     found = [d for d in differences if d is not None]
-    return Pair(0, k, aligned, tuple(found), shared_draws(first, second), _direct(first, second), n_impossible)
+    draws = SharedDraws(0, 0, np.zeros(0)) if refused else shared_draws(first, second)
+    direct = None if refused else _direct(first, second)
+    return Pair(0, k, aligned, tuple(found), draws, direct, n_impossible)
 
 
 # ---- the loss ----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from freerun.findings.leaks import leaks
 from freerun.stats.detectability import Detection
 from freerun.stats.horizon import HorizonResult
 
+QUESTION = "From which length on can its text be told from real text?"
+
 
 def detectability(evidence: Evidence, found: Comparison) -> Finding:
     """The finding of a comparison: AUC by length with its controls, and the free-run horizon."""
@@ -29,7 +31,7 @@ def detectability(evidence: Evidence, found: Comparison) -> Finding:
         )
     return Finding(
         name="detectability",
-        question="From which length on can its text be told from real text?",
+        question=QUESTION,
         sentence=told,
         status="bad" if found.detected else "neutral",
         estimates=_estimates(found, longest),

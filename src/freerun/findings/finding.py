@@ -80,6 +80,8 @@ class Finding:
     licence: str = ""
     """Null, independent unit, fixed-n or any-time, and what it assumes."""
     notes: tuple[str, ...] = ()
+    refused: bool = False
+    """Whether something was left out of it because own text is refused as evidence (`own_text` of the result says why)."""
 
 
 @dataclass(frozen=True)

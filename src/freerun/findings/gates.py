@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from freerun.errors import UsageError, nearest
-from freerun.findings.drift import OWN_LAW
 from freerun.findings.outcome import EXIT_CODES, judge
+from freerun.findings.own_text import Fault
 from freerun.stats.detectable import documents_to_decide
 from freerun.stats.horizon import HorizonResult, Side
 
@@ -170,15 +170,10 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
     findings = {f["name"]: f for f in result["findings"]}
     estimates = {e["name"]: e for e in findings.get(gate.gauge.finding, {}).get("estimates", ())}
     e = estimates.get(gate.gauge.estimate)
-    if gate.gauge.own_text and _not_its_law(result, findings):
-        said = "the sampler's audit failed: own text was not drawn from the model's law, and the text of another law is not judged"
-        return Judged(
-            gate.text,
-            gate.name,
-            "undecided",
-            said,
-            needed="mend the sampler; `sampler_p<0.001` is the gate that fails for it",
-        )
+    fault = _fault_of_own_text(result)
+    if fault is not None and (gate.gauge.own_text or (gate.name == "sampler_p" and _sampler_alone_passed(result))):
+        said, needed = _FAULTS[fault]
+        return Judged(gate.text, gate.name, "undecided", said, needed=needed)
     if e is None:
         why = str(findings.get(gate.gauge.finding, {}).get("sentence") or "it was not measured")
         return Judged(
@@ -200,10 +195,29 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
     return _judge_interval(gate, e, documents, what=e["label"])
 
 
-def _not_its_law(result: Mapping[str, Any], findings: Mapping[str, Any]) -> bool:
-    """Whether the sampler's audit failed though the model's own law was asked for."""
-    failed = findings.get("self_recognition", {}).get("status") == "bad"
-    return bool(failed and result["plan"].get("sampling") == OWN_LAW)
+_FAULTS: dict[Fault, tuple[str, str]] = {
+    "sampler_audit": (
+        "the sampler's audit failed: own text was not drawn from the model's law, and the text of another law is not judged",
+        "mend the sampler; `sampler_p<0.001` is the gate that fails for it",
+    ),
+    "rescoring": (
+        "own text is refused as evidence: the sampler's law is not the scorer's",
+        "mend the backend until a fresh pass over own text gives the laws that were recorded while sampling",
+    ),
+}
+"""What is said of a gate on own text that is no evidence, and what would decide it."""
+
+
+def _fault_of_own_text(result: Mapping[str, Any]) -> Fault | None:
+    """Why own text is no evidence of the law that was to be sampled; None where it is."""
+    fault: Fault | None = result.get("own_text", {}).get("fault")
+    return fault
+
+
+def _sampler_alone_passed(result: Mapping[str, Any]) -> bool:
+    """Whether the sampler's audit passed although the laws that it was held against are not the model's."""
+    own_text = result["own_text"]
+    return bool(own_text["fault"] == "rescoring" and own_text["sampler_audit"] == "passed")
 
 
 def _judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: str) -> Judged:
@@ -333,6 +347,9 @@ def _judge_difference(
     gate: Gate, d: Mapping[str, Any] | None, pair: Mapping[str, Any], documents: int, suffix: str
 ) -> Judged:
     text = gate.text + suffix
+    if d is None and gate.gauge.own_text and pair.get("own_text_refused"):
+        said, needed = _FAULTS["rescoring"]
+        return Judged(text, gate.name, "undecided", f"{', '.join(pair['own_text_refused'])}: {said}", needed=needed)
     if d is None:
         return Judged(text, gate.name, "undecided", "not compared: at least one of the runs has no such number")
     first, second = pair["impossible_tokens"]

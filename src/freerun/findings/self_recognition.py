@@ -20,36 +20,45 @@ from freerun.findings.checking import (
     rank_table,
     spell,
 )
-from freerun.findings.evidence import Evidence, statistics_rng
+from freerun.findings.drift import OWN_LAW
+from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
+from freerun.findings.own_text import AuditedText, audit_own_text, z_of
+from freerun.findings.rescoring import (
+    Rescoring,
+    agreement_words,
+    refusal_words,
+    rescoring_chart,
+    rescoring_estimates,
+    rescoring_table,
+)
 from freerun.stats.intervals import clopper_pearson, cluster_ratio
 from freerun.stats.likelihood_features import TokenColumns
 from freerun.stats.likelihood_ratio import LikelihoodRatio, likelihood_ratio
-from freerun.stats.sampler_audit import PIT_BINS, SamplerAudit, calibration_chi_square, combined
+from freerun.stats.sampler_audit import PIT_BINS, SamplerAudit
 from freerun.stats.selfrecognition import (
     MonteCarloRank,
     PitUniformity,
     SelfRecognition,
     e_process_log,
     monte_carlo_rank,
-    pit_uniformity,
-    self_z,
 )
 
-AUDIT_ALPHA = 0.001
-"""Level of the sampler's audit: one false alarm in a thousand audits."""
 
+def self_recognition(evidence: Evidence, audited: AuditedText | None = None) -> Finding:
+    """The sampler's audit with its second look, and the first two of the three claims of METHODS 4.
 
-def self_recognition(evidence: Evidence) -> Finding:
-    """The sampler's audit, and the first two of the three claims of METHODS 4."""
-    own, real, control = (_z(evidence, arm) for arm in ("free", "real", "tempered"))
-    pit = _pit(evidence)
-    audit = _audit(evidence, own, pit)
-    passed = audit.p_value >= AUDIT_ALPHA
+    `audited`: both looks, where they were taken before.
+    """
+    audited = audited or audit_own_text(evidence)
+    own, pit, audit, again, passed = audited.own, audited.pit, audited.sampler, audited.again, audited.passed
+    real, control = (z_of(evidence, arm) for arm in ("real", "tempered"))
     declared = evidence.plan["sampling"]
-    is_model = declared == "temperature 1, full vocabulary"
+    is_model = declared == OWN_LAW
     p = audit.p_value
-    if passed:
+    if again.outcome == "failed":
+        verdict = refusal_words(again)
+    elif passed:
         verdict = f"The samples agree with the model's own law at temperature 1 (audit p = {_p(p)})"
     elif is_model:
         verdict = f"The samples are NOT the model's law at temperature 1 (z = {_signed(own.z_total)}, audit p {_p(p)}): mistrust this run"
@@ -61,27 +70,35 @@ def self_recognition(evidence: Evidence) -> Finding:
     )
     found = checking(evidence)
     ranked = _monte_carlo(evidence)
-    sentence = f"{verdict}. {_surprise(own, real)}{_told(found)}"
+    sentence = f"{verdict}. {_agreement(again)}{_surprise(own, real)}{_told(found)}"
     return Finding(
         name="self_recognition",
         question="Does it recognise itself, and are the samples its law?",
         sentence=sentence.replace("-", "−"),
-        status="good" if passed else "bad",
+        status="good" if passed and again.outcome != "failed" else "bad",
         estimates=(
             *_audit_estimates(evidence, own, real, control, audit),
+            *rescoring_estimates(again),
             *_e_estimates(evidence),
             *_ratio_estimates(evidence, ratio_own, ratio_real),
             *__rank_estimate(ranked),
             *gap_estimates(found),
         ),
-        charts=(_pit_chart(pit), rank_chart(evidence), *checking_chart(found)),
+        charts=(
+            _pit_chart(pit),
+            *rescoring_chart(again, evidence.length),
+            rank_chart(evidence),
+            *checking_chart(found),
+        ),
         tables=(
             _claims(evidence, own, real, ratio_own, ratio_real, found),
+            *rescoring_table(again, evidence.length),
             rank_table(evidence),
             *checking_table(found),
         ),
         licence=(
-            "Null: the tokens were drawn from the recorded laws. Under it D is a martingale difference, so tokens may be counted on own "
+            "Null: the tokens were drawn from the recorded laws; that these are the laws of the model a fresh pass over some of the texts says, "
+            "without a test: no difference beyond rounding is allowed. Under the null D is a martingale difference, so tokens may be counted on own "
             "text; on real text the unit is the document. The e-process and the likelihood ratio are valid at any stopping time, the rest "
             "at the fixed length. z is blind to a temperature-optimal model: |z| near 0 on real text is no proof; the likelihood ratio is not "
             "blind to it. Detectors are chosen and oriented on training documents and judged on test documents, as fitted."
@@ -91,17 +108,6 @@ def self_recognition(evidence: Evidence) -> Finding:
 
 
 # ---- the sampler's audit -----------------------------------------------------------------------------------------------
-
-
-def _audit(evidence: Evidence, own: SelfRecognition, pit: PitUniformity | None) -> SamplerAudit:
-    """Three tests that see different faults: z the temperature, PIT the order of ids, bins of probability the shape of the law."""
-    records = evidence.records
-    rows = records.chosen(arm="free")
-    bins = calibration_chi_square(
-        records.sequences["observed_counts"][rows].astype(np.float64),
-        records.sequences["expected_counts"][rows].astype(np.float64),
-    )
-    return combined(own, 1.0 if pit is None else pit.p_value, bins, n_tokens=int(evidence.tokens_of("free").sum()))
 
 
 def _audit_estimates(
@@ -154,32 +160,6 @@ def _audit_estimates(
             method="the same; must be far from 0 if the audit has power",
         ),
     )
-
-
-def _z(evidence: Evidence, arm: str) -> SelfRecognition:
-    tokens = evidence.records.tokens
-    mine = evidence.tokens_of(arm)
-    rows = evidence.records.chosen(arm=arm)
-    return self_z(
-        tokens["log_prob_nats"][mine],
-        tokens["entropy_nats"][mine].astype(np.float64),
-        tokens["varentropy_nats2"][mine].astype(np.float64),
-        np.searchsorted(rows, evidence.token_sequence[mine]),
-        len(rows),
-    )
-
-
-def _pit(evidence: Evidence) -> PitUniformity | None:
-    """PIT with fresh uniforms (the ones that drew the tokens would be uniform whatever the law); None for too few tokens."""
-    tokens = evidence.records.tokens
-    mine = evidence.tokens_of("free")
-    rows = evidence.records.chosen(arm="free")
-    if mine.sum() < 5 * PIT_BINS or len(rows) < 2:
-        return None
-    fresh = statistics_rng(evidence, "pit").random(int(mine.sum()))
-    values = tokens["cdf_below"][mine] + fresh * np.exp(tokens["log_prob_nats"][mine])
-    evidence.records.forget("cdf_below")
-    return pit_uniformity(np.clip(values, 0, 1), np.searchsorted(rows, evidence.token_sequence[mine]), n_bins=PIT_BINS)
 
 
 def _pit_chart(pit: PitUniformity | None) -> Chart:
@@ -389,6 +369,10 @@ def _notes(
     if tied:
         notes.append(f"{tied / mine.sum():.1%} of own tokens of rank 1 are tied with another of the same probability.")
     return tuple(notes)
+
+
+def _agreement(again: Rescoring) -> str:
+    return "" if again.outcome == "failed" else f"{agreement_words(again)} "
 
 
 def _surprise(own: SelfRecognition, real: SelfRecognition) -> str:

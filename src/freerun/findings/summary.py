@@ -10,7 +10,7 @@ from freerun.errors import DataError, TooFewDocuments
 from freerun.findings.calibration import calibration
 from freerun.findings.certificates import certificates
 from freerun.findings.comparing import Comparison, Curve, compare
-from freerun.findings.detectability import detectability, spoken
+from freerun.findings.detectability import QUESTION, detectability, spoken
 from freerun.findings.divergences import divergences
 from freerun.findings.drift import drift
 from freerun.findings.evidence import Evidence
@@ -20,6 +20,7 @@ from freerun.findings.loops import loops
 from freerun.findings.loss import loss
 from freerun.findings.memory import memory
 from freerun.findings.outcome import judge
+from freerun.findings.own_text import OwnText, audit_own_text, own_text_of
 from freerun.findings.redacted import (
     comparable,
     is_redacted,
@@ -28,6 +29,7 @@ from freerun.findings.redacted import (
     without_copies,
     without_text,
 )
+from freerun.findings.refusal import refused_finding, refused_headline, without_own_text
 from freerun.findings.self_recognition import self_recognition
 from freerun.findings.source_posterior import source
 from freerun.findings.threats import threats
@@ -56,11 +58,13 @@ def derive(
     redacted = is_redacted(records)
     evidence = Evidence(unreadable(records) if redacted else records)
     manifest = records.manifest
-    found, detected = _compared(evidence)
+    audited = audit_own_text(evidence)
+    own_text = audited.standing(evidence)
+    found, detected = (None, refused_finding("detectability", QUESTION)) if own_text.refused else _compared(evidence)
     findings = [
         loss(evidence),
         detected,
-        self_recognition(evidence),
+        self_recognition(evidence, audited),
         drift(evidence),
         loops(evidence),
         calibration(evidence),
@@ -75,9 +79,12 @@ def derive(
         other = Evidence(transfer_from)
         if not comparable(evidence, other):
             raise DataError("--transfer: one of the two runs was made with --redact-text, so their features differ")
-        findings.append(transfer(evidence, other))
+        tried = transfer(evidence, other)
+        findings.append(without_own_text(tried) if own_text_of(other).refused else tried)
     if redacted:
         findings = [without_text(f) for f in findings]
+    if own_text.refused:
+        findings = [without_own_text(f) for f in findings]
     by_name = {f.name: f for f in findings}
     plan = manifest["plan"]
     return {
@@ -86,12 +93,15 @@ def derive(
         "freerun_version": freerun.__version__,
         "created": manifest["provenance"]["created"],
         "title": f"{plan['model']} on {plan['corpus']}",
-        "verdict": _verdict(evidence, by_name, found),
-        "headline": _headline(by_name, found),
+        "verdict": _verdict(evidence, by_name, found, own_text),
+        "own_text": own_text,
+        "headline": _headline(by_name, found, own_text),
         "yardsticks": None if found is None else _yardsticks(evidence, found),
         "findings": findings,
-        "texts": [] if redacted else examples(evidence, found),
-        "threats": threats_without_text(threats(evidence, found)) if redacted else threats(evidence, found),
+        "texts": [] if redacted or own_text.refused else examples(evidence, found),
+        "threats": threats_without_text(_threats(evidence, found, own_text))
+        if redacted
+        else _threats(evidence, found, own_text),
         "plan": plan,
         "counts": manifest["counts"],
         "corpus_notes": manifest["corpus"]["notes"],
@@ -111,10 +121,25 @@ def _compared(evidence: Evidence) -> tuple[Comparison | None, Finding]:
     return found, detectability(evidence, found)
 
 
-def _verdict(evidence: Evidence, findings: dict[str, Finding], found: Comparison | None) -> dict[str, str]:
+def _threats(evidence: Evidence, found: Comparison | None, own_text: OwnText) -> list[dict[str, str]]:
+    return threats(evidence, found, own_text=not own_text.refused)
+
+
+def _verdict(
+    evidence: Evidence, findings: dict[str, Finding], found: Comparison | None, own_text: OwnText
+) -> dict[str, str]:
     model = evidence.plan["model"]
     at_loss = _at_loss(findings["loss"])
-    if findings["self_recognition"].status == "bad":
+    if own_text.refused:
+        return {
+            "sentence": f"{model}: its own text is refused as evidence, since the sampler's law is not the scorer's; what real text says stands, "
+            f"{at_loss}.",
+            "detail": findings["self_recognition"].sentence,
+            "status": "unknown",
+            "outcome": "inconclusive",
+            "outcome_words": "the horizon of text whose law is not known is not judged",
+        }
+    if own_text.sampler_audit == "failed":
         sentence = f"{model}: what was sampled is not the model's own law at temperature 1."
         return {
             "sentence": sentence,
@@ -164,7 +189,7 @@ def _at_loss(found: Finding) -> str:
     return f"at a loss of {found.estimates[0].value:.2f} nats a token"
 
 
-def _headline(findings: dict[str, Finding], found: Comparison | None) -> list[dict[str, str]]:
+def _headline(findings: dict[str, Finding], found: Comparison | None, own_text: OwnText) -> list[dict[str, str]]:
     loss_card = _card("Loss", findings["loss"].estimates[0], "how well it predicts real text")
     if any(e.name == "impossible_share" for e in findings["loss"].estimates):
         loss_card |= {
@@ -172,6 +197,8 @@ def _headline(findings: dict[str, Finding], found: Comparison | None) -> list[di
             "interval": "",
             "note": f"{loss_card['value']} on the tokens that it holds possible",
         }
+    if own_text.refused:
+        return refused_headline(loss_card)
     cards = [loss_card]
     if found is not None:
         by_name = {e.name: e for e in findings["detectability"].estimates}
@@ -201,7 +228,7 @@ def _headline(findings: dict[str, Finding], found: Comparison | None) -> list[di
     cards.append(
         {
             "label": "Sampler audit",
-            "value": "passed" if findings["self_recognition"].status == "good" else "failed",
+            "value": own_text.sampler_audit,
             "unit": "",
             "interval": "",
             "note": f"p = {audit.value:.2g}" if audit.value is not None and audit.value >= 1e-4 else "p < 0.0001",
@@ -310,7 +337,7 @@ def _open_interval(mark: dict[str, Any], longest: int) -> str:
 def _unknown(why: str) -> Finding:
     return Finding(
         name="detectability",
-        question="From which length on can its text be told from real text?",
+        question=QUESTION,
         sentence=why[0].upper() + why[1:] + ".",
         status="unknown",
         licence="No inference.",

@@ -35,6 +35,17 @@ N_RESAMPLES = 400
 
 
 @dataclass(frozen=True)
+class OwnTextRefused:
+    """Why settings are not compared: in some of them own text is refused as evidence."""
+
+    settings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        which = ", ".join(self.settings)
+        return f"own text is refused as evidence in {which}, since the sampler's law is not the scorer's"
+
+
+@dataclass(frozen=True)
 class SettingCurve:
     """AUC by length in one setting, on the test documents that all settings have whole."""
 

@@ -13,7 +13,7 @@ from freerun.errors import TooFewDocuments
 from freerun.findings.comparing import KINDS
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Table
-from freerun.findings.sweep import N_RESAMPLES, Swept
+from freerun.findings.sweep import N_RESAMPLES, OwnTextRefused, Swept
 from freerun.findings.sweep_charts import axis_charts
 from freerun.stats.horizon import HorizonResult
 from freerun.stats.multiplicity import holm
@@ -56,7 +56,7 @@ def sweep_result(
     evidences: Sequence[Evidence],
     names: Sequence[str],
     axes: Sequence[Axis],
-    found: Swept | TooFewDocuments,
+    found: Swept | TooFewDocuments | OwnTextRefused,
     *,
     cut: int,
     command: str = "",
@@ -83,7 +83,7 @@ def sweep_result(
         "licence": "No inference.",
         "command": command,
     }
-    if isinstance(found, TooFewDocuments):
+    if not isinstance(found, Swept):
         why = str(found)
         sentence = f"{plan['model']}: nothing can be said of context from this sweep."
         result["verdict"] = {"sentence": sentence, "detail": f"{why[0].upper()}{why[1:]}.", "status": "unknown"}

@@ -11,8 +11,8 @@ from freerun.findings.copying import COPY_TOKENS, Copying, copying
 from freerun.findings.evidence import Evidence
 
 
-def threats(evidence: Evidence, found: Comparison | None) -> list[dict[str, str]]:
-    """Title and text of each; none is listed that does not apply."""
+def threats(evidence: Evidence, found: Comparison | None, *, own_text: bool = True) -> list[dict[str, str]]:
+    """Title and text of each; none is listed that does not apply. `own_text`: whether own text is evidence."""
     manifest = evidence.records.manifest
     plan, model, corpus, counts = (manifest[k] for k in ("plan", "model", "corpus", "counts"))
     n_units = int(np.unique(evidence.units).size)
@@ -45,7 +45,8 @@ def threats(evidence: Evidence, found: Comparison | None) -> list[dict[str, str]
             "with more context: --sweep prefix=8,32,128; the model's own error may fall with it.",
         )
     )
-    out.extend(_memory(copying(evidence) if found is None else found.copied, corpus))
+    if own_text:
+        out.extend(_memory(copying(evidence) if found is None else found.copied, corpus))
     if not corpus["independent"]:
         out.append(
             (
@@ -98,6 +99,8 @@ def threats(evidence: Evidence, found: Comparison | None) -> list[dict[str, str]
                 f"{counts['exact_duplicates_dropped']} exact duplicates were dropped; {counts.get('near_duplicates_joined', 0)} near duplicates stay in the unit of what they resemble.",
             )
         )
+    if not own_text:
+        return [{"title": t, "text": x} for t, x in out]
     share = evidence.records.sequences["canonical_share"][evidence.records.chosen(arm="free")]
     free = float(np.mean(share < 1))
     real = float(np.mean(evidence.records.sequences["canonical_share"][evidence.records.chosen(arm="real")] < 1))

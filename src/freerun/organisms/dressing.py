@@ -32,7 +32,7 @@ class BodiesOnly(Predictor[Any]):
         self.organism, self.seed = organism, seed
         self.identity, self.n_tokens, self.end_ids = organism.identity, organism.n_tokens, organism.end_ids
         self.context, self.markers = organism.context, organism.markers
-        self.capabilities = replace(organism.capabilities, stepwise=False)
+        self.capabilities = replace(organism.capabilities, stepwise=False, hidden_context=True)
 
     def encode(self, text: str) -> Sequence[int]:
         return self.organism.encode(text)

@@ -69,6 +69,8 @@ class Capabilities:
     """There is a law before the first token even when nothing is put first."""
     embed: bool = False
     """`embed` gives the hidden state of every row, and the bulk paths hand hidden states on."""
+    hidden_context: bool = False
+    """Own text is written after tokens that are not shown, so a pass over its ids alone cannot give its laws again."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,14 @@ from freerun.predictors.base import Pool, Predictor, SamplingRule
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.law import Observation
 from freerun.predictors.reference import Reference
-from freerun.records.failures import Row, blamed, out_of_memory, slices, without_memory
+from freerun.records.failures import Attempt, Row, blamed, out_of_memory, slices, without_memory
+from freerun.records.rescoring import (
+    RESCORED_TOKENS,
+    floor_tokens,
+    rescored_texts,
+    score_again,
+    score_tokens_again,
+)
 from freerun.records.store import RunFolder
 from freerun.records.tables import Finished, tables
 from freerun.stats.loops import LoopRule
@@ -41,6 +48,10 @@ class MeasurePlan:
     loop_rule: LoopRule = LoopRule()
     queue: int = 1
     """Batches that the sampling of one part is a queue of: the next texts take the place of those that have ended."""
+    rescored_tokens: int = RESCORED_TOKENS
+    """Tokens of own text that a fresh pass scores again, see `records.rescoring`."""
+    rounded: bool = False
+    """Whether laws are computed in rounded arithmetic: then some real tokens are scored again, too."""
 
     @property
     def stride(self) -> int:
@@ -120,7 +131,7 @@ def measure(
             on_note(f"{folder.path}: {damage}; part {unit.name} is made again")
         on_phase({"real": "scoring real text", "free": "running free", "tempered": "control"}[unit.arm])
         block = pairs[unit.start : unit.stop]
-        work = _Work(predictor, block, unit, plan, reference, encoder, on_phase)
+        work = _Work(predictor, block, unit, plan, reference, encoder, on_phase, len(pairs))
         heard = _Once(on_tokens)
         wanted = min(plan.batch, work.n_rows)
         width = min(most, wanted)
@@ -179,6 +190,8 @@ class _Work:
     reference: Reference
     encoder: Callable[[Sequence[str]], Float[np.ndarray, "texts width"]] | None
     on_phase: Callable[[str], None]
+    n_pairs: int
+    """Of the whole run: which texts are scored again goes by it."""
 
     @property
     def replicates(self) -> int:
@@ -192,21 +205,22 @@ class _Work:
         """The unit's tables, made of at most `width` rows at once."""
         finished: list[Finished] = []
         alone: list[Float[np.ndarray, " tokens"]] | None = None
-        where = ""
+        where, again = "", self._make_again  # what is being done, and how to do it again for some rows
         try:
             queued = self.unit.arm != "real" and width >= self.replicates
             for rows in slices(len(self.block), self.replicates, self.n_rows if queued else width):
                 finished += self._made(rows, width, tell)
             if self.unit.arm == "real" and len(self.block[0].prefix):
                 self.on_phase("without its prefix")
-                where, alone = " read without its prefix", []
+                where, again, alone = " read without its prefix", self._read_again_alone, []
                 for start in range(0, len(self.block), width):
                     alone += _without_prefix(self.predictor, self.block[start : start + width])
         except BackendError as error:
             if "NaN" not in str(error):
                 raise
-            raise self._located(error, where) from error
+            raise self._located(error, where, again) from error
         _check_numbers(self.block, finished, alone)
+        finished = self._with_second_look(finished)
         return tables(self.predictor, self.block, finished, self.reference, alone, self.encoder, width)
 
     def _made(self, rows: Sequence[Row], width: int, tell: Callable[[int], None]) -> Iterator[Finished]:
@@ -214,17 +228,54 @@ class _Work:
             return _score(self.predictor, self.block, self.unit, self.plan, rows, tell)
         return _sample(self.predictor, self.block, self.unit, self.plan, rows, width, tell)
 
-    def _located(self, error: BackendError, where: str) -> BackendError:
-        """The error with the document that it comes from, found by halving."""
+    def _with_second_look(self, finished: Sequence[Finished]) -> list[Finished]:
+        def again(rows: Sequence[Row], tell: Callable[[int], None]) -> None:
+            self._score_again([d for d in finished if (d.pair, d.replicate) in rows])
 
-        def attempt(rows: Sequence[Row], tell: Callable[[int], None]) -> None:
-            if where:
-                _without_prefix(self.predictor, [self.block[i] for i, _ in rows])
-            else:
-                list(self._made(rows, len(rows), tell))
+        try:
+            return self._score_again(finished)
+        except BackendError as error:
+            if "NaN" not in str(error):
+                raise
+            raise self._located(error, " scored again by a fresh pass", again) from error
 
+    def _score_again(self, finished: Sequence[Finished]) -> list[Finished]:
+        """The sequences, those that the plan chooses with what a fresh pass says of them."""
+        if self.unit.arm == "free" and not self.predictor.capabilities.hidden_context:
+            chosen = rescored_texts(
+                self.n_pairs,
+                self.plan.continuations,
+                self.plan.continuation_tokens,
+                rescored_tokens=self.plan.rescored_tokens,
+            )
+            self.on_phase("scoring own text again")
+            return [
+                replace(d, fresh=score_again(self.predictor, self.block[d.pair], d.observation.token_id))
+                if (self.unit.start + d.pair, d.replicate) in chosen
+                else d
+                for d in finished
+            ]
+        if self.unit.arm == "real" and self.plan.rounded:
+            places = floor_tokens(self.n_pairs, self.plan.continuation_tokens)
+            self.on_phase("scoring some tokens again")
+            return [
+                replace(d, fresh=score_tokens_again(self.predictor, self.block[d.pair], places[at]))
+                if (at := self.unit.start + d.pair) in places
+                else d
+                for d in finished
+            ]
+        return list(finished)
+
+    def _make_again(self, rows: Sequence[Row], tell: Callable[[int], None]) -> None:
+        list(self._made(rows, len(rows), tell))
+
+    def _read_again_alone(self, rows: Sequence[Row], tell: Callable[[int], None]) -> None:
+        _without_prefix(self.predictor, [self.block[i] for i, _ in rows])
+
+    def _located(self, error: BackendError, where: str, again: Attempt) -> BackendError:
+        """The error with the document that it comes from, found by halving: `again` does for some rows what failed."""
         every = [(i, j) for i in range(len(self.block)) for j in range(self.replicates)]
-        found = blamed(every, attempt)
+        found = blamed(every, again)
         if found is None:
             return BackendError(f"{error} (while measuring {self.unit.name}; what was finished before is kept)")
         (i, _), position = found

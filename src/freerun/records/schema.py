@@ -6,9 +6,14 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-"""What a report can still be derived from. Version 1 has neither `embedding` nor `without_prefix_log_prob_nats`."""
+SCHEMA_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
+"""What a report can still be derived from. Version 1 has neither `embedding` nor `without_prefix_log_prob_nats`; versions 1 and 2
+have no text that was scored again (`fresh_…`)."""
+LATER = frozenset(
+    ("embedding", "without_prefix_log_prob_nats", "fresh_log_prob_nats", "fresh_cdf_below", "fresh_cdf_upto")
+)
+"""Columns that an older version lacks."""
 
 ARMS = ("real", "free", "tempered")
 """real: the document's own continuation, teacher-forced. free: sampled from the law under audit. tempered: the positive control,
@@ -52,6 +57,16 @@ def tokens_schema(*, n_powers: int, n_references: int) -> pa.Schema:
                 pa.float64(),
                 "real arm, context starts at the cut; -inf: no mass; null: not measured, or no law before the first token",
                 nullable=True,
+            ),
+            _field(
+                "fresh_log_prob_nats",
+                pa.float64(),
+                "under the model's law by a fresh pass that shares nothing with the sampler; -inf: no mass; null: not scored again",
+                nullable=True,
+            ),
+            _field("fresh_cdf_below", pa.float64(), "by that pass: mass on smaller ids, F(< id)", nullable=True),
+            _field(
+                "fresh_cdf_upto", pa.float64(), "by that pass: F(<= id), the token's own mass included", nullable=True
             ),
         ]
     )
@@ -111,6 +126,32 @@ def sources_schema() -> pa.Schema:
     )
 
 
+def unlike(held: pa.Schema, wanted: pa.Schema) -> str | None:
+    """Which column is not there, of another type, or with nulls where there can be none; None: all are as they must be.
+
+    What an older version lacks may be missing.
+    """
+    for one in wanted:
+        index = held.get_field_index(one.name)
+        found = held.field(index) if index >= 0 else None
+        if found is None and one.name in LATER:
+            continue
+        if one.name == "embedding" or (
+            found is not None and _alike(found.type, one.type) and found.nullable <= one.nullable
+        ):
+            continue
+        return f"column {one.name} is {'missing' if found is None else f'{found.type}, not {one.type}'}"
+    return None
+
+
+def _alike(held: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_fixed_size_list(wanted):
+        return bool(pa.types.is_fixed_size_list(held) and held.value_type == wanted.value_type)
+    if pa.types.is_list(wanted):
+        return bool(pa.types.is_list(held) and held.value_type == wanted.value_type)
+    return bool(held == wanted)
+
+
 def stamped(schema: pa.Schema, *, unit_key: str, plan_hash: str) -> pa.Schema:
     """The schema with what a part must say of itself."""
     return schema.with_metadata(
@@ -155,7 +196,11 @@ def describe(*, n_powers: int, n_bins: int) -> str:
         "one open.",
         "`reference_log_probs_nats` has one entry for each component named in the manifest. `embedding` is as wide as the model's",
         "hidden states (576 in the default model); its type is null where the model shows none. `freerun report` still reads",
-        "version 1, which has neither `embedding` nor `without_prefix_log_prob_nats`.",
+        "version 1, which has neither `embedding` nor `without_prefix_log_prob_nats`, and version 2, which has no `fresh_…`.",
+        "",
+        "`fresh_…` stand beside the sampler's own numbers (`log_prob_nats`, `cdf_below`) on the own texts that were scored again,",
+        "and in bf16 on a few tokens of real text; which ones is decided by the plan (see",
+        "[the second look](findings/self_recognition.md)). F(<=) is the mass on smaller ids plus the token's probability.",
         "",
         "`answers/verbal.parquet` is there where the model was asked which text is its own (`--ask`): one row a prompt with the",
         "documents, the right answer and the log-odds of both answers; its columns are described in `freerun/records/answers.py`.",

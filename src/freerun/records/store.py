@@ -30,7 +30,7 @@ from freerun.errors import DataError
 from freerun.records import checksums, lock
 from freerun.records.columns import Columns
 from freerun.records.manifest import manifest_from
-from freerun.records.schema import READABLE_VERSIONS, sequences_schema, stamped, tokens_schema
+from freerun.records.schema import LATER, READABLE_VERSIONS, sequences_schema, stamped, tokens_schema, unlike
 
 _SHORT_OF = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -159,7 +159,8 @@ class RunFolder:
             raise _cannot("read", self.manifest_path, error) from error
         version = held.get("schema_version")
         if version not in READABLE_VERSIONS or not isinstance(version, int):
-            reads = " and ".join(map(str, READABLE_VERSIONS))
+            *earlier, last = map(str, READABLE_VERSIONS)
+            reads = f"{', '.join(earlier)} and {last}"
             raise DataError(
                 f"{self.path} has record schema {version!r}, this freerun reads {reads}; use the version that made it, "
                 "or run the audit again in another folder"
@@ -404,41 +405,21 @@ def _token_columns(
     _check_columns(folder, "tokens", first.schema, tokens_schema(n_powers=1, n_references=1))
     tokens = Columns(folder.column_names("tokens"), partial(folder.parts, "tokens"), int(lengths.sum()))
     number = tokens["sequence"]
-    if "without_prefix_log_prob_nats" not in tokens:
-        tokens["without_prefix_log_prob_nats"] = np.full(len(number), np.nan)
+    for name in LATER - {"embedding"}:
+        if name not in tokens:
+            tokens[name] = np.full(len(number), np.nan)
     starts = np.searchsorted(number, np.append(numbers, np.iinfo(np.int32).max))
     if not np.array_equal(np.diff(starts), lengths):
         raise DataError(f"{folder.path}: the tokens recorded are not those that the sequences count: a part is damaged")
     return tokens, starts
 
 
-_LATER = {"embedding", "without_prefix_log_prob_nats"}
-"""Columns that version 1 lacks."""
-
-
 def _check_columns(folder: RunFolder, kind: str, schema: pa.Schema, wanted: pa.Schema) -> None:
-    """Every column that is read is there, of its type, and without nulls where there can be none."""
-    for one in wanted:
-        index = schema.get_field_index(one.name)
-        held = schema.field(index) if index >= 0 else None
-        if held is None and one.name in _LATER:
-            continue
-        if one.name == "embedding" or (
-            held is not None and _alike(held.type, one.type) and held.nullable <= one.nullable
-        ):
-            continue
+    if fault := unlike(schema, wanted):
         raise DataError(
-            f"{folder.path / kind}: column {one.name} is {'missing' if held is None else f'{held.type}, not {one.type}'}; "
-            "these are no records of freerun, or damaged ones: run the audit again in another folder"
+            f"{folder.path / kind}: {fault}; these are no records of freerun, or damaged ones: run the audit again in "
+            "another folder"
         )
-
-
-def _alike(held: pa.DataType, wanted: pa.DataType) -> bool:
-    if pa.types.is_fixed_size_list(wanted):
-        return bool(pa.types.is_fixed_size_list(held) and held.value_type == wanted.value_type)
-    if pa.types.is_list(wanted):
-        return bool(pa.types.is_list(held) and held.value_type == wanted.value_type)
-    return bool(held == wanted)
 
 
 def _embeddings(column: pa.Array) -> Float[np.ndarray, "sequences width"]:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from freerun.predictors.base import Predictor
 from freerun.predictors.law import N_BINS, POWERS, Observation
 from freerun.predictors.reference import Reference
+from freerun.records.rescoring import Fresh
 from freerun.records.schema import sequences_schema, tokens_schema
 from freerun.text.pairs import Pair
 from freerun.text.tokens import byte_lengths, canonical_share, decode_lossy
@@ -32,6 +33,8 @@ class Finished:
     uniform: Float[np.ndarray, " tokens"] | None
     sample_log_prob: Float[np.ndarray, " tokens"] | None
     embedding: Float[np.ndarray, " width"] | None
+    fresh: Fresh | None = None
+    """What a second, fresh pass says of it, where it was scored again."""
 
 
 def tables(
@@ -77,6 +80,7 @@ def tables(
         "loop_mass": seen.loop_mass.astype(np.float32),
         "reference_log_probs_nats": _fixed(flat_reference, null=~np.isfinite(flat_reference)),
         "without_prefix_log_prob_nats": _null_where(alone, np.isnan(alone)),
+        **_fresh(done, lengths),
     }
     schema = tokens_schema(n_powers=len(POWERS), n_references=len(reference.names))
     tokens = pa.table({f.name: pa.array(columns[f.name]).cast(f.type) for f in schema}, schema=schema)
@@ -86,6 +90,23 @@ def tables(
             row["embedding"] = vector
     width = next((len(row["embedding"]) for row in sequences if row["embedding"] is not None), 0)
     return pa.Table.from_pylist(sequences, schema=sequences_schema(n_bins=N_BINS, n_hidden=width)), tokens
+
+
+def _fresh(done: Sequence[Finished], lengths: Int[np.ndarray, " sequences"]) -> dict[str, pa.Array]:
+    """The columns of the second look, null where a token was not scored again."""
+    out = {}
+    for column, name in (
+        ("fresh_log_prob_nats", "log_prob_nats"),
+        ("fresh_cdf_below", "cdf_below"),
+        ("fresh_cdf_upto", "cdf_upto"),
+    ):
+        parts = [
+            np.full(n, np.nan) if d.fresh is None else np.asarray(getattr(d.fresh, name))
+            for d, n in zip(done, lengths, strict=True)
+        ]
+        values = np.concatenate(parts)
+        out[column] = _null_where(values, np.isnan(values))
+    return out
 
 
 def _sequence_row(predictor: Predictor[Any], pair: Pair, done: Finished) -> dict[str, Any]:

@@ -35,20 +35,23 @@ def estimate_columns(result: Mapping[str, Any]) -> Columns:
 def document_columns(path: Path) -> Columns:
     """One row a document (independent unit) and quantity, from the records: `top` / `bottom` is the document's value.
 
-    The run's estimate is the sum of `top` over the sum of `bottom`: resample documents, not rows.
+    The run's estimate is the sum of `top` over the sum of `bottom`: resample documents, not rows. What rests on own text is left
+    out where that is refused as evidence.
 
     Raises:
         DataError: no finished run there.
     """
     from freerun.experiments.compare import evidence_of
     from freerun.findings.compare_values import quantities, unit_names
+    from freerun.findings.own_text import own_text_of
 
     evidence = evidence_of(path)
+    refused = own_text_of(evidence).refused
     names = unit_names(evidence)
     sequences = evidence.records.sequences
     split = dict(zip(sequences["unit"].astype(str).tolist(), sequences["split"].tolist(), strict=True))
     out: Columns = {k: [] for k in ("document", "split", "finding", "name", "unit", "top", "bottom", "value")}
-    for q in quantities(evidence):
+    for q in (q for q in quantities(evidence) if not (refused and q.own_text)):
         for name, top, bottom in zip(names, q.tops.tolist(), q.bottoms.tolist(), strict=True):
             if bottom > 0:
                 row = (name, split[name], q.finding, q.name, q.unit, top, bottom, top / bottom)

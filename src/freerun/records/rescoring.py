@@ -1,0 +1,114 @@
+"""The second look at what was sampled: some of a run's texts scored again by a fresh pass that shares nothing with the sampler.
+
+A text is scored alone, one row, from its ids. Which texts is decided by the plan: evenly spread over documents, replicates in turn.
+Where arithmetic is rounded (bf16) a few tokens of real text are scored again as well, each from a pass that ends with it: two right
+computations of one law, whose differences are the floor that own text is held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from freerun.errors import BackendError
+from freerun.predictors.base import Predictor
+from freerun.predictors.observation import Observation
+from freerun.text.pairs import Pair
+
+RESCORED_TOKENS = 4096
+"""Tokens of own text that a plan scores again, in no fewer than `LEAST_TEXTS` texts and no more than `MOST_SHARE` of them."""
+LEAST_TEXTS = 16
+MOST_SHARE = 1 / 8
+FLOOR_TOKENS = 128
+"""Real tokens that are scored again for the floor of rounded arithmetic."""
+FLOOR_TEXTS = 32
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """What a fresh pass says of the tokens of one text; NaN where a token was not scored again.
+
+    `cdf_below` is the mass on smaller ids, `cdf_upto` with the token's own.
+    """
+
+    log_prob_nats: Float[np.ndarray, " tokens"]
+    cdf_below: Float[np.ndarray, " tokens"]
+    cdf_upto: Float[np.ndarray, " tokens"]
+
+
+def n_rescored_texts(n_texts: int, tokens: int, *, rescored_tokens: int = RESCORED_TOKENS) -> int:
+    """How many of the own texts, of `tokens` tokens each, are scored again.
+
+    >>> [n_rescored_texts(*run) for run in ((256, 128), (48, 32), (4096, 32), (256, 1024), (6, 32))]
+    [32, 16, 128, 16, 6]
+    """
+    wanted = min(rescored_tokens // tokens, int(n_texts * MOST_SHARE))
+    return min(n_texts, max(LEAST_TEXTS, wanted))
+
+
+def rescored_texts(
+    n_pairs: int, continuations: int, tokens: int, *, rescored_tokens: int = RESCORED_TOKENS
+) -> frozenset[tuple[int, int]]:
+    """Which own texts are scored again, as (number of the pair, replicate).
+
+    >>> sorted(rescored_texts(40, 2, 128))[:4]
+    [(1, 0), (3, 1), (6, 0), (8, 1)]
+    """
+    n = n_rescored_texts(n_pairs * continuations, tokens, rescored_tokens=rescored_tokens)
+    return frozenset((pair, j % continuations) for j, pair in enumerate(_spread(n, n_pairs)))
+
+
+def floor_tokens(n_pairs: int, tokens: int) -> dict[int, tuple[int, ...]]:
+    """Which real tokens are scored again, as number of the pair -> positions from the cut."""
+    chosen = _spread(min(n_pairs, FLOOR_TEXTS), n_pairs)
+    each = min(tokens, -(-FLOOR_TOKENS // len(chosen)))
+    # each token comes from its own part of the text, and its place there goes on from text to text
+    return {
+        pair: tuple(sorted({min(tokens - 1, (k * tokens + j * tokens // len(chosen)) // each) for k in range(each)}))
+        for j, pair in enumerate(chosen)
+    }
+
+
+def n_floor_tokens_read(n_pairs: int, context: int, tokens: int) -> int:
+    """Tokens that are read to score `floor_tokens`, each after all before it."""
+    return sum(context + t + 1 for places in floor_tokens(n_pairs, tokens).values() for t in places)
+
+
+def _spread(n: int, n_pairs: int) -> list[int]:
+    """n numbers below n_pairs, evenly spread; each at most ⌈n / n_pairs⌉ times."""
+    return [(2 * j + 1) * n_pairs // (2 * n) for j in range(n)]
+
+
+def score_again(predictor: Predictor[Any], pair: Pair, ids: Int[np.ndarray, " tokens"]) -> Fresh:
+    """A whole text after the pair's context, alone and from its ids."""
+    seen = _scored(predictor, pair, ids, first=0)
+    return Fresh(seen.log_prob_nats, seen.cdf_below, _upto(seen))
+
+
+def score_tokens_again(predictor: Predictor[Any], pair: Pair, places: Sequence[int]) -> Fresh:
+    """Some tokens of the real continuation, each by a pass over the text that ends with it."""
+    columns = np.full((3, len(pair.continuation)), np.nan)
+    for at in places:
+        seen = _scored(predictor, pair, pair.continuation[: at + 1], first=at)
+        columns[:, at] = seen.log_prob_nats[0], seen.cdf_below[0], _upto(seen)[0]
+    return Fresh(*columns)
+
+
+def _scored(predictor: Predictor[Any], pair: Pair, ids: Int[np.ndarray, " tokens"], *, first: int) -> Observation:
+    """What a pass over context and ids says of the ids from `first` on."""
+    text = np.concatenate([pair.context, ids]).astype(np.int64)
+    chunks = list(predictor.score([text], first=len(pair.context) + first))
+    order = np.argsort(np.concatenate([c.position for c in chunks]), kind="stable")
+    seen = Observation.concatenate([c.observation for c in chunks]).take(order)
+    if np.isnan(seen.log_prob_nats).any():
+        raise BackendError("the model's law is NaN: the checkpoint or its number format is broken")
+    return seen
+
+
+def _upto(seen: Observation) -> Float[np.ndarray, " tokens"]:
+    """F(≤ x); rounding may not carry it beyond 1."""
+    return np.asarray(np.minimum(seen.cdf_below + np.exp(seen.log_prob_nats), 1.0))
