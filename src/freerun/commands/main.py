@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 import freerun
 from freerun.commands.interrupt import INTERRUPTED, told_once, what_is_kept
+from freerun.commands.streams import safe_streams
 from freerun.errors import FreerunError, UsageError, nearest
 
 VERBS: dict[str, str] = {
@@ -86,38 +87,38 @@ def verb_parser(verb: str) -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    with told_once():
+    with safe_streams() as (out, _), told_once():
         try:
-            return _guarded(words)
+            code = _guarded(words)
         except KeyboardInterrupt:
             print(file=sys.stderr)
             return _say(what_is_kept(words), INTERRUPTED)
+        out.flush()
+        if out.error is not None and code == 0:
+            return _say(f"cannot write standard output: {out.error.strerror or out.error}; send it elsewhere", 4)
+        return code
 
 
 def _guarded(words: list[str]) -> int:
-    debug = "--debug" in words
     try:
         return _run(words)
-    except FreerunError as error:
-        if debug:
-            raise
-        return _say(str(error), error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except MemoryError:
-        return _say("out of memory; take a smaller --batch, fewer --tokens or a smaller model", 4)
-    except OSError as error:
-        if debug:
-            raise
-        place = f" {error.filename}" if error.filename else ""
-        return _say(
-            f"cannot go on{place}: {error.strerror or error}; the same command again goes on from what is kept", 4
-        )
     except Exception as error:
-        if debug:
-            raise
-        return _say(f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)", 4)
+        if "--debug" in words:
+            traceback.print_exc()
+        return _say(*_told(error))
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """What is said of an error, and the exit code."""
+    if isinstance(error, FreerunError):
+        return str(error), error.exit_code
+    if isinstance(error, MemoryError):
+        return "out of memory; take a smaller --batch, fewer --tokens or a smaller model", 4
+    if isinstance(error, OSError):
+        place = f" {error.filename}" if error.filename else ""
+        why = error.strerror or error
+        return f"cannot go on{place}: {why}; the same command again goes on from what is kept", 4
+    return f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)", 4
 
 
 def _run(words: list[str]) -> int:
