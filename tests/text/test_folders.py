@@ -53,7 +53,7 @@ def test_no_folder_and_no_file_is_read_twice(folder: Path) -> None:
         "sub/b.txt",
     ]
     assert corpus.n_duplicates == 0
-    assert corpus.named_notes[-1] == "links to what is read already: again, 0-up/corpus, sub/circle, also.txt"
+    assert corpus.named_notes[-1] == "links to what is read already: 0-up/corpus, again, twice, sub/circle, also.txt"
 
 
 def test_a_file_that_is_linked_from_outside_is_read(folder: Path) -> None:
