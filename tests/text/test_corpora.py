@@ -124,6 +124,12 @@ def zstd(data: bytes) -> bytes:
 
 ZSTD = zstd(b"one two three " * 9)
 
+
+def test_files_with_marks_that_were_joined(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a"}\n\xef\xbb\xbf{"text": "b"}\n')
+    assert [d.text for d in read_corpus(str(tmp_path / "d.jsonl")).documents] == ["a", "b"]
+
+
 # Bad input: one clear line with the way out. (file contents, flags, what is said)
 BAD_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "one document": ("a.txt", b"one two", {}, r"one document of 7 characters.*--split-on.*--chunk"),
@@ -159,6 +165,13 @@ BAD_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "not gzip": ("a.jsonl.gz", b"plain", {}, r"a\.jsonl\.gz is not packed with gzip, though.*call it a\.jsonl"),
     "gzip unsaid": ("a.jsonl", gzip.compress(b"{}"), {}, r"a\.jsonl is packed with gzip.*call it a\.jsonl\.gz"),
     "no gzip at all": ("a.txt.gz", b"", {}, r"a\.txt\.gz is a damaged gzip file \(it is empty\)"),
+    "parquet unsaid": ("a.json", b"PAR1....PAR1", {}, r"a\.json holds parquet.*call it a\.json\.parquet"),
+    "a number without end": (
+        "a.jsonl",
+        b'{"n": ' + b"9" * 6000 + b"}",
+        {},
+        r"not JSON \(a\.jsonl:1: Exceeds the limit[^;]*\);",
+    ),
     "half a zstd": ("a.txt.zst", ZSTD[:-5], {}, r"a\.txt\.zst is a damaged Zstandard file \(Truncated"),
     "empty csv": ("a.csv", b"", {}, r"a\.csv' is empty"),
     "csv without the field": (

@@ -136,7 +136,7 @@ def test_units_of_several_types_are_one_by_their_spelling(tmp_path: Path) -> Non
     assert [d.unit for d in corpus.documents[:5]] == ["7", "7", "7", "true", "true"]
     assert corpus.n_units == 2 + 3
     assert corpus.notes == (
-        "3 of 8 rows name no unit; each of them counts as a unit of its own (or of its id)",
+        "3 of 8 rows without a unit; each of them counts as a unit of its own (or of its id)",
         "units are given as booleans and numbers and strings: values that are spelled alike are one unit",
     )
 
