@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from freerun.experiments.audit import audit
+from freerun.experiments.compare import compare
 from freerun.experiments.source import source
 from freerun.experiments.source_question import Asked
+from freerun.report.compare import render_compare
 from freerun.report.source import render_source
 from freerun.worlds.authors import authors
 
@@ -46,6 +48,12 @@ frame.onload = () => {{
   }}).map(t => t.textContent);
   document.title = JSON.stringify({{
     inner: root.clientWidth, needed: root.scrollWidth, svgs: d.querySelectorAll("svg").length, outside: wide,
+    scrolled: [...d.querySelectorAll("section > .scroll")].filter(b => b.scrollWidth > b.clientWidth + 1).length,
+    cut: [...d.querySelectorAll(".strip .dot")].filter(m => {{
+      const a = m.getBoundingClientRect(), b = m.ownerSVGElement.getBoundingClientRect();
+      return a.left < b.left || a.right > b.right || b.right > root.clientWidth;
+    }}).length,
+    dots: d.querySelectorAll(".strip .dot").length, pointers: d.querySelectorAll(".strip .beyond").length,
     fetched: performance.getEntriesByType("resource").filter(e => e.name.startsWith("http")).length,
     heading: (d.querySelector("h1") || {{}}).textContent || ""
   }});
@@ -80,6 +88,22 @@ def test_nothing_sticks_out_of_the_page_of_sources(chromium: str, tmp_path: Path
     long_names = words.replace('"gazette"', '"The Intercontinental Gazette, Weekend Edition"')
     seen = measured(chromium, render_source(json.loads(long_names)), tmp_path, width)
     assert "world/authors" in seen["heading"]
+
+
+@pytest.mark.parametrize("width", [1280, 390, 360])
+def test_a_comparison_shows_every_number_and_the_strongest_effects_whole(
+    chromium: str, tmp_path: Path, width: int
+) -> None:
+    options: dict[str, Any] = {"documents": 32, "tokens": 16, "prefix": 4}
+    runs = [
+        audit(f"world/markov{planted}", "world/markov", out=tmp_path / name, **options).path
+        for name, planted in (("plain", ""), ("cold", "+temperature,t=0.3"))
+    ]
+    seen = measured(chromium, render_compare(compare(*runs)), tmp_path, width)
+    assert seen["dots"] > 5
+    assert seen["pointers"] > 0
+    assert seen["cut"] == 0
+    assert seen["scrolled"] == 0 or width > 720
 
 
 def measured(chromium: str, page: str, tmp_path: Path, width: int) -> dict[str, Any]:

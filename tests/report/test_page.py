@@ -132,7 +132,7 @@ def test_estimates_carry_interval_level_n_unit_and_method(page):
 
 
 def test_settings_are_printed_as_they_are(page):
-    for said in ("seed 1234567", "end ids 0, 2", "bos no", "commit –"):
+    for said in ("Seed 1234567", "Ids that end a text 0, 2", "Bos no", "commit –"):
         assert said in page.words
 
 

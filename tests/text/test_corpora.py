@@ -56,7 +56,7 @@ def test_another_text_field(tmp_path: Path) -> None:
 def test_a_folder_is_read_recursively_in_order_without_hidden_files(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / ".git").mkdir()
-    for name, text in [("b/c.txt", "3"), ("a.txt", "1"), (".hidden.txt", "no"), (".git/x.txt", "no"), ("r.md", "no")]:
+    for name, text in [("b/c.txt", "3"), ("a.txt", "1"), (".hidden.txt", "no"), (".git/x.txt", "no"), ("r.pdf", "no")]:
         (tmp_path / name).write_text(text)
     write_jsonl(tmp_path / "b" / "a.jsonl", [{"id": 7, "text": "2"}])
     corpus = read_corpus(str(tmp_path))
@@ -65,7 +65,7 @@ def test_a_folder_is_read_recursively_in_order_without_hidden_files(tmp_path: Pa
         ("b/a.jsonl:7", "2"),
         ("b/c.txt", "3"),
     ]
-    assert corpus.notes == ("1 file(s) of other kinds left out",)
+    assert corpus.notes == ("1 file(s) of other kinds left out", "files read: 1 .jsonl, 2 .txt")
     assert corpus.name == tmp_path.name
 
 
@@ -98,8 +98,8 @@ def test_line_ends_byte_order_mark_nul_and_surrogates(tmp_path: Path) -> None:
     corpus = read_corpus(str(tmp_path))
     assert [document.text for document in corpus.documents] == ["one\ntwo\nthree", "ab", "c\ufffd\u2028d"]
     assert corpus.documents[2].id == "b.jsonl:3"
-    assert len(corpus.notes) == 3
-    assert "line ends of 1 document(s)" in corpus.notes[0]
+    assert len(corpus.notes) == 4
+    assert "line ends of 1 document(s)" in corpus.notes[1]
 
 
 def test_one_file_is_cut_with_a_note(tmp_path: Path) -> None:
@@ -115,6 +115,21 @@ def test_one_document_may_still_train_a_reference(tmp_path: Path) -> None:
     assert len(read_corpus(str(tmp_path / "a.txt"), single_ok=True).documents) == 1
 
 
+def zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+ZSTD = zstd(b"one two three " * 9)
+
+
+def test_files_with_marks_that_were_joined(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a"}\n\xef\xbb\xbf{"text": "b"}\n')
+    assert [d.text for d in read_corpus(str(tmp_path / "d.jsonl")).documents] == ["a", "b"]
+
+
 # Bad input: one clear line with the way out. (file contents, flags, what is said)
 BAD_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "one document": ("a.txt", b"one two", {}, r"one document of 7 characters.*--split-on.*--chunk"),
@@ -122,22 +137,77 @@ BAD_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "empty jsonl": ("a.jsonl", b"\n", {}, r"a\.jsonl' is empty"),
     "empty parquet": ("a.parquet", b"", {}, r"a\.parquet is empty"),
     "white space": ("a.txt", b" \n", {}, r"is empty"),
-    "suffix": ("a.pdf", b"x", {}, r"a\.pdf.*supported: \.txt, \.jsonl, \.jsonl\.gz, \.parquet"),
+    "suffix": ("a.pdf", b"x", {}, r"a\.pdf is of no kind.*files end in \.txt, \.md, \.jsonl.*--format"),
     "latin-1": ("a.txt", b"caf\xe9", {}, r"a\.txt is not UTF-8: byte 0xe9 at offset 3.*iconv"),
     "utf-16": ("a.txt", "hé".encode("utf-16"), {}, r"not UTF-8: byte 0xff at offset 0.*iconv -f UTF-16"),
     "binary": ("a.txt", b"ab\0", {}, r"NUL byte at offset 2"),
-    "not json": ("a.jsonl", b'{"text": "x"}\n{"text": \n', {}, r"a\.jsonl:2 is not JSON"),
-    "deep json": ("a.jsonl", b"[" * 200_000, {}, r"a\.jsonl:1 is not JSON"),
-    "not an object": ("a.jsonl", b'["x"]', {}, r"a\.jsonl:1 is a JSON list, not an object"),
+    "not json": (
+        "a.jsonl",
+        b'{"text": "x"}\n{"text": \n',
+        {},
+        r"1 of 2 rows cannot be used: 1 is not JSON \(a\.jsonl:2: .*--skip-bad-rows",
+    ),
+    "deep json": ("a.jsonl", b"[" * 200_000, {}, r"1 is not JSON \(a\.jsonl:1: it is nested too deeply\)"),
+    "not an object": (
+        "a.jsonl",
+        b'["x"]',
+        {},
+        r"1 is a JSON list of strings, not an object or a string \(a\.jsonl:1\).*--format json",
+    ),
     "field": (
         "a.jsonl",
         b'{"text": "x", "n": 1}',
         {"text_field": "txt"},
-        r"a\.jsonl:1 has no field 'txt' \(fields: text, n\).*'text'",
+        r"1 lacks the field 'txt' \(a\.jsonl:1, which has text, n\).*did you mean 'text'",
     ),
-    "not a string": ("a.jsonl", b'{"text": null}', {}, r"a\.jsonl:1: text field 'text' is a null, not a string"),
-    "a list": ("a.jsonl", b'{"text": ["x"]}', {}, r"is a list, not a string"),
-    "not gzip": ("a.jsonl.gz", b"plain", {}, r"a\.jsonl\.gz is a damaged gzip file"),
+    "not a string": ("a.jsonl", b'{"text": null}', {}, r"1 has null in the field 'text', not a string \(a\.jsonl:1\)"),
+    "a list": ("a.jsonl", b'{"text": ["x"]}', {}, r"has a list of strings in the field 'text'.*jq"),
+    "not gzip": ("a.jsonl.gz", b"plain", {}, r"a\.jsonl\.gz is not packed with gzip, though.*call it a\.jsonl"),
+    "gzip unsaid": ("a.jsonl", gzip.compress(b"{}"), {}, r"a\.jsonl is packed with gzip.*call it a\.jsonl\.gz"),
+    "no gzip at all": ("a.txt.gz", b"", {}, r"a\.txt\.gz is a damaged gzip file \(it is empty\)"),
+    "parquet unsaid": ("a.json", b"PAR1....PAR1", {}, r"a\.json holds parquet.*call it a\.json\.parquet"),
+    "a number without end": (
+        "a.jsonl",
+        b'{"n": ' + b"9" * 6000 + b"}",
+        {},
+        r"not JSON \(a\.jsonl:1: Exceeds the limit[^;]*\);",
+    ),
+    "half a zstd": ("a.txt.zst", ZSTD[:-5], {}, r"a\.txt\.zst is a damaged Zstandard file \(Truncated"),
+    "empty csv": ("a.csv", b"", {}, r"a\.csv' is empty"),
+    "csv without the field": (
+        "a.csv",
+        b"id,body\n1,x\n",
+        {},
+        r"1 lacks the field 'text' \(a\.csv:2, which has id, body",
+    ),
+    "csv with a column twice": ("a.csv", b"text,n,n\nx,1,2\n", {}, r"a\.csv has two columns 'n'"),
+    "csv of uneven rows": (
+        "a.csv",
+        b"n,text\n1,a\n2,b,c\n",
+        {},
+        r"as many cells.*a\.csv:3 has 3, the header 2.*skip-bad-rows",
+    ),
+    "csv with an open quote": (
+        "a.csv",
+        b'n,text\n1,"a\n2,b\n',
+        {},
+        r"a\.csv is not a whole table: the row that begins in line 2",
+    ),
+    "utf-16 csv": ("a.csv", "text\nhé\n".encode("utf-16"), {}, r"a\.csv is not UTF-8.*iconv -f UTF-16"),
+    "json that is cut off": ("a.json", b'[{"text": "x"}, ', {}, r"a\.json is not JSON \(Expecting value"),
+    "deep json file": ("a.json", b"[" * 200_000, {}, r"a\.json is not JSON \(it is nested too deeply\)"),
+    "a number": ("a.json", b"7", {}, r"a\.json is a JSON number; give an array of objects"),
+    "two arrays": ("a.json", b'{"a": [{"text": "x"}], "b": [{"text": "y"}]}', {}, r"several arrays.*\(a, b\)"),
+    "an object of columns": ("a.json", b'{"text": {"0": "x"}}', {}, r"has an object in the field 'text'"),
+    "a field of plain text": (
+        "a.txt",
+        b"one",
+        {"text_field": "body"},
+        r"--text-field body needs rows with fields, and a\.txt",
+    ),
+    "empty arrow": ("a.arrow", b"", {}, r"a\.arrow is empty"),
+    "not arrow": ("a.arrow", b"ARROW1\0\0 nothing", {}, r"a\.arrow is not a whole Arrow file"),
+    "old feather": ("a.feather", b"FEA1xxxx", {}, r"a\.feather is Feather of version 1"),
     "half a gzip": ("a.jsonl.gz", gzip.compress(b'{"text": "x"}' * 99)[:-9], {}, r"damaged gzip file"),
     "not parquet": ("a.parquet", b"PAR1 nothing", {}, r"a\.parquet is not a whole Parquet file"),
 }
@@ -157,10 +227,10 @@ def test_parquet_fields(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"content": ["x"], "n": [1]}), path)
     with pytest.raises(
-        DataError, match=r"a\.parquet has no field 'text' \(fields: content, n\); choose with --text-field"
+        DataError, match=r"1 lacks the field 'text' \(a\.parquet:1, which has content, n\); choose the field"
     ):
         read_corpus(str(path))
-    with pytest.raises(DataError, match=r"a\.parquet:1: text field 'n' is a number, not a string"):
+    with pytest.raises(DataError, match=r"1 has a number in the field 'n', not a string \(a\.parquet:1\)"):
         read_corpus(str(path), text_field="n")
 
 
@@ -188,8 +258,8 @@ def test_missing_files_suggest_their_neighbours(tmp_path: Path) -> None:
 def test_folders_without_documents(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds nothing; it needs files that end in \.txt"):
         read_corpus(str(tmp_path))
-    (tmp_path / "a.md").write_text("x")
-    with pytest.raises(DataError, match=r"holds only 1 other file"):
+    (tmp_path / "a.pdf").write_text("x")
+    with pytest.raises(DataError, match=r"holds nothing that is read \(1 file\(s\) of other kinds left out\)"):
         read_corpus(str(tmp_path))
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(DataError, match="is empty"):

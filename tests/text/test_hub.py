@@ -147,7 +147,9 @@ def test_refusals_are_one_line(asked: dict[str, Any], error: Exception, kind: ty
 
 
 def test_no_such_field_and_no_rows(asked: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match=r"name\[test\]:1 has no field 'txt'.*--text-field; did you mean 'text'"):
+    with pytest.raises(
+        DataError, match=r"lack the field 'txt' \(hf/org/name\[test\]:1, .*--text-field; did you mean 'text'"
+    ):
         read_corpus("hf/org/name[test]", text_field="txt")
     asked["rows"] = []
     with pytest.raises(DataError, match=r"holds no rows; choose another split"):

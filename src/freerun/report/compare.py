@@ -16,6 +16,8 @@ from freerun.report.page import STATUSES
 from freerun.report.template import asset, drawn, environment, stylesheet
 
 _STRIP_WIDTH, _STRIP_HEIGHT = 150.0, 18.0
+_DOT_RADIUS, _DOT_ROOM = 3.6, 5.0
+"""Of the dot, and what is kept free for it at both ends, its outline included."""
 _REACH = 3.0
 """How many smallest detectable differences a strip shows on each side of zero."""
 
@@ -30,7 +32,7 @@ def strip(d: Mapping[str, Any]) -> Markup:
     """Draw where a difference and its interval lie, in units of the smallest difference that would have been found.
 
     The shaded middle is what would not have been found; an open interval goes to
-    the edge. Empty where that unit is unknown.
+    the edge, and a value beyond it is a pointer there. Empty where that unit is unknown.
     """
     unit, value = d.get("smallest_detectable"), d.get("value")
     if not unit or value is None:
@@ -38,7 +40,7 @@ def strip(d: Mapping[str, Any]) -> Markup:
     middle = _STRIP_WIDTH / 2
 
     def at(x: float) -> float:
-        return float(middle + max(-_REACH, min(_REACH, x / unit)) * middle / (_REACH * 1.04))
+        return float(middle + max(-_REACH, min(_REACH, x / unit)) * (middle - _DOT_ROOM) / _REACH)
 
     low = at(-1e9 if d.get("low") is None else d["low"])
     high = at(1e9 if d.get("high") is None else d["high"])
@@ -50,12 +52,22 @@ def strip(d: Mapping[str, Any]) -> Markup:
         element("rect", x=at(-unit), y=2.0, width=at(unit) - at(-unit), height=_STRIP_HEIGHT - 4, class_="blind"),
         element("line", x1=middle, x2=middle, y1=0.0, y2=_STRIP_HEIGHT, class_="zero"),
         element("line", x1=low, x2=high, y1=y, y2=y, class_="ends"),
-        element("circle", cx=at(value), cy=y, r=3.6, class_="dot"),
+        _mark(at(value), y, beyond=0 if abs(value) <= _REACH * unit else 1 if value > 0 else -1),
         viewBox=f"0 0 {_STRIP_WIDTH:.0f} {_STRIP_HEIGHT:.0f}",
         width=f"{_STRIP_WIDTH:.0f}",
         height=f"{_STRIP_HEIGHT:.0f}",
         role="img",
         class_="strip found" if d.get("found") else "strip",
+    )
+
+
+def _mark(x: float, y: float, *, beyond: int) -> Markup:
+    """A dot, or a pointer to the side on which the value lies beyond the strip."""
+    if not beyond:
+        return element("circle", cx=x, cy=y, r=_DOT_RADIUS, class_="dot")
+    tip, back, half = x + beyond * _DOT_RADIUS, x - beyond * _DOT_RADIUS, 4.5
+    return element(
+        "path", d=f"M{back:.1f} {y - half:.1f}L{tip:.1f} {y:.1f}L{back:.1f} {y + half:.1f}Z", class_="dot beyond"
     )
 
 

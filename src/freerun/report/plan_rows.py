@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from freerun.report.numbers import UNKNOWN
 from freerun.report.visible import visible
 
 
@@ -32,6 +33,10 @@ def _loop_rule(rule: Any) -> str:
 
 def _listed(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _plain(value: Any) -> str:
+    return UNKNOWN if value is None else _yes(value) if isinstance(value, bool) else _listed(value)
 
 
 def _yes(value: Any) -> str:
@@ -89,7 +94,7 @@ def plan_rows(result: Mapping[str, Any]) -> list[PlanRow]:
     asked = plan.get("device")
     if used and asked is not None:
         plan["device"] = used if asked == used else f"{used} (chosen by {asked})"
-    rest = {name: (name.replace("_", " ").capitalize(), _listed) for name in plan if name not in _ROWS | _MACHINERY}
+    rest = {name: (name.replace("_", " ").capitalize(), _plain) for name in plan if name not in _ROWS | _MACHINERY}
     return _spoken(plan, _ROWS | rest)
 
 

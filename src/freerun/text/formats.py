@@ -22,7 +22,8 @@ Reader = Callable[[bytes, str, Reading, str], Iterator[Document]]
 class Format:
     """A kind of file: its name for `--format`, its suffixes, what a document is there, and its reader.
 
-    `rows`: whether documents are rows with fields. `packed`: whether it may be packed by gzip or Zstandard.
+    `rows`: whether documents are rows with fields. `packed`: whether it may be packed by gzip or Zstandard. `magic`: what its
+    bytes may begin with, where text cannot.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Format:
     read: Reader
     rows: bool = True
     packed: bool = True
+    magic: tuple[bytes, ...] = ()
 
 
 FORMATS: dict[str, Format] = {
@@ -48,8 +50,15 @@ FORMATS: dict[str, Format] = {
         ),
         Format("csv", (".csv",), "a row below the header, between commas, semicolons, tabs or bars", readers.csv_rows),
         Format("tsv", (".tsv",), "a row below the header, between tabs", readers.tsv_rows),
-        Format("parquet", (".parquet",), "a row", arrow.parquet, packed=False),
-        Format("arrow", (".arrow", ".feather"), "a row of an Arrow file or stream", arrow.arrow, packed=False),
+        Format("parquet", (".parquet",), "a row", arrow.parquet, packed=False, magic=(b"PAR1",)),
+        Format(
+            "arrow",
+            (".arrow", ".feather"),
+            "a row of an Arrow file or stream",
+            arrow.arrow,
+            packed=False,
+            magic=(arrow.ARROW_MAGIC, b"\xff\xff\xff\xff"),
+        ),
     )
 }
 
@@ -82,6 +91,11 @@ def kind_of(name: str) -> Kind | None:
     lower = name.lower()
     found = [suffix for suffix in SUPPORTED if lower.endswith(suffix)]
     return _KINDS[max(found, key=len)] if found else None
+
+
+def format_of(data: bytes) -> Format | None:
+    """Return the format that the first bytes show, of those that are no text."""
+    return next((one for one in FORMATS.values() if one.magic and data.startswith(one.magic)), None)
 
 
 def suffixes_in_words() -> str:
@@ -176,7 +190,7 @@ def _way_out(error: OSError) -> str:
 
 
 def _check_name(data: bytes, label: str, kind: Kind) -> None:
-    """Refuse bytes that are not packed as their name says."""
+    """Refuse bytes that are packed, or of another kind, than their name says."""
     packing = packing_of(data)
     if kind.packing is not None and data and packing is not kind.packing:
         bare = label[: -len(kind.packing.suffix)]
@@ -184,6 +198,9 @@ def _check_name(data: bytes, label: str, kind: Kind) -> None:
             f"{label} is not packed with {kind.packing.name}, though its name says so; call it "
             f"{bare}{packing.suffix if packing else ''}, or fetch it again"
         )
+    shown = format_of(data)
+    if shown is not None and kind.format.packed:
+        raise DataError(f"{label} holds {shown.name}, which its name does not say; call it {label}{shown.suffixes[0]}")
     if packing is not None and kind.packing is None:
         fitting = f"{label}{packing.suffix}" if kind.format.packed else "what it is when unpacked"
         raise DataError(f"{label} is packed with {packing.name}, which its name does not say; call it {fitting}")

@@ -47,7 +47,7 @@ def _line_rows(lines: str, label: str) -> Iterator[tuple[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.removeprefix("\ufeff"))
         except (ValueError, RecursionError) as error:
             row = NoRow(Fault("not JSON"), f": {_reason_in_line(error)}")
         yield f"{label}:{number}", row
@@ -194,7 +194,11 @@ def _any_length(table: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error).split(" (char")[0]
+    return (
+        "it is nested too deeply"
+        if isinstance(error, RecursionError)
+        else str(error).split(" (char")[0].split(": value has")[0]
+    )
 
 
 def _reason_in_line(error: Exception) -> str:

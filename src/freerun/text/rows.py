@@ -106,7 +106,7 @@ class UnitNames:
         if self.n_named and self.n_unnamed:
             total = self.n_named + self.n_unnamed
             said.append(
-                f"{self.n_unnamed} of {total} rows name no unit; each of them counts as a unit of its own (or of its id)"
+                f"{self.n_unnamed} of {total} rows without a unit; each of them counts as a unit of its own (or of its id)"
             )
         if len(self.types) > 1:
             said.append(

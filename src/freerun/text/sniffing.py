@@ -6,14 +6,10 @@ import json
 from dataclasses import dataclass
 
 from freerun.errors import DataError
-from freerun.text.arrow import ARROW_MAGIC
-from freerun.text.formats import FORMATS, Format
+from freerun.text.formats import FORMATS, Format, format_of
 from freerun.text.packing import packing_of, unpack
 from freerun.text.readers import SEPARATORS, header_of, looks_like_json_lines
 from freerun.text.rows import STRING_FIELD
-
-PARQUET_MAGIC = b"PAR1"
-ARROW_STREAM_MAGIC = b"\xff\xff\xff\xff"
 
 
 @dataclass(frozen=True)
@@ -40,9 +36,9 @@ def sniff(data: bytes, label: str, *, text_field: str, format: str | None) -> Sn
         data = unpack(data, packing, label)
     if format is not None:
         return Sniffed(data, FORMATS[format], "")
-    for mark, name in ((PARQUET_MAGIC, "parquet"), (ARROW_MAGIC, "arrow"), (ARROW_STREAM_MAGIC, "arrow")):
-        if data.startswith(mark):
-            return Sniffed(data, FORMATS[name], "its first bytes")
+    shown = format_of(data)
+    if shown is not None:
+        return Sniffed(data, shown, "its first bytes")
     text = data.decode("utf-8", "replace").removeprefix("\ufeff")
     if _is_json(text):
         return Sniffed(data, FORMATS["json"], "its brackets")
