@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from jaxtyping import Float
 
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Estimate, Finding
 from freerun.stats.intervals import Interval, cluster_ratio
+
+BITS_OF_TOKENS = "loss_bits_per_byte_of_tokens"
 
 
 def loss(evidence: Evidence) -> Finding:
@@ -21,7 +24,12 @@ def loss(evidence: Evidence) -> Finding:
     groups = evidence.units[evidence.token_sequence]
     ones = np.ones(int(possible.sum()))
     nats = cluster_ratio(-log_prob[possible], ones, groups[possible])
-    bits = cluster_ratio(-log_prob[possible] / math.log(2), tokens["n_bytes"][possible].astype(float), groups[possible])
+    said_bits = -log_prob[possible] / math.log(2)
+    token_bytes = tokens["n_bytes"].astype(float)
+    text_bytes = bytes_of_text(evidence, token_bytes)
+    bits = cluster_ratio(said_bits, text_bytes[possible], groups[possible])
+    changed = bool((text_bytes != token_bytes)[possible].any()) and token_bytes[possible].any()
+    of_tokens = cluster_ratio(said_bits, token_bytes[possible], groups[possible]) if changed else None
 
     test = possible & (records.sequences["split"] == "test")[evidence.token_sequence]
     gain_values = evidence.reference_log_prob - log_prob
@@ -50,6 +58,13 @@ def loss(evidence: Evidence) -> Finding:
         ),
         *_impossible(n_impossible, int(real.sum())),
         _of("loss_bits_per_byte", "the same in bits", bits, "bits/byte", unit, how),
+        *(
+            []
+            if of_tokens is None
+            else [
+                _of(BITS_OF_TOKENS, "the same over the bytes that its tokens spell", of_tokens, "bits/byte", unit, how)
+            ]
+        ),
         _of("own_surprisal_nats_per_token", "Surprisal of its own text", own, "nats/token", unit, how),
         _of(
             "excess_at_least_nats_per_token",
@@ -76,6 +91,11 @@ def loss(evidence: Evidence) -> Finding:
         notes.append(
             f"{n_impossible} real tokens have no mass under the law at all; they are left out of the mean and counted here."
         )
+    if of_tokens is not None:
+        notes.append(
+            f"The tokenizer changes the text: bits a byte are over the {text_bytes[real].sum():,.0f} bytes that the text has there, not "
+            f"the {token_bytes[real].sum():,.0f} that its tokens spell."
+        )
     return Finding(
         name="loss",
         question="How well does it predict real text?",
@@ -88,6 +108,23 @@ def loss(evidence: Evidence) -> Finding:
         ),
         notes=tuple(notes),
     )
+
+
+def bytes_of_text(evidence: Evidence, token_bytes: Float[np.ndarray, " tokens"]) -> Float[np.ndarray, " tokens"]:
+    """Bytes of the document that each token accounts for; a sequence's are its document's where its tokenizer changes the text.
+
+    Inside such a sequence they are shared out evenly, so that only sums over whole texts mean something.
+    """
+    known = (evidence.records.manifest.get("tokenizer") or {}).get("original_bytes_of") or {}
+    if not known:
+        return token_bytes
+    out = token_bytes.copy()
+    for i in evidence.records.chosen(arm="real"):
+        n = known.get(str(evidence.records.sequences["document_id"][i]))
+        if n is not None:
+            rows = evidence.records.rows(i)
+            out[rows] = n / max(1, out[rows].size)
+    return out
 
 
 def _impossible(n: int, n_tokens: int) -> tuple[Estimate, ...]:
