@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Float
 
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Estimate, Finding
@@ -26,7 +25,7 @@ def loss(evidence: Evidence) -> Finding:
     nats = cluster_ratio(-log_prob[possible], ones, groups[possible])
     said_bits = -log_prob[possible] / math.log(2)
     token_bytes = tokens["n_bytes"].astype(float)
-    text_bytes = bytes_of_text(evidence, token_bytes)
+    text_bytes = evidence.bytes_of_text
     bits = cluster_ratio(said_bits, text_bytes[possible], groups[possible])
     changed = bool((text_bytes != token_bytes)[possible].any()) and token_bytes[possible].any()
     of_tokens = cluster_ratio(said_bits, token_bytes[possible], groups[possible]) if changed else None
@@ -108,23 +107,6 @@ def loss(evidence: Evidence) -> Finding:
         ),
         notes=tuple(notes),
     )
-
-
-def bytes_of_text(evidence: Evidence, token_bytes: Float[np.ndarray, " tokens"]) -> Float[np.ndarray, " tokens"]:
-    """Bytes of the document that each token accounts for; a sequence's are its document's where its tokenizer changes the text.
-
-    Inside such a sequence they are shared out evenly, so that only sums over whole texts mean something.
-    """
-    known = (evidence.records.manifest.get("tokenizer") or {}).get("original_bytes_of") or {}
-    if not known:
-        return token_bytes
-    out = token_bytes.copy()
-    for i in evidence.records.chosen(arm="real"):
-        n = known.get(str(evidence.records.sequences["document_id"][i]))
-        if n is not None:
-            rows = evidence.records.rows(i)
-            out[rows] = n / max(1, out[rows].size)
-    return out
 
 
 def _impossible(n: int, n_tokens: int) -> tuple[Estimate, ...]:

@@ -31,7 +31,7 @@ from freerun.predictors.growing_cache import GrowingLayer, HeadInput
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.markers import NO_MARKERS, Markers
 from freerun.predictors.packed import pack_linears
-from freerun.predictors.tokenizing import NOTHING_MORE, Declared, read_vocabulary
+from freerun.predictors.tokenizing import NOTHING_MORE, Declared, check_tokenizer_files, read_vocabulary
 from freerun.predictors.vocabulary import byte_table, token_ends
 from freerun.stats.loops import LoopRule
 
@@ -376,6 +376,7 @@ def load_pretrained(
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
+    check_tokenizer_files(path, identity.name)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **options)
