@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 import freerun
 from freerun.commands.main import main
 from freerun.errors import UsageError
-from freerun.experiments.loaders import LoadOptions
+from freerun.experiments.loaders import PROVIDERS, LoadOptions
 from freerun.experiments.spec import load_predictor
 from freerun.records.store import RunFolder, load_records
 
@@ -120,12 +120,20 @@ def test_what_has_no_tokenizer_says_itself_what_ends_a_text(spec: str) -> None:
         load_predictor(spec, LoadOptions(end_ids=(0,)))
 
 
-def test_a_model_inside_an_organism_keeps_its_own_ends(folder: Path) -> None:
-    of = ids(folder)
-    spec = f"hf/{folder}+payload,model=(hf/{folder}),epsilon=0.1"
-    assert load_predictor(spec, LoadOptions(end_ids=(1, 2))).end_ids == (1, 2)
+def test_a_model_inside_an_organism_keeps_its_own_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of, asked = ids(folder), []
+    real = PROVIDERS["hf"]
+
+    def load(name: str, options: LoadOptions, tell: Any) -> Any:
+        asked.append((options.round, options.end_ids))
+        return real(name, options, tell)
+
+    monkeypatch.setitem(PROVIDERS, "hf", load)
+    spec = f"hf/{folder}+payload,model=(hf/{folder},round=int8),epsilon=0.1"
+    made = load_predictor(spec, LoadOptions(end_ids=(1, 2)))
+    assert made.end_ids == made.markers.end_ids == (1, 2)
+    assert asked == [("none", (1, 2)), ("int8", None)]
     assert load_predictor(spec).end_ids == (of["<|endoftext|>"], of["<|im_end|>"])
-    assert load_predictor(spec, LoadOptions(end_ids=(1, 2))).markers.end_ids == (1, 2)
 
 
 def test_a_loaded_model_has_its_ends(folder: Path, texts: str, tmp_path: Path) -> None:
