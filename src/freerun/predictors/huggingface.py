@@ -376,7 +376,6 @@ def load_pretrained(
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
-    check_tokenizer_files(path, identity.name)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **options)
@@ -390,6 +389,7 @@ def load_pretrained(
             **options,
         )
     except Exception as error:  # a damaged file can fail in any of four libraries, each with a class of its own
+        check_tokenizer_files(path, identity.name)
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackendError(
             f"cannot load {identity.name}: {first_line} (a hub id needs the network; a folder needs config.json, a tokenizer "

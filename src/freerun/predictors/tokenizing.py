@@ -69,13 +69,13 @@ def read_vocabulary(
 
 
 def check_tokenizer_files(path: str, name: str) -> None:
-    """Refuse a folder without a single file that a tokenizer could be in; anything else (a hub id) passes.
+    """Refuse a model's folder without a single file that a tokenizer could be in; anything else (a hub id) passes.
 
     Raises:
         BackendError: there is none.
     """
     folder = Path(path)
-    if not folder.is_dir():
+    if not (folder / "config.json").is_file():
         return
     words = ("token", "vocab", "merges", "tekken", ".model", "spiece")
     names = {p.name.lower() for p in folder.iterdir()} - {"special_tokens_map.json", "added_tokens.json"}
