@@ -149,9 +149,11 @@ def audit(
 
 
 def chosen_from(options: Mapping[str, Any]) -> AuditOptions:
-    """The options as a value; one reference may be given as a word."""
+    """The options as a value; one reference may be given as a word, and ends as any sequence of ids."""
     if isinstance(options.get("reference"), str):
         options = {**options, "reference": (options["reference"],)}
+    if options.get("end_ids") is not None:
+        options = {**options, "end_ids": tuple(options["end_ids"])}
     return AuditOptions(**options)
 
 

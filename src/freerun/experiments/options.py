@@ -76,6 +76,8 @@ def check_options(options: AuditOptions) -> None:
             f"--sources {options.sources} puts a header above the prefix, --exemplars {options.exemplars} other documents: leave "
             "one out"
         )
+    if options.end_ids is not None and not options.end_ids:
+        raise UsageError("--end-ids names no id: give at least one, or leave it out")
     if options.dtype not in ("fp32", "bf16"):
         raise UsageError(f"--dtype must be fp32 or bf16, not {options.dtype!r}")
     if options.redact_text:

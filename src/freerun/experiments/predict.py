@@ -26,7 +26,8 @@ def predict(
     The result holds JSON values only, never NaN or an infinity. A token that no law stands before is `given`: its numbers are
     None. An impossible token has `impossible` true and `log_prob_nats` None; it is counted, and left out of the sums. Entropies
     are None where the law is not fully known. A token that is not UTF-8 by itself (half a character) has its bytes in
-    `bytes_hex` and U+FFFD in its `text`; one that stands for no bytes says in `marker` what it is.
+    `bytes_hex` and U+FFFD in its `text`; one that stands for no bytes says in `marker` what it is, and
+    in `token` how it is spelled (None: no such token).
 
     Raises:
         UsageError: nothing to predict, `top` below 1, a text that is not Unicode, a backend without laws of single tokens.
@@ -47,8 +48,9 @@ def predict(
         )
     has_first_law = bool(predictor.context.lead) or predictor.capabilities.empty_context
     if not ids.size and not has_first_law:
+        what = "the tokenizer makes no token of the text" if text else "the text is empty"
         raise UsageError(
-            f"the text is empty, and {name} has no law before the first token (nothing is put first): give it at least one word"
+            f"{what}, and {name} has no law before the first token (nothing is put first): give it at least one word"
         )
 
     n_given = 0 if has_first_law else 1
@@ -67,7 +69,7 @@ def predict(
         "context": _context(predictor, len(ids)),
         "tokens": tokens,
         "next": _next(predictor, predictor.law(state), len(ids), top),
-        "sum": _sum(predictor, tokens),
+        "sum": _sum(predictor, tokens, _bytes_read(predictor, text, ids, n_given)),
         "notes": _notes(predictor, ids, data, tokens),
     }
 
@@ -94,6 +96,7 @@ def _spelled(predictor: Predictor[Any], token_id: int) -> dict[str, Any]:
         entry["bytes_hex"] = data.hex()
     if not data:
         entry["marker"] = "end_of_text" if token_id in predictor.end_ids else "special"
+        entry["token"] = predictor.markers.spelling(token_id)
     return entry
 
 
@@ -169,10 +172,27 @@ def _context(predictor: Predictor[Any], n_tokens: int) -> dict[str, Any]:
     }
 
 
-def _sum(predictor: Predictor[Any], tokens: list[dict[str, Any]]) -> dict[str, Any]:
-    """Sums over the tokens that a law stands before and that are possible; None where there is none."""
+def _bytes_read(predictor: Predictor[Any], text: str, ids: Int[np.ndarray, " tokens"], n_given: int) -> int | None:
+    """Bytes of the text that the tokens after the given ones were made from, where those spell something else."""
+    if not _changed(predictor, ids, text.encode()):
+        return None
+    ends = predictor.token_ends(text)
+    return None if ends is None else len(text[ends[n_given - 1] if n_given else 0 :].encode())
+
+
+def _changed(predictor: Predictor[Any], ids: Int[np.ndarray, " tokens"], data: bytes) -> bool:
+    return b"".join(predictor.token_bytes(int(i)) for i in ids) != data
+
+
+def _sum(predictor: Predictor[Any], tokens: list[dict[str, Any]], bytes_read: int | None) -> dict[str, Any]:
+    """Sums over the tokens that a law stands before and that are possible; None where there is none.
+
+    Bits a byte are over `bytes_read` of the text where the tokens spell something else (and none is impossible).
+    """
     scored = [t for t in tokens if t["log_prob_nats"] is not None]
     n_bytes = sum(len(predictor.token_bytes(t["id"])) for t in scored)
+    n_impossible = sum(t["impossible"] for t in tokens)
+    over = n_bytes if bytes_read is None or n_impossible else bytes_read
     nats = 0.0 - math.fsum(t["log_prob_nats"] for t in scored) if scored else None
     per_token = nats / len(scored) if nats is not None else None
     entropies = [t["entropy_nats"] for t in scored]
@@ -180,11 +200,12 @@ def _sum(predictor: Predictor[Any], tokens: list[dict[str, Any]]) -> dict[str, A
         "n_tokens": len(tokens),
         "n_scored": len(scored),
         "n_given": sum(t["given"] for t in tokens),
-        "n_impossible": sum(t["impossible"] for t in tokens),
+        "n_impossible": n_impossible,
         "n_bytes_scored": n_bytes,
+        "n_bytes_of_text": over,
         "nats": nats,
         "nats_per_token": per_token,
-        "bits_per_byte": nats / math.log(2) / n_bytes if nats is not None and n_bytes else None,
+        "bits_per_byte": nats / math.log(2) / over if nats is not None and over else None,
         "perplexity": math.exp(per_token) if per_token is not None and per_token < 700 else None,
         "entropy_nats_per_token": math.fsum(entropies) / len(scored) if scored and None not in entropies else None,
     }
@@ -207,10 +228,13 @@ def _notes(
             f"The text has {len(ids):,} tokens, more than the window of {rule.window:,}. Context rule: {rule.describe()}. "
             f"Laws after token {rule.window:,} see the last {rule.window // 2 + 1:,} to {rule.window:,} tokens only."
         )
-    if b"".join(predictor.token_bytes(int(i)) for i in ids) != data:
+    if _changed(predictor, ids, data):
+        over = (
+            "the scored tokens" if n_impossible or predictor.token_ends("a") is None else "the text, not of its tokens"
+        )
         notes.append(
             "The tokens do not spell the text byte for byte: the tokenizer changes it, or reads a part of it as a special token. "
-            "Bits/byte counts the bytes of the scored tokens."
+            f"Bits/byte counts the bytes of {over}."
         )
     if "instruct" in predictor.identity.nature:
         notes.append("An instruct model, fed raw text: the chat template is off.")

@@ -27,6 +27,7 @@ def token_entries(predictor: Predictor[Any], ids: Int[np.ndarray, " tokens"]) ->
             entry["bytes_hex"] = data.hex()
         if not data:
             entry["marker"] = "end_of_text" if int(i) in predictor.end_ids else "special"
+            entry["token"] = predictor.markers.spelling(int(i))
         out.append(entry)
     return out
 

@@ -111,9 +111,8 @@ def _build(spec: _Spec, options: LoadOptions, tell: Tell, memory: dict[Any, Pred
     if key not in memory:
         memory[key] = _base_loader(spec.base)(replace(options, **dict(spec.options)), tell)  # type: ignore[arg-type]
     made = memory[key]
-    inside = replace(
-        options, end_ids=None
-    )  # chosen ends are the audited model's; one named inside an organism keeps its own
+    # chosen ends are the audited model's; one that is named inside an organism keeps its own
+    inside = replace(options, end_ids=None)
     for name, one in zip(spec.names, spec.organisms, strict=True):
         made = one.entry.build(
             Builder(made, name, lambda inner: _build(spec.nested[inner], inside, tell, memory), tell), one.values

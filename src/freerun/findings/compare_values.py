@@ -122,11 +122,11 @@ def _of_means(
 
 
 def _loss(evidence: Evidence) -> Iterator[Quantity]:
-    tokens, log_prob = evidence.records.tokens, evidence.records.tokens["log_prob_nats"]
+    log_prob = evidence.records.tokens["log_prob_nats"]
     finite = np.isfinite(log_prob)
     real, free = evidence.tokens_of("real") & finite, evidence.tokens_of("free") & finite
     nats, n_real = _token_sums(evidence, -log_prob, real), _token_counts(evidence, real)
-    n_bytes = _token_sums(evidence, tokens["n_bytes"].astype(np.float64), real)
+    n_bytes = _token_sums(evidence, evidence.bytes_of_text, real)
     yield Quantity("loss", "loss_nats_per_token", "Loss on real text", "nats/token", False, nats, n_real)
     yield Quantity("loss", "loss_bits_per_byte", "The same in bits", "bits/byte", False, nats / math.log(2), n_bytes)
     own = _token_sums(evidence, -log_prob, free)

@@ -62,6 +62,21 @@ class Evidence:
         mine: np.ndarray = (self.records.sequences["arm"] == arm)[self.token_sequence]
         return mine
 
+    @cached_property
+    def bytes_of_text(self) -> Float[np.ndarray, " tokens"]:
+        """Bytes of the document that each token accounts for: its own, but where the tokenizer changes the document's text.
+
+        The bytes of a continuation are shared out evenly over its tokens there: only sums over whole texts mean something.
+        """
+        out = self.records.tokens["n_bytes"].astype(np.float64)
+        known = (self.records.manifest.get("tokenizer") or {}).get("original_bytes_of") or {}
+        for i in self.records.chosen(arm="real") if known else ():
+            n = known.get(str(self.records.sequences["document_id"][i]))
+            if n is not None:
+                rows = self.records.rows(int(i))
+                out[rows] = n / max(1, out[rows].size)
+        return out
+
     @property
     def reference_names(self) -> tuple[str, ...]:
         return tuple(self.records.manifest["reference"]["components"])

@@ -9,6 +9,8 @@ import numpy as np
 from freerun.findings.comparing import Comparison
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.loops import loop_onsets
+from freerun.findings.plain_text import PlainText
+from freerun.findings.special_tokens import shown_text
 from freerun.stats.loops import LoopRule
 
 N_RANDOM = 3
@@ -36,10 +38,13 @@ def examples(evidence: Evidence, found: Comparison | None) -> list[dict[str, Any
     if looping:
         first = min(looping, key=lambda i: onset[i])
         chosen.append((records.sequences["document_id"][first], f"worst: loops from token {onset[first] + 1}"))
-    return [_example(evidence, name, why, scores.get(name), onset) for name, why in chosen]
+    words = PlainText(evidence)
+    return [_example(evidence, words, name, why, scores.get(name), onset) for name, why in chosen]
 
 
-def _example(evidence: Evidence, name: str, why: str, score: float | None, onset: np.ndarray) -> dict[str, Any]:
+def _example(
+    evidence: Evidence, words: PlainText, name: str, why: str, score: float | None, onset: np.ndarray
+) -> dict[str, Any]:
     records = evidence.records
     sequences, log_prob = records.sequences, records.tokens["log_prob_nats"]
     mine = np.flatnonzero(sequences["document_id"] == name)
@@ -61,7 +66,7 @@ def _example(evidence: Evidence, name: str, why: str, score: float | None, onset
         "document_id": str(name),
         "why": why,
         "prefix": sequences["prefix_text"][real],
-        "real": sequences["text"][real],
-        "free": [sequences["text"][i] for i in free],
+        "real": shown_text(evidence, words, int(real)),
+        "free": [shown_text(evidence, words, int(i)) for i in free],
         "facts": facts,
     }

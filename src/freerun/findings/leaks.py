@@ -6,12 +6,18 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from freerun.findings.comparing import Comparison
+from freerun.findings.control_tokens import LEAST_TEST_PAIRS, ControlTokens, control_tokens
 from freerun.findings.copying import COPY_TOKENS
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Table
 from freerun.findings.plain_text import PlainText
 from freerun.stats.auc import auc
-from freerun.stats.intervals import clopper_pearson
+from freerun.stats.horizon import HorizonResult
+from freerun.stats.intervals import Interval, clopper_pearson
+
+CONTROL_TOKENS = "control tokens"
+MOST_SPELLED = 5
+"""Special tokens that are named; of the others only the number is said."""
 
 
 def leaks(evidence: Evidence, found: Comparison) -> Table:
@@ -57,9 +63,39 @@ def leaks(evidence: Evidence, found: Comparison) -> Table:
             "exact ones dropped, a unit never on both sides of a split",
             f"{counts['exact_duplicates_dropped']} dropped",
         ),
+        _control(evidence, found),
         _copies(evidence, found, real, free),
     ]
     return Table("leaks", "Trivial leaks, closed or measured", ("leak", "what is done", "what is left"), tuple(rows))
+
+
+def _control(evidence: Evidence, found: Comparison) -> tuple[str, str, str]:
+    """Special tokens, which real text never holds; and the horizon of the documents without."""
+    done = "ends of text end it; other special tokens stay, and documents with them are counted"
+    held = control_tokens(evidence, found)
+    if held is None:
+        return CONTROL_TOKENS, done, "not known"
+    left = f"documents with one: {_spoken(held.real)} in real text, {_spoken(held.own)} in own text"
+    if held.own_texts:
+        which = ", ".join(f"{token} in {n}" for token, n in held.written[:MOST_SPELLED])
+        more = f" and {len(held.written) - MOST_SPELLED} others" if len(held.written) > MOST_SPELLED else ""
+        left += f"; {held.own_texts} of {held.n_own_texts} own texts ({which}{more}), at token {held.first_token:.0f} in the median"
+    if held.real.value or held.own_texts:
+        left += f"; H75 on the {held.n_left} test documents without: {_h75_without(held, int(found.lengths[-1]))}"
+    return CONTROL_TOKENS, done, left
+
+
+def _h75_without(held: ControlTokens, longest: int) -> str:
+    """In tokens with its interval, or why there is none."""
+    h: HorizonResult | None = held.h75_without
+    if h is None:
+        return "the same, for none of them holds one" if held.n_left >= LEAST_TEST_PAIRS else "too few to say"
+    value = {"above": f"> {longest}", "below": "< 1", "inside": f"{h.value:.0f}" if h.value is not None else ""}[h.side]
+    if h.low is not None and h.low >= longest and h.high is None:
+        return f"{value} tokens"
+    low = "< 1" if h.low is None else f"{h.low:.0f}"
+    high = f"> {longest}" if h.high is None else f"{h.high:.0f}"
+    return f"{value} tokens ({low} to {high})"
 
 
 def _copies(
@@ -79,5 +115,8 @@ def _copies(
 
 
 def _share(hits: Bool[np.ndarray, " n"]) -> str:
-    found = clopper_pearson(int(hits.sum()), hits.size)
+    return _spoken(clopper_pearson(int(hits.sum()), hits.size))
+
+
+def _spoken(found: Interval) -> str:
     return f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"

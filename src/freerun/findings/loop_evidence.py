@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int
 from freerun.errors import TooFewDocuments
 from freerun.findings.drift import OWN_LAW
 from freerun.findings.evidence import Evidence
+from freerun.findings.plain_text import PlainText
+from freerun.findings.special_tokens import shown_text
 from freerun.stats.intervals import Interval
 from freerun.stats.logrank import LogRank, stratified_log_rank
 from freerun.stats.loops import LoopRule, holtzman_repetition, loop_at, loop_complete, may_loop
@@ -209,10 +211,11 @@ def first_onsets(found: LoopEvidence, arm: str, n: int) -> list[Onset]:
     """The n earliest first loops of an arm."""
     rows = found.rows(arm)
     rows = rows[found.onset[rows] >= 0]
-    return [_onset(found, int(i)) for i in rows[np.argsort(found.onset[rows], kind="stable")][:n]]
+    words = PlainText(found.evidence)
+    return [_onset(found, words, int(i)) for i in rows[np.argsort(found.onset[rows], kind="stable")][:n]]
 
 
-def _onset(found: LoopEvidence, i: int) -> Onset:
+def _onset(found: LoopEvidence, words: PlainText, i: int) -> Onset:
     records = found.evidence.records
     complete = found.complete[records.rows(i)]
     begin = int(found.onset[i])
@@ -232,20 +235,9 @@ def _onset(found: LoopEvidence, i: int) -> Onset:
         copies=copies,
         lasted_tokens=end - begin,
         left=bool(stops.size),
-        phrase=_text(found, i, begin + 1 - there.period, begin + 1),
+        phrase=shown_text(found.evidence, words, i, start=max(begin + 1 - there.period, 0), stop=begin + 1),
         phrase_ids=tuple(ids[n_prefix + begin + 1 - there.period : n_prefix + begin + 1].tolist()),
     )
-
-
-def _text(found: LoopEvidence, i: int, start: int, stop: int) -> str:
-    """Text of the tokens [start, stop) of the continuation, cut out by their bytes; "" where bytes were not text."""
-    records = found.evidence.records
-    sizes = records.tokens["n_bytes"][records.rows(i)]
-    whole = str(records.sequences["text"][i]).encode()
-    if len(whole) != int(sizes.sum()):
-        return ""
-    edges = np.concatenate([[0], np.cumsum(sizes)])
-    return whole[int(edges[max(start, 0)]) : int(edges[stop])].decode("utf-8", "replace")
 
 
 def _spoken(found: LoopEvidence, i: int) -> Int[np.ndarray, " tokens"]:

@@ -10,6 +10,8 @@ from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Estimate, Finding
 from freerun.stats.intervals import Interval, cluster_ratio
 
+BITS_OF_TOKENS = "loss_bits_per_byte_of_tokens"
+
 
 def loss(evidence: Evidence) -> Finding:
     """Log loss of the real continuations, and what the reference saves on the test documents."""
@@ -21,7 +23,12 @@ def loss(evidence: Evidence) -> Finding:
     groups = evidence.units[evidence.token_sequence]
     ones = np.ones(int(possible.sum()))
     nats = cluster_ratio(-log_prob[possible], ones, groups[possible])
-    bits = cluster_ratio(-log_prob[possible] / math.log(2), tokens["n_bytes"][possible].astype(float), groups[possible])
+    said_bits = -log_prob[possible] / math.log(2)
+    token_bytes = tokens["n_bytes"].astype(float)
+    text_bytes = evidence.bytes_of_text
+    bits = cluster_ratio(said_bits, text_bytes[possible], groups[possible])
+    changed = bool((text_bytes != token_bytes)[possible].any()) and token_bytes[possible].any()
+    of_tokens = cluster_ratio(said_bits, token_bytes[possible], groups[possible]) if changed else None
 
     test = possible & (records.sequences["split"] == "test")[evidence.token_sequence]
     gain_values = evidence.reference_log_prob - log_prob
@@ -50,6 +57,13 @@ def loss(evidence: Evidence) -> Finding:
         ),
         *_impossible(n_impossible, int(real.sum())),
         _of("loss_bits_per_byte", "the same in bits", bits, "bits/byte", unit, how),
+        *(
+            []
+            if of_tokens is None
+            else [
+                _of(BITS_OF_TOKENS, "the same over the bytes that its tokens spell", of_tokens, "bits/byte", unit, how)
+            ]
+        ),
         _of("own_surprisal_nats_per_token", "Surprisal of its own text", own, "nats/token", unit, how),
         _of(
             "excess_at_least_nats_per_token",
@@ -75,6 +89,11 @@ def loss(evidence: Evidence) -> Finding:
     if n_impossible:
         notes.append(
             f"{n_impossible} real tokens have no mass under the law at all; they are left out of the mean and counted here."
+        )
+    if of_tokens is not None:
+        notes.append(
+            f"The tokenizer changes the text: bits a byte are over the {text_bytes[real].sum():,.0f} bytes that the text has there, not "
+            f"the {token_bytes[real].sum():,.0f} that its tokens spell."
         )
     return Finding(
         name="loss",

@@ -29,8 +29,9 @@ class PlainText:
         start, stop = int(self.records.starts[sequence]), int(self.records.starts[sequence + 1])
         last = min(start + n_tokens, stop)
         if not self.whole(sequence):
-            ids = self.records.tokens["token_id"][start:last]
-            return b"".join(self._spelling.get(int(i), _UNKNOWN) for i in ids)
+            ids, sizes = (self.records.tokens[name][start:last] for name in ("token_id", "n_bytes"))
+            known = zip(ids.tolist(), sizes.tolist(), strict=True)
+            return b"".join(self._spelling.get(i, _UNKNOWN) if size else b"" for i, size in known)
         return self._text[sequence][: self._bytes_between(start, last)]
 
     def whole(self, sequence: int) -> bool:

@@ -95,7 +95,7 @@ def _giveaways(table: Table) -> Table:
 def _leaks(table: Table) -> Table:
     rows = []
     for leak, done, left in table.rows:
-        if leak in ("white space at the cut", "half characters", "length", "verbatim copies"):
+        if leak in ("white space at the cut", "half characters", "length", "control tokens", "verbatim copies"):
             left = UNAVAILABLE
         elif leak == "token strings that no tokenizer makes":
             done = f"byte n-grams: {UNAVAILABLE}"

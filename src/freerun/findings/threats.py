@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from freerun.findings.comparing import Comparison
+from freerun.findings.control_tokens import ControlTokens, control_tokens
 from freerun.findings.copying import COPY_TOKENS, Copying, copying
 from freerun.findings.evidence import Evidence
+from freerun.findings.leaks import MOST_SPELLED
 
 
 def threats(evidence: Evidence, found: Comparison | None, *, own_text: bool = True) -> list[dict[str, str]]:
@@ -33,6 +35,7 @@ def threats(evidence: Evidence, found: Comparison | None, *, own_text: bool = Tr
                 f"{nature}: a coarser model than the one that was trained. Another backend of the same file gives other numbers.",
             )
         )
+    out.extend(_changed(manifest.get("tokenizer")))
     if plan["dtype"] == "bf16":
         out.append(
             ("bf16 arithmetic", "Its rounding costs about 0.001 nats a token: this is another model than the fp32 one.")
@@ -62,6 +65,7 @@ def threats(evidence: Evidence, found: Comparison | None, *, own_text: bool = Tr
             )
         )
     if found is not None:
+        out.extend(_control(control_tokens(evidence, found)))
         last = found.main.detections[-1]
         out.append(
             (
@@ -112,6 +116,32 @@ def threats(evidence: Evidence, found: Comparison | None, *, own_text: bool = Tr
         )
     )
     return [{"title": t, "text": x} for t, x in out]
+
+
+def _changed(tokenizer: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Text that is not what stood in the document; nothing where it is not known."""
+    if tokenizer is None or not tokenizer["changed"]:
+        return []
+    return [
+        (
+            "The tokenizer changes the text",
+            f"In {tokenizer['changed']} of {tokenizer['documents']} documents the tokens spell something else than the document (case, accents, "
+            "spaces or unknown words). Real text is measured as its tokens spell it, so what the tokenizer throws away tells nobody anything.",
+        )
+    ]
+
+
+def _control(held: ControlTokens | None) -> list[tuple[str, str]]:
+    if held is None or not held.own_texts:
+        return []
+    which = ", ".join(token for token, _ in held.written[:MOST_SPELLED])
+    return [
+        (
+            "It writes control tokens",
+            f"{held.own_texts} of {held.n_own_texts} own texts hold a special token that ends nothing ({which}), {held.real.value:.0%} of the "
+            "real ones. What follows it is another kind of text. The table of leaks has the horizon of the documents without.",
+        )
+    ]
 
 
 def _memory(copied: Copying | None, corpus: dict[str, Any]) -> list[tuple[str, str]]:

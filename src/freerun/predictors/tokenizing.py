@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from freerun.errors import BackendError
@@ -69,12 +70,30 @@ def read_vocabulary(
     return first, markers
 
 
+def check_tokenizer_files(path: str, name: str) -> None:
+    """Refuse a model's folder without a single file that a tokenizer could be in; anything else (a hub id) passes.
+
+    Raises:
+        BackendError: there is none.
+    """
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        return
+    words = ("token", "vocab", "merges", "tekken", ".model", "spiece")
+    names = {p.name.lower() for p in folder.iterdir()} - {"special_tokens_map.json", "added_tokens.json"}
+    if not any(word in n for n in names for word in words):
+        raise _without_tokenizer(name)
+
+
+def _without_tokenizer(name: str) -> BackendError:
+    return BackendError(
+        f"{name} has no tokenizer: copy its tokenizer files beside config.json (looked for: {', '.join(TOKENIZER_FILES)})"
+    )
+
+
 def _checked_lead(tokenizer: Any, lead: tuple[int, ...] | None, *, n_rows: int, name: str) -> tuple[int, ...]:
     if not set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids):
-        raise BackendError(
-            f"{name} has no tokenizer (transformers makes one without a single word in it): copy its tokenizer files beside "
-            f"config.json (looked for: {', '.join(TOKENIZER_FILES)})"
-        )
+        raise _without_tokenizer(name)  # transformers makes one without a single word in it
     first = leading_ids(tokenizer) if lead is None else lead
     beyond = [i for i in first if not 0 <= i < n_rows]
     if beyond:

@@ -42,13 +42,23 @@ def rows_without_token(tokenizer: Any, n_tokens: int) -> tuple[tuple[int, int], 
 
 
 def token_ends(tokenizer: Any, text: str) -> list[int] | None:
-    """How many characters of `text` have been read after each of its tokens; None for slow tokenizers, which do not say."""
+    """How many characters of `text` have been read after each of its tokens; None for slow tokenizers, which do not say.
+
+    Characters that no token stands for (an accent that was composed or stripped) were read with the token before, white space with
+    the one after.
+    """
     if not getattr(tokenizer, "is_fast", False):
         return None
     read = tokenizer(
         text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
     )
-    return [int(end) for _, end in read["offset_mapping"]]
+    spans = read["offset_mapping"]
+    ends = []
+    for (_, end), (following, _) in zip(spans, [*spans[1:], (len(text), 0)], strict=True):
+        while end < following and not text[end].isspace():
+            end += 1
+        ends.append(int(end))
+    return ends
 
 
 def byte_table(tokenizer: Any, n_tokens: int, control: Collection[int] = ()) -> list[bytes]:

@@ -39,7 +39,9 @@ def visible_token(token: Token) -> str:
     ('␣a↵', '⟨F0 9F⟩')
     """
     if "marker" in token:
-        return "⟨end of text⟩" if token["marker"] == "end_of_text" else f"⟨special token {token['id']}⟩"
+        if token["marker"] == "end_of_text":
+            return "⟨end of text⟩"
+        return f"⟨{visible(str(token['token']))}⟩" if token.get("token") else f"⟨special token {token['id']}⟩"
     if "bytes_hex" in token:
         return f"⟨{' '.join(token['bytes_hex'][i : i + 2] for i in range(0, len(token['bytes_hex']), 2)).upper()}⟩"
     text = str(token["text"])

@@ -17,7 +17,7 @@ from freerun.predictors.base import Identity
 from freerun.predictors.huggingface.adapters import Adapter, adapter_of, merged
 from freerun.predictors.huggingface.checking import settle
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
-from freerun.predictors.tokenizing import NOTHING_MORE, Declared, read_vocabulary
+from freerun.predictors.tokenizing import NOTHING_MORE, Declared, check_tokenizer_files, read_vocabulary
 
 Tell = Callable[[str], None]
 
@@ -105,20 +105,28 @@ def _read(name: str, load: Callable[[], Any]) -> Any:
     except BackendError:
         raise
     except Exception as error:  # a damaged file can fail in any of four libraries, each with a class of its own
-        lines = str(error).strip().splitlines()
-        raise BackendError(
-            f"cannot load {name}: {lines[0] if lines else type(error).__name__} (a hub id needs the network; a folder needs "
-            "config.json, a tokenizer and *.safetensors; `freerun models` lists what needs neither)"
-        ) from error
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> BackendError:
+    lines = str(error).strip().splitlines()
+    return BackendError(
+        f"cannot load {name}: {lines[0] if lines else type(error).__name__} (a hub id needs the network; a folder needs "
+        "config.json, a tokenizer and *.safetensors; `freerun models` lists what needs neither)"
+    )
 
 
 def _tokenizer(
     name: str, path: str, adapter: Adapter | None, options: dict[str, Any], options_of_base: dict[str, Any]
 ) -> Any:
     """The adapter's own tokenizer where it brings one, else the base's."""
-    if adapter is not None and not adapter.has_tokenizer:
-        return _read(name, lambda: AutoTokenizer.from_pretrained(adapter.base, **options_of_base))
-    return _read(name, lambda: AutoTokenizer.from_pretrained(path, **options))
+    own = adapter is None or adapter.has_tokenizer
+    where, chosen = (path, options) if adapter is None or own else (adapter.base, options_of_base)
+    try:
+        return AutoTokenizer.from_pretrained(where, **chosen)
+    except Exception as error:
+        check_tokenizer_files(where, name)
+        raise _unreadable(name, error) from error
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------------------
