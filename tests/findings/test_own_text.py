@@ -71,6 +71,11 @@ def test_a_wrong_law_behind_the_sampler_is_refused(name: str, tmp_path: Path) ->
     assert run.result["verdict"]["status"] == "unknown"
     assert "refused as evidence" in run.verdict
     assert estimates(run)["rescoring_gap_max_nats"]["value"] > 0.1
+    share, first = (estimates(run)[f"rescoring_off_{what}"]["value"] for what in ("share", "from_token"))
+    after, every = {"only after token 24": 24, "only the last token": 31}.get(name, 0), 4 if "fourth" in name else 1
+    assert share == (1.0 if every == 1 else 0.25) or after == 31
+    assert after < first <= after + 4
+    assert "AUC" not in run.findings["self_recognition"]["sentence"]
 
 
 @pytest.mark.parametrize("kind", [StaleSelect, StaleJoin])

@@ -38,9 +38,17 @@ def test_the_choice_is_bounded_and_spread(n_pairs: int, continuations: int, toke
         assert n <= n_texts * MOST_SHARE
     assert all(0 <= pair < n_pairs and 0 <= j < continuations for pair, j in chosen)
     pairs = sorted(pair for pair, _ in chosen)
-    assert max(np.diff([-1, *pairs, n_pairs]), default=0) <= n_pairs / n + 2  # no stretch of documents is left out
+    assert max(np.diff([-1, *pairs, n_pairs]), default=0) <= 2 * (n_pairs / n + 1)  # no stretch of documents is left out
     counts = np.bincount([j for _, j in chosen], minlength=continuations)
     assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize("every", [2, 4, 8])
+@pytest.mark.parametrize("n_pairs", [64, 128, 256])
+def test_a_fault_in_some_rows_of_a_batch_cannot_hide(n_pairs: int, every: int) -> None:
+    """Rows are pair by pair, continuations side by side: every residue is met, so none of their faults is missed by design."""
+    rows = {pair * 2 + j for pair, j in rescored_texts(n_pairs, 2, 64)}
+    assert {row % every for row in rows} == set(range(every))
 
 
 @given(n_pairs=st.integers(1, 400), tokens=st.integers(1, 2000))

@@ -75,16 +75,17 @@ def test_a_scorer_that_is_wrong_in_bulk_does_not_hide_a_wrong_sampler() -> None:
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 1.0])
 def test_size_and_power_in_rounded_arithmetic(share: float) -> None:
-    """Right: half-normal differences, own text's with twice the floor's spread. 2,000 runs of 512 own and 64 real tokens, none refused: a true
-    rate of 0.35% would give that with probability 0.001. Wrong: a share of tokens is off by 2 nats; each of 200 runs is refused.
+    """Right: half-normal differences, own text's with twice the floor's spread. 2,000 runs of 512 own and 96 real tokens, none
+    refused: a true rate of 0.35% would give that with probability 0.001. Wrong: a share of tokens is off by 2 nats; each of 200
+    runs is refused.
     """
     rng = np.random.default_rng(11)
     refused = 0
     for _ in range(2000):
-        floor, own = np.abs(rng.normal(0, 0.05, 64)), np.abs(rng.normal(0, 0.1, 512))
+        floor, own = np.abs(rng.normal(0, 0.05, 96)), np.abs(rng.normal(0, 0.1, 512))
         refused += not all(b.holds for b in rounded_bounds(summarise(own), floor))
     assert refused == 0
     for _ in range(200):
-        floor, own = np.abs(rng.normal(0, 0.05, 64)), np.abs(rng.normal(0, 0.1, 512))
+        floor, own = np.abs(rng.normal(0, 0.05, 96)), np.abs(rng.normal(0, 0.1, 512))
         own[: int(share * 512)] += 2.0
         assert not all(b.holds for b in rounded_bounds(summarise(own), floor))

@@ -18,6 +18,7 @@ from freerun.findings.finding import Chart, Estimate, Series, Table
 from freerun.stats.position import log_spaced_edges
 from freerun.stats.rescoring import (
     FLOOR_QUANTILE,
+    LARGEST_NATS,
     MIN_FLOOR_TOKENS,
     Bound,
     Gap,
@@ -35,6 +36,14 @@ _NAMES = {"largest": "the largest", "0.5": "the median", "0.9": "the 90% quantil
 
 
 @dataclass(frozen=True)
+class Off:
+    """Where exact arithmetic is off by more than it may be: in so many texts, and at which token after the cut first (from 1)."""
+
+    n_texts: int
+    first_token: int
+
+
+@dataclass(frozen=True)
 class Rescoring:
     """The second look at own text. `gap` is None where nothing was scored again.
 
@@ -48,6 +57,7 @@ class Rescoring:
     floor: Gap | None = None
     floor_nats: float | None = None
     largest_cdf_gap: float | None = None
+    off: Off | None = None
     by_token_nats: Float[np.ndarray, " n"] | None = None
     position: Int[np.ndarray, " n"] | None = None
 
@@ -69,17 +79,21 @@ def rescoring(evidence: Evidence) -> Rescoring:
     gap = summarise(by_token)
     cdf = np.abs(tokens["cdf_below"][own] - tokens["fresh_cdf_below"][own])
     cdf_gap = float(np.nanmax(cdf)) if np.isfinite(cdf).any() else None
-    n_texts, position = np.unique(evidence.token_sequence[own]).size, tokens["position"][own]
+    of_text, position = evidence.token_sequence[own], tokens["position"][own]
+    n_texts = np.unique(of_text).size
     bounds, floor, floor_nats = exact_bounds(gap), None, None
+    far = by_token > LARGEST_NATS
+    off = Off(np.unique(of_text[far]).size, int(position[far].min()) + 1) if far.any() else None
     if evidence.plan.get("rounded_arithmetic") is True:
         real = np.flatnonzero(again & evidence.tokens_of("real"))
         if real.size < MIN_FLOOR_TOKENS:
-            return Rescoring("not_measured", n_texts, gap, (), None, None, cdf_gap, by_token, position)
+            return Rescoring("not_measured", n_texts, gap, (), None, None, cdf_gap, None, by_token, position)
+        off = None
         differences = log_prob_gap(tokens["log_prob_nats"][real], fresh[real])
         bounds, floor, floor_nats = rounded_bounds(gap, differences), summarise(differences), floor_of(differences)
     evidence.records.forget("fresh_log_prob_nats", "fresh_cdf_below", "fresh_cdf_upto", "cdf_below")
     outcome: Outcome = "passed" if all(b.holds for b in bounds) else "failed"
-    return Rescoring(outcome, n_texts, gap, bounds, floor, floor_nats, cdf_gap, by_token, position)
+    return Rescoring(outcome, n_texts, gap, bounds, floor, floor_nats, cdf_gap, off, by_token, position)
 
 
 # ---- words -------------------------------------------------------------------------------------------------------------
@@ -90,8 +104,10 @@ def refusal_words(found: Rescoring) -> str:
     assert found.gap is not None
     said = " and ".join(f"{_NAMES[b.name]} is {nats(b.value)} nats, {nats(b.limit)} allowed" for b in found.broken)
     more = ""
+    if found.off is not None:
+        more += f"; {found.off.n_texts} of the texts are off, the first at token {found.off.first_token} after the cut"
     if found.gap.n_one_sided:
-        more = f"; {found.gap.n_one_sided:,} of these tokens have mass under one of the two laws alone"
+        more += f"; {found.gap.n_one_sided:,} of these tokens have mass under one of the two laws alone"
     return (
         f"The sampler's law is not the scorer's: scored again by a fresh pass, {found.n_texts} own texts ({found.gap.n:,} tokens) have other "
         f"log-probabilities than those recorded while sampling (of the differences {said}{more})"
@@ -112,7 +128,7 @@ def agreement_words(found: Rescoring) -> str:
 
 def nats(x: float) -> str:
     """Two digits; infinity in words."""
-    return "infinitely many" if np.isinf(x) else f"{x:.2g}"
+    return "infinitely many" if np.isinf(x) else f"{x:.2g}".replace("-", "−")
 
 
 # ---- numbers and pictures ----------------------------------------------------------------------------------------------
@@ -141,6 +157,16 @@ def rescoring_estimates(found: Rescoring) -> tuple[Estimate, ...]:
         out.append(
             Estimate("rescoring_cdf_gap_max", label, found.largest_cdf_gap, "mass", n=gap.n, independent_unit=unit)
         )
+    if found.off is not None:
+        method = f"with a token that differs by more than {LARGEST_NATS:g} nats"
+        label, first = "Texts scored again that are off", float(found.off.first_token)
+        share = found.off.n_texts / found.n_texts
+        out.append(
+            Estimate(
+                "rescoring_off_share", label, share, "share", n=found.n_texts, independent_unit="text", method=method
+            )
+        )
+        out.append(Estimate("rescoring_off_from_token", "the first such token after the cut", first, "tokens"))
     if found.floor is not None and found.floor_nats is not None:
         method = (
             f"{FLOOR_QUANTILE:.0%} quantile of the differences of real tokens scored twice, held between 0.01 and 0.5"

@@ -25,7 +25,6 @@ from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
 from freerun.findings.own_text import AuditedText, audit_own_text, z_of
 from freerun.findings.rescoring import (
-    Rescoring,
     agreement_words,
     refusal_words,
     rescoring_chart,
@@ -70,11 +69,13 @@ def self_recognition(evidence: Evidence, audited: AuditedText | None = None) -> 
     )
     found = checking(evidence)
     ranked = _monte_carlo(evidence)
-    sentence = f"{verdict}. {_agreement(again)}{_surprise(own, real)}{_told(found)}"
+    sentence = f"{verdict}. {agreement_words(again)} {_surprise(own, real)}{_told(found)}"
+    if again.outcome == "failed":
+        sentence = f"{verdict}. Own text is refused as evidence."
     return Finding(
         name="self_recognition",
         question="Does it recognise itself, and are the samples its law?",
-        sentence=sentence.replace("-", "−"),
+        sentence=sentence,
         status="good" if passed and again.outcome != "failed" else "bad",
         estimates=(
             *_audit_estimates(evidence, own, real, control, audit),
@@ -371,16 +372,12 @@ def _notes(
     return tuple(notes)
 
 
-def _agreement(again: Rescoring) -> str:
-    return "" if again.outcome == "failed" else f"{agreement_words(again)} "
-
-
 def _surprise(own: SelfRecognition, real: SelfRecognition) -> str:
     """What its own laws say of real text, where they say anything."""
     if real.mean is None:
         return "Its laws have no varentropy on real text, so its own surprise says nothing of it."
     sees = "more surprising than" if real.mean > 0 else "less surprising than"
-    return f"By its own laws real text is {sees} what it would write: mean z {real.mean:+.2f} a document (own text {_signed(own.mean)})."
+    return f"By its own laws real text is {sees} what it would write: mean z {_signed(real.mean)} a document (own text {_signed(own.mean)})."
 
 
 def _told(found: Checking | None) -> str:
