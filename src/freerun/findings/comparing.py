@@ -200,4 +200,4 @@ def _half_train(lengths: Int[np.ndarray, " lengths"], detections: list[Detection
     if any(h is None for h in halves):
         return None
     found = horizon(lengths, np.array(halves, np.float64), level_auc=0.75)
-    return {"above": float("inf"), "below": 1.0}.get(found.side, found.value)
+    return float("inf") if found.where == "beyond" else found.tokens
