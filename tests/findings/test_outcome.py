@@ -98,8 +98,8 @@ def test_a_flat_curve_is_wrongly_decided_as_rarely_as_promised(
 ) -> None:
     """The promise is 2.5%. In 200 trials at most 12 (6%): at an exact 2.5% there are more with probability 0.2%.
 
-    Taking "open above" for "below" gives 20% to 30% in the first two; the crossing's percentiles without the AUC's own intervals up to
-    7%.
+    Taking "open above" for "below" gives 20% to 30% in the first two; the crossing's percentiles alone give
+    up to 7%.
     """
     rng = np.random.default_rng(20261127)
     trials = [judge(curve(aucs, n=n, together=together, rng=rng), at_least=at, longest=128).verdict for _ in range(200)]

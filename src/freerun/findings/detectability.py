@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from freerun.counted import counted
 from freerun.findings.comparing import ALPHA, KINDS, N_SPLITS, Comparison
 from freerun.findings.evidence import MIN_PAIRS, Evidence
 from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
@@ -42,12 +43,12 @@ def detectability(evidence: Evidence, found: Comparison) -> Finding:
             f"generated may change places given the prefix. Detected: some detector at some length, Holm at {ALPHA:g} over all."
         ),
         notes=(
-            f"{found.n_dropped} pairs were left out because a free continuation ended before token {longest}; both sides are whole in all others.",
+            f"{counted(found.n_dropped, 'pair was', 'pairs were')} left out because a free continuation ended before token {longest}; both sides are whole in all others.",
             *_shorter(evidence),
             _rejections(found),
             *(
                 [
-                    f"{evidence.panel.n_beyond} further pairs were not needed: detectors read at most {evidence.panel.n_pairs}."
+                    f"{counted(evidence.panel.n_beyond, 'further pair was', 'further pairs were')} not needed: detectors read at most {evidence.panel.n_pairs}."
                 ]
                 if evidence.panel.n_beyond
                 else []

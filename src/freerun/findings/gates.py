@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from freerun.counted import counted
 from freerun.errors import UsageError, nearest
 from freerun.findings.drift import OWN_LAW
 from freerun.findings.outcome import EXIT_CODES, cut_short, judge
@@ -362,7 +363,7 @@ def _judge_difference(
         up = not first
         forbidden = (not up) if gate.below else up
         decision: Decision = "undecided" if both else "fail" if forbidden else "pass"
-        said = f"the losses are infinite: {first} and {second} real tokens have no mass in the first and the second run"
+        said = f"a loss is infinite: {counted(first, 'real token has', 'real tokens have')} no mass in the first run, {second} in the second"
         return Judged(text, gate.name, decision, said, unit=d["unit"])
     judged = _judge_interval(gate, d, documents, what=f"{d['label']}, difference,")
     if d.get("primary") and not (d["found"] or d.get("identical")) and _tells_from(gate, judged.decision, 0.0):
