@@ -229,7 +229,8 @@ def finished(path: str | Path) -> RunFolder:
     missing = [name for name, key in units if not folder.done(name, key)]
     if missing:
         raise DataError(
-            f"{folder.path} is not finished ({counted(len(missing), 'part')} missing, {missing[0]} first); go on with: {manifest['command']}"
+            f"{folder.path} is not finished ({counted(len(missing), 'part')} missing, {missing[0]} first); "
+            f"go on with: {manifest['command']}"
         )
     return folder
 
