@@ -232,6 +232,36 @@ def test_between_runs(d: dict[str, Any], gate: str, impossible: tuple[int, int],
     assert one.decision == decision
 
 
+@pytest.mark.parametrize(
+    ("gate", "decision", "words"),
+    [
+        ("sampler_p<0.5", "pass", "not below 0.5"),
+        ("sampler_p<=0.5", "fail", "at most 0.5"),
+        ("sampler_p>0.5", "pass", "not above 0.5"),
+        ("sampler_p>=0.5", "fail", "at least 0.5"),
+        ("sampler_p>=0.6", "pass", "not at least 0.6"),
+    ],
+)
+def test_the_number_itself(example: dict[str, Any], gate: str, decision: str, words: str) -> None:
+    result = copy.deepcopy(example)
+    e = estimate_of(result, "sampler_audit_p")
+    e["value"] = 0.5
+    one = judged(result, gate)
+    assert one.decision == decision
+    assert one.words.endswith(words)
+
+
+@pytest.mark.parametrize(("gate", "decision"), [(">9", "fail"), (">=9", "fail"), ("<9", "pass"), ("<=9", "pass")])
+def test_an_infinite_loss_is_said_in_the_words_of_the_gate(example: dict[str, Any], gate: str, decision: str) -> None:
+    result = copy.deepcopy(example)
+    loss = next(f for f in result["findings"] if f["name"] == "loss")
+    loss["estimates"].append({"name": "impossible_share", "value": 0.01, "unit": "share"})
+    one = judged(result, f"loss_nats{gate}")
+    assert one.decision == decision
+    assert one.words.startswith("the loss is infinite")
+    assert one.words.endswith(f"{parse_gate(f'loss_nats{gate}', relative=False).side} 9")
+
+
 def test_fail_beats_undecided_beats_pass() -> None:
     three = [Judged("a", "a", d, "") for d in ("pass", "undecided", "fail")]  # type: ignore[arg-type]
     assert [worst(three[:n]) for n in (0, 1, 2, 3)] == ["pass", "pass", "undecided", "fail"]

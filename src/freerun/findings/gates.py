@@ -87,6 +87,15 @@ class Gate:
     below: bool
     threshold: float
     relative: bool
+    closed: bool = False
+    """`<=` or `>=`: the number itself must not be, either."""
+
+    @property
+    def side(self) -> str:
+        """Where the number must not be, in words."""
+        if self.closed:
+            return "at most" if self.below else "at least"
+        return "below" if self.below else "above"
 
     @property
     def gauge(self) -> Gauge:
@@ -136,7 +145,7 @@ def parse_gate(text: str, *, relative: bool) -> Gate:
         hint = nearest(word.lower(), [*GAUGES, *_ALIASES])
         raise UsageError(f"--fail-on {text!r}: no number is called {word!r}{hint}; names: {', '.join(GAUGES)}")
     threshold = float(number) * (-1.0 if sign in ("-", "−") else 1.0)
-    gate = Gate(text.strip(), name, operator.startswith("<"), threshold, relative)
+    gate = Gate(text.strip(), name, operator.startswith("<"), threshold, relative, operator.endswith("="))
     if relative and not sign:
         raise UsageError(
             f"--fail-on {text!r}: between runs a number is a difference and needs its sign ({word}{operator}+{number}); gates on one run's "
@@ -197,7 +206,7 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
             gate.text,
             gate.name,
             decision,
-            f"the loss is infinite: {share:.2%} of real tokens have no mass",
+            f"the loss is infinite ({share:.2%} of real tokens have no mass): {'not ' if gate.below else ''}{gate.side} {_spell(gate.threshold, gate)}",
             unit=e["unit"],
         )
     if gate.name in HORIZONS:
@@ -248,16 +257,22 @@ def _judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: s
     said = f"{what} is {_spell(value, gate)}" + ("" if exact else f" ({_spell(low, gate)} to {_spell(high, gate)})")
     said += ", the same records in both runs" if e.get("identical") else ""
     at = _spell(gate.threshold, gate)
-    side = "below" if gate.below else "above"
-    certain = highest < gate.threshold if gate.below else lowest > gate.threshold
-    excluded = lowest >= gate.threshold if gate.below else highest <= gate.threshold
+    certain, excluded = _settled(gate, lowest, highest)
     columns = {"value": value, "low": low, "high": high, "unit": e["unit"]}
     if certain:
-        return Judged(gate.text, gate.name, "fail", f"{said}: {side} {at}", **columns)
+        return Judged(gate.text, gate.name, "fail", f"{said}: {gate.side} {at}", **columns)
     if excluded:
-        return Judged(gate.text, gate.name, "pass", f"{said}: not {side} {at}", **columns)
+        return Judged(gate.text, gate.name, "pass", f"{said}: not {gate.side} {at}", **columns)
     needed = _documents_needed(value, low, high, gate.threshold, documents)
     return Judged(gate.text, gate.name, "undecided", f"{said}: on both sides of {at}", needed=needed, **columns)
+
+
+def _settled(gate: Gate, lowest: float, highest: float) -> tuple[bool, bool]:
+    """Whether an interval lies wholly in the forbidden range, and whether it lies wholly outside."""
+    t = gate.threshold
+    if gate.below:
+        return (highest <= t, lowest > t) if gate.closed else (highest < t, lowest >= t)
+    return (lowest >= t, highest < t) if gate.closed else (lowest > t, highest <= t)
 
 
 def _judge_horizon(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any], *, detected: bool) -> Judged:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from freerun.counted import counted
 from freerun.stats.horizon import End, HorizonResult, Where
 
 
@@ -55,8 +56,8 @@ def spoken(h: HorizonResult) -> str:
     """Where the horizon lies, for a sentence."""
     interval = f"{h.level:.0%} interval {interval_words(h)}"
     at = {
-        "beyond": f"at no length up to {h.estimate.tokens:.0f} tokens",
+        "beyond": f"at no length up to {counted(round(h.estimate.tokens), 'token')}",
         "before": "already at the first token",
-        "inside": f"at about {h.estimate.tokens:.0f} tokens",
+        "inside": f"at about {counted(round(h.estimate.tokens), 'token')}",
     }[h.estimate.where]
     return f"{at} ({interval})"

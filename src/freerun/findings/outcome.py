@@ -54,7 +54,7 @@ def judge(h: HorizonResult, *, at_least: float, longest: int, detected: bool = T
         )
     return Outcome(
         "inconclusive",
-        f"the {sure} of {name}, {interval_words(h)} tokens, lies on both sides of {at_least:.0f}: more documents would decide",
+        f"{name}, {sure} {interval_words(h)} tokens, may lie on both sides of {at_least:.0f}: more documents would decide",
     )
 
 

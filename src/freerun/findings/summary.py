@@ -236,7 +236,7 @@ def _card(
     return {
         "label": label,
         "value": e.text or say(e.value),
-        "unit": "" if percent else e.unit,
+        "unit": "" if percent else "token" if e.unit == "tokens" and say(e.value) == "1" else e.unit,
         "interval": interval,
         "note": note,
     }

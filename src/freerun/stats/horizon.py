@@ -115,12 +115,9 @@ def horizon_bootstrap(
     values = crossings(lengths, auc_draws, level_auc)
     low = float(np.quantile(values, tail, method="inverted_cdf"))
     high = float(np.quantile(values, 1.0 - tail, method="inverted_cdf"))
-    limits = [
-        auc_interval(float(value), draws, level=level, n_groups=n_units)
-        for value, draws in zip(aucs, auc_draws.T, strict=True)
-    ]
-    short = np.flatnonzero([limit.low < level_auc for limit in limits])  # not known to reach the level
-    reaching = np.flatnonzero([limit.high >= level_auc for limit in limits])  # not known to fall short of it
+    lows, highs = _auc_limits(aucs, auc_draws, level=level, n_units=n_units)
+    short = np.flatnonzero(lows < level_auc)  # not known to reach the level
+    reaching = np.flatnonzero(highs >= level_auc)  # not known to fall short of it
     if low == high and 0.0 < low < np.inf:
         low = 0.0 if reaching[0] == 0 else float(lengths[reaching[0] - 1])
         high = np.inf if short[-1] == lengths.size - 1 else float(lengths[short[-1] + 1])
@@ -138,6 +135,22 @@ def horizon_bootstrap(
         share_above=float(np.mean(np.isinf(values))),
         share_below=float(np.mean(values == 0.0)),
     )
+
+
+def _auc_limits(
+    aucs: Float[np.ndarray, " lengths"], draws: Float[np.ndarray, "resamples lengths"], *, level: float, n_units: int
+) -> tuple[Float[np.ndarray, " lengths"], Float[np.ndarray, " lengths"]]:
+    """Limits of the AUC at each length. Where all resamples agree they are coarse; those of the neighbour are taken if narrower."""
+    limits = [auc_interval(float(a), d, level=level, n_groups=n_units) for a, d in zip(aucs, draws.T, strict=True)]
+    lows, highs = np.array([x.low for x in limits]), np.array([x.high for x in limits])
+    agree = np.ptp(draws, axis=0) == 0.0
+    for i in range(1, aucs.size):
+        if agree[i] and aucs[i] >= aucs[i - 1]:
+            lows[i] = max(lows[i], lows[i - 1])
+    for i in range(aucs.size - 2, -1, -1):
+        if agree[i] and aucs[i] <= aucs[i + 1]:
+            highs[i] = min(highs[i], highs[i + 1])
+    return lows, highs
 
 
 def _place(crossing: float, lengths: Float[np.ndarray, " lengths"]) -> End:
