@@ -90,6 +90,19 @@ def test_resamples_that_all_agree_say_no_more_than_their_number() -> None:
     assert (step.low, step.high) == (End("inside", 32.0), End("inside", 64.0))
 
 
+def test_an_end_does_not_pass_a_length_that_is_not_settled() -> None:
+    """.75 ± .04 at 32 tokens and a dip after it: every pooled curve crosses later, yet at 32 the level may be reached. Mirrored at 64."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.02, size=200)
+    dip, rise = np.array([0.6, 0.75, 0.55, 0.95]), np.array([0.55, 0.95, 0.75, 0.9])
+    draws = [jittered(c, 200, rng) * [1, 0, 1, 1] + c * [0, 1, 0, 0] + np.outer(noise, [0, 1, 0, 0]) for c in (dip,)]
+    found = horizon_bootstrap(LENGTHS, draws[0], dip, level_auc=0.75, n_units=10**6)
+    assert found.low == End("inside", 32.0)
+    draws = [jittered(rise, 200, rng) * [1, 1, 0, 1] + rise * [0, 0, 1, 0] + np.outer(noise, [0, 0, 1, 0])]
+    found = horizon_bootstrap(LENGTHS, draws[0], rise, level_auc=0.75, n_units=10**6)
+    assert found.high == End("inside", 64.0)
+
+
 def test_one_resample_serves_all_lengths() -> None:
     rng = np.random.default_rng(0)
     real, free = rng.normal(size=12), rng.normal(0.5, 1, size=(12, 2))
