@@ -91,7 +91,7 @@ def test_resamples_that_all_agree_say_no_more_than_their_number() -> None:
 
 
 def test_an_end_does_not_pass_a_length_that_is_not_settled() -> None:
-    """.75 ± .04 at 32 tokens and a dip after it: every pooled curve crosses later, yet at 32 the level may be reached. Mirrored at 64."""
+    """.75 ± .04 at 32 tokens and a dip after it: every pooled curve crosses later, yet 32 may reach it. Mirrored at 64."""
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.02, size=200)
     dip, rise = np.array([0.6, 0.75, 0.55, 0.95]), np.array([0.55, 0.95, 0.75, 0.9])
