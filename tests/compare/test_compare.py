@@ -16,6 +16,7 @@ from freerun.errors import DataError, UsageError
 from freerun.experiments.compare import compare, evidence_of
 from freerun.findings.compare_curves import run_curve
 from freerun.findings.compare_values import quantities
+from freerun.findings.gates import judge_compare, parse_gate
 from freerun.report.compare import render_compare
 
 
@@ -69,7 +70,9 @@ def test_loss_and_horizon_come_first_and_own_text_does_not_change_the_loss(
     rows = result["pairs"][0]["differences"]
     assert [d["name"] for d in rows[:2]] == ["loss_nats_per_token", "h75"]
     assert [d["primary"] for d in rows[:3]] == [True, True, False]
-    assert (rows[0]["value"], rows[0]["low"], rows[0]["high"], rows[0]["found"]) == (0.0, 0.0, 0.0, False)
+    assert (rows[0]["value"], rows[0]["low"], rows[0]["high"], rows[0]["found"]) == (0.0, None, None, False)
+    assert rows[0]["identical"]
+    assert not rows[1]["identical"]
     assert "lose the same on every document" in result["verdict"]["sentence"]
     assert any("different rules" in c for c in result["cautions"])
     assert differences(result)["own_surprisal_nats_per_token"]["found"]
@@ -93,6 +96,12 @@ def test_draws_with_the_same_keys_are_paired(base: freerun.Run, found: dict[str,
     assert (draws["texts_with_same_key"], draws["texts_the_same"], draws["tokens_until_they_differ"]) == (80, 80, 16.0)
     assert not any(d["found"] for d in again["pairs"][0]["differences"])
     assert again["verdict"]["status"] == "neutral"
+    assert all(d["identical"] and d["low"] is d["p_value"] is None for d in again["pairs"][0]["differences"])
+    assert "to" not in "".join(card["interval"] for card in again["headline"])
+    gates = [parse_gate(text, relative=True) for text in ("loss_nats>+0.02", "horizon<-1", "auc>+0.01", "loops>+0.1")]
+    assert [j.decision for j in judge_compare(again, gates)] == ["pass"] * 4
+    (same,) = judge_compare(again, [parse_gate("loss_nats<+0.02", relative=True)])
+    assert same.decision == "fail"
 
 
 def test_three_runs_give_a_trend(base: freerun.Run, cold: freerun.Run, deployed: freerun.Run) -> None:

@@ -57,22 +57,87 @@ def test_documents_that_would_decide_are_by_the_root_of_n(example: dict[str, Any
     assert "about --documents 1,152 instead of 128" in one.needed or "about --documents 1,153 instead" in one.needed
 
 
-def censored(example: dict[str, Any], outcome: str) -> dict[str, Any]:
+def censored(example: dict[str, Any], **ends: str) -> dict[str, Any]:
+    """The example with a horizon that is not reached. Only the typed ends may be read: words and verdict stay as they were."""
     result = copy.deepcopy(example)
     for f in result["findings"]:
         for e in f["estimates"]:
             if e["name"] == "h75":
-                e |= {"value": None, "low": None, "high": None, "text": "> 128"}
-    result["verdict"]["outcome"] = outcome
+                e |= {"value": None, "low": None, "high": None}
+                e |= {"ends": {"first_tokens": 1, "last_tokens": 128, **ends}} if ends else {}
     return result
 
 
+NEVER = {"value": "beyond", "low": "beyond", "high": "beyond"}
+
+
+def estimate_of(result: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(e for f in result["findings"] for e in f["estimates"] if e["name"] == name)
+
+
 def test_a_horizon_censored_below_the_gate_is_undecided_and_says_how_many_tokens(example: dict[str, Any]) -> None:
-    one = judged(censored(example, "pass"), "horizon<256")
+    one = judged(censored(example, **NEVER), "horizon<256")
     assert one.decision == "undecided"
     assert "--tokens 256" in one.needed
-    assert judged(censored(example, "pass"), "horizon<128").decision == "pass"
-    assert judged(censored(example, "inconclusive"), "horizon<64").decision == "undecided"
+    assert judged(censored(example, **NEVER), "horizon<128").decision == "pass"
+    either = {**NEVER, "low": "before"}
+    assert judged(censored(example, **either), "horizon<64").decision == "undecided"
+    assert judged(censored(example), "horizon<64").decision == "undecided"  # an older result does not say where it lies
+
+
+def test_gates_read_values_and_never_verdicts_or_words(example: dict[str, Any]) -> None:
+    result = censored(example, **NEVER)
+    result["verdict"] = {"sentence": "", "detail": "", "status": "bad", "outcome": "not_judged", "outcome_words": ""}
+    result["plan"]["sampling"] = "top-k 50"
+    assert judged(result, "horizon<64").decision == "pass"
+    soon = {"value": "before", "low": "before", "high": "before"}
+    assert judged(censored(example, **soon), "horizon<64").decision == "fail"
+    assert judged(censored(example, **{**soon, "high": "beyond"}), "horizon<64").decision == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("gate", "estimate"), [("auc>0.6", "auc_last"), ("loops>0.5", "loop_incidence"), ("loss<9", "loss_nats_per_token")]
+)
+def test_an_interval_of_no_width_decides_nothing(example: dict[str, Any], gate: str, estimate: str) -> None:
+    result = copy.deepcopy(example)
+    assert judged(result, gate).decision != "undecided"
+    e = estimate_of(result, estimate)
+    e |= {"value": 1.0, "low": 1.0, "high": 1.0}  # as older results had it
+    assert judged(result, gate).decision == "undecided"
+    e |= {"low": None, "high": None, "degenerate": True}
+    one = judged(result, gate)
+    assert one.decision == "undecided"
+    assert "no width" in one.words
+    assert one.needed
+
+
+def test_nothing_fails_for_a_difference_that_was_not_found(example: dict[str, Any]) -> None:
+    result = copy.deepcopy(example)
+    gates = ["horizon<64", "auc>0.6", "tv>0.2", "horizon<4", "auc<0.6", "loss_nats>2.5"]
+    assert [judged(result, g).decision for g in gates] == ["fail", "fail", "fail", "pass", "pass", "fail"]
+    next(f for f in result["findings"] if f["name"] == "detectability")["status"] = "neutral"
+    found = ["undecided", "undecided", "undecided", "pass", "undecided", "fail"]
+    assert [judged(result, g).decision for g in gates] == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "gate", "decision"),
+    [
+        ({"value": 0.0, "low": 0.0, "high": 0.0}, "auc>+0.01", "undecided"),
+        ({"value": 0.0, "low": None, "high": None, "degenerate": True}, "auc>+0.01", "undecided"),
+        ({"value": 0.0, "low": None, "high": None, "identical": True}, "auc>+0.01", "pass"),
+        ({"value": 0.0, "low": None, "high": None, "identical": True}, "auc<+0.01", "fail"),
+        ({"value": -9.0, "low": -15.0, "high": -5.0, "primary": True, "found": False}, "auc<-4", "undecided"),
+        ({"value": -9.0, "low": -15.0, "high": -5.0, "primary": True, "found": True}, "auc<-4", "fail"),
+        ({"value": -9.0, "low": -15.0, "high": -5.0, "primary": True, "found": False}, "auc>-4", "undecided"),
+        ({"value": -9.0, "low": -15.0, "high": -5.0, "primary": True, "found": False}, "auc<-20", "pass"),
+        ({"value": 1.0, "low": -2.0, "high": 3.0, "primary": True, "found": False}, "auc<+4", "fail"),
+    ],
+)
+def test_one_rule_between_runs(changes: dict[str, Any], gate: str, decision: str) -> None:
+    d = difference(finding="detectability", name="auc_last", **changes)
+    (one,) = judge_compare(compared(d), [parse_gate(gate, relative=True)])
+    assert one.decision == decision, one.words
 
 
 def test_a_failed_sampler_leaves_what_it_sampled_undecided(example: dict[str, Any]) -> None:
@@ -189,6 +254,36 @@ def compared(d: dict[str, Any], impossible: tuple[int, int] = (0, 0)) -> dict[st
 def test_between_runs(d: dict[str, Any], gate: str, impossible: tuple[int, int], decision: str) -> None:
     (one,) = judge_compare(compared(d, impossible), [parse_gate(gate, relative=True)])
     assert one.decision == decision
+
+
+@pytest.mark.parametrize(
+    ("gate", "decision", "words"),
+    [
+        ("sampler_p<0.5", "pass", "not below 0.5"),
+        ("sampler_p<=0.5", "fail", "at most 0.5"),
+        ("sampler_p>0.5", "pass", "not above 0.5"),
+        ("sampler_p>=0.5", "fail", "at least 0.5"),
+        ("sampler_p>=0.6", "pass", "not at least 0.6"),
+    ],
+)
+def test_the_number_itself(example: dict[str, Any], gate: str, decision: str, words: str) -> None:
+    result = copy.deepcopy(example)
+    e = estimate_of(result, "sampler_audit_p")
+    e["value"] = 0.5
+    one = judged(result, gate)
+    assert one.decision == decision
+    assert one.words.endswith(words)
+
+
+@pytest.mark.parametrize(("gate", "decision"), [(">9", "fail"), (">=9", "fail"), ("<9", "pass"), ("<=9", "pass")])
+def test_an_infinite_loss_is_said_in_the_words_of_the_gate(example: dict[str, Any], gate: str, decision: str) -> None:
+    result = copy.deepcopy(example)
+    loss = next(f for f in result["findings"] if f["name"] == "loss")
+    loss["estimates"].append({"name": "impossible_share", "value": 0.01, "unit": "share"})
+    one = judged(result, f"loss_nats{gate}")
+    assert one.decision == decision
+    assert one.words.startswith("the loss is infinite")
+    assert one.words.endswith(f"{parse_gate(f'loss_nats{gate}', relative=False).side} 9")
 
 
 def test_fail_beats_undecided_beats_pass() -> None:

@@ -101,7 +101,7 @@ def test_tables_and_charts_of_the_finding(bad: freerun.Run) -> None:
     assert set(tables) == {"controls", "battery", "giveaways", "leaks"}
     assert len(tables["battery"]["rows"]) == 6
     assert [c["name"] for c in finding["charts"]] == ["auc_by_length", "tv_by_length", "wealth"]
-    assert bad.result["verdict"]["outcome"] == "fail"
+    assert bad.result["verdict"]["outcome"] == "told_apart"
 
 
 def test_a_detector_moves_between_runs_of_one_defect_and_not_to_none(bad: freerun.Run, tmp_path: Path) -> None:
@@ -182,12 +182,11 @@ def test_a_horizon_beyond_the_judged_length_is_undecided_and_not_passed() -> Non
         "level": 0.95,
         "unit": "tokens",
         "text": "> 16",
+        "ends": {"first_tokens": 1, "last_tokens": 16, "value": "beyond", "low": "beyond", "high": "beyond"},
     }
-    curve = {"name": "auc_by_length", "x": [1.0, 8.0, 16.0], "series": [{"high": [0.6, 0.6, 0.6]}]}
     result = {
         "plan": {"tokens": 32, "documents": 64, "sampling": "temperature 1, full vocabulary"},
-        "verdict": {"outcome": "pass"},
-        "findings": [{"name": "detectability", "estimates": [e], "charts": [curve]}],
+        "findings": [{"name": "detectability", "estimates": [e]}],
     }
     decisions = {
         text: judge_audit(result, [parse_gate(text, relative=False)])[0] for text in ("horizon<12", "horizon<24")

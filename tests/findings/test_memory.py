@@ -117,7 +117,7 @@ def test_a_first_token_without_a_law_and_impossible_tokens_are_left_out_and_said
         np.delete(saved[:, 1:].ravel(), 3 * 15 + 4).mean()
     )
     assert any("first token has no law" in n for n in finding.notes)
-    assert any(n.startswith("1 tokens have no mass") for n in finding.notes)
+    assert any(n.startswith("1 token has no mass") for n in finding.notes)
 
 
 def test_records_without_the_column_say_what_to_do() -> None:

@@ -105,7 +105,7 @@ def test_what_own_text_costs_more_under_the_mixture_by_hand() -> None:
     evidence, records = made([flat(0.5, 0.5)] * 8, [impossible, *[flat(0.25, 0.75, 2)] * 7])
     excess = told(source(evidence, [records]))["who_mixture_excess_nats_per_token"]
     assert excess.value is None
-    assert "infinite: 1 texts" in excess.text
+    assert "infinite: 1 text is" in excess.text
     one = source_evidence(evidence, records)
     assert one is not None
     np.testing.assert_allclose(one.named.own[0][2], one.named.own[0][1])  # no source can write on: belief stays

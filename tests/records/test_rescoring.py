@@ -38,7 +38,9 @@ def test_the_choice_is_bounded_and_spread(n_pairs: int, continuations: int, toke
         assert n <= n_texts * MOST_SHARE
     assert all(0 <= pair < n_pairs and 0 <= j < continuations for pair, j in chosen)
     pairs = sorted(pair for pair, _ in chosen)
-    assert max(np.diff([-1, *pairs, n_pairs]), default=0) <= 2 * (n_pairs / n + 1)  # no stretch of documents is left out
+    assert max(np.diff([-1, *pairs, n_pairs]), default=0) <= 2 * (
+        n_pairs / n + 1
+    )  # no stretch of documents is left out
     counts = np.bincount([j for _, j in chosen], minlength=continuations)
     assert counts.max() - counts.min() <= 1
 

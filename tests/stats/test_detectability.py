@@ -140,7 +140,7 @@ def test_unit_draws_equal_the_auc_of_repeated_units() -> None:
 def test_too_few_or_unknown_is_refused() -> None:
     rng = np.random.default_rng(0)
     real, free = units(rng, 10, 0.0)
-    with pytest.raises(TooFewDocuments, match="3 training and 7 test"):
+    with pytest.raises(TooFewDocuments, match="3 training documents and 7 test"):
         detect(real, free, train=np.arange(10) < 3, rng=rng)
     with pytest.raises(DataError, match="not finite"):
         detect(np.where(real > 1, np.nan, real), free, train=halves(10), rng=rng)

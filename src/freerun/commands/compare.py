@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from freerun.commands.gating import add_gate_arguments
+from freerun.counted import counted
 
 EXAMPLES = """\
 examples:
@@ -101,7 +102,7 @@ def tell_comparison(result: Mapping[str, Any], out: TextIO) -> None:
         paragraph(f"note: {caution}", "  ")
     for pair in result["pairs"]:
         print(file=out)
-        say([f"{pair['second']} minus {pair['first']}, {pair['documents_shared']} documents:"], out)
+        say([f"{pair['second']} minus {pair['first']}, {counted(pair['documents_shared'], 'document')}:"], out)
         say(
             [f"  {'':<2}{'quantity':<52}{'difference':>12}  {'95% interval':<22}{'q or p':>8}  {'would find':>10}"], out
         )

@@ -1,7 +1,7 @@
 """Standard streams that nobody may be reading: what is printed can be lost, the exit code cannot.
 
-`freerun … | head -1`, `2>&-` and `>&-` are ordinary in a pipeline. Inside `safe_streams` a stream that was closed is /dev/null, one whose
-reader is gone drops what it is given, and a character that its encoding lacks becomes a question mark.
+`freerun … | head -1`, `2>&-` and `>&-` are ordinary in a pipeline. Inside `safe_streams` a stream that was closed is /dev/null, one
+whose reader is gone drops what it is given, and a character that its encoding lacks becomes a question mark.
 """
 
 from __future__ import annotations

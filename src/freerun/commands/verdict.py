@@ -22,10 +22,8 @@ def tell(run: Run, out: TextIO) -> None:
 
     print(file=out)
     paragraph(result["verdict"]["sentence"])
-    if result["verdict"].get("outcome"):
-        paragraph(
-            f"Up to the longest length measured: {result['verdict']['outcome']} ({result['verdict']['outcome_words']})."
-        )
+    if words := result["verdict"].get("outcome_words"):
+        paragraph(f"{words[:1].upper()}{words[1:]}.")
     print(file=out)
     for card in result["headline"]:
         value = f"{card['value']} {card['unit']}".strip()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.experiments.asking import ask, asking_key
 from freerun.experiments.options import AuditOptions, read_any_corpus
@@ -230,7 +231,8 @@ def finished(path: str | Path) -> RunFolder:
     missing = [name for name, key in units if not folder.done(name, key)]
     if missing:
         raise DataError(
-            f"{folder.path} is not finished ({len(missing)} parts missing, {missing[0]} first); go on with: {manifest['command']}"
+            f"{folder.path} is not finished ({counted(len(missing), 'part')} missing, {missing[0]} first); "
+            f"go on with: {manifest['command']}"
         )
     return folder
 

@@ -121,7 +121,7 @@ def _horizon(rng: np.random.Generator) -> tuple[bool, float]:
     draws = auc_draws(real, free, n_resamples=400, rng=rng)
     measured = np.array([(f[:, None, :] > r[None, :, None]).mean() for r, f in zip(real, free, strict=True)])
     found = horizon_bootstrap(LENGTHS, draws, measured, level_auc=0.75, n_units=54)
-    low, high = found.low or 0.0, np.inf if found.high is None else found.high
+    low, high = found.low_tokens or 0.0, np.inf if found.high_tokens is None else found.high_tokens
     return not low <= truth <= high, (min(high, float(LENGTHS[-1])) - low) / (2 * truth)
 
 

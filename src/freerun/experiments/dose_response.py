@@ -138,7 +138,7 @@ def respond(dose: Dose, world: str, options: AuditOptions, *, corpus: Corpus | N
     at = point.h75 or (longest if point.beyond else 1.0)
     mean, low, high = _excess_at(excess, at)
     needed = certified_nats()
-    best_at = best.value or (longest if best.side == "above" else 1.0)
+    best_at = best.estimate.tokens
     point = replace(
         point,
         known="exact",
@@ -147,13 +147,16 @@ def respond(dose: Dose, world: str, options: AuditOptions, *, corpus: Corpus | N
         excess_high=high,
         at_tokens=at,
         best_h75=best.value,
-        best_low=best.low,
-        best_high=best.high,
-        best_beyond=best.side == "above",
+        best_low=best.low_tokens,
+        best_high=best.high_tokens,
+        best_beyond=best.estimate.where == "beyond",
         best_excess_nats=_excess_at(excess, best_at)[0],
         certified_tokens=needed / mean if mean > 0 else None,
     )
-    ends = (("the detector's", point.h75_high, point.beyond), ("the likelihood ratio's", best.high, point.best_beyond))
+    ends = (
+        ("the detector's", point.h75_high, point.beyond),
+        ("the likelihood ratio's", point.best_high, point.best_beyond),
+    )
     said = [
         f"{whose} interval of H75 ends at {end:.1f} tokens, where K is at most {_excess_at(excess, end)[2] * end:.3f} nats"
         for whose, end, beyond in ends
@@ -196,9 +199,9 @@ def detected(dose: Dose, evidence: Evidence, corpus: str) -> Response:
         None,
         math.nan,
         h.value,
-        h.low,
-        h.high,
-        h.side == "above",
+        h.low_tokens,
+        h.high_tokens,
+        h.estimate.where == "beyond",
         int(curve.lengths[-1]),
         float(curve.scored.aucs[-1]),
         float(-evidence.records.tokens["log_prob_nats"][real].mean()),

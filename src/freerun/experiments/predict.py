@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from freerun.counted import counted
 from freerun.errors import BackendError, UsageError
 from freerun.predictors.base import Predictor
 from freerun.predictors.law import Law
@@ -221,7 +222,7 @@ def _notes(
         notes.append("The first token is given, not scored: nothing is put first, so there is no law before it.")
     if n_impossible:
         notes.append(
-            f"Impossible under the law: {n_impossible} tokens. They are left out of the sums; with them the loss is infinite."
+            f"Impossible under the law: {counted(n_impossible, 'token')}, left out of the sums; counted in, the loss is infinite."
         )
     if rule.window is not None and len(ids) > rule.window:
         notes.append(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments, UsageError, nearest
 from freerun.experiments.source_question import priors_of
 from freerun.experiments.source_scoring import encoded, latent_speakers, log_likelihoods
@@ -152,7 +153,7 @@ def labelled_texts(
             f"{len(documents)} labelled documents of {len(numbers)} independent units and {len(set(truth))} values; at least "
             f"{MIN_UNITS} units of 2 values are needed"
         )
-    notes = [f"{n} documents {why} left out." for why, n in left_out.items()]
+    notes = [f"{counted(n, 'document')} {why} left out." for why, n in left_out.items()]
     if unknown:
         shown = ", ".join(repr(x) for x, _ in unknown.most_common(3))
         notes.append(f"{sum(unknown.values())} documents left out whose label no value matches ({shown}).")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence, lengths_up_to
 from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
@@ -167,7 +168,7 @@ def _caveats(
     n_beyond = int(np.isposinf(gains[test, -1]).sum())
     if n_beyond:
         notes.append(
-            f"{n_beyond} test documents hold a token that the model makes impossible: they count as told apart, and its loss is infinite."
+            f"{counted(n_beyond, 'test document holds', 'test documents hold')} a token that the model makes impossible: counted as told apart, and its loss is infinite."
         )
     if np.isneginf(gains[test, -1]).any():
         notes.append("The reference gives some test documents no mass, so it proves no KL at all.")

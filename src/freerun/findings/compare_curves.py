@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.comparing import KINDS, features_at
 from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
@@ -75,7 +76,7 @@ def run_curve(evidence: Evidence, lengths: Int[np.ndarray, " lengths"] | None = 
     panel = evidence.panel
     if not panel.enough:
         raise TooFewDocuments(
-            f"only {panel.n_pairs} pairs of {evidence.plan['model']} reach the last token on both sides; {MIN_PAIRS} are needed"
+            f"only {counted(panel.n_pairs, 'pair')} of {evidence.plan['model']} hold the last token on both sides; {MIN_PAIRS} are needed"
         )
     own = lengths_up_to(panel.length)
     lengths = own if lengths is None else lengths

@@ -15,8 +15,10 @@ from freerun.findings.compare_terms import Breach
 from freerun.findings.compare_values import has_impossible_tokens
 from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Chart, Series, Table
-from freerun.stats.intervals import percentile_tail, ratio_of_group_sums
+from freerun.findings.finding import Chart, Series, Table, to_json
+from freerun.findings.horizon_words import ends_of, interval_words, outside
+from freerun.stats.auc import auc_interval
+from freerun.stats.intervals import ratio_of_group_sums
 from freerun.stats.position import curve_by_position, log_spaced_edges
 
 COMPARE_VERSION = 1
@@ -94,9 +96,9 @@ def pair_sentence(pair: Pair, names: Sequence[str]) -> str:
     loss = primary.get("loss_nats_per_token")
     if loss is None:
         parts.append(f"{two} and {one} have no tokens in common, so their losses are not compared token by token.")
-    elif loss.text:
+    elif pair.n_impossible[0] != pair.n_impossible[1]:
         parts.append(f"The losses of {two} and {one} differ without bound ({loss.text}).")
-    elif (loss.value, loss.low, loss.high) == (0.0, 0.0, 0.0):
+    elif loss.identical or (loss.degenerate and loss.value == 0.0):
         parts.append(f"{two} and {one} lose the same on every document of real text.")
     elif loss.found and loss.value is not None:
         way = "more" if loss.value > 0 else "less"
@@ -106,10 +108,18 @@ def pair_sentence(pair: Pair, names: Sequence[str]) -> str:
         if abs(loss.value) < NOISE_NATS:
             parts.append(f"Another batch, machine or library can do as much ({NOISE_NATS:g} nats).")
     else:
-        parts.append(f"No difference in loss was found between {two} and {one} ({_range(loss)}{_would(loss, 'nats')}).")
+        ends = (
+            "; by its interval alone it would be, but not with loss and horizon asked together (Holm)"
+            * loss.excludes_zero
+        )
+        parts.append(
+            f"No difference in loss was found between {two} and {one} ({_range(loss)}{_would(loss, 'nats')}{ends})."
+        )
     horizon = primary.get("h75")
     if horizon is not None and horizon.value is not None:
-        if horizon.low is None and horizon.high is None:
+        if horizon.identical:
+            parts.append("Their own texts and horizons are the same records.")
+        elif horizon.low is None and horizon.high is None:
             parts.append(f"Whether their free-run horizons differ is not known ({horizon.text}).")
         elif horizon.found:
             way = "longer" if horizon.value > 0 else "shorter"
@@ -119,6 +129,10 @@ def pair_sentence(pair: Pair, names: Sequence[str]) -> str:
             )
         else:
             ends = f"; {horizon.text}" if horizon.text else ""
+            ends += (
+                "; by its interval alone it would be, but not with loss and horizon asked together (Holm)"
+                * horizon.excludes_zero
+            )
             parts.append(
                 f"No difference in the free-run horizon was found ({_range(horizon)}{_would(horizon, 'tokens')}{ends})."
             )
@@ -127,8 +141,10 @@ def pair_sentence(pair: Pair, names: Sequence[str]) -> str:
 
 def _range(d: Difference) -> str:
     digits = 1 if d.unit == "tokens" else 4
-    if d.value is None or (d.low is None and d.high is None):
+    if d.value is None or (d.low is None and d.high is None and not d.degenerate):
         return "no interval"
+    if d.degenerate:
+        return f"{d.value:+.{digits}f} in every document".replace("-", "−")
     low, high = ("open" if v is None else f"{v:+.{digits}f}" for v in (d.low, d.high))
     return f"{d.value:+.{digits}f}, 95% interval {low} to {high}".replace("-", "−")
 
@@ -228,8 +244,14 @@ def _run(e: Evidence, name: str, found: Compared, i: int, place: float) -> dict[
     horizon = None
     if found.curves is not None:
         h = found.curves.horizon(i, 0.75)
-        ends = {"above": f"> {int(found.curves.lengths[-1])}", "below": f"< {int(found.curves.lengths[0])}"}
-        horizon = {"value": h.value, "low": h.low, "high": h.high, "text": ends.get(h.side, "")}
+        horizon = {
+            "value": h.value,
+            "low": h.low_tokens,
+            "high": h.high_tokens,
+            "text": outside(h.estimate),
+            "interval": interval_words(h),
+            "ends": to_json(ends_of(h, found.curves.lengths)),
+        }
     interval = ratio_of_group_sums(loss.tops, loss.bottoms) if loss is not None else None
     return {
         "name": name,
@@ -289,16 +311,18 @@ def _auc_chart(names: Sequence[str], found: Compared) -> Chart:
     series = []
     for i, name in enumerate(names):
         scored, draws = found.curves.curves[i].scored, found.curves.draws[i]
-        tail = percentile_tail(scored.documents.size, 0.95)
-        low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
+        limits = [
+            auc_interval(float(value), column, n_groups=scored.documents.size)
+            for value, column in zip(scored.aucs, draws.T, strict=True)
+        ]
         band = len(names) == 2
         series.append(
             Series(
                 name,
                 ROLES[i % len(ROLES)],
                 tuple(scored.aucs.tolist()),
-                tuple(low.tolist()) if band else None,
-                tuple(high.tolist()) if band else None,
+                tuple(x.low for x in limits) if band else None,
+                tuple(x.high for x in limits) if band else None,
             )
         )
     return Chart(
@@ -360,12 +384,11 @@ def _trend_charts(found: Compared, places: Sequence[float], x_label: str) -> lis
             )
         )
     if found.curves is not None:
-        longest, shortest = float(found.curves.lengths[-1]), float(found.curves.lengths[0])
+        longest = float(found.curves.lengths[-1])
         h = [found.curves.horizon(i, 0.75) for i in order]
-        ends = {"above": longest, "below": shortest}
-        middle = tuple(ends[e.side] if e.value is None else e.value for e in h)
-        least = tuple(shortest if e.low is None else e.low for e in h)
-        most = tuple(longest if e.high is None else e.high for e in h)
+        middle = tuple(e.estimate.tokens for e in h)
+        least = tuple(e.low.tokens for e in h)
+        most = tuple(e.high.tokens for e in h)
         charts.append(
             Chart(
                 name="h75_by_run",

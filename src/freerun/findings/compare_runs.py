@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from freerun.errors import TooFewDocuments
 from freerun.findings.compare_curves import LEVELS, JointCurves, join_curves
-from freerun.findings.compare_terms import Alignment, SharedDraws, align, shared_draws
+from freerun.findings.compare_terms import Alignment, SameRecords, SharedDraws, align, same_records, shared_draws
 from freerun.findings.compare_values import (
     OF_POSSIBLE_TOKENS,
     Quantity,
@@ -19,6 +19,7 @@ from freerun.findings.compare_values import (
     unit_names,
 )
 from freerun.findings.evidence import Evidence, statistics_rng
+from freerun.findings.horizon_words import outside
 from freerun.findings.own_text import OwnText, own_text_of
 from freerun.findings.plain_text import PlainText
 from freerun.findings.redacted import is_redacted
@@ -44,6 +45,9 @@ class Difference:
     horizon lies beyond the lengths measured (or there is no interval at all). `adjusted_p`: Holm over the primary ones, Benjamini & Yekutieli over
     all others. `smallest_detectable`: the true difference that would have been found at 5% with 80% power, before that adjustment;
     None where it is not known. `text` says what a number cannot.
+
+    `identical`: both runs hold the same records of what is compared, so that the difference is zero by identity and needs no interval.
+    `degenerate`: every document, or every resample of them, gives the same difference; an interval would have no width, so there is none.
     """
 
     finding: str
@@ -64,11 +68,20 @@ class Difference:
     primary: bool = False
     own_text: bool = False
     text: str = ""
+    identical: bool = False
+    degenerate: bool = False
 
     @property
     def found(self) -> bool:
-        """Whether the difference is told from zero after adjustment, at 5%."""
-        return self.adjusted_p is not None and self.adjusted_p <= ALPHA
+        """Whether the difference is told from zero: after adjustment at 5%, and by its interval where it has one."""
+        if self.adjusted_p is None or self.adjusted_p > ALPHA:
+            return False
+        return self.excludes_zero or (self.degenerate and self.value != 0.0)
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval, unadjusted, lies on one side of zero."""
+        return (self.low is not None and self.low > 0.0) or (self.high is not None and self.high < 0.0)
 
 
 @dataclass(frozen=True)
@@ -146,7 +159,8 @@ def _pair(
     loss, n_impossible = _loss(first, second, aligned)
     differences = [loss, _horizon(curves, k)]
     differences += _rest(first, second, values[0], values[k], aligned, curves, k)
-    found = [d for d in differences if d is not None]
+    same = same_records(first, second)
+    found = [_without_empty_interval(d, same) for d in differences if d is not None]
     draws = SharedDraws(0, 0, np.zeros(0)) if refused else shared_draws(first, second)
     direct = None if refused else _direct(first, second)
     return Pair(0, k, aligned, tuple(found), draws, direct, n_impossible)
@@ -201,18 +215,35 @@ def loss_by_position(
     return np.asarray(one[kept] - two[kept]), Alignment(*at, aligned.n_documents, aligned.n_other_tokens)
 
 
+def _without_empty_interval(d: Difference, same: SameRecords) -> Difference:
+    """No interval and no test where nothing can vary: the same records, or one value in every resample."""
+    identical = same.of(own_text=d.own_text, detectors=d.finding == "detectability")
+    if d.value == 0.0 and identical:
+        nothing = dict.fromkeys(("low", "high", "p_value", "smallest_detectable"))
+        said = "the same records in both runs: zero by identity"
+        return replace(d, **nothing, text=said, identical=True, degenerate=False)  # type: ignore[arg-type]
+    if d.degenerate:
+        # that all documents agree on a sign is a test (2^(1-n)); that all resamples agree is none
+        p_value = d.p_value if d.value and d.finding != "detectability" else None
+        said = (
+            d.text
+            or f"the same in every {'resample of the documents' if d.finding == 'detectability' else 'document'}: no interval"
+        )
+        return replace(d, low=None, high=None, p_value=p_value, smallest_detectable=None, text=said)
+    return d
+
+
 # ---- the horizon -------------------------------------------------------------------------------------------------------
 
 
 def _horizon(curves: JointCurves | None, k: int, level_auc: float = 0.75) -> Difference | None:
     if curves is None:
         return None
-    found, longest = curves.difference(0, k)[level_auc], int(curves.lengths[-1])
-    sides = [curves.horizon(i, level_auc) for i in (0, k)]
-    said = [{"above": f"> {longest}", "below": f"< {int(curves.lengths[0])}"}.get(h.side, "") for h in sides]
+    found = curves.difference(0, k)[level_auc]
+    both = [curves.horizon(i, level_auc).estimate for i in (0, k)]
     text = ""
-    if any(said):
-        words = [s or f"{h.value:.0f}" for s, h in zip(said, sides, strict=True)]
+    if any(map(outside, both)):
+        words = [outside(h) or f"{h.tokens:.0f}" for h in both]
         text = f"{words[0]} and {words[1]} tokens; what lies beyond the lengths measured counts as their end"
     label = f"Free-run horizon H{round(100 * level_auc)}"
     how = "detectors as fitted in each run, test documents resampled together, percentiles; held within the lengths measured"
@@ -245,6 +276,7 @@ def _of_bootstrap(
         primary,
         True,
         text,
+        degenerate=d.degenerate,
     )
 
 
@@ -336,6 +368,7 @@ def _of_paired(
         primary,
         q.own_text,
         text,
+        degenerate=d.degenerate,
     )
 
 
@@ -381,6 +414,8 @@ def _trends(
     weights = slope_weights(np.asarray(range(len(evidences)) if x is None else x, np.float64))
     named = [{(q.finding, q.name): q for q in each} for each in values]
     left_out = OF_POSSIBLE_TOKENS if any(map(has_impossible_tokens, evidences)) else ()
+    pairs = [same_records(evidences[0], e) for e in evidences[1:]]
+    same = SameRecords(*(all(getattr(s, part) for s in pairs) for part in ("real", "free", "all_documents")))
     out = []
     for key, q in named[0].items():
         if not all(key in each for each in named) or q.name in left_out:
@@ -394,11 +429,8 @@ def _trends(
         if not tops.any():
             continue
         first, last = (float(tops[i].sum() / bottoms[i].sum()) for i in (0, -1))
-        out.append(
-            _of_paired(
-                q, first, last, d, method="least-squares slope over runs, document-clustered linearised t interval"
-            )
-        )
+        how = "least-squares slope over runs, document-clustered linearised t interval"
+        out.append(_without_empty_interval(_of_paired(q, first, last, d, method=how), same))
     return out
 
 

@@ -88,6 +88,57 @@ def _prefix_alike(first: Evidence, a: int, second: Evidence, b: int) -> bool:
     return n == 0 or one[-n:] == two[-n:]
 
 
+@dataclass(frozen=True)
+class SameRecords:
+    """Whether two runs hold the same records, bit for bit, of the documents that both have: of real text, and of own text.
+
+    `all_documents`: they also have the same documents, split alike.
+    """
+
+    real: bool
+    free: bool
+    all_documents: bool
+
+    def of(self, *, own_text: bool, detectors: bool) -> bool:
+        """Whether the same records feed a quantity; detectors are trained on all documents, and read both kinds of text."""
+        return self.real and (self.free or not own_text) and (self.all_documents or not detectors)
+
+
+def same_records(first: Evidence, second: Evidence) -> SameRecords:
+    """Compare every column of every token of the texts that both runs have; runs that share no text are not the same."""
+    rows = [_rows_by_text(e) for e in (first, second)]
+    alike: dict[str, list[bool]] = {"real": [], "free": []}
+    for key, a in rows[0].items():
+        if key in rows[1] and (all(alike[key[0]]) or not alike[key[0]]):
+            alike[key[0]].append(_same_row(first, a, second, rows[1][key]))
+    real, free = (bool(alike[arm]) and all(alike[arm]) for arm in ("real", "free"))
+    return SameRecords(real, free, all_documents=rows[0].keys() == rows[1].keys())
+
+
+def _rows_by_text(evidence: Evidence) -> dict[tuple[str, str, int], int]:
+    s = evidence.records.sequences
+    found = {}
+    for arm in ("real", "free"):
+        for i in evidence.records.chosen(arm=arm).tolist():
+            found[arm, str(s["document_id"][i]), int(s["replicate"][i])] = i
+    return found
+
+
+def _same_row(first: Evidence, a: int, second: Evidence, b: int) -> bool:
+    one, two = first.records, second.records
+    if one.sequences["split"][a] != two.sequences["split"][b] or one.tokens.keys() != two.tokens.keys():
+        return False
+    here, there = one.rows(a), two.rows(b)
+    columns = ((one.tokens[c][here], two.tokens[c][there]) for c in one.tokens)
+    sums = ((one.sequences[c][a], two.sequences[c][b]) for c in ("observed_counts", "expected_counts"))
+    return all(_same(x, y) for x, y in (*columns, *sums))
+
+
+def _same(x: np.ndarray, y: np.ndarray) -> bool:
+    x, y = np.asarray(x), np.asarray(y)
+    return x.shape == y.shape and bool(np.array_equal(x, y, equal_nan=np.issubdtype(x.dtype, np.floating)))
+
+
 # ---- what must be shared ----------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.copying import Copying, copying
 from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
@@ -105,7 +106,7 @@ def compare(evidence: Evidence) -> Comparison:
     panel = evidence.panel
     if not panel.enough:
         raise TooFewDocuments(
-            f"only {panel.n_pairs} pairs reach the last token on both sides ({panel.n_dropped} ended before), and no other measured length "
+            f"only {counted(panel.n_pairs, 'pair reaches', 'pairs reach')} the last token on both sides ({panel.n_dropped} ended before), and no other measured length "
             f"has the {MIN_PAIRS} that are needed: take more --documents"
         )
     lengths = lengths_up_to(panel.length)
@@ -200,4 +201,4 @@ def _half_train(lengths: Int[np.ndarray, " lengths"], detections: list[Detection
     if any(h is None for h in halves):
         return None
     found = horizon(lengths, np.array(halves, np.float64), level_auc=0.75)
-    return {"above": float("inf"), "below": 1.0}.get(found.side, found.value)
+    return float("inf") if found.where == "beyond" else found.tokens

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+from freerun.counted import counted
 from freerun.findings.comparing import ALPHA, KINDS, N_SPLITS, Comparison
 from freerun.findings.evidence import MIN_PAIRS, Evidence
 from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
 from freerun.findings.giveaways import giveaways
+from freerun.findings.horizon_words import Ends, ends_of, outside, spoken
 from freerun.findings.leaks import leaks
 from freerun.stats.detectability import Detection
 from freerun.stats.horizon import HorizonResult
@@ -23,7 +25,7 @@ def detectability(evidence: Evidence, found: Comparison) -> Finding:
     n_train, n_test = last.n_train, last.n_test
     measured = f"AUC {last.auc.value:.2f} ({last.auc.low:.2f} to {last.auc.high:.2f})"
     if found.detected:
-        told = f"A detector tells its text from real text with {measured} at {longest} tokens; it reaches 0.75 {spoken(h75, longest)}."
+        told = f"A detector tells its text from real text with {measured} at {longest} tokens; it reaches 0.75 {spoken(h75)}."
     else:
         told = (
             f"No difference was found up to {longest} tokens at this n ({measured}); an AUC of {found.smallest_auc:.2f} would have been "
@@ -43,12 +45,12 @@ def detectability(evidence: Evidence, found: Comparison) -> Finding:
             f"generated may change places given the prefix. Detected: some detector at some length, Holm at {ALPHA:g} over all."
         ),
         notes=(
-            f"{found.n_dropped} pairs were left out because a free continuation ended before token {longest}; both sides are whole in all others.",
+            f"{counted(found.n_dropped, 'pair was', 'pairs were')} left out because a free continuation ended before token {longest}; both sides are whole in all others.",
             *_shorter(evidence),
             _rejections(found),
             *(
                 [
-                    f"{evidence.panel.n_beyond} further pairs were not needed: detectors read at most {evidence.panel.n_pairs}."
+                    f"{counted(evidence.panel.n_beyond, 'further pair was', 'further pairs were')} not needed: detectors read at most {evidence.panel.n_pairs}."
                 ]
                 if evidence.panel.n_beyond
                 else []
@@ -78,7 +80,7 @@ def _estimates(found: Comparison, longest: int) -> tuple[Estimate, ...]:
         "training half; AUC on the test half"
     )
     estimates = [
-        horizon_estimate(f"h{round(level * 100)}", f"H{round(level * 100)}", h, longest, n_test, how)
+        horizon_estimate(f"h{round(level * 100)}", f"H{round(level * 100)}", h, ends_of(h, found.lengths), n_test, how)
         for level, h in found.main.horizons.items()
     ]
     estimates.append(
@@ -181,25 +183,23 @@ def _estimates(found: Comparison, longest: int) -> tuple[Estimate, ...]:
     return tuple(estimates)
 
 
-def spoken(h: HorizonResult, longest: int) -> str:
-    """A horizon in words."""
-    if h.side == "above":
-        return f"at no length up to {longest} tokens"
-    if h.side == "below":
-        return "already at the first token"
-    low = "1" if h.low is None else f"{h.low:.0f}"
-    high = f"beyond {longest}" if h.high is None else f"{h.high:.0f}"
-    return f"at about {h.value:.0f} tokens (95% interval {low} to {high})"
-
-
-def horizon_estimate(name: str, label: str, h: HorizonResult, longest: int, n: int, how: str) -> Estimate:
+def horizon_estimate(name: str, label: str, h: HorizonResult, ends: Ends, n: int, how: str) -> Estimate:
     """A horizon as an estimate; `text` where it lies outside the lengths."""
-    text = {"above": f"> {longest}", "below": "< 1", "inside": ""}[h.side]
-    low = (
-        None if h.low is not None and h.low >= longest else h.low
-    )  # reached in no resample: the interval says nothing more
+    low = None if h.low.where == "beyond" else h.low_tokens  # beyond the lengths: no number, see `ends`
+    high = h.high_tokens
     return Estimate(
-        name, label, h.value, "tokens", low, h.high, h.level, n, "document", f"{how}; isotonic in length", text
+        name,
+        label,
+        h.value,
+        "tokens",
+        low,
+        high,
+        h.level,
+        n,
+        "document",
+        f"{how}; isotonic in length",
+        outside(h.estimate),
+        ends=ends,
     )
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
-from freerun.stats.intervals import Interval, cluster_ratio
+from freerun.stats.intervals import Interval, cluster_ratio, has_no_width
 from freerun.stats.position import SlopeDifference, curve_by_position, log_spaced_edges, slope_difference
 
 QUESTION = "Does its own text drift away from real text?"
@@ -133,7 +133,8 @@ def _n_impossible(evidence: Evidence) -> int:
 def _sentence(evidence: Evidence, split: _Split) -> str:
     half = f"tokens {evidence.length // 2 + 1} to {evidence.length}"
     late = split.context
-    range_ = f"95% interval {_nats(late.low)} to {_nats(late.high)}"
+    alike = has_no_width(late.low, late.high)
+    range_ = "the same in every document" if alike else f"95% interval {_nats(late.low)} to {_nats(late.high)}"
     start = f"Running free, the entropy of its law in the second half ({half})"
     if late.low > 0 or late.high < 0:
         side = "above" if late.value > 0 else "below"

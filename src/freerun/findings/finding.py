@@ -10,12 +10,18 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from freerun.findings.horizon_words import Ends
+from freerun.stats.intervals import has_no_width
+
 
 @dataclass(frozen=True)
 class Estimate:
     """One number: estimate and interval in `unit`, and what makes them valid.
 
     `value`, `low`, `high` are None where nothing can be said; `text` then says why (for example `"> 128"`).
+
+    `degenerate`: every document, or every resample of them, says the same, so that an interval would have no width and say too much;
+    then there is none. `ends`: of a horizon, where it and the ends of its interval lie in the lengths measured.
     """
 
     name: str
@@ -29,6 +35,13 @@ class Estimate:
     independent_unit: str = "document"
     method: str = ""
     text: str = ""
+    degenerate: bool = False
+    ends: Ends | None = None
+
+    def __post_init__(self) -> None:
+        if self.low is not None and self.high is not None and has_no_width(self.low, self.high):
+            for name, value in (("degenerate", True), ("low", None), ("high", None)):
+                object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)

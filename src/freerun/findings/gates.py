@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from freerun.counted import counted
 from freerun.errors import UsageError, nearest
-from freerun.findings.outcome import EXIT_CODES, judge
+from freerun.findings.outcome import EXIT_CODES, cut_short, judge
 from freerun.findings.own_text import Fault
 from freerun.stats.detectable import documents_to_decide
-from freerun.stats.horizon import HorizonResult, Side
+from freerun.stats.horizon import End, HorizonResult
+from freerun.stats.intervals import has_no_width
 
 Decision = Literal["pass", "fail", "undecided"]
 EXITS: dict[Decision, int] = {
@@ -67,6 +69,9 @@ GAUGES: dict[str, Gauge] = {
     "prefix_worth": Gauge("memory", "prefix_worth_nats_per_token", "what the prefix saves, nats a token"),
 }
 HORIZONS = {"horizon": 0.75, "h60": 0.60, "h90": 0.90}
+_CHANCE = {"auc": 0.5, "tv": 0.0}
+"""What measures of telling texts apart are where there is no difference."""
+_MORE = "more --documents"
 _ALIASES = {alias: name for name, gauge in GAUGES.items() for alias in gauge.aliases}
 _FORM = re.compile(
     r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(<=|>=|<|>)\s*([+\-−]?)\s*([0-9]*\.?[0-9]+(?:[eE][+\-]?[0-9]+)?)\s*\Z"
@@ -82,6 +87,15 @@ class Gate:
     below: bool
     threshold: float
     relative: bool
+    closed: bool = False
+    """`<=` or `>=`: the number itself must not be, either."""
+
+    @property
+    def side(self) -> str:
+        """Where the number must not be, in words."""
+        if self.closed:
+            return "at most" if self.below else "at least"
+        return "below" if self.below else "above"
 
     @property
     def gauge(self) -> Gauge:
@@ -131,7 +145,7 @@ def parse_gate(text: str, *, relative: bool) -> Gate:
         hint = nearest(word.lower(), [*GAUGES, *_ALIASES])
         raise UsageError(f"--fail-on {text!r}: no number is called {word!r}{hint}; names: {', '.join(GAUGES)}")
     threshold = float(number) * (-1.0 if sign in ("-", "−") else 1.0)
-    gate = Gate(text.strip(), name, operator.startswith("<"), threshold, relative)
+    gate = Gate(text.strip(), name, operator.startswith("<"), threshold, relative, operator.endswith("="))
     if relative and not sign:
         raise UsageError(
             f"--fail-on {text!r}: between runs a number is a difference and needs its sign ({word}{operator}+{number}); gates on one run's "
@@ -174,6 +188,7 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
     if fault is not None and (gate.gauge.own_text or (gate.name == "sampler_p" and _sampler_alone_passed(result))):
         said, needed = _FAULTS[fault]
         return Judged(gate.text, gate.name, "undecided", said, needed=needed)
+    detected = findings.get("detectability", {}).get("status") != "neutral"
     if e is None:
         why = str(findings.get(gate.gauge.finding, {}).get("sentence") or "it was not measured")
         return Judged(
@@ -186,13 +201,25 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
             gate.text,
             gate.name,
             decision,
-            f"the loss is infinite: {share:.2%} of real tokens have no mass",
+            f"the loss is infinite ({share:.2%} of real tokens have no mass): {'not ' if gate.below else ''}{gate.side} {_spell(gate.threshold, gate)}",
             unit=e["unit"],
         )
     if gate.name in HORIZONS:
-        return _judge_horizon(result, gate, e)
+        return _judge_horizon(result, gate, e, detected=detected)
     documents = int(result["plan"]["documents"])
-    return _judge_interval(gate, e, documents, what=e["label"])
+    one = _judge_interval(gate, e, documents, what=e["label"])
+    if not detected and gate.name in _CHANCE and _tells_from(gate, one.decision, _CHANCE[gate.name]):
+        said = f"{one.words}; but no difference was found over all detectors and lengths together"
+        return replace(one, decision="undecided", words=said, needed=_MORE)
+    return one
+
+
+def _tells_from(gate: Gate, decision: Decision, null: float) -> bool:
+    """Whether a decision says that the number is not `null`, which then lies on the gate's other side."""
+    if decision == "undecided":
+        return False
+    above = (decision == "fail") != gate.below
+    return gate.threshold >= null if above else gate.threshold <= null
 
 
 _FAULTS: dict[Fault, tuple[str, str]] = {
@@ -223,8 +250,14 @@ def _sampler_alone_passed(result: Mapping[str, Any]) -> bool:
 def _judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: str) -> Judged:
     """By the interval alone: wholly in the forbidden range, wholly outside it, or neither."""
     value, low, high = e["value"], e["low"], e["high"]
-    if gate.gauge.exact and value is not None:
+    exact = gate.gauge.exact or bool(e.get("identical"))
+    if exact and value is not None:
         low = high = value
+    elif low is not None and high is not None and has_no_width(low, high):
+        low = high = None
+    if (low is None and high is None and value is not None) and (e.get("degenerate") or e["low"] is not None):
+        said = f"{what} is {_spell(value, gate)} in every resample of the documents: an interval of no width decides nothing"
+        return Judged(gate.text, gate.name, "undecided", said, value, unit=e["unit"], needed=_MORE)
     if value is None or (low is None and high is None):
         return Judged(
             gate.text,
@@ -235,72 +268,76 @@ def _judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: s
             unit=e["unit"],
         )
     lowest, highest = (-math.inf if low is None else low), (math.inf if high is None else high)
-    said = f"{what} is {_spell(value, gate)}" + (
-        "" if gate.gauge.exact else f" ({_spell(low, gate)} to {_spell(high, gate)})"
-    )
+    said = f"{what} is {_spell(value, gate)}" + ("" if exact else f" ({_spell(low, gate)} to {_spell(high, gate)})")
+    said += ", the same records in both runs" if e.get("identical") else ""
     at = _spell(gate.threshold, gate)
-    side = "below" if gate.below else "above"
-    certain = highest < gate.threshold if gate.below else lowest > gate.threshold
-    excluded = lowest >= gate.threshold if gate.below else highest <= gate.threshold
+    certain, excluded = _settled(gate, lowest, highest)
     columns = {"value": value, "low": low, "high": high, "unit": e["unit"]}
     if certain:
-        return Judged(gate.text, gate.name, "fail", f"{said}: {side} {at}", **columns)
+        return Judged(gate.text, gate.name, "fail", f"{said}: {gate.side} {at}", **columns)
     if excluded:
-        return Judged(gate.text, gate.name, "pass", f"{said}: not {side} {at}", **columns)
+        return Judged(gate.text, gate.name, "pass", f"{said}: not {gate.side} {at}", **columns)
     needed = _documents_needed(value, low, high, gate.threshold, documents)
     return Judged(gate.text, gate.name, "undecided", f"{said}: on both sides of {at}", needed=needed, **columns)
 
 
-def _judge_horizon(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any]) -> Judged:
-    longest, documents = _longest_judged(result), int(result["plan"]["documents"])
-    h = _horizon_of(result, gate, e, longest)
-    outcome = judge(h, at_least=gate.threshold, longest=longest)
+def _settled(gate: Gate, lowest: float, highest: float) -> tuple[bool, bool]:
+    """Whether an interval lies wholly in the forbidden range, and whether it lies wholly outside."""
+    t = gate.threshold
+    if gate.below:
+        return (highest <= t, lowest > t) if gate.closed else (highest < t, lowest >= t)
+    return (lowest >= t, highest < t) if gate.closed else (lowest > t, highest <= t)
+
+
+def _judge_horizon(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any], *, detected: bool) -> Judged:
+    documents = int(result["plan"]["documents"])
+    h, longest = _horizon_of(result, gate, e)
+    outcome = judge(h, at_least=gate.threshold, longest=longest, detected=detected)
     decision: Decision = "undecided" if outcome.verdict == "inconclusive" else outcome.verdict
     needed = ""
-    if decision == "undecided":
-        tokens = (
+    if decision == "undecided" and h.high.is_below(gate.threshold):
+        needed = _MORE
+    elif decision == "undecided" and cut_short(h, at_least=gate.threshold, longest=longest):
+        needed = (
             f"--tokens {math.ceil(gate.threshold)} or more (it is not known how the curve goes on beyond {longest})"
         )
-        beyond = gate.threshold > longest and (h.high is None or h.high >= longest)
-        needed = tokens if beyond else _horizon_documents(h, gate.threshold, longest, documents)
-    return Judged(gate.text, gate.name, decision, outcome.words, h.value, h.low, h.high, "tokens", needed)
+    elif decision == "undecided":
+        needed = _horizon_documents(h, gate.threshold, documents)
+    ends = h.low_tokens, h.high_tokens
+    return Judged(gate.text, gate.name, decision, outcome.words, h.value, *ends, "tokens", needed)
 
 
-def _longest_judged(result: Mapping[str, Any]) -> int:
-    """The last length of the curve: shorter than the texts where few of them reach their end."""
-    charts = {c["name"]: c for f in result["findings"] if f["name"] == "detectability" for c in f["charts"]}
-    lengths = charts.get("auc_by_length", {}).get("x") or [result["plan"]["tokens"]]
-    return int(lengths[-1])
+def _horizon_of(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any]) -> tuple[HorizonResult, int]:
+    """The horizon behind an estimate, and the last length of its curve.
+
+    Results of earlier versions do not say on which side an end that is not inside lies: there the lower end counts as open below and
+    the upper one as open above, which decides nothing.
+    """
+    tokens = int(result["plan"]["tokens"])
+    ends = e.get("ends") or {
+        "first_tokens": 1,
+        "last_tokens": tokens,
+        "value": "inside" if e["value"] is not None else "beyond",
+        "low": "before" if e["low"] is None else "inside",
+        "high": "beyond" if e["high"] is None else "inside",
+    }
+    outer = {"before": float(ends["first_tokens"]), "beyond": float(ends["last_tokens"])}
+    value, low, high = (
+        End(ends[name], e[name] if ends[name] == "inside" else outer[ends[name]]) for name in ("value", "low", "high")
+    )
+    h = HorizonResult(value, low, high, e["level"] or 0.95, HORIZONS[gate.name], 0, 0.0, 0.0)
+    return h, int(ends["last_tokens"])
 
 
-def _horizon_of(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any], longest: int) -> HorizonResult:
-    """The horizon behind an estimate. A result does not print a lower limit at the last length; it is put back where it is sure."""
-    text = str(e["text"] or "")
-    side: Side = "above" if text.startswith(">") else "below" if text.startswith("<") else "inside"
-    low = e["low"]
-    if side == "above" and low is None and _never_reached(result, gate, longest):
-        low = float(longest)
-    level = e["level"] or 0.95
-    return HorizonResult(e["value"], side, low, e["high"], level, HORIZONS[gate.name], 0, 0.0, 0.0)
-
-
-def _never_reached(result: Mapping[str, Any], gate: Gate, longest: int) -> bool:
-    """Whether the interval begins at the last length: by the verdict for H75, else by the pointwise limits of the curve."""
-    verdict = result["verdict"]
-    if gate.name == "horizon" and verdict.get("outcome") == "pass":
-        return True
-    charts = {c["name"]: c for f in result["findings"] if f["name"] == "detectability" for c in f["charts"]}
-    curve = charts.get("auc_by_length", {"series": [{}]})["series"][0]
-    highs = curve.get("high") or [1.0]
-    return gate.name != "horizon" and all(h is not None and h < HORIZONS[gate.name] for h in highs)
-
-
-def _horizon_documents(h: HorizonResult, at: float, longest: int, documents: int) -> str:
+def _horizon_documents(h: HorizonResult, at: float, documents: int) -> str:
     """On the scale of doublings, on which a horizon's interval is about even."""
-    value = h.value if h.value is not None else float(longest) if h.side == "above" else 1.0
-    low, high = (h.low or 0.5), (h.high if h.high is not None else float(longest))
-    v, a, b, t = (math.log2(max(x, 0.5)) for x in (value, low, high, at))
+    v, a, b, t = (math.log2(max(x, 0.5)) for x in (_drawn(h.estimate), _drawn(h.low), _drawn(h.high), at))
     return _documents_needed(v, a, b, t, documents, scale=" on the scale of doublings")
+
+
+def _drawn(end: End) -> float:
+    """Half a length before the first one where it lies before it, else its number."""
+    return end.tokens / 2 if end.where == "before" else end.tokens
 
 
 def _documents_needed(
@@ -358,12 +395,18 @@ def _judge_difference(
         up = not first
         forbidden = (not up) if gate.below else up
         decision: Decision = "undecided" if both else "fail" if forbidden else "pass"
-        said = f"the losses are infinite: {first} and {second} real tokens have no mass in the first and the second run"
+        said = f"a loss is infinite: {counted(first, 'real token has', 'real tokens have')} no mass in the first run, {second} in the second"
         return Judged(text, gate.name, decision, said, unit=d["unit"])
     judged = _judge_interval(gate, d, documents, what=f"{d['label']}, difference,")
+    if d.get("primary") and not (d["found"] or d.get("identical")) and _tells_from(gate, judged.decision, 0.0):
+        said = f"{judged.words}; but with loss and horizon asked together (Holm) it is not told from zero"
+        judged = replace(judged, decision="undecided", words=said, needed=_MORE)
     needed = judged.needed
-    if judged.decision == "undecided" and gate.name in HORIZONS and (d["low"] is None or d["high"] is None):
+    if (
+        judged.decision == "undecided"
+        and gate.name in HORIZONS
+        and (d["low"] is None or d["high"] is None)
+        and not d.get("degenerate")
+    ):
         needed = "longer runs (--tokens): a horizon lies beyond the lengths measured"
-    return Judged(
-        text, gate.name, judged.decision, judged.words, judged.value, judged.low, judged.high, judged.unit, needed
-    )
+    return replace(judged, gate=text, needed=needed)

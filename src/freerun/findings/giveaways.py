@@ -23,10 +23,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 def giveaway_length(found: Comparison) -> int:
     """The first measured length at or after H75; the last one where it is not reached."""
-    h75 = found.main.horizons[0.75]
-    wanted = float(found.lengths[0]) if h75.side == "below" else h75.value
-    later = [int(n) for n in found.lengths if wanted is not None and n >= wanted]
-    return later[0] if later else int(found.lengths[-1])
+    wanted = found.main.horizons[0.75].estimate.tokens
+    return next(int(n) for n in found.lengths if n >= wanted)
 
 
 def giveaways(evidence: Evidence, found: Comparison) -> Table:

@@ -10,6 +10,7 @@ from freerun.findings.control_tokens import LEAST_TEST_PAIRS, ControlTokens, con
 from freerun.findings.copying import COPY_TOKENS
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Table
+from freerun.findings.horizon_words import interval_words, outside
 from freerun.findings.plain_text import PlainText
 from freerun.stats.auc import auc
 from freerun.stats.horizon import HorizonResult
@@ -81,21 +82,17 @@ def _control(evidence: Evidence, found: Comparison) -> tuple[str, str, str]:
         more = f" and {len(held.written) - MOST_SPELLED} others" if len(held.written) > MOST_SPELLED else ""
         left += f"; {held.own_texts} of {held.n_own_texts} own texts ({which}{more}), at token {held.first_token:.0f} in the median"
     if held.real.value or held.own_texts:
-        left += f"; H75 on the {held.n_left} test documents without: {_h75_without(held, int(found.lengths[-1]))}"
+        left += f"; H75 on the {held.n_left} test documents without: {_h75_without(held)}"
     return CONTROL_TOKENS, done, left
 
 
-def _h75_without(held: ControlTokens, longest: int) -> str:
+def _h75_without(held: ControlTokens) -> str:
     """In tokens with its interval, or why there is none."""
     h: HorizonResult | None = held.h75_without
     if h is None:
         return "the same, for none of them holds one" if held.n_left >= LEAST_TEST_PAIRS else "too few to say"
-    value = {"above": f"> {longest}", "below": "< 1", "inside": f"{h.value:.0f}" if h.value is not None else ""}[h.side]
-    if h.low is not None and h.low >= longest and h.high is None:
-        return f"{value} tokens"
-    low = "< 1" if h.low is None else f"{h.low:.0f}"
-    high = f"> {longest}" if h.high is None else f"{h.high:.0f}"
-    return f"{value} tokens ({low} to {high})"
+    value = outside(h.estimate) or f"{h.estimate.tokens:.0f}"
+    return f"{value} tokens ({interval_words(h)})"
 
 
 def _copies(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int
 
+from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Estimate, Finding
@@ -117,7 +118,7 @@ def _sentence(evidence: Evidence, arms: dict[str, Arm], test: LogRank) -> str:
         return said
     time = time_in_trap(escape)
     if time.tokens is None:
-        return f"{said} Of {free.traps.n_tokens} tokens inside a loop none left it: the expected time in a trap is at least {time.low:.0f} tokens."
+        return f"{said} Of {counted(free.traps.n_tokens, 'token')} inside a loop none left it: the expected time in a trap is at least {time.low:.0f} tokens."
     return f"{said} A token inside a loop leaves it with probability {_chance(escape.value)}: about {tokens(time.tokens)} tokens in a trap."
 
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from freerun.counted import counted
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Estimate, Finding
 from freerun.stats.intervals import Interval, cluster_ratio
@@ -88,7 +89,7 @@ def loss(evidence: Evidence) -> Finding:
     ]
     if n_impossible:
         notes.append(
-            f"{n_impossible} real tokens have no mass under the law at all; they are left out of the mean and counted here."
+            f"{counted(n_impossible, 'real token has', 'real tokens have')} no mass under the law at all: left out of the mean, and counted here."
         )
     if of_tokens is not None:
         notes.append(

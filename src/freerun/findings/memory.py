@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from freerun.counted import counted
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Chart, Estimate, Finding, Series
 from freerun.stats.intervals import Interval, cluster_ratio
@@ -33,7 +34,7 @@ def memory(evidence: Evidence) -> Finding:
     n_documents = len(np.unique(groups[usable]))
     if n_documents < MIN_DOCUMENTS:
         return _unknown(
-            f"Only {n_documents} documents have a token scored both ways; at least {MIN_DOCUMENTS} are needed."
+            f"Only {counted(n_documents, 'document has', 'documents have')} a token scored both ways; at least {MIN_DOCUMENTS} are needed."
         )
 
     gain = np.where(usable, log_prob, 0.0) - np.where(usable, alone, 0.0)
@@ -71,7 +72,7 @@ def memory(evidence: Evidence) -> Finding:
         notes.append("The first token has no law without a prefix (nothing is put first), so it is not compared.")
     if n_impossible:
         notes.append(
-            f"{n_impossible} tokens have no mass without the prefix at all; they are left out of every mean and counted here."
+            f"{counted(n_impossible, 'token has', 'tokens have')} no mass without the prefix at all: left out of every mean, and counted here."
         )
     return Finding(
         name="memory",

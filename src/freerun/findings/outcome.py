@@ -1,19 +1,23 @@
-"""Pass, fail or inconclusive: the one place where a horizon is held against a length. Verdicts and gates use the same words."""
+"""The one place where a horizon is held against a length. Gates ask for a length; a verdict only says what was measured."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from freerun.findings.horizon_words import interval_words, outside, spoken
 from freerun.stats.horizon import HorizonResult
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
 
+Measured = Literal["told_apart", "not_reached", "open", "not_judged"]
+"""What a run says of its horizon where nobody set a requirement."""
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """A verdict and why."""
+    """What became of a requirement, and why."""
 
     verdict: Verdict
     words: str
@@ -24,24 +28,53 @@ class Outcome:
         return EXIT_CODES[self.verdict]
 
 
-def judge(h: HorizonResult, *, at_least: float, longest: int) -> Outcome:
-    """Is the horizon at least so many tokens? Decided by its interval alone; what lies beyond `longest` was not measured."""
-    name = f"H{round(100 * h.level_auc)}"
-    sure = f"{h.level:.0%} interval"
-    if h.high is not None and h.high < at_least:
-        return Outcome("fail", f"{name} is below {at_least:.0f} tokens: its {sure} ends at {h.high:.0f}")
-    if h.side == "below" and h.high is None:
-        return Outcome("fail", f"{name} is below {at_least:.0f} tokens: it is reached at the first token")
-    if h.low is not None and h.low >= at_least:
-        return Outcome("pass", f"{name} is at least {at_least:.0f} tokens: its {sure} begins at {h.low:.0f}")
-    if at_least > longest and (h.high is None or h.high >= longest):
+def judge(h: HorizonResult, *, at_least: float, longest: int, detected: bool = True) -> Outcome:
+    """Is the horizon at least so many tokens? Decided by its interval alone; what lies beyond `longest` was not measured.
+
+    `detected`: whether a difference between own and real text was found. A horizon is where they are told apart: without that none
+    is too short.
+    """
+    name, sure = f"H{round(100 * h.level_auc)}", f"{h.level:.0%} interval"
+    if h.high.is_below(at_least) and not detected:
+        return Outcome(
+            "inconclusive",
+            f"{name} would be below {at_least:.0f} tokens ({sure} {interval_words(h)}), but no difference was found over all "
+            "detectors and lengths together: more documents would decide",
+        )
+    if h.high.is_below(at_least):
+        ends = f"ends at {h.high.tokens:.0f}" if h.high.where == "inside" else f"is wholly {outside(h.high)}"
+        return Outcome("fail", f"{name} is below {at_least:.0f} tokens: its {sure} {ends}")
+    if h.low.is_at_least(at_least):
+        begins = f"begins at {h.low.tokens:.0f}" if h.low.where == "inside" else f"is wholly {outside(h.low)}"
+        return Outcome("pass", f"{name} is at least {at_least:.0f} tokens: its {sure} {begins}")
+    if cut_short(h, at_least=at_least, longest=longest):
         return Outcome(
             "inconclusive",
             f"{name} was measured up to {longest} tokens only, so {at_least:.0f} cannot be decided: more tokens would",
         )
-    low = "the first token" if h.low is None else f"{h.low:.0f}"
-    high = f"beyond {longest}" if h.high is None else f"{h.high:.0f}"
     return Outcome(
         "inconclusive",
-        f"{name} lies between {low} and {high} tokens ({sure}), on both sides of {at_least:.0f}: more documents would decide",
+        f"{name}, {sure} {interval_words(h)} tokens, may lie on both sides of {at_least:.0f}: more documents would decide",
+    )
+
+
+def cut_short(h: HorizonResult, *, at_least: float, longest: int) -> bool:
+    """Whether longer texts are what a decision lacks."""
+    return at_least > longest and (h.high.where == "beyond" or h.high.tokens >= longest)
+
+
+def measured(h: HorizonResult, *, detected: bool) -> tuple[Measured, str]:
+    """What was measured, for a run of which nothing was required."""
+    name, longest = f"AUC {h.level_auc:.2f}", round(h.low.tokens if h.low.where == "beyond" else h.high.tokens)
+    if detected and h.high.where != "beyond":
+        return "told_apart", f"told apart with {name} {spoken(h)}"
+    if h.low.where == "beyond":
+        return (
+            "not_reached",
+            f"told apart with {name} at no length up to {longest} tokens ({h.level:.0%} interval wholly {outside(h.low)})",
+        )
+    ends = f"{h.level:.0%} interval {interval_words(h)} tokens"
+    return (
+        "open",
+        f"at which length they are told apart with {name}, if at any measured, is open ({ends}): more documents would say",
     )

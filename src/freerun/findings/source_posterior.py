@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from freerun.counted import counted
 from freerun.findings.drift import OWN_LAW
 from freerun.findings.evidence import Evidence
 from freerun.findings.finding import Estimate, Finding
@@ -74,7 +75,7 @@ def _short(records: SourceRecords) -> str:
     name, n = records.asked.latent, len(records.texts) // 2
     if not _whole(records):
         return f"Belief about {name} is recorded for {n} of {records.asked.documents} documents: the same command with --sources goes on."
-    return f"Belief about {name}: only {n} documents; at least {MIN_DOCUMENTS} are needed (`--source-documents`)."
+    return f"Belief about {name}: only {counted(n, 'document')}; at least {MIN_DOCUMENTS} are needed (`--source-documents`)."
 
 
 # ---- words -------------------------------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ def _estimates(e: SourceEvidence) -> list[Estimate]:
                 None,
                 "nats/token",
                 n=e.n,
-                text=f"infinite: {e.n_impossible} texts are impossible under the mixture",
+                text=f"infinite: {counted(e.n_impossible, 'text is', 'texts are')} impossible under the mixture",
             )
         )
     return out
@@ -246,12 +247,16 @@ def _notes(e: SourceEvidence, evidence: Evidence) -> list[str]:
         )
     if e.n_ended > 0:
         notes.append(
-            f"{e.n_ended} own texts end by themselves; their belief stays as it was there, which the null allows."
+            f"{counted(e.n_ended, 'own text ends by itself', 'own texts end by themselves')}; belief stays as it was there, which the null allows."
         )
     if e.texts.n_cut:
-        notes.append(f"{e.texts.n_cut} own texts are read up to the first token that no source knows.")
+        notes.append(
+            f"{counted(e.texts.n_cut, 'own text is', 'own texts are')} read up to the first token that no source knows."
+        )
     if e.texts.n_unwritable:
-        notes.append(f"{e.texts.n_unwritable} documents are left out: no source with a prior can write their prefix.")
+        notes.append(
+            f"{counted(e.texts.n_unwritable, 'document is', 'documents are')} left out: no source with a prior can write the prefix."
+        )
     notes.append(
         "Public texts are probably in the training data, with who wrote them and when: then the real side shows memory as much as judgement."
     )

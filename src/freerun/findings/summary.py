@@ -10,16 +10,17 @@ from freerun.errors import DataError, TooFewDocuments
 from freerun.findings.calibration import calibration
 from freerun.findings.certificates import certificates
 from freerun.findings.comparing import Comparison, Curve, compare
-from freerun.findings.detectability import QUESTION, detectability, spoken
+from freerun.findings.detectability import QUESTION, detectability
 from freerun.findings.divergences import divergences
 from freerun.findings.drift import drift
 from freerun.findings.evidence import Evidence
 from freerun.findings.examples import examples
 from freerun.findings.finding import Estimate, Finding
+from freerun.findings.horizon_words import interval_words, outside, spoken
 from freerun.findings.loops import loops
 from freerun.findings.loss import loss
 from freerun.findings.memory import memory
-from freerun.findings.outcome import judge
+from freerun.findings.outcome import measured
 from freerun.findings.own_text import OwnText, audit_own_text, own_text_of
 from freerun.findings.redacted import (
     comparable,
@@ -136,7 +137,7 @@ def _verdict(
             f"{at_loss}.",
             "detail": findings["self_recognition"].sentence,
             "status": "unknown",
-            "outcome": "inconclusive",
+            "outcome": "not_judged",
             "outcome_words": "the horizon of text whose law is not known is not judged",
         }
     if own_text.sampler_audit == "failed":
@@ -145,7 +146,7 @@ def _verdict(
             "sentence": sentence,
             "detail": findings["self_recognition"].sentence,
             "status": "bad",
-            "outcome": "inconclusive",
+            "outcome": "not_judged",
             "outcome_words": "the horizon of a law that was not sampled is not judged",
         }
     if found is None:
@@ -153,22 +154,22 @@ def _verdict(
             "sentence": f"{model}: this run cannot say from which length on its own text can be told from real text.",
             "detail": findings["detectability"].sentence,
             "status": "unknown",
-            "outcome": "inconclusive",
+            "outcome": "not_judged",
             "outcome_words": "no horizon could be measured",
         }
     longest = int(found.lengths[-1])
     h75 = found.main.horizons[0.75]
-    outcome = judge(h75, at_least=longest, longest=longest)
+    outcome, outcome_words = measured(h75, detected=found.detected)
     if findings["detectability"].status == "neutral":
         sentence = f"{model}: no difference found between its own text and real text up to {longest} tokens, {at_loss}."
-    elif h75.side == "above":
+    elif h75.estimate.where == "beyond":
         sentence = (
             f"{model}: its own text can be told from real text, but weakly up to {longest} tokens (AUC "
             f"{found.main.detections[-1].auc.value:.2f}), {at_loss}."
         )
     else:
         sentence = (
-            f"{model}: left to itself it writes text that a simple detector tells from the real text {spoken(h75, longest)}, "
+            f"{model}: left to itself it writes text that a simple detector tells from the real text {spoken(h75)}, "
             f"{at_loss}."
         )
     detail = f"{findings['drift'].sentence} {findings['loops'].sentence} {findings['self_recognition'].sentence}"
@@ -176,8 +177,8 @@ def _verdict(
         "sentence": sentence,
         "detail": detail,
         "status": "neutral" if findings["detectability"].status == "neutral" else "bad",
-        "outcome": outcome.verdict,
-        "outcome_words": outcome.words,
+        "outcome": outcome,
+        "outcome_words": outcome_words,
     }
 
 
@@ -207,9 +208,13 @@ def _headline(findings: dict[str, Finding], found: Comparison | None, own_text: 
                 "Free-run horizon H75",
                 by_name["h75"],
                 "length at which its own text is told from real text with AUC 0.75",
+                h=found.main.horizons[0.75],
             )
         )
-        cards += [_card("H60", by_name["h60"], ""), _card("H90", by_name["h90"], "")]
+        cards += [
+            _card("H60", by_name["h60"], "", h=found.main.horizons[0.60]),
+            _card("H90", by_name["h90"], "", h=found.main.horizons[0.90]),
+        ]
     else:
         cards.append(
             {
@@ -237,7 +242,9 @@ def _headline(findings: dict[str, Finding], found: Comparison | None, own_text: 
     return cards
 
 
-def _card(label: str, e: Estimate, note: str, *, digits: str = "", percent: bool = False) -> dict[str, str]:
+def _card(
+    label: str, e: Estimate, note: str, *, digits: str = "", percent: bool = False, h: HorizonResult | None = None
+) -> dict[str, str]:
     def say(value: float | None) -> str:
         if value is None:
             return "?"
@@ -247,14 +254,16 @@ def _card(label: str, e: Estimate, note: str, *, digits: str = "", percent: bool
             return format(value, digits).replace("-", "−")
         return f"{value:.0f}" if e.unit == "tokens" else f"{value:.2f}"
 
-    low = say(e.low) if e.low is not None else ("< 1" if e.unit == "tokens" else "")
-    high = say(e.high) if e.high is not None else ("beyond" if e.unit == "tokens" else "")
-    known = e.low is not None or e.high is not None
-    interval = f"{low} to {high}" if known and low and high else ""
+    if h is not None:
+        interval = interval_words(h)
+    else:
+        interval = f"{say(e.low)} to {say(e.high)}" if e.low is not None and e.high is not None else ""
+    if e.degenerate:
+        note = "; ".join(filter(None, (note, "every document says the same: no interval")))
     return {
         "label": label,
         "value": e.text or say(e.value),
-        "unit": "" if percent else e.unit,
+        "unit": "" if percent else "token" if e.unit == "tokens" and say(e.value) == "1" else e.unit,
         "interval": interval,
         "note": note,
     }
@@ -263,11 +272,11 @@ def _card(label: str, e: Estimate, note: str, *, digits: str = "", percent: bool
 def _yardsticks(evidence: Evidence, found: Comparison) -> dict[str, Any]:
     longest = int(found.lengths[-1])
     cold = f"t = {evidence.plan['control_temperature']:g}"
-    scale = [_mark("its own text against real text", found.main, longest, "free")]
+    scale = [_mark("its own text against real text", found.main, "free")]
     if found.real_tempered is not None:
-        scale.append(_mark(f"its text at {cold} against real text", found.real_tempered, longest, "other"))
+        scale.append(_mark(f"its text at {cold} against real text", found.real_tempered, "other"))
     if found.tempered is not None:
-        scale.append(_mark(f"its text at {cold} against its own at t = 1", found.tempered, longest, "tempered"))
+        scale.append(_mark(f"its text at {cold} against its own at t = 1", found.tempered, "tempered"))
     own = [b.high for b in found.own_bands]
     real = [b.high for b in found.real_bands]
     never = f"> {longest}"
@@ -291,7 +300,7 @@ def _yardsticks(evidence: Evidence, found: Comparison) -> dict[str, Any]:
             "role": "control",
         }
     )
-    rows = [[str(s["label"]), str(s["text"]) or f"{s['value']:.0f}", _open_interval(s, longest)] for s in scale]
+    rows = [[str(s["label"]), str(s["text"]) or f"{s['value']:.0f}", str(s.get("interval", ""))] for s in scale]
     rows[-2][2] = f"chance; largest AUC in 95% of random halves: {max(real):.2f}"
     rows[-1][2] = f"chance; largest AUC in 95% of random halves: {max(own):.2f}"
     n = found.main.detections[-1]
@@ -308,15 +317,15 @@ def _yardsticks(evidence: Evidence, found: Comparison) -> dict[str, Any]:
     }
 
 
-def _mark(label: str, curve: Curve, longest: int, role: str) -> dict[str, Any]:
+def _mark(label: str, curve: Curve, role: str) -> dict[str, Any]:
     h: HorizonResult = curve.horizons[0.75]
-    text = {"above": f"> {longest}", "below": "< 1", "inside": ""}[h.side]
     return {
         "label": label,
         "value": _whole(h.value),
-        "low": None if h.low is not None and h.low >= longest else _whole(h.low),  # reached in no resample
-        "high": _whole(h.high),
-        "text": text,
+        "low": None if h.low.where == "beyond" else _whole(h.low_tokens),
+        "high": _whole(h.high_tokens),
+        "text": outside(h.estimate),
+        "interval": interval_words(h),
         "role": role,
     }
 
@@ -324,14 +333,6 @@ def _mark(label: str, curve: Curve, longest: int, role: str) -> dict[str, Any]:
 def _whole(tokens: float | None) -> float | None:
     """To the nearest token; the page shows no more than a reader can use."""
     return None if tokens is None else max(1.0, float(round(tokens)))
-
-
-def _open_interval(mark: dict[str, Any], longest: int) -> str:
-    if mark["low"] is None and mark["high"] is None:
-        return "not reached"
-    low = "< 1" if mark["low"] is None else f"{mark['low']:.0f}"
-    high = f"> {longest}" if mark["high"] is None else f"{mark['high']:.0f}"
-    return f"{low} to {high}"
 
 
 def _unknown(why: str) -> Finding:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
 from freerun.findings.compare_terms import align
 from freerun.findings.comparing import KINDS, features_at
@@ -160,7 +161,7 @@ def sweep(
     n_train, n_test = int(train.sum()), int((~train).sum())
     if len(shared) < MIN_PAIRS or min(n_train, n_test) < MIN_PAIRS // 4:
         raise TooFewDocuments(
-            f"only {len(shared)} pairs are whole in every setting; at least {MIN_PAIRS} are needed: take a smaller "
+            f"only {counted(len(shared), 'pair is', 'pairs are')} whole in every setting; at least {MIN_PAIRS} are needed: take a smaller "
             "--tokens or more --documents"
         )
     lengths = lengths_up_to(min(e.panel.length for e in evidences))

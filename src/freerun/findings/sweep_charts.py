@@ -91,9 +91,8 @@ def _auc_by_context(
 def _horizon_by_context(
     found: Swept, key: str, label: str, x: tuple[float, ...], scale: str, members: Sequence[int]
 ) -> Chart:
-    longest, shortest = float(found.lengths[-1]), float(found.lengths[0])
+    longest = float(found.lengths[-1])
     horizons = [found.horizon(i) for i in members]
-    ends = {"above": longest, "below": shortest}
     return Chart(
         name=f"{key}_h75_by_context",
         title="Free-run horizon H75, by context",
@@ -105,9 +104,9 @@ def _horizon_by_context(
             Series(
                 "H75",
                 "free",
-                tuple(ends[h.side] if h.value is None else h.value for h in horizons),
-                tuple(shortest if h.low is None else h.low for h in horizons),
-                tuple(longest if h.high is None else h.high for h in horizons),
+                tuple(h.estimate.tokens for h in horizons),
+                tuple(h.low.tokens for h in horizons),
+                tuple(h.high.tokens for h in horizons),
             ),
         ),
         levels=((longest, "longest measured"),),

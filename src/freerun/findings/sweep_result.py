@@ -12,10 +12,10 @@ import freerun
 from freerun.errors import TooFewDocuments
 from freerun.findings.comparing import KINDS
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Table
+from freerun.findings.finding import Table, to_json
+from freerun.findings.horizon_words import ends_of, interval_words, outside
 from freerun.findings.sweep import N_RESAMPLES, OwnTextRefused, Swept
 from freerun.findings.sweep_charts import axis_charts
-from freerun.stats.horizon import HorizonResult
 from freerun.stats.multiplicity import holm
 from freerun.stats.paired import slope_weights
 
@@ -125,7 +125,6 @@ def _measured(found: Swept, i: int) -> dict[str, Any]:
     curve, h, loss = found.curves[i], found.horizon(i), found.loss(i)
     mean = found.mean_auc(i)
     last = curve.detections[-1].auc
-    ends = {"above": f"> {int(found.lengths[-1])}", "below": "< 1", "inside": ""}
     return {
         "auc_by_length": [
             {"tokens": int(n), "value": d.auc.value, "low": d.auc.low, "high": d.auc.high, "detector": KINDS[kind]}
@@ -135,10 +134,11 @@ def _measured(found: Swept, i: int) -> dict[str, Any]:
         "mean_auc": {"value": mean.value, "low": mean.low, "high": mean.high},
         "h75_tokens": {
             "value": h.value,
-            "low": h.low,
-            "high": h.high,
-            "text": ends[h.side],
-            "interval": _horizon_interval(h, int(found.lengths[-1])),
+            "low": h.low_tokens,
+            "high": h.high_tokens,
+            "text": outside(h.estimate),
+            "interval": interval_words(h),
+            "ends": to_json(ends_of(h, found.lengths)),
         },
         "loss_nats_per_token": {
             "value": loss.value,
@@ -148,14 +148,6 @@ def _measured(found: Swept, i: int) -> dict[str, Any]:
         },
         "pairs_left_out": curve.n_dropped,
     }
-
-
-def _horizon_interval(h: HorizonResult, longest: int) -> str:
-    """The interval of a horizon in words, open where it leaves the lengths measured."""
-    if h.low is not None and h.low >= longest:
-        return "reached in no resample"
-    low = "< 1" if h.low is None else f"{h.low:.0f}"
-    return f"{low} to {'beyond' if h.high is None else f'{h.high:.0f}'}"
 
 
 def _axis(found: Swept, axis: Axis) -> dict[str, Any]:
@@ -189,9 +181,10 @@ def _differences(found: Swept, axis: Axis) -> list[dict[str, Any]]:
                 "mean_auc": asdict(d),
                 "h75_tokens": {
                     "value": h.value,
-                    "low": h.low if h.beyond_a <= tail else None,
-                    "high": h.high if h.beyond_b <= tail else None,
-                    "p_value": h.p_value,
+                    "low": h.low if h.beyond_a <= tail and not h.degenerate else None,
+                    "high": h.high if h.beyond_b <= tail and not h.degenerate else None,
+                    "p_value": None if h.degenerate else h.p_value,
+                    "degenerate": h.degenerate,
                 },
                 "loss_nats_per_token": None if loss is None else asdict(loss),
             }

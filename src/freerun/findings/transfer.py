@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
 from freerun.findings.evidence import MIN_PAIRS, Evidence, Panel, lengths_up_to, statistics_rng
 from freerun.findings.finding import Chart, Estimate, Finding, Series
@@ -25,7 +26,7 @@ def transfer(evidence: Evidence, other: Evidence) -> Finding:
     for panel in (here, there):
         if panel.n_pairs < MIN_PAIRS:
             raise TooFewDocuments(
-                f"{panel.n_pairs} whole pairs; a transferred detector needs at least {MIN_PAIRS} in both runs"
+                f"{counted(panel.n_pairs, 'whole pair')}; a transferred detector needs at least {MIN_PAIRS} in both runs"
             )
     longest = min(here.length, there.length)
     lengths = lengths_up_to(longest)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from freerun.counted import counted
 from freerun.findings.finding import Estimate, Finding, Table
 from freerun.records.answers import KINDS, Answers
 from freerun.stats.intervals import Interval, clopper_pearson, ratio_of_group_sums
@@ -49,7 +50,9 @@ def verbal(answers: Answers | None) -> Finding:
     main, ability = found["own_real"], found["ability"]
     if main is None or main.balanced is None or main.n_pairs - main.n_ties < MIN_PAIRS:
         n = 0 if main is None else main.n_pairs - main.n_ties
-        return _unknown(f"Only {n} pairs gave an answer; at least {MIN_PAIRS} are needed: ask more with `--ask 64`.")
+        return _unknown(
+            f"Only {counted(n, 'pair')} gave an answer; at least {MIN_PAIRS} are needed: ask more with `--ask 64`."
+        )
     return Finding(
         name="verbal",
         question=QUESTION,
@@ -220,7 +223,9 @@ def _notes(answers: Answers, found: dict[str, _Kind | None]) -> tuple[str, ...]:
         "replicates of one prefix; two real texts in random order), so they must lie at 50% whatever the model does."
     ]
     if main.n_ties:
-        notes.append(f"{main.n_ties} pairs gave the same log-odds in both orders and are left out.")
+        notes.append(
+            f"{counted(main.n_ties, 'pair gave', 'pairs gave')} the same log-odds in both orders, and {'is' if main.n_ties == 1 else 'are'} left out."
+        )
     for kind in ("own_own", "real_real"):
         one = found[kind]
         if one is not None and one.balanced is not None and not one.balanced.low <= 0.5 <= one.balanced.high:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.organisms.wrapper import Organism, check_shares_vocabulary
 from freerun.predictors.base import Predictor
@@ -65,7 +66,7 @@ def without_calibration(corpus: Corpus, predictor: Predictor[Any]) -> Corpus:
         raise DataError(
             f"{predictor.identity.name} was calibrated on all of {corpus.spec}: give another corpus, or fewer documents="
         )
-    note = f"{len(corpus.documents) - len(kept)} documents left out, which the model was calibrated on"
+    note = f"{counted(len(corpus.documents) - len(kept), 'document')} left out, which the model was calibrated on"
     return replace(corpus, documents=kept, fingerprint=fingerprint(kept), notes=(*corpus.notes, note))
 
 

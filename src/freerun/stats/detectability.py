@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import special, stats
 
+from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.auc import auc, auc_interval, auc_rows, mann_whitney_p_rows, weighted_auc
 from freerun.stats.intervals import (
@@ -149,7 +150,8 @@ def transferred_auc(
     """
     if min(len(train[0]), len(test[0])) < MIN_UNITS:
         raise TooFewDocuments(
-            f"{len(train[0])} training and {len(test[0])} test documents; at least {MIN_UNITS} of each are needed"
+            f"{counted(len(train[0]), 'training document')} and {counted(len(test[0]), 'test document')}; "
+            f"at least {MIN_UNITS} of each are needed"
         )
     x, y, weights, unit = _training_rows(*train)
     standardizer = Standardizer.fit(x)
@@ -316,6 +318,7 @@ def _checked_train(x: Float[np.ndarray, "units d"], train: Bool[np.ndarray, " un
     n_train, n_test = int(train.sum()), int((~train).sum())
     if min(n_train, n_test) < MIN_UNITS:
         raise TooFewDocuments(
-            f"{n_train} training and {n_test} test documents; telling texts apart needs at least {MIN_UNITS} of each"
+            f"{counted(n_train, 'training document')} and {counted(n_test, 'test document')}; "
+            f"telling texts apart needs at least {MIN_UNITS} of each"
         )
     return train

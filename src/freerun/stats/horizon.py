@@ -10,56 +10,77 @@ import numpy as np
 from jaxtyping import Float, Real
 
 from freerun.errors import DataError
+from freerun.stats.auc import auc_interval
 from freerun.stats.detectability import unit_auc_draws
 from freerun.stats.intervals import bootstrap_groups, percentile_tail
 
-Side = Literal["inside", "above", "below"]
+Where = Literal["before", "inside", "beyond"]
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """Where the curve reaches the level: `value` in tokens if inside the lengths measured, else None.
+class End:
+    """A place on the axis of lengths: a horizon, or an end of its interval.
 
-    `side` "above" means later than the longest length, "below" before the shortest.
+    `where`: inside the lengths measured, before the shortest or beyond the longest. `tokens`: the place itself if inside, else the
+    measured length that it lies before or beyond.
     """
 
-    value: float | None
-    side: Side
+    where: Where
+    tokens: float
+
+    @property
+    def value(self) -> float | None:
+        """In tokens if inside the lengths measured, else None."""
+        return self.tokens if self.where == "inside" else None
+
+    def is_below(self, tokens: float) -> bool:
+        """Whether the place is known to be shorter than so many tokens."""
+        return self.tokens < tokens if self.where == "inside" else self.where == "before" and self.tokens <= tokens
+
+    def is_at_least(self, tokens: float) -> bool:
+        """Whether the place is known to be so many tokens or more."""
+        return self.where != "before" and self.tokens >= tokens
 
 
 @dataclass(frozen=True)
 class HorizonResult:
-    """A crossing with its percentile interval over resampled documents, in tokens.
+    """A horizon and the ends of its interval over resampled documents."""
 
-    `low` None: the interval is open below the shortest length. `high` None: it is open above the longest one.
-    """
-
-    value: float | None
-    side: Side
-    low: float | None
-    high: float | None
+    estimate: End
+    low: End
+    high: End
     level: float
     level_auc: float
     n_resamples: int
     share_above: float
     share_below: float
 
+    @property
+    def value(self) -> float | None:
+        """The horizon in tokens; None outside the lengths measured."""
+        return self.estimate.value
 
-def horizon(
-    lengths: Real[np.ndarray, " lengths"], aucs: Float[np.ndarray, " lengths"], *, level_auc: float
-) -> Crossing:
+    @property
+    def low_tokens(self) -> float | None:
+        """So many tokens at least; None where the interval is open below."""
+        return None if self.low.where == "before" else self.low.tokens
+
+    @property
+    def high_tokens(self) -> float | None:
+        """So many tokens at most; None where the interval is open above."""
+        return None if self.high.where == "beyond" else self.high.tokens
+
+
+def horizon(lengths: Real[np.ndarray, " lengths"], aucs: Float[np.ndarray, " lengths"], *, level_auc: float) -> End:
     """Return the length at which the AUC reaches `level_auc`: isotonic in length, linear in log length between points.
 
     Raises DataError unless lengths are positive and ascending and AUCs are numbers, one each.
 
     >>> horizon(np.array([16, 64]), np.array([0.5, 0.75]), level_auc=0.625)
-    Crossing(value=32.0, side='inside')
+    End(where='inside', tokens=32.0)
     """
     lengths, aucs = checked_curve(lengths, aucs)
-    value = float(crossings(lengths, aucs[None], level_auc)[0])
-    if value == 0.0:
-        return Crossing(None, "below")
-    return Crossing(None, "above") if np.isinf(value) else Crossing(value, "inside")
+    return _place(float(crossings(lengths, aucs[None], level_auc)[0]), lengths)
 
 
 def horizon_bootstrap(
@@ -71,34 +92,72 @@ def horizon_bootstrap(
     level: float = 0.95,
     n_units: int,
 ) -> HorizonResult:
-    """Return the crossing with an expanded percentile interval from draws of the same resampled documents at all lengths.
+    """Return the crossing with an interval from draws of the same resampled documents at all lengths.
 
-    A limit that falls outside the lengths measured is open; if the whole interval does, its near end is the last (or
-    first) length measured. The detectors are taken as fitted: the interval is about test documents, not about training.
+    An expanded percentile interval of the crossing, widened to every measured length that the AUC's own interval does not settle. A
+    crossing alone is settled too soon where the curve is flat: an isotonic fit is the largest of many means. So the upper end is at
+    least the last length whose lower limit of the AUC does not reach the level, and the lower end at most the first one whose upper
+    limit does. AUCs rise with length, so going through the lengths in order until one is not settled needs no correction for their
+    number (Maurer, Hothorn & Lehmacher 1995). Where all resamples cross at one point, the ends are the settled lengths around it.
+
+    The detectors are taken as fitted: the interval is about test documents, not about training.
 
     Raises DataError as `horizon` does.
     """
-    crossing = horizon(lengths, aucs, level_auc=level_auc)
-    tail = percentile_tail(n_units, level)
+    estimate = horizon(lengths, aucs, level_auc=level_auc)
+    lengths, aucs = checked_curve(lengths, aucs)
     auc_draws = np.asarray(auc_draws, dtype=np.float64)
-    if auc_draws.size == 0 or auc_draws.shape[1] != np.size(lengths) or not np.isfinite(auc_draws).all():
+    if auc_draws.size == 0 or auc_draws.shape[1] != lengths.size or not np.isfinite(auc_draws).all():
         raise DataError(
             f"auc_draws of shape {auc_draws.shape} must be numbers, one row a resample; for example 1000 of them"
         )
-    values = crossings(np.asarray(lengths, np.float64), auc_draws, level_auc)
+    tail = percentile_tail(n_units, level)
+    values = crossings(lengths, auc_draws, level_auc)
     low = float(np.quantile(values, tail, method="inverted_cdf"))
     high = float(np.quantile(values, 1.0 - tail, method="inverted_cdf"))
+    lows, highs = _auc_limits(aucs, auc_draws, level=level, n_units=n_units)
+    short = np.flatnonzero(lows < level_auc)  # not known to reach the level
+    reaching = np.flatnonzero(highs >= level_auc)  # not known to fall short of it
+    if low == high and 0.0 < low < np.inf:
+        low = 0.0 if reaching[0] == 0 else float(lengths[reaching[0] - 1])
+        high = np.inf if short[-1] == lengths.size - 1 else float(lengths[short[-1] + 1])
+    if short.size:
+        high = np.inf if short[-1] == lengths.size - 1 else max(high, float(lengths[short[-1]]))
+    if reaching.size:
+        low = 0.0 if reaching[0] == 0 else min(low, float(lengths[reaching[0]]))
     return HorizonResult(
-        value=crossing.value,
-        side=crossing.side,
-        low=None if low == 0.0 else min(low, float(lengths[-1])),
-        high=None if np.isinf(high) else max(high, float(lengths[0])),
+        estimate=estimate,
+        low=_place(low, lengths),
+        high=_place(high, lengths),
         level=level,
         level_auc=level_auc,
         n_resamples=values.size,
         share_above=float(np.mean(np.isinf(values))),
         share_below=float(np.mean(values == 0.0)),
     )
+
+
+def _auc_limits(
+    aucs: Float[np.ndarray, " lengths"], draws: Float[np.ndarray, "resamples lengths"], *, level: float, n_units: int
+) -> tuple[Float[np.ndarray, " lengths"], Float[np.ndarray, " lengths"]]:
+    """Limits of the AUC at each length. Where all resamples agree they are coarse; those of the neighbour are taken if narrower."""
+    limits = [auc_interval(float(a), d, level=level, n_groups=n_units) for a, d in zip(aucs, draws.T, strict=True)]
+    lows, highs = np.array([x.low for x in limits]), np.array([x.high for x in limits])
+    agree = np.ptp(draws, axis=0) == 0.0
+    for i in range(1, aucs.size):
+        if agree[i] and aucs[i] >= aucs[i - 1]:
+            lows[i] = max(lows[i], lows[i - 1])
+    for i in range(aucs.size - 2, -1, -1):
+        if agree[i] and aucs[i] <= aucs[i + 1]:
+            highs[i] = min(highs[i], highs[i + 1])
+    return lows, highs
+
+
+def _place(crossing: float, lengths: Float[np.ndarray, " lengths"]) -> End:
+    """A crossing as `crossings` gives it."""
+    if crossing == 0.0:
+        return End("before", float(lengths[0]))
+    return End("beyond", float(lengths[-1])) if np.isinf(crossing) else End("inside", crossing)
 
 
 def auc_draws(

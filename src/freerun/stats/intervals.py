@@ -11,6 +11,8 @@ from scipy import special, stats
 
 from freerun.errors import DataError, TooFewDocuments
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -21,6 +23,15 @@ class Interval:
     high: float
     level: float
     n: int
+
+
+def has_no_width(low: float, high: float) -> bool:
+    """Whether two limits are one number up to rounding: an interval of documents, or resamples, that all say the same.
+
+    >>> has_no_width(1.0, 1.0), has_no_width(-0.1, 0.1), has_no_width(2.0, 2.0 + 4e-16)
+    (True, False, True)
+    """
+    return high - low <= _ROUNDING * max(abs(low), abs(high), 1e-3)
 
 
 def clopper_pearson(successes: int, n: int, *, level: float = 0.95) -> Interval:

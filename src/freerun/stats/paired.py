@@ -33,6 +33,11 @@ class PairedDifference:
     p_value: float
     smallest_detectable: float
 
+    @property
+    def degenerate(self) -> bool:
+        """Whether every document differs by the same: the interval has no width and says nothing."""
+        return self.standard_error == 0.0
+
 
 def contrast_of_ratios(
     tops: Float[np.ndarray, "runs documents"],

@@ -12,7 +12,7 @@ from freerun.errors import DataError
 from freerun.stats.auc import auc
 from freerun.stats.detectability import unit_auc_draws
 from freerun.stats.horizon import checked_curve, crossings
-from freerun.stats.intervals import bootstrap_groups, percentile_tail
+from freerun.stats.intervals import bootstrap_groups, has_no_width, percentile_tail
 
 N_RESAMPLES = 1000
 
@@ -38,7 +38,8 @@ class BootstrapDifference:
 
     `beyond_a`, `beyond_b`: shares of resamples in which a value lay beyond the lengths measured and counts as their end; the
     truth is then further away, so that `low` is no limit where `beyond_a` is large and `high` none where `beyond_b` is.
-    `p_value`: two-sided, by the share of resamples on the far side of zero (1 where nothing moved).
+    `p_value`: two-sided, by the share of resamples on the far side of zero (1 where nothing moved). `degenerate`: all
+    resamples gave one value, so that interval and p-value say nothing.
     """
 
     a: float
@@ -52,6 +53,7 @@ class BootstrapDifference:
     p_value: float
     beyond_a: float = 0.0
     beyond_b: float = 0.0
+    degenerate: bool = False
 
 
 def joint_draws(
@@ -125,6 +127,7 @@ def bootstrap_difference(
         float(moved.std()),
         float(min(1.0, 2.0 * min(below, above))),
         *beyond,
+        degenerate=has_no_width(float(moved.min()), float(moved.max())),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.intervals import Interval, bootstrap_groups, cluster_ratio, group_index, linearised_ratio, t_quantile
 
@@ -60,7 +61,9 @@ def reliability(
         raise DataError("confidences must be probabilities, at least one of them")
     index, n_groups = group_index(groups)
     if n_groups < MIN_GROUPS:
-        raise TooFewDocuments(f"reliability over {n_groups} documents; an interval needs at least {MIN_GROUPS}")
+        raise TooFewDocuments(
+            f"reliability over {counted(n_groups, 'document')}; an interval needs at least {MIN_GROUPS}"
+        )
     edges = np.unique(np.quantile(confidence, np.linspace(0, 1, n_bins + 1)[1:-1]))
     place = np.searchsorted(edges, confidence, side="left")
     held = np.unique(place)

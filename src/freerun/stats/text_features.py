@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import sparse
 
+from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 
 LONGEST = 4
@@ -33,7 +34,7 @@ def byte_ngram_features(
     train = np.asarray(train, dtype=bool)
     n_train = int(train.sum())
     if n_train < _MIN_TEXTS:
-        raise TooFewDocuments(f"{n_train} training texts; n-gram features need at least {_MIN_TEXTS}")
+        raise TooFewDocuments(f"{counted(n_train, 'training text')}; n-gram features need at least {_MIN_TEXTS}")
     counts = _counts(texts)
     known = np.asarray((counts[train] > 0).sum(axis=0)).ravel()
     counts = counts[:, known > 0]

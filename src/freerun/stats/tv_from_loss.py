@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.intervals import checked_level, clopper_pearson_low
 
@@ -149,6 +150,6 @@ def _checked(name: str, gains: Float[np.ndarray, "documents lengths"]) -> Float[
         raise DataError(f"{name} of shape {gains.shape} must hold one row a document and no NaN")
     if len(gains) < MIN_DOCUMENTS:
         raise TooFewDocuments(
-            f"{name} holds {len(gains)} documents; a bound over documents needs at least {MIN_DOCUMENTS}"
+            f"{name} holds {counted(len(gains), 'document')}; a bound over documents needs at least {MIN_DOCUMENTS}"
         )
     return gains
