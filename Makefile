@@ -5,13 +5,21 @@ BIN    := $(VENV)/bin
 # for example PIP_FLAGS='--extra-index-url URL' to take PyTorch's builds for CPUs from its own index
 PIP_FLAGS ?=
 STAMP  := $(VENV)/.installed
+# tests run in so many processes of one thread each; a file stays in one of them, so that what it builds is built once
+WORKERS ?= 2
+PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+# tests start Python many times: it compiles each module once
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: audit test lint types shapes fast slow campaign bench clean
+.PHONY: audit test lint types shapes rest fast slow campaign bench clean
 
 audit: $(STAMP)
 	$(BIN)/freerun audit
 
-test: $(STAMP) lint types shapes fast slow
+# what fails soonest first; the statistics run once, under `shapes`
+test: $(STAMP)
+	$(MAKE) --no-print-directory --jobs=2 lint types shapes
+	$(MAKE) --no-print-directory rest
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -20,16 +28,18 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# the shapes and types of the statistics, checked while their tests run; left out: what is refused on purpose, and the
-# certificates, which take numbers and arrays alike
+# the shapes and types of the statistics, checked while their tests run; tests/stats/conftest.py says what is left out
 shapes: $(STAMP)
-	$(BIN)/pytest tests/stats --ignore tests/stats/test_certificates.py -k "not refused" --jaxtyping-packages=freerun.stats,beartype.beartype
+	$(PYTEST) tests/stats -m shapes --jaxtyping-packages=freerun.stats,beartype.beartype
+
+rest: $(STAMP)
+	$(PYTEST) -m "not shapes"
 
 fast: $(STAMP)
-	$(BIN)/pytest -m "not model and not browser"
+	$(PYTEST) -m "not model and not browser"
 
 slow: $(STAMP)
-	$(BIN)/pytest -m "model or browser"
+	$(PYTEST) -m "model or browser"
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

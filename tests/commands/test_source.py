@@ -15,7 +15,10 @@ from freerun.experiments.sources_file import BUILTINS, read_sources
 WORLD = ["source", "world/authors", "abacabadeab", "--own-tokens", "4", "--paths", "2"]
 
 
-def test_a_world_is_asked_for_its_own_sources(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_world_is_asked_for_its_own_sources(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     assert main(WORLD) == 0
     shown = capsys.readouterr().out
     assert "— publication —" in shown

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 import freerun
-from freerun.experiments.audit import audit
+from freerun.experiments.audit import AuditOptions, audit
+from freerun.experiments.preparing import prepare
 from freerun.records.store import Records, RunFolder, load_records
 
 pytestmark = pytest.mark.model
 
-MODEL = "smollm2-135m-instruct"
 OPTIONS: dict[str, Any] = {"documents": 24, "prefix": 16, "tokens": 32, "batch": 24}
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Any:
-    return freerun.load(MODEL)
+def predictor(smollm: Any) -> Any:
+    return smollm
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,10 @@ def test_replicates_differ_and_seeds_matter(records: Records, tmp_path: Path, pr
     same = [np.array_equal(whole(records, a), whole(records, b)) for a, b in zip(first, second, strict=True)]
     assert not all(same)
     assert np.mean(same) < 0.2
-    again = audit(predictor, "builtin/python-docs", out=tmp_path / "run", **{**OPTIONS, "seed": 1})
-    assert again.result["plan"]["corpus_fingerprint"] == records.manifest["plan"]["corpus_fingerprint"]
-    assert load_records(RunFolder(again.path)).sequences["key"].tolist() != records.sequences["key"].tolist()
+    mine, other = (
+        prepare(predictor, "builtin/python-docs", AuditOptions(**OPTIONS, seed=seed), out=tmp_path) for seed in (0, 1)
+    )
+    recorded = [records.sequences["document_id"][i] for i in records.chosen(arm="real")]
+    assert [p.document_id for p in mine.pairs.pairs] == recorded
+    assert other.manifest["plan"]["corpus_fingerprint"] == records.manifest["plan"]["corpus_fingerprint"]
+    assert [p.document_id for p in other.pairs.pairs] != recorded

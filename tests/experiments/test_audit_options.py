@@ -129,18 +129,17 @@ def test_both_log_probs_are_kept(corpus: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.model
-def test_unconditional_generation_begins_after_the_end_of_text(tmp_path: Path) -> None:
+def test_unconditional_generation_begins_after_the_end_of_text(tmp_path: Path, smollm: Any) -> None:
     """The 135M model declares nothing to put first: documents begin after its end-of-text id 0, and the report says so."""
-    predictor = freerun.load("smollm2-135m-instruct")
     run = freerun.audit(
-        predictor, "builtin/python-docs", out=tmp_path / "run", documents=16, prefix=0, tokens=16, batch=16
+        smollm, "builtin/python-docs", out=tmp_path / "run", documents=16, prefix=0, tokens=16, batch=16
     )
     records = load_records(RunFolder(run.path))
     assert run.result["plan"]["context_rule"].startswith("ids [0] first")
     assert any("from the end-of-text id 0 alone" in note for note in run.result["corpus_notes"])
     real = int(records.chosen(arm="real")[0])
     ids = records.tokens["token_id"][records.rows(real)].astype(np.int64)
-    by_hand = predictor.log_probs([np.append(0, ids)], first=1)[0]
+    by_hand = smollm.log_probs([np.append(0, ids)], first=1)[0]
     assert np.allclose(records.tokens["log_prob_nats"][records.rows(real)], by_hand, atol=2e-4)
     assert run.findings["memory"]["status"] == "unknown"
     assert len(records.sequences["prefix_ids"][real]) == 0

@@ -117,21 +117,18 @@ def test_what_the_audit_refuses_is_refused() -> None:
 
 
 @pytest.mark.model
-def test_the_forecast_covers_a_real_run(tmp_path: Path) -> None:
+def test_the_forecast_covers_a_real_run(tmp_path: Path, smollm: Any) -> None:
     """16 documents × 16 tokens of the 135M model: seconds, memory and disk lie in the ranges that were said before."""
     import resource
 
-    import freerun
-
-    predictor = freerun.load("smollm2-135m-instruct")
     options: dict[str, Any] = {"documents": 16, "prefix": 16, "tokens": 16}
-    found = dry_run(predictor, "builtin/python-docs", AuditOptions(**options), out=tmp_path / "run")
+    found = dry_run(smollm, "builtin/python-docs", AuditOptions(**options), out=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
     from freerun.text.corpora import read_corpus
 
     corpus = read_corpus("builtin/python-docs")
     began = time.monotonic()
-    made = audit(predictor, corpus, out=tmp_path / "run", **options)
+    made = audit(smollm, corpus, out=tmp_path / "run", **options)
     seconds = time.monotonic() - began
     # a shared machine may get twice as fast or slow between the two
     assert found.seconds.low / 2 < seconds < found.seconds.high * 2

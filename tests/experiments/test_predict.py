@@ -194,13 +194,10 @@ def test_faults_name_what_to_do() -> None:
 
 
 @pytest.mark.model
-def test_the_default_model_agrees_with_its_scoring_path() -> None:
-    from freerun.experiments.spec import load_predictor
-
-    model = load_predictor("smollm2-135m-instruct")
+def test_the_default_model_agrees_with_its_scoring_path(smollm: Any) -> None:
     text = "The cat sat on the mat. 🦥\n"
-    result = predict(model, text, top=1)
-    alone = model.log_probs([np.array(model.encode(text))], first=1)[0]
+    result = predict(smollm, text, top=1)
+    alone = smollm.log_probs([np.array(smollm.encode(text))], first=1)[0]
     mine = [t["log_prob_nats"] for t in result["tokens"][1:]]
     assert mine == pytest.approx(alone.tolist(), abs=1e-3)
     assert result["tokens"][0]["given"]

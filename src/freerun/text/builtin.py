@@ -11,6 +11,7 @@ import sysconfig
 import tokenize
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from freerun.errors import DataError
@@ -29,6 +30,7 @@ _GENERATED = frozenset({"encodings", "pydoc_data", "__phello__"})
 _TRIPLE_QUOTED = re.compile(rb"""^[ \t]*[rRuU]?(\"\"\"|''')(.*?)\1""", re.DOTALL | re.MULTILINE)
 
 
+@cache
 def python_docs() -> Corpus:
     """Return the prose that ships with CPython: the help topics of pydoc, and each module's docstrings in order.
 
