@@ -111,13 +111,13 @@ def test_the_horizon_without_is_that_of_the_documents_that_are_left(made: tuple[
     held = control_tokens(evidence, replace(found, main=replace(found.main, detections=same)))
     assert held is not None
     assert held.h75_without is not None
-    assert (held.n_left, held.h75_without.side, held.h75_without.value) == (16, "above", None)
+    assert (held.n_left, held.h75_without.estimate.where) == (16, "beyond")
     everywhere = np.full((leak.size, 2), 9.0)
     same = tuple(replace(d, scores_real=real, scores_free=everywhere) for d in found.main.detections)
     held = control_tokens(evidence, replace(found, main=replace(found.main, detections=same)))
     assert held is not None
     assert held.h75_without is not None
-    assert held.h75_without.side == "below"  # none of the detection is theirs
+    assert held.h75_without.estimate.where == "before"  # none of the detection is theirs
 
 
 def test_too_few_left_have_no_horizon(made: tuple[Records, Comparison]) -> None:

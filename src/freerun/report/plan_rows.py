@@ -55,6 +55,8 @@ _ROWS: dict[str, tuple[str, Spoken]] = {
     "exemplar_tokens": ("Of each of them", _tokens),
     "continuations": ("Own texts a document", str),
     "sampling": ("Sampling", str),
+    "rescored_tokens": ("Own text scored again by fresh passes", lambda n: f"about {_tokens(n)}"),
+    "rounded_arithmetic": ("Arithmetic that rounds (bf16)", _plain),
     "control_temperature": ("Control, sampled at temperature", str),
     "seed": ("Seed", str),
     "reference": ("Reference", str),
