@@ -40,8 +40,8 @@ def test_crossings_outside_are_places_without_a_value() -> None:
     ],
 )
 def test_what_is_known_of_a_place(end: End, below: list[float], at_least: list[float]) -> None:
-    assert [t for t in (15, 16, 17) if end.is_below(t)] == below
-    assert [t for t in (15, 16, 17) if end.is_at_least(t)] == at_least
+    assert [t for t in (15.0, 16.0, 17.0) if end.is_below(t)] == below
+    assert [t for t in (15.0, 16.0, 17.0) if end.is_at_least(t)] == at_least
 
 
 @given(aucs=st.lists(st.floats(0, 1), min_size=4, max_size=4), low=st.floats(0.3, 0.9), step=st.floats(0, 0.1))

@@ -75,7 +75,7 @@ def cumulative_incidence(
     hazard_any = np.bincount(time[ended], minlength=last + 1)[1:] / at_risk
     survival = np.cumprod(1.0 - hazard_any)
     before = np.concatenate(([1.0], survival[:-1]))
-    incidence = np.cumsum(before * hazard)
+    incidence = np.minimum(np.cumsum(before * hazard), 1.0)  # sums round
     influence = _influence(time, came, ended, at_risk, hazard, hazard_any, before, incidence)
     sums = np.zeros((n_groups, last))
     np.add.at(sums, index, influence)
