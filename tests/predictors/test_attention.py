@@ -10,10 +10,10 @@ from freerun.predictors import attention
 from freerun.predictors.attention import NAME, gather_queries
 
 
-def llama(groups: int, **changes: object) -> LlamaForCausalLM:
+def llama(groups: int, *, vocab_size: int = 50, **changes: object) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=50,
+        vocab_size=vocab_size,
         hidden_size=48,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -61,6 +61,11 @@ def test_heads_with_keys_of_their_own_and_other_attention_stay(monkeypatch: pyte
     assert eager.config._attn_implementation == "eager"
     monkeypatch.setenv("FREERUN_PLAIN", "1")
     assert not gather_queries(llama(2))
+
+
+@pytest.mark.parametrize("n", [2, 8])
+def test_a_vocabulary_may_be_small(n: int) -> None:
+    assert gather_queries(llama(2, vocab_size=n))
 
 
 def test_an_attention_that_would_differ_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
