@@ -64,7 +64,7 @@ def censored(example: dict[str, Any], **ends: str) -> dict[str, Any]:
         for e in f["estimates"]:
             if e["name"] == "h75":
                 e |= {"value": None, "low": None, "high": None}
-                e |= {"ends": {"first_tokens": 1, "last_tokens": 128, **ends}} if ends else {}
+                e["ends"] = {"first_tokens": 1, "last_tokens": 128, **ends} if ends else None
     return result
 
 
