@@ -64,7 +64,7 @@ def test_none_is_said_to_be_none(made: tuple[Records, Comparison]) -> None:
     held = control_tokens(with_tokens(records, {}), found)
     assert held is not None
     assert (held.own_texts, held.n_own_texts, held.written, held.first_token) == (0, 128, (), None)
-    assert (held.real.value, held.own.value, held.n_left, held.h75_without) == (0.0, 0.0, 32, None)
+    assert (held.real.value, held.own.value, held.n_left, held.h75_cut) == (0.0, 0.0, 32, None)
     assert (
         row(with_tokens(records, {}), found)
         == "documents with one: 0% (0% to 6%) in real text, 0% (0% to 6%) in own text"
@@ -95,14 +95,15 @@ def test_own_texts_are_counted_and_spelled(made: tuple[Records, Comparison]) -> 
     assert held.n_left == 30
     said = row(evidence, found)
     assert "3 of 128 own texts (<|im_start|> in 2, id 115, no token in 1), at token 7 in the median" in said
-    assert "H75 on the 30 test documents without: " in said
+    assert "; H75 of the texts cut there: " in said
+    assert said.endswith("; 30 test documents without any")
 
 
-def test_the_horizon_without_is_that_of_the_documents_that_are_left(made: tuple[Records, Comparison]) -> None:
+def test_a_text_that_begins_with_one_has_no_part_in_the_horizon(made: tuple[Records, Comparison]) -> None:
     """Scores that differ in documents with control tokens alone: all of the detection is theirs."""
     records, found = made
     leaking = found.test_pairs[:16]
-    evidence = with_tokens(records, {(int(found_at), 3): 101 for found_at in Evidence(records).panel.free[leaking, 0]})
+    evidence = with_tokens(records, {(int(found_at), 0): 101 for found_at in Evidence(records).panel.free[leaking, 0]})
     leak = np.isin(found.test_pairs, leaking)
     rng = np.random.default_rng(0)
     real = rng.normal(size=leak.size)
@@ -110,14 +111,40 @@ def test_the_horizon_without_is_that_of_the_documents_that_are_left(made: tuple[
     same = tuple(replace(d, scores_real=real, scores_free=free) for d in found.main.detections)
     held = control_tokens(evidence, replace(found, main=replace(found.main, detections=same)))
     assert held is not None
-    assert held.h75_without is not None
-    assert (held.n_left, held.h75_without.estimate.where) == (16, "beyond")
+    assert held.h75_cut is not None
+    assert (held.n_left, held.h75_cut.estimate.where) == (16, "beyond")
     everywhere = np.full((leak.size, 2), 9.0)
     same = tuple(replace(d, scores_real=real, scores_free=everywhere) for d in found.main.detections)
     held = control_tokens(evidence, replace(found, main=replace(found.main, detections=same)))
     assert held is not None
-    assert held.h75_without is not None
-    assert held.h75_without.estimate.where == "before"  # none of the detection is theirs
+    assert held.h75_cut is not None
+    assert held.h75_cut.estimate.where == "before"  # none of the detection is theirs
+
+
+def test_texts_count_up_to_the_token_that_cuts_them(made: tuple[Records, Comparison]) -> None:
+    """What is seen before the token is the text's own; what is seen at it and after is the token's."""
+    records, found = made
+    at = 8
+    evidence = with_tokens(records, {(int(i), at): 101 for i in Evidence(records).panel.free[found.test_pairs[:20], 0]})
+    rng = np.random.default_rng(1)
+    real = rng.normal(size=found.test_pairs.size)
+    alike, apart = rng.permutation(real)[:, None] + np.zeros(2), np.full((real.size, 2), 9.0)
+    mixed = np.where(np.arange(real.size)[:, None] < 20, 9.0, alike)
+
+    def horizon_with(before: np.ndarray, after: np.ndarray) -> Any:
+        scores = [before if n <= at else after for n in found.lengths]
+        same = tuple(
+            replace(d, scores_real=real, scores_free=s) for d, s in zip(found.main.detections, scores, strict=True)
+        )
+        held = control_tokens(evidence, replace(found, main=replace(found.main, detections=same)))
+        assert held is not None
+        assert held.n_left == 12
+        return held.h75_cut
+
+    assert horizon_with(alike, mixed).estimate.where == "beyond"
+    assert horizon_with(apart, alike).estimate.where == "before"
+    late = horizon_with(alike, apart)
+    assert at < late.value <= 2 * at
 
 
 def test_too_few_left_have_no_horizon(made: tuple[Records, Comparison]) -> None:
@@ -125,8 +152,10 @@ def test_too_few_left_have_no_horizon(made: tuple[Records, Comparison]) -> None:
     places = {(int(i), 0): 100 for i in Evidence(records).panel.free[found.test_pairs[:-7], 1]}
     held = control_tokens(with_tokens(records, places), found)
     assert held is not None
-    assert (held.n_left, held.h75_without) == (7, None)
-    assert row(with_tokens(records, places), found).endswith("7 test documents without: too few to say")
+    assert (held.n_left, held.h75_cut) == (7, None)
+    assert row(with_tokens(records, places), found).endswith(
+        "H75 of the texts cut there: too few to say; 7 test documents without any"
+    )
 
 
 def test_real_text_that_holds_one_is_counted_too(made: tuple[Records, Comparison]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
+from freerun.counted import counted
 from freerun.findings.comparing import Comparison
 from freerun.findings.control_tokens import LEAST_TEST_PAIRS, ControlTokens, control_tokens
 from freerun.findings.copying import COPY_TOKENS
@@ -71,8 +72,8 @@ def leaks(evidence: Evidence, found: Comparison) -> Table:
 
 
 def _control(evidence: Evidence, found: Comparison) -> tuple[str, str, str]:
-    """Special tokens, which real text never holds; and the horizon of the documents without."""
-    done = "ends of text end it; other special tokens stay, and documents with them are counted"
+    """Special tokens, which real text never holds; and the horizon of the texts cut there."""
+    done = "ends of text end it; other special tokens stay, and are counted"
     held = control_tokens(evidence, found)
     if held is None:
         return CONTROL_TOKENS, done, "not known"
@@ -82,13 +83,13 @@ def _control(evidence: Evidence, found: Comparison) -> tuple[str, str, str]:
         more = f" and {len(held.written) - MOST_SPELLED} others" if len(held.written) > MOST_SPELLED else ""
         left += f"; {held.own_texts} of {held.n_own_texts} own texts ({which}{more}), at token {held.first_token:.0f} in the median"
     if held.real.value or held.own_texts:
-        left += f"; H75 on the {held.n_left} test documents without: {_h75_without(held)}"
+        left += f"; H75 of the texts cut there: {_h75_cut(held)}; {counted(held.n_left, 'test document')} without any"
     return CONTROL_TOKENS, done, left
 
 
-def _h75_without(held: ControlTokens) -> str:
+def _h75_cut(held: ControlTokens) -> str:
     """In tokens with its interval, or why there is none."""
-    h: HorizonResult | None = held.h75_without
+    h: HorizonResult | None = held.h75_cut
     if h is None:
         return "the same, for none of them holds one" if held.n_left >= LEAST_TEST_PAIRS else "too few to say"
     value = outside(h.estimate) or f"{h.estimate.tokens:.0f}"

@@ -139,7 +139,7 @@ def _control(held: ControlTokens | None) -> list[tuple[str, str]]:
         (
             "It writes control tokens",
             f"{held.own_texts} of {held.n_own_texts} own texts hold a special token that ends nothing ({which}), {held.real.value:.0%} of the "
-            "real ones. What follows it is another kind of text. The table of leaks has the horizon of the documents without.",
+            "real ones. What follows it is another kind of text. The table of leaks has the horizon of the texts cut there.",
         )
     ]
 
