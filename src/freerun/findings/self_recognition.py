@@ -45,7 +45,7 @@ from freerun.stats.selfrecognition import (
 
 
 def self_recognition(evidence: Evidence, audited: AuditedText | None = None) -> Finding:
-    """The sampler's audit with its second look, and the first two of the three claims of METHODS 4.
+    """The sampler's audit with its second look, and the first two of the three claims.
 
     `audited`: both looks, where they were taken before.
     """
