@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from freerun.errors import BackendError, UsageError
-from freerun.experiments.spec import load_predictor
+from freerun.experiments.spec import load_predictor, loader_of
 from freerun.predictors.base import Identity
+from freerun.predictors.encoder import load_encoder
 from freerun.predictors.huggingface import adapters, load_pretrained
 
 SOME = Identity("some/model", "x")
@@ -171,3 +172,33 @@ def test_an_adapter_that_can_run_code_is_not_read(adapter_folder: Path, tmp_path
     (folder / adapters.WEIGHTS).rename(folder / "adapter_model.bin")
     with pytest.raises(BackendError, match=r"can run code"):
         load_pretrained(str(folder), identity=SOME)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda w, name: w.update({name.replace("layers.0", "layers.7"): w[name].clone()}), "no place for .*layers.7"),
+        (lambda w, name: w.pop(name), "lacks 1 tensor"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_its_base_is_refused(
+    adapter_folder: Path, tmp_path: Path, change: Callable[[dict[str, torch.Tensor], str], None], words: str
+) -> None:
+    folder = shutil.copytree(adapter_folder, tmp_path / "m")
+    weights = load_file(folder / adapters.WEIGHTS)
+    change(weights, next(n for n in sorted(weights) if "layers.0" in n))
+    save_file(weights, folder / adapters.WEIGHTS)
+    with pytest.raises(BackendError, match=words):
+        load_pretrained(str(folder), identity=SOME)
+
+
+def test_an_encoder_with_random_tensors_is_refused(llama_folder: Path, tmp_path: Path) -> None:
+    folder = changed(llama_folder, tmp_path / "m", lambda w: w.pop("model.layers.1.mlp.up_proj.weight"))
+    with pytest.raises(BackendError, match=r"lack 1 tensors .*up_proj"):
+        load_encoder(str(folder), name="hf/m")
+    assert load_encoder(str(llama_folder), name="hf/m").model is not None  # its head is not asked
+
+
+def test_only_folders_and_hub_ids_have_spare_weights() -> None:
+    with pytest.raises(UsageError, match="only hf/"):
+        loader_of("smollm2-135m-instruct,spare-weights=drop")

@@ -98,6 +98,8 @@ def _options(head: str, settings: Sequence[str]) -> tuple[tuple[str, str], ...]:
             )
         if unwrapped(head).startswith(("world/", "ngram/")):
             raise UsageError(f"{head!r} has no weights, so {setting} means nothing there")
+        if key == "spare-weights" and not unwrapped(head).startswith("hf/"):
+            raise UsageError(f"{head},{setting}: only hf/… models can have spare weights left out")
         allowed = _MODEL_OPTIONS[key].choices
         if value not in allowed:
             raise UsageError(f"{head},{setting}: {key} is one of {', '.join(allowed)}{nearest(value, allowed)}")

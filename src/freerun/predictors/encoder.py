@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from freerun.errors import BackendError
+from freerun.predictors.tensors import check_tensors
 
 BATCH = 32
 
@@ -50,11 +51,15 @@ def load_encoder(path: str, *, name: str, trust_remote_code: bool = False) -> En
     """
     transformers_logging.set_verbosity_error()
     try:
-        model = AutoModel.from_pretrained(path, use_safetensors=True, trust_remote_code=trust_remote_code)
+        model, loading = AutoModel.from_pretrained(
+            path, use_safetensors=True, trust_remote_code=trust_remote_code, output_loading_info=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:  # as in load_pretrained: four libraries, each with errors of its own
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackendError(f"cannot load the encoder {name}: {first_line}") from error
+    missing = [n for n in loading["missing_keys"] if "pooler" not in n]  # not asked, and often not saved
+    check_tensors(name, {**loading, "missing_keys": missing}, spare=True)  # its head, if it has one, is not used
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise BackendError(

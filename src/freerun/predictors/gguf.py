@@ -11,6 +11,7 @@ from typing import Any
 
 from freerun.errors import BackendError
 from freerun.predictors.declared import END_NAMES
+from freerun.predictors.tensors import check_tensors
 
 _CONTROL = 3
 """The token type of GGUF that stands for no text (`LLAMA_TOKEN_TYPE_CONTROL`)."""
@@ -46,7 +47,8 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write `folder` in safetensors, with the tokenizer, from a GGUF file.
 
     Raises:
-        BackendError: the hf extra is missing, or transformers cannot read this architecture.
+        BackendError: the hf extra is missing, transformers cannot read this architecture, or tensors are missing, of another shape
+            or left over.
     """
     try:
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -62,10 +64,17 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         ):  # its progress bar cannot be turned off
             warnings.simplefilter("ignore")
             tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-            model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype="float32")
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                str(gguf.parent),
+                gguf_file=gguf.name,
+                dtype="float32",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
     except Exception as error:  # a damaged file fails in any of three libraries, each with a class of its own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BackendError(f"transformers cannot read {gguf.name}: {reason}") from error
+    check_tensors(gguf.name, loading, spare=False)
     _restore_pretokenizer(gguf, tokenizer)
     # a model that came from GGUF refuses to be saved while it still remembers its quantizer
     model.hf_quantizer = None

@@ -11,9 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+from transformers.utils import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from freerun.errors import BackendError
+from freerun.predictors.tensors import some
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -98,11 +101,37 @@ def merged(model: Any, adapter: Adapter, name: str) -> Any:
 
     with adapter.scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by names that will be others
+        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below
         try:
             together = PeftModel.from_pretrained(model, adapter.path, revision=adapter.revision, use_safetensors=True)
+            _check_taken(together, adapter, name)
             return together.merge_and_unload()
+        except BackendError:
+            raise
         except Exception as error:  # peft's own errors are of many classes
             lines = str(error).strip().splitlines()
             raise BackendError(
                 f"{name}: the adapter cannot be merged into {adapter.base}: {lines[0] if lines else type(error).__name__}"
             ) from error
+
+
+def _check_taken(together: Any, adapter: Adapter, name: str) -> None:
+    """All of the adapter's tensors are in the model, and it needs no others."""
+    from peft import get_peft_model_state_dict
+
+    file = Path(adapter.path) / WEIGHTS
+    if not file.is_file():  # of the hub: peft has it in its cache
+        found = cached_file(adapter.path, WEIGHTS, revision=adapter.revision)
+        file = Path(str(found))
+    with safe_open(file, framework="pt") as held:
+        there = set(held.keys())
+    wanted = set(get_peft_model_state_dict(together, save_embedding_layers=False))
+    if left := sorted(there - wanted):
+        raise BackendError(
+            f"{name}: the adapter has {len(left)} tensor(s) that its base {adapter.base} has no place for ({some(left)}): it was "
+            "trained on another model"
+        )
+    if missing := sorted(wanted - there):
+        raise BackendError(
+            f"{name}: the adapter lacks {len(missing)} tensor(s) that its {CONFIG} asks for ({some(missing)}); save it again"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from freerun.predictors.base import Identity
 from freerun.predictors.huggingface.adapters import Adapter, adapter_of, merged
 from freerun.predictors.huggingface.checking import settle
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
+from freerun.predictors.tensors import check_tensors, some
 from freerun.predictors.tokenizing import NOTHING_MORE, Declared, check_tokenizer_files, read_vocabulary
 
 Tell = Callable[[str], None]
@@ -70,10 +71,10 @@ def load_pretrained(
             **options_of_base,
         ),
     )
-    _check_tensors(identity.name, loading, spare_weights)
+    check_tensors(identity.name, loading, spare=spare_weights)
     if empty := [n for n, t in (*model.named_parameters(), *model.named_buffers()) if t.is_meta]:
         raise BackendError(
-            f"{identity.name}: {len(empty)} tensor(s) have no values after loading ({_some(empty)}): this version of transformers "
+            f"{identity.name}: {len(empty)} tensor(s) have no values after loading ({some(empty)}): this version of transformers "
             "cannot load this kind of model whole"
         )
     if adapter is not None:
@@ -156,42 +157,6 @@ def _class_of(name: str, config: Any, trust_remote_code: bool) -> Any:
         f"{name} is {what} (its config says {said or kind}): transformers has no law of the next token of a text for it; give a "
         "causal (decoder-only) language model"
     )
-
-
-def _check_tensors(name: str, loading: dict[str, Any], spare_weights: bool) -> None:
-    """The file holds what the model needs, and the model takes what the file holds."""
-    if missing := sorted(loading["missing_keys"]):
-        raise BackendError(
-            f"the weights of {name} lack {len(missing)} tensors ({missing[0]} first), which would be random; get the whole "
-            "checkpoint"
-        )
-    if unlike := sorted(loading["mismatched_keys"], key=str):
-        tensor, *shapes = unlike[0] if isinstance(unlike[0], (tuple, list)) else (unlike[0],)
-        sizes = " where its config says ".join("×".join(map(str, tuple(s))) for s in shapes)
-        raise BackendError(
-            f"the weights of {name} do not fit its config.json: {tensor}{f' is {sizes}' if sizes else ''} "
-            f"({len(unlike)} tensor(s) in all); one of the two is of another model"
-        )
-    left = sorted(loading["unexpected_keys"])
-    if left and not spare_weights:
-        raise BackendError(
-            f"the weights of {name} hold {len(left)} tensor(s) that the model of its config.json has no place for ({_some(left)}): "
-            f"what would be measured is not what was trained{_likely(left)}. If they are really of no use, add ,spare-weights=drop "
-            "after the model's name"
-        )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
-def _likely(names: Sequence[str]) -> str:
-    """What left-over tensors usually are, by their names."""
-    if any("lora_" in n for n in names):
-        return "; these are LoRA tensors: merge them, or keep them in an adapter folder with its adapter_config.json"
-    if any(n.startswith(("score.", "classifier.")) for n in names):
-        return "; this is the head of a classifier"
-    return ""
 
 
 def _pick_device(device: str) -> torch.device:
