@@ -59,6 +59,7 @@ campaign: $(STAMP)
 	$(BIN)/python campaigns/self_detector.py
 	$(BIN)/python campaigns/comparisons.py
 	$(BIN)/python campaigns/long_run.py
+	$(BIN)/python studies/families/run.py
 
 # side by side with peers, which live in environments of their own; an hour and a half on a machine that does nothing else
 PEERS := .venv-peers/.installed

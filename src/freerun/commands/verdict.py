@@ -22,7 +22,8 @@ def tell(run: Run, out: TextIO) -> None:
 
     print(file=out)
     paragraph(result["verdict"]["sentence"])
-    if words := result["verdict"].get("outcome_words"):
+    words = result["verdict"].get("outcome_words")
+    if words and result["verdict"].get("outcome") != "told_apart":  # the sentence has said it
         paragraph(f"{words[:1].upper()}{words[1:]}.")
     print(file=out)
     for card in result["headline"]:
