@@ -109,6 +109,38 @@ def test_twice_ends_at_once_what_did_not_listen(tmp_path: Path, second: signal.S
     assert "the same command goes on" in err
 
 
+def test_an_interrupt_that_compiled_code_drops_is_raised_again() -> None:
+    """NumPy calls Python to look at a dtype and clears what is raised there."""
+    dropped, cleaned = [], []
+
+    def work() -> None:
+        with told_once():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                dropped.append(True)
+            try:
+                _busy(seconds=20)
+            finally:
+                _busy(seconds=1)  # what cleans up is not disturbed
+                cleaned.append(True)
+
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        signal.signal(signal.SIGINT, found)
+    assert (dropped, cleaned) == ([True], [True])
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def _busy(*, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
 def test_handlers_are_put_back_and_other_threads_and_ignored_signals_left_alone() -> None:
     found = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     try:

@@ -14,6 +14,7 @@ from types import FrameType
 
 INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_REMINDER_SECONDS = 0.25
 _ABORTED = b"\nfreerun: aborted; finished parts are kept, the same command goes on from there\n"
 
 
@@ -21,7 +22,8 @@ _ABORTED = b"\nfreerun: aborted; finished parts are kept, the same command goes 
 def told_once() -> Iterator[None]:
     """Inside, the first signal raises KeyboardInterrupt in the main thread and the second one ends the process.
 
-    A signal that was ignored from the start (nohup, a job in the background) stays ignored.
+    A signal that was ignored from the start (nohup, a job in the background) stays ignored. Compiled code may drop the exception
+    where it calls Python and clears errors (NumPy does when it looks at a dtype): it is raised again until something unwinds.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -34,7 +36,14 @@ def told_once() -> Iterator[None]:
             os.write(2, _ABORTED)
             os._exit(INTERRUPTED)
         told = True
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, remind)
+            signal.setitimer(signal.ITIMER_REAL, _REMINDER_SECONDS, _REMINDER_SECONDS)
         raise KeyboardInterrupt
+
+    def remind(number: int, frame: FrameType | None) -> None:
+        if not _unwinds():
+            raise KeyboardInterrupt
 
     before = {s: signal.getsignal(s) for s in _SIGNALS}
     for number, handler in before.items():
@@ -43,9 +52,19 @@ def told_once() -> Iterator[None]:
     try:
         yield
     finally:
+        if told and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             if handler is not None:
                 signal.signal(number, handler)
+
+
+def _unwinds() -> bool:
+    """Whether an interrupt is being handled, here or in a caller: work that cleans up is left to finish."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def what_is_kept(words: Sequence[str]) -> str:

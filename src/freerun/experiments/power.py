@@ -187,15 +187,15 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _born_deaf() -> Iterator[None]:
-    """Processes that start inside ignore Ctrl-C from their first instruction on."""
-    if threading.current_thread() is not threading.main_thread():
+    """Processes that start inside have Ctrl-C blocked from their first instruction on; this one hears it when it leaves."""
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
