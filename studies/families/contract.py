@@ -1,8 +1,8 @@
 """One contract over every causal family: each law that freerun reports is that of a fresh pass, or the model is refused by name.
 
 The reference is transformers alone: another copy of the model, one row, nothing kept, nothing after the context, float64. Held
-against it: 128 texts scored together, texts past the window, 128 texts sampled with early ends and rows that join, in blocks
-and all at once, and the same calls again.
+against it: 128 texts scored together, texts past the window, whole laws predicted step by step, 128 texts sampled with early ends
+and rows that join, in blocks and all at once, and the same calls again.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Outcome:
     words: str
     gap_real_nats: float | None
     gap_past_window_nats: float | None
+    gap_predicted_nats: float | None
     gap_own_nats: float | None
     gap_again_nats: float | None
     entropy_nats: float | None
@@ -53,7 +54,13 @@ class Outcome:
 
     @property
     def largest_gap_nats(self) -> float:
-        gaps = (self.gap_real_nats, self.gap_past_window_nats, self.gap_own_nats, self.gap_again_nats)
+        gaps = (
+            self.gap_real_nats,
+            self.gap_past_window_nats,
+            self.gap_predicted_nats,
+            self.gap_own_nats,
+            self.gap_again_nats,
+        )
         return max((g for g in gaps if g is not None), default=0.0)
 
 
@@ -71,7 +78,7 @@ def outcome(name: str) -> Outcome:
             predictor = loaded(reference, Path(folder), name)
         except BackendError as error:
             words = str(error).removeprefix(f"{name} ").removeprefix(f"{name}: ")
-            return Outcome(name, "refused", words, None, None, None, None, None, time.perf_counter() - began)
+            return Outcome(name, "refused", words, None, None, None, None, None, None, time.perf_counter() - began)
         again = type(reference).from_pretrained(folder, dtype=torch.float32).eval()
         fresh = Fresh(again, predictor)
         rng = np.random.default_rng(7)
@@ -79,10 +86,11 @@ def outcome(name: str) -> Outcome:
         texts = [rng.choice(usual, SHORT - (i % 5 == 0) * 7) for i in range(ROWS)]
         real, entropy = _scored(predictor, fresh, texts, rng)
         past, _ = _scored(predictor, fresh, [rng.choice(usual, LONG) for _ in range(3)], rng)
+        predicted = _predicted(predictor, fresh, texts[:8])
         own = _own(predictor, fresh, [t[: 6 + 3 * (i % 2)] for i, t in enumerate(texts[: ROWS // 2])], rng)
         twice = _again(predictor, texts[:8])
         kind, words = _how(predictor)
-        return Outcome(name, kind, words, real, past, own, twice, entropy, time.perf_counter() - began)
+        return Outcome(name, kind, words, real, past, predicted, own, twice, entropy, time.perf_counter() - began)
 
 
 def loaded(model: Any, folder: Path, name: str) -> HuggingFacePredictor:
@@ -146,6 +154,20 @@ def _scored(
         entropies.append(-float((np.exp(law) * np.maximum(law, -1e3)).sum()))
         gaps += [abs(said[r, t][0] - law[texts[r][t]]), abs(said[r, t][1] - entropies[-1])]
     return max(gaps), float(np.mean(entropies))
+
+
+def _predicted(predictor: HuggingFacePredictor, fresh: Fresh, texts: list[np.ndarray]) -> float:
+    """The largest difference over whole laws of the next token, after texts of unlike lengths and some steps more, ids of
+    probability 1e-4 and more."""
+    starts = [3 + i for i in range(len(texts))]
+    state, gaps = predictor.start([x[:n] for x, n in zip(texts, starts, strict=True)]), []
+    for step in range(3):
+        for said, x, n in zip(predictor.law(state).log_probs(), texts, starts, strict=True):
+            wanted = fresh.law(x[: n + step])
+            mattering = np.maximum(said, wanted) >= np.log(1e-4)
+            gaps.append(float(np.abs(said - wanted)[mattering].max()))
+        state = predictor.advance(state, np.array([x[n + step] for x, n in zip(texts, starts, strict=True)]))
+    return max(gaps)
 
 
 def _own(predictor: HuggingFacePredictor, fresh: Fresh, prefixes: list[np.ndarray], rng: np.random.Generator) -> float:
