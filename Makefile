@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope
 # tests start Python many times: it compiles each module once
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: audit test lint types shapes rest fast slow campaign bench clean
+.PHONY: audit test lint types shapes rest fast slow studies bench clean
 
 audit: $(STAMP)
 	$(BIN)/freerun audit
@@ -49,17 +49,17 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 # long simulations; what they find is committed under docs/data and docs/images
-campaign: $(STAMP)
-	$(BIN)/python campaigns/miss_rates.py
-	$(BIN)/python campaigns/power.py
-	$(BIN)/python campaigns/sampler_audit.py
-	$(BIN)/python campaigns/source_gap.py
-	$(BIN)/python campaigns/dose_response.py
-	$(BIN)/python campaigns/take_over.py
-	$(BIN)/python campaigns/self_detector.py
-	$(BIN)/python campaigns/comparisons.py
-	$(BIN)/python campaigns/long_run.py
-	$(BIN)/python studies/families/run.py
+studies: $(STAMP)
+	$(BIN)/python -m studies.coverage.run
+	$(BIN)/python -m studies.power.run
+	$(BIN)/python -m studies.sampler_audit.run
+	$(BIN)/python -m studies.source_gap.run
+	$(BIN)/python -m studies.dose_response.run
+	$(BIN)/python -m studies.take_over.run
+	$(BIN)/python -m studies.self_detector.run
+	$(BIN)/python -m studies.comparisons.run
+	$(BIN)/python -m studies.long_run.run
+	$(BIN)/python -m studies.families.run
 
 # side by side with peers, which live in environments of their own; an hour and a half on a machine that does nothing else
 PEERS := .venv-peers/.installed

@@ -31,7 +31,7 @@ from peers.machine import describe
 from peers.own_figures import audit, loops, memory, prefixes, start, statistics_share
 from table import engine_tables, ratios, significant, spread
 
-from freerun.predictors.weights import CATALOGUE, catalogue_weights
+from freerun.predictors.weights.catalogue import CATALOGUE, catalogue_weights
 
 MODEL, CORPUS = "smollm2-135m-instruct", "builtin/python-docs"
 LOSS_TOLERANCE_NATS = 1e-3

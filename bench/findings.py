@@ -17,9 +17,9 @@ from peers.processes import alone
 from table import findings_tables, reach, spread
 
 import freerun
-from freerun.experiments.provenance import provenance
 from freerun.records.measure import plan_of, units_of
 from freerun.records.store import RunFolder
+from freerun.runs.provenance import provenance
 
 SEED_DOCUMENTS, TOKENS, PREFIX = 512, 128, 8
 MOST_SECONDS, MOST_GIB = 60.0, 2.0

@@ -51,8 +51,8 @@ def summary(seconds: dict[str, dict[int, float]], n_tokens: int) -> dict[str, An
 def measured(tokens: int, repeats: int, tell: Callable[[str], None]) -> dict[str, Any]:
     """Both kinds of scoring in turns."""
     import freerun
-    from freerun.experiments.source_scoring import encoded, latent_speakers, token_log_probs
-    from freerun.experiments.sources_file import read_sources
+    from freerun.jobs.source.file import read_sources
+    from freerun.jobs.source.scoring import encoded, latent_speakers, token_log_probs
     from freerun.text.corpora import read_corpus
 
     predictor = freerun.load(MODEL)

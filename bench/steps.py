@@ -176,8 +176,8 @@ def _head_width(config: Any) -> int:
 
 def measured(dtype: str, times: int, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     import freerun
-    from freerun.experiments.loaders import LoadOptions
-    from freerun.stats.loops import LoopRule
+    from freerun.specs.providers import LoadOptions
+    from freerun.stats.loops.lag_runs import LoopRule
     from freerun.text.corpora import read_corpus
 
     predictor: Any = freerun.load(MODEL, LoadOptions(dtype=dtype))
@@ -231,7 +231,7 @@ def main() -> int:
     chosen = parser.parse_args()
     import torch
 
-    from freerun.predictors import fused
+    from freerun.predictors.kernels import fused
 
     torch.set_num_threads(chosen.threads)
 

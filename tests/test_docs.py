@@ -36,7 +36,7 @@ def test_links_in_the_docs_lead_somewhere() -> None:
 
 def test_every_finding_has_a_page() -> None:
     """What the report calls docs/findings/NAME.md must be there, and be linked from the methods."""
-    source = "".join(p.read_text() for p in (ROOT / "src" / "freerun" / "findings").glob("*.py"))
+    source = "".join(p.read_text() for p in (ROOT / "src" / "freerun" / "findings").rglob("*.py"))
     names = set(re.findall(r'name="(\w+)",\s*question=', source)) | {"certificates"}
     assert {
         "loss",

@@ -25,13 +25,13 @@ from hypothesis import strategies as st
 from freerun.commands.main import main
 from freerun.commands.predict import read_text
 from freerun.errors import FreerunError
-from freerun.experiments.audit import finished, open_run
-from freerun.experiments.spec import loader_of
 from freerun.organisms.catalogue import ORGANISMS
-from freerun.predictors.base import SamplingRule
-from freerun.predictors.weights import CATALOGUE, converted
+from freerun.predictors.rules import SamplingRule
+from freerun.predictors.weights.catalogue import CATALOGUE, converted
 from freerun.records.schema import sequences_schema, tokens_schema
 from freerun.records.store import RunFolder, load_records
+from freerun.runs.run import finished, open_run
+from freerun.specs.spec import loader_of
 from freerun.text.corpora import read_corpus
 from freerun.text.formats import FORMATS, SUPPORTED
 
@@ -407,7 +407,7 @@ def test_folders_of_models(tmp_path: Path, file: str, content: bytes) -> None:
     whole = {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"", "tokenizer.json": b"{}"}
     for name, data in {**whole, file: content}.items():
         (folder / name).write_bytes(data)
-    from freerun.experiments.spec import load_predictor
+    from freerun.specs.spec import load_predictor
 
     harmless(lambda: load_predictor(f"hf/{folder}"))
     shutil.rmtree(folder)

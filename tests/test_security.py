@@ -13,8 +13,8 @@ import pytest
 
 from freerun.commands.main import main
 from freerun.errors import BackendError
-from freerun.experiments.loaders import LoadOptions
-from freerun.experiments.spec import load_predictor
+from freerun.specs.providers import LoadOptions
+from freerun.specs.spec import load_predictor
 
 ROOT = Path(__file__).parents[1]
 SOURCE = sorted((ROOT / "src" / "freerun").rglob("*.py"))

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from freerun.predictors.weights import CATALOGUE
-from freerun.stats.loops import LoopRule, loop_complete
+from freerun.predictors.weights.catalogue import CATALOGUE
+from freerun.stats.loops.lag_runs import LoopRule, loop_complete
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from peers.contestants import SAMPLING, ContestantError, Setting, Worker
@@ -98,7 +98,7 @@ import json, os, sys, time
 import numpy as np
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from own_figures import loop_texts
-from freerun.stats.loops import LoopRule, loop_complete
+from freerun.stats.loops.lag_runs import LoopRule, loop_complete
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, [sorted(os.sched_getaffinity(0))[0]])
 out = {{}}

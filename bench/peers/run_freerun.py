@@ -11,11 +11,11 @@ import numpy as np
 from worker import Task, memory_mib, sampled, scored, serve, timed
 
 import freerun
-from freerun.experiments.loaders import LoadOptions
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.law import Dense
 from freerun.predictors.observation import Observation
-from freerun.stats.loops import LoopRule
+from freerun.specs.providers import LoadOptions
+from freerun.stats.loops.lag_runs import LoopRule
 
 
 def load(request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Task]]:

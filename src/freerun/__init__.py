@@ -12,17 +12,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from freerun.experiments.audit import Run, audit, open_run
-    from freerun.experiments.spec import load_predictor as load
+    from freerun.jobs.audit.audit import audit
+    from freerun.runs.run import Run, open_run
+    from freerun.specs.spec import load_predictor as load
 
 __version__ = "0.1.0"
 __all__ = ["Run", "__version__", "audit", "load", "open_run"]
 
 _LAZY = {
-    "audit": ("freerun.experiments.audit", "audit"),
-    "open_run": ("freerun.experiments.audit", "open_run"),
-    "Run": ("freerun.experiments.audit", "Run"),
-    "load": ("freerun.experiments.spec", "load_predictor"),
+    "audit": ("freerun.jobs.audit.audit", "audit"),
+    "open_run": ("freerun.runs.run", "open_run"),
+    "Run": ("freerun.runs.run", "Run"),
+    "load": ("freerun.specs.spec", "load_predictor"),
 }
 
 

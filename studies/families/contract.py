@@ -8,7 +8,6 @@ and rows that join, in blocks and all at once, and the same calls again.
 from __future__ import annotations
 
 import copy
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -21,13 +20,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
-sys.path.insert(0, str(Path(__file__).parent))
-import tiny
-
 from freerun.errors import BackendError
-from freerun.predictors.base import Identity, Sample
+from freerun.predictors.base import Sample
 from freerun.predictors.huggingface import HuggingFacePredictor, load_pretrained
 from freerun.predictors.observation import Observation
+from freerun.predictors.rules import Identity
+from studies.families import tiny
 
 ROWS, SHORT, LONG, OWN = 128, 24, 60, 14
 """Texts at once, and tokens: of a short text, of one past the window, of an own continuation."""

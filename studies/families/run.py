@@ -1,7 +1,7 @@
 """Hold every causal family of the installed transformers against the contract; write families.json and the table of docs/models.md.
 
-python studies/families/run.py            # about four minutes on one core
-python studies/families/run.py --table    # the table again, from families.json
+python -m studies.families.run            # about four minutes on one core
+python -m studies.families.run --table    # the table again, from families.json
 """
 
 from __future__ import annotations
@@ -59,11 +59,10 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="only write the table again")
     if not parser.parse_args().table:
         warnings.simplefilter("ignore")
-        sys.path.insert(0, str(HERE))
-        import contract
-        import tiny
         import torch
         import transformers
+
+        from studies.families import contract, tiny
 
         torch.set_num_threads(1)
         found = []
@@ -73,7 +72,7 @@ def main() -> int:
             kept = {k: v for k, v in asdict(done).items() if k in ("name", "kind", "words")}
             found.append({**kept, "largest_gap_nats": float(f"{done.largest_gap_nats:.1e}")})
         data = {
-            "command": "python studies/families/run.py",
+            "command": "python -m studies.families.run",
             "transformers": transformers.__version__,
             "torch": torch.__version__.split("+")[0],
             "left_out": tiny.LEFT_OUT,

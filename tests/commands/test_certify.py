@@ -10,7 +10,7 @@ import pytest
 
 from freerun.commands import main as commands
 from freerun.commands.certify import certificate_lines
-from freerun.experiments.certify import certify
+from freerun.jobs.certify import certify
 
 ONE_PERCENT = ("--excess", "0.01005", "--tokens", "1000")
 

@@ -22,7 +22,7 @@ FINISHED = (0, 3)
 
 STUBBORN = """
 import sys, time
-import freerun.experiments.audit as audit
+import freerun.jobs.audit.audit as audit
 def stubborn(*_, **__):
     said = "ready"
     while True:
@@ -184,8 +184,8 @@ def test_what_is_said_where_nothing_is_kept(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("freerun.experiments.audit.audit", interrupt)
-    monkeypatch.setattr("freerun.experiments.audit.report", interrupt)
+    monkeypatch.setattr("freerun.jobs.audit.audit.audit", interrupt)
+    monkeypatch.setattr("freerun.jobs.audit.audit.report", interrupt)
     assert main(words) == 130
     out, err = capsys.readouterr()
     assert out == ""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from freerun.commands.main import VERBS, build_parser, main, verb_parser
-from freerun.experiments.spec import loader_of
+from freerun.specs.spec import loader_of
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -170,7 +170,7 @@ def test_another_schema_version_is_refused(capsys: pytest.CaptureFixture[str], t
 def test_without_torch_the_message_names_the_extra(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("freerun.experiments.loaders.find_spec", lambda name: None)
+    monkeypatch.setattr("freerun.specs.providers.find_spec", lambda name: None)
     code, _, err = run(capsys, "audit", "smollm2-135m-instruct", "world/markov")
     assert code == 4
     assert "freerun[hf]" in err
@@ -192,7 +192,7 @@ def test_interruption_is_told_and_has_its_code(
     def interrupt(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("freerun.experiments.audit.audit", interrupt)
+    monkeypatch.setattr("freerun.jobs.audit.audit.audit", interrupt)
     code, _, err = run(capsys, "audit")
     assert code == 130
     assert "same command" in err

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from freerun.commands.main import main
-from freerun.experiments.power_cells import PowerPlan
+from freerun.jobs.power.cells import PowerPlan
 
 TINY = PowerPlan(bases=("authors",), lengths=(8, 16), texts=(8,), reruns=2, null_reruns=4, block=4, permutations=19)
 
@@ -49,7 +49,7 @@ def test_bad_words_are_told_and_leave_nothing(
 def test_the_table_and_its_json(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("freerun.experiments.power_cells.QUICK", TINY)
+    monkeypatch.setattr("freerun.jobs.power.cells.QUICK", TINY)
     monkeypatch.chdir(tmp_path)
     words = ["power", "--workers", "1", "--organisms", "absorbing", "--metrics", "z_declared,loss,sources", "-o", "run"]
     code, out, err = run(capsys, *words)
@@ -72,8 +72,8 @@ def test_ctrl_c_leaves_whole_parts_and_no_workers(tmp_path: Path) -> None:
         "import sys\n"
         "if __name__ == '__main__':\n"
         "    from dataclasses import replace\n"
-        "    from freerun.experiments import power_cells\n"
-        "    power_cells.QUICK = replace(power_cells.QUICK, bases=('authors',), block=5, metrics=('loss', 'classifier'))\n"
+        "    from freerun.jobs.power import cells\n"
+        "    cells.QUICK = replace(cells.QUICK, bases=('authors',), block=5, metrics=('loss', 'classifier'))\n"
         "    from freerun.commands.main import main\n"
         "    sys.exit(main(['power', '-o', 'run']))\n"
     )

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from freerun.commands.main import main, verb_parser
 from freerun.commands.predict import columns, fitted, summary_lines, table_lines
-from freerun.experiments import spec
-from freerun.experiments.predict import predict
+from freerun.jobs.predict import predict
 from freerun.predictors.base import Capabilities
 from freerun.predictors.ngram import byte_ngram
+from freerun.specs import spec
 from freerun.worlds.markov import MarkovWorld
 
 WORLD = "world/markov"

@@ -10,7 +10,7 @@ import pytest
 
 from freerun.commands.main import main
 from freerun.commands.source_lines import source_lines
-from freerun.experiments.sources_file import BUILTINS, read_sources
+from freerun.jobs.source.file import BUILTINS, read_sources
 
 WORLD = ["source", "world/authors", "abacabadeab", "--own-tokens", "4", "--paths", "2"]
 

@@ -14,7 +14,7 @@ import pytest
 from freerun.commands.main import VERBS, main
 from freerun.commands.streams import SafeStream
 from freerun.errors import DataError
-from freerun.experiments.audit import audit
+from freerun.jobs.audit.audit import audit
 
 BASH = shutil.which("bash")
 pytestmark = pytest.mark.skipif(BASH is None, reason="needs bash")

@@ -125,7 +125,7 @@ def test_the_line_of_an_error(
         def fail(*_: object, error: Exception = error, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr("freerun.experiments.audit.audit", fail)
+        monkeypatch.setattr("freerun.jobs.audit.audit.audit", fail)
         assert main(["audit"]) == 4
         err = capsys.readouterr().err
         assert err.startswith("freerun: ")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import freerun
-from freerun.experiments.audit import audit
 from freerun.findings.calibration import calibration
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Estimate, Finding, to_json
+from freerun.jobs.audit.audit import audit
 from freerun.records.store import RunFolder, load_records
+from freerun.results.finding import Estimate, Finding, to_json
 from freerun.stats.calibration import calibration_curve
 from freerun.worlds.markov import random_chain
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import freerun
-from freerun.experiments.audit import audit
 from freerun.findings.certificates import certificates
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Finding, to_json
+from freerun.jobs.audit.audit import audit
 from freerun.records.store import Records, RunFolder, load_records
-from freerun.stats.certificates import largest_tv
+from freerun.results.finding import Finding, to_json
+from freerun.stats.bounds.certificates import largest_tv
+from freerun.stats.bounds.tv_from_loss import tv_from_loss_band
 from freerun.stats.intervals import clopper_pearson_low
-from freerun.stats.tv_from_loss import tv_from_loss_band
 
 TOKENS = 4
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import freerun
-from freerun.experiments.audit import report
-from freerun.findings.comparing import KINDS, Comparison, compare
+from freerun.comparisons.gates import judge_audit, parse_gate
+from freerun.findings.detectability.comparison import KINDS, Comparison, compare
 from freerun.findings.evidence import Evidence
-from freerun.findings.gates import judge_audit, parse_gate
 from freerun.findings.plain_text import PlainText
 from freerun.findings.summary import derive
+from freerun.jobs.audit.audit import report
 from freerun.records.store import Records, RunFolder, load_records
-from freerun.stats.detectability import paired_permutation_p, smallest_detectable_auc
+from freerun.stats.detection.two_sample import paired_permutation_p, smallest_detectable_auc
 
 OPTIONS: dict[str, Any] = {"documents": 64, "tokens": 32, "prefix": 4}
 

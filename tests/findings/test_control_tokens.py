@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import freerun
-from freerun.findings.comparing import Comparison, compare
-from freerun.findings.control_tokens import control_tokens
+from freerun.findings.detectability.comparison import Comparison, compare
+from freerun.findings.detectability.control_tokens import control_tokens
+from freerun.findings.detectability.leaks import CONTROL_TOKENS, leaks
 from freerun.findings.evidence import Evidence
-from freerun.findings.leaks import CONTROL_TOKENS, leaks
 from freerun.findings.plain_text import PlainText
 from freerun.findings.special_tokens import shown_text
 from freerun.findings.summary import derive

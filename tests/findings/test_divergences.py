@@ -9,8 +9,8 @@ import pytest
 
 from freerun.findings.divergences import divergences
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Finding, to_json
 from freerun.records.store import Records
+from freerun.results.finding import Finding, to_json
 from freerun.stats.divergences import energy_test
 
 TOKENS, WIDTH = 4, 5

@@ -12,8 +12,8 @@ import pytest
 import freerun
 from freerun.findings.drift import drift
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Estimate, Finding, to_json
 from freerun.records.store import Records, RunFolder, load_records
+from freerun.results.finding import Estimate, Finding, to_json
 from freerun.worlds.chain import row_entropy, stationary_law
 from freerun.worlds.markov import MarkovWorld, random_chain
 

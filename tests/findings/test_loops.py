@@ -12,13 +12,13 @@ import pytest
 
 import freerun
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import to_json
-from freerun.findings.loop_evidence import LoopEvidence, first_onsets
-from freerun.findings.loops import loop_onsets, loops
+from freerun.findings.loops.evidence import LoopEvidence, first_onsets
+from freerun.findings.loops.finding import loop_onsets, loops
 from freerun.records.store import Records, RunFolder, load_records
-from freerun.stats.certificates import kl_proven_of_counts
-from freerun.stats.loops import LoopRule, first_loop
-from freerun.stats.survival import cumulative_incidence, hazard_by_position, hazard_per_token
+from freerun.results.finding import to_json
+from freerun.stats.bounds.certificates import kl_proven_of_counts
+from freerun.stats.loops.lag_runs import LoopRule, first_loop
+from freerun.stats.loops.survival import cumulative_incidence, hazard_by_position, hazard_per_token
 from freerun.worlds.markov import MarkovWorld
 
 OWN_LAW = "temperature 1, full vocabulary"

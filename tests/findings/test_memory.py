@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import freerun
-from freerun.experiments.audit import audit
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Finding, to_json
 from freerun.findings.memory import memory
+from freerun.jobs.audit.audit import audit
 from freerun.records.store import Records, RunFolder, load_records
+from freerun.results.finding import Finding, to_json
 from freerun.stats.position import log_spaced_edges
 from freerun.worlds.catalogue import load_world
 

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from scipy import special
 
 from freerun.findings.outcome import judge, measured
-from freerun.stats.auc import auc
-from freerun.stats.horizon import End, HorizonResult, auc_draws, horizon_bootstrap
+from freerun.stats.detection.auc import auc
+from freerun.stats.detection.horizon import End, HorizonResult, auc_draws, horizon_bootstrap
 
 BEFORE, BEYOND = End("before", 1.0), End("beyond", 128.0)
 

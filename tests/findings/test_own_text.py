@@ -12,18 +12,19 @@ import pytest
 
 import freerun
 from freerun.commands.main import main
-from freerun.experiments import preparing
-from freerun.experiments.audit import audit
-from freerun.experiments.compare import compare
-from freerun.experiments.exports.model_card import card_section, model_index
-from freerun.experiments.exports.tables import document_columns, estimate_columns
+from freerun.comparisons.gates import GAUGES, HORIZONS, judge_audit, judge_compare, parse_gate
+from freerun.exports.model_card import card_section, model_index
+from freerun.exports.tables import document_columns, estimate_columns
 from freerun.findings.evidence import Evidence
-from freerun.findings.gates import GAUGES, HORIZONS, judge_audit, judge_compare, parse_gate
-from freerun.findings.own_text import own_text_of
-from freerun.findings.refusal import OF_REAL_TEXT
+from freerun.findings.own_text.refusal import OF_REAL_TEXT
+from freerun.findings.own_text.standing import own_text_of
+from freerun.jobs.audit import preparing
+from freerun.jobs.audit.audit import audit
+from freerun.jobs.compare import compare
 from freerun.predictors.base import Predictor
 from freerun.records.rescoring import n_rescored_texts
 from freerun.records.store import RunFolder, load_records
+from freerun.runs.run import evidence_of
 
 from .planted_samplers import Planted, StaleJoin, StaleSelect, chain, counted, letters
 
@@ -223,13 +224,13 @@ def test_exports_hold_no_refused_number(refused: freerun.Run) -> None:
     shown = {m["type"] for m in model_index(refused.result)["model-index"][0]["results"][0]["metrics"]}
     assert shown <= {"loss_nats_per_token", "loss_bits_per_byte", "top1_overconfidence"}
     assert "own_surprisal_nats_per_token" not in estimate_columns(refused.result)["name"]
-    documents = document_columns(refused.path)
+    documents = document_columns(evidence_of(refused.path))
     assert "loss_nats_per_token" in documents["name"]
     assert not {"own_surprisal_nats_per_token", "loop_incidence", "own_z_mean"} & set(documents["name"])
 
 
 def test_a_sweep_says_which_setting_is_refused(tmp_path: Path) -> None:
-    from freerun.experiments.sweep import run_sweep
+    from freerun.jobs.sweep.sweep import run_sweep
 
     wrong: Predictor[Any] = Planted(chain(), chain(1))
     done = run_sweep(wrong, "world/markov", {"prefix": (4, 8)}, out=tmp_path / "sweep", documents=40, tokens=16)

@@ -11,7 +11,7 @@ import freerun
 from freerun.findings.evidence import Evidence
 from freerun.findings.references import OPENING_TOKENS, gains_of, reference_table
 from freerun.records.store import RunFolder, load_records
-from freerun.stats.tv_from_loss import tv_from_loss
+from freerun.stats.bounds.tv_from_loss import tv_from_loss
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from freerun.findings.evidence import Evidence
-from freerun.findings.rescoring import Rescoring, rescoring
+from freerun.findings.own_text.rescoring import Rescoring, rescoring
 from freerun.predictors.arithmetic import is_rounded
-from freerun.predictors.base import Identity
 from freerun.predictors.huggingface import HuggingFacePredictor
 from freerun.predictors.mixture import Mixture
 from freerun.predictors.reference import default_reference
+from freerun.predictors.rules import Identity
 from freerun.records.measure import MeasurePlan, measure
 from freerun.records.schema import SCHEMA_VERSION
 from freerun.records.store import RunFolder, load_records

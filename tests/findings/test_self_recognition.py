@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 import freerun
-from freerun.experiments.audit import audit
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Finding, to_json
-from freerun.findings.self_recognition import self_recognition
+from freerun.findings.recognition.finding import self_recognition
+from freerun.jobs.audit.audit import audit
 from freerun.predictors.law import Dense, from_probs
 from freerun.records.store import RunFolder, load_records
-from freerun.stats.auc import auc
+from freerun.results.finding import Finding, to_json
+from freerun.stats.detection.auc import auc
 from freerun.stats.intervals import clopper_pearson
 from freerun.worlds.markov import random_chain
+from studies.sampler_audit import run as study
 
 OPTIONS = {"documents": 64, "tokens": 64, "prefix": 8}
 ROOT = Path(__file__).parents[2]
@@ -44,17 +42,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, freerun.Run]:
         "bad": audit(random_chain(8, seed=1), text, out=folder / "bad", **OPTIONS),
         "cold": audit("world/markov", text, out=folder / "cold", sample_with="t=0.9", **OPTIONS),
     }
-
-
-@pytest.fixture(scope="module")
-def campaign() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("campaign_sampler_audit", ROOT / "campaigns" / "sampler_audit.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_a_perfect_predictor_is_its_own_text(runs: dict[str, freerun.Run]) -> None:
@@ -137,22 +124,22 @@ def test_laws_without_varentropy_have_no_z_but_a_rank(tmp_path: Path) -> None:
     assert values(finding)["real_rank_p"] is not None
 
 
-def test_blind_spot(campaign: ModuleType) -> None:
+def test_blind_spot() -> None:
     """Seed committed. At the temperature where E_P[D] = 0, z rejects real text about as often as its own: 2,000 texts, 2% to 6%;
     the total variation is above .94; the likelihood ratio against bigram counts of 64 texts rejects nine in ten.
     """
-    seen = campaign.blind_spot()
+    seen = study.blind_spot()
     assert abs(seen["mean_drift_nats"]) < 1e-9
     assert 0.02 < seen["z_rejected"] < 0.06
     assert seen["total_variation"] > 0.94
     assert seen["lr_rejected"] > 0.9
 
 
-def test_laws_of_the_campaign_are_what_records_hold(campaign: ModuleType) -> None:
+def test_laws_of_the_study_are_what_records_hold() -> None:
     rng = np.random.default_rng(0)
     table = rng.dirichlet(np.full(70, 0.1), 5) + 1e-9
     law = from_probs(table / table.sum(1, keepdims=True))
-    laws, ids = campaign.Laws.of(law), rng.integers(0, 70, 5)
+    laws, ids = study.Laws.of(law), rng.integers(0, 70, 5)
     golden, rows = law.observe(ids), np.arange(5)
     assert laws.log_probs[rows, ids] == pytest.approx(golden.log_prob_nats)
     assert laws.entropy == pytest.approx(golden.entropy_nats)
@@ -161,21 +148,21 @@ def test_laws_of_the_campaign_are_what_records_hold(campaign: ModuleType) -> Non
     assert laws.mass_by_bin == pytest.approx(golden.expected_counts)
 
 
-def test_size_and_power_of_the_audit_quick(campaign: ModuleType) -> None:
+def test_size_and_power_of_the_audit_quick() -> None:
     """200 nulls of 60 texts × 256 tokens over 200 words: at 0.05 at most 21 rejections, passed by a true 5% with probability
     .0009; at 0.001 at most 3, passed by a true 0.1% with probability 6e-5. Power: 20 audits each, all rejected at 0.001
-    (true power .95 passes with probability .36, of .999 with .98: the campaign has the interval).
+    (true power .95 passes with probability .36, of .999 with .98: the study has the interval).
     """
     rng = np.random.default_rng(7)
     table = rng.gamma(0.3, size=(201, 200)) / np.arange(1, 201)
     law = Dense(np.log((table + 1e-6) / (table + 1e-6).sum(1, keepdims=True)))
-    laws = campaign.Laws.of(law)
+    laws = study.Laws.of(law)
     size = {"texts": 60, "tokens": 256}
-    null = [a.p_value for a in campaign.audits(laws, law, n_runs=200, seed=(1, 1), **size)]
+    null = [a.p_value for a in study.audits(laws, law, n_runs=200, seed=(1, 1), **size)]
     assert sum(p < 0.05 for p in null) <= 21
     assert sum(p < 0.001 for p in null) <= 3
     for i, used in enumerate((law.restricted(top_k=50), law.restricted(top_p=0.9), law.tempered(0.9))):
-        assert all(a.p_value < 0.001 for a in campaign.audits(laws, used, n_runs=20, seed=(2, i), **size))
+        assert all(a.p_value < 0.001 for a in study.audits(laws, used, n_runs=20, seed=(2, i), **size))
 
 
 def test_the_committed_rates_are_as_promised() -> None:

@@ -11,11 +11,11 @@ import pytest
 
 from freerun.errors import DataError
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Finding, to_json
-from freerun.findings.source_evidence import source_evidence
-from freerun.findings.source_posterior import source
+from freerun.findings.sources.evidence import source_evidence
+from freerun.findings.sources.finding import source
 from freerun.records.source_likelihoods import ScoredText, SourceRecords, SourcesAsked
 from freerun.records.store import Records
+from freerun.results.finding import Finding, to_json
 
 OWN_LAW = "temperature 1, full vocabulary"
 ASKED = SourcesAsked("who", ("ada", "ben", "other"), (0.4, 0.4, 0.2), (2, 2, 1), "Who", "who.toml", "0" * 16, 8)

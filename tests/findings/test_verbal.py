@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from freerun.findings.finding import Estimate, Finding, to_json
-from freerun.findings.verbal import verbal
+from freerun.findings.recognition.verbal import verbal
 from freerun.records.answers import KINDS, Answers
+from freerun.results.finding import Estimate, Finding, to_json
 from freerun.stats.intervals import clopper_pearson
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import freerun
-from freerun.experiments.audit import AuditOptions, audit, read_any_corpus, report
 from freerun.findings.evidence import Evidence, lengths_up_to
+from freerun.jobs.audit.audit import audit, report
+from freerun.jobs.audit.options import AuditOptions, read_any_corpus
 from freerun.records.store import RunFolder, load_records
 from freerun.stats.intervals import clopper_pearson
 from freerun.worlds.markov import random_chain
@@ -80,7 +81,7 @@ def test_findings_come_from_the_records_alone(perfect: freerun.Run, monkeypatch:
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("freerun.experiments.preparing.load_predictor", refuse)
+    monkeypatch.setattr("freerun.jobs.audit.preparing.load_predictor", refuse)
     before = json.loads((perfect.path / "result.json").read_text())
     again = report(perfect.path)
     assert json.loads(json.dumps(again.result)) == before

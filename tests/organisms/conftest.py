@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from freerun.experiments.spec import load_predictor
+from freerun.specs.spec import load_predictor
 
 WORLD = "world/markov,symbols=4,seed=1,concentration=1"
 OTHER = "world/markov,symbols=4,seed=2,concentration=1"

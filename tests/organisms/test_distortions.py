@@ -14,7 +14,7 @@ from freerun.organisms.collapse import Collapse
 from freerun.organisms.distortions import Ending, LoopBoost
 from freerun.predictors.ngram import NGramCounts
 from freerun.predictors.observation import Observation
-from freerun.stats.loops import LoopRule
+from freerun.stats.loops.lag_runs import LoopRule
 
 Load = Callable[[str], Any]
 NOTHING = np.zeros(0, np.int64)

@@ -15,8 +15,8 @@ from scipy.stats import binom
 from freerun.errors import UsageError
 from freerun.organisms.dressing import BodiesOnly, dressed_corpus, measured_view
 from freerun.organisms.header import HeaderHash
-from freerun.predictors.base import SamplingRule
 from freerun.predictors.observation import Observation
+from freerun.predictors.rules import SamplingRule
 
 Load = Callable[[str], Any]
 NOTHING = np.zeros(0, np.int64)

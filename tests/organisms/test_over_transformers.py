@@ -18,9 +18,9 @@ from freerun.organisms.hashed import Hashed
 from freerun.organisms.rounding import round_weights
 from freerun.organisms.scores import WindowedEntropy
 from freerun.organisms.self_detector import SelfDetector
-from freerun.predictors.base import Identity, SamplingRule
 from freerun.predictors.huggingface import HuggingFacePredictor
 from freerun.predictors.ngram import NGramCounts, NGramPredictor
+from freerun.predictors.rules import Identity, SamplingRule
 
 WORDS = 24
 

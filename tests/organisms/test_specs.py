@@ -9,10 +9,10 @@ import pytest
 
 from freerun.commands.main import main
 from freerun.errors import UsageError
-from freerun.experiments import spec as specs
-from freerun.experiments.loaders import PROVIDERS, LoadOptions
-from freerun.experiments.spec import load_predictor, loader_of
 from freerun.organisms.catalogue import ORGANISMS
+from freerun.specs import spec as specs
+from freerun.specs.providers import PROVIDERS, LoadOptions
+from freerun.specs.spec import load_predictor, loader_of
 
 W = "world/markov"
 MODEL = "smollm2-135m-instruct"

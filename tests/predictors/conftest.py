@@ -22,10 +22,11 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from freerun.predictors.base import Identity, Predictor
+from freerun.predictors.base import Predictor
 from freerun.predictors.huggingface import HuggingFacePredictor, load_pretrained
 from freerun.predictors.mixture import DocumentCache, Mixture
 from freerun.predictors.ngram import NGramCounts, NGramPredictor, byte_ngram
+from freerun.predictors.rules import Identity
 from freerun.worlds.markov import random_chain
 
 WORDS = 64

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from freerun.predictors import attention
-from freerun.predictors.attention import NAME, gather_queries
+from freerun.predictors.kernels import attention
+from freerun.predictors.kernels.attention import NAME, gather_queries
 
 
 def llama(groups: int, *, vocab_size: int = 50, **changes: object) -> LlamaForCausalLM:

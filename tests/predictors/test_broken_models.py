@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from freerun.errors import BackendError, UsageError
-from freerun.predictors.base import Identity
 from freerun.predictors.huggingface import load_pretrained
+from freerun.predictors.rules import Identity
 
 SOME = Identity("some/model", "x")
 
@@ -70,7 +70,8 @@ def test_a_damaged_config_is_a_backend_error(llama_folder: Path, tmp_path: Path)
 
 
 def test_gguf_into_a_full_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from freerun.predictors import gguf, weights
+    from freerun.predictors.weights import catalogue as weights
+    from freerun.predictors.weights import gguf
 
     monkeypatch.setenv("FREERUN_CACHE", str(tmp_path / "cache"))
     (tmp_path / "x.gguf").write_bytes(b"GGUF")

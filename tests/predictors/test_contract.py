@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Predictor, Sample, SamplingRule
+from freerun.predictors.base import Predictor, Sample
 from freerun.predictors.draws import uniforms
 from freerun.predictors.observation import Observation
-from freerun.stats.loops import LoopRule, first_loop
+from freerun.predictors.rules import SamplingRule
+from freerun.stats.loops.lag_runs import LoopRule, first_loop
 
 Kind = Any  # of conftest.py, which tests cannot import
 LENGTHS = (19, 5, 2, 35)

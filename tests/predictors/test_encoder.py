@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from freerun.errors import BackendError, UsageError
-from freerun.experiments.loaders import AS_IT_IS, load_named_encoder
 from freerun.predictors.encoder import load_encoder
+from freerun.specs.providers import AS_IT_IS, load_named_encoder
 
 TEXTS = ["one two", "three", "", "four five six seven eight nine ten eleven twelve " * 9]
 

@@ -14,15 +14,15 @@ from tokenizers import AddedToken, Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from freerun.errors import BackendError, UsageError
-from freerun.predictors import gguf as gguf_module
-from freerun.predictors import weights
-from freerun.predictors.base import Identity
-from freerun.predictors.declared import chosen_ends, declared_ends, read_end_ids
-from freerun.predictors.gguf import GGUFMarkers, gguf_markers
 from freerun.predictors.huggingface import load_pretrained
 from freerun.predictors.markers import OWN_DEFINITION, EndToken, Markers, markers_json
+from freerun.predictors.rules import Identity
 from freerun.predictors.tokenizing import Declared
 from freerun.predictors.vocabulary import control_tokens, rows_without_token
+from freerun.predictors.weights import catalogue as weights
+from freerun.predictors.weights import gguf as gguf_module
+from freerun.predictors.weights.declared import chosen_ends, declared_ends, read_end_ids
+from freerun.predictors.weights.gguf import GGUFMarkers, gguf_markers
 
 SOME = Identity("some/model", "x")
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freerun.errors import BackendError
-from freerun.predictors import fused
+from freerun.predictors.kernels import fused
 from freerun.predictors.law import Dense, Law, Observation
 
 pytest.importorskip("numba")

@@ -13,12 +13,12 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from freerun.errors import BackendError
-from freerun.experiments.spec import load_predictor
-from freerun.predictors.base import Identity
 from freerun.predictors.encoder import fingerprint_of_weights
 from freerun.predictors.huggingface import HuggingFacePredictor, load_pretrained
 from freerun.predictors.huggingface.caches import GrowingLayer, HeadInput, empty_cache
 from freerun.predictors.huggingface.predictor import Sizes
+from freerun.predictors.rules import Identity
+from freerun.specs.spec import load_predictor
 
 SOME = Identity("some/model", "x")
 

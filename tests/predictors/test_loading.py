@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from freerun.errors import BackendError, UsageError
-from freerun.experiments.spec import load_predictor, loader_of
-from freerun.predictors.base import Identity
 from freerun.predictors.encoder import load_encoder
 from freerun.predictors.huggingface import adapters, load_pretrained
+from freerun.predictors.rules import Identity
+from freerun.specs.spec import load_predictor, loader_of
 
 SOME = Identity("some/model", "x")
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from freerun.predictors.base import Identity
 from freerun.predictors.huggingface import load_pretrained
-from freerun.predictors.packed import PackedLinear, pack_linears
+from freerun.predictors.kernels.packed import PackedLinear, pack_linears
+from freerun.predictors.rules import Identity
 
 
 class Two(torch.nn.Module):
@@ -64,7 +64,7 @@ def test_a_step_says_what_the_plain_layer_says_whatever_came_before(
     """One token a row, in every layout that a step may take; a layout made for other rows must leave no trace."""
     if intel and not torch.backends.mkl.is_available():
         pytest.skip("this PyTorch has no MKL")
-    monkeypatch.setattr("freerun.predictors.packed._mkl_steps", lambda: intel)
+    monkeypatch.setattr("freerun.predictors.kernels.packed._mkl_steps", lambda: intel)
     plain, packed, fresh = Two().eval(), Two().eval(), Two().eval()
     pack_linears(packed)
     pack_linears(fresh)
@@ -82,7 +82,7 @@ def test_a_step_says_what_the_plain_layer_says_whatever_came_before(
 
 
 def test_a_step_whose_product_would_differ_takes_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("freerun.predictors.packed._mkl_steps", lambda: True)
+    monkeypatch.setattr("freerun.predictors.kernels.packed._mkl_steps", lambda: True)
     monkeypatch.setattr(PackedLinear, "_step", lambda self, x: torch.zeros(*x.shape[:-1], self.out_features))
     plain, packed = Two().eval(), Two().eval()
     assert pack_linears(packed) == 2
@@ -97,7 +97,7 @@ def test_a_layer_whose_product_would_differ_stays(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_packed_model_says_what_the_plain_one_says(llama_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("freerun.predictors.packed._LEAST_WEIGHTS", 1)
+    monkeypatch.setattr("freerun.predictors.kernels.packed._LEAST_WEIGHTS", 1)
     plain, packed = (load_pretrained(str(llama_folder), identity=Identity("x", "x"), lead=(1,)) for _ in range(2))
     packed.pack()
     left = [m for m in packed.model.modules() if type(m) is torch.nn.Linear]

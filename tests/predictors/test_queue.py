@@ -11,7 +11,7 @@ from freerun.predictors.base import Predictor, Sample
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.law import Observation
 from freerun.predictors.ngram import NGramPredictor, byte_ngram
-from freerun.stats.loops import LoopRule, LoopTracker
+from freerun.stats.loops.lag_runs import LoopRule, LoopTracker
 
 RULE = LoopRule(min_tokens=6, max_period=8)
 TEXTS = ["the cat sat on the mat\n", "a cat\n", "the hat sat\n", "so it goes and goes\n"] * 3

@@ -12,12 +12,12 @@ import torch
 
 import freerun
 from freerun.errors import BackendError
-from freerun.experiments.loaders import LoadOptions
-from freerun.predictors.base import Identity
 from freerun.predictors.huggingface import HuggingFacePredictor, checking, load_pretrained
 from freerun.predictors.huggingface.caches import Kept
 from freerun.predictors.huggingface.passes import Passes
 from freerun.predictors.huggingface.reading import LADDER, RopeSwitch, read_together
+from freerun.predictors.rules import Identity
+from freerun.specs.providers import LoadOptions
 
 SOME = Identity("some/model", "x")
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from freerun.errors import BackendError, DataError, FreerunError
-from freerun.predictors import gguf as gguf_module
-from freerun.predictors import weights
-from freerun.predictors.gguf import GGUFMarkers
-from freerun.predictors.weights import CATALOGUE, CatalogueModel, cached, catalogue_weights, converted
+from freerun.predictors.weights import catalogue as weights
+from freerun.predictors.weights import gguf as gguf_module
+from freerun.predictors.weights.catalogue import CATALOGUE, CatalogueModel, cached, catalogue_weights, converted
+from freerun.predictors.weights.gguf import GGUFMarkers
 
 PARTS = {"tiny_part1": b"GGUF first half, ", "tiny_part2": b"second half"}
 WHOLE = b"".join(PARTS.values())

@@ -15,7 +15,7 @@ from freerun.predictors.reference import Reference, default_reference
 from freerun.records.measure import MeasurePlan, measure
 from freerun.records.schema import SCHEMA_VERSION
 from freerun.records.store import RunFolder
-from freerun.stats.loops import LoopRule
+from freerun.stats.loops.lag_runs import LoopRule
 from freerun.text.pairs import Pair, cut_pairs
 from freerun.worlds.markov import random_chain
 

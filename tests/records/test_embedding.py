@@ -12,9 +12,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from freerun.predictors.base import Identity, Pool
+from freerun.predictors.base import Pool
 from freerun.predictors.huggingface import HuggingFacePredictor
 from freerun.predictors.reference import Alone
+from freerun.predictors.rules import Identity
 from freerun.records.measure import MeasurePlan, measure, units_of
 from freerun.records.schema import SCHEMA_VERSION
 from freerun.records.store import Records, RunFolder, load_records

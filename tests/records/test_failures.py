@@ -251,9 +251,9 @@ def test_a_broken_checkpoint_names_the_document(tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from freerun.predictors.base import Identity
     from freerun.predictors.huggingface import HuggingFacePredictor
     from freerun.predictors.reference import Alone
+    from freerun.predictors.rules import Identity
     from freerun.records.measure import MeasurePlan
     from freerun.text.pairs import Pair
 

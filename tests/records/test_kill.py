@@ -18,10 +18,11 @@ from freerun.records.store import RunFolder
 
 NURSE = """
 import json, os, signal, sys, time
-import freerun.commands.audit, freerun.experiments.audit, freerun.findings.summary, freerun.report.page, freerun.worlds.catalogue
+import freerun.commands.audit, freerun.jobs.audit.audit, freerun.findings.summary, freerun.report.pages.audit
+import freerun.worlds.catalogue
 from freerun.commands.main import main
 if sys.argv[1:]:
-    from freerun.experiments import preparing
+    from freerun.jobs.audit import preparing
     from freerun.text.corpora import read_corpus
     loaded, _ = freerun.load(sys.argv[1]), read_corpus(sys.argv[2])
     preparing.load_predictor = lambda *_, **__: loaded

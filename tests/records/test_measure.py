@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freerun.predictors.base import SamplingRule
 from freerun.predictors.draws import uniforms
 from freerun.predictors.observation import N_BINS, bin_of
+from freerun.predictors.rules import SamplingRule
 from freerun.records.measure import MeasurePlan, units_of
 from freerun.records.store import RunFolder, load_records
-from freerun.stats.loops import LoopRule, first_loop
+from freerun.stats.loops.lag_runs import LoopRule, first_loop
 
 Job = Any  # of conftest.py
 

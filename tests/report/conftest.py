@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from freerun.findings.finding import Chart, Estimate, Finding, Series, Table, to_json
+from freerun.results.finding import Chart, Estimate, Finding, Series, Table, to_json
 
 NASTY = "<script>alert('x')</script> \x1b[31mred\x1b[0m \u202egnp.exe\u202c nul:\x00 \ud83d\ude00".encode(
     "utf-16", "surrogatepass"

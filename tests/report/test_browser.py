@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from freerun.experiments.audit import audit
-from freerun.experiments.compare import compare
-from freerun.experiments.source import source
-from freerun.experiments.source_question import Asked
-from freerun.report.compare import render_compare
-from freerun.report.source import render_source
+from freerun.jobs.audit.audit import audit
+from freerun.jobs.compare import compare
+from freerun.jobs.source.question import Asked
+from freerun.jobs.source.source import source
+from freerun.report.pages.compare import render_compare
+from freerun.report.pages.source import render_source
 from freerun.worlds.authors import authors
 
 pytestmark = pytest.mark.browser

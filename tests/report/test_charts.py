@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freerun.report.charts import NARROW, WIDE, describe, draw_chart
-from freerun.report.curves import chart_table, read_plot
-from freerun.report.marks import ROLES, dash
+from freerun.report.charts.curves import chart_table, read_plot
+from freerun.report.charts.marks import ROLES, dash
+from freerun.report.charts.svg import NARROW, WIDE, describe, draw_chart
 
 NUMBERS = {"x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "width", "height"}
 value = st.none() | st.floats() | st.floats(-5, 5) | st.integers(-3, 3)

@@ -6,8 +6,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from freerun.report.marks import ROLES
-from freerun.report.template import stylesheet
+from freerun.report.charts.marks import ROLES
+from freerun.report.pages.template import stylesheet
 
 INKS = (
     "ink",

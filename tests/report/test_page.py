@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from freerun.report.curves import chart_table
-from freerun.report.page import render_page
-from freerun.report.template import stylesheet
+from freerun.report.charts.curves import chart_table
+from freerun.report.pages.audit import render_page
+from freerun.report.pages.template import stylesheet
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 

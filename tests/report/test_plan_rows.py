@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import freerun
-from freerun.report.plan_rows import _MACHINERY, _ROWS, machinery_rows, plan_rows
+from freerun.report.pages.plan_rows import _MACHINERY, _ROWS, machinery_rows, plan_rows
 
 
 def test_every_setting_of_a_plan_has_words(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from freerun.experiments.power_cells import PowerPlan
-from freerun.experiments.power_result import power_result
-from freerun.findings.finding import to_json
-from freerun.report.power import expectations_markdown, rates_markdown, render_power
-from freerun.report.power_heat import _DARKEST, heat_map, heat_standing_alone
-from freerun.report.template import asset, stylesheet
+from freerun.jobs.power.cells import PowerPlan
+from freerun.jobs.power.result import power_result
+from freerun.report.charts.heat import _DARKEST, heat_map, heat_standing_alone
+from freerun.report.pages.power import expectations_markdown, rates_markdown, render_power
+from freerun.report.pages.template import asset, stylesheet
+from freerun.results.finding import to_json
 
 PLAN = PowerPlan(bases=("authors", "words"), lengths=(16, 64), texts=(20, 60), reruns=10, null_reruns=200, block=200)
 

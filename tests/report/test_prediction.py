@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from freerun.report.prediction import EDGES_NATS, percent, render_prediction, shade, spelled, visible_token
-from freerun.report.template import asset, stylesheet
+from freerun.report.pages.prediction import EDGES_NATS, percent, render_prediction, shade, spelled, visible_token
+from freerun.report.pages.template import asset, stylesheet
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 

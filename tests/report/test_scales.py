@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freerun.report.scales import drawable, linear_axis, log2_axis
+from freerun.report.charts.scales import drawable, linear_axis, log2_axis
 
 finite = st.floats(min_value=-1e149, max_value=1e149)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from freerun.experiments.source import source
-from freerun.experiments.source_question import Asked
-from freerun.report.source import EDGES, entropy_chart, own_chart, posterior_chart, render_source, scale, shade
+from freerun.jobs.source.question import Asked
+from freerun.jobs.source.source import source
+from freerun.report.pages.source import EDGES, entropy_chart, own_chart, posterior_chart, render_source, scale, shade
 from freerun.worlds.authors import authors
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freerun.report.yardsticks import draw_scale, reading
+from freerun.report.charts.yardsticks import draw_scale, reading
 
 value = st.none() | st.floats(0.01, 1000) | st.floats()
 items = st.fixed_dictionaries(

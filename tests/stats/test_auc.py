@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.auc import auc, auc_bootstrap, auc_rows, mann_whitney_p, mann_whitney_p_rows, weighted_auc
+from freerun.stats.detection.auc import auc, auc_bootstrap, auc_rows, mann_whitney_p, mann_whitney_p_rows, weighted_auc
 
 SCORES = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=15).map(np.array)
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binom
 
 from freerun.errors import DataError
-from freerun.stats.betting import betting_wealth
+from freerun.stats.detection.betting import betting_wealth
 
 
 def test_wealth_by_hand() -> None:

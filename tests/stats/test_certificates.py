@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 from freerun.errors import DataError
-from freerun.stats.certificates import (
+from freerun.stats.bounds.certificates import (
     absorbing_tv,
     absorbing_tv_of_documents,
     binary_kl,

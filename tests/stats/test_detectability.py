@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.detectability import (
+from freerun.stats.detection.two_sample import (
     detect,
     null_band,
     paired_control,

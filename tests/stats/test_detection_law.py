@@ -8,8 +8,8 @@ from scipy.special import ndtr
 from scipy.stats import binom
 
 from freerun.errors import DataError
-from freerun.stats.detection_law import DetectionLaw, fit_detection_law
-from freerun.stats.horizon import auc_draws
+from freerun.stats.detection.growth import DetectionLaw, fit_detection_law
+from freerun.stats.detection.horizon import auc_draws
 
 LENGTHS = np.array([2, 4, 8, 16, 32])
 

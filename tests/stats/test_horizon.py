@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freerun.errors import DataError
-from freerun.stats.auc import auc
-from freerun.stats.horizon import End, HorizonResult, auc_draws, horizon, horizon_bootstrap
+from freerun.stats.detection.auc import auc
+from freerun.stats.detection.horizon import End, HorizonResult, auc_draws, horizon, horizon_bootstrap
 
 LENGTHS = np.array([16, 32, 64, 128])
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freerun.errors import DataError
-from freerun.stats.likelihood_features import TokenColumns, likelihood_features
-from freerun.stats.loops import rep_n
+from freerun.stats.detection.likelihood_features import TokenColumns, likelihood_features
+from freerun.stats.loops.lag_runs import rep_n
 
 
 def columns(seed: int, n: int, length: int, ids: int = 40) -> TokenColumns:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from freerun.errors import DataError
-from freerun.stats.likelihood_ratio import likelihood_ratio
+from freerun.stats.recognition.likelihood_ratio import likelihood_ratio
 
 
 def test_by_hand() -> None:

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.logistic import Standardizer, choose_penalty, cross_fitted_scores, fit_logistic
+from freerun.stats.detection.logistic import Standardizer, choose_penalty, cross_fitted_scores, fit_logistic
 
 
 def problem(seed: int, n: int = 80, d: int = 5, batch: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from freerun.errors import DataError
-from freerun.stats.logrank import stratified_log_rank
+from freerun.stats.loops.logrank import stratified_log_rank
 
 # Thirty texts: time in fours of tokens (ties), cause 0 cap, 1 loop, 2 end of text; every third is of the second kind.
 # Made by np.random.default_rng(7): (permutation(arange(1, 61))[:30] + 3) // 4 and choice([0, 1, 2], 30, p=[.3, .4, .3]).

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freerun.errors import DataError
-from freerun.stats.loops import (
+from freerun.stats.loops.lag_runs import (
     LoopRule,
     LoopTracker,
     Repetition,
@@ -231,7 +231,7 @@ def test_the_quick_look_spares_most() -> None:
 def test_holtzmans_early_exit_changes_nothing(ids: list[int]) -> None:
     text = np.array(ids)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("freerun.stats.loops._ends_again", lambda ids, period: True)
+        patch.setattr("freerun.stats.loops.lag_runs._ends_again", lambda ids, period: True)
         whole = holtzman_repetition(text)
     assert holtzman_repetition(text) == whole
 
@@ -247,7 +247,7 @@ def test_following_few_tokens_misses_no_loop(seed: int, monkeypatch: pytest.Monk
     ids = np.concatenate(parts)
     rule = LoopRule()
     quick = loop_complete(ids, rule), [x.tolist() for x in completing_ids(ids, start=0, rule=rule)]
-    monkeypatch.setattr("freerun.stats.loops._seeds", lambda *_: None)
+    monkeypatch.setattr("freerun.stats.loops.lag_runs._seeds", lambda *_: None)
     assert quick[0].any()
     np.testing.assert_array_equal(quick[0], loop_complete(ids, rule))
     assert quick[1] == [x.tolist() for x in completing_ids(ids, start=0, rule=rule)]

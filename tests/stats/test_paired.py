@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.detectable import documents_to_decide, smallest_detectable_difference
+from freerun.stats.design.detectable import documents_to_decide, smallest_detectable_difference
 from freerun.stats.intervals import ratio_of_group_sums
 from freerun.stats.paired import contrast_of_ratios, paired_difference, slope_weights, two_sided_p
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from freerun.errors import DataError
-from freerun.stats.horizon import horizon
-from freerun.stats.paired_horizon import (
+from freerun.stats.detection.horizon import horizon
+from freerun.stats.detection.paired_horizon import (
     ScoredCurve,
     bootstrap_difference,
     horizon_difference,

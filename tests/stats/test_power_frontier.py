@@ -3,9 +3,9 @@ import pytest
 from scipy.stats import binom
 
 from freerun.errors import DataError
+from freerun.stats.design.frontier import frontier_p
+from freerun.stats.design.permutation import relabellings
 from freerun.stats.divergences import _clusters, _joint, _principal, area_under_frontier, frontier, frontier_curve
-from freerun.stats.power_frontier import frontier_p
-from freerun.stats.power_permutation import relabellings
 
 
 class InOrder(np.random.Generator):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from freerun.errors import DataError
-from freerun.stats.power_permutation import distinct_difference_p, mean_difference_p, relabellings
+from freerun.stats.design.permutation import distinct_difference_p, mean_difference_p, relabellings
 
 
 def every_choice(n: int) -> np.ndarray:

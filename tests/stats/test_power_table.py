@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from freerun.errors import DataError
+from freerun.stats.design.table import simultaneous_band, visibility
 from freerun.stats.intervals import clopper_pearson_low
-from freerun.stats.power_table import simultaneous_band, visibility
 
 
 @given(

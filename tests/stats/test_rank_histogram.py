@@ -3,7 +3,7 @@ import pytest
 
 from freerun.errors import DataError
 from freerun.stats.intervals import cluster_ratio
-from freerun.stats.rank_histogram import rank_buckets, rank_histogram, rank_share_difference
+from freerun.stats.recognition.rank_histogram import rank_buckets, rank_histogram, rank_share_difference
 
 
 def test_buckets_fit_the_vocabulary() -> None:

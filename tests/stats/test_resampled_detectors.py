@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from freerun.errors import DataError
-from freerun.stats.auc import auc
-from freerun.stats.detectability import detect
+from freerun.stats.detection.auc import auc
+from freerun.stats.detection.logistic import Standardizer, fit_logistic
+from freerun.stats.detection.resampled_detectors import document_counts, refitted_auc_draws, resampled_contrast
+from freerun.stats.detection.two_sample import detect
 from freerun.stats.intervals import t_quantile
-from freerun.stats.logistic import Standardizer, fit_logistic
 from freerun.stats.paired import slope_weights
-from freerun.stats.resampled_detectors import document_counts, refitted_auc_draws, resampled_contrast
 
 
 def texts(

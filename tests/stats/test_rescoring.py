@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freerun.errors import DataError
-from freerun.stats.rescoring import (
+from freerun.stats.recognition.rescoring import (
     LARGEST_NATS,
     LEAST_FLOOR_NATS,
     MIN_FLOOR_TOKENS,

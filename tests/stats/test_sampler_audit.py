@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from freerun.errors import DataError
-from freerun.stats.sampler_audit import calibration_chi_square, sampler_audit
+from freerun.stats.recognition.sampler_audit import calibration_chi_square, sampler_audit
 
 N_WORDS, N_LAWS, N_BINS = 200, 40, 20
 

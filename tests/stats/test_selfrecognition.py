@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from freerun.errors import DataError
-from freerun.stats.selfrecognition import e_process_log, monte_carlo_rank, pit_uniformity, self_z
+from freerun.stats.recognition.self_recognition import e_process_log, monte_carlo_rank, pit_uniformity, self_z
 
 N_IDS = 12
 

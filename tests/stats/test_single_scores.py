@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.auc import auc, auc_bootstrap
+from freerun.stats.detection.auc import auc, auc_bootstrap
 from freerun.stats.intervals import bootstrap_groups
-from freerun.stats.single_scores import auc_difference, best_single_score
+from freerun.stats.recognition.single_scores import auc_difference, best_single_score
 
 TRAIN = np.arange(60) < 30
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from freerun.errors import DataError
-from freerun.stats.source_coherence import martingale_band, next_posteriors, one_step
+from freerun.stats.sources.coherence import martingale_band, next_posteriors, one_step
 
 
 def some(seed: int, n_sources: int = 4, n_tokens: int = 50) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.source_drift import LEADING, belief_change, drift_test, held_posterior
+from freerun.stats.sources.drift import LEADING, belief_change, drift_test, held_posterior
 
 
 def test_the_last_posterior_is_kept_where_no_source_can_write() -> None:

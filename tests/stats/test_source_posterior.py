@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freerun.errors import DataError
-from freerun.stats.source_posterior import (
+from freerun.stats.sources.posterior import (
     cumulative_likelihood,
     entropy_bits,
     information_bits,

@@ -8,9 +8,9 @@ from scipy import stats
 from sklearn.metrics import log_loss
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.bag_of_ngrams import bag_of_ngrams
-from freerun.stats.source_posterior import posterior_of
-from freerun.stats.source_scores import (
+from freerun.stats.sources.bag_of_ngrams import bag_of_ngrams
+from freerun.stats.sources.posterior import posterior_of
+from freerun.stats.sources.scores import (
     beta_interval,
     cross_fitted_beta,
     fit_beta,

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats import survival
 from freerun.stats.intervals import clopper_pearson, t_quantile
-from freerun.stats.survival import END_OF_TEXT, LOOP, cumulative_incidence, hazard_by_position, hazard_per_token
+from freerun.stats.loops import survival
+from freerun.stats.loops.survival import END_OF_TEXT, LOOP, cumulative_incidence, hazard_by_position, hazard_per_token
 
 
 def test_incidence_by_hand() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from freerun.errors import TooFewDocuments
-from freerun.stats.detectability import detect
-from freerun.stats.text_features import byte_ngram_features
+from freerun.stats.detection.text_features import byte_ngram_features
+from freerun.stats.detection.two_sample import detect
 
 
 def texts(rng: np.random.Generator, n: int, words: list[str], length: int = 40) -> list[bytes]:

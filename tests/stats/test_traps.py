@@ -3,7 +3,7 @@ import pytest
 
 from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.intervals import Interval, clopper_pearson
-from freerun.stats.traps import count_traps, escape_per_token, time_in_trap
+from freerun.stats.loops.traps import count_traps, escape_per_token, time_in_trap
 
 # text 0 (document 0): loop at tokens 2, 3, then left; again at 5, the last. text 1 (document 0): none. text 2 (document 1):
 # a loop at its first token, left at once; text 3 (document 2): at its last token only, so that no token is at risk

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from freerun.errors import DataError, TooFewDocuments
+from freerun.stats.bounds.tv_from_loss import tv_from_loss, tv_from_loss_band
 from freerun.stats.intervals import clopper_pearson_low
-from freerun.stats.tv_from_loss import tv_from_loss, tv_from_loss_band
 
 LENGTHS = np.array([1, 4, 16, 64])
 

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-TINY = Path(__file__).parents[2] / "studies" / "families" / "tiny.py"
+from studies.families import tiny  # noqa: E402
+
 FEW = ("bert", "falcon alibi", "gemma3", "gpt2", "mamba", "mixtral", "qwen3_next")
 
 
-@pytest.fixture(scope="module")
-def tiny() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("studies_families_tiny", TINY)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_names_are_the_registrys(tiny: ModuleType) -> None:
+def test_the_names_are_the_registrys() -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as registry
 
     assert tuple(sorted(registry)) == tiny.FAMILIES
@@ -37,7 +23,7 @@ def test_the_names_are_the_registrys(tiny: ModuleType) -> None:
     assert set(tiny.EXCEPTIONS) <= set(registry)
 
 
-def test_a_family_left_out_has_its_reason(tiny: ModuleType) -> None:
+def test_a_family_left_out_has_its_reason() -> None:
     assert set(tiny.LEFT_OUT) < set(tiny.FAMILIES)
     for family, reason in tiny.LEFT_OUT.items():
         assert len(reason.split()) > 4
@@ -47,7 +33,7 @@ def test_a_family_left_out_has_its_reason(tiny: ModuleType) -> None:
         tiny.tiny_config("elephant")
 
 
-def works(tiny: ModuleType, family: str) -> bool:
+def works(family: str) -> bool:
     try:
         logits = tiny.tiny_model(family)(input_ids=torch.arange(3, 9)[None], use_cache=False).logits
     except Exception:
@@ -55,15 +41,15 @@ def works(tiny: ModuleType, family: str) -> bool:
     return tuple(logits.shape[:2]) == (1, 6)
 
 
-def test_no_family_is_left_out_that_would_work(tiny: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_family_is_left_out_that_would_work(monkeypatch: pytest.MonkeyPatch) -> None:
     left_out = tuple(tiny.LEFT_OUT)
     monkeypatch.setattr(tiny, "LEFT_OUT", {})
-    assert works(tiny, "llama")
-    assert [family for family in left_out if works(tiny, family)] == []
+    assert works("llama")
+    assert [family for family in left_out if works(family)] == []
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_a_seed_repeats_and_leaves_torchs_own_stream_alone(tiny: ModuleType, name: str) -> None:
+def test_a_seed_repeats_and_leaves_torchs_own_stream_alone(name: str) -> None:
     before = torch.random.get_rng_state()
     one, same, other = (tiny.tiny_model(name, seed=seed).state_dict() for seed in (3, 3, 4))
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -72,7 +58,7 @@ def test_a_seed_repeats_and_leaves_torchs_own_stream_alone(tiny: ModuleType, nam
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_laws_are_far_from_uniform_and_hang_on_what_stood_ten_tokens_before(tiny: ModuleType, name: str) -> None:
+def test_laws_are_far_from_uniform_and_hang_on_what_stood_ten_tokens_before(name: str) -> None:
     model = tiny.tiny_model(name)
     assert not model.training
     assert {p.dtype for p in model.parameters()} == {torch.float32}

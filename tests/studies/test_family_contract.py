@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 import warnings
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -17,17 +14,12 @@ TABLE = json.loads((STUDY / "families.json").read_text())
 KNOWN = {row["name"]: row for row in TABLE["families"]}
 
 
-def study(name: str) -> ModuleType:
-    if str(STUDY) not in sys.path:
-        sys.path.insert(0, str(STUDY))
-    return importlib.import_module(name)
-
-
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_laws_of_a_family_are_those_of_fresh_passes(name: str) -> None:
     import torch
 
-    contract = study("contract")
+    from studies.families import contract
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -45,15 +37,17 @@ def test_the_laws_of_a_family_are_those_of_fresh_passes(name: str) -> None:
 
 
 def test_the_table_knows_every_family() -> None:
-    tiny, contract = study("tiny"), study("contract")
+    from studies.families import contract, tiny
+
     assert set(contract.names()) == set(KNOWN)
     assert TABLE["left_out"] == tiny.LEFT_OUT
     assert set(tiny.FAMILIES) <= {*KNOWN, *tiny.LEFT_OUT}
 
 
 def test_the_page_shows_the_table() -> None:
-    """If it fails: python studies/families/run.py --table"""
-    run = study("run")
+    """If it fails: python -m studies.families.run --table"""
+    from studies.families import run
+
     assert run.table(TABLE) in (ROOT / "docs" / "models.md").read_text()
 
 

@@ -12,8 +12,8 @@ import pytest
 
 import freerun
 from freerun.errors import DataError
-from freerun.experiments.options import AuditOptions
-from freerun.experiments.preparing import prepare
+from freerun.jobs.audit.options import AuditOptions
+from freerun.jobs.audit.preparing import prepare
 from freerun.text.corpora import read_corpus
 
 BAD: list[Any] = [None, 5, ["a", "b"], {"a": 1}, True, 1.5]

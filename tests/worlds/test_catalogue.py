@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from freerun.errors import UsageError
-from freerun.experiments.spec import load_predictor
+from freerun.specs.spec import load_predictor
 from freerun.worlds.base import World
 from freerun.worlds.catalogue import WORLDS, load_world
 

@@ -10,7 +10,7 @@ import pytest
 import freerun
 from freerun.worlds.catalogue import load_world
 from freerun.worlds.mixture import MixtureWorld
-from freerun.worlds.source_gap import source_gap
+from studies.source_gap.gap import source_gap
 
 
 def test_a_perfect_predictor_shows_no_gap(tmp_path: Path) -> None:

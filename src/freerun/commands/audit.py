@@ -17,7 +17,7 @@ from freerun.commands.gating import add_gate_arguments
 from freerun.text.documents import MINIMUM_UNITS
 
 if TYPE_CHECKING:
-    from freerun.experiments.dry_run import Forecast, Span
+    from freerun.jobs.audit.dry_run import Forecast, Span
 
 EXAMPLES = """\
 examples:
@@ -156,9 +156,9 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.gating import exit_code, gates_json, judge_gates, read_gates, tell_gates
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
-    from freerun.experiments.audit import DEFAULT_CORPUS, DEFAULT_MODEL, audit
-    from freerun.experiments.dry_run import dry_run
-    from freerun.experiments.options import AuditOptions
+    from freerun.jobs.audit.audit import DEFAULT_CORPUS, DEFAULT_MODEL, audit
+    from freerun.jobs.audit.dry_run import dry_run
+    from freerun.jobs.audit.options import AuditOptions
 
     model, corpus = arguments.model or DEFAULT_MODEL, arguments.corpus or DEFAULT_CORPUS
     options = {name: getattr(arguments, name) for name in AuditOptions.__dataclass_fields__}
@@ -213,7 +213,7 @@ def tell_forecast(forecast: Forecast, stream: TextIO) -> None:
 def spoken_time(span: Span) -> str:
     """From … to, in the unit that suits the larger.
 
-    >>> from freerun.experiments.dry_run import Span
+    >>> from freerun.jobs.audit.dry_run import Span
     >>> spoken_time(Span(40.0, 75.4)), spoken_time(Span(40.0, 600.0)), spoken_time(Span(4000.0, 9000.0))
     ('40 to 75 s', '0.7 to 10 min', '1.1 to 2.5 h')
     """

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.main import print_json
-    from freerun.experiments.certify import DELTAS, certify, draw_certificate
+    from freerun.jobs.certify import DELTAS, certify, draw_certificate
 
     if arguments.svg is not None and (not arguments.svg or Path(arguments.svg).is_dir()):
         raise UsageError(f"--svg {arguments.svg!r} is a folder: name a file, for example bound.svg")
@@ -94,7 +94,7 @@ def read_rate(name: str, word: str | None) -> float | tuple[int, int] | None:
 
 def certificate_lines(result: Mapping[str, Any], *, width: int) -> list[str]:
     """The certificate for people, no wider than `width` columns."""
-    from freerun.experiments.certify import spoken_share
+    from freerun.jobs.certify import spoken_share
 
     excess, tokens, k = result["excess_nats_per_token"], result["tokens"], result["kl_nats"]
     head = (
@@ -142,7 +142,7 @@ def _horizon_lines(horizons: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _event_blocks(result: Mapping[str, Any], width: int) -> list[list[str]]:
-    from freerun.experiments.certify import spoken_share
+    from freerun.jobs.certify import spoken_share
 
     event = result["event"]
     if event is None:

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
     from freerun.errors import UsageError
-    from freerun.experiments.compare import compare
+    from freerun.jobs.compare import compare
 
     if len(arguments.runs) < 2:
         raise UsageError(f"compare takes two or more runs, {arguments.runs[0]!r} is one")
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     judged = judge_gates(arguments, gates, result, verb="compare")
     if arguments.out:
         from freerun.records.store import write_atomically
-        from freerun.report.compare import render_compare
+        from freerun.report.pages.compare import render_compare
 
         write_atomically(Path(arguments.out), render_compare(result))
     if arguments.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from freerun.predictors.declared import read_end_ids
+from freerun.predictors.weights.declared import read_end_ids
 
 
 def add_end_ids_argument(group: argparse._ArgumentGroup) -> None:

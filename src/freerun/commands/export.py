@@ -30,18 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.main import print_json
-    from freerun.experiments.audit import open_run
+    from freerun.runs.run import evidence_of, open_run
 
     done = open_run(arguments.run)
     folder = Path(arguments.out) if arguments.out else done.path / "export"
     if arguments.to in TABLES:
-        from freerun.experiments.exports.tables import write_tables
+        from freerun.exports.tables import write_tables
 
-        written = [str(f) for f in write_tables(done.path, done.result, folder, arguments.to)]
+        written = [str(f) for f in write_tables(evidence_of(done.path), done.result, folder, arguments.to)]
     elif arguments.to == "model-card":
         written = _card(dict(done.result), folder)
     else:
-        from freerun.experiments.exports.trackers import track
+        from freerun.exports.trackers import track
 
         written = [track(done.result, done.path, to=arguments.to, project=arguments.project)]
     if arguments.json:
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _card(result: dict[str, object], folder: Path) -> list[str]:
-    from freerun.experiments.exports.model_card import card_section, eval_results, model_index, yaml_text
+    from freerun.exports.model_card import card_section, eval_results, model_index, yaml_text
     from freerun.records.store import write_atomically
 
     files = {"model-card.md": card_section(result), "model-index.yaml": yaml_text(model_index(result))}

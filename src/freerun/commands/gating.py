@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from freerun.findings.gates import Gate, Judged
+    from freerun.comparisons.gates import Gate, Judged
 
 
 def add_gate_arguments(parser: argparse.ArgumentParser, *, example: str) -> None:
@@ -33,8 +33,8 @@ def read_gates(arguments: argparse.Namespace, *, relative: bool) -> tuple[Gate, 
     Raises:
         UsageError: an expression that is no gate, or a file for gates without a gate.
     """
+    from freerun.comparisons.gates import parse_gate
     from freerun.errors import UsageError
-    from freerun.findings.gates import parse_gate
 
     for name in ("junit", "markdown"):
         if getattr(arguments, name) and not arguments.fail_on:
@@ -48,7 +48,7 @@ def judge_gates(
     arguments: argparse.Namespace, gates: tuple[Gate, ...], result: Mapping[str, Any], *, verb: str
 ) -> tuple[Judged, ...]:
     """Judge the gates on a result of `verb` and write the files that were asked for."""
-    from freerun.findings.gates import judge_audit, judge_compare
+    from freerun.comparisons.gates import judge_audit, judge_compare
     from freerun.records.store import write_atomically
     from freerun.report.gate_reports import junit_xml, markdown_table
 
@@ -94,15 +94,15 @@ def tell_gates(judged: tuple[Judged, ...], out: TextIO) -> None:
 
 def gates_json(judged: tuple[Judged, ...]) -> dict[str, Any]:
     """What stands in the JSON object beside the result; nothing without gates."""
-    from freerun.findings.finding import to_json
-    from freerun.findings.gates import worst
+    from freerun.comparisons.gates import worst
+    from freerun.results.finding import to_json
 
     return {"gates": to_json(judged), "gates_decision": worst(judged)} if judged else {}
 
 
 def exit_code(judged: tuple[Judged, ...], *, unknown: bool) -> int:
     """Fail beats undecided beats pass; a result that allows no inference is undecided at best."""
-    from freerun.findings.gates import EXITS, worst
+    from freerun.comparisons.gates import EXITS, worst
 
     code = EXITS[worst(judged)]
     return 3 if unknown and code == 0 else code

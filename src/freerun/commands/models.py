@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.main import print_json
-    from freerun.predictors.weights import CATALOGUE, cache_folder, cached
+    from freerun.predictors.weights.catalogue import CATALOGUE, cache_folder, cached
 
     rows = []
     for model in CATALOGUE.values():

@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
     from freerun.errors import UsageError
-    from freerun.experiments.power import power
-    from freerun.experiments.power_cells import chosen_plan
+    from freerun.jobs.power.cells import chosen_plan
+    from freerun.jobs.power.power import power
 
     if arguments.seed < 0:
         raise UsageError(f"--seed must be a whole number ≥ 0, not {arguments.seed}")
@@ -75,7 +75,7 @@ def _listed(text: str | None) -> tuple[str, ...] | None:
 def tell_power(result: Mapping[str, Any], out: TextIO) -> None:
     """A power table for people: the null, then the power with most texts at every length, in per cent."""
     from freerun.commands.terminal import say
-    from freerun.report.power_heat import per_cent
+    from freerun.report.charts.heat import per_cent
 
     print(file=out)
     say(textwrap.wrap(result["sentence"], 100), out)

@@ -64,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
-    from freerun.experiments.predict import predict
-    from freerun.experiments.spec import LoadOptions, load_predictor
+    from freerun.jobs.predict import predict
+    from freerun.specs.spec import LoadOptions, load_predictor
 
     if arguments.top < 1:
         raise UsageError(f"--top must be at least 1, not {arguments.top}")
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(encodable(line, sys.stdout))
     else:
         from freerun.records.store import write_atomically
-        from freerun.report.prediction import render_prediction
+        from freerun.report.pages.prediction import render_prediction
 
         write_atomically(Path(arguments.html), render_prediction(result))
     say(summary_lines(result, width=_width()), sys.stdout)
@@ -133,7 +133,7 @@ def read_text(argument: str) -> str:
 
 def table_lines(result: Mapping[str, Any], *, width: int, colour: bool = False) -> list[str]:
     """One line a token, no wider than `width` columns; narrow terminals lose the bar, then the entropy."""
-    from freerun.report.prediction import spelled
+    from freerun.report.pages.prediction import spelled
 
     tokens = result["tokens"]
     if not tokens:
@@ -153,14 +153,14 @@ def table_lines(result: Mapping[str, Any], *, width: int, colour: bool = False) 
 
 def _word(token: Mapping[str, Any], piece: str) -> str:
     """A token as it is printed; one that completes a character that others began says which."""
-    from freerun.report.prediction import visible_token
+    from freerun.report.pages.prediction import visible_token
 
     word = visible_token(token)
     return f"{word} {visible_token({'text': piece})}" if "bytes_hex" in token and piece.strip() else word
 
 
 def _cells(token: Mapping[str, Any], *, bar: bool, entropy: bool) -> list[str]:
-    from freerun.report.prediction import surprisal_nats
+    from freerun.report.pages.prediction import surprisal_nats
 
     if token["given"]:
         return [f"{'given':>6}"]
@@ -179,7 +179,7 @@ def _bar(nats: float, *, full: float = BAR_FULL_NATS, width: int = BAR_WIDTH) ->
 
 def _alternatives(entries: Sequence[Mapping[str, Any]], room: int) -> str:
     """As many of the entries as fit into `room` columns, whole."""
-    from freerun.report.prediction import percent, visible_token
+    from freerun.report.pages.prediction import percent, visible_token
 
     line = ""
     for entry in entries:
@@ -192,7 +192,7 @@ def _alternatives(entries: Sequence[Mapping[str, Any]], room: int) -> str:
 
 def summary_lines(result: Mapping[str, Any], *, width: int) -> list[str]:
     """The sums, the notes, and the law of what comes next."""
-    from freerun.report.prediction import chance, percent, visible_token
+    from freerun.report.pages.prediction import chance, percent, visible_token
 
     total, after = result["sum"], result["next"]
     lines = []
@@ -254,7 +254,7 @@ def fitted(text: str, width: int) -> str:
 
 
 def _coloured(line: str, token: Mapping[str, Any]) -> str:
-    from freerun.report.prediction import shade
+    from freerun.report.pages.prediction import shade
 
     code = {"given": "2", "impossible": "1;35", "s3": "33", "s4": "33", "s5": "31", "s6": "1;31"}.get(shade(token))
     return f"\x1b[{code}m{line}\x1b[0m" if code else line

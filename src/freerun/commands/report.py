@@ -27,8 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
     from freerun.commands.verdict import tell
-    from freerun.experiments.audit import report
-    from freerun.experiments.sweep import is_sweep, report_sweep
+    from freerun.jobs.audit.audit import report
+    from freerun.jobs.sweep.sweep import is_sweep, report_sweep
 
     if is_sweep(arguments.run):
         from freerun.commands.sweep import told

@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _init(name: str) -> int:
-    from freerun.experiments.sources_file import sources_template
+    from freerun.jobs.source.file import sources_template
     from freerun.records.store import write_atomically
 
     path = Path(name).expanduser()
@@ -162,10 +162,10 @@ def _check(arguments: argparse.Namespace) -> None:
 def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
     from freerun.commands.predict import read_text
     from freerun.commands.progress import Reporter
-    from freerun.experiments.source import source, work_tokens
-    from freerun.experiments.source_question import Asked, check_asked
-    from freerun.experiments.sources_file import read_sources
-    from freerun.experiments.spec import LoadOptions, load_predictor
+    from freerun.jobs.source.file import read_sources
+    from freerun.jobs.source.question import Asked, check_asked
+    from freerun.jobs.source.source import source, work_tokens
+    from freerun.specs.spec import LoadOptions, load_predictor
 
     asked = Asked(
         readouts=tuple(r.strip() for r in arguments.readouts.split(",")),
@@ -192,10 +192,10 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _evaluated(arguments: argparse.Namespace) -> dict[str, Any]:
     from freerun.commands.progress import Reporter
-    from freerun.experiments.preparing import tell_notes
-    from freerun.experiments.source_evaluation import evaluate, evaluation_tokens
-    from freerun.experiments.sources_file import read_sources
-    from freerun.experiments.spec import LoadOptions, load_predictor
+    from freerun.jobs.audit.preparing import tell_notes
+    from freerun.jobs.source.evaluation import evaluate, evaluation_tokens
+    from freerun.jobs.source.file import read_sources
+    from freerun.specs.spec import LoadOptions, load_predictor
     from freerun.text.corpora import read_corpus
 
     sources = read_sources(arguments.sources)
@@ -227,7 +227,7 @@ def _write(folder: Path, result: dict[str, Any]) -> None:
     import json
 
     from freerun.records.store import write_atomically
-    from freerun.report.source import render_source
+    from freerun.report.pages.source import render_source
 
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "result.json", json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False) + "\n")

@@ -31,7 +31,7 @@ def source_lines(result: Mapping[str, Any], *, width: int, colour: bool = False)
 
 
 def _latent_lines(result: Mapping[str, Any], latent: Mapping[str, Any], *, width: int, colour: bool) -> list[str]:
-    from freerun.report.prediction import chance, visible_token
+    from freerun.report.pages.prediction import chance, visible_token
 
     header = latent["header"]
     lines = [*textwrap.wrap(latent["sentence"], width), ""]
@@ -64,7 +64,7 @@ def _latent_lines(result: Mapping[str, Any], latent: Mapping[str, Any], *, width
 
 def _table(latent: Mapping[str, Any], width: int) -> list[str]:
     """A line a value, the most probable first; what cannot be shown in the width is left out from the right."""
-    from freerun.report.prediction import chance
+    from freerun.report.pages.prediction import chance
 
     header, names = latent["header"], latent["values"]
     order = sorted(range(len(names)), key=lambda i: -header["posterior"][i])[:MOST_VALUES]

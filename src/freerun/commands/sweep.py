@@ -9,8 +9,8 @@ import textwrap
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from freerun.experiments.sweep import Sweep
-    from freerun.experiments.sweep_forecast import SweepForecast
+    from freerun.jobs.sweep.forecast import SweepForecast
+    from freerun.jobs.sweep.sweep import Sweep
 
 
 def run_swept_audit(arguments: argparse.Namespace, model: str, corpus: str, options: dict[str, Any]) -> int:
@@ -18,8 +18,8 @@ def run_swept_audit(arguments: argparse.Namespace, model: str, corpus: str, opti
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
     from freerun.errors import UsageError
-    from freerun.experiments.options import AuditOptions
-    from freerun.experiments.sweep import parse_axes, run_sweep
+    from freerun.jobs.audit.options import AuditOptions
+    from freerun.jobs.sweep.sweep import parse_axes, run_sweep
 
     axes = parse_axes(arguments.sweep)
     if arguments.fail_on or arguments.junit or arguments.markdown:
@@ -29,7 +29,7 @@ def run_swept_audit(arguments: argparse.Namespace, model: str, corpus: str, opti
         )
     progress = Reporter()
     if arguments.dry_run:
-        from freerun.experiments.sweep_forecast import forecast_sweep
+        from freerun.jobs.sweep.forecast import forecast_sweep
 
         forecast = forecast_sweep(model, corpus, axes, AuditOptions(**options), out=arguments.out, say=progress.say)
         if arguments.json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from freerun.commands.terminal import say, shown
 
 if TYPE_CHECKING:
-    from freerun.experiments.audit import Run
+    from freerun.runs.run import Run
 
 
 def tell(run: Run, out: TextIO) -> None:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence, statistics_rng
-from freerun.findings.finding import Chart, Estimate, Finding, Series
+from freerun.results.finding import Chart, Estimate, Finding, Series
 from freerun.stats.calibration import CalibrationCurve, calibration_curve
 from freerun.stats.intervals import Interval, cluster_ratio
 from freerun.stats.reliability import Reliability, reliability

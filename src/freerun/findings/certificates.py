@@ -8,11 +8,11 @@ from jaxtyping import Bool, Float, Int
 from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence, lengths_up_to
-from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
 from freerun.findings.references import gains_of, reference_table
-from freerun.stats.certificates import horizon_tokens, largest_tv
+from freerun.results.finding import Chart, Estimate, Finding, Series, Table
+from freerun.stats.bounds.certificates import horizon_tokens, largest_tv
+from freerun.stats.bounds.tv_from_loss import TvFromLossBand, tv_from_loss_band
 from freerun.stats.intervals import Interval, clopper_pearson, ratio_of_group_sums
-from freerun.stats.tv_from_loss import TvFromLossBand, tv_from_loss_band
 
 QUESTION = "What does its loss prove, and what can it not?"
 ASSUMED_EXCESS = (0.0001, 0.001, 0.01, 0.1)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.findings.evidence import Evidence, statistics_rng
-from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
+from freerun.results.finding import Chart, Estimate, Finding, Series, Table
 from freerun.stats.divergences import EnergyTest, energy_test, frontier, precision_recall
 
 QUESTION = "How far apart are the two clouds of texts?"

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Chart, Estimate, Finding, Series, Table
+from freerun.results.finding import Chart, Estimate, Finding, Series, Table
 from freerun.stats.intervals import Interval, cluster_ratio, has_no_width
 from freerun.stats.position import SlopeDifference, curve_by_position, log_spaced_edges, slope_difference
 

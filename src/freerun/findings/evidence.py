@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.records.store import Records
+from freerun.stats.detection.likelihood_features import TokenColumns
 from freerun.stats.interpolation import fit_interpolation, mix_log_probs
-from freerun.stats.likelihood_features import TokenColumns
 
 MAX_PAIRS = 512
 """Most pairs that detectors read, half to train and half to test, in the order of their hash: 256 of them fix an AUC to about ±0.03,

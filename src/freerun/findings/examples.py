@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from freerun.findings.comparing import Comparison
+from freerun.findings.detectability.comparison import Comparison
 from freerun.findings.evidence import Evidence, statistics_rng
-from freerun.findings.loops import loop_onsets
+from freerun.findings.loops.finding import loop_onsets
 from freerun.findings.plain_text import PlainText
 from freerun.findings.special_tokens import shown_text
-from freerun.stats.loops import LoopRule
+from freerun.stats.loops.lag_runs import LoopRule
 
 N_RANDOM = 3
 N_WORST = 2

@@ -8,7 +8,7 @@ import numpy as np
 
 from freerun.counted import counted
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Estimate, Finding
+from freerun.results.finding import Estimate, Finding
 from freerun.stats.intervals import Interval, cluster_ratio
 
 BITS_OF_TOKENS = "loss_bits_per_byte_of_tokens"

@@ -6,7 +6,7 @@ import numpy as np
 
 from freerun.counted import counted
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Chart, Estimate, Finding, Series
+from freerun.results.finding import Chart, Estimate, Finding, Series
 from freerun.stats.intervals import Interval, cluster_ratio
 from freerun.stats.position import PositionCurve, curve_by_position, log_spaced_edges
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from freerun.findings.horizon_words import interval_words, outside, spoken
-from freerun.stats.horizon import HorizonResult
+from freerun.results.horizons import interval_words, outside, spoken
+from freerun.stats.detection.horizon import HorizonResult
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 3}

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from freerun.findings.comparing import KINDS, Comparison
+from freerun.findings.detectability.comparison import KINDS, Comparison
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Finding, Table
 from freerun.records.redact import UNAVAILABLE
 from freerun.records.store import Records
+from freerun.results.finding import Finding, Table
 
 NEEDS_TEXT = ("memory", "divergences")
 """Findings that have nothing to read: the columns that they need would tell the text, so they were never written."""

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.findings.evidence import Evidence
-from freerun.findings.finding import Table
+from freerun.results.finding import Table
+from freerun.stats.bounds.tv_from_loss import tv_from_loss, tv_from_loss_band
 from freerun.stats.intervals import ratio_of_group_sums
-from freerun.stats.tv_from_loss import tv_from_loss, tv_from_loss_band
 
 OPENING_TOKENS = 16
 """Tokens after the cut that count as an opening."""

@@ -9,19 +9,21 @@ import freerun
 from freerun.errors import DataError, TooFewDocuments
 from freerun.findings.calibration import calibration
 from freerun.findings.certificates import certificates
-from freerun.findings.comparing import Comparison, Curve, compare
-from freerun.findings.detectability import QUESTION, detectability
+from freerun.findings.detectability.comparison import Comparison, Curve, compare
+from freerun.findings.detectability.finding import QUESTION, detectability
+from freerun.findings.detectability.transfer import transfer
 from freerun.findings.divergences import divergences
 from freerun.findings.drift import drift
 from freerun.findings.evidence import Evidence
 from freerun.findings.examples import examples
-from freerun.findings.finding import Estimate, Finding
-from freerun.findings.horizon_words import interval_words, outside, spoken
-from freerun.findings.loops import loops
+from freerun.findings.loops.finding import loops
 from freerun.findings.loss import loss
 from freerun.findings.memory import memory
 from freerun.findings.outcome import measured
-from freerun.findings.own_text import OwnText, audit_own_text, own_text_of
+from freerun.findings.own_text.refusal import refused_finding, refused_headline, without_own_text
+from freerun.findings.own_text.standing import OwnText, audit_own_text, own_text_of
+from freerun.findings.recognition.finding import self_recognition
+from freerun.findings.recognition.verbal import verbal
 from freerun.findings.redacted import (
     comparable,
     is_redacted,
@@ -30,16 +32,14 @@ from freerun.findings.redacted import (
     without_copies,
     without_text,
 )
-from freerun.findings.refusal import refused_finding, refused_headline, without_own_text
-from freerun.findings.self_recognition import self_recognition
-from freerun.findings.source_posterior import source
+from freerun.findings.sources.finding import source
 from freerun.findings.threats import threats
-from freerun.findings.transfer import transfer
-from freerun.findings.verbal import verbal
 from freerun.records.answers import Answers
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
-from freerun.stats.horizon import HorizonResult
+from freerun.results.finding import Estimate, Finding
+from freerun.results.horizons import interval_words, outside, spoken
+from freerun.stats.detection.horizon import HorizonResult
 
 RESULT_VERSION = 1
 

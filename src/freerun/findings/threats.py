@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from freerun.findings.comparing import Comparison
-from freerun.findings.control_tokens import ControlTokens, control_tokens
-from freerun.findings.copying import COPY_TOKENS, Copying, copying
+from freerun.findings.detectability.comparison import Comparison
+from freerun.findings.detectability.control_tokens import ControlTokens, control_tokens
+from freerun.findings.detectability.copying import COPY_TOKENS, Copying, copying
+from freerun.findings.detectability.leaks import MOST_SPELLED
 from freerun.findings.evidence import Evidence
-from freerun.findings.leaks import MOST_SPELLED
 
 
 def threats(evidence: Evidence, found: Comparison | None, *, own_text: bool = True) -> list[dict[str, str]]:

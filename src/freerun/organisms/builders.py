@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from freerun.predictors.base import Predictor, SamplingRule
+from freerun.predictors.base import Predictor
+from freerun.predictors.rules import SamplingRule
 
 Values = Mapping[str, Any]
 

@@ -10,7 +10,8 @@ from freerun.errors import UsageError, nearest
 from freerun.organisms import builders
 from freerun.organisms.builders import Builder, Values
 from freerun.organisms.parameters import Parameter, fraction, text, whole, word
-from freerun.predictors.base import Predictor, SamplingRule
+from freerun.predictors.base import Predictor
+from freerun.predictors.rules import SamplingRule
 
 
 @dataclass(frozen=True)

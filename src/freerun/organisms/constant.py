@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Capabilities, ContextRule, Identity, Predictor
+from freerun.predictors.base import Capabilities, Predictor
 from freerun.predictors.law import Law
 from freerun.predictors.observation import Block, log
+from freerun.predictors.rules import ContextRule, Identity
 
 Ids = Int[np.ndarray, " tokens"]
 

@@ -12,10 +12,11 @@ from jaxtyping import Float, Int
 from freerun.errors import UsageError
 from freerun.organisms.constant import Points
 from freerun.organisms.wrapper import MODEL_LAW, Organism, Reshaped
-from freerun.predictors.base import Chunk, Predictor, Sample, SamplingRule
+from freerun.predictors.base import Chunk, Predictor, Sample
 from freerun.predictors.law import Law
 from freerun.predictors.ngram import NGramCounts, NGramPredictor
-from freerun.stats.loops import LoopRule
+from freerun.predictors.rules import SamplingRule
+from freerun.stats.loops.lag_runs import LoopRule
 
 Ids = Int[np.ndarray, " tokens"]
 

@@ -12,10 +12,11 @@ from jaxtyping import Int
 from freerun.errors import UsageError
 from freerun.organisms.hashed import Hashed
 from freerun.organisms.wrapper import MODEL_LAW
-from freerun.predictors.base import Chunk, Predictor, Sample, SamplingRule
+from freerun.predictors.base import Chunk, Predictor, Sample
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.law import Law
-from freerun.stats.loops import LoopRule
+from freerun.predictors.rules import SamplingRule
+from freerun.stats.loops.lag_runs import LoopRule
 from freerun.text.documents import Corpus, fingerprint
 
 Ids = Int[np.ndarray, " tokens"]

@@ -21,9 +21,10 @@ from freerun.organisms.constant import Echo, last_ids
 from freerun.organisms.header import HeaderHash, HeaderWriter, ordinary_ids
 from freerun.organisms.switched import Switched
 from freerun.organisms.wrapper import MODEL_LAW, check_shares_vocabulary, from_nothing
-from freerun.predictors.base import Predictor, Sample, SamplingRule
+from freerun.predictors.base import Predictor, Sample
 from freerun.predictors.draws import sequence_key, uniforms
-from freerun.stats.loops import LoopRule
+from freerun.predictors.rules import SamplingRule
+from freerun.stats.loops.lag_runs import LoopRule
 
 Ids = Int[np.ndarray, " tokens"]
 

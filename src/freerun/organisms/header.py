@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Capabilities, ContextRule, Identity, Predictor
+from freerun.predictors.base import Capabilities, Predictor
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.rules import ContextRule, Identity
 
 LARGEST_INVERSE_BITS = 16
 """Most bits of a half that the inverter enumerates."""

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Identity, Predictor, SamplingRule
+from freerun.predictors.base import Predictor
 from freerun.predictors.law import Law
+from freerun.predictors.rules import Identity, SamplingRule
 
 StateT = TypeVar("StateT")
 MODEL_LAW = SamplingRule()

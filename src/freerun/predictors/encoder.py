@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from freerun.errors import BackendError
-from freerun.predictors.tensors import check_tensors
+from freerun.predictors.weights.tensors import check_tensors
 
 BATCH = 32
 

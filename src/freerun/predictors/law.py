@@ -18,7 +18,7 @@ from array_api_compat import array_namespace, device
 from jaxtyping import Float, Int
 
 from freerun.errors import BackendError, UsageError
-from freerun.predictors import fused
+from freerun.predictors.kernels import fused
 from freerun.predictors.observation import (
     BIN_WIDTH_NATS,
     N_BINS,

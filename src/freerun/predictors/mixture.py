@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Capabilities, ContextRule, Identity, Predictor
+from freerun.predictors.base import Capabilities, Predictor
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.rules import ContextRule, Identity
 
 
 class Mixture(Predictor[list[Any]]):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from freerun.errors import BackendError
-from freerun.predictors.declared import chosen_ends, declared_ends, leading_ids
 from freerun.predictors.markers import Markers
 from freerun.predictors.vocabulary import control_tokens, rows_without_token
+from freerun.predictors.weights.declared import chosen_ends, declared_ends, leading_ids
 
 TOKENIZER_FILES = (
     "tokenizer.json",

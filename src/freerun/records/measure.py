@@ -16,10 +16,11 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from freerun.errors import BackendError
-from freerun.predictors.base import Pool, Predictor, SamplingRule
+from freerun.predictors.base import Pool, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.law import Observation
 from freerun.predictors.reference import Reference
+from freerun.predictors.rules import SamplingRule
 from freerun.records.failures import Attempt, Row, blamed, out_of_memory, slices, without_memory
 from freerun.records.rescoring import (
     RESCORED_TOKENS,
@@ -30,7 +31,7 @@ from freerun.records.rescoring import (
 )
 from freerun.records.store import RunFolder
 from freerun.records.tables import Finished, tables
-from freerun.stats.loops import LoopRule
+from freerun.stats.loops.lag_runs import LoopRule
 from freerun.text.pairs import Pair
 
 

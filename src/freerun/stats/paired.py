@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.detectable import smallest_detectable_difference
+from freerun.stats.design.detectable import smallest_detectable_difference
 from freerun.stats.intervals import t_quantile
 
 _ROUNDING = 1e-12

@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import DataError, UsageError
-from freerun.predictors.base import Capabilities, ContextRule, Identity, Predictor
+from freerun.predictors.base import Capabilities, Predictor
 from freerun.predictors.draws import sequence_key, uniforms
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.rules import ContextRule, Identity
 from freerun.text.documents import Corpus, Document, assemble
 
 StateT = TypeVar("StateT")

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError, nearest
-from freerun.predictors.base import ContextRule, Predictor
+from freerun.predictors.base import Predictor
+from freerun.predictors.rules import ContextRule
 from freerun.text.documents import Corpus
 from freerun.worlds.base import World, run
 

@@ -16,7 +16,7 @@ from transformers.utils import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from freerun.errors import BackendError
-from freerun.predictors.tensors import some
+from freerun.predictors.weights.tensors import some
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -22,10 +22,10 @@ import transformers
 from jaxtyping import Float, Int
 
 from freerun.errors import BackendError
-from freerun.predictors.attention import gather_queries, leave_queries
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
 from freerun.predictors.huggingface.reading import LADDER, Reading
 from freerun.predictors.huggingface.states import HFState
+from freerun.predictors.kernels.attention import gather_queries, leave_queries
 
 Ids = Int[np.ndarray, " tokens"]
 VERSION = 1
@@ -334,7 +334,7 @@ def _logits(state: HFState) -> torch.Tensor:
 
 
 def _place(predictor: HuggingFacePredictor, known_as: str | None) -> Path | None:
-    from freerun.predictors.weights import cache_folder
+    from freerun.predictors.weights.catalogue import cache_folder
 
     if known_as is None:
         return None

@@ -13,12 +13,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging as transformers_logging
 
 from freerun.errors import BackendError
-from freerun.predictors.base import Identity
 from freerun.predictors.huggingface.adapters import Adapter, adapter_of, merged
 from freerun.predictors.huggingface.checking import settle
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
-from freerun.predictors.tensors import check_tensors, some
+from freerun.predictors.rules import Identity
 from freerun.predictors.tokenizing import NOTHING_MORE, Declared, check_tokenizer_files, read_vocabulary
+from freerun.predictors.weights.tensors import check_tensors, some
 
 Tell = Callable[[str], None]
 

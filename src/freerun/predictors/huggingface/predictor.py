@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from freerun.predictors.base import Capabilities, Chunk, ContextRule, Identity, Predictor, pad_watched, watch_lists
-from freerun.predictors.declared import longest_context
+from freerun.predictors.base import Capabilities, Chunk, Predictor, pad_watched, watch_lists
 from freerun.predictors.huggingface.caches import HeadInput, empty_cache, joined
 from freerun.predictors.huggingface.passes import Passes
 from freerun.predictors.huggingface.reading import LADDER, Reading, read_together, regime
 from freerun.predictors.huggingface.states import Block, HFState, Rows, host, whole
+from freerun.predictors.kernels.packed import pack_linears
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.markers import NO_MARKERS, Markers
-from freerun.predictors.packed import pack_linears
+from freerun.predictors.rules import ContextRule, Identity
 from freerun.predictors.vocabulary import byte_table, token_ends
-from freerun.stats.loops import LoopRule
+from freerun.predictors.weights.declared import longest_context
+from freerun.stats.loops.lag_runs import LoopRule
 
 _Read = tuple[np.ndarray, np.ndarray, np.ndarray, torch.Tensor, np.ndarray | None]
 """Rows, positions and ids of tokens, the logits before each, and the hidden states before each where they are kept."""

@@ -1,0 +1,412 @@
+"""Gates: does a result stay on the right side of a number? Yes, no, or not decided by its interval."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from freerun.counted import counted
+from freerun.errors import UsageError, nearest
+from freerun.findings.outcome import EXIT_CODES, cut_short, judge
+from freerun.findings.own_text.standing import Fault
+from freerun.stats.design.detectable import documents_to_decide
+from freerun.stats.detection.horizon import End, HorizonResult
+from freerun.stats.intervals import has_no_width
+
+Decision = Literal["pass", "fail", "undecided"]
+EXITS: dict[Decision, int] = {
+    "pass": EXIT_CODES["pass"],
+    "fail": EXIT_CODES["fail"],
+    "undecided": EXIT_CODES["inconclusive"],
+}
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A number that a gate can be set on: where it stands in a result. `exact`: it has no interval and needs none."""
+
+    finding: str
+    estimate: str
+    meaning: str
+    aliases: tuple[str, ...] = ()
+    own_text: bool = False
+    paired: bool = True
+    exact: bool = False
+
+
+GAUGES: dict[str, Gauge] = {
+    "horizon": Gauge("detectability", "h75", "free-run horizon H75, tokens", ("h75",), True),
+    "h60": Gauge("detectability", "h60", "horizon at AUC 0.60, tokens", (), True),
+    "h90": Gauge("detectability", "h90", "horizon at AUC 0.90, tokens", (), True),
+    "auc": Gauge("detectability", "auc_last", "AUC at the longest length", ("auc_last",), True),
+    "tv": Gauge("detectability", "tv_lower", "total variation, proven at least", ("tv_lower",), True, False),
+    "loss_nats": Gauge("loss", "loss_nats_per_token", "loss on real text, nats a token", ("loss",)),
+    "loss_bits": Gauge("loss", "loss_bits_per_byte", "loss on real text, bits a byte", ("bits_per_byte",)),
+    "excess": Gauge("loss", "excess_at_least_nats_per_token", "excess loss shown by the reference, nats a token"),
+    "own_surprisal": Gauge("loss", "own_surprisal_nats_per_token", "surprisal of its own text, nats a token", (), True),
+    "entropy_drift": Gauge(
+        "drift", "entropy_gap_late_nats", "entropy, own minus real text, second half, nats", ("drift",), True
+    ),
+    "surprisal_drift": Gauge(
+        "drift", "surprisal_gap_late_nats", "surprisal, own minus real, second half, nats", (), True
+    ),
+    "temperature_gap": Gauge(
+        "drift", "temperature_gap_late_nats", "entropy on real text minus loss, second half, nats"
+    ),
+    "total_gap": Gauge("drift", "total_gap_late_nats", "entropy on own text minus loss, second half, nats", (), True),
+    "loops": Gauge("loops", "loop_incidence", "share of own texts that loop", ("loop_incidence",), True),
+    "ends": Gauge("loops", "end_incidence", "share of own texts that end by themselves", ("end_incidence",), True),
+    "loop_hazard": Gauge("loops", "loop_hazard", "loops a token at risk", (), True),
+    "sampler_p": Gauge(
+        "self_recognition", "sampler_audit_p", "p-value of the sampler's audit", ("sampler",), False, False, True
+    ),
+    "real_z": Gauge("self_recognition", "real_z_mean", "mean z of real text under its own laws"),
+    "rare_tokens": Gauge("calibration", "rare_tokens_ratio", "observed over expected, tokens rarer than e^-7"),
+    "overconfidence": Gauge("calibration", "top1_overconfidence", "confidence minus accuracy of the top token"),
+    "prefix_worth": Gauge("memory", "prefix_worth_nats_per_token", "what the prefix saves, nats a token"),
+}
+HORIZONS = {"horizon": 0.75, "h60": 0.60, "h90": 0.90}
+_CHANCE = {"auc": 0.5, "tv": 0.0}
+"""What measures of telling texts apart are where there is no difference."""
+_MORE = "more --documents"
+_ALIASES = {alias: name for name, gauge in GAUGES.items() for alias in gauge.aliases}
+_FORM = re.compile(
+    r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(<=|>=|<|>)\s*([+\-−]?)\s*([0-9]*\.?[0-9]+(?:[eE][+\-]?[0-9]+)?)\s*\Z"
+)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """`NAME<NUMBER` or `NAME>NUMBER`: what must not be. `relative`: the number is a difference between two runs."""
+
+    text: str
+    name: str
+    below: bool
+    threshold: float
+    relative: bool
+    closed: bool = False
+    """`<=` or `>=`: the number itself must not be, either."""
+
+    @property
+    def side(self) -> str:
+        """Where the number must not be, in words."""
+        if self.closed:
+            return "at most" if self.below else "at least"
+        return "below" if self.below else "above"
+
+    @property
+    def gauge(self) -> Gauge:
+        return GAUGES[self.name]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of a gate. `needed` says how many documents or tokens would decide it, where it is undecided."""
+
+    gate: str
+    name: str
+    decision: Decision
+    words: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    needed: str = ""
+
+
+def names_table() -> str:
+    """The names that a gate can have, with aliases, one a line."""
+    width = max(map(len, GAUGES))
+    rows = []
+    for name, g in GAUGES.items():
+        also = f" (also {', '.join(g.aliases)})" if g.aliases else ""
+        rows.append(f"  {name:<{width}}  {g.meaning}{also}{'' if g.paired else '; audit only'}")
+    return "\n".join(rows)
+
+
+def parse_gate(text: str, *, relative: bool) -> Gate:
+    """Read one `--fail-on`; `relative`: for a comparison, where every number is a difference and has a sign.
+
+    Raises:
+        UsageError: not of that form, an unknown name, a sign where none belongs or none where one does.
+    """
+    found = _FORM.match(text)
+    if found is None:
+        raise UsageError(
+            f"--fail-on {text!r} is no gate; write NAME<NUMBER or NAME>NUMBER in quotes, for example "
+            f"{chr(39)}{'loss_nats>+0.02' if relative else 'horizon<256'}{chr(39)}; names: {', '.join(GAUGES)}"
+        )
+    word, operator, sign, number = found.groups()
+    name = _ALIASES.get(word.lower(), word.lower())
+    if name not in GAUGES:
+        hint = nearest(word.lower(), [*GAUGES, *_ALIASES])
+        raise UsageError(f"--fail-on {text!r}: no number is called {word!r}{hint}; names: {', '.join(GAUGES)}")
+    threshold = float(number) * (-1.0 if sign in ("-", "−") else 1.0)
+    gate = Gate(text.strip(), name, operator.startswith("<"), threshold, relative, operator.endswith("="))
+    if relative and not sign:
+        raise UsageError(
+            f"--fail-on {text!r}: between runs a number is a difference and needs its sign ({word}{operator}+{number}); gates on one run's "
+            "own number belong to `freerun audit`"
+        )
+    if not relative and sign == "+":
+        raise UsageError(
+            f"--fail-on {text!r}: a number with + is a difference, which takes two runs: `freerun compare`"
+        )
+    if relative and not gate.gauge.paired:
+        raise UsageError(
+            f"--fail-on {text!r}: {name} has no paired difference; it can be gated on `freerun audit` alone"
+        )
+    if not relative and name in HORIZONS and (not gate.below or threshold <= 0):
+        raise UsageError(
+            f"--fail-on {text!r}: a horizon fails by being short; write {word}<TOKENS, for example {word}<256"
+        )
+    return gate
+
+
+def worst(judged: Iterable[Judged]) -> Decision:
+    """What several gates come to: fail beats undecided beats pass."""
+    held = {j.decision for j in judged}
+    return "fail" if "fail" in held else "undecided" if "undecided" in held else "pass"
+
+
+# ---- one run -----------------------------------------------------------------------------------------------------------
+
+
+def judge_audit(result: Mapping[str, Any], gates: Sequence[Gate]) -> tuple[Judged, ...]:
+    """Judge gates on the result of an audit."""
+    return tuple(_judge_one(result, gate) for gate in gates)
+
+
+def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
+    findings = {f["name"]: f for f in result["findings"]}
+    estimates = {e["name"]: e for e in findings.get(gate.gauge.finding, {}).get("estimates", ())}
+    e = estimates.get(gate.gauge.estimate)
+    fault = _fault_of_own_text(result)
+    if fault is not None and (gate.gauge.own_text or (gate.name == "sampler_p" and _sampler_alone_passed(result))):
+        said, needed = _FAULTS[fault]
+        return Judged(gate.text, gate.name, "undecided", said, needed=needed)
+    detected = findings.get("detectability", {}).get("status") != "neutral"
+    if e is None:
+        why = str(findings.get(gate.gauge.finding, {}).get("sentence") or "it was not measured")
+        return Judged(
+            gate.text, gate.name, "undecided", f"not measured in this run: {why}", needed=_more_documents(result, 16)
+        )
+    if gate.name == "loss_nats" and "impossible_share" in estimates:
+        share = estimates["impossible_share"]["value"]
+        decision: Decision = "pass" if gate.below else "fail"
+        return Judged(
+            gate.text,
+            gate.name,
+            decision,
+            f"the loss is infinite ({share:.2%} of real tokens have no mass): {'not ' if gate.below else ''}{gate.side} {_spell(gate.threshold, gate)}",
+            unit=e["unit"],
+        )
+    if gate.name in HORIZONS:
+        return _judge_horizon(result, gate, e, detected=detected)
+    documents = int(result["plan"]["documents"])
+    one = _judge_interval(gate, e, documents, what=e["label"])
+    if not detected and gate.name in _CHANCE and _tells_from(gate, one.decision, _CHANCE[gate.name]):
+        said = f"{one.words}; but no difference was found over all detectors and lengths together"
+        return replace(one, decision="undecided", words=said, needed=_MORE)
+    return one
+
+
+def _tells_from(gate: Gate, decision: Decision, null: float) -> bool:
+    """Whether a decision says that the number is not `null`, which then lies on the gate's other side."""
+    if decision == "undecided":
+        return False
+    above = (decision == "fail") != gate.below
+    return gate.threshold >= null if above else gate.threshold <= null
+
+
+_FAULTS: dict[Fault, tuple[str, str]] = {
+    "sampler_audit": (
+        "the sampler's audit failed: own text was not drawn from the model's law, and the text of another law is not judged",
+        "mend the sampler; `sampler_p<0.001` is the gate that fails for it",
+    ),
+    "rescoring": (
+        "own text is refused as evidence: the sampler's law is not the scorer's",
+        "mend the backend until a fresh pass over own text gives the laws that were recorded while sampling",
+    ),
+}
+"""What is said of a gate on own text that is no evidence, and what would decide it."""
+
+
+def _fault_of_own_text(result: Mapping[str, Any]) -> Fault | None:
+    """Why own text is no evidence of the law that was to be sampled; None where it is."""
+    fault: Fault | None = result.get("own_text", {}).get("fault")
+    return fault
+
+
+def _sampler_alone_passed(result: Mapping[str, Any]) -> bool:
+    """Whether the sampler's audit passed although the laws that it was held against are not the model's."""
+    own_text = result["own_text"]
+    return bool(own_text["fault"] == "rescoring" and own_text["sampler_audit"] == "passed")
+
+
+def _judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: str) -> Judged:
+    """By the interval alone: wholly in the forbidden range, wholly outside it, or neither."""
+    value, low, high = e["value"], e["low"], e["high"]
+    exact = gate.gauge.exact or bool(e.get("identical"))
+    if exact and value is not None:
+        low = high = value
+    elif low is not None and high is not None and has_no_width(low, high):
+        low = high = None
+    if (low is None and high is None and value is not None) and (e.get("degenerate") or e["low"] is not None):
+        said = f"{what} is {_spell(value, gate)} in every resample of the documents: an interval of no width decides nothing"
+        return Judged(gate.text, gate.name, "undecided", said, value, unit=e["unit"], needed=_MORE)
+    if value is None or (low is None and high is None):
+        return Judged(
+            gate.text,
+            gate.name,
+            "undecided",
+            f"{what} has no interval here ({e.get('text') or 'not known'})",
+            value,
+            unit=e["unit"],
+        )
+    lowest, highest = (-math.inf if low is None else low), (math.inf if high is None else high)
+    said = f"{what} is {_spell(value, gate)}" + ("" if exact else f" ({_spell(low, gate)} to {_spell(high, gate)})")
+    said += ", the same records in both runs" if e.get("identical") else ""
+    at = _spell(gate.threshold, gate)
+    certain, excluded = _settled(gate, lowest, highest)
+    columns = {"value": value, "low": low, "high": high, "unit": e["unit"]}
+    if certain:
+        return Judged(gate.text, gate.name, "fail", f"{said}: {gate.side} {at}", **columns)
+    if excluded:
+        return Judged(gate.text, gate.name, "pass", f"{said}: not {gate.side} {at}", **columns)
+    needed = _documents_needed(value, low, high, gate.threshold, documents)
+    return Judged(gate.text, gate.name, "undecided", f"{said}: on both sides of {at}", needed=needed, **columns)
+
+
+def _settled(gate: Gate, lowest: float, highest: float) -> tuple[bool, bool]:
+    """Whether an interval lies wholly in the forbidden range, and whether it lies wholly outside."""
+    t = gate.threshold
+    if gate.below:
+        return (highest <= t, lowest > t) if gate.closed else (highest < t, lowest >= t)
+    return (lowest >= t, highest < t) if gate.closed else (lowest > t, highest <= t)
+
+
+def _judge_horizon(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any], *, detected: bool) -> Judged:
+    documents = int(result["plan"]["documents"])
+    h, longest = _horizon_of(result, gate, e)
+    outcome = judge(h, at_least=gate.threshold, longest=longest, detected=detected)
+    decision: Decision = "undecided" if outcome.verdict == "inconclusive" else outcome.verdict
+    needed = ""
+    if decision == "undecided" and h.high.is_below(gate.threshold):
+        needed = _MORE
+    elif decision == "undecided" and cut_short(h, at_least=gate.threshold, longest=longest):
+        needed = (
+            f"--tokens {math.ceil(gate.threshold)} or more (it is not known how the curve goes on beyond {longest})"
+        )
+    elif decision == "undecided":
+        needed = _horizon_documents(h, gate.threshold, documents)
+    ends = h.low_tokens, h.high_tokens
+    return Judged(gate.text, gate.name, decision, outcome.words, h.value, *ends, "tokens", needed)
+
+
+def _horizon_of(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any]) -> tuple[HorizonResult, int]:
+    """The horizon behind an estimate, and the last length of its curve.
+
+    Results of earlier versions do not say on which side an end that is not inside lies: there the lower end counts as open below and
+    the upper one as open above, which decides nothing.
+    """
+    tokens = int(result["plan"]["tokens"])
+    ends = e.get("ends") or {
+        "first_tokens": 1,
+        "last_tokens": tokens,
+        "value": "inside" if e["value"] is not None else "beyond",
+        "low": "before" if e["low"] is None else "inside",
+        "high": "beyond" if e["high"] is None else "inside",
+    }
+    outer = {"before": float(ends["first_tokens"]), "beyond": float(ends["last_tokens"])}
+    value, low, high = (
+        End(ends[name], e[name] if ends[name] == "inside" else outer[ends[name]]) for name in ("value", "low", "high")
+    )
+    h = HorizonResult(value, low, high, e["level"] or 0.95, HORIZONS[gate.name], 0, 0.0, 0.0)
+    return h, int(ends["last_tokens"])
+
+
+def _horizon_documents(h: HorizonResult, at: float, documents: int) -> str:
+    """On the scale of doublings, on which a horizon's interval is about even."""
+    v, a, b, t = (math.log2(max(x, 0.5)) for x in (_drawn(h.estimate), _drawn(h.low), _drawn(h.high), at))
+    return _documents_needed(v, a, b, t, documents, scale=" on the scale of doublings")
+
+
+def _drawn(end: End) -> float:
+    """Half a length before the first one where it lies before it, else its number."""
+    return end.tokens / 2 if end.where == "before" else end.tokens
+
+
+def _documents_needed(
+    value: float, low: float | None, high: float | None, threshold: float, documents: int, *, scale: str = ""
+) -> str:
+    end = high if threshold > value else low
+    if end is None:
+        return "more documents do not decide it: the number is a one-sided bound"
+    n = documents_to_decide(documents, abs(end - value), abs(threshold - value))
+    if n is None:
+        return "the estimate lies on the threshold: no number of documents is known to decide it"
+    return f"about --documents {n:,} instead of {documents:,} (if the estimate stayed where it is and the interval shrank as 1/√n{scale})"
+
+
+def _more_documents(result: Mapping[str, Any], least: int) -> str:
+    return f"more documents that reach the last token (at least {least} whole pairs; {result['plan'].get('documents')} were used)"
+
+
+def _spell(x: float | None, gate: Gate) -> str:
+    if x is None:
+        return "open"
+    sign = "+" if gate.relative else ""
+    return format(x, f"{sign}.4g").replace("-", "−")
+
+
+# ---- between runs ------------------------------------------------------------------------------------------------------
+
+
+def judge_compare(result: Mapping[str, Any], gates: Sequence[Gate]) -> tuple[Judged, ...]:
+    """Judge gates on a comparison: on every run against the first."""
+    documents = {r["name"]: int(r["documents"]) for r in result["runs"]}
+    many = len(result["pairs"]) > 1
+    out = []
+    for pair in result["pairs"]:
+        differences = {(d["finding"], d["name"]): d for d in pair["differences"]}
+        for gate in gates:
+            d = differences.get((gate.gauge.finding, gate.gauge.estimate))
+            suffix = f" [{pair['second']}]" if many else ""
+            out.append(_judge_difference(gate, d, pair, documents[pair["second"]], suffix))
+    return tuple(out)
+
+
+def _judge_difference(
+    gate: Gate, d: Mapping[str, Any] | None, pair: Mapping[str, Any], documents: int, suffix: str
+) -> Judged:
+    text = gate.text + suffix
+    if d is None and gate.gauge.own_text and pair.get("own_text_refused"):
+        said, needed = _FAULTS["rescoring"]
+        return Judged(text, gate.name, "undecided", f"{', '.join(pair['own_text_refused'])}: {said}", needed=needed)
+    if d is None:
+        return Judged(text, gate.name, "undecided", "not compared: at least one of the runs has no such number")
+    first, second = pair["impossible_tokens"]
+    if gate.name == "loss_nats" and (first or second):
+        both = bool(first and second)
+        up = not first
+        forbidden = (not up) if gate.below else up
+        decision: Decision = "undecided" if both else "fail" if forbidden else "pass"
+        said = f"a loss is infinite: {counted(first, 'real token has', 'real tokens have')} no mass in the first run, {second} in the second"
+        return Judged(text, gate.name, decision, said, unit=d["unit"])
+    judged = _judge_interval(gate, d, documents, what=f"{d['label']}, difference,")
+    if d.get("primary") and not (d["found"] or d.get("identical")) and _tells_from(gate, judged.decision, 0.0):
+        said = f"{judged.words}; but with loss and horizon asked together (Holm) it is not told from zero"
+        judged = replace(judged, decision="undecided", words=said, needed=_MORE)
+    needed = judged.needed
+    if (
+        judged.decision == "undecided"
+        and gate.name in HORIZONS
+        and (d["low"] is None or d["high"] is None)
+        and not d.get("degenerate")
+    ):
+        needed = "longer runs (--tokens): a horizon lies beyond the lengths measured"
+    return replace(judged, gate=text, needed=needed)

@@ -1,0 +1,107 @@
+"""A run's estimates and its documents as flat tables: CSV, Parquet, pandas."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from freerun.comparisons.values import quantities, unit_names
+from freerun.errors import UsageError
+from freerun.findings.evidence import Evidence
+from freerun.findings.own_text.standing import own_text_of
+from freerun.records.flat import write_parquet
+from freerun.records.store import write_atomically
+
+Columns = dict[str, list[Any]]
+_ESTIMATE = ("name", "label", "value", "low", "high", "level", "unit", "n", "independent_unit", "text", "method")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def estimate_columns(result: Mapping[str, Any]) -> Columns:
+    """One row an estimate of `result.json`, None where a number is not known."""
+    held = [(f, e) for f in result["findings"] for e in f["estimates"]]
+    columns: Columns = {
+        "model": [result["plan"]["model"]] * len(held),
+        "corpus": [result["plan"]["corpus"]] * len(held),
+        "finding": [f["name"] for f, _ in held],
+        "status": [f["status"] for f, _ in held],
+    }
+    for name in _ESTIMATE:
+        columns[name] = [e.get(name) for _, e in held]
+    for name in ("value", "low", "high", "level"):
+        columns[name] = [None if v is None else float(v) for v in columns[name]]
+    return columns
+
+
+def document_columns(evidence: Evidence) -> Columns:
+    """One row a document (independent unit) and quantity, from the records: `top` / `bottom` is the document's value.
+
+    The run's estimate is the sum of `top` over the sum of `bottom`: resample documents, not rows. What rests on own text is left
+    out where that is refused as evidence.
+
+    Raises:
+        DataError: no finished run there.
+    """
+
+    refused = own_text_of(evidence).refused
+    names = unit_names(evidence)
+    sequences = evidence.records.sequences
+    split = dict(zip(sequences["unit"].astype(str).tolist(), sequences["split"].tolist(), strict=True))
+    out: Columns = {k: [] for k in ("document", "split", "finding", "name", "unit", "top", "bottom", "value")}
+    for q in (q for q in quantities(evidence) if not (refused and q.own_text)):
+        for name, top, bottom in zip(names, q.tops.tolist(), q.bottoms.tolist(), strict=True):
+            if bottom > 0:
+                row = (name, split[name], q.finding, q.name, q.unit, top, bottom, top / bottom)
+                for key, value in zip(out, row, strict=True):
+                    out[key].append(value)
+    return out
+
+
+def csv_text(columns: Mapping[str, Sequence[Any]]) -> str:
+    """CSV with a header; None is an empty cell. Text that a spreadsheet would take for a formula begins with an apostrophe.
+
+    >>> csv_text({"document": ["a", "=1+1"], "value": [0.5, None]})
+    "document,value\\na,0.5\\n'=1+1,\\n"
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow([f"'{c}" if isinstance(c, str) and c.startswith(_FORMULA) else c for c in row])
+    return out.getvalue()
+
+
+def write_tables(evidence: Evidence, result: Mapping[str, Any], folder: Path, kind: str) -> list[Path]:
+    """Write `estimates` and `documents` as csv or parquet; returns the files."""
+    written = []
+    tables: dict[str, Callable[[], Columns]] = {
+        "estimates": lambda: estimate_columns(result),
+        "documents": lambda: document_columns(evidence),
+    }
+    for name, columns in tables.items():
+        file = folder / f"{name}.{kind}"
+        if kind == "csv":
+            write_atomically(file, csv_text(columns()))
+        else:
+            write_parquet(
+                file, columns(), notes={"freerun": str(result["freerun_version"]), "title": str(result["title"])}
+            )
+        written.append(file)
+    return written
+
+
+def frame(result: Mapping[str, Any]) -> Any:
+    """The estimates as a pandas DataFrame.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
+    try:
+        pandas = import_module("pandas")
+    except ImportError as error:
+        raise UsageError("to_pandas() needs pandas; install it with: pip install 'freerun[pandas]'") from error
+    return pandas.DataFrame(estimate_columns(result))

@@ -1,0 +1,211 @@
+"""Every comparison of an audit at every length: two kinds of detector, their controls, and what else tells how far they can be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from freerun.counted import counted
+from freerun.errors import TooFewDocuments
+from freerun.findings.detectability.copying import Copying, copying
+from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
+from freerun.findings.plain_text import PlainText
+from freerun.stats.detection.betting import Wealth, betting_wealth
+from freerun.stats.detection.growth import DetectionLaw, fit_detection_law
+from freerun.stats.detection.horizon import HorizonResult, auc_draws, horizon, horizon_bootstrap
+from freerun.stats.detection.likelihood_features import likelihood_features
+from freerun.stats.detection.text_features import byte_ngram_features
+from freerun.stats.detection.two_sample import (
+    Detection,
+    NullBand,
+    detect,
+    null_band,
+    paired_control,
+    smallest_detectable_auc,
+)
+from freerun.stats.multiplicity import holm
+
+N_SPLITS = 200
+LEVELS = (0.60, 0.75, 0.90)
+ALPHA = 0.01
+"""Level of `detected`: Holm over detectors and lengths."""
+KINDS = {"laws": "likelihood features", "text": "byte n-grams", "both": "both"}
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of one kind at one length: real text, both free continuations, and the control where there is one."""
+
+    real: Float[np.ndarray, "pairs d"]
+    free: Float[np.ndarray, "pairs reps d"]
+    control: Float[np.ndarray, "held d"] | None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One comparison at every length, and where it crosses the levels."""
+
+    detections: tuple[Detection, ...]
+    horizons: dict[float, HorizonResult]
+    draws: Float[np.ndarray, "resamples lengths"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that the detectability finding, the verdict and the yardsticks read."""
+
+    lengths: Int[np.ndarray, " lengths"]
+    main: Curve
+    """At each length by the detector that was picked there, on training documents alone."""
+    picked: tuple[str, ...]
+    kinds: dict[str, tuple[Detection, ...]]
+    half_train: float | None
+    """H75 when the detector is fitted on half the training documents; inf: not reached."""
+    tempered: Curve | None
+    """Own text at t=1 against own text at the control temperature."""
+    real_tempered: Curve | None
+    own_pair: tuple[Detection, ...]
+    """Continuation 0 against continuation 1 of the same prefixes."""
+    real_bands: tuple[NullBand, ...]
+    own_bands: tuple[NullBand, ...]
+    adjusted_p: Float[np.ndarray, "kinds lengths"]
+    """Holm over detectors and lengths."""
+    wealth: Wealth
+    own_wealth: Wealth
+    law: DetectionLaw | None
+    smallest_auc: float
+    """AUC at the last length that would be detected with 80% power."""
+    test_scores: Float[np.ndarray, "test reps"]
+    """Detector scores of free texts at the last length (higher: less like real text), for choosing examples."""
+    test_pairs: Int[np.ndarray, " test"]
+    n_pairs: int
+    n_dropped: int
+    copied: Copying | None
+
+    @property
+    def detected(self) -> bool:
+        """Whether any detector at any length sees a difference, at level 0.01 of all of them together."""
+        return bool(self.adjusted_p.min() < ALPHA)
+
+    @property
+    def first_rejected(self) -> tuple[int, str] | None:
+        """The first length at which a test rejects at 5% (Holm over all), and by which detector."""
+        found = np.argwhere((self.adjusted_p < 0.05).T)
+        if not len(found):
+            return None
+        return int(self.lengths[found[0, 0]]), tuple(KINDS)[int(found[0, 1])]
+
+    @property
+    def tv_low(self) -> Float[np.ndarray, " lengths"]:
+        """Lower band of the total variation: every length at 5%/lengths, then a running maximum. Valid at all lengths at once."""
+        return np.maximum.accumulate([d.tv_low for d in self.main.detections])
+
+
+def compare(evidence: Evidence) -> Comparison:
+    """Run every comparison of the audit.
+
+    Raises:
+        TooFewDocuments: fewer than 16 pairs reach the second token.
+    """
+    panel = evidence.panel
+    if not panel.enough:
+        raise TooFewDocuments(
+            f"only {counted(panel.n_pairs, 'pair reaches', 'pairs reach')} the last token on both sides ({panel.n_dropped} ended before), and no other measured length "
+            f"has the {MIN_PAIRS} that are needed: take more --documents"
+        )
+    lengths = lengths_up_to(panel.length)
+    held = panel.tempered >= 0
+    with_control = bool(held.sum() >= MIN_PAIRS)
+    words = PlainText(evidence)
+    kinds: dict[str, list[Detection]] = {kind: [] for kind in KINDS}
+    picked, pairs, cold, warm, real_bands, own_bands = [], [], [], [], [], []
+    for n in lengths:
+        rng = statistics_rng(evidence, f"detect/{n}")
+        features = features_at(evidence, words, int(n), held if with_control else None)
+        for kind, x in features.items():
+            kinds[kind].append(detect(x.real, x.free, train=panel.train, rng=rng, tv_level=1 - 0.05 / len(lengths)))
+        best = max(KINDS, key=lambda kind: (kinds[kind][-1].auc_train, kind == "laws"))
+        picked.append(best)
+        x, penalty = features[best], kinds[best][-1].penalty
+        pairs.append(paired_control(x.free[:, 0], x.free[:, -1], train=panel.train, rng=rng))
+        real_bands.append(null_band(x.real, train=panel.train, n_splits=N_SPLITS, penalty=penalty, rng=rng))
+        own_bands.append(null_band(x.free[:, 0], train=panel.train, n_splits=N_SPLITS, penalty=penalty, rng=rng))
+        if x.control is not None:
+            train = panel.train[held]
+            cold.append(detect(x.free[held, 0], x.control[:, None], train=train, rng=rng))
+            warm.append(detect(x.real[held], x.control[:, None], train=train, rng=rng))
+    rng = statistics_rng(evidence, "horizon")
+    main = [kinds[kind][i] for i, kind in enumerate(picked)]
+    curve = _curve(lengths, main, rng)
+    last = main[-1]
+    return Comparison(
+        lengths=lengths,
+        main=curve,
+        picked=tuple(picked),
+        kinds={kind: tuple(found) for kind, found in kinds.items()},
+        half_train=_half_train(lengths, main),
+        tempered=_curve(lengths, cold, rng) if cold else None,
+        real_tempered=_curve(lengths, warm, rng) if warm else None,
+        own_pair=tuple(pairs),
+        real_bands=tuple(real_bands),
+        own_bands=tuple(own_bands),
+        adjusted_p=holm(np.array([[d.p_value for d in found] for found in kinds.values()])),
+        wealth=betting_wealth(last.scores_real, last.scores_free),
+        own_wealth=betting_wealth(last.scores_free[:, 0], last.scores_free[:, -1:]),
+        law=fit_detection_law(lengths, np.array([d.auc.value for d in main]), curve.draws, n_units=last.n_test),
+        smallest_auc=smallest_detectable_auc(last.scores_real, last.scores_free, alpha=ALPHA, power=0.8),
+        test_scores=last.scores_free,
+        test_pairs=np.flatnonzero(~panel.train),
+        n_pairs=panel.n_pairs,
+        n_dropped=panel.n_dropped,
+        copied=copying(evidence),
+    )
+
+
+def features_at(
+    evidence: Evidence, words: PlainText, n: int, held: Bool[np.ndarray, " pairs"] | None
+) -> dict[str, Features]:
+    """Features of every kind of the first `n` tokens; `held`: the pairs whose control is whole."""
+    panel = evidence.panel
+    sides = [panel.real, *panel.free.T]
+    if held is not None:
+        sides.append(panel.tempered[held])
+    laws: list[np.ndarray] = []
+    names: tuple[str, ...] = ()
+    for side in sides:
+        x, names = likelihood_features(panel.columns(side), length=n)
+        laws.append(x)
+    rows = np.concatenate(sides)
+    train = np.concatenate(
+        [panel.train] * (1 + panel.free.shape[1]) + ([np.zeros(int(held.sum()), bool)] if held is not None else [])
+    )
+    grams = byte_ngram_features(words.texts(rows, n), train)
+    text = np.split(grams, np.cumsum([len(s) for s in sides])[:-1])
+    both = [np.hstack(pair) for pair in zip(laws, text, strict=True)]
+
+    def bundle(x: list[np.ndarray], names: tuple[str, ...]) -> Features:
+        n_free = panel.free.shape[1]
+        return Features(x[0], np.stack(x[1 : 1 + n_free], axis=1), x[-1] if held is not None else None, names)
+
+    return {"laws": bundle(laws, names), "text": bundle(text, ()), "both": bundle(both, ())}
+
+
+def _curve(lengths: Int[np.ndarray, " lengths"], detections: list[Detection], rng: np.random.Generator) -> Curve:
+    aucs = np.array([d.auc.value for d in detections])
+    draws = auc_draws([d.scores_real for d in detections], [d.scores_free for d in detections], rng=rng)
+    horizons = {
+        level: horizon_bootstrap(lengths, draws, aucs, level_auc=level, n_units=detections[0].n_test)
+        for level in LEVELS
+    }
+    return Curve(tuple(detections), horizons, draws)
+
+
+def _half_train(lengths: Int[np.ndarray, " lengths"], detections: list[Detection]) -> float | None:
+    halves = [d.auc_half_train for d in detections]
+    if any(h is None for h in halves):
+        return None
+    found = horizon(lengths, np.array(halves, np.float64), level_auc=0.75)
+    return float("inf") if found.where == "beyond" else found.tokens

@@ -1,0 +1,247 @@
+"""How loops are shown: incidence and hazard by position, counts, traps, tests and the first loops themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from freerun.findings.drift import bin_middles
+from freerun.findings.evidence import Evidence
+from freerun.findings.loops.evidence import Arm, Onset
+from freerun.results.finding import Chart, Series, Table
+from freerun.stats.intervals import Interval
+from freerun.stats.loops.logrank import LogRank
+from freerun.stats.loops.survival import HazardCurve
+from freerun.stats.loops.traps import time_in_trap
+
+PHRASE_CHARACTERS, PHRASE_IDS = 48, 6
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A log-rank test and what it compares."""
+
+    label: str
+    test: LogRank
+
+
+def arm_label(evidence: Evidence, arm: str) -> str:
+    """What a text is called in the tables."""
+    cold = f"control, t = {evidence.plan['control_temperature']:g}"
+    return {"real": "real text", "free": "own text", "tempered": cold}[arm]
+
+
+def incidence_chart(evidence: Evidence, arms: dict[str, Arm]) -> Chart:
+    """Share of texts with a loop, by token; own text's end of text beside it."""
+    free = arms["free"]
+    x = tuple(float(t) for t in free.loop.times)
+    series = [
+        Series(
+            f"{arm_label(evidence, name)}, loop",
+            name,
+            _padded(arm.loop.incidence, len(x)),
+            _padded(arm.loop.low, len(x)),
+            _padded(arm.loop.high, len(x)),
+        )
+        for name, arm in arms.items()
+    ]
+    series.append(Series("own text, end of text", "other", _padded(free.end.incidence, len(x))))
+    top = float(max(*free.loop.high, *free.end.incidence))
+    return Chart(
+        name="loop_incidence",
+        title="Share of texts with a loop, by token",
+        x_label="tokens after the cut",
+        y_label="cumulative incidence",
+        x=x,
+        series=tuple(series),
+        y_range=(0.0, max(0.05, min(1.0, 1.2 * top))),
+    )
+
+
+def hazard_chart(arms: dict[str, Arm], edges: Int[np.ndarray, " edges"]) -> Chart:
+    """Loops per token at risk, by position: counted, and by mass where the mass is the sampled law's."""
+    free, real = arms["free"], arms["real"]
+    curves = [("real text, counted", "real", real.curve), ("own text, counted", "free", free.curve)]
+    if free.curve_by_mass is not None:
+        curves[1:] = [("own text, counted", "other", free.curve), ("own text, by mass", "free", free.curve_by_mass)]
+    highest = max(float(np.nanmax(curve.hazard)) for _, _, curve in curves)
+    top = max(1.6 * highest, 1.2 * free.hazard.high)
+    return Chart(
+        name="loop_hazard",
+        title="Loop hazard by position",
+        x_label="tokens after the cut",
+        y_label="per token while no loop is complete",
+        x=bin_middles(edges),
+        series=tuple(_hazard_series(*curve) for curve in curves),
+        x_scale="log2",
+        y_range=(0.0, top),
+        caption="Bands: pointwise 95%, by document; they are cut where few tokens are at risk. By mass: the mean mass on tokens that would "
+        "complete a loop, which is the same hazard with less noise.",
+    )
+
+
+def counts_table(evidence: Evidence, arms: dict[str, Arm]) -> Table:
+    """Loops by this rule and by that of Holtzman et al., of every kind of text."""
+    rows = []
+    for name, arm in arms.items():
+        c = arm.loop
+        rows.append(
+            (
+                arm_label(evidence, name),
+                str(c.n_sequences),
+                str(c.n_events),
+                str(c.n_competing),
+                f"{float(c.incidence[-1]):.3f} ({float(c.low[-1]):.3f} to {float(c.high[-1]):.3f})",
+                _small(arm.hazard),
+                "–" if arm.hazard_by_mass is None else _small(arm.hazard_by_mass),
+                f"{arm.n_holtzman}: {arm.holtzman.value:.3f} ({arm.holtzman.low:.3f} to {arm.holtzman.high:.3f})",
+            )
+        )
+    columns = (
+        "text",
+        "texts",
+        "loops",
+        "end first",
+        "incidence (95%)",
+        "hazard per token, counted (95%)",
+        "hazard by mass (95%)",
+        "by Holtzman et al. 2020: repeats at the end (95%)",
+    )
+    return Table("loop_counts", "Counts, with the repetition of Holtzman et al. 2020 beside them", columns, tuple(rows))
+
+
+def trap_table(evidence: Evidence, arms: dict[str, Arm]) -> Table:
+    """How loops are left; a dash where fewer than two documents have one."""
+    rows = []
+    for name, arm in arms.items():
+        for how, escape in (("counted", arm.escape), ("by mass", arm.escape_by_mass)):
+            if how == "by mass" and escape is None:
+                continue
+            traps = arm.traps
+            rows.append(
+                (
+                    f"{arm_label(evidence, name)}, {how}",
+                    str(traps.n_traps),
+                    str(traps.n_open),
+                    str(traps.n_tokens),
+                    str(traps.n_escapes),
+                    "–" if escape is None else _small(escape),
+                    "–" if escape is None else _time(escape),
+                    str(traps.n_groups),
+                )
+            )
+    columns = (
+        "text",
+        "traps",
+        "not left in the window",
+        "tokens inside",
+        "escapes",
+        "chance of leaving, per token (95%)",
+        "expected time, tokens (95%)",
+        "documents",
+    )
+    return Table("loop_traps", "Traps: how loops are left", columns, tuple(rows))
+
+
+def comparison_table(comparisons: list[Comparison]) -> Table:
+    """Log-rank tests within documents."""
+    rows = tuple(
+        (
+            c.label,
+            str(c.test.n_events),
+            str(c.test.observed),
+            f"{c.test.expected:.1f}",
+            str(c.test.n_informative),
+            "–" if c.test.chi_square is None else f"{c.test.chi_square:.2f}",
+            _p(c.test.p_value),
+            _p(c.test.p_exact),
+        )
+        for c in comparisons
+    )
+    columns = (
+        "first against second",
+        "loops",
+        "in the first",
+        "expected there",
+        "documents that can tell",
+        "χ²",
+        "p, χ²",
+        "p, exact",
+    )
+    return Table("loop_log_rank", "Log-rank tests within documents", columns, rows)
+
+
+def onset_table(onsets: list[Onset]) -> tuple[Table, ...]:
+    """The first loops; nothing where there is none."""
+    if not onsets:
+        return ()
+    names = {"real": "real", "free": "own", "tempered": "control"}
+    rows = tuple(
+        (
+            names[o.arm],
+            o.document,
+            str(o.token),
+            _phrase(o),
+            " ".join(map(str, o.phrase_ids[:PHRASE_IDS])) + (" …" if len(o.phrase_ids) > PHRASE_IDS else ""),
+            str(o.period),
+            str(o.copies),
+            f"{o.lasted_tokens} tokens, " + ("then left" if o.left else "not left"),
+        )
+        for o in onsets
+    )
+    columns = ("text", "document", "complete at token", "phrase", "its ids", "period, tokens", "copies", "goes on for")
+    return (Table("loop_onsets", "The earliest loops", columns, rows),)
+
+
+# ---- printing ----------------------------------------------------------------------------------------------------------
+
+
+def _hazard_series(name: str, role: str, curve: HazardCurve) -> Series:
+    return Series(name, role, _floats(curve.hazard), _floats(curve.low), _floats(curve.high))
+
+
+def _phrase(o: Onset) -> str:
+    shown = o.phrase.replace("\n", "⏎").replace("\t", "⇥")
+    if len(shown) > PHRASE_CHARACTERS:
+        shown = shown[: PHRASE_CHARACTERS - 1] + "…"
+    return f"“{shown}”" if shown else "(no text)"
+
+
+def _small(x: Interval) -> str:
+    return f"{_number(x.value)} ({_number(x.low)} to {_number(x.high)})"
+
+
+def _number(x: float) -> str:
+    return "0" if x == 0 else f"{x:.3f}" if x >= 0.01 else f"{x:.1e}".replace("-", "−")
+
+
+def _time(escape: Interval) -> str:
+    time = time_in_trap(escape)
+    low = "0" if time.low is None else tokens(time.low)
+    if time.tokens is None:
+        return f"none left; at least {low}"
+    return f"{tokens(time.tokens)} ({low} to {'no bound' if time.high is None else tokens(time.high)})"
+
+
+def tokens(n: float) -> str:
+    """Tokens as printed.
+
+    >>> tokens(1.25), tokens(58082.9)
+    ('1.2', '58,083')
+    """
+    return f"{n:.1f}" if n < 10 else f"{n:,.0f}"
+
+
+def _p(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def _padded(values: Float[np.ndarray, " times"], n: int) -> tuple[float | None, ...]:
+    held = [float(v) if np.isfinite(v) else None for v in values[:n]]
+    return tuple(held + [held[-1] if held else None] * (n - len(held)))
+
+
+def _floats(values: Float[np.ndarray, " bins"]) -> tuple[float | None, ...]:
+    return tuple(float(v) if np.isfinite(v) else None for v in values)

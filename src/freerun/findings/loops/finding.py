@@ -1,0 +1,298 @@
+"""Does it fall into loops, and does it end?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Int
+
+from freerun.counted import counted
+from freerun.errors import TooFewDocuments
+from freerun.findings.evidence import Evidence
+from freerun.findings.loops.charts import (
+    Comparison,
+    comparison_table,
+    counts_table,
+    hazard_chart,
+    incidence_chart,
+    onset_table,
+    tokens,
+    trap_table,
+)
+from freerun.findings.loops.evidence import (
+    Arm,
+    LoopEvidence,
+    compare_hazards,
+    counts_by_document,
+    first_onsets,
+    loop_evidence,
+    read_arm,
+)
+from freerun.results.finding import Estimate, Finding
+from freerun.stats.bounds.certificates import ProvenKl, kl_proven_of_counts
+from freerun.stats.intervals import Interval
+from freerun.stats.loops.lag_runs import LoopRule
+from freerun.stats.loops.logrank import LogRank
+from freerun.stats.loops.survival import CumulativeIncidence
+from freerun.stats.loops.traps import time_in_trap
+from freerun.stats.position import log_spaced_edges
+
+QUESTION = "Does it fall into loops, and does it end?"
+N_ONSETS, N_OWN_ONSETS = 5, 3
+TELLS_APART = 0.01
+"""p-value of the log-rank test below which more loops than in real text count as found."""
+FEW = 0.05
+"""Share of looping texts below which, with confidence, a model is said to loop rarely."""
+
+
+def loops(evidence: Evidence) -> Finding:
+    """Incidence and hazard of the first loop with end-of-text competing, traps, and the real continuations beside them."""
+    found = loop_evidence(evidence, LoopRule(**evidence.plan["loop_rule"]))
+    edges = log_spaced_edges(evidence.length, per_octave=1)
+    try:
+        read = [read_arm(found, arm, edges) for arm in ("real", "free", "tempered")]
+    except TooFewDocuments as error:
+        unknown = Estimate("loop_incidence", "Loop, own text", None, "share", text="unknown")
+        return Finding(
+            "loops", QUESTION, f"Loops are not known: {error}.", "unknown", (unknown,), licence="No inference."
+        )
+    arms = {arm.name: arm for arm in read if arm is not None}
+    comparisons = _comparisons(found)
+    test = comparisons[0].test
+    proven = kl_proven_of_counts(*counts_by_document(found, "real"), *counts_by_document(found, "free"))
+    onsets = first_onsets(found, "free", N_ONSETS)
+    real_onsets = first_onsets(found, "real", N_ONSETS)
+    kept = onsets[: max(N_OWN_ONSETS, N_ONSETS - len(real_onsets))]
+    return Finding(
+        name="loops",
+        question=QUESTION,
+        sentence=_sentence(evidence, arms, test),
+        status=_status(arms, test),
+        estimates=_estimates(evidence, arms, test, proven),
+        charts=(incidence_chart(evidence, arms), hazard_chart(arms, edges)),
+        tables=(
+            counts_table(evidence, arms),
+            trap_table(evidence, arms),
+            comparison_table(comparisons),
+            *onset_table([*kept, *real_onsets][:N_ONSETS]),
+        ),
+        licence=_licence(found),
+        notes=_notes(evidence, found, proven),
+    )
+
+
+def loop_onsets(evidence: Evidence, rule: LoopRule) -> Int[np.ndarray, " sequences"]:
+    """0-based position of the first completed loop of each sequence, −1 where there is none."""
+    return loop_evidence(evidence, rule).onset
+
+
+def _comparisons(found: LoopEvidence) -> list[Comparison]:
+    cold = f"t = {found.evidence.plan['control_temperature']:g}"
+    wanted = (
+        ("own text against real text", ("free", None), ("real", None)),
+        ("control: one own continuation against the other", ("free", 0), ("free", 1)),
+        (f"control: own text at {cold} against own text", ("tempered", None), ("free", None)),
+    )
+    held = [(label, compare_hazards(found, a, b)) for label, a, b in wanted]
+    return [Comparison(label, test) for label, test in held if test is not None]
+
+
+# ---- what is said ------------------------------------------------------------------------------------------------------
+
+
+def _sentence(evidence: Evidence, arms: dict[str, Arm], test: LogRank) -> str:
+    free, real, at = arms["free"], arms["real"], evidence.length
+    range_ = f"95% interval {float(free.loop.low[-1]):.1%} to {float(free.loop.high[-1]):.1%}"
+    ending = f"{float(free.end.incidence[-1]):.1%} end by themselves"
+    if not free.loop.n_events:
+        share = f"while {float(real.loop.incidence[-1]):.1%} of the real ones do ({_log_rank(test)})"
+        beside = share if real.loop.n_events else "nor does a real one"
+        return f"None of its {free.loop.n_sequences} texts loops within {at} tokens ({range_}), {beside}; {ending}."
+    said = (
+        f"Within {at} tokens {float(free.loop.incidence[-1]):.1%} of its texts loop ({range_}), against "
+        f"{float(real.loop.incidence[-1]):.1%} of the real ones ({_log_rank(test)}); {ending}."
+    )
+    escape = free.escape_by_mass or free.escape
+    if escape is None:
+        return said
+    time = time_in_trap(escape)
+    if time.tokens is None:
+        return f"{said} Of {counted(free.traps.n_tokens, 'token')} inside a loop none left it: the expected time in a trap is at least {time.low:.0f} tokens."
+    return f"{said} A token inside a loop leaves it with probability {_chance(escape.value)}: about {tokens(time.tokens)} tokens in a trap."
+
+
+def _status(arms: dict[str, Arm], test: LogRank) -> str:
+    if test.p_exact < TELLS_APART and test.observed > test.expected:
+        return "bad"
+    return "good" if arms["free"].loop.high[-1] <= FEW else "neutral"
+
+
+def _estimates(evidence: Evidence, arms: dict[str, Arm], test: LogRank, proven: ProvenKl) -> tuple[Estimate, ...]:
+    free, real, at = arms["free"], arms["real"], evidence.length
+    counted = "Korn–Graubard: exact binomial limits at the effective number of tokens, document-clustered"
+    out = [
+        _incidence(
+            "loop_incidence",
+            f"Loop by token {at}, own text",
+            free.loop,
+            "Aalen–Johansen, end of text competing, document-clustered",
+        ),
+        _incidence(
+            "loop_incidence_real",
+            f"Loop by token {at}, real text",
+            real.loop,
+            "the same on the matched real continuations",
+        ),
+        _incidence(
+            "end_incidence", f"End of text by token {at}, own text", free.end, "Aalen–Johansen, loops competing"
+        ),
+        _of("loop_hazard", "Loop hazard, own text", free.hazard, f"loops per token at risk; {counted}"),
+    ]
+    if free.hazard_by_mass is not None:
+        how = f"mean mass on loop-completing tokens while no loop is complete (Rao–Blackwell); {counted}"
+        out.append(_of("loop_hazard_rao_blackwell", "the same by mass", free.hazard_by_mass, how))
+    out.append(
+        Estimate(
+            "loop_log_rank_p",
+            "Loops, own against real text: p-value of the log-rank test within documents",
+            test.p_exact,
+            "",
+            n=test.n_informative,
+            independent_unit="document with a loop",
+            method="cause-specific, strata are documents; hypergeometric laws of its tables, two-sided",
+        )
+    )
+    out += _trap_estimates(free, counted)
+    out.append(
+        Estimate(
+            "kl_from_loops_at_least_nats",
+            f"KL over {at} tokens that the share of looping texts proves",
+            proven.kl_nats,
+            "nats",
+            proven.kl_nats,
+            None,
+            proven.level,
+            proven.n_observed,
+            "document",
+            "kl(a‖q) at Clopper–Pearson limits, one text a document: a the largest rate in real text, q the smallest in its own",
+        )
+    )
+    return tuple(out)
+
+
+def _trap_estimates(free: Arm, counted: str) -> list[Estimate]:
+    escape = free.escape_by_mass or free.escape
+    if escape is None:
+        why = "no loop seen" if not free.traps.n_traps else "loops in one document only"
+        return [
+            Estimate("loop_escape_per_token", "Chance that a token leaves a loop", None, "per token", text=why),
+            Estimate("time_in_trap_tokens", "Expected time in a trap", None, "tokens", text=why),
+        ]
+    out = []
+    if free.escape is not None:
+        out.append(
+            _of(
+                "loop_escape_per_token",
+                "Chance that a token leaves a loop, counted",
+                free.escape,
+                f"escapes per token in a loop; {counted}",
+            )
+        )
+    if free.escape_by_mass is not None:
+        how = f"mean mass off the loop while one is complete (Rao–Blackwell); {counted}"
+        out.append(_of("loop_escape_rao_blackwell", "the same by mass", free.escape_by_mass, how))
+    time = time_in_trap(escape)
+    out.append(
+        Estimate(
+            "time_in_trap_tokens",
+            "Expected time in a trap",
+            time.tokens,
+            "tokens",
+            time.low,
+            time.high,
+            escape.level,
+            escape.n,
+            "document with a loop",
+            "1 / chance of leaving, as if it were the same at every token",
+            text="" if time.tokens is not None else "none left",
+        )
+    )
+    return [replace(e, independent_unit="document with a loop") for e in out]
+
+
+def _licence(found: LoopEvidence) -> str:
+    rule = found.rule
+    return (
+        f"A loop: a suffix of period p ≤ {rule.max_period} repeated at least {rule.copies} times over at least {rule.min_tokens} tokens, "
+        "the prefix counting as history. The cap censors, end of text competes. Unit: the document; 95% intervals, by position pointwise. Null of "
+        "the log-rank test: at every token the continuations of one prefix, real or own, have the same loop hazard; an end of text only stops "
+        "the counting. Fixed n."
+    )
+
+
+def _notes(evidence: Evidence, found: LoopEvidence, proven: ProvenKl) -> tuple[str, ...]:
+    records = evidence.records
+    n_ended, n_risk = (
+        int(records.manifest["counts"][k]) for k in ("documents_ended_in_window", "documents_at_risk_of_ending")
+    )
+    rates = f"at most {proven.base_high:.1%} of real texts and at least {proven.observed_low:.1%} of its own loop (both limits hold together at 95%)"
+    whose = "excess loss" if found.own_law else "excess loss of the law that was sampled, not of the model's own"
+    notes = [
+        f"Real documents were chosen long enough not to end inside the window; of all {n_risk} documents longer than the prefix, "
+        f"{n_ended} end inside it.",
+        f"A result about {evidence.length} tokens is no result about thousands: loops at temperature 1 are a matter of length.",
+        (
+            f"What the loops cost: {rates}, so KL(real‖own) over {evidence.length} tokens is at least {proven.kl_nats:.2g} nats, which is "
+            f"{proven.kl_nats / evidence.length:.1g} nats a token of {whose}. Even frequent loops cost little, so a loss says little about them."
+            if proven.kl_nats > 0
+            else f"What the loops cost: {rates}, which proves no excess loss."
+        ),
+        (
+            "No trap is called absorbing: a softmax gives every token some mass, so a loop of such a model is left at some time."
+            if found.own_law
+            else "A rule of sampling that leaves tokens out may make a loop absorbing; records cannot show that, only that none was left."
+        )
+        + " The chance of leaving is a mean over the tokens in loops, and long traps weigh most; where chances differ or fall with every copy, the "
+        "mean time is longer than 1 / chance. Where none was seen to leave, the limit takes the chance to be the same in every trap.",
+    ]
+    if found.deterministic:
+        notes.append(
+            "The rule of sampling leaves nothing to chance: of the continuations of a prefix, which are one text, one is counted."
+        )
+    if not found.own_law:
+        notes.append(
+            f"The free text was sampled with {evidence.plan['sampling']}, while the recorded masses are the model's own: nothing is said by mass here."
+        )
+    return tuple(notes)
+
+
+# ---- printing ----------------------------------------------------------------------------------------------------------
+
+
+def _incidence(name: str, label: str, c: CumulativeIncidence, method: str) -> Estimate:
+    return Estimate(
+        name,
+        label,
+        float(c.incidence[-1]),
+        "share",
+        float(c.low[-1]),
+        float(c.high[-1]),
+        c.level,
+        c.n_groups,
+        "document",
+        method,
+    )
+
+
+def _of(name: str, label: str, x: Interval, method: str) -> Estimate:
+    return Estimate(name, label, x.value, "per token", x.low, x.high, x.level, x.n, "document", method)
+
+
+def _log_rank(test: LogRank) -> str:
+    p = "p < 0.0001" if test.p_exact < 1e-4 else f"p = {test.p_exact:.2g}"
+    return f"log-rank test within documents, {p}"
+
+
+def _chance(p: float) -> str:
+    return f"{p:.1%}" if p >= 0.001 else f"{p:.1e}"

@@ -1,0 +1,155 @@
+"""The main job: from a model and a corpus to records, findings and a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from freerun.errors import DataError
+from freerun.findings.summary import derive
+from freerun.jobs.audit.asking import ask, asking_key
+from freerun.jobs.audit.options import AuditOptions
+from freerun.jobs.audit.preparing import Prepared, prepare
+from freerun.jobs.source.in_audit import (
+    SourcePlan,
+    check_hidden,
+    ids_in,
+    measure_sources,
+    plan_sources,
+    recorded_ids,
+    sources_left,
+)
+from freerun.predictors.base import Predictor
+from freerun.records.answers import asked, read_answers, write_answers
+from freerun.records.measure import Unit, measure, units_of
+from freerun.records.redact import RedactedFolder
+from freerun.records.source_likelihoods import read_sources_of
+from freerun.records.store import load_records, write_atomically
+from freerun.report.pages.audit import render_page
+from freerun.results.finding import to_json
+from freerun.runs.progress import Progress, Silent
+from freerun.runs.run import Run, finished
+from freerun.text.documents import Corpus
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+DEFAULT_CORPUS = "builtin/python-docs"
+
+
+def audit(
+    model: str | Predictor[Any] = DEFAULT_MODEL,
+    corpus: str | Corpus = DEFAULT_CORPUS,
+    *,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Audit a model on a corpus, or go on with an audit that was interrupted.
+
+    `model` and `corpus` are specs or built objects; `options` are the fields of `AuditOptions`; `out` is the run's folder.
+
+    Raises:
+        FreerunError: see `freerun.errors`; nothing half-written stays behind.
+    """
+    tell = progress or Silent()
+    ready = prepare(model, corpus, chosen_from(options), out=out, say=tell.say)
+    folder, plan_hash = ready.folder, ready.manifest["plan_hash"]
+    sources = plan_sources(ready)
+    if sources is not None and ready.options.redact_text:
+        check_hidden(sources, folder)
+    folder.open(ready.manifest)
+    units = units_of(len(ready.pairs.pairs), ready.plan)
+    if not all(folder.done(u.name, u.key(plan_hash)) for u in units):
+        lengths = f"{ready.options.prefix} + {ready.pairs.continuation_tokens} tokens"
+        tell.say(f"{len(ready.pairs.pairs)} documents, {lengths} -> {folder.path}")
+        tell.say("counting the training documents for the reference")
+        reference = ready.reference()
+        tell.begin(sum(u.n_tokens for u in units))
+        try:
+            measure(
+                ready.predictor,
+                ready.pairs.pairs,
+                plan=ready.plan,
+                plan_hash=plan_hash,
+                folder=RedactedFolder(folder.path) if ready.options.redact_text else folder,
+                reference=reference,
+                encoder=ready.encoder,
+                on_tokens=tell.advance,
+                on_phase=tell.phase,
+                on_note=tell.say,
+                beside=_beside(ready, sources, tell) if sources and ready.options.redact_text else None,
+            )
+        finally:
+            tell.end()
+    if ready.options.ask:
+        _ask(ready, tell)
+    if sources is not None:
+        _sources(ready, sources, tell)
+    return report(folder.path, progress=tell)
+
+
+def chosen_from(options: Mapping[str, Any]) -> AuditOptions:
+    """The options as a value; one reference may be given as a word, and ends as any sequence of ids."""
+    if isinstance(options.get("reference"), str):
+        options = {**options, "reference": (options["reference"],)}
+    if options.get("end_ids") is not None:
+        options = {**options, "end_ids": tuple(options["end_ids"])}
+    return AuditOptions(**options)
+
+
+def _ask(ready: Prepared, tell: Progress) -> None:
+    """Ask which of two texts is its own, once; a model that cannot be asked is said, and the run goes on."""
+    folder, plan_hash, chosen = ready.folder, ready.manifest["plan_hash"], ready.options
+    key = asking_key(plan_hash, chosen.ask, seed=chosen.seed)
+    if asked(folder, key):
+        return
+    tell.say(f"asking which of two texts is its own: {chosen.ask} pairs")
+    try:
+        answers = ask(ready.predictor, load_records(folder), chosen.ask, seed=chosen.seed)
+    except DataError as error:
+        tell.say(str(error))
+    else:
+        write_answers(folder, answers, unit_key=key, plan_hash=plan_hash)
+
+
+def _sources(ready: Prepared, sources: SourcePlan, tell: Progress) -> None:
+    """Score every source's headers above the texts of the plan, once."""
+    if not sources_left(sources, ready.folder):
+        return
+    tell.say(sources.describe())
+    tell.begin(sources.n_tokens)
+    try:
+        ids = recorded_ids(ready.folder)
+        measure_sources(sources, ready.folder, ids, on_tokens=tell.advance, on_phase=tell.phase)
+    finally:
+        tell.end()
+
+
+def _beside(ready: Prepared, sources: SourcePlan, tell: Progress) -> Callable[[Unit, Any], None]:
+    """Score free text after headers before it is recorded: where the records hold no ids, nobody can do so later."""
+
+    def score(unit: Unit, tokens: Any) -> None:
+        if unit.arm == "free":
+            measure_sources(
+                sources, ready.folder, lambda numbers: ids_in([tokens], numbers), of_unit=unit.name, on_phase=tell.phase
+            )
+
+    return score
+
+
+def report(path: str | Path, *, transfer: str | Path | None = None, progress: Progress | None = None) -> Run:
+    """Derive findings and page again from a run's records, without a model; `transfer`: a run whose detector is tried here.
+
+    Raises:
+        DataError: no run there, another schema version, or damaged or missing records.
+    """
+    tell = progress or Silent()
+    folder = finished(path)
+    other = None if transfer is None else load_records(finished(transfer))
+    tell.say("deriving findings")
+    answers, sources = read_answers(folder), read_sources_of(folder)
+    result = to_json(derive(load_records(folder), transfer_from=other, answers=answers, sources=sources))
+    write_atomically(folder.path / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder.path / "report.html", render_page(result))
+    return Run(folder.path, result)

@@ -1,0 +1,448 @@
+"""What an audit would take, from a few small pieces of it: time, tokens, memory and disk. Nothing is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from freerun.jobs.audit.options import AuditOptions
+from freerun.jobs.audit.preparing import Prepared, prepare
+from freerun.jobs.source.in_audit import SourcePlan, plan_sources, seconds_a_token, sources_left
+from freerun.predictors.arithmetic import models_in
+from freerun.predictors.base import Predictor
+from freerun.predictors.draws import sequence_key
+from freerun.predictors.rules import SamplingRule
+from freerun.records.measure import Unit, units_of
+from freerun.records.rescoring import n_floor_tokens_read, n_rescored_texts, rescored_texts
+from freerun.text.documents import Corpus
+from freerun.text.tokens import decode_lossy
+
+FORECAST_VERSION = 1
+TIMED_STEPS = 8
+"""Steps of a batch that are timed, after the first."""
+TIMED_CONTEXT = 32
+"""Tokens that stand before the steps that are timed."""
+TIMED_READ_TOKENS = 1024
+"""Tokens of whole texts that are scored at once for timing, twice; one text at least."""
+UNTIMED_GROWTH = 2.0
+"""What a step at the full length may take, times one at the start, where it is not timed."""
+TIMED_SECONDS = 4.0
+"""A batch is left when it has taken so long."""
+MARGIN = (0.75, 1.5)
+"""What the fastest and the slowest step seen are multiplied by: a machine's speed changes within minutes."""
+LATE_STATE_BYTES = 1 << 31
+"""No step at the full length is timed where its state would be larger."""
+
+BYTES_A_TOKEN = (85.0, 120.0)
+BYTES_A_TOKEN_OF_FEW = (15.0, 120.0)
+BYTES_A_SEQUENCE = (1000.0, 2000.0)
+BYTES_OF_THE_REST = (350_000.0, 800_000.0)
+"""Disk, around what real runs hold (the 135M model at 16 × 16, 128 × 128 and 96 × 256 tokens; a world): a token's row, of a
+vocabulary of fewer than `FEW_TOKENS` too, a sequence's row without its embedding, and result and page."""
+BYTES_A_REFERENCE = 8.0
+BYTES_A_HIDDEN = 4.0
+FEW_TOKENS = 1000
+
+FINDINGS_SECONDS = (2.0, 60.0)
+FINDINGS_SECONDS_A_TOKEN = (6e-6, 4e-4)
+"""Findings and page, by experience: from runs of 1,024 to 10 million recorded tokens, on a quiet and on a busy machine."""
+REST_BYTES = (300 << 20, 1200 << 20)
+"""Memory of Python, the libraries and the records being written."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """From … to."""
+
+    low: float
+    high: float
+
+    def __add__(self, other: Span) -> Span:
+        return Span(self.low + other.low, self.high + other.high)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What an audit would take. Seconds are from a loaded model to the page; `parts_seconds` add up to `seconds`."""
+
+    model: str
+    corpus: str
+    folder: str
+    plan_hash: str
+    documents: int
+    prefix: int
+    tokens: int
+    batch: int
+    tokens_to_score: int
+    tokens_to_score_without_prefix: int
+    tokens_to_sample: int
+    tokens_to_score_again: int
+    """By fresh passes, after they were sampled; where arithmetic is rounded those read for the floor, too."""
+    tokens_to_score_after_headers: int
+    tokens_found: int
+    """Of those to score and to sample (headers apart), recorded in the folder already."""
+    seconds: Span
+    parts_seconds: dict[str, Span]
+    device: str
+    memory_bytes: Span
+    disk_bytes: Span
+    how: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain object for `--json`."""
+        return {"schema_version": FORECAST_VERSION, "kind": "forecast", **asdict(self), "how": list(self.how)}
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A piece of one arm: seconds up to its first tokens, and of each step after it, at so many rows."""
+
+    first_seconds: float
+    steps_seconds: tuple[float, ...]
+    n_rows: int
+
+
+def dry_run(
+    model: str | Predictor[Any],
+    corpus: str | Corpus,
+    options: AuditOptions,
+    *,
+    out: str | Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Forecast:
+    """Load the model, cut the pairs, time a small batch of each kind of work, and forecast the whole audit.
+
+    Raises:
+        FreerunError: whatever the audit itself would refuse before it measures.
+    """
+    ready = prepare(model, corpus, options, out=out, say=say)
+    sources = plan_sources(ready)
+    say("timing a small batch of scoring and of sampling")
+    began = time.perf_counter()
+    ready.reference()
+    counting = time.perf_counter() - began
+    parts: dict[str, Span] = {}
+    left = _units_left(ready)
+    scoring = _time_scoring(ready)
+    free, tempered = _time_sampling(ready, "free"), _time_sampling(ready, "tempered")
+    growth = _growth(ready, free)
+    n_real = sum(u.stop - u.start for u in left if u.arm == "real")
+    parts["scoring"] = _widened(scoring, n_real)
+    if ready.pairs.prefix_tokens:
+        parts["scoring without the prefix"] = _widened(_time_without_prefix(ready), n_real)
+    for label, arm, timed in (("sampling", "free", free), ("control", "tempered", tempered)):
+        parts[label] = _sum(_sampling_seconds(timed, u, ready, growth, scoring) for u in left if u.arm == arm)
+    parts["scoring again"] = _widened(_time_scoring_again(ready), _n_texts_again(ready, left))
+    if sources is not None:
+        parts["sources"] = _sources_seconds(ready, sources)
+    n_left = sum(u.n_tokens for u in left)
+    if ready.others or ready.encoder is not None:
+        parts["other models"] = _others_seconds(ready, left)
+    parts["reference and records"] = Span(0.5 * counting, 2.0 * counting + 3e-4 * n_left) if left else Span(0.0, 0.0)
+    n_recorded = sum(u.n_tokens for u in units_of(len(ready.pairs.pairs), ready.plan))
+    parts["findings and page"] = Span(
+        FINDINGS_SECONDS[0] + FINDINGS_SECONDS_A_TOKEN[0] * n_recorded,
+        FINDINGS_SECONDS[1]
+        + FINDINGS_SECONDS_A_TOKEN[1] * min(n_recorded, 200_000)
+        + FINDINGS_SECONDS_A_TOKEN[0] * n_recorded,
+    )
+    return _forecast(ready, left, parts, free, growth, sources)
+
+
+def _forecast(
+    ready: Prepared, left: list[Unit], parts: dict[str, Span], timed: _Timed, growth: float, sources: SourcePlan | None
+) -> Forecast:
+    plan, pairs = ready.manifest["plan"], ready.pairs
+    every = units_of(len(pairs.pairs), ready.plan)
+    n_scored = sum(u.n_tokens for u in every if u.arm == "real")
+    how = [
+        f"time: {len(timed.steps_seconds)} steps of {timed.n_rows} rows after the first, and a few whole texts scored; from the "
+        f"fastest seen × {MARGIN[0]:g} to the slowest × {MARGIN[1]:g}, since the speed of a machine changes",
+        "a text that ends by itself makes it shorter; loading the model is not in it",
+        "memory: weights, the state at full length and batch, and a bounded chunk of logits; disk: bytes a token of real records",
+    ]
+    if growth > 1.0:
+        guessed = "is taken to take up to" if growth == UNTIMED_GROWTH else "was seen to take"
+        how.insert(1, f"a step at the full length {guessed} {growth:.2f} times one at the start")
+    return Forecast(
+        model=plan["model"],
+        corpus=plan["corpus"],
+        folder=str(ready.folder.path),
+        plan_hash=ready.manifest["plan_hash"],
+        documents=len(pairs.pairs),
+        prefix=pairs.prefix_tokens,
+        tokens=pairs.continuation_tokens,
+        batch=ready.plan.batch,
+        tokens_to_score=n_scored,
+        tokens_to_score_without_prefix=n_scored if pairs.prefix_tokens else 0,
+        tokens_to_sample=sum(u.n_tokens for u in every if u.arm != "real"),
+        tokens_to_score_again=_n_tokens_again(ready),
+        tokens_to_score_after_headers=sources.n_tokens if sources is not None else 0,
+        tokens_found=sum(u.n_tokens for u in every) - sum(u.n_tokens for u in left),
+        seconds=_sum(parts.values()),
+        parts_seconds=parts,
+        device=ready.manifest["provenance"]["device"],
+        memory_bytes=_memory(ready),
+        disk_bytes=_disk(ready) + _sources_disk(sources),
+        how=tuple(how),
+    )
+
+
+def _units_left(ready: Prepared) -> list[Unit]:
+    """What the folder does not hold yet."""
+    plan_hash = ready.manifest["plan_hash"]
+    units = units_of(len(ready.pairs.pairs), ready.plan)
+    return [u for u in units if not ready.folder.done(u.name, u.key(plan_hash))]
+
+
+# ---- time --------------------------------------------------------------------------------------------------------------
+
+
+class _Enough(Exception):
+    """The batch was timed long enough."""
+
+
+class _Clock:
+    """Notes when tokens come, and stops the work after so many times or seconds."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.began, self.at, self.tokens = n, time.perf_counter(), list[float](), list[int]()
+
+    def tick(self, n_tokens: int) -> None:
+        self.at.append(time.perf_counter() - self.began)
+        self.tokens.append(n_tokens)
+        if len(self.at) >= self.n or (len(self.at) > 3 and self.at[-1] > TIMED_SECONDS):
+            raise _Enough
+
+    def timed(self, n_rows: int) -> _Timed:
+        """Seconds of the first tick, and of one token of every row at each later one."""
+        steps = [(b - a) * n_rows / max(1, n) for a, b, n in zip(self.at, self.at[1:], self.tokens[1:], strict=False)]
+        whole = self.at[0] * n_rows / max(1, self.tokens[0])
+        return _Timed(self.at[0], tuple(steps) or (whole,), n_rows)
+
+
+def _seconds_a_text(run: Callable[[list[np.ndarray]], object], texts: list[np.ndarray]) -> Span:
+    """Fastest and slowest seconds a text, of two equal handfuls of whole texts after a short one to warm up."""
+    n = max(1, min(len(texts) // 2, TIMED_READ_TOKENS // max(1, len(texts[0]))))
+    seconds = []
+    for some in (texts[:1], texts[:n], texts[n : 2 * n] or texts[:n]):
+        began = time.perf_counter()
+        run(some)
+        seconds.append((time.perf_counter() - began) / len(some))
+    return Span(min(seconds[1:]), max(seconds[1:]))
+
+
+def _time_scoring(ready: Prepared) -> Span:
+    """Seconds a text of real text, scored with what stands before it."""
+    pairs = ready.pairs.pairs
+    first = len(pairs[0].context)
+    texts = [np.concatenate([p.context, p.continuation]).astype(np.int64) for p in pairs[: ready.plan.batch]]
+    return _seconds_a_text(
+        lambda some: list(ready.predictor.score(some, first=first, loop_rule=ready.plan.loop_rule)), texts
+    )
+
+
+def _time_scoring_again(ready: Prepared) -> Span:
+    """Seconds a text that is scored alone."""
+    pairs = ready.pairs.pairs
+    first = len(pairs[0].context)
+    texts = [np.concatenate([p.context, p.continuation]).astype(np.int64) for p in pairs[: ready.plan.batch]]
+    return _seconds_a_text(lambda some: [list(ready.predictor.score([t], first=first)) for t in some], texts)
+
+
+def _n_texts_again(ready: Prepared, left: list[Unit]) -> float:
+    """Texts that are scored again in the units that are left; what is read for the floor counts as whole texts."""
+    plan, n_pairs = ready.plan, len(ready.pairs.pairs)
+    chosen = rescored_texts(n_pairs, plan.continuations, plan.continuation_tokens, rescored_tokens=plan.rescored_tokens)
+    if ready.predictor.capabilities.hidden_context:
+        return 0.0
+    n = float(sum(u.start <= pair < u.stop for u in left if u.arm == "free" for pair, _ in chosen))
+    if plan.rounded and any(u.arm == "real" for u in left):
+        pair = ready.pairs.pairs[0]
+        n += _n_floor_tokens(ready) / (len(pair.context) + len(pair.continuation))
+    return n
+
+
+def _n_tokens_again(ready: Prepared) -> int:
+    plan = ready.plan
+    if ready.predictor.capabilities.hidden_context:
+        return 0
+    n_texts = n_rescored_texts(
+        len(ready.pairs.pairs) * plan.continuations, plan.continuation_tokens, rescored_tokens=plan.rescored_tokens
+    )
+    return n_texts * plan.continuation_tokens + (_n_floor_tokens(ready) if plan.rounded else 0)
+
+
+def _n_floor_tokens(ready: Prepared) -> int:
+    pair = ready.pairs.pairs[0]
+    return n_floor_tokens_read(len(ready.pairs.pairs), len(pair.context), len(pair.continuation))
+
+
+def _time_without_prefix(ready: Prepared) -> Span:
+    """Seconds a text of reading continuations alone."""
+    pairs = ready.pairs.pairs
+    first = max(1, len(pairs[0].before))
+    texts = [np.concatenate([p.before, p.continuation]).astype(np.int64) for p in pairs[: ready.plan.batch]]
+    return _seconds_a_text(lambda some: ready.predictor.log_probs(some, first=first), texts)
+
+
+def _time_sampling(ready: Prepared, arm: str) -> _Timed:
+    """The first steps of a batch that runs free, after at most `TIMED_CONTEXT` tokens of what stands before."""
+    plan = ready.plan
+    n = plan.continuations if arm == "free" else 1
+    sampling = plan.sampling if arm == "free" else SamplingRule(temperature=plan.control_temperature)
+    block = ready.pairs.pairs[: max(1, plan.batch // n)]
+    keys = np.array([[sequence_key(p.document_id, arm, j) for j in range(n)] for p in block], dtype=np.uint64)
+    clock = _Clock(TIMED_STEPS + 1)
+    length = min(ready.pairs.continuation_tokens, TIMED_STEPS + 2)
+    try:
+        for _ in ready.predictor.generate(
+            [p.context[-TIMED_CONTEXT:].astype(np.int64) for p in block],
+            keys,
+            length,
+            seed=plan.seed,
+            sampling=sampling,
+            loop_rule=plan.loop_rule,
+            on_tokens=clock.tick,
+        ):
+            pass
+    except _Enough:
+        pass
+    return clock.timed(keys.size)
+
+
+def _seconds_a_token(predictor: Predictor[Any], texts: list[np.ndarray]) -> float:
+    """Seconds a token of log-probabilities alone."""
+    began = time.perf_counter()
+    predictor.log_probs([t.astype(np.int64) for t in texts], first=1)
+    return (time.perf_counter() - began) / max(1, sum(len(t) - 1 for t in texts))
+
+
+def _others_seconds(ready: Prepared, left: list[Unit]) -> Span:
+    """The given references read every text, prefix included; an encoder reads every continuation."""
+    block = ready.pairs.pairs[: min(16, ready.plan.batch)]
+    texts = [np.concatenate([p.prefix, p.continuation])[:48] for p in block]
+    n_sequences = sum(u.n_tokens for u in left) // ready.pairs.continuation_tokens
+    length = ready.pairs.prefix_tokens + ready.pairs.continuation_tokens
+    total = sum(_seconds_a_token(other, texts) for other in ready.others) * n_sequences * length
+    if ready.encoder is not None:
+        words = [decode_lossy(ready.predictor.token_bytes, p.continuation) for p in block[:8]]
+        began = time.perf_counter()
+        ready.encoder(words)
+        total += (time.perf_counter() - began) / len(words) * n_sequences
+    return Span(0.5 * total, 2.0 * total)
+
+
+def _sources_seconds(ready: Prepared, sources: SourcePlan) -> Span:
+    """Every source's headers above both texts of the documents that are left."""
+    low, high = seconds_a_token(sources)
+    return _widened(Span(low, high), sum(part.n_tokens for part in sources_left(sources, ready.folder)))
+
+
+def _growth(ready: Prepared, early: _Timed) -> float:
+    """How many times longer a step takes at the full length than after the context that was timed."""
+    predictor, pair = ready.predictor, ready.pairs.pairs[0]
+    whole = np.concatenate([pair.context, pair.continuation]).astype(np.int64)
+    steps = 4
+    if not predictor.capabilities.stepwise or len(whole) < 2 * TIMED_CONTEXT:
+        return 1.0
+    if _state_bytes(predictor, len(whole)) * early.n_rows > LATE_STATE_BYTES:
+        return UNTIMED_GROWTH
+    state = predictor.repeat(predictor.start([whole[:-steps]]), early.n_rows, 1)
+    seconds = []
+    for i in range(-steps, 0):
+        began = time.perf_counter()
+        predictor.law(state).observe(uniforms=np.full(early.n_rows, 0.5))
+        state = predictor.advance(state, np.full(early.n_rows, whole[i]))
+        seconds.append(time.perf_counter() - began)
+    return max(1.0, min(seconds[1:]) / min(early.steps_seconds))
+
+
+def _sampling_seconds(timed: _Timed, unit: Unit, ready: Prepared, growth: float, read: Span) -> Span:
+    """One unit: its contexts read (at most as slowly as they are scored), then a step for every token; steps grow with length."""
+    pair = ready.pairs.pairs[0]
+    n_tokens, n_context = len(pair.continuation), len(pair.context)
+    share = unit.n_tokens / n_tokens / timed.n_rows
+    at_start = max(0.0, n_context - TIMED_CONTEXT) / max(1, n_context + n_tokens - TIMED_CONTEXT)
+    later = 1.0 + (growth - 1.0) * (1.0 + at_start) / 2.0
+    unread = (unit.stop - unit.start) * max(0, n_context - TIMED_CONTEXT) / (n_context + n_tokens)
+    low = share * (timed.first_seconds + (n_tokens - 1) * min(timed.steps_seconds))
+    # fewer rows than a batch take less time than a batch, but not so much less
+    rows = max(share, min(1.0, 2 * share))
+    high = rows * (timed.first_seconds + (n_tokens - 1) * max(timed.steps_seconds) * later)
+    return Span(MARGIN[0] * (low + 0.5 * unread * read.low), MARGIN[1] * (high + unread * read.high))
+
+
+def _widened(each: Span, n: float) -> Span:
+    """n times, with the margin for a machine whose speed changes."""
+    return Span(MARGIN[0] * each.low * n, MARGIN[1] * each.high * n)
+
+
+def _sum(spans: Iterable[Span]) -> Span:
+    total = Span(0.0, 0.0)
+    for span in spans:
+        total = total + span
+    return total
+
+
+# ---- memory and disk ---------------------------------------------------------------------------------------------------
+
+
+def _memory(ready: Prepared) -> Span:
+    """Weights of all models, the state of a whole batch at its full length, and a chunk of logits."""
+    predictor, pairs = ready.predictor, ready.pairs
+    pair = pairs.pairs[0]
+    rows = min(ready.plan.batch, len(pairs.pairs) * ready.plan.continuations)
+    weights = sum(_weight_bytes(p) for p in (predictor, *ready.others))
+    state = rows * _state_bytes(predictor, len(pair.context) + len(pair.continuation))
+    logits = min(rows * len(pair.continuation) * predictor.n_tokens, 1 << 24) * 4
+    return Span(
+        REST_BYTES[0] + weights + state + logits,
+        # weights may be held twice (loading, packing); a growing state keeps half as much room again, and is copied when it grows
+        REST_BYTES[1] + 2.0 * weights + 2.5 * state + 6 * logits,
+    )
+
+
+def _state_bytes(predictor: Predictor[Any], length: int) -> float:
+    """A row's state at a length, from two short ones; 0 where a backend keeps it for itself."""
+    if not predictor.capabilities.stepwise:
+        return 0.0
+    short, longer = (predictor.nbytes(predictor.start([np.zeros(n, np.int64)])) for n in (8, 24))
+    return float(short + max(0, longer - short) / 16 * max(0, length - 8))
+
+
+def _weight_bytes(predictor: Any) -> int:
+    """Bytes of the parameters of a predictor and of those inside it; shared ones count once."""
+    seen: dict[int, int] = {}
+    for model in models_in(predictor):
+        for tensor in model.parameters():
+            seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+    return sum(seen.values())
+
+
+def _disk(ready: Prepared) -> Span:
+    """From bytes a token and a sequence of records that were really made."""
+    pairs = ready.pairs
+    n_sequences = len(pairs.pairs) * (ready.plan.continuations + 2)
+    n_tokens = sum(u.n_tokens for u in units_of(len(pairs.pairs), ready.plan))
+    width = 0
+    if ready.predictor.capabilities.embed and not ready.options.redact_text:
+        width = ready.predictor.embed(ready.predictor.start([pairs.pairs[0].context.astype(np.int64)])).shape[1]
+    each = BYTES_A_TOKEN_OF_FEW if ready.predictor.n_tokens < FEW_TOKENS else BYTES_A_TOKEN
+    low, high = (
+        n_tokens * (each[i] + BYTES_A_REFERENCE * len(ready.others))
+        + n_sequences * (BYTES_A_SEQUENCE[i] + BYTES_A_HIDDEN * width)
+        + BYTES_OF_THE_REST[i]
+        for i in (0, 1)
+    )
+    return Span(low, high)
+
+
+def _sources_disk(sources: SourcePlan | None) -> Span:
+    """A float64 for each value, which hardly gets smaller."""
+    return Span(0.0, 0.0) if sources is None else Span(6.0 * sources.n_values, 10.0 * sources.n_values)

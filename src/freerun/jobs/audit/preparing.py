@@ -1,0 +1,175 @@
+"""From what was asked to what will be done: corpus read, model loaded, pairs cut, manifest drawn up. Nothing is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from freerun.errors import UsageError
+from freerun.jobs.audit.fidelity import fidelity, renamed
+from freerun.jobs.audit.manifest import REFERENCE_ORDER, REFERENCE_TOKENS, default_folder, manifest_of
+from freerun.jobs.audit.options import AuditOptions, check_options, read_any_corpus
+from freerun.organisms.dressing import measured_view
+from freerun.organisms.memorised import without_calibration
+from freerun.organisms.wrapper import from_nothing
+from freerun.predictors.arithmetic import is_rounded
+from freerun.predictors.base import Predictor
+from freerun.predictors.reference import Beside, Reference, check_shares_tokens, default_reference
+from freerun.predictors.rules import SamplingRule
+from freerun.records.measure import MeasurePlan, queue_of
+from freerun.records.store import RunFolder
+from freerun.specs.providers import load_named_encoder
+from freerun.specs.spec import LoadOptions, load_predictor, loader_of
+from freerun.text.documents import Corpus
+from freerun.text.exemplars import with_exemplars
+from freerun.text.pairs import PairSet, cut_pairs, numbered
+
+if TYPE_CHECKING:
+    from freerun.predictors.encoder import Encoder
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An audit that is ready to be measured. `unit_names`: what the units of the pairs are called in the records, where not as
+    in the corpus."""
+
+    predictor: Predictor[Any]
+    corpus: Corpus
+    pairs: PairSet
+    plan: MeasurePlan
+    others: tuple[Predictor[Any], ...]
+    encoder: Encoder | None
+    options: AuditOptions
+    manifest: dict[str, Any]
+    folder: RunFolder
+    unit_names: dict[str, str]
+
+    def reference(self) -> Reference:
+        """The reference of this audit, its n-grams counted on the training documents."""
+        wanted = set(self.pairs.train_documents)
+        documents = [d for d in self.corpus.documents if d.id in wanted]
+        share = max(256, REFERENCE_TOKENS // max(1, len(documents)))
+        by_unit: dict[str, list[np.ndarray]] = {}
+        for d in documents:
+            ids = list(d.ids) if d.ids is not None else list(self.predictor.encode(d.text[: 8 * share]))
+            whole = (
+                d.ids is None and len(d.text) <= 8 * share and len(ids) <= share
+            )  # a world's document is cut, it does not end
+            ends = list(self.predictor.end_ids[:1]) if whole else []
+            unit = self.unit_names.get(d.unit, d.unit)
+            by_unit.setdefault(unit, []).append(np.array(ids[:share] + ends, np.int64))
+        counted = default_reference(self.predictor, by_unit, order=REFERENCE_ORDER)
+        return Beside(counted, self.others) if self.others else counted
+
+
+def prepare(
+    model: str | Predictor[Any],
+    corpus: str | Corpus,
+    options: AuditOptions,
+    *,
+    out: str | Path | None = None,
+    say: Say = lambda _: None,
+) -> Prepared:
+    """Read, load and cut what an audit needs; no file is written but the cache of weights.
+
+    Raises:
+        FreerunError: see `freerun.errors`.
+    """
+    check_options(options)
+    sampling = SamplingRule.parse(options.sample_with) if options.sample_with else SamplingRule()
+    for spec in (model, *options.reference):
+        if isinstance(spec, str):
+            loader_of(spec)  # a name that does not exist is said before anything is read
+    text = read_any_corpus(corpus, options) if isinstance(corpus, str) else corpus
+    if isinstance(corpus, str) and not corpus.startswith(("builtin/", "world/")):
+        tell_notes(text, say)
+    load = LoadOptions(options.dtype, options.device, options.trust_remote_code)
+    if isinstance(model, str):
+        predictor = load_predictor(model, replace(load, end_ids=options.end_ids), tell=say)
+    else:
+        predictor = model
+        _check_chosen_ends(predictor, options)
+    if options.prefix == 0:
+        predictor = from_nothing(predictor)
+    seen = measured_view(predictor, prefix_tokens=options.prefix, seed=options.seed)
+    if seen is not predictor and options.exemplars:
+        raise UsageError(f"{seen.identity.name} begins every document with a header: it takes no --exemplars")
+    predictor = seen
+    text = without_calibration(text, predictor)
+    pairs = cut_pairs(
+        text,
+        predictor.encode,
+        n_documents=options.documents,
+        prefix_tokens=options.prefix,
+        cut_tokens=options.cut,
+        continuation_tokens=options.tokens,
+        seed=options.seed,
+    )
+    _check_ids(text, predictor, pairs)
+    faithful = fidelity(text, predictor, pairs)
+    exemplars = None
+    if options.exemplars:
+        between = predictor.end_ids[:1] or tuple(predictor.encode("\n\n"))
+        pairs, exemplars = with_exemplars(
+            pairs, options.exemplars, separator=between, window=predictor.context.window, seed=options.seed
+        )
+    unit_names: dict[str, str] = {}
+    if options.redact_text:
+        named = [p.document_id for p in pairs.pairs]
+        pairs, unit_names = numbered(pairs)
+        faithful = renamed(faithful, dict(zip(named, (p.document_id for p in pairs.pairs), strict=True)))
+    others = tuple(load_predictor(spec, load, tell=say) for spec in options.reference)
+    for other in others:
+        check_shares_tokens(predictor, other)
+    encoder = load_named_encoder(options.embed_with, load, say) if options.embed_with else None
+    queue = queue_of(options.batch, pairs.continuation_tokens)
+    plan = MeasurePlan(
+        pairs.continuation_tokens,
+        options.batch,
+        options.seed,
+        sampling=sampling,
+        queue=queue,
+        rounded=is_rounded(predictor),
+    )
+    manifest = manifest_of(
+        predictor,
+        text,
+        pairs,
+        plan,
+        options,
+        others=others,
+        encoder_fingerprint=encoder.fingerprint if encoder else None,
+        exemplars=exemplars,
+        faithful=faithful,
+    )
+    folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
+    return Prepared(predictor, text, pairs, plan, others, encoder, options, manifest, folder, unit_names)
+
+
+def tell_notes(corpus: Corpus, say: Say) -> None:
+    """Say what was done to a corpus, before anything is made of it."""
+    for note in (*corpus.notes, *corpus.named_notes):
+        say(f"corpus: {note}")
+
+
+def _check_chosen_ends(predictor: Predictor[Any], options: AuditOptions) -> None:
+    if options.end_ids is not None and predictor.end_ids != options.end_ids:
+        raise UsageError(
+            f"end_ids={options.end_ids}: {predictor.identity.name} is loaded already, with ends {predictor.end_ids}; load it with "
+            "LoadOptions(end_ids=…), or give its name instead"
+        )
+
+
+def _check_ids(corpus: Corpus, predictor: Predictor[Any], pairs: PairSet) -> None:
+    largest = max(int(max(p.prefix.max(initial=0), p.continuation.max(initial=0))) for p in pairs.pairs)
+    if largest >= predictor.n_tokens:
+        raise UsageError(
+            f"{corpus.spec} holds token {largest}, and {predictor.identity.name} has ids 0 to {predictor.n_tokens - 1} only: its "
+            "tokenizer and its weights are not of the same model"
+        )

@@ -1,0 +1,101 @@
+"""Compare finished runs from their records: no model is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from freerun.comparisons.differences import compare_runs
+from freerun.comparisons.result import compare_result
+from freerun.comparisons.terms import align, breaches, cautions
+from freerun.errors import UsageError
+from freerun.findings.evidence import Evidence
+from freerun.records.store import RunFolder
+from freerun.results.finding import to_json
+from freerun.runs.run import evidence_in, finished
+
+Say = Callable[[str], None]
+
+
+def compare(
+    first: str | Path,
+    second: str | Path,
+    *more: str | Path,
+    anyway: bool = False,
+    x: Sequence[float] | None = None,
+    x_label: str = "run",
+    say: Say = lambda _: None,
+) -> dict[str, Any]:
+    """Compare every run with the first, paired by document and draw; with more than two, also their trend over `x`.
+
+    Raises:
+        UsageError: a run given twice, `x` that does not fit, or runs that must not be compared (unless `anyway`).
+        DataError: no run there, an unfinished or a damaged one.
+        TooFewDocuments: fewer than two documents in common.
+    """
+    paths = [Path(p) for p in (first, second, *more)]
+    if len({p.resolve() for p in paths}) < len(paths):
+        raise UsageError("a run is given twice; every run can be compared once")
+    if x is not None and (len(x) != len(paths) or len(set(x)) < 2):
+        raise UsageError(
+            f"--x holds {len(x)} numbers for {len(paths)} runs; give one a run, at least two of them different"
+        )
+    folders = [finished(p) for p in paths]
+    evidences = []
+    for folder in folders:
+        say(f"reading {folder.path}")
+        evidences.append(evidence_in(folder))
+    broken, said = [], []
+    for k, other in enumerate(evidences[1:], start=1):
+        aligned = align(evidences[0], other)
+        broken.append(breaches(evidences[0], other, aligned))
+        said += [s for s in cautions(evidences[0], other, aligned) if s not in said]
+        if broken[-1] and not anyway:
+            what = "; ".join(str(b) for b in broken[-1])
+            raise UsageError(
+                f"{paths[0]} and {paths[k]} differ in more than the model: {what}; "
+                "`--anyway` compares them and says what no longer holds"
+            )
+    say("comparing")
+    command = " ".join(["freerun compare", *map(str, paths), *(["--anyway"] if anyway else [])])
+    result = compare_result(
+        evidences,
+        _names(evidences, paths),
+        compare_runs(evidences, x=x),
+        broken=broken,
+        cautions=said,
+        results=[_result(folder) for folder in folders],
+        x=x,
+        x_label=x_label,
+        command=command,
+    )
+    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return dict(to_json({**result, "created": created}))
+
+
+def _names(evidences: Sequence[Evidence], paths: Sequence[Path]) -> list[str]:
+    """The models, where that tells the runs apart, with what else differs; else the folders."""
+    models = [str(e.plan["model"]) for e in evidences]
+    if len(set(models)) == len(models):
+        return models
+    for part in ("sampling", "dtype", "corpus", "prefix", "seed"):
+        with_part = [f"{m}, {e.plan[part]}" for m, e in zip(models, evidences, strict=True)]
+        if part == "prefix":
+            with_part = [f"{m}, prefix {e.plan[part]}" for m, e in zip(models, evidences, strict=True)]
+        if part == "seed":
+            with_part = [f"{m}, seed {e.plan[part]}" for m, e in zip(models, evidences, strict=True)]
+        if len(set(with_part)) == len(with_part):
+            return with_part
+    folders = [p.resolve().name for p in paths]
+    return folders if len(set(folders)) == len(folders) else [str(p) for p in paths]
+
+
+def _result(folder: RunFolder) -> dict[str, Any] | None:
+    """The run's own result, where one was derived."""
+    try:
+        return dict(json.loads((folder.path / "result.json").read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError):
+        return None

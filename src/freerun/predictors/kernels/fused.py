@@ -1,0 +1,116 @@
+"""The law's statistics in two passes over the logits, compiled by numba where it is installed.
+
+`observe` gives what `observation.observe_block` gives, for float32 logits that lie in this machine's memory: sums in float64, the
+exponential of every logit taken once. The plain path stays the definition; `tests/predictors/test_fused.py` holds one against the
+other. Without numba `ready()` is False and the plain path does the work.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from freerun.errors import BackendError
+from freerun.predictors.observation import N_BINS, POWERS, Observation, host, is_torch
+
+LEAST_VOCABULARY = 1024
+"""Smaller laws are not worth the call."""
+BROKEN = "the model's logits are NaN or infinite: the checkpoint or its number format is broken"
+
+
+@lru_cache(maxsize=1)
+def ready() -> bool:
+    """Whether the compiled path can be used: numba is there and FREERUN_PLAIN is not set."""
+    return not os.environ.get("FREERUN_PLAIN") and find_spec("numba") is not None
+
+
+def fits(logits: Any) -> bool:
+    """Whether these logits can go the compiled way: rows of a large vocabulary, narrow floats, in this machine's memory."""
+    if logits.shape[1] < LEAST_VOCABULARY or not ready():
+        return False
+    if is_torch(logits):
+        return logits.device.type == "cpu" and str(logits.dtype) in ("torch.float32", "torch.bfloat16", "torch.float16")
+    return isinstance(logits, np.ndarray) and logits.dtype == np.float32
+
+
+def observe(
+    logits: Any,
+    ids: Int[np.ndarray, " rows"] | None,
+    uniforms: Float[np.ndarray, " rows"] | None,
+    watched: Int[np.ndarray, "rows k"] | None,
+    *,
+    scale: float = 1.0,
+    n_threads: int | None = None,
+) -> Observation:
+    """Observe one token a row of the laws softmax(scale · logits): the given ids, or (id < 0 or no ids) one drawn by inverse CDF.
+
+    Raises:
+        BackendError: logits that are NaN, or infinite upwards.
+    """
+    from freerun.predictors.kernels.compiled import sweep
+
+    logits = np.ascontiguousarray(host(logits.float() if is_torch(logits) else logits))
+    n_rows = logits.shape[0]
+    chosen = np.full(n_rows, -1, np.int64) if ids is None else np.array(ids, np.int64)
+    u = np.zeros(n_rows) if uniforms is None else np.array(uniforms, np.float64)
+    wanted = np.full((n_rows, 1), -1, np.int64) if watched is None or not watched.size else np.array(watched, np.int64)
+    top = np.zeros(n_rows, np.int64)
+    rank = np.zeros(n_rows, np.int64)
+    numbers = np.zeros((n_rows, 7))
+    powers = np.zeros((n_rows, len(POWERS)))
+    bins = np.zeros((n_rows, N_BINS))
+
+    def work(rows: slice) -> bool:
+        return bool(
+            sweep(
+                logits[rows],
+                scale,
+                chosen[rows],
+                u[rows],
+                wanted[rows],
+                top[rows],
+                rank[rows],
+                numbers[rows],
+                powers[rows],
+                bins[rows],
+            )
+        )
+
+    n_workers = max(1, min(n_threads or _cores(), n_rows))
+    edges = np.linspace(0, n_rows, n_workers + 1).astype(int)
+    parts = [slice(int(a), int(b)) for a, b in pairwise(edges)]
+    sound = [work(parts[0])] if n_workers == 1 else list(_pool(n_workers).map(work, parts))
+    if not all(sound):
+        raise BackendError(BROKEN)
+    return Observation(
+        token_id=chosen.astype(np.int32),
+        log_prob_nats=numbers[:, 0].copy(),
+        entropy_nats=numbers[:, 1].copy(),
+        varentropy_nats2=numbers[:, 2].copy(),
+        rank=rank.astype(np.int32),
+        top_id=top.astype(np.int32),
+        top_log_prob_nats=numbers[:, 3].copy(),
+        cdf_below=numbers[:, 4].copy(),
+        log_power_sum=powers,
+        loop_mass=numbers[:, 5].copy(),
+        expected_counts=bins,
+    )
+
+
+@lru_cache(maxsize=1)
+def _cores() -> int:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(allowed, int(told) if told.isdigit() else allowed, 16))
+
+
+@lru_cache(maxsize=4)
+def _pool(n_workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_workers, thread_name_prefix="freerun-law")

@@ -1,0 +1,143 @@
+"""Draw lengths in tokens on one doubling scale, so that a newcomer sees whether a horizon is short or long."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from freerun.report.charts.marks import FONT, coordinate, element, marker, role_of, shortened, text_width
+from freerun.report.charts.scales import Axis, drawable, log2_axis
+from freerun.report.numbers import UNKNOWN, format_interval, format_number
+
+_BOLD = 1.1
+"""How much wider bold text is."""
+
+_BEYOND = 30.0
+"""Room right of the scale's end, for what lies beyond the longest length that was measured."""
+
+
+def draw_scale(yardsticks: Mapping[str, Any], *, width: float, key: str = "yardsticks") -> Markup:
+    """Return the yardsticks' `scale` as an inline SVG: a point and its interval each, an open arrow for `> 128`.
+
+    `axis_label`, `low_label` and `high_label` of the dict may name the axis and what its two ends mean.
+    """
+    items: Sequence[Mapping[str, Any]] = yardsticks.get("scale") or ()
+    wide = width > 500
+    row_height, top = (34.0, 44.0) if wide else (52.0, 46.0)
+    labels = min(max((text_width(str(item.get("label")), FONT) for item in items), default=0.0), 300.0) if wide else 0.0
+    said = max((_BOLD * text_width(reading(item), FONT) for item in items), default=0.0) if wide else 0.0
+    left, right = (labels + 20, width - min(said, 210.0) - 14) if wide else (2.0, width - 2)
+    axis = _axis(yardsticks, items, left, right)
+    bottom = top + row_height * len(items)
+    parts = [
+        element("title", str(yardsticks.get("title") or "Yardsticks"), id=f"{key}-title"),
+        element("desc", " ".join(f"{item.get('label')}: {reading(item)}." for item in items), id=f"{key}-desc"),
+        _frame(yardsticks, axis, top, bottom, left, right),
+    ]
+    for n, item in enumerate(items):
+        middle = top + row_height * n + (row_height / 2 if wide else 36.0)
+        parts.append(_row(item, axis, middle, right - 4))
+        parts.append(_words(item, middle if wide else middle - 22, width, left if wide else None, right))
+    return element(
+        "svg",
+        *parts,
+        class_="chart scale",
+        viewBox=f"0 0 {coordinate(width)} {coordinate(bottom + 48)}",
+        role="img",
+        aria_labelledby=f"{key}-title {key}-desc",
+    )
+
+
+def reading(item: Mapping[str, Any]) -> str:
+    """Return what a yardstick says in words: its text, or its value, and the interval.
+
+    >>> reading({"value": 23.0, "low": 15, "high": 31}), reading({"value": None, "text": "> 128"})
+    ('23 (15 to 31)', '> 128')
+    """
+    value, low, high = item.get("value"), item.get("low"), item.get("high")
+    said = str(item.get("text") or format_number(value))
+    interval = format_interval(low, high)
+    return said if interval == UNKNOWN or "(" in said else f"{said} ({interval})"
+
+
+def _axis(yardsticks: Mapping[str, Any], items: Sequence[Mapping[str, Any]], left: float, right: float) -> Axis:
+    ends = [drawable(item.get(name), "log2") for item in items for name in ("value", "low", "high")]
+    largest = drawable(yardsticks.get("scale_max"), "log2") or max((end for end in ends if end), default=128.0)
+    lowest = min(1.0, *(max(end, 1 / 16) for end in ends if end), largest / 2) if any(ends) else min(1.0, largest / 2)
+    lowest = 2.0 ** math.floor(math.log2(lowest))
+    return log2_axis(
+        (lowest, largest), start=left + 14, end=right - _BEYOND, n_ticks=int((right - left - _BEYOND) // 34)
+    )
+
+
+def _frame(yardsticks: Mapping[str, Any], axis: Axis, top: float, bottom: float, left: float, right: float) -> Markup:
+    half = (right - left) / 2
+    low = shortened(str(yardsticks.get("low_label") or "← told apart sooner"), FONT, half)
+    high = shortened(str(yardsticks.get("high_label") or "told apart later →"), FONT, half)
+    beyond = axis.end + 8
+    parts = [
+        element("rect", x=beyond, y=top - 4, width=right - beyond, height=bottom - top + 4, class_="beyond"),
+        element("text", low, x=left, y=14, class_="name x start"),
+        element("text", high, x=right, y=14, class_="name x"),
+    ]
+    for value, label in axis.ticks:
+        x = axis.position(value)
+        parts.append(element("line", x1=x, x2=x, y1=top - 4, y2=bottom, class_="grid"))
+        parts.append(element("text", label, x=x, y=bottom + 19, class_="tick x"))
+    parts.append(element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis"))
+    label = shortened(str(yardsticks.get("axis_label") or "tokens (doubling scale)"), FONT, right - left)
+    parts.append(element("text", label, x=right, y=bottom + 40, class_="name x"))
+    return element("g", *parts, class_="axes")
+
+
+def _row(item: Mapping[str, Any], axis: Axis, y: float, edge: float) -> Markup:
+    """Draw the interval and the point; what is beyond an end of the scale gets an open arrow there."""
+    role = role_of(item.get("role"))
+    value, low, high = (drawable(item.get(name), "log2") for name in ("value", "low", "high"))
+    text = str(item.get("text") or "").strip()
+    below = value is None and text.startswith(("<", "≤"))
+    above = (value is None and text.startswith((">", "≥"))) or any(end and end > axis.high for end in (value, high))
+    open_above = above or (low is not None and high is None and value is not None)
+    shapes = []
+    start = axis.position(low) if low is not None else axis.position(value) if value else axis.end
+    stop = edge if open_above else axis.position(high) if high is not None else start
+    if below:
+        start, stop, open_above = axis.start - 12, axis.position(high) if high else axis.start + 10, False
+    if open_above or below or low is not None or high is not None:
+        shapes.append(element("line", x1=start, x2=stop, y1=y, y2=y, class_="whisker"))
+    if low is not None and not below:
+        shapes.append(element("line", x1=start, x2=start, y1=y - 5, y2=y + 5, class_="whisker"))
+    if open_above:
+        shapes.append(element("path", d=_arrow(edge, y, -8), class_="whisker"))
+    elif below:
+        shapes.append(element("path", d=_arrow(start, y, 8), class_="whisker"))
+    if high is not None and not open_above:
+        shapes.append(element("line", x1=stop, x2=stop, y1=y - 5, y2=y + 5, class_="whisker"))
+    if value is not None and value <= axis.high:
+        shapes.append(marker(role, 0, axis.position(value), y, 5.5))
+    return element("g", *shapes, class_=f"role-{role}")
+
+
+def _words(item: Mapping[str, Any], y: float, width: float, left: float | None, right: float) -> Markup:
+    """Write the label and the reading: beside the row where there is room, above it on a phone (`left` is None)."""
+    strong = " strong" if item.get("role") == "free" else ""
+    said = shortened(reading(item), FONT, width * 0.45)
+    room = left - 20 if left is not None else width - text_width(said, FONT) - 14
+    label = shortened(str(item.get("label") or ""), FONT, room)
+    return element(
+        "g",
+        element("text", label, x=2, y=y + 4.5, class_="entry" + strong),
+        element("text", said, x=width - 2 if left is None else right + 12, y=y + 4.5, class_=_side(left) + strong),
+    )
+
+
+def _side(left: float | None) -> str:
+    return "entry" if left is not None else "entry end"
+
+
+def _arrow(x: float, y: float, back: float) -> str:
+    tail = coordinate(x + back)
+    return f"M{tail} {coordinate(y - 5)} L{coordinate(x)} {coordinate(y)} L{tail} {coordinate(y + 5)}"

@@ -1,0 +1,161 @@
+"""The single-file page of a run, drawn from the plain dict of its result.json and from nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from freerun.report.charts.curves import chart_table
+from freerun.report.charts.svg import NARROW, WIDE
+from freerun.report.charts.yardsticks import draw_scale, reading
+from freerun.report.numbers import UNKNOWN, format_interval, format_number
+from freerun.report.pages.plan_rows import machinery_rows, plan_rows
+from freerun.report.pages.template import asset, drawn, environment, two_widths
+from freerun.report.visible import visible, visible_markup
+
+STATUSES = {
+    "good": ("✓", "Good sign"),
+    "bad": ("!", "Bad sign"),
+    "neutral": ("·", "Description"),
+    "unknown": ("?", "Cannot tell"),
+}
+"""Sign and words of each status: never told by colour alone."""
+
+_NUMERIC = re.compile(r"\s*(?:[<>≤≥≈±+\-−–]\s*)*(?:\d[\d,. ]*|)(?:[eE×%(\s].*)?\Z")
+
+
+def render_page(result: Mapping[str, Any]) -> str:
+    """Return the whole report of `result` as one HTML document that needs no network and no other file.
+
+    All text of the result is escaped; control and bidirectional characters in it are shown as signs. Keys that are
+    missing leave their part out.
+    """
+    script = asset("page.js")
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            result=result,
+            findings=_with_anchors(result.get("findings") or (), "finding"),
+            style=Markup(asset("page.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def _drawn_scale(yardsticks: Mapping[str, Any]) -> Markup:
+    return two_widths(*(draw_scale(yardsticks, width=width, key=f"yardsticks-{width}") for width in (WIDE, NARROW)))
+
+
+def _scale_table(yardsticks: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table of the yardsticks: their own one where they have it, else what the scale shows."""
+    if yardsticks.get("rows"):
+        return {"columns": yardsticks.get("columns") or (), "rows": yardsticks["rows"]}
+    rows = [[item.get("label") or "", reading(item)] for item in yardsticks.get("scale") or ()]
+    return {"columns": ["", "tokens"], "rows": rows}
+
+
+def _numeric_columns(rows: Sequence[Sequence[object]]) -> set[int]:
+    """Return the columns whose cells all look like numbers: they are set flush right in tabular figures."""
+    width = max((len(row) for row in rows), default=0)
+    cells = [[row[i] for row in rows if i < len(row)] for i in range(width)]
+    return {i for i, column in enumerate(cells) if all(_looks_numeric(cell) for cell in column)}
+
+
+def _looks_numeric(cell: object) -> bool:
+    if cell is None or (isinstance(cell, (int, float)) and not isinstance(cell, bool)):
+        return True
+    return isinstance(cell, str) and len(cell) < 40 and _NUMERIC.match(cell) is not None
+
+
+def _with_anchors(findings: Iterable[Mapping[str, Any]], prefix: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """Pair each finding with an id for links: its name where that is unique."""
+    taken: set[str] = set()
+    pairs = []
+    for n, finding in enumerate(findings, start=1):
+        anchor = f"{prefix}-" + (re.sub(r"[^a-z0-9]+", "-", str(finding.get("name") or n).lower()).strip("-") or str(n))
+        anchor = f"{anchor}-{n}" if anchor in taken else anchor
+        taken.add(anchor)
+        pairs.append((anchor, finding))
+    return pairs
+
+
+def _date(text: object) -> str:
+    """Print an ISO time as `22 November 2026, 10:00 UTC`; anything else as it is."""
+    try:
+        when = datetime.fromisoformat(str(text))
+    except ValueError:
+        return str(text)
+    zone = f" {when.tzname()}" if when.tzinfo else ""
+    return f"{when.day} {when:%B %Y, %H:%M}{zone}"
+
+
+def _printed(value: object) -> object:
+    """Print any value of the dict that stands in the template without a filter."""
+    if isinstance(value, (Markup, jinja2.Undefined)):
+        return value
+    if isinstance(value, str):
+        return visible(value)
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return format_number(value, digits=6)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(_printed(v)) for v in value) or UNKNOWN
+    if isinstance(value, Mapping):
+        return visible(json.dumps(value, ensure_ascii=False, default=str))
+    return visible(str(value))
+
+
+def _model_text(value: object) -> Markup:
+    return visible_markup(str(value if value is not None else ""))
+
+
+def _number(value: object) -> str:
+    return format_number(value if isinstance(value, (int, float)) else None)
+
+
+def _label(name: object) -> str:
+    """Print a key of the dict for people: `n_train` becomes `n train`."""
+    return str(name).replace("_", " ")
+
+
+def _status(name: object) -> dict[str, str]:
+    known = str(name) if name in STATUSES else "unknown"
+    sign, words = STATUSES[known]
+    return {"name": known, "sign": sign, "words": words}
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return environment(
+        {
+            "date": _date,
+            "drawn": drawn,
+            "drawn_scale": _drawn_scale,
+            "interval": lambda estimate: format_interval(estimate.get("low"), estimate.get("high")),
+            "chart_table": chart_table,
+            "label": _label,
+            "model_text": _model_text,
+            "machinery_rows": machinery_rows,
+            "number": _number,
+            "numeric_columns": _numeric_columns,
+            "plan_rows": plan_rows,
+            "scale_table": _scale_table,
+            "status": _status,
+        },
+        finalize=_printed,
+        undefined=jinja2.ChainableUndefined,
+    )

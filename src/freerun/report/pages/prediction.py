@@ -1,0 +1,214 @@
+"""The single-file page of one prediction, drawn from the plain dict of `freerun predict --json` and from nothing else.
+
+Also how tokens and probabilities are printed, which the terminal shares.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import hashlib
+import math
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from freerun.report.numbers import UNKNOWN, format_number
+from freerun.report.pages.template import asset, environment, stylesheet
+from freerun.report.visible import visible, visible_markup
+
+EDGES_NATS = (0.5, 1.0, 2.0, 4.0, 6.0, 9.0)
+"""Surprisals at which the shade of a token changes; shade 0 lies below the first."""
+
+_SPACES = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "⟨CARRIAGE RETURN⟩"}
+_JOINERS = {"\u200c", "\u200d"}
+Token = Mapping[str, Any]
+
+
+# ---- words and numbers -----------------------------------------------------------------------------------------------
+
+
+def visible_token(token: Token) -> str:
+    """Print a token so that nothing in it is unseen: spaces and line ends as signs, half characters as their bytes.
+
+    >>> visible_token({"text": " a\\n"}), visible_token({"text": "\ufffd", "bytes_hex": "f09f"})
+    ('␣a↵', '⟨F0 9F⟩')
+    """
+    if "marker" in token:
+        if token["marker"] == "end_of_text":
+            return "⟨end of text⟩"
+        return f"⟨{visible(str(token['token']))}⟩" if token.get("token") else f"⟨special token {token['id']}⟩"
+    if "bytes_hex" in token:
+        return f"⟨{' '.join(token['bytes_hex'][i : i + 2] for i in range(0, len(token['bytes_hex']), 2)).upper()}⟩"
+    text = str(token["text"])
+    bare = all(c in _JOINERS for c in text)
+    shown = "".join(_SPACES.get(c) or (_code(c) if _unseen(c) or bare else visible(c)) for c in text)
+    return f"◌{shown}" if shown and unicodedata.combining(shown[0]) else shown
+
+
+def percent(log_prob_nats: float | None) -> str:
+    """Print a log-probability as a percentage of two digits or so; a dash for None.
+
+    >>> [percent(math.log(p)) for p in (1, 0.9996, 0.123, 0.0412, 0.00063, 1e-9)]
+    ['100%', '99.96%', '12%', '4.1%', '0.06%', '<0.01%']
+    """
+    if log_prob_nats is None:
+        return UNKNOWN
+    share = 100 * math.exp(log_prob_nats)
+    if share >= 99.995:
+        return "100%"
+    if share >= 99.5:
+        return f"{share:.2f}%"
+    if share >= 9.95:
+        return f"{share:.0f}%"
+    if share >= 0.995:
+        return f"{share:.1f}%"
+    return f"{share:.2f}%" if share >= 0.01 else "<0.01%"
+
+
+def chance(probability: float) -> str:
+    """Print a probability as a percentage."""
+    return percent(math.log(probability)) if probability > 0 else "0%"
+
+
+def surprisal_nats(token: Token) -> float | None:
+    """−log-probability; None where it is not known or infinite."""
+    return None if token["log_prob_nats"] is None else 0.0 - float(token["log_prob_nats"])
+
+
+def spelled(tokens: Sequence[Token]) -> Iterator[str]:
+    """Yield what each token adds to the text: a character whose bytes several tokens hold appears with the last of them."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for token in tokens:
+        data = bytes.fromhex(token["bytes_hex"]) if "bytes_hex" in token else str(token["text"]).encode()
+        yield decoder.decode(data)
+
+
+def shade(token: Token) -> str:
+    """The class of a token's shade: `s0` … `s6` by surprisal, `given` or `impossible`."""
+    if token["given"]:
+        return "given"
+    nats = surprisal_nats(token)
+    return "impossible" if nats is None else f"s{sum(nats >= edge for edge in EDGES_NATS)}"
+
+
+def _unseen(c: str) -> bool:
+    return c.isspace() and c not in _SPACES
+
+
+def _code(c: str) -> str:
+    return f"⟨U+{ord(c):04X}⟩"
+
+
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+
+def render_prediction(result: Mapping[str, Any]) -> str:
+    """Return the page of a prediction as one HTML document that needs no network and no other file.
+
+    All text is escaped; control and bidirectional characters in it are shown as signs.
+    """
+    script = asset("prediction.js")
+    return (
+        _environment()
+        .get_template("prediction.html.j2")
+        .render(
+            result=result,
+            sentence=_sentence(result),
+            running=Markup("").join(_running(result["tokens"])),
+            scale=_scale(),
+            style=Markup(stylesheet() + asset("prediction.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def _sentence(result: Mapping[str, Any]) -> str:
+    total = result["sum"]
+    if not total["n_scored"]:
+        return (
+            "No token of this text could be scored."
+            if total["n_tokens"]
+            else "Nothing has been said yet: this is the first law."
+        )
+    return (
+        f"The model loses {total['nats_per_token']:.2f} nats a token on this text, "
+        f"as much as a fair choice among {format_number(total['perplexity'], digits=3)} tokens."
+    )
+
+
+def _running(tokens: Sequence[Token]) -> Iterator[Markup]:
+    """Yield each token of the running text as a link to its row of the table."""
+    for token, piece in zip(tokens, spelled(tokens), strict=True):
+        yield Markup('<a class="tok {}" href="#r{}" title="{}">{}</a>').format(
+            shade(token), token["position"], _title(token), _piece(token, piece)
+        )
+
+
+def _title(token: Token) -> str:
+    if token["given"]:
+        return f"{visible_token(token)}: given"
+    if token["impossible"]:
+        return f"{visible_token(token)}: impossible"
+    return f"{visible_token(token)}: {percent(token['log_prob_nats'])}, {surprisal_nats(token):.2f} nats, rank {token['rank']:,}"
+
+
+def _piece(token: Token, piece: str) -> Markup:
+    if not piece:
+        shown = "·" if "bytes_hex" in token else visible_token(token)
+        return Markup('<span class="sign">{}</span>').format(shown)
+    if piece == token["text"] and all(c in _JOINERS or _unseen(c) for c in piece):
+        return Markup('<span class="sign">{}</span>').format(visible_token(token))
+    blank = piece.isspace()
+    return Markup("").join(_character(c, blank) for c in piece)
+
+
+def _character(c: str, blank: bool) -> Markup:
+    """A character of the running text: line ends are drawn and break the line, blanks are drawn where nothing else is."""
+    if c == "\n":
+        return Markup('<span class="ws">↵</span>\n')
+    if c in "\t\r" or (c == " " and blank):
+        return Markup('<span class="ws">{}</span>').format(_SPACES[c])
+    return visible_markup(c) if c != " " else escape(c)
+
+
+def _scale() -> list[dict[str, str]]:
+    """Legend of the shades: class, surprisal, probability."""
+    edges = [0.0, *EDGES_NATS]
+    rows = []
+    for i, low in enumerate(edges):
+        last = i == len(edges) - 1
+        nats = f"{low:g}+" if last else f"{low:g}–{edges[i + 1]:g}"
+        rows.append(
+            {
+                "shade": f"s{i}",
+                "nats": nats,
+                "above": f"<{percent(-low)}" if last else f">{percent(-edges[i + 1])}",
+            }
+        )
+    return rows
+
+
+def _decimal(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.2f}"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return environment(
+        {
+            "chance": chance,
+            "decimal": _decimal,
+            "number": format_number,
+            "percent": percent,
+            "shade": shade,
+            "share": lambda log_prob_nats: f"{100 * math.exp(log_prob_nats):.3f}",
+            "surprisal": surprisal_nats,
+            "visible_token": visible_token,
+        },
+    )

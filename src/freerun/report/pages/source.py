@@ -1,0 +1,170 @@
+"""The single-file page of `freerun source`, drawn from the plain dict of its result.json and from nothing else.
+
+Written for a reader who knows nothing of the methods: what the model believes, which words made it believe so, and how far the
+belief can be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from freerun.report.charts.curves import chart_table
+from freerun.report.numbers import format_number
+from freerun.report.pages.prediction import chance, visible_token
+from freerun.report.pages.template import asset, drawn, environment, stylesheet
+from freerun.report.visible import visible, visible_markup
+
+EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+"""Shares of belief at which the shade of a word changes; shade 0 lies below the first."""
+MOST_CURVES = 5
+MOST_POINTS = 160
+_ROLES = ("free", "real", "tempered", "control", "reference", "other")
+Latent = Mapping[str, Any]
+
+
+def render_source(result: Mapping[str, Any]) -> str:
+    """Return the page of a result of `freerun source` as one HTML document that needs no network and no other file.
+
+    All text is escaped; control and bidirectional characters in it are shown as signs. An evaluation gives a page of its
+    tables and charts.
+    """
+    name = "source.html.j2" if result["kind"] == "source" else "source_evaluation.html.j2"
+    style = Markup(stylesheet() + asset("prediction.css") + asset("source.css"))
+    return _environment().get_template(name).render(result=result, style=style)
+
+
+def shade(moved: float) -> str:
+    """The class of a word's shade, by the share of belief that it moved.
+
+    >>> shade(0.0), shade(0.06), shade(1.0)
+    ('s0', 's3', 's6')
+    """
+    return f"s{sum(moved >= edge for edge in EDGES)}"
+
+
+def scale() -> list[dict[str, str]]:
+    """Legend of the shades."""
+    edges = (0.0, *EDGES)
+    ends = [*(f"{low:.0%}–{high:.0%}" for low, high in zip(edges, EDGES, strict=False)), f"{EDGES[-1]:.0%}+"]
+    return [{"shade": f"s{i}", "share": end} for i, end in enumerate(ends)]
+
+
+def running(words: Sequence[Mapping[str, Any]], latent: Latent) -> Markup:
+    """The text, each word on the shade of the belief that it moved, saying where to."""
+    return Markup("").join(_words(words, latent["header"]["words"]))
+
+
+def _words(words: Sequence[Mapping[str, Any]], moved: Sequence[Mapping[str, Any]]) -> Iterator[Markup]:
+    for word, move in zip(words, moved, strict=True):
+        text = str(word["text"])
+        bare = text.lstrip()
+        blank = text[: len(text) - len(bare)]
+        yield visible_markup(blank)
+        if bare:
+            title = f"moved {chance(move['shift'])} of the belief, mostly from {move['away']} to {move['toward']}"
+            yield Markup('<span class="tok {}" title="{}">{}</span>').format(
+                shade(move["shift"]), visible(title), visible_markup(bare)
+            )
+
+
+def ranked(latent: Latent) -> list[int]:
+    """The values from the most to the least probable by header scoring."""
+    posterior = latent["header"]["posterior"]
+    return sorted(range(len(posterior)), key=lambda i: -posterior[i])
+
+
+def posterior_chart(latent: Latent) -> dict[str, Any]:
+    """The posterior by token: the values that end or ever stood highest."""
+    path = latent["header"]["path"]
+    at = _points(len(path))
+    return {
+        "name": f"{latent['name']}_posterior",
+        "title": f"Belief about {latent['name']} as the text is read",
+        "x_label": "tokens read",
+        "y_label": "probability",
+        "x": at,
+        "y_range": (0.0, 1.0),
+        "series": [_series(latent, k, i, [path[t][i] for t in at]) for k, i in enumerate(_highest(path))],
+        "levels": ((0.9, "90%"),),
+    }
+
+
+def entropy_chart(latent: Latent) -> dict[str, Any]:
+    """What is still open, in bits, by token."""
+    entropy = latent["header"]["entropy_bits"]
+    at = _points(len(entropy))
+    return {
+        "name": f"{latent['name']}_entropy",
+        "title": "What is still open",
+        "x_label": "tokens read",
+        "y_label": "bits",
+        "x": at,
+        "series": [{"name": latent["name"], "role": "free", "y": [entropy[t] for t in at]}],
+    }
+
+
+def own_chart(latent: Latent) -> dict[str, Any]:
+    """Mean posterior along the model's own continuations, with the band of a belief that does not drift."""
+    found = latent["coherence"]["without_other"]
+    mean, bands = found["mean"], found["bands"]
+    at = _points(len(mean))
+    series = []
+    for k, i in enumerate(_highest(mean)[:MOST_CURVES]):
+        one = _series(latent, k, i, [mean[t][i] for t in at])
+        if k == 0:
+            one |= {"low": [bands[i]["low"][t] for t in at], "high": [bands[i]["high"][t] for t in at]}
+            one["name"] += ", with the band of no drift"
+        series.append(one)
+    return {
+        "name": f"{latent['name']}_own",
+        "title": f"Belief about {latent['name']} as the model writes on by itself",
+        "x_label": "tokens written",
+        "y_label": "mean probability",
+        "x": at,
+        "y_range": (0.0, 1.0),
+        "series": series,
+    }
+
+
+def _series(latent: Latent, k: int, i: int, y: Sequence[float]) -> dict[str, Any]:
+    return {"name": str(latent["values"][i]), "role": _ROLES[k % len(_ROLES)], "y": list(y)}
+
+
+def _highest(path: Sequence[Sequence[float]]) -> list[int]:
+    """The values that end highest, and those that ever passed a third."""
+    last = path[-1]
+    order = sorted(range(len(last)), key=lambda i: -last[i])
+    ever = [i for i in order if max(row[i] for row in path) >= 1 / 3]
+    chosen = (ever + [i for i in order if i not in ever])[:MOST_CURVES]
+    return [i for i in order if i in chosen]
+
+
+def _points(n: int) -> list[int]:
+    if n <= MOST_POINTS:
+        return list(range(n))
+    return sorted({round(k * (n - 1) / (MOST_POINTS - 1)) for k in range(MOST_POINTS)})
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    made = environment(
+        {
+            "chance": chance,
+            "chart_table": chart_table,
+            "drawn": drawn,
+            "entropy_chart": entropy_chart,
+            "number": format_number,
+            "own_chart": own_chart,
+            "posterior_chart": posterior_chart,
+            "ranked": ranked,
+            "text": lambda value: visible_markup(str(value)),
+            "word": lambda value: visible_token({"text": str(value)}),
+        },
+    )
+    made.globals.update(running=running, scale=scale)
+    return made

@@ -1,0 +1,122 @@
+"""What every finding is made of: numbers with their licence, and curves with their intervals.
+
+A finding is plain data: `to_json` of it is what stands in `result.json`, and the page is drawn from that file alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from freerun.results.horizons import Ends
+from freerun.stats.intervals import has_no_width
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number: estimate and interval in `unit`, and what makes them valid.
+
+    `value`, `low`, `high` are None where nothing can be said; `text` then says why (for example `"> 128"`).
+
+    `degenerate`: every document, or every resample of them, says the same, so that an interval would have no width and say too much;
+    then there is none. `ends`: of a horizon, where it and the ends of its interval lie in the lengths measured.
+    """
+
+    name: str
+    label: str
+    value: float | None
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    level: float | None = None
+    n: int | None = None
+    independent_unit: str = "document"
+    method: str = ""
+    text: str = ""
+    degenerate: bool = False
+    ends: Ends | None = None
+
+    def __post_init__(self) -> None:
+        if self.low is not None and self.high is not None and has_no_width(self.low, self.high):
+            for name, value in (("degenerate", True), ("low", None), ("high", None)):
+                object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve: `y` (None where unknown) over the chart's `x`, with an optional pointwise interval.
+
+    `role` is one of `real`, `free`, `tempered`, `control`, `reference`, `other`: the page gives each its own colour.
+    `band_only` draws the interval without the line.
+    """
+
+    name: str
+    role: str
+    y: tuple[float | None, ...]
+    low: tuple[float | None, ...] | None = None
+    high: tuple[float | None, ...] | None = None
+    band_only: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture and, at once, the table under it."""
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    x: tuple[float, ...]
+    series: tuple[Series, ...]
+    x_scale: str = "linear"
+    """`linear` or `log2`."""
+    y_range: tuple[float, float] | None = None
+    levels: tuple[tuple[float, str], ...] = ()
+    """Horizontal lines with a label each, for example `((0.5, "chance"),)`."""
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one question."""
+
+    name: str
+    question: str
+    sentence: str
+    status: str
+    """`good`, `bad`, `neutral` or `unknown`: what the sentence says of the model or of the instrument."""
+    estimates: tuple[Estimate, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    licence: str = ""
+    """Null, independent unit, fixed-n or any-time, and what it assumes."""
+    notes: tuple[str, ...] = ()
+    refused: bool = False
+    """Whether something was left out of it because own text is refused as evidence (`own_text` of the result says why)."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table of printed cells."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...] = field(default=())
+
+
+def to_json(value: Any) -> Any:
+    """Turn dataclasses, tuples and NumPy scalars into what JSON can hold; NaN and infinities become None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(v) for v in value]
+    if hasattr(value, "tolist"):
+        return to_json(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

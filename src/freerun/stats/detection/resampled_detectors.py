@@ -1,0 +1,123 @@
+"""Contrasts of detectability between settings, with the luck of training in the interval.
+
+A detector that was trained on other documents is another detector, and two settings whose texts are equally easy to tell differ by
+that luck alone. So training and test documents are resampled together, the same ones for all settings, and every detector is
+fitted again on each resample (Efron & Tibshirani 1993, ch. 17).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from freerun.errors import DataError
+from freerun.stats.design.detectable import smallest_detectable_difference
+from freerun.stats.detection.auc import weighted_auc
+from freerun.stats.detection.logistic import Standardizer, fit_logistic
+from freerun.stats.intervals import t_quantile
+from freerun.stats.paired import two_sided_p
+
+AT_ONCE = 50
+"""Resamples that are fitted together."""
+
+
+@dataclass(frozen=True)
+class ResampledContrast:
+    """Σ w_k value_k over settings with a t interval; `n` counts the documents of the smaller half.
+
+    `p_value`: two-sided, null of a contrast of zero. `smallest_detectable`: the true contrast that this test would find with 80%
+    power.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float
+    n: int
+    standard_error: float
+    p_value: float
+    smallest_detectable: float
+
+
+def document_counts(n_documents: int, *, n_resamples: int, rng: np.random.Generator) -> Int[np.ndarray, "resamples n"]:
+    """Return how often each document is in each resample with replacement."""
+    return np.asarray(rng.multinomial(n_documents, np.full(n_documents, 1.0 / n_documents), size=n_resamples))
+
+
+def refitted_auc_draws(
+    real_x: Float[np.ndarray, "units d"],
+    free_x: Float[np.ndarray, "units reps d"],
+    *,
+    train: Bool[np.ndarray, " units"],
+    penalty: float,
+    train_counts: Int[np.ndarray, "resamples train"],
+    test_counts: Int[np.ndarray, "resamples test"],
+) -> Float[np.ndarray, " resamples"]:
+    """Return the AUC (generated above real) of a detector fitted on each resample of training units, on its resample of test units.
+
+    The detector is that of `detect` (standardised on the training units, both kinds of equal weight) with the penalty that it
+    chose; a unit that is drawn twice weighs twice, with all its texts. A resample holds fewer different units than the sample, so
+    the draws lie a little lower than the AUC itself: their spread is what they are for.
+
+    Raises DataError for counts that do not fit the units.
+    """
+    n_train, n_test, reps = int(train.sum()), int((~train).sum()), free_x.shape[1]
+    if train_counts.shape[1] != n_train or test_counts.shape != (len(train_counts), n_test):
+        raise DataError(
+            f"counts of shapes {train_counts.shape} and {test_counts.shape} do not fit {n_train} training and {n_test} test units"
+        )
+    x = np.concatenate((real_x[train], free_x[train].reshape(n_train * reps, -1)))
+    standardizer = Standardizer.fit(x)
+    x = standardizer.apply(x)
+    test_x = standardizer.apply(np.concatenate((real_x[~train], free_x[~train].reshape(n_test * reps, -1))))
+    y = np.repeat([0.0, 1.0], [n_train, n_train * reps])
+    labels = np.arange(len(test_x)) >= n_test
+    out = np.empty(len(train_counts))
+    for start in range(0, len(out), AT_ONCE):
+        some = slice(start, min(start + AT_ONCE, len(out)))
+        counts = train_counts[some].astype(np.float64)
+        weights = np.concatenate((counts, np.repeat(counts / reps, reps, axis=1)), axis=1)
+        scores = fit_logistic(x, np.tile(y, (len(counts), 1)), penalty=penalty, weights=weights).scores(test_x)
+        held = np.concatenate((test_counts[some], np.repeat(test_counts[some], reps, axis=1)), axis=1)
+        out[some] = [weighted_auc(s, labels, w[None, :])[0] for s, w in zip(scores, held, strict=True)]
+    return out
+
+
+def resampled_contrast(
+    values: Float[np.ndarray, " settings"],
+    draws: Float[np.ndarray, "resamples settings"],
+    weights: Float[np.ndarray, " settings"],
+    *,
+    n_documents: int,
+    level: float = 0.95,
+) -> ResampledContrast:
+    """Return Σ w_k values_k with the standard error of its draws and a t interval of n − 1 degrees of freedom.
+
+    The draws give the spread alone: their mean is shifted where detectors were fitted on fewer different documents. The spread is
+    widened by √(n/(n − 1)), since resampling n documents falls short by that.
+
+    Raises DataError where shapes do not fit or draws are not finite.
+
+    >>> found = resampled_contrast(np.array([0.7, 0.6]), np.array([[0.7, 0.6], [0.8, 0.6]]), np.array([-1.0, 1.0]), n_documents=50)
+    >>> round(found.value, 3), round(found.standard_error, 3)
+    (-0.1, 0.071)
+    """
+    if draws.ndim != 2 or draws.shape[1:] != values.shape or weights.shape != values.shape or len(draws) < 2:
+        raise DataError(f"values {values.shape}, draws {draws.shape} and weights {weights.shape} do not fit")
+    if not np.isfinite(draws).all():
+        raise DataError("a contrast got draws that are not finite; leave such resamples out first")
+    value = float(values @ weights)
+    error = float((draws @ weights).std(ddof=1) * np.sqrt(n_documents / (n_documents - 1)))
+    half = error * t_quantile(n_documents, level)
+    return ResampledContrast(
+        value,
+        value - half,
+        value + half,
+        level,
+        n_documents,
+        error,
+        two_sided_p(value, error, n_documents),
+        smallest_detectable_difference(error, n_documents, alpha=1.0 - level),
+    )

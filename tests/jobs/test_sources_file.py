@@ -1,0 +1,134 @@
+"""Sources files: what is read, and that each mistake is refused with its line and the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from freerun.errors import DataError, UsageError
+from freerun.jobs.source.file import BUILTINS, parse_sources, read_sources, sources_template
+
+GOOD = """\
+title = "Two papers"
+[latent.paper]
+other = 0.2
+templates = [
+  "{paper}\\n",
+  "Source: {paper}\\n",
+  "In {paper}:\\n",
+  "From {paper}\\n",
+  "{paper} {{says}}\\n",
+]
+cues = ["\\nSource:"]
+[[latent.paper.value]]
+name = "The Onion"
+aliases = ["Onion", "theonion.com"]
+prior = 0.5
+[[latent.paper.value]]
+name = "Gazette"
+prior = 0.3
+numbers = [1800, 1850]
+"""
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(DataError) as caught:
+        parse_sources(text, "mine.toml")
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_good_file() -> None:
+    latent = parse_sources(GOOD, "mine.toml").latents[0]
+    assert latent.names == ("The Onion", "Gazette", "other")
+    assert latent.priors == pytest.approx((0.5, 0.3, 0.2))
+    assert latent.headers()[0][4] == "The Onion {says}\n"
+    assert [latent.value_of(x) for x in ("ONION ", "1825", "gazette", "1851", "Other")] == [
+        "The Onion",
+        "Gazette",
+        "Gazette",
+        None,
+        "other",
+    ]
+
+
+def test_priors_left_out_are_shared() -> None:
+    latent = parse_sources(GOOD.replace("prior = 0.5\n", "").replace("prior = 0.3\n", ""), "x").latents[0]
+    assert latent.priors == pytest.approx((0.4, 0.4, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "reason"),
+    [
+        ("other = 0.2", "othre = 0.2", 3, "unknown field 'othre'; did you mean 'other'?"),
+        ('title = "Two papers"', 'tilte = "x"', 1, "unknown field 'tilte'"),
+        ("prior = 0.3", "priro = 0.3", 18, "unknown field 'priro'; did you mean 'prior'?"),
+        ("prior = 0.3", "prior = 0.4", 18, "sum to 1.1 with other = 0.2, not to 1"),
+        ("prior = 0.3\n", "", 16, "'Gazette' has no prior and others do"),
+        ("prior = 0.3", "prior = 1.3", 18, "strictly between 0 and 1"),
+        ("prior = 0.3", "prior = nan", 18, "not a number"),
+        ("prior = 0.3", "prior = true", 18, "not a number"),
+        ("other = 0.2", "other = 0.0", 3, "strictly between 0 and 1"),
+        ('"In {paper}:\\n"', '"In the paper:\\n"', 7, "has no placeholder {paper}"),
+        ('"In {paper}:\\n"', '"In {paper} by {author}:\\n"', 7, "has a placeholder {author}"),
+        ('"In {paper}:\\n"', '"In {paper!r}:\\n"', 7, "a latent's name alone"),
+        ('"In {paper}:\\n"', '"In {paper:\\n"', 7, "unmatched '{'"),
+        ('"In {paper}:\\n"', '"From {paper}\\n"', 8, "stands in templates twice"),
+        ('  "In {paper}:\\n",\n', "", 4, "4 templates, at least 5"),
+        ('"theonion.com"', '"onion"', 14, "alias 'onion' of 'The Onion' is here twice"),
+        ('"theonion.com"', '"GAZETTE"', 17, "name 'Gazette' of 'Gazette' is here already, for 'The Onion'"),
+        ('name = "Gazette"', 'name = "theonion.com"', 17, "already, for 'The Onion'"),
+        ('name = "Gazette"', 'name = "Other"', 17, "cannot be called"),
+        ('name = "Gazette"', 'name = ""', 17, "no text"),
+        ('name = "Gazette"\n', "", 16, "lacks the field 'name'"),
+        ("numbers = [1800, 1850]", "numbers = [1850, 1800]", 19, "wanted [first, last]"),
+        ('cues = ["\\nSource:"]', "cues = []", 11, "not an empty one"),
+        ('cues = ["\\nSource:"]', 'cues = "Source:"', 11, "must be a list"),
+        ('cues = ["\\nSource:"]\n', "", 2, "lacks the field 'cues'"),
+        ("other = 0.2", "other = 0.2\nbeta = 0", 4, "above 0 and at most 10"),
+        ("other = 0.2", "other = ", 3, "not TOML"),
+        ("[latent.paper]", '[latent."a b"]', 2, "one word"),
+    ],
+)
+def test_each_mistake_is_refused_with_its_line(old: str, new: str, line: int, reason: str) -> None:
+    assert old in GOOD
+    text = GOOD.replace(old, new, 1).replace("latent.paper.", 'latent."a b".' if "a b" in new else "latent.paper.")
+    message = refusal(text)
+    assert message.startswith(f"mine.toml:{line}: "), message
+    assert reason in message
+
+
+def test_joint_templates_must_name_every_latent() -> None:
+    text = sources_template()
+    sources = parse_sources(text, "t")
+    assert [x.name for x in sources.latents] == ["author", "decade"]
+    line = text.splitlines().index('  "{author} ({decade})\\n\\n",') + 1
+    message = refusal(text.replace('"{author} ({decade})', '"{author} (then)'))
+    assert message.startswith(f"mine.toml:{line}: ")
+    assert "{decade}" in message
+
+
+@pytest.mark.parametrize("name", BUILTINS)
+def test_the_files_that_come_along(name: str) -> None:
+    sources = read_sources(name)
+    for latent in sources.latents:
+        assert len(latent.values) >= 6
+        assert sum(latent.priors) == pytest.approx(1)
+        assert all(v.name in header for v, h in zip(latent.values, latent.headers(), strict=True) for header in h)
+    if name == "news":
+        assert sources.latent("publication").value_of("theonion.com") == "The Onion"
+    if name == "decade":
+        assert sources.latent("decade").value_of("1863") == "1860s"
+    with pytest.raises(UsageError, match="no latent"):
+        sources.latent("nothing")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="built in are news"):
+        read_sources("newz")
+    bad = tmp_path / "bad.toml"
+    bad.write_bytes(b'title = "x"\n\xff')
+    with pytest.raises(DataError, match=r"bad.toml:2: not UTF-8"):
+        read_sources(str(bad))
