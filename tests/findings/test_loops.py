@@ -12,8 +12,8 @@ import pytest
 
 import freerun
 from freerun.findings.evidence import Evidence
-from freerun.findings.loops.evidence import LoopEvidence, first_onsets
-from freerun.findings.loops.finding import loop_onsets, loops
+from freerun.findings.loops.evidence import LoopEvidence, first_onsets, loop_evidence
+from freerun.findings.loops.finding import loops
 from freerun.records.store import Records, RunFolder, load_records
 from freerun.results.finding import to_json
 from freerun.stats.bounds.certificates import kl_proven_of_counts
@@ -128,7 +128,7 @@ def test_a_looping_model_against_a_source_without_loops(tmp_path: Path) -> None:
     assert finding["status"] == "bad"
     assert found["loop_log_rank_p"]["value"] < 1e-6
     evidence = Evidence(load_records(RunFolder(Path(run.path))))
-    onset = loop_onsets(evidence, LoopRule(**evidence.plan["loop_rule"]))
+    onset = evidence.once(loop_evidence).onset
     sequences = evidence.records.sequences
     first = [
         int((onset[(sequences["arm"] == arm) & (sequences["replicate"] == 0)] >= 0).sum()) for arm in ("real", "free")

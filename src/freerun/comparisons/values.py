@@ -16,7 +16,6 @@ from freerun.findings.calibration import RARE_NATS
 from freerun.findings.evidence import Evidence
 from freerun.findings.loops.evidence import loop_evidence
 from freerun.findings.redacted import is_redacted
-from freerun.stats.loops.lag_runs import LoopRule
 from freerun.stats.loops.survival import END_OF_TEXT, LOOP
 from freerun.stats.recognition.self_recognition import self_z
 
@@ -184,7 +183,7 @@ def _drift(evidence: Evidence) -> Iterator[Quantity]:
 
 
 def _loops(evidence: Evidence) -> Iterator[Quantity]:
-    found = loop_evidence(evidence, LoopRule(**evidence.plan["loop_rule"]))
+    found = evidence.once(loop_evidence)
     rows = found.rows("free")
     if not rows.size:
         return
