@@ -16,9 +16,15 @@ from freerun.comparisons.curves import run_curve
 from freerun.comparisons.gates import judge_compare, parse_gate
 from freerun.comparisons.values import quantities
 from freerun.errors import DataError, UsageError
-from freerun.jobs.compare import compare
+from freerun.jobs.compare import compare as compare_typed
 from freerun.report.pages.compare import render_compare
+from freerun.results.finding import to_json
 from freerun.runs.run import evidence_of
+
+
+def compare(*paths: Path, **options: Any) -> dict[str, Any]:
+    """The comparison as it stands in JSON."""
+    return dict(to_json(compare_typed(*paths, **options)))
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from freerun.jobs.compare import compare
 from freerun.predictors.base import Predictor
 from freerun.records.rescoring import n_rescored_texts
 from freerun.records.store import RunFolder, load_records
+from freerun.results.finding import to_json
 from freerun.runs.run import evidence_of
 
 from .planted_samplers import Planted, StaleJoin, StaleSelect, chain, counted, letters
@@ -199,7 +200,7 @@ def test_the_result_is_valid_and_the_page_shows_the_second_look(refused: freerun
 
 
 def test_comparisons_leave_out_what_rests_on_refused_text(right: freerun.Run, refused: freerun.Run) -> None:
-    result = compare(right.path, refused.path)
+    result = to_json(compare(right.path, refused.path))
     (pair,) = result["pairs"]
     assert pair["own_text_refused"] == ["world/planted"]
     assert not [d["name"] for d in pair["differences"] if d["own_text"]]
@@ -211,7 +212,7 @@ def test_comparisons_leave_out_what_rests_on_refused_text(right: freerun.Run, re
     (judged,) = judge_compare(result, [parse_gate("horizon<-1", relative=True)])
     assert judged.decision == "undecided"
     assert "refused" in judged.words
-    third = compare(right.path, refused.path, _again(right))
+    third = to_json(compare(right.path, refused.path, _again(right)))
     assert not [d["name"] for d in third["trends"] if d["own_text"]]
 
 
