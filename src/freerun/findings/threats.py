@@ -57,11 +57,11 @@ def threats(evidence: Evidence, found: Comparison | None, *, own_text: bool = Tr
                 "The documents are pieces of fewer texts. Intervals and p-values treat them as independent and are too narrow.",
             )
         )
-    if plan["sampling"] != "temperature 1, full vocabulary":
+    if not evidence.sampling.is_model_law:
         out.append(
             (
                 "Not the model's own law",
-                f"Free text was sampled with {plan['sampling']}; log-probabilities are the model's own.",
+                f"Free text was sampled with {evidence.sampling.describe()}; log-probabilities are the model's own.",
             )
         )
     if found is not None:

@@ -7,7 +7,7 @@ any order, by any worker, and again.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,8 +22,8 @@ from freerun.predictors.law import Observation
 from freerun.predictors.reference import Reference
 from freerun.predictors.rules import SamplingRule
 from freerun.records.failures import Attempt, Row, blamed, out_of_memory, slices, without_memory
+from freerun.records.plan import MeasurePlan
 from freerun.records.rescoring import (
-    RESCORED_TOKENS,
     floor_tokens,
     rescored_texts,
     score_again,
@@ -31,33 +31,7 @@ from freerun.records.rescoring import (
 )
 from freerun.records.store import RunFolder
 from freerun.records.tables import Finished, tables
-from freerun.stats.loops.lag_runs import LoopRule
 from freerun.text.pairs import Pair
-
-
-@dataclass(frozen=True)
-class MeasurePlan:
-    """What is measured on every pair."""
-
-    continuation_tokens: int
-    batch: int
-    """Rows at once."""
-    seed: int
-    continuations: int = 2
-    sampling: SamplingRule = SamplingRule()
-    control_temperature: float = 0.9
-    loop_rule: LoopRule = LoopRule()
-    queue: int = 1
-    """Batches that the sampling of one part is a queue of: the next texts take the place of those that have ended."""
-    rescored_tokens: int = RESCORED_TOKENS
-    """Tokens of own text that a fresh pass scores again, see `records.rescoring`."""
-    rounded: bool = False
-    """Whether laws are computed in rounded arithmetic: then some real tokens are scored again, too."""
-
-    @property
-    def stride(self) -> int:
-        """Sequence numbers that one pair takes: real, free ones, tempered."""
-        return self.continuations + 2
 
 
 @dataclass(frozen=True)
@@ -77,11 +51,6 @@ class Unit:
 def queue_of(batch: int, tokens: int) -> int:
     """Batches in a part's queue: two, but where that would put more than 32,768 tokens at stake when a run is killed."""
     return 2 if 2 * batch * tokens <= 32768 else 1
-
-
-def plan_of(settings: Mapping[str, Any]) -> MeasurePlan:
-    """The parts of a plan that say which units there are, from a manifest."""
-    return MeasurePlan(settings["tokens"], settings["batch"], settings["seed"], queue=settings.get("queue", 1))
 
 
 def units_of(n_pairs: int, plan: MeasurePlan) -> list[Unit]:

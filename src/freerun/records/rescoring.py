@@ -17,10 +17,9 @@ from jaxtyping import Float, Int
 from freerun.errors import BackendError
 from freerun.predictors.base import Predictor
 from freerun.predictors.observation import Observation
+from freerun.records.plan import RESCORED_TOKENS
 from freerun.text.pairs import Pair
 
-RESCORED_TOKENS = 4096
-"""Tokens of own text that a plan scores again, in no fewer than `LEAST_TEXTS` texts and no more than `MOST_SHARE` of them."""
 LEAST_TEXTS = 16
 MOST_SHARE = 1 / 8
 _GOLDEN = (5**0.5 - 1) / 2

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int
 
-from freerun.findings.drift import OWN_LAW
 from freerun.findings.evidence import Evidence
 from freerun.findings.own_text.rescoring import (
     agreement_words,
@@ -54,8 +53,7 @@ def self_recognition(evidence: Evidence, audited: AuditedText | None = None) -> 
     audited = audited or audit_own_text(evidence)
     own, pit, audit, again, passed = audited.own, audited.pit, audited.sampler, audited.again, audited.passed
     real, control = (z_of(evidence, arm) for arm in ("real", "tempered"))
-    declared = evidence.plan["sampling"]
-    is_model = declared == OWN_LAW
+    is_model = evidence.sampling.is_model_law
     p = audit.p_value
     if again.outcome == "failed":
         verdict = refusal_words(again)
@@ -64,7 +62,7 @@ def self_recognition(evidence: Evidence, audited: AuditedText | None = None) -> 
     elif is_model:
         verdict = f"The samples are NOT the model's law at temperature 1 (z = {_signed(own.z_total)}, audit p {_p(p)}): mistrust this run"
     else:
-        verdict = f"As declared ({declared}), the samples are not the model's law at temperature 1 (z = {_signed(own.z_total)}, p {_p(p)})"
+        verdict = f"As declared ({evidence.sampling.describe()}), the samples are not the model's law at temperature 1 (z = {_signed(own.z_total)}, p {_p(p)})"
     ratio_own, ratio_real = (
         _ratio(evidence, _rows(evidence, "free")),
         _ratio(evidence, _rows(evidence, "real", split="test")),

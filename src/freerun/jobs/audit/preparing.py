@@ -20,7 +20,8 @@ from freerun.predictors.arithmetic import is_rounded
 from freerun.predictors.base import Predictor
 from freerun.predictors.reference import Beside, Reference, check_shares_tokens, default_reference
 from freerun.predictors.rules import SamplingRule
-from freerun.records.measure import MeasurePlan, queue_of
+from freerun.records.measure import queue_of
+from freerun.records.plan import MeasurePlan
 from freerun.records.store import RunFolder
 from freerun.specs.providers import load_named_encoder
 from freerun.specs.spec import LoadOptions, load_predictor, loader_of

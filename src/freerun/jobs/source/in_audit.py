@@ -28,7 +28,8 @@ from freerun.jobs.source.scoring import (
 )
 from freerun.organisms.dressing import BodiesOnly
 from freerun.predictors.base import Predictor
-from freerun.records.measure import MeasurePlan, Unit, units_of
+from freerun.records.measure import Unit, units_of
+from freerun.records.plan import MeasurePlan
 from freerun.records.source_likelihoods import (
     SOURCES_VERSION,
     ScoredText,
