@@ -9,7 +9,7 @@ import pytest
 
 from freerun.errors import UsageError
 from freerun.jobs.power.laws import TableLaw, Tables, Tabulated, reshaped, rounded, tabulated_ngram
-from freerun.organisms.distortions import Resampled
+from freerun.organisms.resampled import Resampled
 from freerun.predictors.law import Dense, Observation
 from freerun.predictors.ngram import NGramCounts, NGramPredictor
 from freerun.predictors.rules import SamplingRule

@@ -19,7 +19,7 @@ class Restless(Switched):
     """After token i (but 0) the world i writes, from nothing, or goes on if it was writing; the notes count tokens."""
 
     @property
-    def routes(self) -> tuple[Predictor[Any], ...]:
+    def routes(self) -> tuple[Predictor, ...]:
         return WORLDS
 
     def _begin(self) -> Any:

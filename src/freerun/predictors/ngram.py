@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import DataError, UsageError
-from freerun.predictors.base import Capabilities, Predictor
+from freerun.predictors.base import Capabilities
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.rowwise import Rowwise
 from freerun.predictors.rules import ContextRule, Identity
 
 
@@ -100,7 +101,7 @@ class NGramCounts:
         return out
 
 
-class NGramPredictor(Predictor[np.ndarray]):
+class NGramPredictor(Rowwise[np.ndarray]):
     """Counts as a predictor; its state is the last `order − 1` tokens of each row."""
 
     def __init__(
@@ -134,15 +135,6 @@ class NGramPredictor(Predictor[np.ndarray]):
 
     def advance(self, state: Int[np.ndarray, "rows order_1"], ids: Int[np.ndarray, " rows"]) -> np.ndarray:
         return np.concatenate([state, np.asarray(ids)[:, None]], axis=1)[:, 1:]
-
-    def select(self, state: Int[np.ndarray, "rows order_1"], rows: Int[np.ndarray, " taken"]) -> np.ndarray:
-        return np.asarray(state[rows])
-
-    def join(self, states: Sequence[np.ndarray]) -> np.ndarray:
-        return np.concatenate(states)
-
-    def nbytes(self, state: Int[np.ndarray, "rows order_1"]) -> int:
-        return state.nbytes
 
     def log_probs(
         self, sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int = 0

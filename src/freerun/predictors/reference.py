@@ -1,4 +1,4 @@
-"""References: what else, besides the model, gives the real text a probability (METHODS 1).
+"""References: what else, besides the model, gives the real text a probability.
 
 A reference is recorded as log-probabilities of its components at every token. The default one has an n-gram of the training
 documents and the cache of the document itself; findings interpolate them with the model's own law, weights fitted on the training
@@ -72,7 +72,7 @@ class Beside:
     """A reference and other predictors over the same ids, all to be interpolated."""
 
     base: Reference
-    others: tuple[Predictor[Any], ...]
+    others: tuple[Predictor, ...]
     interpolated: bool = True
 
     @property
@@ -95,7 +95,7 @@ class Beside:
 class Alone:
     """Another predictor over the same ids, taken as it is."""
 
-    predictor: Predictor[Any]
+    predictor: Predictor
     interpolated: bool = False
 
     @property
@@ -113,7 +113,7 @@ class Alone:
 
 
 def default_reference(
-    like: Predictor[Any],
+    like: Predictor,
     documents: Mapping[str, Sequence[Int[np.ndarray, " tokens"]]],
     *,
     order: int = 3,
@@ -144,7 +144,7 @@ def default_reference(
     return CrossFitted(folds, fold_of, whole, DocumentCache(like), f"cross-fitted-{whole.counts.fingerprint()}")
 
 
-def check_shares_tokens(model: Predictor[Any], reference: Predictor[Any]) -> None:
+def check_shares_tokens(model: Predictor, reference: Predictor) -> None:
     """A reference must mean the same bytes by the model's ids; ids that stand for no bytes (an organism's own) it may lack.
 
     Raises:
@@ -163,7 +163,7 @@ def check_shares_tokens(model: Predictor[Any], reference: Predictor[Any]) -> Non
 
 
 def _log_probs(
-    predictor: Predictor[Any], sequences: Sequence[Int[np.ndarray, " tokens"]], first: int
+    predictor: Predictor, sequences: Sequence[Int[np.ndarray, " tokens"]], first: int
 ) -> list[Float[np.ndarray, " scored"]]:
     """Log-probabilities; −inf from the first id on that the predictor does not have: it writes no such text."""
     ids = [np.asarray(s, np.int64) for s in sequences]

@@ -38,7 +38,7 @@ class Finished:
 
 
 def tables(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     block: Sequence[Pair],
     done: Sequence[Finished],
     reference: Reference,
@@ -109,7 +109,7 @@ def _fresh(done: Sequence[Finished], lengths: Int[np.ndarray, " sequences"]) -> 
     return out
 
 
-def _sequence_row(predictor: Predictor[Any], pair: Pair, done: Finished) -> dict[str, Any]:
+def _sequence_row(predictor: Predictor, pair: Pair, done: Finished) -> dict[str, Any]:
     ids = [int(i) for i in done.observation.token_id]
     spoken = ids[:-1] if done.end_reason == "end_of_text" else ids
     return {

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from freerun.predictors.base import Capabilities, Chunk, Predictor, pad_watched, watch_lists
+from freerun.predictors.base import Capabilities, Chunk
 from freerun.predictors.huggingface.caches import HeadInput, empty_cache, joined
 from freerun.predictors.huggingface.passes import Passes
 from freerun.predictors.huggingface.reading import LADDER, Reading, read_together, regime
@@ -24,6 +24,7 @@ from freerun.predictors.kernels.packed import pack_linears
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.markers import NO_MARKERS, Markers
 from freerun.predictors.rules import ContextRule, Identity
+from freerun.predictors.stepwise import Stepwise, pad_watched, watch_lists
 from freerun.predictors.vocabulary import byte_table, token_ends
 from freerun.predictors.weights.declared import longest_context
 from freerun.stats.loops.lag_runs import LoopRule
@@ -48,7 +49,7 @@ class Sizes:
     """Rows of logits that are observed together at least."""
 
 
-class HuggingFacePredictor(Predictor[HFState]):
+class HuggingFacePredictor(Stepwise[HFState]):
     """A transformers model with its tokenizer."""
 
     def __init__(
@@ -89,6 +90,9 @@ class HuggingFacePredictor(Predictor[HFState]):
 
     def token_ends(self, text: str) -> list[int] | None:
         return token_ends(self.tokenizer, text)
+
+    def own_weights(self) -> list[Any]:
+        return list(self.model.parameters())
 
     def pack(self) -> None:
         """Lay the weights out for the CPU's matrix products, once they are what they shall be."""
