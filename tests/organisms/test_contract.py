@@ -134,7 +134,7 @@ def test_rows_can_be_shuffled_joined_and_forked(organism: Any) -> None:
                 parts = parts[:: data.draw(st.sampled_from([1, -1]))]
                 state, contexts = organism.join([s for s, _ in parts]), [c for _, cs in parts for c in cs]
             elif what == "fork":
-                state = organism.fork(state)
+                state = organism.select(state, np.arange(len(contexts)))
             elif what == "repeat":
                 state, contexts = organism.repeat(state, 2, len(contexts)), [c for c in contexts for _ in range(2)]
             else:

@@ -347,7 +347,7 @@ def test_rows_can_be_selected_repeated_and_forked(kind: Kind, lengths: tuple[int
     old = p.select(before, np.array([2, 0]))
     one = p.advance(before, a)
     stale = p.select(before, np.array([2, 0, 0]))  # after `before` was advanced
-    fork = p.fork(one)
+    fork = p.select(one, np.arange(3))
     forked = p.advance(p.advance(fork, a), a)
     copies = p.repeat(one, 2, 3)
     three = np.array([3, 2, 1])

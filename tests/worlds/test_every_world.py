@@ -155,7 +155,7 @@ def test_states_are_values_that_select_repeat_fork_and_join(world: World[Any]) -
 
     state = world.start(contexts)
     one = world.advance(state, a)
-    fork = world.fork(one)
+    fork = world.select(one, np.arange(3))
     check(world.advance(fork, b), plus(b, plus(a, contexts)))
     check(one, plus(a, contexts))
     check(state, contexts)

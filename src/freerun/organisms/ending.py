@@ -47,8 +47,5 @@ class Ending(Reshaped):
 
 
 END = OrganismEntry(
-    "end",
-    "moves mass onto an end of text at every token",
-    wrapping(Ending),
-    (fraction("hazard", 0.01, "mass moved"),),
+    "end", "moves mass onto an end of text at every token", wrapping(Ending), (fraction("hazard", 0.01, "mass moved"),)
 )

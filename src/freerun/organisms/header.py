@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Capabilities, Predictor, SharesTokens
+from freerun.predictors.base import Capabilities, Ids, Predictor, SharesTokens
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.rowwise import Rowwise
 from freerun.predictors.rules import ContextRule, Identity
@@ -129,7 +129,7 @@ class HeaderWriter(SharesTokens, Rowwise[list[Symbols]]):
         h = self.hash(u)
         return self.alphabet[list(u + h if self.method == "forward" else h + u)]
 
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> list[Symbols]:
+    def start(self, prefixes: Sequence[Ids]) -> list[Symbols]:
         return [self.symbols(p.tolist()) for p in prefixes]
 
     def law(self, state: list[Symbols]) -> Law:

@@ -93,9 +93,6 @@ class Lanes(Part):
         states = tuple(lane[0].join(lane[1:]) if lane else None for lane in lanes)
         return Lanes(np.concatenate([p.route for p in parts]), np.concatenate(places), states)
 
-    def fork(self) -> Lanes:
-        return Lanes(self.route, self.place, tuple(None if s is None else s.fork() for s in self.states))
-
     @property
     def nbytes(self) -> int:
         return sum(s.nbytes for s in self.states if s is not None)

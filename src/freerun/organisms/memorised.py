@@ -6,13 +6,12 @@ import hashlib
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Int
 
 from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.organisms.entry import Builder
 from freerun.organisms.wrapper import Organism, check_shares_vocabulary
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Ids, Predictor
 from freerun.predictors.entries import Parameter, Values
 from freerun.text.documents import Corpus, Document, fingerprint
 
@@ -25,9 +24,7 @@ _COUNTED_FROM_A_WORLD = 1_000
 """Most documents, and tokens of each, that are sampled from a world to be counted."""
 
 
-def corpus_ids(
-    made: Builder, values: Values, *, purpose: str, at_least: int = 1
-) -> dict[str, Int[np.ndarray, " tokens"]]:
+def corpus_ids(made: Builder, values: Values, *, purpose: str, at_least: int = 1) -> dict[str, Ids]:
     """Up to `documents` documents of `corpus` with `at_least` tokens, by name, cut at `tokens`; one of each independent unit.
 
     Which ones goes by a hash of the purpose and the unit, so it depends neither on the order of the corpus nor on how many
@@ -37,7 +34,7 @@ def corpus_ids(
         UsageError, DataError: no such corpus, or a world with other symbols.
     """
     inner, n_documents, n_tokens = made.inner, values["documents"], values["tokens"]
-    chosen: dict[str, Int[np.ndarray, " tokens"]] = {}
+    chosen: dict[str, Ids] = {}
     units: set[str] = set()
     for document in _documents(values["corpus"], inner, n_documents, n_tokens, purpose):
         if document.unit in units:

@@ -93,9 +93,6 @@ class Reshaped(Organism[Any]):
     def join(self, states: Sequence[Any]) -> Any:
         return self.inner.join(states)
 
-    def fork(self, state: Any) -> Any:
-        return self.inner.fork(state)
-
     def nbytes(self, state: Any) -> int:
         return self.inner.nbytes(state)
 

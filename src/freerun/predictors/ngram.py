@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import DataError, UsageError
-from freerun.predictors.base import Capabilities
+from freerun.predictors.base import Capabilities, Ids
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.rowwise import Rowwise
 from freerun.predictors.rules import ContextRule, Identity
@@ -23,7 +23,7 @@ from freerun.predictors.rules import ContextRule, Identity
 class NGramCounts:
     """Counts of all k-grams up to `order`, as sorted arrays: node i of level k is the k-gram of key `parent · V + token`."""
 
-    def __init__(self, documents: Sequence[Int[np.ndarray, " tokens"]], *, order: int, n_tokens: int) -> None:
+    def __init__(self, documents: Sequence[Ids], *, order: int, n_tokens: int) -> None:
         if order < 1:
             raise UsageError(f"an n-gram's order must be at least 1, not {order}")
         if not sum(len(d) for d in documents):
@@ -127,7 +127,7 @@ class NGramPredictor(Rowwise[np.ndarray]):
     def token_bytes(self, token_id: int) -> bytes:
         return self._token_bytes(token_id)
 
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> Int[np.ndarray, "rows order_1"]:
+    def start(self, prefixes: Sequence[Ids]) -> Int[np.ndarray, "rows order_1"]:
         return np.stack([_last(np.asarray(p), self.counts.order - 1) for p in prefixes])
 
     def law(self, state: Int[np.ndarray, "rows order_1"]) -> Law:
@@ -136,9 +136,7 @@ class NGramPredictor(Rowwise[np.ndarray]):
     def advance(self, state: Int[np.ndarray, "rows order_1"], ids: Int[np.ndarray, " rows"]) -> np.ndarray:
         return np.concatenate([state, np.asarray(ids)[:, None]], axis=1)[:, 1:]
 
-    def log_probs(
-        self, sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int = 0
-    ) -> list[Float[np.ndarray, " scored"]]:
+    def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:
         """All positions of all sequences in one vectorised sweep."""
         width = self.counts.order - 1
         padded = [np.concatenate([np.full(width, -1), np.asarray(s, np.int64)]) for s in sequences]
@@ -153,7 +151,7 @@ class NGramPredictor(Rowwise[np.ndarray]):
         return np.split(flat, np.cumsum(lengths)[:-1])
 
 
-def _last(ids: Int[np.ndarray, " tokens"], n: int) -> Int[np.ndarray, " n"]:
+def _last(ids: Ids, n: int) -> Int[np.ndarray, " n"]:
     """The last n ids, −1 at the left where there are fewer."""
     out = np.full(n, -1, np.int64)
     if n and len(ids):

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Ids, Predictor
 from freerun.predictors.mixture import DocumentCache
 from freerun.predictors.ngram import NGramCounts, NGramPredictor
 
@@ -35,7 +35,7 @@ class Reference(Protocol):
     def fingerprint(self) -> str: ...
 
     def log_probs(
-        self, units: Sequence[str], sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int
+        self, units: Sequence[str], sequences: Sequence[Ids], *, first: int
     ) -> list[Float[np.ndarray, "scored components"]]:
         """Of the tokens from `first` on, for sequences that belong to the given units; −inf where a component has no mass."""
         ...
@@ -54,7 +54,7 @@ class CrossFitted:
     interpolated: bool = True
 
     def log_probs(
-        self, units: Sequence[str], sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int
+        self, units: Sequence[str], sequences: Sequence[Ids], *, first: int
     ) -> list[Float[np.ndarray, "scored components"]]:
         out: list[Any] = [None] * len(sequences)
         cached = self.cache.log_probs(sequences, first=first)
@@ -84,7 +84,7 @@ class Beside:
         return "+".join([self.base.fingerprint, *(p.identity.fingerprint for p in self.others)])
 
     def log_probs(
-        self, units: Sequence[str], sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int
+        self, units: Sequence[str], sequences: Sequence[Ids], *, first: int
     ) -> list[Float[np.ndarray, "scored components"]]:
         columns = [self.base.log_probs(units, sequences, first=first)]
         columns += [[x[:, None] for x in _log_probs(p, sequences, first)] for p in self.others]
@@ -107,17 +107,13 @@ class Alone:
         return self.predictor.identity.fingerprint
 
     def log_probs(
-        self, units: Sequence[str], sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int
+        self, units: Sequence[str], sequences: Sequence[Ids], *, first: int
     ) -> list[Float[np.ndarray, "scored components"]]:
         return [x[:, None] for x in _log_probs(self.predictor, sequences, first)]
 
 
 def default_reference(
-    like: Predictor,
-    documents: Mapping[str, Sequence[Int[np.ndarray, " tokens"]]],
-    *,
-    order: int = 3,
-    n_folds: int = 4,
+    like: Predictor, documents: Mapping[str, Sequence[Ids]], *, order: int = 3, n_folds: int = 4
 ) -> CrossFitted:
     """Count the training documents: `documents` maps each training unit to its token strings (ends included).
 
@@ -162,9 +158,7 @@ def check_shares_tokens(model: Predictor, reference: Predictor) -> None:
         )
 
 
-def _log_probs(
-    predictor: Predictor, sequences: Sequence[Int[np.ndarray, " tokens"]], first: int
-) -> list[Float[np.ndarray, " scored"]]:
+def _log_probs(predictor: Predictor, sequences: Sequence[Ids], first: int) -> list[Float[np.ndarray, " scored"]]:
     """Log-probabilities; −inf from the first id on that the predictor does not have: it writes no such text."""
     ids = [np.asarray(s, np.int64) for s in sequences]
     known = [int(np.argmax(s >= predictor.n_tokens)) if (s >= predictor.n_tokens).any() else len(s) for s in ids]

@@ -1,4 +1,4 @@
-"""States that are made of rows: taken, joined, forked and counted by one mechanism, whatever a predictor keeps of its contexts."""
+"""States that are made of rows: taken, joined and counted by one mechanism, whatever a predictor keeps of its contexts."""
 
 from __future__ import annotations
 
@@ -24,9 +24,6 @@ class Part(ABC):
     @abstractmethod
     def join(self, others: Sequence[Self]) -> Self:
         """Its rows, then those of the others."""
-
-    @abstractmethod
-    def fork(self) -> Self: ...
 
     @property
     @abstractmethod
@@ -56,28 +53,19 @@ class Inside(Part):
     def join(self, others: Sequence[Inside]) -> Inside:
         return Inside(self.predictor, self.predictor.join([self.state, *(s.state for s in others)])) if others else self
 
-    def fork(self) -> Inside:
-        return Inside(self.predictor, self.predictor.fork(self.state))
-
     @property
     def nbytes(self) -> int:
         return self.predictor.nbytes(self.state)
 
 
 class Rowwise(Stepwise[StateT]):
-    """States of arrays and lists with an entry a row, of `Part`s, and of tuples and dataclasses of these (None: nothing there).
-
-    Arrays are never written to, so a fork shares them.
-    """
+    """States of arrays and lists with an entry a row, of `Part`s, and of tuples and dataclasses of these (None: nothing there)."""
 
     def select(self, state: StateT, rows: Int[np.ndarray, " taken"]) -> StateT:
         return _select(state, np.asarray(rows, np.int64))  # type: ignore[no-any-return]
 
     def join(self, states: Sequence[StateT]) -> StateT:
         return _join(list(states))  # type: ignore[no-any-return]
-
-    def fork(self, state: StateT) -> StateT:
-        return _map(state, lambda leaf: leaf.fork() if isinstance(leaf, Part) else leaf)  # type: ignore[no-any-return]
 
     def nbytes(self, state: StateT) -> int:
         sizes: list[int] = []

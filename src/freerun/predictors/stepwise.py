@@ -6,7 +6,6 @@ A `Stepwise` gives the law of the next token (`start`, `law`, `advance`), and fr
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -57,10 +56,6 @@ class Stepwise(Predictor, Generic[StateT]):
     def joins(self) -> bool:
         """Whether rows that have ended are worth replacing before all have."""
         return type(self).join is not Stepwise.join
-
-    def fork(self, state: StateT) -> StateT:
-        """A copy that may be advanced by itself."""
-        return copy.deepcopy(state)
 
     @abstractmethod
     def nbytes(self, state: StateT) -> int:
@@ -186,9 +181,7 @@ def as_stepwise(predictor: Predictor, what: str, *, whole_law: bool = False) -> 
 # ---- ids that would complete a loop ----------------------------------------------------------------------------------------
 
 
-def watch_lists(
-    sequences: Sequence[Int[np.ndarray, " tokens"]], first: int, loop_rule: LoopRule | None
-) -> list[list[Int[np.ndarray, " k"]]]:
+def watch_lists(sequences: Sequence[Ids], first: int, loop_rule: LoopRule | None) -> list[list[Int[np.ndarray, " k"]]]:
     """Per sequence and position ≥ first: the ids that would complete a loop there."""
     if loop_rule is None:
         none = np.zeros(0, np.int64)

@@ -36,13 +36,4 @@ def provider_of(spec: str) -> tuple[Provider, str]:
     raise UsageError(f"unknown model {spec!r}{hint}; known: {known} (`freerun models` lists them)")
 
 
-__all__ = [
-    "AS_IT_IS",
-    "PROVIDERS",
-    "LoadOptions",
-    "Loader",
-    "Provider",
-    "Tell",
-    "load_named_encoder",
-    "provider_of",
-]
+__all__ = ["AS_IT_IS", "PROVIDERS", "LoadOptions", "Loader", "Provider", "Tell", "load_named_encoder", "provider_of"]

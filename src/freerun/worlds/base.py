@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from freerun.errors import DataError, UsageError
 from freerun.predictors.base import Capabilities, Ids
@@ -63,14 +63,14 @@ class World(Rowwise[StateT]):
     # ---- one step --------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def read(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> StateT:
+    def read(self, prefixes: Sequence[Ids]) -> StateT:
         """The state after each of the prefixes, whose ids are known to be in range."""
 
     @abstractmethod
     def probabilities(self, state: StateT) -> Float[np.ndarray, "rows symbols"]:
         """The law of the next symbol."""
 
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> StateT:
+    def start(self, prefixes: Sequence[Ids]) -> StateT:
         lead = np.asarray(self.context.lead, np.int64)
         return self.read([np.concatenate([lead, self._checked(p)]) for p in prefixes])
 
@@ -84,11 +84,11 @@ class World(Rowwise[StateT]):
         """Nats per symbol; None where there is no closed form."""
         return None
 
-    def log_probability(self, ids: Int[np.ndarray, " tokens"]) -> float:
+    def log_probability(self, ids: Ids) -> float:
         """ln P(a document begins with `ids`), nats; −inf if it cannot."""
         return float(self.log_probs([np.asarray(ids, np.int64)])[0].sum())
 
-    def posterior(self, ids: Int[np.ndarray, " tokens"]) -> Float[np.ndarray, "tokens_1 sources"]:
+    def posterior(self, ids: Ids) -> Float[np.ndarray, "tokens_1 sources"]:
         """What is hidden, given the first t of the ids: row t, column as in `sources`.
 
         Raises:
@@ -133,11 +133,7 @@ class World(Rowwise[StateT]):
         return np.array([uniforms(seed, k, n_tokens) for k in keys]).reshape(n_documents, n_tokens)
 
     def as_corpus(
-        self,
-        documents: Sequence[Int[np.ndarray, " tokens"]],
-        *,
-        seed: int,
-        meta: Sequence[Mapping[str, str]] | None = None,
+        self, documents: Sequence[Ids], *, seed: int, meta: Sequence[Mapping[str, str]] | None = None
     ) -> Corpus:
         """Sequences as a corpus of this world."""
         name = self.identity.name
@@ -150,8 +146,8 @@ class World(Rowwise[StateT]):
 
     # ---- refusals --------------------------------------------------------------------------------------------------
 
-    def _checked(self, ids: Any) -> Int[np.ndarray, " tokens"]:
-        given: Int[np.ndarray, " tokens"] = np.asarray(ids, np.int64)
+    def _checked(self, ids: Any) -> Ids:
+        given: Ids = np.asarray(ids, np.int64)
         wrong = given[(given < 0) | (given >= self.n_tokens)]
         if wrong.size:
             raise UsageError(
@@ -159,7 +155,7 @@ class World(Rowwise[StateT]):
             )
         return given
 
-    def _refuse_impossible(self, ids: Int[np.ndarray, " tokens"], position: int) -> NoReturn:
+    def _refuse_impossible(self, ids: Ids, position: int) -> NoReturn:
         what = self.token_bytes(int(ids[position])).decode("utf-8", "replace")
         raise DataError(
             f"{self.identity.name} cannot write {what!r} (id {int(ids[position])}) as token {position + 1} of this text: "
@@ -167,7 +163,7 @@ class World(Rowwise[StateT]):
         )
 
 
-def run(predictor: Stepwise[Any], draws: Float[np.ndarray, "n t"]) -> list[Int[np.ndarray, " tokens"]]:
+def run(predictor: Stepwise[Any], draws: Float[np.ndarray, "n t"]) -> list[Ids]:
     """Sequences from the start by inverse CDF, one a row of uniforms; an end-of-text id ends one and is left out."""
     n, length = draws.shape
     ids = np.zeros((n, length), np.int64)

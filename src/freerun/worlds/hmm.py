@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
+from freerun.predictors.base import Ids
 from freerun.predictors.entries import real
 from freerun.worlds.base import World, WorldEntry, check_probability, digest, spec_name
 from freerun.worlds.chain import row_entropy, stationary_law
@@ -49,7 +50,7 @@ class HiddenMarkovWorld(World[np.ndarray]):
         given = () if initial is None else (self.initial,)
         super().__init__(name=name, fingerprint=digest("hmm", matrices, *given), symbols=symbols[: len(matrices)])
 
-    def read(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> Float[np.ndarray, "rows states"]:
+    def read(self, prefixes: Sequence[Ids]) -> Float[np.ndarray, "rows states"]:
         belief = np.tile(self.initial, (len(prefixes), 1))
         lengths = np.array([len(p) for p in prefixes], np.int64)
         for t in range(int(lengths.max(initial=0))):
@@ -75,7 +76,7 @@ class HiddenMarkovWorld(World[np.ndarray]):
 
     # ---- what is exact ---------------------------------------------------------------------------------------------
 
-    def posterior(self, ids: Int[np.ndarray, " tokens"]) -> Float[np.ndarray, "tokens_1 sources"]:
+    def posterior(self, ids: Ids) -> Float[np.ndarray, "tokens_1 sources"]:
         """The belief over hidden states after each number of symbols (forward filter)."""
         ids = self._checked(ids)
         belief = self.start([ids[:0]])
@@ -160,10 +161,7 @@ def golden_mean(p: float = 0.5) -> HiddenMarkovWorld:
 
 
 GOLDEN_MEAN = WorldEntry(
-    "golden_mean",
-    "no two ones in a row",
-    golden_mean,
-    (real("p", 0.5, "probability of a 0 where there may be a 1"),),
+    "golden_mean", "no two ones in a row", golden_mean, (real("p", 0.5, "probability of a 0 where there may be a 1"),)
 )
 
 

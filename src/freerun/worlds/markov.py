@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
+from freerun.predictors.base import Ids
 from freerun.predictors.entries import real, whole
 from freerun.worlds.base import World, WorldEntry, digest
 from freerun.worlds.chain import row_entropy, stationary_law
@@ -61,7 +62,7 @@ class MarkovWorld(World[np.ndarray]):
 
     # ---- one step: a state is a row of `_table`, the contexts of 0, 1, … k symbols one after another --------------------
 
-    def read(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> Int[np.ndarray, " rows"]:
+    def read(self, prefixes: Sequence[Ids]) -> Int[np.ndarray, " rows"]:
         out = np.zeros(len(prefixes), np.int64)
         for i, prefix in enumerate(prefixes):
             seen = prefix[-self.order :]

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError, nearest
-from freerun.predictors.base import Predictor, SharesTokens
+from freerun.predictors.base import Ids, Predictor, SharesTokens
 from freerun.predictors.rowwise import Inside
 from freerun.predictors.rules import ContextRule
 from freerun.predictors.stepwise import Stepwise
@@ -100,7 +100,7 @@ class MixtureWorld(SharesTokens, World[MixtureState]):
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
-    def read(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> MixtureState:
+    def read(self, prefixes: Sequence[Ids]) -> MixtureState:
         lengths = np.array([len(p) for p in prefixes], np.int64)
         weights = np.tile(np.log(self.prior), (len(prefixes), 1))
         seen = np.zeros((len(prefixes), int(lengths.max(initial=0)), len(self.components)))
@@ -140,9 +140,7 @@ class MixtureWorld(SharesTokens, World[MixtureState]):
         known = [h for h in rates if h is not None]
         return float(self.prior @ known) if len(known) == len(rates) else None
 
-    def log_posteriors(
-        self, documents: Sequence[Int[np.ndarray, " tokens"]]
-    ) -> list[Float[np.ndarray, "tokens_1 sources"]]:
+    def log_posteriors(self, documents: Sequence[Ids]) -> list[Float[np.ndarray, "tokens_1 sources"]]:
         """ln π_t of every document, from the sources' log-probabilities of the whole document.
 
         Raises:
@@ -161,7 +159,7 @@ class MixtureWorld(SharesTokens, World[MixtureState]):
             out.append((joint - total[:, None])[n_lead:])
         return out
 
-    def posterior(self, ids: Int[np.ndarray, " tokens"]) -> Float[np.ndarray, "tokens_1 sources"]:
+    def posterior(self, ids: Ids) -> Float[np.ndarray, "tokens_1 sources"]:
         """Probability of each joint setting after each number of tokens.
 
         Raises:

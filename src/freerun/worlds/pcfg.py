@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
+from freerun.predictors.base import Ids
 from freerun.predictors.entries import real
 from freerun.worlds.base import World, WorldEntry, digest, spec_name
 from freerun.worlds.grammar import Grammar, Rule, SentencePrefix, no_words, read_word
@@ -36,7 +37,7 @@ class GrammarWorld(World[list[SentencePrefix]]):
         self._root = no_words(grammar)
         self._kept = 0
 
-    def read(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> list[SentencePrefix]:
+    def read(self, prefixes: Sequence[Ids]) -> list[SentencePrefix]:
         out = []
         for prefix in prefixes:
             now = self._root

@@ -3,7 +3,7 @@
 Transformers' models differ in what they keep of what they have read: keys, recurrent states, nothing at all; in how they count
 positions, mask padding and switch rotary frequencies. None of it is taken on trust. The law after a context is, by definition,
 what one pass over that context alone says: one row, nothing kept, nothing after it. Every way in which this package reads a model
-(whole, in pieces, token by token, after rows were taken, repeated, joined or forked) must give that law, or a slower way is taken.
+(whole, in pieces, token by token, after rows were taken, repeated or joined) must give that law, or a slower way is taken.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from freerun.errors import BackendError
+from freerun.predictors.base import Ids
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
 from freerun.predictors.huggingface.reading import LADDER, Reading
 from freerun.predictors.huggingface.states import HFState
 from freerun.predictors.kernels.attention import gather_queries, leave_queries
 
-Ids = Int[np.ndarray, " tokens"]
 VERSION = 1
 """Of what is tried. Raise it when something more is, and all models are tried again."""
 LARGEST_GAP_NATS = 1e-3
@@ -282,7 +282,7 @@ def _scores_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[
 
 
 def _steps_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[Ids]) -> str | None:
-    """Token by token, after rows were taken, repeated, joined and forked, and in pieces."""
+    """Token by token, after rows were taken, repeated and joined, and in pieces."""
     usual = predictor.sizes
     try:
         cases = [
@@ -308,7 +308,7 @@ def _walk(predictor: HuggingFacePredictor, rows: Sequence[Ids]) -> Iterator[HFSt
     yield state
     state = predictor.advance(state, next_ids[0])
     yield state
-    other = predictor.fork(state)
+    other = predictor.select(state, np.arange(state.n_rows))
     one, two = predictor.advance(state, next_ids[1]), predictor.advance(other, next_ids[2])
     yield one
     yield two

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from freerun.predictors.base import Capabilities, Chunk
+from freerun.predictors.base import Capabilities, Chunk, Ids
 from freerun.predictors.huggingface.caches import HeadInput, empty_cache, joined
 from freerun.predictors.huggingface.passes import Passes
 from freerun.predictors.huggingface.reading import LADDER, Reading, read_together, regime
@@ -108,7 +108,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
     # ---- one step --------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> HFState:
+    def start(self, prefixes: Sequence[Ids]) -> HFState:
         ids = [np.asarray(p, np.int64) for p in prefixes]
         self._check_first(min((len(p) for p in ids), default=1))
         return self._read(ids)
@@ -197,9 +197,6 @@ class HuggingFacePredictor(Stepwise[HFState]):
         """Where texts are read with their like alone, new rows would be a block of their own, and every block a pass."""
         return self.reading.ragged
 
-    def fork(self, state: HFState) -> HFState:
-        return self.select(state, np.arange(state.n_rows))
-
     def nbytes(self, state: HFState) -> int:
         rest = [x for b in state.blocks for x in (b.logits, b.hidden) if x is not None]
         kept = sum(b.kept.nbytes for b in state.blocks if b.kept is not None)
@@ -226,7 +223,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
             return True
         return self._regime(n_tokens) != self._regime(n_tokens - 1)
 
-    def _read(self, ids: list[Int[np.ndarray, " tokens"]]) -> HFState:
+    def _read(self, ids: list[Ids]) -> HFState:
         """Read what the context rule lets each row see, from nothing; rows that may be side by side in one block."""
         companies: dict[tuple[Any, ...], list[int]] = {}
         for r, x in enumerate(ids):
@@ -241,7 +238,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
                 parts.append((whole(self._read_block([ids[r] for r in some])), np.array(some)))
         return HFState.of(parts)
 
-    def _read_block(self, ids: list[Int[np.ndarray, " tokens"]]) -> Block:
+    def _read_block(self, ids: list[Ids]) -> Block:
         """Read rows side by side; shorter ones are padded at the left and masked."""
         lead = np.array(self.context.lead, np.int64)
         seen = [np.concatenate([lead, x[self.context.first_seen(len(x)) :]]) for x in ids]
@@ -285,22 +282,14 @@ class HuggingFacePredictor(Stepwise[HFState]):
     # ---- in bulk ---------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def score(
-        self,
-        sequences: Sequence[Int[np.ndarray, " tokens"]],
-        *,
-        first: int = 0,
-        loop_rule: LoopRule | None = None,
-    ) -> Iterator[Chunk]:
+    def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
         watched = watch_lists(sequences, first, loop_rule)
         for rows, targets, ids, logits, hidden in self._read_all(sequences, first):
             lists = pad_watched([watched[r][t - first] for r, t in zip(rows, targets, strict=True)])
             yield Chunk(rows, targets, Dense(logits).observe(ids, watched=lists), hidden)
 
     @torch.inference_mode()
-    def log_probs(
-        self, sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int = 0
-    ) -> list[Float[np.ndarray, " scored"]]:
+    def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:
         out = [np.zeros(max(0, len(s) - first)) for s in sequences]
         for rows, targets, ids, logits, _ in self._read_all(sequences, first):
             table = logits.float()
@@ -312,7 +301,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
                 out[r][t - first] = value
         return out
 
-    def _read_all(self, sequences: Sequence[Int[np.ndarray, " tokens"]], first: int) -> Iterator[_Read]:
+    def _read_all(self, sequences: Sequence[Ids], first: int) -> Iterator[_Read]:
         """Rows, positions, ids and logits of every token from `first` on, in bounded pieces, and the states that made them."""
         self._check_first(first)
         lengths = np.array([len(s) for s in sequences])
@@ -332,7 +321,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
 
     def _read_window(
         self,
-        sequences: Sequence[Int[np.ndarray, " tokens"]],
+        sequences: Sequence[Ids],
         rows: Rows,
         lengths: Int[np.ndarray, " sequences"],
         oldest: int,
