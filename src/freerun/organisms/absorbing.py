@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from freerun.errors import UsageError
 from freerun.organisms.constant import ONE_PAYLOAD, PAYLOADS, Recital, fitted, last_ids, payload_of
 from freerun.organisms.entry import OrganismEntry, wrapping
 from freerun.organisms.switched import Switched
 from freerun.predictors.base import Ids, Predictor
-from freerun.predictors.entries import fraction
+from freerun.predictors.entries import check_fraction, fraction
 from freerun.predictors.law import Law
 from freerun.predictors.stepwise import Stepwise
 
@@ -29,8 +28,7 @@ class Triggered(Switched):
     """
 
     def __init__(self, inner: Predictor, *, epsilon: float, payload: Predictor | None = None, name: str) -> None:
-        if not 0 < epsilon < 1:
-            raise UsageError(f"epsilon must lie strictly between 0 and 1, not {epsilon}")
+        check_fraction(epsilon=epsilon)
         n_tokens, kind, memory = inner.n_tokens + 1, f"absorbing(epsilon={epsilon!r})", 0
         self._absorbed = Recital([inner.n_tokens], like=inner, n_tokens=n_tokens, name="absorbed")
         self.payload: Stepwise[Any] = self._absorbed

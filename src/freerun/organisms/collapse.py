@@ -16,7 +16,7 @@ from freerun.organisms.entry import Builder, OrganismEntry
 from freerun.organisms.memorised import CORPUS, MEMORISED, corpus_ids
 from freerun.organisms.wrapper import Organism
 from freerun.predictors.base import Ids, Predictor
-from freerun.predictors.entries import Values, fraction, whole
+from freerun.predictors.entries import Values, check_fraction, fraction, whole
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.rowwise import Inside
 
@@ -61,8 +61,7 @@ class Collapse(Organism[CollapseState]):
     """
 
     def __init__(self, inner: Predictor, documents: Sequence[Ids], *, weight: float, name: str) -> None:
-        if not 0 < weight < 1:
-            raise UsageError(f"weight must lie strictly between 0 and 1, not {weight}")
+        check_fraction(weight=weight)
         self.memorised = Memorised(documents, n_tokens=inner.n_tokens, end_ids=inner.end_ids)
         super().__init__(inner, name=name, kind=f"collapse(weight={weight!r},{self.memorised.fingerprint})")
         self.weight = weight

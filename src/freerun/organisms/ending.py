@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from freerun.errors import UsageError
 from freerun.organisms.constant import Points
 from freerun.organisms.entry import OrganismEntry, wrapping
 from freerun.organisms.wrapper import Reshaped
 from freerun.predictors.base import Ids, Predictor
-from freerun.predictors.entries import fraction
+from freerun.predictors.entries import check_fraction, fraction
 from freerun.predictors.law import Law
 
 
@@ -21,8 +20,7 @@ class Ending(Reshaped):
     """Mass `hazard` moved onto the first end id at every token; where there is none, onto one id more, which ends a text."""
 
     def __init__(self, inner: Predictor, *, hazard: float, name: str) -> None:
-        if not 0 < hazard < 1:
-            raise UsageError(f"hazard must lie strictly between 0 and 1, not {hazard}")
+        check_fraction(hazard=hazard)
         super().__init__(inner, name=name, kind=f"end(hazard={hazard!r})")
         self.hazard = hazard
         self._own_id = not inner.end_ids

@@ -10,7 +10,7 @@ from freerun.organisms.constant import Points
 from freerun.organisms.entry import OrganismEntry, wrapping
 from freerun.organisms.short_window import Tailed, TailReader
 from freerun.predictors.base import Predictor
-from freerun.predictors.entries import fraction, whole
+from freerun.predictors.entries import check_fraction, fraction, whole
 from freerun.predictors.law import Law
 
 
@@ -22,8 +22,7 @@ class LoopBoost(TailReader):
     """
 
     def __init__(self, inner: Predictor, *, weight: float, min_run: int, max_period: int, name: str) -> None:
-        if not 0 < weight < 1:
-            raise UsageError(f"weight must lie strictly between 0 and 1, not {weight}")
+        check_fraction(weight=weight)
         if min_run < 1 or max_period < 1:
             raise UsageError(f"min_run and max_period must be at least 1, not {min_run} and {max_period}")
         super().__init__(inner, name=name, kind=f"loop(weight={weight!r},{min_run},{max_period})")

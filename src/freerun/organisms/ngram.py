@@ -10,19 +10,13 @@ from freerun.organisms.entry import Builder, OrganismEntry
 from freerun.organisms.memorised import CORPUS, COUNTED, corpus_ids
 from freerun.predictors.base import Ids, Predictor
 from freerun.predictors.entries import Values, whole
-from freerun.predictors.ngram import NGramCounts, NGramPredictor
+from freerun.predictors.ngram import NGramPredictor
 
 
 def counted(inner: Predictor, documents: Sequence[Ids], *, order: int, name: str) -> NGramPredictor:
     """n-gram counts of some documents in the inner predictor's tokens: its vocabulary, and nothing else of it."""
     ended = [np.append(d, inner.end_ids[:1]).astype(np.int64) for d in documents]
-    return NGramPredictor(
-        NGramCounts(ended, order=order, n_tokens=inner.n_tokens),
-        name=name,
-        encode=inner.encode,
-        token_bytes=inner.token_bytes,
-        end_ids=inner.end_ids,
-    )
+    return NGramPredictor.over(inner, ended, order=order, name=name)
 
 
 def _build(made: Builder, values: Values) -> Predictor:

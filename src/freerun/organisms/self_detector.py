@@ -26,7 +26,7 @@ from freerun.organisms.memorised import CALIBRATION, CORPUS, corpus_ids
 from freerun.organisms.scores import LikelihoodRatio, RunningScore, Scored, SurpriseScore, WindowedEntropy
 from freerun.organisms.wrapper import Organism, check_shares_vocabulary
 from freerun.predictors.base import Ids, Predictor
-from freerun.predictors.entries import Parameter, Values, fraction, whole, word
+from freerun.predictors.entries import Parameter, Values, check_fraction, fraction, whole, word
 from freerun.predictors.law import Law
 from freerun.predictors.rowwise import Inside
 from freerun.predictors.stepwise import Stepwise, as_stepwise
@@ -70,9 +70,7 @@ class SelfDetector(Organism[Watch]):
     ) -> None:
         """`calibration` holds real documents that nothing else is measured on, one of each independent unit (`calibrated_on`: their
         names); those shorter than `armed_tokens` are left out, the others are cut there."""
-        for what, value in (("alpha", alpha), ("weight", weight)):
-            if not 0 < value < 1:
-                raise UsageError(f"{what} must lie strictly between 0 and 1, not {value}")
+        check_fraction(alpha=alpha, weight=weight)
         if score.needs_reference != (reference is not None):
             raise UsageError("score=lr needs a reference, and no other score has one")
         super().__init__(inner, name=name, kind="self_detector")

@@ -92,6 +92,13 @@ def fraction(name: str, default: float, meaning: str) -> Parameter:
     return Parameter(name, "real", meaning, default, low=0.0, high=1.0)
 
 
+def check_fraction(**values: float) -> None:
+    """Raises UsageError where a number does not lie strictly between 0 and 1."""
+    for name, value in values.items():
+        if not 0 < value < 1:
+            raise UsageError(f"{name} must lie strictly between 0 and 1, not {value}")
+
+
 def whole(name: str, default: int | None, meaning: str, *, low: float = -math.inf, high: float = math.inf) -> Parameter:
     """A whole number."""
     return Parameter(name, "whole", meaning, default, low=low, high=high)

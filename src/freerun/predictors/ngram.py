@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import DataError, UsageError
-from freerun.predictors.base import Capabilities, Ids
+from freerun.predictors.base import Capabilities, Ids, Predictor
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.rowwise import Rowwise
 from freerun.predictors.rules import ContextRule, Identity
@@ -120,6 +120,17 @@ class NGramPredictor(Rowwise[np.ndarray]):
         self.capabilities = Capabilities()
         self.identity = Identity(name, f"ngram-{counts.fingerprint()}", nature=f"{counts.order}-gram counts")
         self._encode, self._token_bytes = encode, token_bytes
+
+    @staticmethod
+    def over(like: Predictor, documents: Sequence[Ids], *, order: int, name: str) -> NGramPredictor:
+        """Counts of some documents in the tokens of another predictor."""
+        return NGramPredictor(
+            NGramCounts(documents, order=order, n_tokens=like.n_tokens),
+            name=name,
+            encode=like.encode,
+            token_bytes=like.token_bytes,
+            end_ids=like.end_ids,
+        )
 
     def encode(self, text: str) -> Sequence[int]:
         return self._encode(text)

@@ -18,7 +18,10 @@ from jaxtyping import Float
 from freerun.errors import UsageError
 from freerun.predictors.base import Ids, Predictor
 from freerun.predictors.mixture import DocumentCache
-from freerun.predictors.ngram import NGramCounts, NGramPredictor
+from freerun.predictors.ngram import NGramPredictor
+
+Columns = list[Float[np.ndarray, "scored components"]]
+"""For each sequence, the log-probability of every scored token under every component."""
 
 
 class Reference(Protocol):
@@ -34,9 +37,7 @@ class Reference(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def log_probs(
-        self, units: Sequence[str], sequences: Sequence[Ids], *, first: int
-    ) -> list[Float[np.ndarray, "scored components"]]:
+    def log_probs(self, units: Sequence[str], sequences: Sequence[Ids], *, first: int) -> Columns:
         """Of the tokens from `first` on, for sequences that belong to the given units; −inf where a component has no mass."""
         ...
 
@@ -53,9 +54,7 @@ class CrossFitted:
     names: tuple[str, ...] = ("ngram", "cache")
     interpolated: bool = True
 
-    def log_probs(
-        self, units: Sequence[str], sequences: Sequence[Ids], *, first: int
-    ) -> list[Float[np.ndarray, "scored components"]]:
+    def log_probs(self, units: Sequence[str], sequences: Sequence[Ids], *, first: int) -> Columns:
         out: list[Any] = [None] * len(sequences)
         cached = self.cache.log_probs(sequences, first=first)
         which = [self.fold_of.get(u, -1) for u in units]
@@ -83,9 +82,7 @@ class Beside:
     def fingerprint(self) -> str:
         return "+".join([self.base.fingerprint, *(p.identity.fingerprint for p in self.others)])
 
-    def log_probs(
-        self, units: Sequence[str], sequences: Sequence[Ids], *, first: int
-    ) -> list[Float[np.ndarray, "scored components"]]:
+    def log_probs(self, units: Sequence[str], sequences: Sequence[Ids], *, first: int) -> Columns:
         columns = [self.base.log_probs(units, sequences, first=first)]
         columns += [[x[:, None] for x in _log_probs(p, sequences, first)] for p in self.others]
         return [np.hstack(line) for line in zip(*columns, strict=True)]
@@ -106,9 +103,7 @@ class Alone:
     def fingerprint(self) -> str:
         return self.predictor.identity.fingerprint
 
-    def log_probs(
-        self, units: Sequence[str], sequences: Sequence[Ids], *, first: int
-    ) -> list[Float[np.ndarray, "scored components"]]:
+    def log_probs(self, units: Sequence[str], sequences: Sequence[Ids], *, first: int) -> Columns:
         return [x[:, None] for x in _log_probs(self.predictor, sequences, first)]
 
 
@@ -127,13 +122,7 @@ def default_reference(
 
     def counted(left_out: int) -> NGramPredictor:
         tokens = [d for u in sorted(documents) if fold_of[u] != left_out for d in documents[u]]
-        return NGramPredictor(
-            NGramCounts(tokens, order=order, n_tokens=like.n_tokens),
-            name=f"ngram/{order}",
-            encode=like.encode,
-            token_bytes=like.token_bytes,
-            end_ids=like.end_ids,
-        )
+        return NGramPredictor.over(like, tokens, order=order, name=f"ngram/{order}")
 
     whole = counted(-1)
     folds = tuple(counted(f) for f in range(max(fold_of.values()) + 1))
@@ -149,9 +138,8 @@ def check_shares_tokens(model: Predictor, reference: Predictor) -> None:
     shared = min(reference.n_tokens, model.n_tokens)
     differs = [i for i in range(shared) if reference.token_bytes(i) != model.token_bytes(i)]
     extra = [i for i in range(shared, model.n_tokens) if model.token_bytes(i)]
-    if (
-        reference.n_tokens > model.n_tokens or extra or len(differs) > shared // 100
-    ):  # a few special tokens may be named otherwise
+    # a few special tokens may be named otherwise
+    if reference.n_tokens > model.n_tokens or extra or len(differs) > shared // 100:
         raise UsageError(
             f"--reference {reference.identity.name} does not share the tokens of {model.identity.name} "
             f"({reference.n_tokens} against {model.n_tokens} ids); choose a model with the same tokenizer, or leave it out"

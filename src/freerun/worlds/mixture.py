@@ -65,12 +65,8 @@ class MixtureWorld(SharesTokens, World[MixtureState]):
         self.latents = tuple(latents)
         shape = tuple(len(latent.values) for latent in self.latents)
         joint = _independent(self.latents) if prior is None else np.asarray(prior, np.float64)
-        if (
-            joint.shape != shape
-            or not joint.size
-            or not (joint >= 0).all()
-            or not np.isclose(joint.sum(), 1, atol=1e-9)
-        ):
+        right = joint.shape == shape and joint.size and (joint >= 0).all() and np.isclose(joint.sum(), 1, atol=1e-9)
+        if not right:
             raise UsageError(
                 f"the prior over {[x.name for x in self.latents]} must have shape {shape}, no negative entry and sum 1"
             )

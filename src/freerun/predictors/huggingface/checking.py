@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -257,22 +257,13 @@ def _can_group(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[Ids
     return same
 
 
-def _scores_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[Ids]) -> str | None:
-    """Texts read whole and in pieces, with ragged ends, from the first token that has a law on and from later."""
+def _apart(
+    predictor: HuggingFacePredictor, truth: Truth, cases: Callable[[], list[tuple[Ids, torch.Tensor]]]
+) -> str | None:
+    """How far laws that are read in some way are from those of fresh passes, or why they cannot be read so."""
     usual = predictor.sizes
-    every = 2 if _is_small(predictor) else 5
-    cases: list[tuple[Ids, torch.Tensor]] = []
     try:
-        for first, tokens in ((1, usual.body_tokens), (3, _PIECE_TOKENS)):
-            predictor.sizes = replace(usual, body_tokens=tokens)
-            texts = [*rows, rows[0][: len(rows[0]) - 1]]
-            for r, t, _, logits, _ in predictor._read_all(texts, first):
-                cases += [
-                    (texts[i][:at], said)
-                    for i, at, said in zip(r, t, logits, strict=True)
-                    if at in (first, len(texts[i]) - 1) or (at + i) % every == 0
-                ]
-        return truth.apart(cases)
+        return truth.apart(cases())
     except BackendError:
         raise
     except Exception as error:  # a model may fail in its own way at anything that it was not written for
@@ -281,23 +272,36 @@ def _scores_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[
         predictor.sizes = usual
 
 
+def _scores_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[Ids]) -> str | None:
+    """Texts read whole and in pieces, with ragged ends, from the first token that has a law on and from later."""
+    every = 2 if _is_small(predictor) else 5
+
+    def scored() -> list[tuple[Ids, torch.Tensor]]:
+        cases = []
+        for first, tokens in ((1, predictor.sizes.body_tokens), (3, _PIECE_TOKENS)):
+            predictor.sizes = replace(predictor.sizes, body_tokens=tokens)
+            texts = [*rows, rows[0][: len(rows[0]) - 1]]
+            for r, t, _, logits, _ in predictor._read_all(texts, first):
+                cases += [
+                    (texts[i][:at], one)
+                    for i, at, one in zip(r, t, logits, strict=True)
+                    if at in (first, len(texts[i]) - 1) or (at + i) % every == 0
+                ]
+        return cases
+
+    return _apart(predictor, truth, scored)
+
+
 def _steps_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[Ids]) -> str | None:
     """Token by token, after rows were taken, repeated and joined, and in pieces."""
-    usual = predictor.sizes
-    try:
-        cases = [
-            (ids, said) for state in _walk(predictor, rows) for ids, said in zip(state.ids, _logits(state), strict=True)
-        ]
-        predictor.sizes = replace(usual, body_tokens=_PIECE_TOKENS)
+
+    def walked() -> list[tuple[Ids, torch.Tensor]]:
+        cases = [x for state in _walk(predictor, rows) for x in zip(state.ids, _logits(state), strict=True)]
+        predictor.sizes = replace(predictor.sizes, body_tokens=_PIECE_TOKENS)
         pieces = predictor.start([r[: len(r) - 1] for r in rows])
-        cases += list(zip(pieces.ids, _logits(pieces), strict=True))
-        return truth.apart(cases)
-    except BackendError:
-        raise
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    finally:
-        predictor.sizes = usual
+        return [*cases, *zip(pieces.ids, _logits(pieces), strict=True)]
+
+    return _apart(predictor, truth, walked)
 
 
 def _walk(predictor: HuggingFacePredictor, rows: Sequence[Ids]) -> Iterator[HFState]:

@@ -143,8 +143,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
             if not len(at):
                 continue
             local = inside[wanted[at]]
-            again = block.stale
-            taken = self._read([block.ids[i] for i in local]) if again else whole(block.take(local))
+            taken = self._read([block.ids[i] for i in local]) if block.stale else whole(block.take(local))
             parts.append((taken, at))
         return HFState.of(parts)
 
@@ -164,9 +163,8 @@ class HuggingFacePredictor(Stepwise[HFState]):
             blocks = [every.blocks[b] for b in members]
             rows = np.concatenate([every.rows[b] for b in members])
             together = self._side_by_side(blocks)
-            parts.append(
-                (self._read([x for b in blocks for x in b.ids]) if together is None else whole(together), rows)
-            )
+            state = self._read([x for b in blocks for x in b.ids]) if together is None else whole(together)
+            parts.append((state, rows))
         return HFState.of(parts)
 
     def _side_by_side(self, blocks: Sequence[Block]) -> Block | None:
@@ -178,18 +176,16 @@ class HuggingFacePredictor(Stepwise[HFState]):
             return None
         held = max(b.held - int(b.padding.min(initial=b.held)) for b in blocks)
         cache = joined(kept, held, self.model.config)
+        if cache is None:
+            return None
         hidden = [b.hidden for b in blocks if b.hidden is not None]
-        return (
-            None
-            if cache is None
-            else Block(
-                [x for b in blocks for x in b.ids],
-                cache,
-                held,
-                np.concatenate([b.padding + held - b.held for b in blocks]),
-                torch.cat([b.logits for b in blocks]),
-                torch.cat(hidden) if len(hidden) == len(blocks) else None,
-            )
+        return Block(
+            [x for b in blocks for x in b.ids],
+            cache,
+            held,
+            np.concatenate([b.padding + held - b.held for b in blocks]),
+            torch.cat([b.logits for b in blocks]),
+            torch.cat(hidden) if len(hidden) == len(blocks) else None,
         )
 
     @property
@@ -311,9 +307,8 @@ class HuggingFacePredictor(Stepwise[HFState]):
             # all targets t from `start` on whose laws look back to the same oldest token and turn it the same way
             oldest, turned = self.context.first_seen(start), self._regime(start)
             stop = start + 1
-            while (
-                stop < lengths[rows].max() and self.context.first_seen(stop) == oldest and self._regime(stop) == turned
-            ):
+            longest = lengths[rows].max()
+            while stop < longest and (self.context.first_seen(stop), self._regime(stop)) == (oldest, turned):
                 stop += 1
             yield from self._read_window(sequences, rows, lengths, oldest, start, stop)
             start = stop
