@@ -111,7 +111,7 @@ def test_exemplars_that_do_not_fit_are_refused(corpus: str) -> None:
 
 def test_both_log_probs_are_kept(corpus: str, tmp_path: Path) -> None:
     """top_k=3 of a known law: what was drawn has its mass divided by that of the three, the model's own stays."""
-    model: Predictor[Any] = load_world("markov")
+    model: Predictor = load_world("markov")
     run = freerun.audit(
         model, "world/markov", out=tmp_path / "run", documents=32, prefix=4, tokens=12, sample_with="top_k=3"
     )

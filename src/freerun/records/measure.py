@@ -9,14 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
 from freerun.errors import BackendError
-from freerun.predictors.base import Pool, Predictor
+from freerun.predictors.base import Continuations, Pool, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.law import Observation
 from freerun.predictors.reference import Reference
@@ -68,7 +67,7 @@ def units_of(n_pairs: int, plan: MeasurePlan) -> list[Unit]:
 
 
 def measure(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     pairs: Sequence[Pair],
     *,
     plan: MeasurePlan,
@@ -153,7 +152,7 @@ class _Once:
 class _Work:
     """Everything that one unit is made of."""
 
-    predictor: Predictor[Any]
+    predictor: Predictor
     block: Sequence[Pair]
     unit: Unit
     plan: MeasurePlan
@@ -281,7 +280,7 @@ def _check_numbers(
 
 
 def _score(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     block: Sequence[Pair],
     unit: Unit,
     plan: MeasurePlan,
@@ -306,7 +305,7 @@ def _score(
 
 
 def _sample(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     block: Sequence[Pair],
     unit: Unit,
     plan: MeasurePlan,
@@ -327,13 +326,15 @@ def _sample(
         starts = [i for i, _ in chosen]
     flat = [sequence_key(block[i].document_id, unit.arm, j) for i, j in chosen]
     samples = predictor.generate(
-        [block[i].context.astype(np.int64) for i in starts],
-        np.array(flat, dtype=np.uint64).reshape(len(starts), -1),
-        plan.continuation_tokens,
-        seed=plan.seed,
-        sampling=sampling,
-        loop_rule=plan.loop_rule,
-        at_once=at_once,
+        Continuations(
+            [block[i].context.astype(np.int64) for i in starts],
+            np.array(flat, dtype=np.uint64).reshape(len(starts), -1),
+            plan.continuation_tokens,
+            seed=plan.seed,
+            sampling=sampling,
+            loop_rule=plan.loop_rule,
+            at_once=at_once,
+        ),
         on_tokens=tell,
     )
     for s in sorted(samples, key=lambda s: s.row):
@@ -353,10 +354,10 @@ def _sample(
         )
 
 
-def _without_prefix(predictor: Predictor[Any], block: Sequence[Pair]) -> list[Float[np.ndarray, " tokens"]]:
+def _without_prefix(predictor: Predictor, block: Sequence[Pair]) -> list[Float[np.ndarray, " tokens"]]:
     """ln q of the continuations with the context (exemplars apart) starting at the cut; NaN where no law is before a token."""
     texts = [np.concatenate([p.before, p.continuation]).astype(np.int64) for p in block]
-    first = len(block[0].before) or (0 if predictor.context.lead or predictor.capabilities.empty_context else 1)
+    first = len(block[0].before) or (0 if predictor.has_first_law else 1)
     scored = predictor.log_probs(texts, first=first)
     return [
         np.concatenate([np.full(len(p.continuation) - len(s), np.nan), s]) for p, s in zip(block, scored, strict=True)

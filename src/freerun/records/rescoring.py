@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -90,13 +89,13 @@ def _spread(n: int, n_pairs: int) -> list[int]:
     return [a + int(place * (b - a)) for a, b, place in zip(ends, ends[1:], places, strict=False)]
 
 
-def score_again(predictor: Predictor[Any], pair: Pair, ids: Int[np.ndarray, " tokens"]) -> Fresh:
+def score_again(predictor: Predictor, pair: Pair, ids: Int[np.ndarray, " tokens"]) -> Fresh:
     """A whole text after the pair's context, alone and from its ids."""
     seen = _scored(predictor, pair, ids, first=0)
     return Fresh(seen.log_prob_nats, seen.cdf_below, _upto(seen))
 
 
-def score_tokens_again(predictor: Predictor[Any], pair: Pair, places: Sequence[int]) -> Fresh:
+def score_tokens_again(predictor: Predictor, pair: Pair, places: Sequence[int]) -> Fresh:
     """Some tokens of the real continuation, each by a pass over the text that ends with it."""
     columns = np.full((3, len(pair.continuation)), np.nan)
     for at in places:
@@ -105,7 +104,7 @@ def score_tokens_again(predictor: Predictor[Any], pair: Pair, places: Sequence[i
     return Fresh(*columns)
 
 
-def _scored(predictor: Predictor[Any], pair: Pair, ids: Int[np.ndarray, " tokens"], *, first: int) -> Observation:
+def _scored(predictor: Predictor, pair: Pair, ids: Int[np.ndarray, " tokens"], *, first: int) -> Observation:
     """What a pass over context and ids says of the ids from `first` on."""
     text = np.concatenate([pair.context, ids]).astype(np.int64)
     chunks = list(predictor.score([text], first=len(pair.context) + first))

@@ -29,13 +29,13 @@ REFERENCE_TOKENS = 1_000_000
 
 
 def manifest_of(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     corpus: Corpus,
     pairs: PairSet,
     plan: MeasurePlan,
     options: AuditOptions,
     *,
-    others: tuple[Predictor[Any], ...] = (),
+    others: tuple[Predictor, ...] = (),
     encoder_fingerprint: str | None = None,
     exemplars: Exemplars | None = None,
     faithful: Fidelity | None = None,
@@ -140,7 +140,7 @@ def default_folder(manifest: Mapping[str, Any]) -> Path:
     return Path("runs") / f"{names[0]}-{names[1]}-{manifest['plan_hash'][:8]}"
 
 
-def _notes(predictor: Predictor[Any], options: AuditOptions, exemplars: Exemplars | None) -> list[str]:
+def _notes(predictor: Predictor, options: AuditOptions, exemplars: Exemplars | None) -> list[str]:
     """What stands before the text, where that is not what everybody expects."""
     notes = []
     if options.prefix == 0 and not predictor.capabilities.empty_context:
@@ -164,7 +164,7 @@ def _notes(predictor: Predictor[Any], options: AuditOptions, exemplars: Exemplar
     return notes
 
 
-def _spelled(predictor: Predictor[Any], ids: tuple[int, ...]) -> str:
+def _spelled(predictor: Predictor, ids: tuple[int, ...]) -> str:
     """Ids in words: the end of text where they are that, else their bytes."""
     if len(ids) == 1 and ids[0] in predictor.end_ids:
         return f"the end-of-text id {ids[0]}"
@@ -183,7 +183,7 @@ def _read_notes(corpus: Corpus, options: AuditOptions) -> list[str]:
     return notes
 
 
-def _named(predictor: Predictor[Any], hidden: str | None) -> str:
+def _named(predictor: Predictor, hidden: str | None) -> str:
     return _without(predictor.identity.name, hidden)
 
 
@@ -194,9 +194,7 @@ def _without(name: str, hidden: str | None) -> str:
     return re.sub(rf"(?<=[@=(]){re.escape(hidden)}(?=$|[,)+])", "CORPUS", name)
 
 
-def _command(
-    predictor: Predictor[Any], corpus: Corpus, pairs: PairSet, options: AuditOptions, hidden: str | None
-) -> str:
+def _command(predictor: Predictor, corpus: Corpus, pairs: PairSet, options: AuditOptions, hidden: str | None) -> str:
     words = ["freerun", "audit", _named(predictor, hidden), corpus.spec if hidden is None else "CORPUS"]
     words += ["--documents", str(options.documents), "--prefix", str(options.prefix)]
     words += ["--tokens", str(pairs.continuation_tokens), "--batch", str(options.batch), "--seed", str(options.seed)]
