@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from freerun.report.charts.marks import FONT, coordinate, element, marker, role_of, shortened, text_width
 from freerun.report.charts.scales import Axis, drawable, log2_axis
+from freerun.report.charts.svg import drawing
 from freerun.report.numbers import UNKNOWN, format_interval, format_number
 
 _BOLD = 1.1
@@ -41,14 +42,7 @@ def draw_scale(yardsticks: Mapping[str, Any], *, width: float, key: str = "yards
         middle = top + row_height * n + (row_height / 2 if wide else 36.0)
         parts.append(_row(item, axis, middle, right - 4))
         parts.append(_words(item, middle if wide else middle - 22, width, left if wide else None, right))
-    return element(
-        "svg",
-        *parts,
-        class_="chart scale",
-        viewBox=f"0 0 {coordinate(width)} {coordinate(bottom + 48)}",
-        role="img",
-        aria_labelledby=f"{key}-title {key}-desc",
-    )
+    return drawing(parts, width, bottom + 48, key, "chart scale")
 
 
 def reading(item: Mapping[str, Any]) -> str:
@@ -127,15 +121,12 @@ def _words(item: Mapping[str, Any], y: float, width: float, left: float | None, 
     said = shortened(reading(item), FONT, width * 0.45)
     room = left - 20 if left is not None else width - text_width(said, FONT) - 14
     label = shortened(str(item.get("label") or ""), FONT, room)
+    side = "entry" if left is not None else "entry end"
     return element(
         "g",
         element("text", label, x=2, y=y + 4.5, class_="entry" + strong),
-        element("text", said, x=width - 2 if left is None else right + 12, y=y + 4.5, class_=_side(left) + strong),
+        element("text", said, x=width - 2 if left is None else right + 12, y=y + 4.5, class_=side + strong),
     )
-
-
-def _side(left: float | None) -> str:
-    return "entry" if left is not None else "entry end"
 
 
 def _arrow(x: float, y: float, back: float) -> str:
