@@ -12,6 +12,7 @@ from freerun.comparisons.sweeps.result import axis_sentence, outcome_of
 from freerun.results.sweep import Contrast, Outcome
 from freerun.stats.detection.two_sample import Detection
 from freerun.stats.intervals import Interval
+from freerun.stats.paired import PairedDifference
 
 
 def test_a_slope_is_per_doubling() -> None:
@@ -26,7 +27,8 @@ def test_settings_in_words() -> None:
 
 
 def trend(value: float = -0.02, adjusted_p: float | None = None) -> Contrast:
-    return Contrast(value, -0.03, -0.01, 0.95, 40, 0.005, 0.01, 0.014, adjusted_p=adjusted_p)
+    d = PairedDifference(value, -0.03, -0.01, 0.95, 40, 0.005, 0.01, 0.014)
+    return Contrast.of(d, "AUC a doubling", adjusted_p)
 
 
 @pytest.mark.parametrize(

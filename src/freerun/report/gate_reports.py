@@ -50,18 +50,18 @@ def junit_xml(judged: Sequence[JudgedGate], *, title: str, verb: str, created: s
             "time": "0",
         },
     )
-    held = ElementTree.SubElement(suite, "properties")
+    table = ElementTree.SubElement(suite, "properties")
     for name, value in properties.items():
-        ElementTree.SubElement(held, "property", {"name": _token(name), "value": _clean(str(value))})
+        ElementTree.SubElement(table, "property", {"name": _token(name), "value": visible(str(value))})
     for j in judged:
         case = ElementTree.SubElement(
             suite, "testcase", {"name": _token(j.gate), "classname": f"freerun.{verb}", "time": "0"}
         )
         kind = {"fail": "failure", "undecided": "error"}.get(j.decision)
         if kind is not None:
-            told = ElementTree.SubElement(case, kind, {"type": f"gate.{j.decision}", "message": _clean(j.words)})
-            told.text = _clean(". ".join(part for part in (j.words, j.needed) if part))
-    ElementTree.SubElement(suite, "system-out").text = _clean(
+            why = ElementTree.SubElement(case, kind, {"type": f"gate.{j.decision}", "message": visible(j.words)})
+            why.text = visible(". ".join(part for part in (j.words, j.needed) if part))
+    ElementTree.SubElement(suite, "system-out").text = visible(
         "\n".join(f"{j.gate}: {j.decision}: {j.words}" for j in judged)
     )
     ElementTree.SubElement(suite, "system-err")
@@ -88,12 +88,8 @@ def _code(text: str) -> str:
 
 
 def _token(text: str) -> str:
-    return " ".join(_clean(text).split()) or "–"
-
-
-def _clean(text: str) -> str:
-    """What XML can hold: unseen characters as signs."""
-    return visible(text)
+    """One line that XML can hold: unseen characters as signs."""
+    return " ".join(visible(text).split()) or "–"
 
 
 def _timestamp(created: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from freerun.results.compare import Bounds, Verdict, open_ends
+from freerun.results.compare import ALPHA, Bounds, Verdict, open_ends
 from freerun.results.finding import Chart, Table
 from freerun.results.horizons import Horizon
 from freerun.stats.detection.paired_horizon import BootstrapDifference
@@ -78,10 +78,12 @@ class Contrast:
     smallest_detectable: float
     unit: str = ""
     adjusted_p: float | None = None
+    found: bool = False
 
     @classmethod
     def of(cls, d: PairedDifference, unit: str, adjusted_p: float | None = None) -> Contrast:
-        return cls(**asdict(d), unit=unit, adjusted_p=adjusted_p)
+        """With its p-value adjusted for the tests beside it, `found` says whether it is told from zero."""
+        return cls(**asdict(d), unit=unit, adjusted_p=adjusted_p, found=adjusted_p is not None and adjusted_p <= ALPHA)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from freerun.comparisons.sweeps.contrasts import N_RESAMPLES, OwnTextRefused, Sw
 from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.comparison import KINDS
 from freerun.findings.evidence import Evidence
-from freerun.results.compare import ALPHA, Bounds, Verdict
+from freerun.results.compare import Bounds, Verdict
 from freerun.results.finding import Cell, Table
 from freerun.results.horizons import Horizon
 from freerun.results.sweep import (
@@ -170,7 +170,7 @@ def _auc_table(swept: Swept, axis: Axis) -> Table:
 
 def outcome_of(trend: Contrast) -> Outcome:
     """What a trend says after adjustment."""
-    if trend.adjusted_p is None or trend.adjusted_p > ALPHA:
+    if not trend.found:
         return "none"
     return "falls" if trend.value < 0 else "grows"
 
