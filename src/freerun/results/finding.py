@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -80,10 +80,23 @@ class Series:
     band_only: bool = False
 
     @classmethod
-    def of(cls, name: str, role: str, intervals: Sequence[Interval], *, band_only: bool = False) -> Series:
-        """A curve of estimates with their intervals."""
-        y, low, high = (tuple(known(getattr(i, end)) for i in intervals) for end in ("value", "low", "high"))
+    def of(cls, name: str, role: str, intervals: Sequence[Interval | None], *, band_only: bool = False) -> Series:
+        """A curve of estimates with their intervals; None where one is not known."""
+        y, low, high = (tuple(known(getattr(i, end, None)) for i in intervals) for end in ("value", "low", "high"))
         return cls(name, role, y, low, high, band_only)
+
+    @classmethod
+    def curve(
+        cls,
+        name: str,
+        role: str,
+        y: Iterable[float],
+        low: Iterable[float] | None = None,
+        high: Iterable[float] | None = None,
+    ) -> Series:
+        """A curve from its values, with the ends of its interval where it has one; NaN where a value is not known."""
+        line, lower, upper = (None if column is None else tuple(known(v) for v in column) for column in (y, low, high))
+        return cls(name, role, line or (), lower, upper)
 
 
 @dataclass(frozen=True)
@@ -122,6 +135,11 @@ class Finding:
     refused: bool = False
     """Whether something was left out of it because own text is refused as evidence (`own_text` of the result says why)."""
 
+    @classmethod
+    def unknown(cls, name: str, question: str, why: str, *estimates: Estimate) -> Finding:
+        """A question that these records do not answer."""
+        return cls(name, question, why, "unknown", estimates, licence="No inference.")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -158,6 +176,9 @@ class Cell:
         return cls("–" if value is None else f"{value:{form}}".replace("-", "−"), known(value), unit)
 
 
+Row = tuple[str | Cell, ...]
+
+
 @dataclass(frozen=True)
 class Table:
     """A small table: words are strings, numbers are cells."""
@@ -165,7 +186,7 @@ class Table:
     name: str
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str | Cell, ...], ...] = ()
+    rows: tuple[Row, ...] = ()
 
 
 def known(value: float | None) -> float | None:

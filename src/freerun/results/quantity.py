@@ -30,8 +30,8 @@ class Quantity:
     """A mean over the real tokens that a run itself holds possible: runs that rule out different tokens do not compare on it."""
     gates: tuple[str, ...] = field(default=(), kw_only=True)
     """What `--fail-on` calls it: the name that is shown, then other names for the same."""
-    meaning: str = field(default="", kw_only=True)
-    """One line for the table of gates, with the unit; the label where there is none."""
+    card: bool = field(default=False, kw_only=True)
+    """It stands in the section of a model card."""
     paired: bool = field(default=True, kw_only=True)
     """Two runs of the same documents have a paired difference in it."""
     exact: bool = field(default=False, kw_only=True)
