@@ -22,7 +22,7 @@ def unescape(separator: str) -> str:
     >>> unescape(r"\n\n---")
     '\n\n---'
     """
-    return re.sub(r"\\([nt\\])", lambda found: _ESCAPES[found[1]], separator)
+    return re.sub(r"\\([nt\\])", lambda match: _ESCAPES[match[1]], separator)
 
 
 def split_at(text: str, separator: str) -> list[str]:

@@ -42,10 +42,11 @@ def strip(d: Mapping[str, Any]) -> Markup:
     low = at(-1e9 if d.get("low") is None else d["low"])
     high = at(1e9 if d.get("high") is None else d["high"])
     y = _STRIP_HEIGHT / 2
-    said = f"{signed(value)}, interval {signed(d.get('low'))} to {signed(d.get('high'))}; would be found from {format_number(unit)}"
+    interval = f"{signed(d.get('low'))} to {signed(d.get('high'))}"
+    words = f"{signed(value)}, interval {interval}; would be found from {format_number(unit)}"
     return element(
         "svg",
-        element("title", said),
+        element("title", words),
         element("rect", x=at(-unit), y=2.0, width=at(unit) - at(-unit), height=_STRIP_HEIGHT - 4, class_="blind"),
         element("line", x1=middle, x2=middle, y1=0.0, y2=_STRIP_HEIGHT, class_="zero"),
         element("line", x1=low, x2=high, y1=y, y2=y, class_="ends"),
