@@ -63,34 +63,31 @@ def read_corpus(
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}{nearest(format, FORMATS)}")
     if format is not None and spec.startswith(("builtin/", "hf/")):
         raise UsageError(f"--format {format} has no place with {spec}, which says itself what it is; leave it out")
-    named: list[str] = []
-    n_bad, taken_for_text = 0, False
-    if spec.startswith("builtin/"):
-        if spec not in BUILTINS:
-            raise UsageError(f"no corpus {spec!r}; there are {', '.join(BUILTINS)}{nearest(spec, BUILTINS)}")
-        corpus = BUILTINS[spec]()
-        if split_on is None and chunk_chars is None:
-            return corpus
-        documents, name, notes = list(corpus.documents), corpus.name, list(corpus.notes)
-    else:
-        reading = Reading(text_field=text_field, skip_bad_rows=skip_bad_rows)
-        documents, name = _read(spec, reading, stdin=stdin, format=format)
-        notes, named, n_bad = reading.notes(), reading.named, reading.bad.n_bad
-        taken_for_text = reading.taken_for_text
-    if not any(document.text.strip() for document in documents):
+    cut = split_on is not None or chunk_chars is not None
+    if spec in BUILTINS and not cut:
+        return BUILTINS[spec]()
+    reading = Reading(text_field=text_field, skip_bad_rows=skip_bad_rows)
+    documents, name = _read(spec, reading, stdin=stdin, format=format)
+    full = [document for document in documents if document.text.strip()]
+    if not full:
         raise DataError(f"corpus {spec!r} is empty: there is no text in it; give one with text")
-    independent = True
-    if split_on is not None or chunk_chars is not None:
-        full = [document for document in documents if document.text.strip()]
+    notes, independent = reading.notes(), True
+    if cut:
         if len(full) < len(documents):
             notes.append(f"{len(documents) - len(full)} empty document(s) dropped")
         documents, independent, note = cut_documents(full, split_on=split_on, chunk_chars=chunk_chars, spec=spec)
         notes.append(note)
     corpus = assemble(
-        documents, name=name, spec=spec, independent=independent, notes=notes, named_notes=named, n_bad_rows=n_bad
+        documents,
+        name=name,
+        spec=spec,
+        independent=independent,
+        notes=notes,
+        named_notes=reading.named,
+        n_bad_rows=reading.bad.n_bad,
     )
     if len(corpus.documents) == 1 and not single_ok:
-        raise DataError(_one_document(corpus, taken_for_text))
+        raise DataError(_one_document(corpus, reading.taken_for_text))
     return corpus
 
 
@@ -103,6 +100,12 @@ def _read(spec: str, reading: Reading, *, stdin: TextIO | None, format: str | No
         return _read_unnamed(data, "stdin", reading, spec, format), "stdin"
     if spec.startswith("hf/"):
         return _read_hub(spec, reading)
+    if spec.startswith("builtin/"):
+        if spec not in BUILTINS:
+            raise UsageError(f"no corpus {spec!r}; there are {', '.join(BUILTINS)}{nearest(spec, BUILTINS)}")
+        corpus = BUILTINS[spec]()
+        reading.counted += corpus.notes
+        return list(corpus.documents), corpus.name
     if not spec or spec.startswith("world/"):
         raise UsageError(
             f"corpus {spec!r} is not a file, folder, - or one of {', '.join(BUILTINS)}"
