@@ -5,29 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from xml.etree import ElementTree
 
+from freerun.comparisons.gates import Judged
 from freerun.report.visible import visible
-
-
-class JudgedGate(Protocol):
-    """What is needed of a gate that was judged."""
-
-    @property
-    def gate(self) -> str: ...
-    @property
-    def decision(self) -> str: ...
-    @property
-    def words(self) -> str: ...
-    @property
-    def needed(self) -> str: ...
-
 
 _SIGNS = {"pass": "✅ pass", "fail": "❌ fail", "undecided": "⚠️ undecided"}
 
 
-def junit_xml(judged: Sequence[JudgedGate], *, title: str, verb: str, created: str, properties: dict[str, Any]) -> str:
+def junit_xml(judged: Sequence[Judged], *, title: str, verb: str, created: str, properties: dict[str, Any]) -> str:
     """Return one test suite with one case a gate: failed gates are failures, undecided ones errors.
 
     An undecided gate fails a build (exit 3), so it is no `skipped`, which most servers show as harmless. Valid under the
@@ -69,7 +56,7 @@ def junit_xml(judged: Sequence[JudgedGate], *, title: str, verb: str, created: s
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
 
 
-def markdown_table(judged: Sequence[JudgedGate], *, title: str, sentence: str) -> str:
+def markdown_table(judged: Sequence[Judged], *, title: str, sentence: str) -> str:
     """Return a heading, the verdict's sentence and a table, one row a gate."""
     rows = ["| gate | | why | what would decide it |", "|---|---|---|---|"]
     rows += [f"| `{_code(j.gate)}` | {_SIGNS[j.decision]} | {_cell(j.words)} | {_cell(j.needed)} |" for j in judged]
