@@ -21,13 +21,13 @@ from freerun.results.compare import (
     Breach,
     Card,
     CompareResult,
+    Conclusion,
     Difference,
     RunPair,
     RunSummary,
-    Verdict,
 )
 from freerun.results.finding import Chart, Series, Table, known
-from freerun.results.horizons import Horizon
+from freerun.results.horizons import HorizonSummary
 from freerun.stats.position import curve_by_position, log_spaced_edges
 
 COMPARE_VERSION = 1
@@ -91,7 +91,7 @@ def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> Ru
         e.records.manifest["plan_hash"],
         asdict(compared.own_text[i]),
         None if loss is None else Bounds.of(loss.interval()),
-        None if curves is None else Horizon.of(curves.horizon(i), curves.lengths),
+        None if curves is None else HorizonSummary.of(curves.horizon(i), curves.lengths),
     )
 
 
@@ -187,7 +187,9 @@ def _cell(e: dict[str, Any]) -> str:
 # ---- sentences ---------------------------------------------------------------------------------------------------------
 
 
-def _verdict(pairs: Sequence[RunPair], compared: Compared, broken: Sequence[Breach], refused: Sequence[str]) -> Verdict:
+def _verdict(
+    pairs: Sequence[RunPair], compared: Compared, broken: Sequence[Breach], refused: Sequence[str]
+) -> Conclusion:
     differences = [d for pair in pairs for d in pair.differences]
     further = [d for d in differences if not d.primary and d.p_value is not None]
     detail = (
@@ -203,7 +205,7 @@ def _verdict(pairs: Sequence[RunPair], compared: Compared, broken: Sequence[Brea
     if compared.curves is None:
         detail = f"No horizons: {compared.why_no_curves}. {detail}"
     differ = any(d.found and d.primary for d in differences)
-    return Verdict(" ".join(sentences), detail, "bad" if differ else "neutral")
+    return Conclusion(" ".join(sentences), detail, "bad" if differ else "neutral")
 
 
 def pair_sentence(pair: RunPair) -> str:

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from freerun.report.charts.svg import NARROW, WIDE
-from freerun.report.charts.yardsticks import draw_scale, reading
+from freerun.report.charts.yardsticks import draw_scale
 from freerun.report.numbers import format_interval, format_number
 from freerun.report.pages.plan_rows import machinery_rows, plan_rows
 from freerun.report.pages.template import asset, environment, stylesheet, two_widths
@@ -46,14 +46,6 @@ def render_page(result: Mapping[str, Any]) -> str:
 
 def _drawn_scale(yardsticks: Mapping[str, Any]) -> Markup:
     return two_widths(*(draw_scale(yardsticks, width=width, key=f"yardsticks-{width}") for width in (WIDE, NARROW)))
-
-
-def _scale_table(yardsticks: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the table of the yardsticks: their own one where they have it, else what the scale shows."""
-    if yardsticks.get("rows"):
-        return {"columns": yardsticks.get("columns") or (), "rows": yardsticks["rows"]}
-    rows: list[Any] = [[item.get("label") or "", reading(item)] for item in yardsticks.get("scale") or ()]
-    return {"columns": ["", "tokens"], "rows": rows}
 
 
 def _numeric_columns(rows: Sequence[Sequence[object]]) -> set[int]:
@@ -104,7 +96,6 @@ _PAGES = environment(
         "number": _number,
         "numeric_columns": _numeric_columns,
         "plan_rows": plan_rows,
-        "scale_table": _scale_table,
         "status": _status,
     },
     undefined=jinja2.ChainableUndefined,
