@@ -10,22 +10,24 @@ import numpy as np
 
 import freerun
 from freerun.comparisons.charts import auc_chart, horizon_chart, loss_chart, scale_of
-from freerun.comparisons.differences import LOSS, Compared, loss_by_position
+from freerun.comparisons.differences import LOSS_KEY, Compared, loss_by_position
+from freerun.findings.detectability.quantities import H75
 from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
+from freerun.findings.loss import LOSS
 from freerun.results.compare import (
     ALPHA,
     Bounds,
     Breach,
     Card,
     CompareResult,
+    Conclusion,
     Difference,
     RunPair,
     RunSummary,
-    Verdict,
 )
 from freerun.results.finding import Chart, Series, Table, known
-from freerun.results.horizons import Horizon
+from freerun.results.horizons import HorizonSummary
 from freerun.stats.position import curve_by_position, log_spaced_edges
 
 COMPARE_VERSION = 1
@@ -76,7 +78,7 @@ def compare_result(
 
 
 def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> RunSummary:
-    loss, curves, plan = compared.values[i].get(LOSS), compared.curves, e.plan
+    loss, curves, plan = compared.values[i].get(LOSS_KEY), compared.curves, e.plan
     return RunSummary(
         name,
         place,
@@ -89,7 +91,7 @@ def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> Ru
         e.records.manifest["plan_hash"],
         asdict(compared.own_text[i]),
         None if loss is None else Bounds.of(loss.interval()),
-        None if curves is None else Horizon.of(curves.horizon(i), curves.lengths),
+        None if curves is None else HorizonSummary.of(curves.horizon(i), curves.lengths),
     )
 
 
@@ -143,8 +145,8 @@ def _trend_charts(compared: Compared, places: Sequence[float], x_label: str) -> 
     order = np.argsort(places, kind="stable").tolist()
     x = tuple(places[i] for i in order)
     scale, charts = scale_of(x, 16), []
-    if all(LOSS in values for values in compared.values):
-        losses = [compared.values[i][LOSS].interval() for i in order]
+    if all(LOSS_KEY in values for values in compared.values):
+        losses = [compared.values[i][LOSS_KEY].interval() for i in order]
         caption = (
             "Bands: 95% over documents. They overlap more than the runs differ: the same documents are in all of them."
         )
@@ -185,7 +187,9 @@ def _cell(e: dict[str, Any]) -> str:
 # ---- sentences ---------------------------------------------------------------------------------------------------------
 
 
-def _verdict(pairs: Sequence[RunPair], compared: Compared, broken: Sequence[Breach], refused: Sequence[str]) -> Verdict:
+def _verdict(
+    pairs: Sequence[RunPair], compared: Compared, broken: Sequence[Breach], refused: Sequence[str]
+) -> Conclusion:
     differences = [d for pair in pairs for d in pair.differences]
     further = [d for d in differences if not d.primary and d.p_value is not None]
     detail = (
@@ -201,15 +205,15 @@ def _verdict(pairs: Sequence[RunPair], compared: Compared, broken: Sequence[Brea
     if compared.curves is None:
         detail = f"No horizons: {compared.why_no_curves}. {detail}"
     differ = any(d.found and d.primary for d in differences)
-    return Verdict(" ".join(sentences), detail, "bad" if differ else "neutral")
+    return Conclusion(" ".join(sentences), detail, "bad" if differ else "neutral")
 
 
 def pair_sentence(pair: RunPair) -> str:
     """What differs between two runs, in words: the loss and the horizon."""
     primary = {d.name: d for d in pair.differences if d.primary}
-    parts = [_loss_words(pair, primary.get("loss_nats_per_token"))]
-    if "h75" in primary:
-        parts.append(_horizon_words(primary["h75"]))
+    parts = [_loss_words(pair, primary.get(LOSS.name))]
+    if H75.name in primary:
+        parts.append(_horizon_words(primary[H75.name]))
     return " ".join(parts)
 
 

@@ -253,6 +253,7 @@ def _yardsticks(evidence: Evidence, found: Comparison) -> dict[str, Any]:
             "low": None,
             "high": None,
             "text": never,
+            "where": "beyond",
             "role": "real",
         }
     )
@@ -263,6 +264,7 @@ def _yardsticks(evidence: Evidence, found: Comparison) -> dict[str, Any]:
             "low": None,
             "high": None,
             "text": never,
+            "where": "beyond",
             "role": "control",
         }
     )
@@ -291,6 +293,7 @@ def _mark(label: str, curve: Curve, role: str) -> dict[str, Any]:
         "low": None if h.low.where == "beyond" else _whole(h.low_tokens),
         "high": _whole(h.high_tokens),
         "text": outside(h.estimate),
+        "where": h.estimate.where,
         "interval": interval_words(h),
         "role": role,
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from freerun.results.finding import Chart, Table
-from freerun.results.horizons import Horizon
+from freerun.results.horizons import HorizonSummary
 from freerun.results.quantity import Quantity
 from freerun.stats.design.detectable import smallest_detectable_difference
 from freerun.stats.detection.paired_horizon import BootstrapDifference
@@ -19,7 +19,7 @@ CENSORED = 0.05
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Conclusion:
     """The answer in a sentence, what limits it, and whether it is `good`, `bad`, `neutral` or `unknown`."""
 
     sentence: str
@@ -237,7 +237,7 @@ class RunSummary:
     plan_hash: str
     own_text: dict[str, str | bool | None]
     loss_nats_per_token: Bounds | None
-    h75_tokens: Horizon | None
+    h75_tokens: HorizonSummary | None
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ class CompareResult:
     kind: str
     freerun_version: str
     title: str
-    verdict: Verdict
+    verdict: Conclusion
     runs: tuple[RunSummary, ...]
     headline: tuple[Card, ...]
     pairs: tuple[RunPair, ...]
