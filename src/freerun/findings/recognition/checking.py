@@ -1,6 +1,6 @@
 """How far is checking from generating? Single scores that tell a model's own text from real text, and the ranks of its tokens.
 
-Parts of the self-recognition finding (METHODS 4): its own laws alone beside the likelihood ratio against a reference.
+Parts of the self-recognition finding: its own laws alone beside the likelihood ratio against a reference.
 """
 
 from __future__ import annotations

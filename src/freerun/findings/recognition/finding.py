@@ -1,6 +1,6 @@
 """Can its own text be told from real text: by its laws against a reference, by its laws alone? And is what was sampled its law?
 
-Three claims are kept apart (METHODS 4). Information-theoretic: the likelihood ratio against the reference. Introspective: what the
+Three claims are kept apart. Information-theoretic: the likelihood ratio against the reference. Introspective: what the
 model's own laws say. Verbal: what it says when asked, a finding of its own.
 """
 

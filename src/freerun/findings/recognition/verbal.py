@@ -1,4 +1,4 @@
-"""Does it say which text is its own, when asked? The verbal claim of METHODS 4, from the answers of a run's folder."""
+"""Does it say which text is its own, when asked? The verbal claim, from the answers of a run's folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The difference of two detectability curves and their horizons, on documents that were resampled together (METHODS 2)."""
+"""The difference of two detectability curves and their horizons, on documents that were resampled together."""
 
 from __future__ import annotations
 

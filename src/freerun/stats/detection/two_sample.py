@@ -1,4 +1,4 @@
-"""Telling two kinds of text apart at one length: a classifier two-sample test with its controls (METHODS 2).
+"""Telling two kinds of text apart at one length: a classifier two-sample test with its controls (Lopez-Paz & Oquab 2017).
 
 The independent unit is a row: one document's real continuation and the generated ones of the same prefix. Everything is
 chosen on training units; every number is about test units.

@@ -1,4 +1,4 @@
-"""Which ranks do the tokens of a text have under a model's laws? (GLTR: Gehrmann, Strobelt & Rush 2019; METHODS 4.)"""
+"""Which ranks do the tokens of a text have under a model's laws? (GLTR: Gehrmann, Strobelt & Rush 2019)"""
 
 from __future__ import annotations
 

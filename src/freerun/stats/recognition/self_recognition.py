@@ -1,4 +1,4 @@
-"""Does a text look like the model's own? Martingale z, PIT values and an e-process (METHODS 4).
+"""Does a text look like the model's own? Martingale z, PIT values and an e-process (Gehrmann, Strobelt & Rush 2019).
 
 Under the model's own sampling D_t = -ln q_t(x_t) - H_t has mean 0 and variance V_t = sum_v q ln^2 q - H_t^2 given the
 past. So these are also an audit of the sampler.

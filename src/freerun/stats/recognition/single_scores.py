@@ -1,4 +1,4 @@
-"""One number per text as a detector: chosen and oriented on training units, judged on test units (METHODS 4)."""
+"""One number per text as a detector: chosen and oriented on training units, judged on test units."""
 
 from __future__ import annotations
 
