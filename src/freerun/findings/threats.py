@@ -11,6 +11,7 @@ from freerun.findings.detectability.control_tokens import ControlTokens, control
 from freerun.findings.detectability.copying import COPY_TOKENS, Copying, copying
 from freerun.findings.detectability.leaks import MOST_SPELLED
 from freerun.findings.evidence import Evidence
+from freerun.records.plan import read_nature
 
 
 def threats(evidence: Evidence, found: Comparison | None, *, own_text: bool = True) -> list[dict[str, str]]:
@@ -19,8 +20,8 @@ def threats(evidence: Evidence, found: Comparison | None, *, own_text: bool = Tr
     plan, model, corpus, counts = (manifest[k] for k in ("plan", "model", "corpus", "counts"))
     n_units = int(np.unique(evidence.units).size)
     out: list[tuple[str, str]] = []
-    nature = model["nature"]
-    if "instruct" in nature:
+    nature = read_nature(model["nature"])
+    if nature.tuned:
         out.append(
             (
                 "The model is tuned for instructions",
@@ -28,11 +29,11 @@ def threats(evidence: Evidence, found: Comparison | None, *, own_text: bool = Tr
                 "not of the assistant.",
             )
         )
-    if "4-bit" in nature or "GGUF" in nature:
+    if nature.was_rounded:
         out.append(
             (
                 "The weights were rounded",
-                f"{nature}: a coarser model than the one that was trained. Another backend of the same file gives other numbers.",
+                f"{nature.describe()}: a coarser model than the one that was trained. Another backend of the same file gives other numbers.",
             )
         )
     out.extend(_changed(manifest.get("tokenizer")))
