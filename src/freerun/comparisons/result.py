@@ -18,15 +18,14 @@ from freerun.results.compare import (
     ALPHA,
     Bounds,
     Breach,
-    Card,
     CompareResult,
     Difference,
     RunPair,
     RunSummary,
-    Verdict,
 )
 from freerun.results.finding import Chart, Series, Table, known
 from freerun.results.horizons import Horizon
+from freerun.results.verdict import Card, Verdict
 from freerun.stats.position import curve_by_position, log_spaced_edges
 
 COMPARE_VERSION = 1

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float, Int
 from freerun.findings.calibration import RARE_NATS
 from freerun.findings.evidence import Evidence
 from freerun.findings.loops.evidence import loop_evidence
-from freerun.findings.redacted import is_redacted
 from freerun.stats.loops.survival import END_OF_TEXT, LOOP
 from freerun.stats.recognition.self_recognition import self_z
 
@@ -248,7 +247,7 @@ def _calibration(evidence: Evidence) -> Iterator[Quantity]:
             _sequence_sums(evidence, rows, expected),
         )
         confidence = np.minimum(np.exp(tokens["top_log_prob_nats"].astype(np.float64)), 1.0)
-        over = confidence - (tokens["token_id"] == tokens["top_id"])
+        over = confidence - (evidence.local_ids("token_id") == evidence.local_ids("top_id"))
         yield Quantity(
             "calibration",
             f"top1_overconfidence{end}",
@@ -261,7 +260,7 @@ def _calibration(evidence: Evidence) -> Iterator[Quantity]:
 
 
 def _memory(evidence: Evidence) -> Iterator[Quantity]:
-    if is_redacted(evidence.records):
+    if not evidence.has_text:
         return
     tokens = evidence.records.tokens
     log_prob, alone = tokens["log_prob_nats"], tokens["without_prefix_log_prob_nats"]

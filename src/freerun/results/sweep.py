@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from freerun.results.compare import Bounds, Verdict, open_ends
+from freerun.results.compare import Bounds, open_ends
 from freerun.results.finding import Chart, Table
 from freerun.results.horizons import Horizon
+from freerun.results.verdict import Verdict
 from freerun.stats.detection.paired_horizon import BootstrapDifference
 from freerun.stats.paired import PairedDifference
 

@@ -14,7 +14,7 @@ from freerun.comparisons.sweeps.contrasts import N_RESAMPLES, OwnTextRefused, Sw
 from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.comparison import KINDS
 from freerun.findings.evidence import Evidence
-from freerun.results.compare import ALPHA, Bounds, Verdict
+from freerun.results.compare import ALPHA, Bounds
 from freerun.results.finding import Cell, Table
 from freerun.results.horizons import Horizon
 from freerun.results.sweep import (
@@ -29,6 +29,7 @@ from freerun.results.sweep import (
     SettingLoss,
     SweepResult,
 )
+from freerun.results.verdict import Verdict
 from freerun.stats.multiplicity import holm
 from freerun.stats.paired import PairedDifference, slope_weights
 
@@ -96,7 +97,7 @@ def _measured(setting: Setting, swept: Swept, i: int) -> Setting:
     return replace(
         setting,
         auc_by_length=tuple(
-            LengthAuc(int(n), d.auc.value, d.auc.low, d.auc.high, KINDS[kind])
+            LengthAuc(int(n), d.auc.value, d.auc.low, d.auc.high, KINDS[kind].label)
             for n, d, kind in zip(swept.lengths, curve.detections, curve.picked, strict=True)
         ),
         auc_last=Bounds.of(curve.detections[-1].auc),

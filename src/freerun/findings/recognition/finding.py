@@ -368,7 +368,7 @@ def _notes(
         )
     tokens = evidence.records.tokens
     mine = evidence.tokens_of("free") & (tokens["rank"] == 1)
-    tied = int(np.count_nonzero(tokens["token_id"][mine] != tokens["top_id"][mine]))
+    tied = int(np.count_nonzero(evidence.local_ids("token_id")[mine] != evidence.local_ids("top_id")[mine]))
     if tied:
         notes.append(f"{tied / mine.sum():.1%} of own tokens of rank 1 are tied with another of the same probability.")
     return tuple(notes)
