@@ -78,9 +78,9 @@ def run_all(folder: Path) -> dict[str, Any]:
             code, said = _run(words)
             out[name] = {"exit": code, "numbers": _kept(json.loads(said)) if said.startswith("{") else {}}
         out["export"]["numbers"] = {
-            f"{file}/{i}/{column}": float(cell)
+            f"{file}/{row.get('document', row['finding'])}/{row['name']}/{column}": float(cell)
             for file in ("estimates", "documents")
-            for i, row in enumerate(csv.DictReader(io.StringIO(Path("tables", f"{file}.csv").read_text())))
+            for row in csv.DictReader(io.StringIO(Path("tables", f"{file}.csv").read_text()))
             for column, cell in row.items()
             if _is_number(cell)
         }

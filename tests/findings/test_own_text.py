@@ -12,12 +12,12 @@ import pytest
 
 import freerun
 from freerun.commands.main import main
-from freerun.comparisons.gates import GAUGES, HORIZONS, judge_audit, judge_compare, parse_gate
+from freerun.comparisons.gates import HORIZON_LEVELS, NAMES, judge_audit, judge_compare, parse_gate
 from freerun.exports.model_card import card_section, model_index
 from freerun.exports.tables import document_columns, estimate_columns
 from freerun.findings.evidence import Evidence
 from freerun.findings.own_text.standing import own_text_of
-from freerun.findings.registry import QUESTIONS
+from freerun.findings.registry import GATES, QUESTIONS
 from freerun.jobs.audit import preparing
 from freerun.jobs.audit.audit import audit
 from freerun.jobs.compare import compare
@@ -160,8 +160,8 @@ def test_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_gates_on_own_text_are_undecided_and_those_on_real_text_are_judged(refused: freerun.Run) -> None:
-    for name, gauge in GAUGES.items():
-        gate = parse_gate(f"{name}<{64 if name in HORIZONS else -1000}", relative=False)
+    for name, gauge in ((n, GATES[n]) for n in NAMES):
+        gate = parse_gate(f"{name}<{64 if GATES[name] in HORIZON_LEVELS else -1000}", relative=False)
         (judged,) = judge_audit(refused.result, [gate])
         if gauge.own_text:
             assert judged.decision == "undecided", name
@@ -172,7 +172,7 @@ def test_gates_on_own_text_are_undecided_and_those_on_real_text_are_judged(refus
 
 def test_no_estimate_of_own_text_is_left(right: freerun.Run, refused: freerun.Run) -> None:
     allowed = {(q.finding, q.name) for question in QUESTIONS for q in question.quantities if not q.own_text}
-    own = {(g.finding, g.estimate) for g in GAUGES.values() if g.own_text}
+    own = {(g.finding, g.name) for g in GATES.values() if g.own_text}
     assert not own & allowed
     for finding in refused.result["findings"]:
         for e in finding["estimates"]:

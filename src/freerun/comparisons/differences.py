@@ -10,12 +10,13 @@ from jaxtyping import Bool, Float
 
 from freerun.comparisons.curves import JointCurves, join_curves
 from freerun.comparisons.terms import Alignment, SameRecords, align, same_records, shared_draws
-from freerun.comparisons.values import OF_POSSIBLE_TOKENS, has_impossible_tokens, quantities, unit_names
 from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.comparison import LEVELS
+from freerun.findings.detectability.quantities import AUC, HORIZONS
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.own_text.standing import OwnText, own_text_of
 from freerun.findings.plain_text import PlainText
+from freerun.findings.registry import sums_of
 from freerun.results.compare import Difference, RunPair, SharedDraws, TextTest
 from freerun.results.horizons import outside
 from freerun.results.quantity import Quantity, Sums
@@ -33,13 +34,6 @@ _PAIRED = "difference of ratios of sums on the same documents, document-clustere
 _BY_TOKEN = "token by token on the same documents, document-clustered t interval"
 _FITTED = "detectors as fitted in each run, test documents resampled together, percentiles"
 _SLOPE = "least-squares slope over runs, document-clustered linearised t interval"
-HORIZONS = {
-    level: Quantity(
-        "detectability", f"h{round(100 * level)}", f"Free-run horizon H{round(100 * level)}", "tokens", own_text=True
-    )
-    for level in LEVELS
-}
-AUC_LAST = Quantity("detectability", "auc_last", "AUC at the last length", "AUC", own_text=True)
 
 
 @dataclass(frozen=True)
@@ -75,17 +69,8 @@ def compare_runs(evidences: Sequence[Evidence], names: Sequence[str], *, x: Sequ
 
 
 def _values(evidence: Evidence, *, refused: bool) -> Values:
-    sums = (
-        Sums(
-            Quantity(
-                q.finding, q.name, q.label, q.unit, own_text=q.own_text, possible_tokens=q.name in OF_POSSIBLE_TOKENS
-            ),
-            q.tops,
-            q.bottoms,
-        )
-        for q in quantities(evidence)
-    )
-    return {(s.quantity.finding, s.quantity.name): s for s in sums if not (refused and s.quantity.own_text)}
+    sums = (s for s in sums_of(evidence) if not (refused and s.quantity.own_text))
+    return {(s.quantity.finding, s.quantity.name): s for s in sums}
 
 
 def _curves(evidences: Sequence[Evidence], own_text: Sequence[OwnText]) -> tuple[JointCurves | None, str]:
@@ -140,7 +125,7 @@ def _differences(
         yield _horizon(curves, k, 0.75, primary=True)
         yield from (_horizon(curves, k, level) for level in LEVELS if level != 0.75)
         d = curves.auc_difference(0, k)
-        yield Difference.of(AUC_LAST, d, d.a, d.b, method=_FITTED, label=f"AUC at {int(curves.lengths[-1])} tokens")
+        yield Difference.of(AUC, d, d.a, d.b, method=_FITTED, label=f"AUC at {int(curves.lengths[-1])} tokens")
     for key in _comparable((first, second), (ours, theirs)):
         if key == LOSS and aligned.first.size:
             continue
@@ -218,7 +203,7 @@ def _horizon(curves: JointCurves, k: int, level_auc: float, *, primary: bool = F
 
 def _comparable(evidences: Sequence[Evidence], values: Sequence[Values]) -> Iterator[tuple[str, str]]:
     """What all runs have, but means over possible tokens where a run gives no mass to some real token."""
-    impossible = any(map(has_impossible_tokens, evidences))
+    impossible = any(e.has_impossible_tokens for e in evidences)
     for key, sums in values[0].items():
         if all(key in each for each in values) and not (impossible and sums.quantity.possible_tokens):
             yield key
@@ -229,7 +214,7 @@ def _together(
 ) -> tuple[Float[np.ndarray, "runs units"], Float[np.ndarray, "runs units"]]:
     """Tops and bottoms on the units that all runs have; on all units, zeros where a run lacks one, if they share fewer than two."""
     rows = [
-        {name: i for i, name in enumerate(unit_names(e)) if s.bottoms[i] > 0}
+        {name: i for i, name in enumerate(e.unit_names) if s.bottoms[i] > 0}
         for e, s in zip(evidences, sums, strict=True)
     ]
     shared = set.intersection(*map(set, rows))

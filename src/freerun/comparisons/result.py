@@ -11,7 +11,6 @@ import numpy as np
 import freerun
 from freerun.comparisons.charts import auc_chart, horizon_chart, loss_chart, scale_of
 from freerun.comparisons.differences import LOSS, Compared, loss_by_position
-from freerun.comparisons.values import has_impossible_tokens
 from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
 from freerun.results.compare import (
@@ -293,7 +292,7 @@ def _impossible(evidences: Sequence[Evidence], names: Sequence[str]) -> list[str
         f"{name} gives no mass to some real tokens, so its loss is infinite; what averages over the tokens that a run holds possible (bits a byte, "
         "excess, surprisal and temperature gaps, the prefix's worth) is not compared with it."
         for e, name in zip(evidences, names, strict=True)
-        if has_impossible_tokens(e)
+        if e.has_impossible_tokens
     ]
 
 

@@ -89,6 +89,11 @@ class Evidence:
         mine: np.ndarray = (self.records.sequences["arm"] == arm)[self.token_sequence]
         return mine
 
+    @property
+    def has_impossible_tokens(self) -> bool:
+        """Whether the law gives no mass to some real token."""
+        return bool((self.tokens_of("real") & ~np.isfinite(self.records.tokens["log_prob_nats"])).any())
+
     @cached_property
     def n_units(self) -> int:
         return int(self.units.max()) + 1

@@ -86,17 +86,17 @@ ORGANISMS: dict[str, OrganismEntry] = {
     "temperature": OrganismEntry(
         "the law to the power 1/t",
         (Parameter("t", "real", "temperature", default=0.9, low=0.0, high=100.0),),
-        builders.resampled(lambda v: SamplingRule(temperature=v["t"])),
+        builders.resampled(lambda v: SamplingRule.of(temperature=v["t"])),
     ),
     "top_k": OrganismEntry(
         "the k most probable tokens only",
         (whole("k", 50, "tokens kept", low=1),),
-        builders.resampled(lambda v: SamplingRule(top_k=v["k"])),
+        builders.resampled(lambda v: SamplingRule.of(top_k=v["k"])),
     ),
     "top_p": OrganismEntry(
         "the smallest set of tokens of mass p only",
         (Parameter("p", "real", "mass kept", default=0.95, low=0.0, high=1.0, closed_high=True),),
-        builders.resampled(lambda v: SamplingRule(top_p=v["p"])),
+        builders.resampled(lambda v: SamplingRule.of(top_p=v["p"])),
     ),
     "collapse": OrganismEntry(
         "one coin a document: with this weight it recites one of a memorised set",

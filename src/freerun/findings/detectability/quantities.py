@@ -8,9 +8,9 @@ from freerun.results.quantity import Quantity
 
 _quantity = partial(Quantity, "detectability", own_text=True)
 HORIZONS = {
-    0.60: _quantity("h60", "H60", "tokens", gates=("h60",)),
-    0.75: _quantity("h75", "H75", "tokens", gates=("horizon", "h75"), card=True),
-    0.90: _quantity("h90", "H90", "tokens", gates=("h90",)),
+    0.60: _quantity("h60", "Free-run horizon H60", "tokens", gates=("h60",)),
+    0.75: _quantity("h75", "Free-run horizon H75", "tokens", gates=("horizon", "h75"), card=True),
+    0.90: _quantity("h90", "Free-run horizon H90", "tokens", gates=("h90",)),
 }
 """Free-run horizons by the AUC that a detector reaches there."""
 H75 = HORIZONS[0.75]
