@@ -16,7 +16,7 @@ from freerun.findings.detectability.comparison import Comparison, compare
 from freerun.findings.evidence import Evidence
 from freerun.findings.loops import finding as loops
 from freerun.findings.own_text.refusal import refused_finding, without_own_text
-from freerun.findings.own_text.standing import audit_own_text, own_text_of
+from freerun.findings.own_text.standing import own_text_of
 from freerun.findings.recognition import finding as recognition
 from freerun.findings.recognition import quantities as recognition_quantities
 from freerun.findings.recognition import verbal
@@ -80,7 +80,7 @@ QUESTIONS = (
     Question(
         "self_recognition",
         recognition.QUESTION,
-        lambda evidence: recognition.self_recognition(evidence, evidence.once(audit_own_text)),
+        recognition.self_recognition,
         recognition_quantities.QUANTITIES,
         recognition_quantities.recognition_sums,
     ),
@@ -102,6 +102,7 @@ QUESTIONS = (
         "verbal",
         verbal.QUESTION,
         lambda evidence: None if evidence.answers is None else verbal.verbal(evidence.answers),
+        verbal.QUANTITIES,
     ),
 )
 GATES = {name: q for question in QUESTIONS for q in question.quantities for name in q.gates}
