@@ -96,7 +96,7 @@ QUESTIONS = (
     ),
     Question("memory", memory.QUESTION, memory.memory, memory.QUANTITIES, memory.memory_sums, needs_text=True),
     Question("source", sources.QUESTION, lambda evidence: sources.source(evidence, evidence.sources)),
-    Question("divergences", divergences.QUESTION, divergences.divergences, needs_text=True),
+    Question("divergences", divergences.QUESTION, divergences.divergences, divergences.QUANTITIES, needs_text=True),
     Question("certificates", certificates.QUESTION, certificates.certificates, certificates.QUANTITIES),
     Question(
         "verbal",
