@@ -70,7 +70,7 @@ class JointCurves:
     def difference(self, first: int, second: int, level_auc: float = 0.75) -> BootstrapDifference:
         """The horizon of the second run minus that of the first, held within the lengths measured."""
         scored, draws = (self.scored[first], self.scored[second]), (self.draws[first], self.draws[second])
-        return horizon_difference(self.lengths, *scored, draws, levels_auc=(level_auc,))[level_auc]
+        return horizon_difference(self.lengths, *scored, draws, level_auc=level_auc)
 
     def auc_difference(self, first: int, second: int) -> BootstrapDifference:
         """AUC at the last length."""

@@ -1,4 +1,4 @@
-"""How detection grows with length: AUC = Phi(sqrt(kappa T)) for a Gaussian likelihood ratio, and its test (METHODS 2)."""
+"""How detection grows with length: AUC = Phi(sqrt(kappa T)) for a Gaussian likelihood ratio, and its test."""
 
 from __future__ import annotations
 

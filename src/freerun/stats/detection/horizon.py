@@ -1,4 +1,4 @@
-"""The free-run horizon: the length at which a detector reaches a given AUC (METHODS 2)."""
+"""The free-run horizon: the length at which a detector reaches a given AUC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a detector sees of a text: statistics of the model's laws along its first tokens (METHODS 2)."""
+"""What a detector sees of a text: statistics of the model's laws along its first tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader of the bytes alone can count: byte n-grams, reduced on the training texts (METHODS 2).
+"""What a reader of the bytes alone can count: byte n-grams, reduced on the training texts.
 
 Sees no law, no token and no tokenisation, so it cannot be misled by texts that no tokenizer would cut that way.
 """

@@ -1,4 +1,4 @@
-"""The likelihood ratio of a model against a reference: what anyone who knows both laws could say of a text (METHODS 4).
+"""The likelihood ratio of a model against a reference: what anyone who knows both laws could say of a text.
 
 Under the model's own sampling prod_t r_t/q_t is a martingale (a supermartingale where the reference has mass that the model
 lacks), so by Ville's inequality p = min(1, min_t prod_{s<=t} q_s/r_s) is a p-value at any stopping time: P(p <= a) <= a.
