@@ -279,7 +279,7 @@ def _horizon_of(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any]) -> 
     value, low, high = (
         End(ends[name], e[name] if ends[name] == "inside" else outer[ends[name]]) for name in ("value", "low", "high")
     )
-    h = HorizonResult(value, low, high, e["level"] or 0.95, HORIZON_LEVELS[gate.quantity], 0, 0.0, 0.0)
+    h = HorizonResult(value, low, high, e["level"] or 0.95, HORIZON_LEVELS[gate.quantity])
     return h, int(ends["last_tokens"])
 
 
