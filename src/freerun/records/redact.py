@@ -103,8 +103,8 @@ class _Sealed(MutableMapping[str, Any]):
 class RedactedFolder(RunFolder):
     """A run's folder that writes records without text."""
 
-    def write_part(self, name: str, sequences: pa.Table, tokens: pa.Table, **said: Any) -> None:
-        super().write_part(name, *redacted(sequences, tokens), **said)
+    def write_part(self, name: str, sequences: pa.Table, tokens: pa.Table, **metadata: Any) -> None:
+        super().write_part(name, *redacted(sequences, tokens), **metadata)
 
 
 def redacted(sequences: pa.Table, tokens: pa.Table) -> tuple[pa.Table, pa.Table]:

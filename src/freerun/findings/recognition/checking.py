@@ -51,7 +51,7 @@ class Checking:
         return self.lengths[-1]
 
 
-def checking(evidence: Evidence) -> Checking | None:
+def compare_scores(evidence: Evidence) -> Checking | None:
     """None where there are too few pairs."""
     panel = evidence.panel
     if not panel.n_pairs:

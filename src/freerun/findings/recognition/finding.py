@@ -13,49 +13,18 @@ from jaxtyping import Int
 
 from freerun.findings.drift import OWN_LAW
 from freerun.findings.evidence import Evidence
+from freerun.findings.own_text import rescoring
 from freerun.findings.own_text.refusal import NOT_SHOWN, of_real_text
-from freerun.findings.own_text.rescoring import (
-    agreement_words,
-    refusal_words,
-    rescoring_chart,
-    rescoring_estimates,
-    rescoring_table,
-)
 from freerun.findings.own_text.standing import AuditedText, audit_own_text, z_of
-from freerun.findings.recognition.checking import (
-    Checking,
-    checking,
-    checking_chart,
-    checking_table,
-    gap_estimates,
-    rank_chart,
-    rank_table,
-)
-from freerun.findings.recognition.quantities import (
-    CONTROL_Z_TOTAL,
-    LR,
-    OWN_Z,
-    OWN_Z_SD,
-    OWN_Z_TOTAL,
-    QUANTITIES,
-    REAL_RANK_P,
-    REAL_Z,
-    SAMPLER_P,
-    SHARE_E,
-    SHARE_LR,
-)
+from freerun.findings.recognition import checking, quantities
+from freerun.findings.recognition.checking import Checking
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
 from freerun.results.quantity import Quantity
 from freerun.stats.detection.likelihood_features import TokenColumns
 from freerun.stats.intervals import Interval, clopper_pearson, cluster_ratio
 from freerun.stats.recognition.likelihood_ratio import LikelihoodRatio, likelihood_ratio
 from freerun.stats.recognition.sampler_audit import PIT_BINS
-from freerun.stats.recognition.self_recognition import (
-    PitUniformity,
-    SelfRecognition,
-    e_process_log,
-    monte_carlo_rank,
-)
+from freerun.stats.recognition.self_recognition import PitUniformity, SelfRecognition, e_process_log, monte_carlo_rank
 
 QUESTION = "Does it recognise itself, and are the samples its law?"
 Z = "z = ΣD/√ΣV, D = −ln q(x) − H, V the varentropy; standard normal on the model's own text"
@@ -82,7 +51,7 @@ def self_recognition(evidence: Evidence) -> Finding:
     audited = evidence.once(audit_own_text)
     z = {"own": audited.own, "real": z_of(evidence, "real"), "control": z_of(evidence, "tempered")}
     ratio = {name: r for name in ARMS if (r := _ratio(evidence, name)) is not None}
-    measured = Recognition(audited, z, ratio, checking(evidence), evidence.plan["sampling"])
+    measured = Recognition(audited, z, ratio, checking.compare_scores(evidence), evidence.plan["sampling"])
     again, scores = audited.again, measured.scores
     refused = again.outcome == "failed"
     finding = Finding(
@@ -92,14 +61,14 @@ def self_recognition(evidence: Evidence) -> Finding:
         status="good" if audited.passed and not refused else "bad",
         estimates=(
             *_audit_estimates(evidence, measured),
-            *rescoring_estimates(again),
+            *rescoring.rescoring_estimates(again),
             *_e_estimates(evidence),
             *(e for name in ratio for e in _ratio_estimates(evidence, name, ratio[name])),
             *_rank_estimate(evidence),
-            *(() if scores is None else gap_estimates(scores)),
+            *(() if scores is None else checking.gap_estimates(scores)),
         ),
-        charts=rescoring_chart(again, evidence.length),
-        tables=rescoring_table(again, evidence.length),
+        charts=rescoring.rescoring_chart(again, evidence.length),
+        tables=rescoring.rescoring_table(again, evidence.length),
         licence=(
             "Null: the tokens were drawn from the recorded laws; that these are the laws of the model a fresh pass over some of the texts says, "
             "without a test: no difference beyond rounding is allowed. Under the null D is a martingale difference, so tokens may be counted on own "
@@ -111,20 +80,20 @@ def self_recognition(evidence: Evidence) -> Finding:
         refused=refused,
     )
     if refused:
-        return replace(finding, estimates=of_real_text(finding.estimates, QUANTITIES))
+        return replace(finding, estimates=of_real_text(finding.estimates, quantities.QUANTITIES))
     return replace(
         finding,
         charts=(
             _pit_chart(audited.pit),
             *finding.charts,
-            rank_chart(evidence),
-            *(() if scores is None else [checking_chart(scores)]),
+            checking.rank_chart(evidence),
+            *(() if scores is None else [checking.checking_chart(scores)]),
         ),
         tables=(
             _claims(evidence, measured),
             *finding.tables,
-            rank_table(evidence),
-            *(() if scores is None else [checking_table(scores)]),
+            checking.rank_table(evidence),
+            *(() if scores is None else [checking.checking_table(scores)]),
         ),
         notes=_notes(evidence, measured),
     )
@@ -136,17 +105,17 @@ def self_recognition(evidence: Evidence) -> Finding:
 def _audit_estimates(evidence: Evidence, measured: Recognition) -> tuple[Estimate, ...]:
     own, real, control = measured.z.values()
     return (
-        OWN_Z_TOTAL.number(own.z_total, n=own.n, independent_unit="token", method=Z),
-        _z_estimate(OWN_Z, own.mean, _mean_z(evidence, own, "free"), own.n, "sequence"),
-        _z_estimate(OWN_Z_SD, own.sd, _sd_of_z(own), own.n, "sequence"),
-        SAMPLER_P.number(
+        quantities.OWN_Z_TOTAL.number(own.z_total, n=own.n, independent_unit="token", method=Z),
+        _z_estimate(quantities.OWN_Z, own.mean, _mean_z(evidence, own, "free"), own.n, "sequence"),
+        _z_estimate(quantities.OWN_Z_SD, own.sd, _sd_of_z(own), own.n, "sequence"),
+        quantities.SAMPLER_P.number(
             measured.audited.sampler.p_value,
             n=own.n,
             independent_unit="sequence",
             method="Bonferroni over total z, PIT χ² on 20 bins, and χ² of tokens against mass by bin of probability",
         ),
-        _z_estimate(REAL_Z, real.mean, _mean_z(evidence, real, "real"), real.n, "document"),
-        CONTROL_Z_TOTAL.number(
+        _z_estimate(quantities.REAL_Z, real.mean, _mean_z(evidence, real, "real"), real.n, "document"),
+        quantities.CONTROL_Z_TOTAL.number(
             control.z_total,
             n=control.n,
             label=f"z of the control (t = {evidence.plan['control_temperature']:g})",
@@ -225,7 +194,7 @@ def _e_estimates(evidence: Evidence) -> tuple[Estimate, ...]:
             len(rows),
         )
         share = clopper_pearson(int(np.count_nonzero(e.log_e_max >= np.log(20))), len(rows))
-        estimates.append(SHARE_E[name].estimate(share, independent_unit=unit, method=how))
+        estimates.append(quantities.SHARE_E[name].estimate(share, independent_unit=unit, method=how))
     evidence.records.forget("log_power_sum")
     return tuple(estimates)
 
@@ -238,7 +207,7 @@ def _rank_estimate(evidence: Evidence) -> tuple[Estimate, ...]:
     real, *own = (_excess(panel.columns(side)) for side in (panel.real, *panel.free.T))
     ranked = monte_carlo_rank(real, np.stack(own, axis=1))
     return (
-        REAL_RANK_P.number(
+        quantities.REAL_RANK_P.number(
             ranked.p_two_sided,
             n=ranked.n,
             label=f"Real text among {ranked.n_samples} own of its prefix, p",
@@ -273,14 +242,16 @@ def _ratio(evidence: Evidence, name: str) -> LikelihoodRatio | None:
 def _ratio_estimates(evidence: Evidence, name: str, ratio: LikelihoodRatio) -> tuple[Estimate, Estimate]:
     sums, unit = ratio.sum_nats, UNITS[name]
     if np.isfinite(sums).all():
-        mean = LR[name].estimate(
+        mean = quantities.LR[name].estimate(
             cluster_ratio(sums, np.ones(sums.size), evidence.units[_compared_rows(evidence, name)]),
             method="information-theoretic: Σ(ln q − ln r) of a text, t interval over documents",
         )
     else:
-        mean = LR[name].number(None, n=sums.size, independent_unit=unit, text="infinite: a token without mass")
+        mean = quantities.LR[name].number(
+            None, n=sums.size, independent_unit=unit, text="infinite: a token without mass"
+        )
     how = "information-theoretic: any-time p = min(1, min over tokens of Π q/r) ≤ 0.05 (Clopper–Pearson); at most 5% on its own text"
-    return mean, SHARE_LR[name].estimate(ratio.rejected(), independent_unit=unit, method=how)
+    return mean, quantities.SHARE_LR[name].estimate(ratio.rejected(), independent_unit=unit, method=how)
 
 
 # ---- words -------------------------------------------------------------------------------------------------------------
@@ -345,7 +316,7 @@ def _sentence(measured: Recognition) -> str:
     audited, z = measured.audited, _signed(measured.z["own"].z_total)
     p = _p(audited.sampler.p_value)
     if audited.again.outcome == "failed":
-        return f"{refusal_words(audited.again)}. Own text is refused as evidence."
+        return f"{rescoring.refusal_words(audited.again)}. Own text is refused as evidence."
     if audited.passed:
         verdict = f"The samples agree with the model's own law at temperature 1 (audit p = {p})"
     elif measured.declared == OWN_LAW:
@@ -354,7 +325,7 @@ def _sentence(measured: Recognition) -> str:
         verdict = (
             f"As declared ({measured.declared}), the samples are not the model's law at temperature 1 (z = {z}, p {p})"
         )
-    return f"{verdict}. {agreement_words(audited.again)} {_surprise(measured)}{_scores(measured.scores)}"
+    return f"{verdict}. {rescoring.agreement_words(audited.again)} {_surprise(measured)}{_scores(measured.scores)}"
 
 
 def _surprise(measured: Recognition) -> str:

@@ -74,8 +74,9 @@ def resampled_contrast(
 
     Raises DataError where shapes do not fit or draws are not finite.
 
-    >>> found = resampled_contrast(np.array([0.7, 0.6]), np.array([[0.7, 0.6], [0.8, 0.6]]), np.array([-1.0, 1.0]), n_documents=50)
-    >>> round(found.value, 3), round(found.standard_error, 3)
+    >>> draws = np.array([[0.7, 0.6], [0.8, 0.6]])
+    >>> contrast = resampled_contrast(np.array([0.7, 0.6]), draws, np.array([-1.0, 1.0]), n_documents=50)
+    >>> round(contrast.value, 3), round(contrast.standard_error, 3)
     (-0.1, 0.071)
     """
     if draws.ndim != 2 or draws.shape[1:] != values.shape or weights.shape != values.shape or len(draws) < 2:
