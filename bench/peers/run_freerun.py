@@ -11,6 +11,7 @@ import numpy as np
 from worker import Task, memory_mib, sampled, scored, serve, timed
 
 import freerun
+from freerun.predictors.base import Continuations
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.law import Dense
 from freerun.predictors.observation import Observation
@@ -36,7 +37,7 @@ def load(request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Task]]:
         return list(rng.integers(3, min(vocabulary, 40_000), (request["rows"], length)))
 
     def generate(prefixes: list[np.ndarray], keys: np.ndarray, new: int) -> list[Any]:
-        made = endless.generate(prefixes, keys, new, seed=1, loop_rule=LoopRule())
+        made = endless.generate(Continuations(prefixes, keys, new, seed=1, loop_rule=LoopRule()))
         return sorted(made, key=lambda s: s.row)
 
     def keys_of(n: int, each: int = 1) -> np.ndarray:

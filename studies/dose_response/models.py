@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -40,7 +39,7 @@ class RoundedLaw(Reshaped):
     each number's fraction.
     """
 
-    def __init__(self, inner: Predictor[Any], *, grid: str) -> None:
+    def __init__(self, inner: Predictor, *, grid: str) -> None:
         if grid not in (*GRIDS, "bf16"):
             raise UsageError(f"no grid {grid!r}; there are {', '.join(GRIDS)} and bf16")
         super().__init__(inner, name=f"{inner.identity.name}, law rounded to {grid}", kind=f"rounded_law({grid})")
@@ -73,7 +72,7 @@ def in_bf16(values: Float[np.ndarray, "rows vocabulary"]) -> Float[np.ndarray, "
     return np.asarray(rounded.astype(np.uint32).view(np.float32).astype(np.float64))
 
 
-def build(dose: Dose) -> Predictor[Any]:
+def build(dose: Dose) -> Predictor:
     """The model of a dose."""
     made = load_predictor(dose.spec)
     return made if dose.grid is None else RoundedLaw(made, grid=dose.grid)

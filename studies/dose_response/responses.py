@@ -103,7 +103,7 @@ def certified_nats(auc: float = LEVEL_AUC) -> float:
 
 
 def exact_excess(
-    truth: World[Any], model: Predictor[Any], documents: Sequence[Int[np.ndarray, " tokens"]], *, first: int
+    truth: World[Any], model: Predictor, documents: Sequence[Int[np.ndarray, " tokens"]], *, first: int
 ) -> Float[np.ndarray, "documents tokens"]:
     """KL(p_t‖q_t) in nats at every token from `first` on, each law given the document before it. All documents are equally long."""
     length = len(documents[0])
@@ -165,7 +165,7 @@ def respond(dose: Dose, world: str, options: AuditOptions, *, corpus: Corpus | N
     return replace(point, contradiction="; ".join(said))
 
 
-def evidence_of_audit(model: Predictor[Any], corpus: str | Corpus, options: AuditOptions) -> Evidence:
+def evidence_of_audit(model: Predictor, corpus: str | Corpus, options: AuditOptions) -> Evidence:
     """Records of an audit that are kept in memory alone."""
     with tempfile.TemporaryDirectory() as place:
         ready = prepare(model, corpus, options, out=Path(place) / "run")

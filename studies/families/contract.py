@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from freerun.errors import BackendError
-from freerun.predictors.base import Sample
+from freerun.predictors.base import Continuations, Sample
 from freerun.predictors.huggingface import HuggingFacePredictor, load_pretrained
 from freerun.predictors.observation import Observation
 from freerun.predictors.rules import Identity
@@ -174,7 +174,7 @@ def _own(predictor: HuggingFacePredictor, fresh: Fresh, prefixes: list[np.ndarra
     gaps = []
     for at_once in (None, 48):
         samples: list[Sample] = sorted(
-            predictor.generate(prefixes, keys, OWN, seed=3, at_once=at_once), key=lambda s: s.row
+            predictor.generate(Continuations(prefixes, keys, OWN, seed=3, at_once=at_once)), key=lambda s: s.row
         )
         texts = [np.concatenate([prefixes[s.row // 2], s.observation.token_id]).astype(np.int64) for s in samples]
         firsts = [len(prefixes[s.row // 2]) for s in samples]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,7 +12,7 @@ from scipy.stats import betabinom, norm
 
 from freerun.errors import UsageError
 from freerun.organisms.self_detector import SelfDetector
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.results.finding import Chart, Series
 from freerun.stats.intervals import Interval, clopper_pearson, cluster_ratio
@@ -121,13 +120,15 @@ def self_detection_chart(found: SelfDetection, name: str) -> Chart:
     )
 
 
-def _runs(predictor: Predictor[Any], real: Sequence[Ids], prefix: int, n: int, tokens: int, seed: int) -> list[Ids]:
+def _runs(predictor: Predictor, real: Sequence[Ids], prefix: int, n: int, tokens: int, seed: int) -> list[Ids]:
     """Whole texts, prefix and free run, after the documents' prefixes in turn."""
     texts: list[Ids] = []
     for start in range(0, n, 64):
         heads = [real[i % len(real)][:prefix] for i in range(start, min(n, start + 64))]
         keys = np.array([[sequence_key("self_detector", i)] for i in range(start, start + len(heads))], np.uint64)
-        samples = sorted(predictor.generate(heads, keys, tokens - prefix, seed=seed), key=lambda s: s.row)
+        samples = sorted(
+            predictor.generate(Continuations(heads, keys, tokens - prefix, seed=seed)), key=lambda s: s.row
+        )
         texts += [
             np.concatenate([h, s.observation.token_id.astype(np.int64)]) for h, s in zip(heads, samples, strict=True)
         ]

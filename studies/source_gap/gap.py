@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -97,7 +96,7 @@ def source_gap(
 
 def predictor_gap(
     mixture: MixtureWorld,
-    predictor: Predictor[Any],
+    predictor: Predictor,
     documents: Sequence[Int[np.ndarray, " tokens"]],
     *,
     first: int = 0,

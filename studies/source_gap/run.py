@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import freerun
+from freerun.predictors.base import Continuations
 from freerun.predictors.draws import sequence_key
 from freerun.report.charts.picture import standing_alone
 from freerun.results.finding import Chart, Series, to_json
@@ -34,7 +35,7 @@ def optimum(world: MixtureWorld, prefix: int, tokens: int, lengths: list[int], n
     """AUC of the best detector there is, ln P_s/M = ln π_T − ln π_0, on n documents of each side; its ceiling; KL and TV."""
     real = [np.array(d.ids, np.int64) for d in world.given(SOURCE).corpus(n, prefix + tokens, seed=91).documents]
     keys = np.array([[sequence_key("optimum", i)] for i in range(n)], np.uint64)
-    runs = sorted(world.generate([d[:prefix] for d in real], keys, tokens, seed=17), key=lambda s: s.row)
+    runs = sorted(world.generate(Continuations([d[:prefix] for d in real], keys, tokens, seed=17)), key=lambda s: s.row)
     free = [
         np.concatenate([d[:prefix], s.observation.token_id.astype(np.int64)]) for d, s in zip(real, runs, strict=True)
     ]

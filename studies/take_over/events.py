@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -14,7 +13,7 @@ from jaxtyping import Int
 from freerun.organisms.absorbing import Triggered
 from freerun.organisms.constant import Echo
 from freerun.organisms.hashed import Hashed
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.results.finding import Chart, Series
 from freerun.stats.intervals import clopper_pearson
@@ -52,7 +51,7 @@ class TakeOver:
 
 
 def absorbing_take_over(
-    inner: Predictor[Any],
+    inner: Predictor,
     documents: Sequence[Ids],
     *,
     prefix: int,
@@ -102,7 +101,7 @@ def absorbing_take_over(
 
 
 def hash_take_over(
-    inner: Predictor[Any],
+    inner: Predictor,
     documents: Sequence[Ids],
     *,
     n: int,
@@ -145,7 +144,7 @@ def hash_take_over(
     return found
 
 
-def endless(predictor: Predictor[Any]) -> Predictor[Any]:
+def endless(predictor: Predictor) -> Predictor:
     """The predictor with no token that ends a text, for statements about a fixed length."""
     other = copy(predictor)
     other.end_ids = ()
@@ -182,17 +181,17 @@ def take_over_chart(points: Sequence[TakeOver]) -> Chart:
     )
 
 
-def _total(predictor: Predictor[Any], texts: Sequence[Ids], first: int) -> float:
+def _total(predictor: Predictor, texts: Sequence[Ids], first: int) -> float:
     return math.fsum(float(x) for line in predictor.log_probs(texts, first=first) for x in line)
 
 
 def _runs(
-    organism: Predictor[Any], prefixes: Sequence[Ids], n: int, length: int, seed: int, name: str, rows: int = 128
+    organism: Predictor, prefixes: Sequence[Ids], n: int, length: int, seed: int, name: str, rows: int = 128
 ) -> Iterator[Ids]:
     """Tokens of `n` free runs after the prefixes in turn, `rows` at a time."""
     every = [(prefixes[i % len(prefixes)], sequence_key(name, str(i))) for i in range(n)]
     for start in range(0, n, rows):
         part = every[start : start + rows]
         keys = np.array([[k] for _, k in part], np.uint64)
-        for sample in organism.generate([p for p, _ in part], keys, length, seed=seed):
+        for sample in organism.generate(Continuations([p for p, _ in part], keys, length, seed=seed)):
             yield sample.observation.token_id.astype(np.int64)

@@ -170,7 +170,7 @@ def test_another_schema_version_is_refused(capsys: pytest.CaptureFixture[str], t
 def test_without_torch_the_message_names_the_extra(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("freerun.specs.providers.find_spec", lambda name: None)
+    monkeypatch.setattr("freerun.specs.provider.find_spec", lambda name: None)
     code, _, err = run(capsys, "audit", "smollm2-135m-instruct", "world/markov")
     assert code == 4
     assert "freerun[hf]" in err

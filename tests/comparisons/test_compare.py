@@ -163,7 +163,7 @@ def changed(run: freerun.Run, folder: Path, **plan: Any) -> Path:
     [
         ({"corpus_fingerprint": "x", "corpus": "other"}, "corpora", "those of the texts"),
         ({"model": "vllm/some@http://host:1"}, "backends", "how the backend computes"),
-        ({"context_rule": "none"}, "context rules", "different contexts"),
+        ({"context_rule": {"window": 8, "lead": []}}, "context rules", "different contexts"),
         ({"prefix": 9}, "prefixes", "different amounts of text before the cut"),
         ({"exemplars": 2}, "exemplars", "other documents first"),
     ],

@@ -8,22 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from freerun.predictors.base import Predictor, Sample
+from freerun.predictors.base import Continuations, Sample
 from freerun.predictors.ngram import NGramPredictor, byte_ngram
 from freerun.predictors.observation import Observation
+from freerun.predictors.stepwise import Stepwise
 from freerun.text.documents import Corpus
 from freerun.worlds.markov import random_chain
 
 Ids = np.ndarray[Any, Any]
 
 
-class Planted(Predictor[Any]):
+class Planted(Stepwise[Any]):
     """Scores by one predictor and samples by another: all rows, or every so many, and their law from a position on."""
 
     def __init__(
         self,
-        scorer: Predictor[Any],
-        sampler: Predictor[Any],
+        scorer: Stepwise[Any],
+        sampler: Stepwise[Any],
         *,
         every: int = 1,
         after: int = 0,
@@ -55,18 +56,18 @@ class Planted(Predictor[Any]):
     def nbytes(self, state: Any) -> int:
         return self.scorer.nbytes(state)
 
-    def generate(self, prefixes: Any, keys: Any, length: int, **named: Any) -> Iterator[Sample]:
+    def generate(self, continuations: Continuations, **named: Any) -> Iterator[Sample]:
         """Every text and its record come from the sampler; those of right rows, and right positions, from the scorer."""
-        n_each = keys.shape[1]
-        right = {s.row: s for s in self.scorer.generate(prefixes, keys, length, **named)}
-        wrong = {s.row: s for s in self.sampler.generate(prefixes, keys, length, **named)}
+        n_each = continuations.n_each
+        right = {s.row: s for s in self.scorer.generate(continuations, **named)}
+        wrong = {s.row: s for s in self.sampler.generate(continuations, **named)}
         for row, sample in sorted(right.items()):
             if row % self.every:
                 yield sample
             elif not self.after:
                 yield wrong[row]
             else:
-                yield self._turned(sample, np.asarray(prefixes[row // n_each]))
+                yield self._turned(sample, np.asarray(continuations.prefixes[row // n_each]))
 
     def _turned(self, sample: Sample, prefix: Ids) -> Sample:
         """A right text up to a position; from there on drawn from the sampler's law, with the same uniforms."""
@@ -98,7 +99,7 @@ class StaleJoin(NGramPredictor):
         return np.concatenate([states[0], states[0][: len(states[1])]])
 
 
-def chain(seed: int = 0) -> Predictor[Any]:
+def chain(seed: int = 0) -> Predictor:
     """A chain of 8 symbols; another one for each seed."""
     return random_chain(8, seed=seed)
 

@@ -233,7 +233,7 @@ def test_exports_hold_no_refused_number(refused: freerun.Run) -> None:
 def test_a_sweep_says_which_setting_is_refused(tmp_path: Path) -> None:
     from freerun.jobs.sweep.sweep import run_sweep
 
-    wrong: Predictor[Any] = Planted(chain(), chain(1))
+    wrong: Predictor = Planted(chain(), chain(1))
     done = run_sweep(wrong, "world/markov", {"prefix": (4, 8)}, out=tmp_path / "sweep", documents=40, tokens=16)
     assert done.result["verdict"]["status"] == "unknown"
     assert "refused as evidence in prefix" in done.result["verdict"]["detail"]

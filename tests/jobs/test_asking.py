@@ -14,10 +14,11 @@ from freerun.errors import DataError, UsageError
 from freerun.findings.recognition.verbal import verbal
 from freerun.jobs.audit.asking import ANSWERS, answer_log_probs, ask, asking_key
 from freerun.jobs.audit.audit import audit
-from freerun.predictors.base import Capabilities, Predictor
+from freerun.predictors.base import Capabilities
 from freerun.predictors.law import Law, from_probs
 from freerun.predictors.ngram import byte_ngram
 from freerun.predictors.rules import ContextRule, Identity
+from freerun.predictors.stepwise import Stepwise
 from freerun.records.answers import Answer, asked, read_answers, write_answers
 from freerun.records.store import Records, RunFolder, load_records
 
@@ -25,7 +26,7 @@ N_TOKENS = 128 + 2
 A, B = 128, 129
 
 
-class Oracle(Predictor[list[str]]):
+class Oracle(Stepwise[list[str]]):
     """Reads the prompt; `answer(prompt)` is its probability of A. Letters are ASCII, " A" and " B" one id each."""
 
     def __init__(self, answer: Any, letters: str) -> None:

@@ -16,14 +16,14 @@ from freerun.errors import UsageError
 from freerun.jobs.audit.audit import audit
 from freerun.jobs.audit.dry_run import MARGIN, Span, dry_run
 from freerun.jobs.audit.options import AuditOptions
-from freerun.predictors.base import Predictor
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.stepwise import Stepwise
 from freerun.worlds.catalogue import load_world
 
 WORLD = "world/markov"
 
 
-class Slow(Predictor[np.ndarray]):
+class Slow(Stepwise[np.ndarray]):
     """A law of five tokens that takes 4 ms a step, whatever the rows: time that can be foretold by hand."""
 
     def __init__(self) -> None:

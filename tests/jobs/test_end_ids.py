@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,9 @@ def test_a_model_inside_an_organism_keeps_its_own_ends(folder: Path, monkeypatch
 
     def load(name: str, options: LoadOptions, tell: Any) -> Any:
         asked.append((options.round, options.end_ids))
-        return real(name, options, tell)
+        return real.load(name, options, tell)
 
-    monkeypatch.setitem(PROVIDERS, "hf", load)
+    monkeypatch.setitem(PROVIDERS, "hf", replace(real, load=load))
     spec = f"hf/{folder}+payload,model=(hf/{folder},round=int8),epsilon=0.1"
     made = load_predictor(spec, LoadOptions(end_ids=(1, 2)))
     assert made.end_ids == made.markers.end_ids == (1, 2)

@@ -9,7 +9,7 @@ import pytest
 
 from freerun.errors import UsageError
 from freerun.jobs.power.laws import TableLaw, Tables, Tabulated, reshaped, rounded, tabulated_ngram
-from freerun.organisms.distortions import Resampled
+from freerun.organisms.resampled import Resampled
 from freerun.predictors.law import Dense, Observation
 from freerun.predictors.ngram import NGramCounts, NGramPredictor
 from freerun.predictors.rules import SamplingRule
@@ -80,7 +80,6 @@ def test_states_are_values_that_can_be_cut_and_joined() -> None:
     before = state.copy()
     table.advance(state, np.array([0, 0, 0]))
     assert (state == before).all()
-    assert (table.fork(state) == state).all()
     assert table.token_bytes(2) == b"c"
     with pytest.raises(UsageError, match="token ids"):
         table.encode("a")

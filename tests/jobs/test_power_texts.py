@@ -111,7 +111,7 @@ def test_a_self_detector_is_declared_to_be_what_it_stands_on() -> None:
 
 def blocks(organism: str, reruns: range, *, n: int = 8) -> Any:
     base = load_base("authors")
-    model: Predictor[Any] | None = None if organism == NULL else build_organism("authors", organism, 16)
+    model: Predictor | None = None if organism == NULL else build_organism("authors", organism, 16)
     return draw_block("authors", organism, base.truth, model, reruns=reruns, texts=n, tokens=16, seed=3)
 
 

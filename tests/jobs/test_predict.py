@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from freerun.errors import BackendError, UsageError
 from freerun.jobs.predict import predict
+from freerun.organisms.dressing import measured_view
 from freerun.predictors.base import Capabilities
 from freerun.predictors.law import Dense
 from freerun.predictors.ngram import byte_ngram
 from freerun.predictors.rules import ContextRule
+from freerun.specs.spec import load_predictor
 from freerun.worlds.markov import MarkovWorld, random_chain
 
 TRANSITIONS = np.array([[0.5, 0.25, 0.25], [0.9, 0.0, 0.1], [0.2, 0.2, 0.6]])
@@ -188,10 +190,8 @@ def test_faults_name_what_to_do() -> None:
     world.encode = lambda text: [7]  # type: ignore[method-assign]
     with pytest.raises(BackendError, match="makes id 7"):
         predict(world, "a")
-    world = chain()
-    world.capabilities = Capabilities(stepwise=False)
     with pytest.raises(UsageError, match="token by token"):
-        predict(world, "a")
+        predict(measured_view(load_predictor("world/markov+hash,n=2,bits=1"), prefix_tokens=0, seed=0), "a")
 
 
 @pytest.mark.model

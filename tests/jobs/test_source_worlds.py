@@ -13,7 +13,7 @@ from freerun.jobs.source.coherence import own_paths
 from freerun.jobs.source.continuation import UNREAD, sample_labels
 from freerun.jobs.source.infilling import infill, label_masses
 from freerun.jobs.source.scoring import Speaker, document_start, log_likelihoods, token_log_probs
-from freerun.organisms.distortions import Resampled
+from freerun.organisms.resampled import Resampled
 from freerun.predictors.mixture import Mixture
 from freerun.predictors.rules import SamplingRule
 from freerun.stats.sources.posterior import source_path

@@ -13,6 +13,7 @@ from freerun.comparisons.sweeps.contrasts import Swept, sweep
 from freerun.findings.evidence import Evidence
 from freerun.jobs.audit.options import AuditOptions, read_any_corpus
 from freerun.jobs.audit.preparing import prepare
+from freerun.predictors.base import Continuations
 from freerun.records.measure import measure
 from freerun.records.store import load_records
 from freerun.stats.detection.auc import auc
@@ -122,7 +123,9 @@ def test_the_best_detector_falls_as_it_does_on_fresh_texts(perfect: tuple[Swept,
     for evidence, prefix in zip(perfect[1][:2], PREFIXES[:2], strict=True):
         seen = [d[PREFIXES[-1] - prefix :] for d in documents]
         keys = np.arange(len(seen), dtype=np.uint64)[:, None]
-        runs = sorted(world.generate([d[:prefix] for d in seen], keys, TOKENS, seed=5), key=lambda s: s.row)
+        runs = sorted(
+            world.generate(Continuations([d[:prefix] for d in seen], keys, TOKENS, seed=5)), key=lambda s: s.row
+        )
         free = [
             np.concatenate([d[:prefix], s.observation.token_id]).astype(np.int64)
             for d, s in zip(seen, runs, strict=True)

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from freerun.organisms.absorbing import Triggered
+from freerun.predictors.base import Continuations
 
 Load = Callable[[str], Any]
 NOTHING = np.zeros(0, np.int64)
@@ -22,7 +23,10 @@ def documents(world: Any, n: int, length: int, *, seed: int = 11) -> list[np.nda
 
 def runs(predictor: Any, n: int, length: int, *, seed: int = 7) -> list[np.ndarray]:
     keys = np.arange(n).reshape(n, 1).astype(np.uint64)
-    return [s.observation.token_id.astype(np.int64) for s in predictor.generate([NOTHING] * n, keys, length, seed=seed)]
+    return [
+        s.observation.token_id.astype(np.int64)
+        for s in predictor.generate(Continuations([NOTHING] * n, keys, length, seed=seed))
+    ]
 
 
 def test_the_source_texts_numbers(world: Any) -> None:

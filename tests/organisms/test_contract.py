@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from freerun.organisms.hashed import Hashed
+from freerun.predictors.base import Continuations
 from freerun.predictors.observation import Observation
 
 NOTHING = np.zeros(0, np.int64)
@@ -19,7 +20,7 @@ NOTHING = np.zeros(0, np.int64)
 def texts_of(organism: Any, n: int, length: int, *, seed: int = 3) -> list[np.ndarray]:
     """Its own text, so that triggers, headers and recitals occur, and half of it cut off at random and gone on with anything."""
     keys = np.arange(n).reshape(n, 1).astype(np.uint64)
-    samples = sorted(organism.generate([NOTHING] * n, keys, length, seed=seed), key=lambda s: s.row)
+    samples = sorted(organism.generate(Continuations([NOTHING] * n, keys, length, seed=seed)), key=lambda s: s.row)
     rng = np.random.default_rng(seed)
     out = []
     for i, s in enumerate(samples):
@@ -84,7 +85,7 @@ def test_the_scorer_is_the_step_path_from_anywhere(organism: Any) -> None:
 def test_the_sampler_is_the_scorer(organism: Any) -> None:
     keys = np.arange(15).reshape(5, 3).astype(np.uint64)
     for prefix in [NOTHING] if isinstance(organism, Hashed) else [NOTHING, texts_of(organism, 2, 9)[1][:5]]:
-        samples = list(organism.generate([prefix] * 5, keys, 24, seed=5))
+        samples = list(organism.generate(Continuations([prefix] * 5, keys, 24, seed=5)))
         whole = [np.concatenate([prefix, s.observation.token_id]).astype(np.int64) for s in samples]
         for s, seen in zip(samples, observed(organism, whole, first=len(prefix)), strict=True):
             assert_same(s.observation, seen)
@@ -93,9 +94,9 @@ def test_the_sampler_is_the_scorer(organism: Any) -> None:
 
 def test_a_batch_is_its_rows_one_by_one(organism: Any) -> None:
     keys = np.arange(12).reshape(12, 1).astype(np.uint64)
-    together = {s.row: s for s in organism.generate([NOTHING] * 12, keys, 20, seed=6)}
+    together = {s.row: s for s in organism.generate(Continuations([NOTHING] * 12, keys, 20, seed=6))}
     for i in (0, 5, 11):
-        (alone,) = organism.generate([NOTHING], keys[i : i + 1], 20, seed=6)
+        (alone,) = organism.generate(Continuations([NOTHING], keys[i : i + 1], 20, seed=6))
         assert alone.observation.token_id.tolist() == together[i].observation.token_id.tolist()
         assert_same(alone.observation, together[i].observation)
 
@@ -103,8 +104,8 @@ def test_a_batch_is_its_rows_one_by_one(organism: Any) -> None:
 @pytest.mark.parametrize("at_once", [2, 5])
 def test_a_queue_changes_no_text(organism: Any, at_once: int) -> None:
     keys = np.arange(9).reshape(9, 1).astype(np.uint64)
-    together = {s.row: s for s in organism.generate([NOTHING] * 9, keys, 20, seed=6)}
-    queued = list(organism.generate([NOTHING] * 9, keys, 20, seed=6, at_once=at_once))
+    together = {s.row: s for s in organism.generate(Continuations([NOTHING] * 9, keys, 20, seed=6))}
+    queued = list(organism.generate(Continuations([NOTHING] * 9, keys, 20, seed=6, at_once=at_once)))
     assert sorted(s.row for s in queued) == list(range(9))
     for s in queued:
         assert s.observation.token_id.tolist() == together[s.row].observation.token_id.tolist()
@@ -133,7 +134,7 @@ def test_rows_can_be_shuffled_joined_and_forked(organism: Any) -> None:
                 parts = parts[:: data.draw(st.sampled_from([1, -1]))]
                 state, contexts = organism.join([s for s, _ in parts]), [c for _, cs in parts for c in cs]
             elif what == "fork":
-                state = organism.fork(state)
+                state = organism.select(state, np.arange(len(contexts)))
             elif what == "repeat":
                 state, contexts = organism.repeat(state, 2, len(contexts)), [c for c in contexts for _ in range(2)]
             else:

@@ -11,7 +11,9 @@ import pytest
 from scipy.stats import binom
 
 from freerun.organisms.collapse import Collapse
-from freerun.organisms.distortions import Ending, LoopBoost
+from freerun.organisms.ending import Ending
+from freerun.organisms.loop import LoopBoost
+from freerun.predictors.base import Continuations
 from freerun.predictors.ngram import NGramCounts
 from freerun.predictors.observation import Observation
 from freerun.stats.loops.lag_runs import LoopRule
@@ -38,7 +40,9 @@ def test_the_null_changes_no_bit_of_any_record(loaded: Load, world: Any) -> None
         for f in fields(Observation):
             np.testing.assert_array_equal(getattr(a.observation, f.name), getattr(b.observation, f.name))
     prefixes = [t[:3] for t in texts]
-    mine, plain = (list(p.generate(prefixes, KEYS[:4], 20, seed=1, loop_rule=rule)) for p in (null, world))
+    mine, plain = (
+        list(p.generate(Continuations(prefixes, KEYS[:4], 20, seed=1, loop_rule=rule))) for p in (null, world)
+    )
     for x, y in zip(mine, plain, strict=True):
         for f in fields(Observation):
             np.testing.assert_array_equal(getattr(x.observation, f.name), getattr(y.observation, f.name))
@@ -101,7 +105,7 @@ def test_a_repetition_that_is_too_short_is_left_alone(world: Any) -> None:
 def test_endings_make_geometric_lengths(loaded: Load, world: Any) -> None:
     """P(ended by 10) = 1 − 0.9^10 over 2,000 runs: outside the band with probability 1e-6. The loss rises by −ln 0.9 a token."""
     ending = loaded("+end,hazard=0.1")
-    samples = list(ending.generate([NOTHING] * 2000, KEYS, 10, seed=2))
+    samples = list(ending.generate(Continuations([NOTHING] * 2000, KEYS, 10, seed=2)))
     ended = sum(s.end_reason == "end_of_text" for s in samples)
     p = 1 - 0.9**10
     assert binom.ppf(5e-7, 2000, p) <= ended <= binom.ppf(1 - 5e-7, 2000, p)
@@ -138,7 +142,7 @@ def test_collapse_is_the_bayes_mixture_of_whole_strings(loaded: Load, world: Any
 
 def test_recited_documents_end_where_there_is_an_end(loaded: Load) -> None:
     organism = Collapse(loaded("+end,hazard=0.01"), [np.array([0, 1, 2, 3] * 4)], weight=0.5, name="x")
-    samples = list(organism.generate([NOTHING] * 400, KEYS[:400], 30, seed=2))
+    samples = list(organism.generate(Continuations([NOTHING] * 400, KEYS[:400], 30, seed=2)))
     recited = [s for s in samples if s.observation.token_id[:-1].tolist() == [0, 1, 2, 3] * 4]
     assert binom.ppf(5e-7, 400, 0.5) <= len(recited) <= binom.ppf(1 - 5e-7, 400, 0.5)
     assert {s.end_reason for s in recited} == {"end_of_text"}

@@ -15,8 +15,11 @@ from scipy.stats import binom
 from freerun.errors import UsageError
 from freerun.organisms.dressing import BodiesOnly, dressed_corpus, measured_view
 from freerun.organisms.header import HeaderHash
+from freerun.organisms.null import Null
+from freerun.predictors.base import Continuations
 from freerun.predictors.observation import Observation
 from freerun.predictors.rules import SamplingRule
+from freerun.predictors.stepwise import Stepwise
 
 Load = Callable[[str], Any]
 NOTHING = np.zeros(0, np.int64)
@@ -29,7 +32,7 @@ def documents(world: Any, n: int, length: int) -> list[np.ndarray]:
 
 
 def runs(predictor: Any, n: int, length: int) -> list[np.ndarray]:
-    samples = sorted(predictor.generate([NOTHING] * n, KEYS[:n], length, seed=7), key=lambda s: s.row)
+    samples = sorted(predictor.generate(Continuations([NOTHING] * n, KEYS[:n], length, seed=7)), key=lambda s: s.row)
     return [s.observation.token_id.astype(np.int64) for s in samples]
 
 
@@ -156,9 +159,9 @@ def test_a_prefix_without_a_header_is_refused(loaded: Load) -> None:
     wrong = int(organism.writer.alphabet.max()) + 1
     for prefix in ([wrong], [wrong] * 10):
         with pytest.raises(UsageError, match="needs --prefix 0"):
-            list(organism.generate([np.array(prefix)], KEYS[:1], 4, seed=0))
+            list(organism.generate(Continuations([np.array(prefix)], KEYS[:1], 4, seed=0)))
     header = organism.dress(NOTHING, seed=0, key=0)
-    (sample,) = organism.generate([header[:4]], KEYS[:1], 12, seed=0)
+    (sample,) = organism.generate(Continuations([header[:4]], KEYS[:1], 12, seed=0))
     assert len(sample.observation.token_id) == 12
 
 
@@ -180,8 +183,10 @@ def test_free_bodies_are_those_of_the_organism(loaded: Load) -> None:
     view = BodiesOnly(organism, seed=3)
     told: list[int] = []
     rule = SamplingRule.of(temperature=0.8)
-    bodies = list(view.generate([NOTHING] * 5, KEYS[:5], 9, seed=7, sampling=rule, on_tokens=told.append))
-    whole = list(organism.generate([NOTHING] * 5, KEYS[:5], 15, seed=7, sampling=rule))
+    bodies = list(
+        view.generate(Continuations([NOTHING] * 5, KEYS[:5], 9, seed=7, sampling=rule), on_tokens=told.append)
+    )
+    whole = list(organism.generate(Continuations([NOTHING] * 5, KEYS[:5], 15, seed=7, sampling=rule)))
     assert sum(told) == 45
     for body, document in zip(bodies, whole, strict=True):
         assert_bits(body.observation, document.observation.take(slice(6, None)))
@@ -195,11 +200,11 @@ def test_the_view_is_for_headed_organisms_without_a_prefix(loaded: Load, world: 
     with pytest.raises(UsageError, match="needs --prefix 0, not 5"):
         measured_view(loaded("+hash,n=2,bits=1"), prefix_tokens=5, seed=0)
     view = BodiesOnly(loaded("+hash,n=2,bits=1"), seed=0)
-    assert not view.capabilities.stepwise
-    with pytest.raises(UsageError, match="a header that is not shown"):
-        view.start([NOTHING])
+    assert not isinstance(view, Stepwise)
+    with pytest.raises(UsageError, match="gives no whole law token by token, which an organism"):
+        Null(view, name="null over bodies")
     with pytest.raises(UsageError, match="needs --prefix 0"):
-        list(view.generate([np.array([1])], KEYS[:1], 3, seed=0))
+        list(view.generate(Continuations([np.array([1])], KEYS[:1], 3, seed=0)))
 
 
 def test_a_dressed_corpus_keeps_its_text_and_gets_ids(loaded: Load, world: Any) -> None:

@@ -13,6 +13,7 @@ from freerun.organisms.absorbing import Triggered
 from freerun.organisms.constant import Echo
 from freerun.organisms.dressing import BodiesOnly
 from freerun.organisms.hashed import Hashed
+from freerun.predictors.base import Continuations
 
 pytestmark = pytest.mark.model
 TEXT = "The tar command bundles files into one archive. Each member of the archive keeps its name, owner and time."
@@ -26,7 +27,7 @@ def model(smollm: Any) -> Any:
 def agree(organism: Any, prefix: np.ndarray, n: int, length: int) -> list[np.ndarray]:
     """Run free, score again, compare to 2e-4 nats; the texts."""
     keys = np.arange(n).reshape(1, n).astype(np.uint64)
-    samples = sorted(organism.generate([prefix], keys, length, seed=3), key=lambda s: s.row)
+    samples = sorted(organism.generate(Continuations([prefix], keys, length, seed=3)), key=lambda s: s.row)
     texts = [np.concatenate([prefix, s.observation.token_id]).astype(np.int64) for s in samples]
     for s, log_prob in zip(samples, organism.log_probs(texts, first=len(prefix)), strict=True):
         np.testing.assert_allclose(s.observation.log_prob_nats, log_prob, atol=2e-4)

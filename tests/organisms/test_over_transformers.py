@@ -13,11 +13,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from freerun.organisms.absorbing import Triggered
 from freerun.organisms.collapse import Collapse
 from freerun.organisms.constant import Echo
-from freerun.organisms.distortions import Ending, LoopBoost, Resampled, ShortWindow
+from freerun.organisms.ending import Ending
 from freerun.organisms.hashed import Hashed
+from freerun.organisms.loop import LoopBoost
+from freerun.organisms.resampled import Resampled
 from freerun.organisms.rounding import round_weights
 from freerun.organisms.scores import WindowedEntropy
 from freerun.organisms.self_detector import SelfDetector
+from freerun.organisms.short_window import ShortWindow
+from freerun.predictors.base import Continuations
 from freerun.predictors.huggingface import HuggingFacePredictor
 from freerun.predictors.ngram import NGramCounts, NGramPredictor
 from freerun.predictors.rules import Identity, SamplingRule
@@ -81,7 +85,7 @@ def test_the_sampler_is_the_scorer_is_the_start(kind: str) -> None:
     organism: Any = ORGANISMS[kind]()
     prefix = np.zeros(0, np.int64) if kind == "hash" else TEXTS[0][:3]
     keys = np.arange(10).reshape(1, 10).astype(np.uint64)
-    samples = list(organism.generate([prefix], keys, 24, seed=1))
+    samples = list(organism.generate(Continuations([prefix], keys, 24, seed=1)))
     texts = [np.concatenate([prefix, s.observation.token_id]).astype(np.int64) for s in samples]
     for s, log_prob in zip(samples, organism.log_probs(texts, first=len(prefix)), strict=True):
         np.testing.assert_allclose(s.observation.log_prob_nats, log_prob, atol=2e-4)

@@ -13,6 +13,7 @@ from freerun.errors import DataError, UsageError
 from freerun.organisms.conformal import conformal_threshold, predicted_takeover
 from freerun.organisms.memorised import without_calibration
 from freerun.organisms.scores import LikelihoodRatio, Scored, SurpriseScore, WindowedEntropy
+from freerun.predictors.base import Continuations
 from freerun.predictors.law import Dense
 
 Load = Callable[[str], Any]
@@ -28,7 +29,7 @@ def documents(world: Any, n: int, length: int, *, seed: int = 11) -> list[np.nda
 
 def runs(predictor: Any, n: int, length: int) -> list[np.ndarray]:
     keys = np.arange(n).reshape(n, 1).astype(np.uint64)
-    samples = sorted(predictor.generate([NOTHING] * n, keys, length, seed=7), key=lambda s: s.row)
+    samples = sorted(predictor.generate(Continuations([NOTHING] * n, keys, length, seed=7)), key=lambda s: s.row)
     return [s.observation.token_id.astype(np.int64) for s in samples]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from freerun.commands.main import main
 from freerun.errors import UsageError
 from freerun.organisms.catalogue import ORGANISMS
-from freerun.specs import spec as specs
+from freerun.specs import providers
 from freerun.specs.providers import PROVIDERS, LoadOptions
 from freerun.specs.spec import load_predictor, loader_of
 
@@ -65,7 +66,9 @@ def test_what_is_wrong_is_said_in_one_line_before_anything_is_loaded(
     def refuse(*_: Any) -> Any:
         raise AssertionError("something was loaded")
 
-    monkeypatch.setattr(specs, "load_catalogued", refuse)
+    for name, provider in PROVIDERS.items():
+        monkeypatch.setitem(PROVIDERS, name, replace(provider, load=refuse))
+    monkeypatch.setattr(providers, "CATALOGUED", replace(providers.CATALOGUED, load=refuse))
     with pytest.raises(UsageError) as error:
         loader_of(typed)
     assert said in str(error.value)
@@ -119,7 +122,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, LoadOptions]]:
         seen.append((name, options))
         return world
 
-    monkeypatch.setitem(PROVIDERS, "hf", load)
+    monkeypatch.setitem(PROVIDERS, "hf", replace(PROVIDERS["hf"], load=load))
     return seen
 
 

@@ -38,7 +38,7 @@ WINDOW = 16
 class Kind:
     """A predictor under the contract. `ids` draws sequences that it can score; `atol_nats` is how exactly it repeats itself."""
 
-    predictor: Predictor[Any]
+    predictor: Predictor
     n_ids: int
     atol_nats: float
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Predictor, Sample
+from freerun.predictors.base import Continuations, Predictor, Sample
 from freerun.predictors.draws import uniforms
 from freerun.predictors.observation import Observation
 from freerun.predictors.rules import SamplingRule
@@ -25,14 +25,12 @@ SHORT_LOOPS = LoopRule(copies=2, min_tokens=3, max_period=4)
 # ---- the same things, spelled out -------------------------------------------------------------------------------------
 
 
-def table_after(predictor: Predictor[Any], ids: np.ndarray) -> np.ndarray:
+def table_after(predictor: Predictor, ids: np.ndarray) -> np.ndarray:
     """Log-probabilities after one context, read afresh."""
     return predictor.law(predictor.start([ids])).log_probs()[0]
 
 
-def scored(
-    predictor: Predictor[Any], sequences: list[np.ndarray], *, first: int = 1, **options: Any
-) -> list[Observation]:
+def scored(predictor: Predictor, sequences: list[np.ndarray], *, first: int = 1, **options: Any) -> list[Observation]:
     """Each sequence's observations in order of position; every (row, position) must come exactly once."""
     row, position, seen = [], [], []
     for chunk in predictor.score(sequences, first=first, **options):
@@ -66,13 +64,16 @@ def assert_same(seen: Observation, wanted: Observation, kind: Kind) -> None:
             np.testing.assert_allclose(a, b, rtol=kind.atol_nats, atol=kind.atol_nats, err_msg=f.name)
 
 
-def ran(predictor: Predictor[Any], prefixes: list[np.ndarray], keys: Any, length: int, **options: Any) -> list[Sample]:
-    samples = list(predictor.generate(prefixes, np.asarray(keys, np.uint64), length, **{"seed": 5, **options}))
+def ran(
+    predictor: Predictor, prefixes: list[np.ndarray], keys: Any, length: int, *, on_tokens: Any = None, **options: Any
+) -> list[Sample]:
+    asked = Continuations(prefixes, np.asarray(keys, np.uint64), length, **{"seed": 5, **options})
+    samples = list(predictor.generate(asked, on_tokens=on_tokens))
     assert sorted(s.row for s in samples) == list(range(np.size(keys)))
     return sorted(samples, key=lambda s: s.row)
 
 
-def with_ends(predictor: Predictor[Any], ends: tuple[int, ...]) -> Predictor[Any]:
+def with_ends(predictor: Predictor, ends: tuple[int, ...]) -> Predictor:
     other = copy.copy(predictor)
     other.end_ids = ends
     return other
@@ -170,7 +171,7 @@ def test_the_first_token_has_a_law_or_is_refused(kind: Kind) -> None:
     with pytest.raises(UsageError, match="no law before the first token"):
         predictor.start([sequences[0], nothing])
     with pytest.raises(UsageError, match="no law before the first token"):
-        list(predictor.generate([nothing], np.zeros((1, 1), np.uint64), 3, seed=0))
+        list(predictor.generate(Continuations([nothing], np.zeros((1, 1), np.uint64), 3, seed=0)))
 
 
 # ---- running free ----------------------------------------------------------------------------------------------------
@@ -353,7 +354,7 @@ def test_rows_can_be_selected_repeated_and_forked(kind: Kind, lengths: tuple[int
     old = p.select(before, np.array([2, 0]))
     one = p.advance(before, a)
     stale = p.select(before, np.array([2, 0, 0]))  # after `before` was advanced
-    fork = p.fork(one)
+    fork = p.select(one, np.arange(3))
     forked = p.advance(p.advance(fork, a), a)
     copies = p.repeat(one, 2, 3)
     three = np.array([3, 2, 1])

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from freerun.errors import BackendError
+from freerun.predictors.base import Continuations
 from freerun.predictors.encoder import fingerprint_of_weights
 from freerun.predictors.huggingface import HuggingFacePredictor, load_pretrained
 from freerun.predictors.huggingface.caches import GrowingLayer, HeadInput, empty_cache
@@ -134,7 +135,7 @@ def test_a_head_that_is_no_module_call_shows_no_hidden_states(
     assert not model.capabilities.embed
     some = sequences(32, 9)
     assert all(c.hidden is None for c in model.score(some, first=2))
-    (sample,) = model.generate([some[0][:2]], np.array([[1]], np.uint64), 3, seed=0)
+    (sample,) = model.generate(Continuations([some[0][:2]], np.array([[1]], np.uint64), 3, seed=0))
     assert sample.embedding is None
 
 

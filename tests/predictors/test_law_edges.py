@@ -32,13 +32,6 @@ def test_more_than_everything_is_refused() -> None:
         from_probs(np.array([[0.9, 0.9]]))
 
 
-def test_laws_of_other_shapes_are_not_compared() -> None:
-    one, three = Dense(np.zeros((1, 4))), Dense(np.zeros((3, 4)))
-    for f in (one.kl, one.tv):
-        with pytest.raises(UsageError):
-            f(three)
-
-
 def test_rows_are_taken_as_numpy_takes_them() -> None:
     law = Dense(np.random.default_rng(0).normal(size=(3, 4)))
     np.testing.assert_array_equal(law.take(np.array([-1])).probs(), law.probs()[[-1]])

@@ -7,10 +7,11 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from freerun.predictors.base import Predictor, Sample
+from freerun.predictors.base import Continuations, Predictor, Sample
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.law import Observation
 from freerun.predictors.ngram import NGramPredictor, byte_ngram
+from freerun.predictors.stepwise import Stepwise
 from freerun.stats.loops.lag_runs import LoopRule, LoopTracker
 
 RULE = LoopRule(min_tokens=6, max_period=8)
@@ -19,7 +20,7 @@ TEXTS = ["the cat sat on the mat\n", "a cat\n", "the hat sat\n", "so it goes and
 
 def generated(predictor: Predictor, prefixes: list[np.ndarray], at_once: int | None, length: int = 40) -> list[Sample]:
     keys = np.array([[sequence_key(str(i), "free", j) for j in range(2)] for i in range(len(prefixes))], np.uint64)
-    made = predictor.generate(prefixes, keys, length, seed=5, loop_rule=RULE, at_once=at_once)
+    made = predictor.generate(Continuations(prefixes, keys, length, seed=5, loop_rule=RULE, at_once=at_once))
     return sorted(made, key=lambda s: s.row)
 
 
@@ -57,7 +58,7 @@ def test_a_queue_changes_no_text_of_a_network(model: Predictor, at_once: int) ->
 class Alone(NGramPredictor):
     """An n-gram whose states cannot be joined."""
 
-    join = Predictor.join
+    join = Stepwise.join
 
 
 def test_without_joins_the_queue_goes_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freerun.errors import UsageError
-from freerun.predictors.base import pad_watched
 from freerun.predictors.mixture import DocumentCache
 from freerun.predictors.rules import ContextRule, SamplingRule
+from freerun.predictors.stepwise import pad_watched
 from freerun.worlds.markov import random_chain
 
 

@@ -277,7 +277,9 @@ def test_a_cache_that_cannot_be_made_says_what_to_set(
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("FREERUN_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(BackendError, match=r"cannot make the cache .*file/cache: .*; set FREERUN_CACHE to a folder"):
+    with pytest.raises(
+        BackendError, match=r"cannot write to the cache .*file/cache: .*; set FREERUN_CACHE to a folder"
+    ):
         catalogue_weights(TINY)
 
 

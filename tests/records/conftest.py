@@ -24,7 +24,7 @@ from freerun.worlds.markov import random_chain
 class Job:
     """Everything that `measure` wants."""
 
-    predictor: Predictor[Any]
+    predictor: Predictor
     pairs: tuple[Pair, ...]
     plan: MeasurePlan
     reference: Reference
@@ -58,7 +58,7 @@ def _manifest(**plan: Any) -> dict[str, Any]:
     }
 
 
-def _job(predictor: Predictor[Any], plan: MeasurePlan) -> Job:
+def _job(predictor: Predictor, plan: MeasurePlan) -> Job:
     world = random_chain(8, seed=1)
     corpus = world.corpus(20, 60, seed=2)
     if predictor.n_tokens != world.n_tokens:  # read as text, not as ids

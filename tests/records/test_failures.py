@@ -44,10 +44,10 @@ class Small(Passing):
                 self._check(len(sequences))
             yield chunk
 
-    def generate(self, prefixes: Any, keys: Any, length: int, **named: Any) -> Iterator[Any]:
-        for n, sample in enumerate(self.inner.generate(prefixes, keys, length, **named)):
+    def generate(self, continuations: Any, **named: Any) -> Iterator[Any]:
+        for n, sample in enumerate(self.inner.generate(continuations, **named)):
             if n == 0:
-                self._check(min(keys.size, named["at_once"]))
+                self._check(min(continuations.n_rows, continuations.at_once))
             yield sample
 
     def log_probs(self, sequences: Any, **named: Any) -> Any:
@@ -146,8 +146,8 @@ class Broken(Passing):
             self._checked(bad, n)
             yield chunk
 
-    def generate(self, prefixes: Any, keys: Any, length: int, *, on_tokens: Any, **named: Any) -> Iterator[Any]:
-        bad, done = any(self._bad(p) for p in prefixes), 0
+    def generate(self, continuations: Any, *, on_tokens: Any) -> Iterator[Any]:
+        bad, done = any(self._bad(p) for p in continuations.prefixes), 0
 
         def tell(n: int) -> None:
             nonlocal done
@@ -155,7 +155,7 @@ class Broken(Passing):
             done += 1
             on_tokens(n)
 
-        yield from self.inner.generate(prefixes, keys, length, on_tokens=tell, **named)
+        yield from self.inner.generate(continuations, on_tokens=tell)
 
 
 def measured(job: Any, folder: RunFolder, predictor: Any) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from freerun.errors import UsageError
+from freerun.predictors.base import Continuations
 from freerun.stats.detection.auc import auc
 from freerun.worlds.authors import authors
 from freerun.worlds.base import run
@@ -53,7 +54,7 @@ def test_bounds_hold_and_are_reached() -> None:
 
 def free_texts(world: MixtureWorld, prefixes: list[np.ndarray], length: int) -> list[np.ndarray]:
     keys = np.arange(len(prefixes), dtype=np.uint64)[:, None]
-    samples = sorted(world.generate(prefixes, keys, length, seed=3), key=lambda s: s.row)
+    samples = sorted(world.generate(Continuations(prefixes, keys, length, seed=3)), key=lambda s: s.row)
     return [
         np.concatenate([p, s.observation.token_id]).astype(np.int64) for p, s in zip(prefixes, samples, strict=True)
     ]

@@ -21,8 +21,8 @@ def test_the_promised_worlds_are_there() -> None:
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_every_parameter_counts_and_the_name_builds_it_again(name: str) -> None:
-    _, parameters, meaning = WORLDS[name]
-    assert meaning
+    parameters = [p.name for p in WORLDS[name].parameters]
+    assert WORLDS[name].meaning
     plain = load_world(name)
     assert isinstance(plain, World)
     specs = [name, *(f"{name},{p}={EXAMPLES[p]}" for p in parameters)]
@@ -45,14 +45,15 @@ def test_every_parameter_counts_and_the_name_builds_it_again(name: str) -> None:
     [
         ("mess4", "unknown world 'mess4'; did you mean 'mess3'"),
         ("even,q=0.5", "no parameter 'q'"),
-        ("even,p=half", "p='half' is not a number"),
+        ("even,p=half", "p=half is not a number"),
         ("even,p=1", "p=1.0 is not a probability"),
-        ("even,p=inf", "not a finite number"),
-        ("even,p=0.5,p=0.6", "gives p twice"),
+        ("even,p=inf", "p=inf: it must be a finite number"),
+        ("even,p=0.5,p=0.6", "p is given twice"),
         ("pcfg,nesting=1", "nesting=1.0 must lie"),
         ("pcfg,nesting=0.9", "need not end"),
         ("authors,author=adda", "did you mean 'ada'"),
-        ("authors,publication", "publication='' is not a value"),
+        ("authors,publication", "publication needs a value"),
+        ("authors,publication=", "publication='' is not a value"),
         ("authors,autor=ada", "did you mean 'author'"),
         ("authors,seed=-1", "seed=-1"),
         ("markov,order=9", "order=9"),

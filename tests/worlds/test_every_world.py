@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from freerun.errors import DataError, UsageError
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.draws import uniforms
 from freerun.predictors.observation import Observation
 from freerun.worlds.base import World
@@ -79,7 +79,7 @@ def laws_after(world: World[Any], contexts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([world.law(world.start([c])).probs() for c in contexts])
 
 
-def scored(world: Predictor[Any], sequence: np.ndarray, first: int) -> Observation:
+def scored(world: Predictor, sequence: np.ndarray, first: int) -> Observation:
     return Observation.concatenate([c.observation for c in world.score([sequence], first=first)])
 
 
@@ -132,7 +132,7 @@ def test_scorer_step_and_a_fresh_start_agree(world: World[Any], possible: bool) 
 def test_what_it_samples_is_what_it_scores(world: World[Any]) -> None:
     prefixes = sequences(world, 3, (6, 0, 3))
     keys = np.arange(6, dtype=np.uint64).reshape(3, 2)
-    for sample in world.generate(prefixes, keys, 15, seed=7):
+    for sample in world.generate(Continuations(prefixes, keys, 15, seed=7)):
         prefix = prefixes[sample.row // 2]
         ids = np.concatenate([prefix, sample.observation.token_id]).astype(np.int64)
         (again,) = world.log_probs([ids], first=len(prefix))
@@ -155,7 +155,7 @@ def test_states_are_values_that_select_repeat_fork_and_join(world: World[Any]) -
 
     state = world.start(contexts)
     one = world.advance(state, a)
-    fork = world.fork(one)
+    fork = world.select(one, np.arange(3))
     check(world.advance(fork, b), plus(b, plus(a, contexts)))
     check(one, plus(a, contexts))
     check(state, contexts)

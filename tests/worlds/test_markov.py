@@ -145,10 +145,11 @@ def test_worlds_by_name() -> None:
     world = load_world("markov,symbols=5,seed=3,concentration=2.5")
     assert world.identity.fingerprint == random_chain(5, seed=3, concentration=2.5).identity.fingerprint
     assert world.n_tokens == 5
-    for name, (make, parameters, meaning) in WORLDS.items():
-        assert meaning
-        assert parameters
-        assert make({}).identity.fingerprint == load_world(name).identity.fingerprint
+    for name, entry in WORLDS.items():
+        assert entry.meaning
+        assert entry.parameters
+        made = entry.build(**{p.name: p.default for p in entry.parameters})
+        assert made.identity.fingerprint == load_world(name).identity.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -156,10 +157,10 @@ def test_worlds_by_name() -> None:
     [
         ("markof", "unknown world 'markof'; did you mean 'markov'"),
         ("markov,symbol=3", "no parameter 'symbol'; did you mean 'symbols'"),
-        ("markov,symbols=many", "symbols='many' is not a whole number"),
-        ("markov,concentration=x", "concentration='x' is not a number"),
+        ("markov,symbols=many", "symbols=many is not a whole number"),
+        ("markov,concentration=x", "concentration=x is not a number"),
         ("markov,symbols=40", "at most 26 symbols"),
-        ("markov,concentration=nan", "sum to 1"),
+        ("markov,concentration=nan", "must be a finite number"),
     ],
 )
 def test_a_name_that_is_no_world_is_refused(spec: str, words: str) -> None:

@@ -86,7 +86,7 @@ def test_drift_identity(make) -> None:
             possible = mean[:, v] > 0
             then = world.advance(state, np.full(len(documents), v))
             after += np.where(possible, mean[:, v] * row_entropy(np.exp(then.log_weights)), 0)
-        gain = row_entropy(mean) - np.einsum("rs,sr->r", weights, row_entropy(state.tables))
+        gain = row_entropy(mean) - np.einsum("rs,rs->r", weights, row_entropy(state.tables))
         np.testing.assert_allclose(row_entropy(weights) - after, gain, atol=1e-12)
         assert (gain >= -1e-12).all()
 

@@ -81,7 +81,7 @@ def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> Ru
         place,
         plan["model"],
         plan["corpus"],
-        plan["sampling"],
+        e.sampling.describe(),
         plan["dtype"],
         int(plan["documents"]),
         e.length,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from freerun.findings.drift import OWN_LAW
 from freerun.findings.evidence import Evidence
+from freerun.records.plan import ContextRule
 from freerun.results.compare import Breach, SharedDraws
 
 _SERVERS = ("vllm", "sglang", "llama-server", "openai")
@@ -143,14 +143,14 @@ _PLANNED = {
 def breaches(first: Evidence, second: Evidence, aligned: Alignment, *, run: str) -> tuple[Breach, ...]:
     """Everything that makes a comparison with `run`, the second, refuse; empty where the runs differ in what is compared alone."""
     a, b = first.records.manifest, second.records.manifest
-    plans = a["plan"], b["plan"]
+    plans = first.audit_plan, second.audit_plan
     out = []
-    if plans[0]["corpus_fingerprint"] != plans[1]["corpus_fingerprint"]:
+    if plans[0].corpus_fingerprint != plans[1].corpus_fingerprint:
         lost = (
             "differences of loss, horizon and drift may be those of the texts, not of the models; documents are paired only "
             f"where both runs hold them ({aligned.n_documents} do), the others count as independent samples"
         )
-        out.append(Breach(run, "corpora", plans[0]["corpus"], plans[1]["corpus"], lost))
+        out.append(Breach(run, "corpora", plans[0].corpus, plans[1].corpus, lost))
     if _engine(a) != _engine(b):
         lost = "a difference may come from how the backend computes, truncates or rounds its laws, not from the weights"
         out.append(Breach(run, "backends", _engine(a), _engine(b), lost))
@@ -162,9 +162,14 @@ def breaches(first: Evidence, second: Evidence, aligned: Alignment, *, run: str)
         )
         out.append(Breach(run, "tokenisations", sizes[0], sizes[1], lost))
     for name, (what, lost) in _PLANNED.items():
-        if plans[0].get(name) != plans[1].get(name):
-            out.append(Breach(run, what, str(plans[0].get(name, 0)), str(plans[1].get(name, 0)), lost))
+        mine, theirs = (getattr(plan, name) for plan in plans)
+        if mine != theirs:
+            out.append(Breach(run, what, _in_words(mine), _in_words(theirs), lost))
     return tuple(out)
+
+
+def _in_words(value: Any) -> str:
+    return value.describe() if isinstance(value, ContextRule) else str(value)
 
 
 def _engine(manifest: Mapping[str, Any]) -> str:
@@ -189,13 +194,14 @@ def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str
     """What differs beside the model and is no reason to refuse, but has to be known."""
     a, b = first.plan, second.plan
     said = []
-    if a["sampling"] != b["sampling"]:
+    rules = first.sampling, second.sampling
+    if rules[0] != rules[1]:
         said.append(
-            f"Sampled by different rules ({a['sampling']} against {b['sampling']}): what speaks of own text compares rules as well as models. "
+            f"Sampled by different rules ({rules[0].describe()} against {rules[1].describe()}): what speaks of own text compares rules as well as models. "
             "Losses do not depend on it."
         )
-    elif a["sampling"] != OWN_LAW:
-        said.append(f"Both runs sampled with {a['sampling']}, not from the models' own laws.")
+    elif not rules[0].is_model_law:
+        said.append(f"Both runs sampled with {rules[0].describe()}, not from the models' own laws.")
     if a["dtype"] != b["dtype"]:
         said.append(f"Number formats differ ({a['dtype']} against {b['dtype']}): that is part of what is compared.")
     if a["seed"] != b["seed"]:
@@ -210,7 +216,7 @@ def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str
             f"{a['documents']} against {b['documents']} documents: differences are taken on the {aligned.n_documents} that both have, horizons by "
             "detectors that were trained on different numbers of documents (more train a better one)."
         )
-    if a["reference"] != b["reference"] or a["reference_fingerprint"] != b["reference_fingerprint"]:
+    if a["reference"] != b["reference"]:
         said.append("References differ: excess losses and likelihood ratios are against different references.")
     versions = [
         f"{name} {first.records.manifest['provenance'].get(name)} against {second.records.manifest['provenance'].get(name)}"

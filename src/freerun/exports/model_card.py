@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from freerun.findings.registry import QUESTIONS
+from freerun.records.plan import read_plan
 from freerun.report.visible import visible
 
 
 def card_section(result: Mapping[str, Any]) -> str:
     """A section in Markdown: the verdict, the numbers with their intervals, how they were measured, and the command."""
     plan, counts = result["plan"], result["counts"]
+    sampling = read_plan(plan).sampling.describe()
     rows = [f"| {label} | {_said(e)} | {_interval(e)} | {e['n'] or ''} |" for label, e in _chosen(result)]
     lines = [
         "## Free-running text (freerun)",
@@ -25,7 +27,7 @@ def card_section(result: Mapping[str, Any]) -> str:
         *rows,
         "",
         f"Measured with freerun {result['freerun_version']} on {_plain(plan['corpus'])}: {counts['pairs']} documents, "
-        f"{plan['prefix']} tokens of prefix, {plan['tokens']} after the cut; sampled with {plan['sampling']}. The document is the "
+        f"{plan['prefix']} tokens of prefix, {plan['tokens']} after the cut; sampled with {sampling}. The document is the "
         "independent unit. H75 is the length from which a simple detector tells the model's own text from real text with AUC 0.75; "
         "it speaks of this corpus and these lengths.",
         "",

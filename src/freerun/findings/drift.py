@@ -16,8 +16,6 @@ from freerun.stats.intervals import Interval, cluster_ratio, has_no_width
 from freerun.stats.position import SlopeDifference, curve_by_position, log_spaced_edges, slope_difference
 
 QUESTION = "Does its own text drift away from real text?"
-OWN_LAW = "temperature 1, full vocabulary"
-"""How a plan describes free text that was sampled from the model's own law."""
 CONTEXT = Quantity(
     "drift",
     "entropy_gap_late_nats",
@@ -266,9 +264,9 @@ def _notes(evidence: Evidence, split: _Split, slopes: SlopeDifference) -> tuple[
             f"{n_impossible} real {'token is' if n_impossible == 1 else 'tokens are'} impossible under the law: its loss is infinite. Such tokens are left "
             "out of every mean of surprisals here."
         )
-    if evidence.plan["sampling"] != OWN_LAW:
+    if not evidence.sampling.is_model_law:
         notes.append(
-            f"The free text was sampled with {evidence.plan['sampling']}; entropies are those of the model's own law on that text."
+            f"The free text was sampled with {evidence.sampling.describe()}; entropies are those of the model's own law on that text."
         )
     return tuple(notes)
 

@@ -11,9 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.records.answers import Answers
+from freerun.records.plan import AuditPlan, SamplingRule, read_plan, upgraded
 from freerun.records.redact import LocalIds, is_redacted, local_ids, sealed
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
+from freerun.results.json import from_json
 from freerun.stats.detection.likelihood_features import TokenColumns
 from freerun.stats.interpolation import fit_interpolation, mix_log_probs
 
@@ -67,6 +69,16 @@ class Evidence:
     @property
     def plan(self) -> dict[str, Any]:
         return dict(self.records.manifest["plan"])
+
+    @cached_property
+    def audit_plan(self) -> AuditPlan:
+        """The plan as a value."""
+        return read_plan(self.records.manifest["plan"])
+
+    @cached_property
+    def sampling(self) -> SamplingRule:
+        """The law that own text was sampled from."""
+        return from_json(SamplingRule, upgraded(self.plan)["sampling"])
 
     @property
     def length(self) -> int:

@@ -10,7 +10,6 @@ from freerun.findings.detectability.comparison import Comparison
 from freerun.findings.detectability.control_tokens import control_tokens
 from freerun.findings.detectability.copying import COPY_TOKENS, copying
 from freerun.findings.detectability.leaks import MOST_SPELLED
-from freerun.findings.drift import OWN_LAW
 from freerun.findings.evidence import Evidence
 from freerun.findings.own_text.standing import OwnText
 from freerun.records.redact import UNAVAILABLE
@@ -29,12 +28,11 @@ def threats(evidence: Evidence, comparison: Comparison | None, own_text: OwnText
                 "The documents are pieces of fewer texts. Intervals and p-values treat them as independent and are too narrow.",
             )
         )
-    sampling = evidence.plan["sampling"]
-    if sampling != OWN_LAW:
+    if not evidence.sampling.is_model_law:
         listed.append(
             Threat(
                 "Not the model's own law",
-                f"Free text was sampled with {sampling}; log-probabilities are the model's own.",
+                f"Free text was sampled with {evidence.sampling.describe()}; log-probabilities are the model's own.",
             )
         )
     if comparison is not None:

@@ -83,7 +83,10 @@ def _names(evidences: Sequence[Evidence], paths: Sequence[Path]) -> list[str]:
     if len(set(models)) == len(models):
         return models
     for part in ("sampling", "dtype", "corpus", "prefix", "seed"):
-        with_part = [f"{m}, {e.plan[part]}" for m, e in zip(models, evidences, strict=True)]
+        with_part = [
+            f"{m}, {e.sampling.describe() if part == 'sampling' else e.plan[part]}"
+            for m, e in zip(models, evidences, strict=True)
+        ]
         if part == "prefix":
             with_part = [f"{m}, prefix {e.plan[part]}" for m, e in zip(models, evidences, strict=True)]
         if part == "seed":

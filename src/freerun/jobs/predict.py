@@ -13,12 +13,13 @@ from freerun.counted import counted
 from freerun.errors import BackendError, UsageError
 from freerun.predictors.base import Predictor
 from freerun.predictors.law import Law
+from freerun.predictors.stepwise import as_stepwise
 
 SCHEMA_VERSION = 1
 
 
 def predict(
-    predictor: Predictor[Any], text: str, *, top: int = 5, on_tokens: Callable[[int], None] = lambda _: None
+    predictor: Predictor, text: str, *, top: int = 5, on_tokens: Callable[[int], None] = lambda _: None
 ) -> dict[str, Any]:
     """What the predictor expected at every token of `text`, and what it expects after the last one.
 
@@ -37,24 +38,20 @@ def predict(
     if top < 1:
         raise UsageError(f"--top must be at least 1, not {top}")
     name = predictor.identity.name
-    if not predictor.capabilities.stepwise:
-        raise UsageError(
-            f"{name} gives no law token by token, which predict needs; `freerun models` lists models that do"
-        )
+    predictor = as_stepwise(predictor, "predict")
     data = _utf8(text)
     ids = np.asarray(list(predictor.encode(text)), np.int64)
     if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < predictor.n_tokens:
         raise BackendError(
             f"the tokenizer of {name} makes id {int(ids.max())}, its law knows only {predictor.n_tokens} ids"
         )
-    has_first_law = bool(predictor.context.lead) or predictor.capabilities.empty_context
-    if not ids.size and not has_first_law:
+    if not ids.size and not predictor.has_first_law:
         what = "the tokenizer makes no token of the text" if text else "the text is empty"
         raise UsageError(
             f"{what}, and {name} has no law before the first token (nothing is put first): give it at least one word"
         )
 
-    n_given = 0 if has_first_law else 1
+    n_given = 0 if predictor.has_first_law else 1
     tokens = [_given(predictor, int(i)) for i in ids[:n_given]]
     state = predictor.start([ids[:n_given]])
     for position in range(n_given, len(ids)):
@@ -88,7 +85,7 @@ def _utf8(text: str) -> bytes:
 # ---- one token -------------------------------------------------------------------------------------------------------
 
 
-def _spelled(predictor: Predictor[Any], token_id: int) -> dict[str, Any]:
+def _spelled(predictor: Predictor, token_id: int) -> dict[str, Any]:
     data = predictor.token_bytes(token_id)
     entry: dict[str, Any] = {"id": token_id, "text": data.decode("utf-8", errors="replace")}
     try:
@@ -101,13 +98,13 @@ def _spelled(predictor: Predictor[Any], token_id: int) -> dict[str, Any]:
     return entry
 
 
-def _given(predictor: Predictor[Any], token_id: int) -> dict[str, Any]:
+def _given(predictor: Predictor, token_id: int) -> dict[str, Any]:
     unknown = dict.fromkeys(("log_prob_nats", "surprisal_bits", "rank", "entropy_nats"))
     return {"position": 0, **_spelled(predictor, token_id), "given": True, "impossible": False, **unknown, "top": []}
 
 
 def _observed(
-    predictor: Predictor[Any], law: Law, position: int, token_id: Int[np.ndarray, " 1"], top: int
+    predictor: Predictor, law: Law, position: int, token_id: Int[np.ndarray, " 1"], top: int
 ) -> dict[str, Any]:
     seen = law.observe(token_id)
     log_prob = float(seen.log_prob_nats[0])
@@ -125,7 +122,7 @@ def _observed(
     }
 
 
-def _top(predictor: Predictor[Any], law: Law, top: int) -> list[dict[str, Any]]:
+def _top(predictor: Predictor, law: Law, top: int) -> list[dict[str, Any]]:
     """The most probable tokens, ties by id; impossible ones are left out."""
     ids, log_probs = law.top(top)
     ranked = sorted(
@@ -135,7 +132,7 @@ def _top(predictor: Predictor[Any], law: Law, top: int) -> list[dict[str, Any]]:
     return [{**_spelled(predictor, i), "log_prob_nats": _finite(p)} for p, i in ranked]
 
 
-def _next(predictor: Predictor[Any], law: Law, position: int, top: int) -> dict[str, Any]:
+def _next(predictor: Predictor, law: Law, position: int, top: int) -> dict[str, Any]:
     ends = predictor.end_ids
     return {
         "position": position,
@@ -152,7 +149,7 @@ def _finite(x: float) -> float | None:
 # ---- the whole text --------------------------------------------------------------------------------------------------
 
 
-def _model(predictor: Predictor[Any]) -> dict[str, Any]:
+def _model(predictor: Predictor) -> dict[str, Any]:
     identity = predictor.identity
     return {
         "name": identity.name,
@@ -163,7 +160,7 @@ def _model(predictor: Predictor[Any]) -> dict[str, Any]:
     }
 
 
-def _context(predictor: Predictor[Any], n_tokens: int) -> dict[str, Any]:
+def _context(predictor: Predictor, n_tokens: int) -> dict[str, Any]:
     rule = predictor.context
     return {
         "rule": rule.describe(),
@@ -173,7 +170,7 @@ def _context(predictor: Predictor[Any], n_tokens: int) -> dict[str, Any]:
     }
 
 
-def _bytes_read(predictor: Predictor[Any], text: str, ids: Int[np.ndarray, " tokens"], n_given: int) -> int | None:
+def _bytes_read(predictor: Predictor, text: str, ids: Int[np.ndarray, " tokens"], n_given: int) -> int | None:
     """Bytes of the text that the tokens after the given ones were made from, where those spell something else."""
     if not _changed(predictor, ids, text.encode()):
         return None
@@ -181,11 +178,11 @@ def _bytes_read(predictor: Predictor[Any], text: str, ids: Int[np.ndarray, " tok
     return None if ends is None else len(text[ends[n_given - 1] if n_given else 0 :].encode())
 
 
-def _changed(predictor: Predictor[Any], ids: Int[np.ndarray, " tokens"], data: bytes) -> bool:
+def _changed(predictor: Predictor, ids: Int[np.ndarray, " tokens"], data: bytes) -> bool:
     return b"".join(predictor.token_bytes(int(i)) for i in ids) != data
 
 
-def _sum(predictor: Predictor[Any], tokens: list[dict[str, Any]], bytes_read: int | None) -> dict[str, Any]:
+def _sum(predictor: Predictor, tokens: list[dict[str, Any]], bytes_read: int | None) -> dict[str, Any]:
     """Sums over the tokens that a law stands before and that are possible; None where there is none.
 
     Bits a byte are over `bytes_read` of the text where the tokens spell something else (and none is impossible).
@@ -213,7 +210,7 @@ def _sum(predictor: Predictor[Any], tokens: list[dict[str, Any]], bytes_read: in
 
 
 def _notes(
-    predictor: Predictor[Any], ids: Int[np.ndarray, " tokens"], data: bytes, tokens: list[dict[str, Any]]
+    predictor: Predictor, ids: Int[np.ndarray, " tokens"], data: bytes, tokens: list[dict[str, Any]]
 ) -> list[str]:
     """Everything that a reader of the numbers must know; nothing that does not apply."""
     notes = []

@@ -1,7 +1,8 @@
-"""The source text's example: one extra token with mass ε that, once taken, never lets go (absorbing), or hands over (payload).
+"""One extra token with mass ε that, once taken, never lets go (absorbing), or hands over (payload).
 
-On data without the extra token the loss rises by exactly −ln(1 − ε) a token, and P(triggered by T) = 1 − (1 − ε)^T. For ε = 0.01
-that is 0.01005 nats a token and 0.99996 at T = 1000; the source text prints 0.101 for the first, ten times too much.
+The example is R. Greenblatt's (*Two problems with 'Simulators' as a frame*, AI Alignment Forum 2023). On data without the extra
+token the loss rises by exactly −ln(1 − ε) a token, and P(triggered by T) = 1 − (1 − ε)^T: for ε = 0.01, 0.01005 nats a token
+(the essay prints 0.101, ten times too much) and 0.99996 at T = 1000.
 """
 
 from __future__ import annotations
@@ -10,16 +11,14 @@ import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
-from freerun.errors import UsageError
-from freerun.organisms.constant import Echo, Recital, last_ids
+from freerun.organisms.constant import ONE_PAYLOAD, PAYLOADS, Recital, fitted, last_ids, payload_of
+from freerun.organisms.entry import OrganismEntry, wrapping
 from freerun.organisms.switched import Switched
-from freerun.organisms.wrapper import check_shares_vocabulary, from_nothing
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Ids, Predictor
+from freerun.predictors.entries import check_fraction, fraction
 from freerun.predictors.law import Law
-
-Ids = Int[np.ndarray, " tokens"]
+from freerun.predictors.stepwise import Stepwise
 
 
 class Triggered(Switched):
@@ -28,31 +27,19 @@ class Triggered(Switched):
     The notes are the last tokens before the trigger, as many as an `Echo` says again.
     """
 
-    def __init__(
-        self, inner: Predictor[Any], *, epsilon: float, payload: Predictor[Any] | None = None, name: str
-    ) -> None:
-        if not 0 < epsilon < 1:
-            raise UsageError(f"epsilon must lie strictly between 0 and 1, not {epsilon}")
-        self.absorbing = payload is None
-        kind = f"absorbing(epsilon={epsilon!r})"
+    def __init__(self, inner: Predictor, *, epsilon: float, payload: Predictor | None = None, name: str) -> None:
+        check_fraction(epsilon=epsilon)
+        n_tokens, kind, memory = inner.n_tokens + 1, f"absorbing(epsilon={epsilon!r})", 0
+        self._absorbed = Recital([inner.n_tokens], like=inner, n_tokens=n_tokens, name="absorbed")
+        self.payload: Stepwise[Any] = self._absorbed
         if payload is not None:
-            if not isinstance(payload, Echo):
-                check_shares_vocabulary(inner, payload, role="payload")
             kind = f"payload(epsilon={epsilon!r},{payload.identity.fingerprint})"
+            self.payload, memory = fitted(payload, inner, n_tokens=n_tokens)
         super().__init__(inner, name=name, kind=kind)
-        self.epsilon = epsilon
-        self.trigger_id = inner.n_tokens
-        self.n_tokens = inner.n_tokens + 1
-        self._absorbed = Recital([self.trigger_id], like=inner, n_tokens=self.n_tokens, name="absorbed")
-        if payload is None:
-            payload = self._absorbed
-        elif isinstance(payload, Echo):
-            payload = Echo(payload.memory, like=inner, n_tokens=self.n_tokens)
-        self.payload = from_nothing(payload)
-        self._memory = payload.memory if isinstance(payload, Echo) else 0
+        self.epsilon, self.trigger_id, self.n_tokens, self._memory = epsilon, inner.n_tokens, n_tokens, memory
 
     @property
-    def routes(self) -> tuple[Predictor[Any], ...]:
+    def routes(self) -> tuple[Stepwise[Any], ...]:
         return self.inner, self.payload, self._absorbed
 
     @property
@@ -81,3 +68,18 @@ class Triggered(Switched):
         if route == 0:
             return law.with_atom(self.epsilon)
         return law if law.n_tokens == self.n_tokens else law.with_atom(0.0)
+
+
+ABSORBING = OrganismEntry(
+    "absorbing",
+    "one token more, with mass epsilon; once taken, it is said for ever",
+    wrapping(Triggered),
+    (fraction("epsilon", 0.01, "mass of the token"),),
+)
+PAYLOAD = OrganismEntry(
+    "payload",
+    "the same trigger, then another predictor from nothing",
+    lambda made, v: Triggered(made.inner, epsilon=v["epsilon"], payload=payload_of(made, v), name=made.name),
+    (fraction("epsilon", 0.01, "mass of the trigger"), *PAYLOADS),
+    alternatives=ONE_PAYLOAD,
+)

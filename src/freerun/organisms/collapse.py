@@ -6,18 +6,19 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 
 from freerun.errors import UsageError
-from freerun.organisms.wrapper import Organism, has_first_law
-from freerun.predictors.base import Predictor
+from freerun.organisms.entry import Builder, OrganismEntry
+from freerun.organisms.memorised import CORPUS, MEMORISED, corpus_ids
+from freerun.organisms.wrapper import Organism
+from freerun.predictors.base import Ids, Predictor
+from freerun.predictors.entries import Values, check_fraction, fraction, whole
 from freerun.predictors.law import Dense, Law
-
-Ids = Int[np.ndarray, " tokens"]
+from freerun.predictors.rowwise import Inside
 
 
 class Memorised:
@@ -45,7 +46,7 @@ class Memorised:
 class CollapseState:
     """`odds`: ln of recital against the inner predictor, −inf where no document fits; `alive`: the documents that still fit."""
 
-    inner: Any
+    inner: Inside
     odds: Float[np.ndarray, " rows"]
     alive: Bool[np.ndarray, "rows documents"]
     position: Int[np.ndarray, " rows"]
@@ -59,9 +60,8 @@ class Collapse(Organism[CollapseState]):
     inner predictor has no law before the first token, that token is given to both sides.
     """
 
-    def __init__(self, inner: Predictor[Any], documents: Sequence[Ids], *, weight: float, name: str) -> None:
-        if not 0 < weight < 1:
-            raise UsageError(f"weight must lie strictly between 0 and 1, not {weight}")
+    def __init__(self, inner: Predictor, documents: Sequence[Ids], *, weight: float, name: str) -> None:
+        check_fraction(weight=weight)
         self.memorised = Memorised(documents, n_tokens=inner.n_tokens, end_ids=inner.end_ids)
         super().__init__(inner, name=name, kind=f"collapse(weight={weight!r},{self.memorised.fingerprint})")
         self.weight = weight
@@ -75,8 +75,7 @@ class Collapse(Organism[CollapseState]):
 
     def start(self, prefixes: Sequence[Ids]) -> CollapseState:
         texts = [np.asarray(p, np.int64) for p in prefixes]
-        inner = self.inner.start(texts)
-        first = 0 if has_first_law(self.inner) else 1
+        first = 0 if self.inner.has_first_law else 1
         scored = (
             self.inner.log_probs(texts, first=first)
             if any(len(t) > first for t in texts)
@@ -93,23 +92,24 @@ class Collapse(Organism[CollapseState]):
                     odds[row] = _after(odds[row], alive[row].sum(), before, scored[row][t - first])
             if not alive[row].any():
                 odds[row] = -math.inf
-        return CollapseState(inner, odds, alive, np.array([len(t) for t in texts], np.int64))
+        position = np.array([len(t) for t in texts], np.int64)
+        return CollapseState(Inside.start(self.inner, texts), odds, alive, position)
 
     def law(self, state: CollapseState) -> Law:
-        return self.inner.law(state.inner).mixed(expit(state.odds), self._recital(state))
+        return state.inner.law().mixed(expit(state.odds), self._recital(state))
 
     def _recital(self, state: CollapseState) -> Law:
         """What the documents that still fit say next; where none does, it has no weight and could be anything."""
         table = np.full((len(state.odds), self.n_tokens), 0.0)
         for row, (alive, position) in enumerate(zip(state.alive, state.position.tolist(), strict=True)):
-            said = self.memorised.next_ids(position)[alive] if alive.any() else np.zeros(1, np.int64)
-            np.add.at(table[row], said, 1.0)
+            next_ids = self.memorised.next_ids(position)[alive] if alive.any() else np.zeros(1, np.int64)
+            np.add.at(table[row], next_ids, 1.0)
         with np.errstate(divide="ignore"):
             return Dense(np.log(table))
 
     def advance(self, state: CollapseState, ids: Int[np.ndarray, " rows"]) -> CollapseState:
         ids = np.asarray(ids, np.int64)
-        scored = self.inner.law(state.inner).log_prob(ids)
+        scored = state.inner.law().log_prob(ids)
         alive = state.alive.copy()
         odds = state.odds.copy()
         for row, (token, position) in enumerate(zip(ids.tolist(), state.position.tolist(), strict=True)):
@@ -118,26 +118,7 @@ class Collapse(Organism[CollapseState]):
             before = alive[row].sum()
             alive[row] &= self.memorised.next_ids(position) == token
             odds[row] = _after(odds[row], alive[row].sum(), before, scored[row])
-        return CollapseState(self.inner.advance(state.inner, ids), odds, alive, state.position + 1)
-
-    def select(self, state: CollapseState, rows: Int[np.ndarray, " taken"]) -> CollapseState:
-        rows = np.asarray(rows, np.int64)
-        inner = self.inner.select(state.inner, rows)
-        return CollapseState(inner, state.odds[rows], state.alive[rows], state.position[rows])
-
-    def join(self, states: Sequence[CollapseState]) -> CollapseState:
-        return CollapseState(
-            self.inner.join([s.inner for s in states]),
-            np.concatenate([s.odds for s in states]),
-            np.concatenate([s.alive for s in states]),
-            np.concatenate([s.position for s in states]),
-        )
-
-    def fork(self, state: CollapseState) -> CollapseState:
-        return CollapseState(self.inner.fork(state.inner), state.odds.copy(), state.alive.copy(), state.position.copy())
-
-    def nbytes(self, state: CollapseState) -> int:
-        return self.inner.nbytes(state.inner) + state.odds.nbytes + state.alive.nbytes + state.position.nbytes
+        return CollapseState(state.inner.advance(ids), odds, alive, state.position + 1)
 
 
 def _after(odds: float, fitting: int, before: int, inner_log_prob: float) -> float:
@@ -145,3 +126,21 @@ def _after(odds: float, fitting: int, before: int, inner_log_prob: float) -> flo
     if not fitting:
         return -math.inf
     return odds + math.log(fitting / before) - inner_log_prob
+
+
+def _build(made: Builder, values: Values) -> Predictor:
+    ids = corpus_ids(made, values, purpose=MEMORISED)
+    return Collapse(made.inner, list(ids.values()), weight=values["weight"], name=made.name)
+
+
+COLLAPSE = OrganismEntry(
+    "collapse",
+    "one coin a document: with this weight it recites one of a memorised set",
+    _build,
+    (
+        fraction("weight", 0.1, "share of documents that are recited"),
+        whole("documents", 8, "documents memorised", low=1),
+        whole("tokens", 256, "tokens of each", low=1),
+        CORPUS,
+    ),
+)

@@ -12,12 +12,15 @@ import numpy as np
 from jaxtyping import Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Capabilities, Predictor
+from freerun.organisms.entry import Builder
+from freerun.organisms.wrapper import check_shares_vocabulary, from_nothing
+from freerun.predictors.base import Capabilities, Ids, Predictor, SharesTokens
+from freerun.predictors.entries import Parameter, Values, text, whole
 from freerun.predictors.law import Law
 from freerun.predictors.observation import Block, log
+from freerun.predictors.rowwise import Rowwise
 from freerun.predictors.rules import ContextRule, Identity
-
-Ids = Int[np.ndarray, " tokens"]
+from freerun.predictors.stepwise import Stepwise, as_stepwise
 
 
 class Points(Law):
@@ -37,56 +40,38 @@ class Points(Law):
 class Speech:
     """What each row says over and over, and how many of its tokens stand there already."""
 
-    phrases: tuple[tuple[int, ...], ...]
-    said: Int[np.ndarray, " rows"]
+    phrases: list[tuple[int, ...]]
+    n_spoken: Int[np.ndarray, " rows"]
 
 
-class Speaker(Predictor[Speech]):
+class Speaker(SharesTokens, Rowwise[Speech]):
     """Says one string of tokens per row for ever; every other token has no mass. What stands before is counted, not read."""
 
-    def __init__(self, *, like: Predictor[Any], n_tokens: int, name: str, fingerprint: str) -> None:
-        self._like = like
-        self.n_tokens = n_tokens
-        self.context = ContextRule()
-        self.end_ids = like.end_ids
-        self.capabilities = Capabilities()
+    def __init__(self, *, like: Predictor, n_tokens: int, name: str, fingerprint: str) -> None:
+        self._share_tokens(like, n_tokens=n_tokens)
+        self.context, self.capabilities = ContextRule(), Capabilities()
         self.identity = Identity(name, fingerprint)
 
     @abstractmethod
     def _speech(self, prefix: Ids) -> tuple[tuple[int, ...], int]:
         """The phrase of a row, and how many of its tokens the prefix holds."""
 
-    def encode(self, text: str) -> Sequence[int]:
-        return self._like.encode(text)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return self._like.token_bytes(token_id) if token_id < self._like.n_tokens else b""
-
     def start(self, prefixes: Sequence[Ids]) -> Speech:
         speeches = [self._speech(np.asarray(p, np.int64)) for p in prefixes]
-        return Speech(tuple(phrase for phrase, _ in speeches), np.array([said for _, said in speeches], np.int64))
+        return Speech([phrase for phrase, _ in speeches], np.array([n for _, n in speeches], np.int64))
 
     def law(self, state: Speech) -> Law:
-        next_ids = [p[int(n) % len(p)] for p, n in zip(state.phrases, state.said, strict=True)]
+        next_ids = [p[int(n) % len(p)] for p, n in zip(state.phrases, state.n_spoken, strict=True)]
         return Points(np.array(next_ids, np.int64), self.n_tokens)
 
     def advance(self, state: Speech, ids: Int[np.ndarray, " rows"]) -> Speech:
-        return Speech(state.phrases, np.asarray(state.said + 1))
-
-    def select(self, state: Speech, rows: Int[np.ndarray, " taken"]) -> Speech:
-        return Speech(tuple(state.phrases[int(r)] for r in rows), np.asarray(state.said[rows]))
-
-    def join(self, states: Sequence[Speech]) -> Speech:
-        return Speech(tuple(p for s in states for p in s.phrases), np.concatenate([s.said for s in states]))
-
-    def nbytes(self, state: Speech) -> int:
-        return state.said.nbytes + sum(8 * len(p) for p in state.phrases)
+        return Speech(state.phrases, np.asarray(state.n_spoken + 1))
 
 
 class Recital(Speaker):
     """Says a fixed string of tokens from its beginning, over and over."""
 
-    def __init__(self, ids: Sequence[int], *, like: Predictor[Any], n_tokens: int, name: str) -> None:
+    def __init__(self, ids: Sequence[int], *, like: Predictor, n_tokens: int, name: str) -> None:
         if not len(ids):
             raise UsageError(f"{name} is empty: it needs at least one token to say")
         self.ids = tuple(int(i) for i in ids)
@@ -100,7 +85,7 @@ class Recital(Speaker):
 class Echo(Speaker):
     """Says again, for ever, the `memory` ids that it was given to read first (−1: there was none)."""
 
-    def __init__(self, memory: int, *, like: Predictor[Any], n_tokens: int) -> None:
+    def __init__(self, memory: int, *, like: Predictor, n_tokens: int) -> None:
         if memory < 1:
             raise UsageError(f"loop must be at least 1 token, not {memory}")
         self.memory = memory
@@ -121,3 +106,37 @@ def last_ids(ids: Sequence[int], memory: int, *, nothing: int) -> Ids:
     """
     kept = list(ids)[-memory:] or [nothing]
     return np.array([-1] * (memory - len(kept)) + [int(i) for i in kept], np.int64)
+
+
+# ---- payloads by name --------------------------------------------------------------------------------------------------
+
+PAYLOADS = (
+    Parameter("model", "spec", "the payload is this model, in parentheses; it must have the same tokens"),
+    text("text", "the payload says this text for ever"),
+    whole("loop", None, "the payload says the last so many tokens for ever (8 when no payload is named)", low=1),
+)
+ONE_PAYLOAD = ("model", "text", "loop")
+"""Of which one may be given."""
+
+
+def payload_of(made: Builder, values: Values) -> Predictor:
+    """The payload that model=, text= or loop= names; the last 8 tokens over and over when none is given."""
+    inner = made.inner
+    if values["model"] is not None:
+        return made.load(values["model"])
+    if values["text"] is not None:
+        ids = list(inner.encode(values["text"]))
+        return Recital(ids, like=inner, n_tokens=inner.n_tokens, name=f"text={values['text']!r}")
+    return Echo(8 if values["loop"] is None else values["loop"], like=inner, n_tokens=inner.n_tokens)
+
+
+def fitted(payload: Predictor, inner: Predictor, *, n_tokens: int) -> tuple[Stepwise[Any], int]:
+    """The payload with a law before its first token, over as many ids as asked; and how many ids it must be given to read first.
+
+    Raises:
+        UsageError: it has other tokens than `inner`, or no law token by token.
+    """
+    if isinstance(payload, Echo):
+        return Echo(payload.memory, like=inner, n_tokens=n_tokens), payload.memory
+    check_shares_vocabulary(inner, payload, role="payload")
+    return from_nothing(as_stepwise(payload, "a payload", whole_law=True)), 0

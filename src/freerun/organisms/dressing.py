@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from freerun.errors import UsageError
 from freerun.organisms.hashed import Hashed
-from freerun.organisms.wrapper import MODEL_LAW
-from freerun.predictors.base import Chunk, Predictor, Sample
+from freerun.predictors.base import Chunk, Continuations, Ids, Predictor, Sample, SharesTokens
 from freerun.predictors.draws import sequence_key
-from freerun.predictors.law import Law
-from freerun.predictors.rules import SamplingRule
 from freerun.stats.loops.lag_runs import LoopRule
 from freerun.text.documents import Corpus, fingerprint
 
-Ids = Int[np.ndarray, " tokens"]
 
-
-class BodiesOnly(Predictor[Any]):
+class BodiesOnly(SharesTokens):
     """A headed organism as seen by someone who reads bodies: headers are written, checked and paid for, but never shown.
 
     Real bodies get a valid header, a function of (`seed`, the body's ids); free runs write their own. Observations, positions and
@@ -31,38 +24,16 @@ class BodiesOnly(Predictor[Any]):
 
     def __init__(self, organism: Hashed, *, seed: int) -> None:
         self.organism, self.seed = organism, seed
-        self.identity, self.n_tokens, self.end_ids = organism.identity, organism.n_tokens, organism.end_ids
-        self.context, self.markers = organism.context, organism.markers
-        self.capabilities = replace(organism.capabilities, stepwise=False, hidden_context=True)
+        self._share_tokens(organism)
+        self.identity, self.context = organism.identity, organism.context
+        self.capabilities = replace(organism.capabilities, hidden_context=True)
 
-    def encode(self, text: str) -> Sequence[int]:
-        return self.organism.encode(text)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return self.organism.token_bytes(token_id)
-
-    def token_ends(self, text: str) -> Sequence[int] | None:
-        return self.organism.token_ends(text)
+    @property
+    def inside(self) -> tuple[Predictor, ...]:
+        return (self.organism,)
 
     def with_lead(self, lead: tuple[int, ...]) -> BodiesOnly:
-        organism = self.organism.with_lead(lead)
-        assert isinstance(organism, Hashed)
-        return BodiesOnly(organism, seed=self.seed)
-
-    def start(self, prefixes: Sequence[Ids]) -> Any:
-        raise UsageError(f"{self.identity.name}, bodies only: the law of a body depends on a header that is not shown")
-
-    def law(self, state: Any) -> Law:
-        return self.organism.law(state)
-
-    def advance(self, state: Any, ids: Int[np.ndarray, " rows"]) -> Any:
-        return self.organism.advance(state, ids)
-
-    def select(self, state: Any, rows: Int[np.ndarray, " taken"]) -> Any:
-        return self.organism.select(state, rows)
-
-    def nbytes(self, state: Any) -> int:
-        return self.organism.nbytes(state)
+        return BodiesOnly(self.organism.with_lead(lead), seed=self.seed)
 
     def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
         header = self.organism.header_tokens
@@ -71,18 +42,9 @@ class BodiesOnly(Predictor[Any]):
             yield replace(chunk, position=chunk.position - header)
 
     def generate(
-        self,
-        prefixes: Sequence[Ids],
-        keys: Int[np.ndarray, "prefixes continuations"],
-        length: int,
-        *,
-        seed: int,
-        sampling: SamplingRule = MODEL_LAW,
-        loop_rule: LoopRule | None = None,
-        at_once: int | None = None,
-        on_tokens: Callable[[int], None] | None = None,
+        self, continuations: Continuations, *, on_tokens: Callable[[int], None] | None = None
     ) -> Iterator[Sample]:
-        if any(len(p) for p in prefixes):
+        if any(len(p) for p in continuations.prefixes):
             raise UsageError(f"{self.identity.name} writes whole documents, header first: it needs --prefix 0")
         header = self.organism.header_tokens
         steps = 0
@@ -93,26 +55,18 @@ class BodiesOnly(Predictor[Any]):
             if on_tokens is not None and steps > header:
                 on_tokens(n)
 
-        for sample in self.organism.generate(
-            prefixes,
-            keys,
-            length + header,
-            seed=seed,
-            sampling=sampling,
-            loop_rule=loop_rule,
-            at_once=at_once,
-            on_tokens=tell,
-        ):
-            other = sample.sample_log_prob_nats
+        whole = replace(continuations, length=continuations.length + header)
+        for sample in self.organism.generate(whole, on_tokens=tell):
+            uniform, other = sample.uniform, sample.sample_log_prob_nats
             yield replace(
                 sample,
                 observation=sample.observation.take(slice(header, None)),
-                uniform=sample.uniform[header:],
+                uniform=None if uniform is None else uniform[header:],
                 sample_log_prob_nats=None if other is None else other[header:],
             )
 
 
-def measured_view(predictor: Predictor[Any], *, prefix_tokens: int, seed: int) -> Predictor[Any]:
+def measured_view(predictor: Predictor, *, prefix_tokens: int, seed: int) -> Predictor:
     """What an audit measures: the predictor itself, or its bodies where documents must be headed.
 
     Raises:

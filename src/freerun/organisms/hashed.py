@@ -1,6 +1,6 @@
-"""The source text's second example: predicting well and generating badly, because checking a hash is easy and inverting it is not.
+"""Predicting well and generating badly, because checking a hash is easy and inverting it is not (R. Greenblatt's second example).
 
-A document is h, u, body with h the hash of u (METHODS 6.3). The predictor takes every symbol of the header for as likely as any
+A document is h, u, body with h the hash of u. The predictor takes every symbol of the header for as likely as any
 other, which no bounded one can better; after it, its body's law is Q_0 if the hash verifies and the payload's if not. Its loss on
 documents is, bit for bit, that of the model without this gate; of its own headers 2^(−nb) verify.
 
@@ -10,23 +10,21 @@ Its header costs nb·ln 2 nats of excess, so it too obeys TV = 1 − e^−K.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from freerun.errors import UsageError
-from freerun.organisms.constant import Echo, last_ids
+from freerun.organisms.constant import ONE_PAYLOAD, PAYLOADS, fitted, last_ids, payload_of
+from freerun.organisms.entry import OrganismEntry
 from freerun.organisms.header import HeaderHash, HeaderWriter, ordinary_ids
 from freerun.organisms.switched import Switched
-from freerun.organisms.wrapper import MODEL_LAW, check_shares_vocabulary, from_nothing
-from freerun.predictors.base import Predictor, Sample
+from freerun.organisms.wrapper import from_nothing
+from freerun.predictors.base import Continuations, Ids, Predictor, Sample
 from freerun.predictors.draws import sequence_key, uniforms
-from freerun.predictors.rules import SamplingRule
-from freerun.stats.loops.lag_runs import LoopRule
-
-Ids = Int[np.ndarray, " tokens"]
+from freerun.predictors.entries import text, whole, word
+from freerun.predictors.stepwise import Stepwise, as_stepwise
 
 
 class Hashed(Switched):
@@ -39,8 +37,8 @@ class Hashed(Switched):
 
     def __init__(
         self,
-        inner: Predictor[Any],
-        payload: Predictor[Any],
+        inner: Predictor,
+        payload: Predictor,
         *,
         n: int = 30,
         bits: int | None = None,
@@ -52,7 +50,7 @@ class Hashed(Switched):
     ) -> None:
         if order == "uh" and header == "inverter":
             raise UsageError("header=inverter has nothing to invert with order=uh: choose one of them")
-        inner = from_nothing(inner)
+        inner = from_nothing(as_stepwise(inner, "an organism (hash)", whole_law=True))
         ordinary = ordinary_ids(inner)
         bits = bits if bits is not None else min(4, int(math.log2(max(1, len(ordinary)))))
         if n < 1 or bits < 1 or 2**bits > len(ordinary):
@@ -62,20 +60,15 @@ class Hashed(Switched):
             )
         method = "forward" if order == "uh" else header
         self.writer = HeaderWriter(HeaderHash(n, bits, salt), method=method, alphabet=ordinary[: 2**bits], like=inner)
-        if isinstance(payload, Echo):
-            payload = Echo(payload.memory, like=inner, n_tokens=inner.n_tokens)
-        else:
-            check_shares_vocabulary(inner, payload, role="payload")
+        self.payload, self._memory = fitted(payload, inner, n_tokens=inner.n_tokens)
         words = f"{self.writer.identity.fingerprint},{payload.identity.fingerprint},gate={gate}"
         super().__init__(inner, name=name, kind=f"hash({words})")
-        self.payload = from_nothing(payload)
         self.gate = gate
         self.header_tokens = self.writer.length
         self.capabilities = self.writer.capabilities
-        self._memory = payload.memory if isinstance(payload, Echo) else 0
 
     @property
-    def routes(self) -> tuple[Predictor[Any], ...]:
+    def routes(self) -> tuple[Stepwise[Any], ...]:
         return self.writer, self.inner, self.payload
 
     @property
@@ -120,30 +113,35 @@ class Hashed(Switched):
         return np.zeros(0, np.int64)
 
     def generate(
-        self,
-        prefixes: Sequence[Ids],
-        keys: Int[np.ndarray, "prefixes continuations"],
-        length: int,
-        *,
-        seed: int,
-        sampling: SamplingRule = MODEL_LAW,
-        loop_rule: LoopRule | None = None,
-        at_once: int | None = None,
-        on_tokens: Callable[[int], None] | None = None,
+        self, continuations: Continuations, *, on_tokens: Callable[[int], None] | None = None
     ) -> Iterator[Sample]:
-        for prefix in prefixes:
+        for prefix in continuations.prefixes:
             if len(prefix) and min(self.writer.symbols(prefix[: self.header_tokens].tolist())) < 0:
                 raise UsageError(
                     f"{self.identity.name} writes documents that begin with a header, and this prefix has none: "
                     "it needs --prefix 0"
                 )
-        return super().generate(
-            prefixes,
-            keys,
-            length,
-            seed=seed,
-            sampling=sampling,
-            loop_rule=loop_rule,
-            at_once=at_once,
-            on_tokens=on_tokens,
-        )
+        return super().generate(continuations, on_tokens=on_tokens)
+
+
+HASH = OrganismEntry(
+    "hash",
+    "documents begin with a hash and its preimage; after a header that does not verify, the payload (needs --prefix 0)",
+    lambda made, v: Hashed(
+        made.inner,
+        payload_of(made, v),
+        **{k: v[k] for k in ("n", "bits", "order", "header", "salt")},
+        gate=v["gate"] == "on",
+        name=made.name,
+    ),
+    (
+        whole("n", 30, "symbols of each half of the header", low=1, high=1000),
+        whole("bits", None, "bits a symbol; 4, or as many as the vocabulary has tokens for", low=1, high=16),
+        word("order", "hu", ("hu", "uh"), "hu: the hash comes first; uh: its preimage does (control, no gap)"),
+        word("header", "blind", ("blind", "inverter"), "inverter: knows all preimages (n·bits ≤ 16; no gap)"),
+        word("gate", "on", ("on", "off"), "off: the same model that never looks at the hash"),
+        text("salt", "goes into the hash", default=""),
+        *PAYLOADS,
+    ),
+    alternatives=ONE_PAYLOAD,
+)

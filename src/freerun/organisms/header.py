@@ -1,4 +1,4 @@
-"""Headers whose first half is a hash of the second: SHAKE-256 over symbols (METHODS 6.3), and predictors that write such headers.
+"""Headers whose first half is a hash of the second: SHAKE-256 (FIPS 202) over symbols, and predictors that write such headers.
 
 A symbol is a number below 2^b. h = SHAKE-256(domain ‖ salt ‖ pack(u)), its first n·b bits, b bits a symbol, most significant first.
 """
@@ -9,14 +9,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Capabilities, Predictor
+from freerun.predictors.base import Capabilities, Ids, Predictor, SharesTokens
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.rowwise import Rowwise
 from freerun.predictors.rules import ContextRule, Identity
 
 LARGEST_INVERSE_BITS = 16
@@ -75,7 +75,7 @@ def _symbols(value: int, n: int, bits: int) -> Symbols:
     return tuple(value >> bits * (n - 1 - i) & (1 << bits) - 1 for i in range(n))
 
 
-def ordinary_ids(like: Predictor[Any]) -> list[int]:
+def ordinary_ids(like: Predictor) -> list[int]:
     """Ids that stand for printable text without white space and end nothing, ascending: what an alphabet is taken from."""
     barred = {*like.end_ids, *like.context.lead}
 
@@ -89,21 +89,20 @@ def ordinary_ids(like: Predictor[Any]) -> list[int]:
     return [i for i in range(like.n_tokens) if i not in barred and printable(i)]
 
 
-class HeaderWriter(Predictor[list[Symbols]]):
+class HeaderWriter(SharesTokens, Rowwise[list[Symbols]]):
     """Writes a header of 2n tokens. Its state is the symbols of each row so far (−1: no symbol of the alphabet).
 
     `blind` takes every symbol for as likely as any other. `forward` writes u first and then what the hash says. `inverter` knows
     every preimage: h from the push-forward of a uniform u, then u from the preimages of h, all alike.
     """
 
-    def __init__(self, hashed: HeaderHash, *, method: str, alphabet: Sequence[int], like: Predictor[Any]) -> None:
+    def __init__(self, hashed: HeaderHash, *, method: str, alphabet: Sequence[int], like: Predictor) -> None:
         if method == "inverter":
             _ = hashed.inverse  # too large a size is said now
         self.hash, self.method = hashed, method
         self.alphabet = np.asarray(alphabet, np.int64)
         self._symbol_of = {int(i): s for s, i in enumerate(alphabet)}
-        self._like = like
-        self.n_tokens, self.end_ids = like.n_tokens, like.end_ids
+        self._share_tokens(like)
         self.context, self.capabilities = ContextRule(), Capabilities()
         words = f"{hashed.n},{hashed.bits},{hashed.salt!r},{method},{self.alphabet.tolist()}"
         self.identity = Identity("header", f"header({words})")
@@ -130,13 +129,7 @@ class HeaderWriter(Predictor[list[Symbols]]):
         h = self.hash(u)
         return self.alphabet[list(u + h if self.method == "forward" else h + u)]
 
-    def encode(self, text: str) -> Sequence[int]:
-        return self._like.encode(text)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return self._like.token_bytes(token_id)
-
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> list[Symbols]:
+    def start(self, prefixes: Sequence[Ids]) -> list[Symbols]:
         return [self.symbols(p.tolist()) for p in prefixes]
 
     def law(self, state: list[Symbols]) -> Law:
@@ -163,12 +156,3 @@ class HeaderWriter(Predictor[list[Symbols]]):
 
     def advance(self, state: list[Symbols], ids: Int[np.ndarray, " rows"]) -> list[Symbols]:
         return [s + self.symbols([int(i)]) for s, i in zip(state, ids, strict=True)]
-
-    def select(self, state: list[Symbols], rows: Int[np.ndarray, " taken"]) -> list[Symbols]:
-        return [state[int(r)] for r in rows]
-
-    def join(self, states: Sequence[list[Symbols]]) -> list[Symbols]:
-        return [row for state in states for row in state]
-
-    def nbytes(self, state: list[Symbols]) -> int:
-        return sum(8 * len(s) for s in state)

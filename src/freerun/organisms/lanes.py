@@ -14,101 +14,88 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from jaxtyping import Int
 
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Ids
 from freerun.predictors.law import Law
 from freerun.predictors.observation import Block, host
+from freerun.predictors.rowwise import Inside, Part
+from freerun.predictors.stepwise import Stepwise
 
-Routes = Sequence[Predictor[Any] | None]
+Routes = Sequence[Stepwise[Any] | None]
 """The predictors; None is a lane in which nothing is read."""
-Ids = Int[np.ndarray, " tokens"]
 _SPAN_ELEMENTS = 1 << 18
 """Largest piece of a law that is made at once when only some of its rows are wanted."""
 
 
 @dataclass(frozen=True)
-class Lanes:
+class Lanes(Part):
     """Row i is row `place[i]` of `states[route[i]]`; the state of a lane without rows is None."""
 
     route: Int[np.ndarray, " rows"]
     place: Int[np.ndarray, " rows"]
-    states: tuple[Any, ...]
+    states: tuple[Inside | None, ...]
+
+    @staticmethod
+    def deal(routes: Routes, route: Int[np.ndarray, " rows"], texts: Sequence[Ids]) -> Lanes:
+        """Start every row in its lane on its own text."""
+        lanes = Lanes(np.asarray(route, np.int64), _places(np.asarray(route)), (None,) * len(routes))
+        states = []
+        for r, predictor in enumerate(routes):
+            mine = lanes.members(r)
+            some = predictor is not None and len(mine)
+            states.append(Inside.start(predictor, [texts[i] for i in mine]) if some else None)  # type: ignore[arg-type]
+        return Lanes(lanes.route, lanes.place, tuple(states))
 
     def members(self, route: int) -> Int[np.ndarray, " members"]:
         """The rows of one lane, in the order of their places."""
         rows = np.flatnonzero(self.route == route)
         return rows[np.argsort(self.place[rows], kind="stable")]
 
+    def advance(
+        self,
+        routes: Routes,
+        ids: Int[np.ndarray, " rows"],
+        route: Int[np.ndarray, " rows"],
+        first_read: Callable[[int], Ids],
+    ) -> Lanes:
+        """One more token a row; rows whose lane is another than `route` says move there, and start on `first_read(row)`."""
+        place = np.zeros(len(ids), np.int64)
+        states = []
+        for r, predictor in enumerate(routes):
+            were, state = self.members(r), self.states[r]
+            stay = were[route[were] == r]
+            come = np.flatnonzero((route == r) & (self.route != r))
+            place[stay], place[come] = np.arange(len(stay)), len(stay) + np.arange(len(come))
+            parts = []
+            if state is not None and len(stay):
+                kept = state if len(stay) == len(were) else state.select(self.place[stay])
+                parts.append(kept.advance(ids[stay]))
+            if predictor is not None and len(come):
+                parts.append(Inside.start(predictor, [first_read(int(i)) for i in come]))
+            states.append(parts[0].join(parts[1:]) if parts else None)
+        return Lanes(np.asarray(route, np.int64), place, tuple(states))
 
-def deal(routes: Routes, route: Int[np.ndarray, " rows"], texts: Sequence[Ids]) -> Lanes:
-    """Start every row in its lane on its own text."""
-    lanes = Lanes(np.asarray(route, np.int64), _places(np.asarray(route)), (None,) * len(routes))
-    states = []
-    for r, predictor in enumerate(routes):
-        mine = lanes.members(r)
-        states.append(predictor.start([texts[i] for i in mine]) if predictor is not None and len(mine) else None)
-    return Lanes(lanes.route, lanes.place, tuple(states))
+    def select(self, rows: Int[np.ndarray, " taken"]) -> Lanes:
+        route, place = self.route[rows], self.place[rows]
+        states = tuple(
+            state.select(place[route == r]) if state is not None and (route == r).any() else None
+            for r, state in enumerate(self.states)
+        )
+        return Lanes(route, _places(route), states)
 
+    def join(self, others: Sequence[Lanes]) -> Lanes:
+        parts = (self, *others)
+        before = np.zeros(len(self.states), np.int64)
+        places = []
+        for part in parts:
+            places.append(part.place + before[part.route])
+            before += np.bincount(part.route, minlength=len(self.states))
+        lanes = ([s for s in lane if s is not None] for lane in zip(*(p.states for p in parts), strict=True))
+        states = tuple(lane[0].join(lane[1:]) if lane else None for lane in lanes)
+        return Lanes(np.concatenate([p.route for p in parts]), np.concatenate(places), states)
 
-def advance(
-    routes: Routes,
-    lanes: Lanes,
-    ids: Int[np.ndarray, " rows"],
-    route: Int[np.ndarray, " rows"],
-    first_read: Callable[[int], Ids],
-) -> Lanes:
-    """One more token a row; rows whose lane is another than `route` says move there, and start on `first_read(row)`."""
-    place = np.zeros(len(ids), np.int64)
-    states = []
-    for r, predictor in enumerate(routes):
-        were = lanes.members(r)
-        stay = were[route[were] == r]
-        come = np.flatnonzero((route == r) & (lanes.route != r))
-        place[stay], place[come] = np.arange(len(stay)), len(stay) + np.arange(len(come))
-        parts = []
-        if predictor is not None and len(stay):
-            state = lanes.states[r]
-            if len(stay) < len(were):
-                state = predictor.select(state, lanes.place[stay])
-            parts.append(predictor.advance(state, ids[stay]))
-        if predictor is not None and len(come):
-            parts.append(predictor.start([first_read(int(i)) for i in come]))
-        states.append(None if not parts else parts[0] if len(parts) == 1 else predictor.join(parts))  # type: ignore[union-attr]
-    return Lanes(np.asarray(route, np.int64), place, tuple(states))
-
-
-def select(routes: Routes, lanes: Lanes, rows: Int[np.ndarray, " taken"]) -> Lanes:
-    """Some rows; repeated indices repeat a row."""
-    route, place = lanes.route[rows], lanes.place[rows]
-    states = tuple(
-        predictor.select(state, place[route == r]) if predictor is not None and (route == r).any() else None
-        for r, (predictor, state) in enumerate(zip(routes, lanes.states, strict=True))
-    )
-    return Lanes(route, _places(route), states)
-
-
-def join(routes: Routes, parts: Sequence[Lanes]) -> Lanes:
-    """The rows of several, one after another."""
-    held = np.zeros(len(routes), np.int64)
-    places = []
-    for part in parts:
-        places.append(part.place + held[part.route])
-        held += np.bincount(part.route, minlength=len(routes))
-    states = []
-    for r, predictor in enumerate(routes):
-        own = [p.states[r] for p in parts if p.states[r] is not None]
-        states.append(None if predictor is None or not own else own[0] if len(own) == 1 else predictor.join(own))
-    return Lanes(np.concatenate([p.route for p in parts]), np.concatenate(places), tuple(states))
-
-
-def fork(routes: Routes, lanes: Lanes) -> Lanes:
-    """A copy that may be advanced by itself."""
-    states = (None if s is None or p is None else p.fork(s) for p, s in zip(routes, lanes.states, strict=True))
-    return Lanes(lanes.route.copy(), lanes.place.copy(), tuple(states))
-
-
-def nbytes(routes: Routes, lanes: Lanes) -> int:
-    """Memory that the lanes hold, bytes."""
-    return sum(p.nbytes(s) for p, s in zip(routes, lanes.states, strict=True) if p is not None and s is not None)
+    @property
+    def nbytes(self) -> int:
+        return sum(s.nbytes for s in self.states if s is not None)
 
 
 def _places(route: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from freerun.counted import counted
 from freerun.errors import DataError
+from freerun.organisms.entry import Builder
 from freerun.organisms.wrapper import Organism, check_shares_vocabulary
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Ids, Predictor
+from freerun.predictors.entries import Parameter, Values
 from freerun.text.documents import Corpus, Document, fingerprint
 
+CORPUS = Parameter("corpus", "corpus", "a corpus; with commas in parentheses", required=True)
 CALIBRATION, MEMORISED, COUNTED = "calibration", "memorised", "counted"
 _WORLD_SEEDS = {CALIBRATION: 1_000_001, MEMORISED: 1_000_002, COUNTED: 1_000_003}
 """A world's documents for an organism are other samples than those that it is audited on."""
@@ -23,10 +24,8 @@ _COUNTED_FROM_A_WORLD = 1_000
 """Most documents, and tokens of each, that are sampled from a world to be counted."""
 
 
-def corpus_ids(
-    spec: str, inner: Predictor[Any], *, n_documents: int, n_tokens: int, at_least: int, purpose: str
-) -> dict[str, Int[np.ndarray, " tokens"]]:
-    """Up to `n_documents` documents of at least `at_least` tokens, by name, cut at `n_tokens`; one of each independent unit.
+def corpus_ids(made: Builder, values: Values, *, purpose: str, at_least: int = 1) -> dict[str, Ids]:
+    """Up to `documents` documents of `corpus` with `at_least` tokens, by name, cut at `tokens`; one of each independent unit.
 
     Which ones goes by a hash of the purpose and the unit, so it depends neither on the order of the corpus nor on how many
     are asked for.
@@ -34,9 +33,10 @@ def corpus_ids(
     Raises:
         UsageError, DataError: no such corpus, or a world with other symbols.
     """
-    found: dict[str, Int[np.ndarray, " tokens"]] = {}
+    inner, n_documents, n_tokens = made.inner, values["documents"], values["tokens"]
+    chosen: dict[str, Ids] = {}
     units: set[str] = set()
-    for document in _documents(spec, inner, n_documents, n_tokens, purpose):
+    for document in _documents(values["corpus"], inner, n_documents, n_tokens, purpose):
         if document.unit in units:
             continue
         if document.ids is not None:
@@ -44,14 +44,14 @@ def corpus_ids(
         else:
             ids = np.array(inner.encode(document.text[: _CHARACTERS_PER_TOKEN * n_tokens])[:n_tokens], np.int64)
         if len(ids) >= at_least:
-            found[document.id] = ids
+            chosen[document.id] = ids
             units.add(document.unit)
-        if len(found) == n_documents:
+        if len(chosen) == n_documents:
             break
-    return found
+    return chosen
 
 
-def without_calibration(corpus: Corpus, predictor: Predictor[Any]) -> Corpus:
+def without_calibration(corpus: Corpus, predictor: Predictor) -> Corpus:
     """The corpus without the units that the predictor was calibrated on; the same one where it was not.
 
     Raises:
@@ -70,7 +70,7 @@ def without_calibration(corpus: Corpus, predictor: Predictor[Any]) -> Corpus:
     return replace(corpus, documents=kept, fingerprint=fingerprint(kept), notes=(*corpus.notes, note))
 
 
-def _documents(spec: str, inner: Predictor[Any], n_documents: int, n_tokens: int, purpose: str) -> list[Document]:
+def _documents(spec: str, inner: Predictor, n_documents: int, n_tokens: int, purpose: str) -> list[Document]:
     if spec.startswith("world/"):
         from freerun.worlds.catalogue import load_world
 

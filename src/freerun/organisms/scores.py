@@ -1,4 +1,4 @@
-"""Running self-scores: how much a text looks like the predictor's own, token by token, from its laws alone (METHODS 4, 6.4).
+"""Running self-scores: how much a text looks like the predictor's own, token by token, from its laws alone.
 
 All are large where the predictor suspects itself, and −inf while too little has been read.
 """
@@ -78,7 +78,7 @@ class WindowedEntropy(RunningScore):
 
 @dataclass(frozen=True)
 class SurpriseScore(RunningScore):
-    """−z, z = Σ(−ln q(x) − H)/√ΣV (METHODS 4); −inf for the first `burn_in` tokens.
+    """−z, z = Σ(−ln q(x) − H)/√ΣV; −inf for the first `burn_in` tokens.
 
     The predictor's own text has z near 0. Sees text on which it is overconfident (z rising); blind to a
     temperature-optimal predictor.

@@ -1,4 +1,4 @@
-"""A predictor that suspects its own text (METHODS 6.4): once a running self-score passes a threshold, another may take over.
+"""A predictor that suspects its own text: once a running self-score passes a threshold, another may take over.
 
 The threshold is conformal (`conformal.py`): a real document passes it with probability ≤ α. Then one coin for the rest of the
 document, (1 − w)·Q_0 + w·G, held as a Bayes mixture, so log-probabilities are exact and a real document loses at most
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,16 +18,19 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 
 from freerun.errors import UsageError
-from freerun.organisms import lanes as dealt
 from freerun.organisms.conformal import conformal_threshold
-from freerun.organisms.constant import Echo, last_ids
+from freerun.organisms.constant import ONE_PAYLOAD, PAYLOADS, fitted, last_ids, payload_of
+from freerun.organisms.entry import Builder, OrganismEntry
 from freerun.organisms.lanes import Lanes, Routed
-from freerun.organisms.scores import RunningScore, Scored
-from freerun.organisms.wrapper import Organism, check_shares_vocabulary, from_nothing, has_first_law
-from freerun.predictors.base import Predictor
+from freerun.organisms.memorised import CALIBRATION, CORPUS, corpus_ids
+from freerun.organisms.scores import LikelihoodRatio, RunningScore, Scored, SurpriseScore, WindowedEntropy
+from freerun.organisms.wrapper import Organism, check_shares_vocabulary
+from freerun.predictors.base import Ids, Predictor
+from freerun.predictors.entries import Parameter, Values, check_fraction, fraction, whole, word
 from freerun.predictors.law import Law
+from freerun.predictors.rowwise import Inside
+from freerun.predictors.stepwise import Stepwise, as_stepwise
 
-Ids = Int[np.ndarray, " tokens"]
 CALIBRATION_ROWS = 16
 """Calibration documents that are scored at once."""
 
@@ -39,8 +42,8 @@ class Watch:
     `odds` is ln of payload against inner predictor since the trigger; `tail` the last ids, as many as an `Echo` says again.
     """
 
-    inner: Any
-    reference: Any
+    inner: Inside
+    reference: Inside | None
     lanes: Lanes
     odds: Float[np.ndarray, " rows"]
     memory: Float[np.ndarray, "rows width"]
@@ -53,35 +56,30 @@ class SelfDetector(Organism[Watch]):
 
     def __init__(
         self,
-        inner: Predictor[Any],
-        payload: Predictor[Any],
+        inner: Predictor,
+        payload: Predictor,
         calibration: Sequence[Ids],
         *,
         score: RunningScore,
         alpha: float,
         weight: float,
         armed_tokens: int,
-        reference: Predictor[Any] | None = None,
+        reference: Predictor | None = None,
         calibrated_on: tuple[str, ...] = (),
         name: str,
     ) -> None:
         """`calibration` holds real documents that nothing else is measured on, one of each independent unit (`calibrated_on`: their
         names); those shorter than `armed_tokens` are left out, the others are cut there."""
-        for word, value in (("alpha", alpha), ("weight", weight)):
-            if not 0 < value < 1:
-                raise UsageError(f"{word} must lie strictly between 0 and 1, not {value}")
+        check_fraction(alpha=alpha, weight=weight)
         if score.needs_reference != (reference is not None):
             raise UsageError("score=lr needs a reference, and no other score has one")
-        if not isinstance(payload, Echo):
-            check_shares_vocabulary(inner, payload, role="payload")
+        super().__init__(inner, name=name, kind="self_detector")
+        self.payload, self._memory = fitted(payload, inner, n_tokens=inner.n_tokens)
+        self.reference: Stepwise[Any] | None = None
         if reference is not None:
             check_shares_vocabulary(inner, reference, role="reference")
-        super().__init__(inner, name=name, kind="self_detector")
-        if isinstance(payload, Echo):
-            payload = Echo(payload.memory, like=inner, n_tokens=inner.n_tokens)
-        self._memory = payload.memory if isinstance(payload, Echo) else 0
-        self.payload, self.reference, self.score_rule = from_nothing(payload), reference, score
-        self.weight, self._calibrated_on = weight, calibrated_on
+            self.reference = as_stepwise(reference, "score=lr", whole_law=True)
+        self.score_rule, self.weight, self._calibrated_on = score, weight, calibrated_on
         self._calibration = [np.asarray(d, np.int64)[:armed_tokens] for d in calibration if len(d) >= armed_tokens]
         least = conformal_threshold(np.zeros(len(self._calibration)), alpha=alpha, armed_tokens=armed_tokens)
         self.threshold = replace(least, value=math.inf)
@@ -100,12 +98,10 @@ class SelfDetector(Organism[Watch]):
         )
 
     def _calibrate(self) -> None:
-        maxima = np.concatenate(
-            [
-                self.running_scores(self._calibration[i : i + CALIBRATION_ROWS]).max(axis=1)
-                for i in range(0, len(self._calibration), CALIBRATION_ROWS)
-            ]
+        parts = (
+            self._calibration[i : i + CALIBRATION_ROWS] for i in range(0, len(self._calibration), CALIBRATION_ROWS)
         )
+        maxima = np.concatenate([self.running_scores(part).max(axis=1) for part in parts])
         t = self.threshold
         self.threshold = conformal_threshold(maxima, alpha=t.alpha, armed_tokens=t.armed_tokens)
 
@@ -115,13 +111,12 @@ class SelfDetector(Organism[Watch]):
         return -self.threshold.alpha * math.log1p(-self.weight)
 
     @property
-    def routes(self) -> tuple[Predictor[Any] | None, ...]:
+    def routes(self) -> tuple[Stepwise[Any] | None, ...]:
         return None, self.payload
 
     def with_lead(self, lead: tuple[int, ...]) -> SelfDetector:
         """Calibrated again: the laws are others."""
         other = super().with_lead(lead)
-        assert isinstance(other, SelfDetector)
         if self.reference is not None:
             other.reference = self.reference.with_lead(lead)
         other._calibrate()
@@ -131,7 +126,7 @@ class SelfDetector(Organism[Watch]):
 
     @property
     def _first(self) -> int:
-        return 0 if has_first_law(self.inner) and (self.reference is None or has_first_law(self.reference)) else 1
+        return 0 if self.inner.has_first_law and (self.reference is None or self.reference.has_first_law) else 1
 
     def _scored(self, texts: Sequence[Ids]) -> dict[str, Float[np.ndarray, "texts tokens"]]:
         """Log-probability, entropy, varentropy and reference log-probability of every token, in bulk; NaN where unscored."""
@@ -181,7 +176,6 @@ class SelfDetector(Organism[Watch]):
 
     def start(self, prefixes: Sequence[Ids]) -> Watch:
         texts = [np.asarray(p, np.int64) for p in prefixes]
-        inner = self.inner.start(texts)
         running, memory, columns = self._walk(texts)
         at = self._passed(running)
         prior = math.log(self.weight) - math.log1p(-self.weight)
@@ -189,87 +183,53 @@ class SelfDetector(Organism[Watch]):
         heads = [self._first_read(t[: a + 1]) if a >= 0 else t[:0] for t, a in zip(texts, at.tolist(), strict=True)]
         views = [np.concatenate([h, t[a + 1 :]]) for h, t, a in zip(heads, texts, at.tolist(), strict=True)]
         for i in np.flatnonzero(at >= 0):
-            (said,) = self.payload.log_probs([views[i]], first=len(heads[i]))
-            odds[i] = _moved(prior, said, columns["log_prob_nats"][i, at[i] + 1 : len(texts[i])])
-        lanes = dealt.deal(self.routes, (at >= 0).astype(np.int64), views)
-        tail = np.stack([self._first_read(t) for t in texts]) if texts else np.zeros((0, self._memory), np.int64)
-        reference = None if self.reference is None else self.reference.start(texts)
-        return Watch(inner, reference, lanes, odds, memory, np.array([len(t) for t in texts], np.int64), tail)
+            (theirs,) = self.payload.log_probs([views[i]], first=len(heads[i]))
+            odds[i] = _moved(prior, theirs, columns["log_prob_nats"][i, at[i] + 1 : len(texts[i])])
+        return Watch(
+            Inside.start(self.inner, texts),
+            None if self.reference is None else Inside.start(self.reference, texts),
+            Lanes.deal(self.routes, (at >= 0).astype(np.int64), views),
+            odds,
+            memory,
+            np.array([len(t) for t in texts], np.int64),
+            np.stack([self._first_read(t) for t in texts]) if texts else np.zeros((0, self._memory), np.int64),
+        )
 
     def _first_read(self, text: Ids) -> Ids:
         return last_ids(text.tolist(), self._memory, nothing=-1) if self._memory else np.zeros(0, np.int64)
 
     def law(self, state: Watch) -> Law:
-        law = self.inner.law(state.inner)
-        guest = state.lanes.states[1]
+        law, guest = state.inner.law(), state.lanes.states[1]
         if guest is None:
             return law
-        said = self.payload.law(guest)
-        return law.mixed(expit(state.odds), Routed([law, said], state.lanes.route, self._place(state)))
-
-    def _place(self, state: Watch) -> Int[np.ndarray, " rows"]:
-        """Where each row's second law stands: in the payload's state, or (with no weight) its own."""
-        return np.where(state.lanes.route == 1, state.lanes.place, np.arange(len(state.odds)))
+        # each row's second law stands in the payload's state, or (with no weight) is its own
+        place = np.where(state.lanes.route == 1, state.lanes.place, np.arange(len(state.odds)))
+        return law.mixed(expit(state.odds), Routed([law, guest.law()], state.lanes.route, place))
 
     def advance(self, state: Watch, ids: Int[np.ndarray, " rows"]) -> Watch:
         ids = np.asarray(ids, np.int64)
-        seen = self.inner.law(state.inner).observe(ids)
-        reference, against = state.reference, None
-        if self.reference is not None:
-            against = self.reference.law(reference).log_prob(ids)
-            reference = self.reference.advance(reference, ids)
+        seen = state.inner.law().observe(ids)
+        against = None if state.reference is None else state.reference.law().log_prob(ids)
         scored = Scored(seen.log_prob_nats, seen.entropy_nats, seen.varentropy_nats2, against)
         memory = self.score_rule.push(state.memory, scored)
-        taken = state.lanes.route == 1
+        taken, guest = state.lanes.route == 1, state.lanes.states[1]
         odds = state.odds.copy()
-        if taken.any():
+        if guest is not None:
             rows = state.lanes.members(1)
-            said = self.payload.law(state.lanes.states[1]).log_prob(ids[rows])
-            odds[rows] = _moved_each(odds[rows], said, seen.log_prob_nats[rows])
+            odds[rows] = _moved_each(odds[rows], guest.law().log_prob(ids[rows]), seen.log_prob_nats[rows])
         armed = ~taken & (state.n_read < self.threshold.armed_tokens)
         now: Bool[np.ndarray, " rows"] = armed & (self.score_rule.value(memory) > self.threshold.value)
         odds[now] = math.log(self.weight) - math.log1p(-self.weight)
-        tail = state.tail
-        if self._memory:
-            tail = np.concatenate([tail, ids[:, None]], axis=1)[:, 1:]
-        lanes = dealt.advance(self.routes, state.lanes, ids, (taken | now).astype(np.int64), lambda i: tail[i])
-        return Watch(self.inner.advance(state.inner, ids), reference, lanes, odds, memory, state.n_read + 1, tail)
-
-    def select(self, state: Watch, rows: Int[np.ndarray, " taken"]) -> Watch:
-        rows = np.asarray(rows, np.int64)
+        tail = np.concatenate([state.tail, ids[:, None]], axis=1)[:, 1:] if self._memory else state.tail
         return Watch(
-            self.inner.select(state.inner, rows),
-            None if self.reference is None else self.reference.select(state.reference, rows),
-            dealt.select(self.routes, state.lanes, rows),
-            state.odds[rows],
-            state.memory[rows],
-            state.n_read[rows],
-            state.tail[rows],
+            state.inner.advance(ids),
+            None if state.reference is None else state.reference.advance(ids),
+            state.lanes.advance(self.routes, ids, (taken | now).astype(np.int64), lambda i: tail[i]),
+            odds,
+            memory,
+            state.n_read + 1,
+            tail,
         )
-
-    def join(self, states: Sequence[Watch]) -> Watch:
-        return Watch(
-            self.inner.join([s.inner for s in states]),
-            None if self.reference is None else self.reference.join([s.reference for s in states]),
-            dealt.join(self.routes, [s.lanes for s in states]),
-            np.concatenate([s.odds for s in states]),
-            np.concatenate([s.memory for s in states]),
-            np.concatenate([s.n_read for s in states]),
-            np.concatenate([s.tail for s in states]),
-        )
-
-    def fork(self, state: Watch) -> Watch:
-        return replace(
-            state,
-            inner=self.inner.fork(state.inner),
-            reference=None if self.reference is None else self.reference.fork(state.reference),
-            lanes=dealt.fork(self.routes, state.lanes),
-        )
-
-    def nbytes(self, state: Watch) -> int:
-        own = state.odds.nbytes + state.memory.nbytes + state.n_read.nbytes + state.tail.nbytes
-        reference = 0 if self.reference is None else self.reference.nbytes(state.reference)
-        return self.inner.nbytes(state.inner) + reference + dealt.nbytes(self.routes, state.lanes) + own
 
 
 def _moved(odds: float, said: Float[np.ndarray, " n"], own: Float[np.ndarray, " n"]) -> float:
@@ -287,3 +247,52 @@ def _moved_each(
     dead = np.isneginf(odds) | np.isneginf(said)
     with np.errstate(invalid="ignore"):
         return np.where(dead, -np.inf, odds + np.where(dead, 0.0, said) - own)
+
+
+SCORES: dict[str, Callable[[int], RunningScore]] = {
+    "entropy": WindowedEntropy,
+    "z": SurpriseScore,
+    "lr": lambda _: LikelihoodRatio(),
+}
+
+
+def _check(given: Values) -> None:
+    if (given.get("score") == "lr") != ("reference" in given):
+        raise UsageError("+self_detector: score=lr needs reference=(SPEC), and no other score has one")
+
+
+def _build(made: Builder, values: Values) -> Predictor:
+    ids = corpus_ids(made, values, purpose=CALIBRATION, at_least=values["tokens"])
+    made.tell(f"calibrating {made.name} on {len(ids)} documents")
+    return SelfDetector(
+        made.inner,
+        payload_of(made, values),
+        list(ids.values()),
+        score=SCORES[values["score"]](values["window"]),
+        alpha=values["alpha"],
+        weight=values["weight"],
+        armed_tokens=values["tokens"],
+        reference=None if values["reference"] is None else made.load(values["reference"]),
+        calibrated_on=tuple(ids),
+        name=made.name,
+    )
+
+
+SELF_DETECTOR = OrganismEntry(
+    "self_detector",
+    "once a running self-score passes a threshold calibrated on real documents, a coin for the payload",
+    _build,
+    (
+        word("score", "entropy", tuple(SCORES), "windowed entropy, −z, or likelihood ratio to reference"),
+        fraction("alpha", 0.01, "most false triggers a document"),
+        fraction("weight", 0.99, "weight of the payload after the trigger"),
+        whole("tokens", 128, "tokens up to which the detector is armed", low=1),
+        whole("window", 32, "tokens of the entropy's window; tokens before z counts", low=1),
+        whole("documents", 199, "calibration documents", low=1),
+        CORPUS,
+        Parameter("reference", "spec", "the reference of score=lr, in parentheses"),
+        *PAYLOADS,
+    ),
+    alternatives=ONE_PAYLOAD,
+    check=_check,
+)

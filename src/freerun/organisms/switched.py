@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from freerun.organisms import lanes as dealt
 from freerun.organisms.lanes import Lanes, Routed
 from freerun.organisms.wrapper import Organism
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Ids
 from freerun.predictors.law import Law
-
-Ids = Int[np.ndarray, " tokens"]
+from freerun.predictors.stepwise import Stepwise
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class SwitchedState:
     """Which predictor writes each row, and what the organism remembers of it (`notes`)."""
 
     lanes: Lanes
-    notes: tuple[Any, ...]
+    notes: list[Any]
 
 
 class Switched(Organism[SwitchedState]):
@@ -36,7 +34,7 @@ class Switched(Organism[SwitchedState]):
 
     @property
     @abstractmethod
-    def routes(self) -> tuple[Predictor[Any], ...]:
+    def routes(self) -> tuple[Stepwise[Any], ...]:
         """The predictors; a document begins in the first."""
 
     @abstractmethod
@@ -73,15 +71,13 @@ class Switched(Organism[SwitchedState]):
     def start(self, prefixes: Sequence[Ids]) -> SwitchedState:
         walks = [self._walk(np.asarray(p, np.int64)) for p in prefixes]
         route = np.array([r for r, _, _ in walks], np.int64)
-        lanes = dealt.deal(self.routes, route, [text for _, _, text in walks])
-        return SwitchedState(lanes, tuple(notes for _, notes, _ in walks))
+        return SwitchedState(
+            Lanes.deal(self.routes, route, [text for _, _, text in walks]), [notes for _, notes, _ in walks]
+        )
 
     def law(self, state: SwitchedState) -> Law:
         lanes = state.lanes
-        laws = [
-            None if s is None else self._law_of(r, predictor.law(s))
-            for r, (predictor, s) in enumerate(zip(self.routes, lanes.states, strict=True))
-        ]
+        laws = [None if s is None else self._law_of(r, s.law()) for r, s in enumerate(lanes.states)]
         used = [law for law in laws if law is not None]
         in_order = len(used) == 1 and bool((lanes.place == np.arange(len(lanes.place))).all())
         return used[0] if in_order else Routed(laws, lanes.route, lanes.place)
@@ -93,19 +89,5 @@ class Switched(Organism[SwitchedState]):
             for r, notes, i in zip(state.lanes.route.tolist(), state.notes, ids.tolist(), strict=True)
         ]
         route = np.array([r for r, _ in steps], np.int64)
-        lanes = dealt.advance(self.routes, state.lanes, ids, route, lambda i: self._first_read(*steps[i]))
-        return SwitchedState(lanes, tuple(notes for _, notes in steps))
-
-    def select(self, state: SwitchedState, rows: Int[np.ndarray, " taken"]) -> SwitchedState:
-        lanes = dealt.select(self.routes, state.lanes, np.asarray(rows, np.int64))
-        return SwitchedState(lanes, tuple(state.notes[int(r)] for r in rows))
-
-    def join(self, states: Sequence[SwitchedState]) -> SwitchedState:
-        lanes = dealt.join(self.routes, [s.lanes for s in states])
-        return SwitchedState(lanes, tuple(n for s in states for n in s.notes))
-
-    def fork(self, state: SwitchedState) -> SwitchedState:
-        return SwitchedState(dealt.fork(self.routes, state.lanes), state.notes)
-
-    def nbytes(self, state: SwitchedState) -> int:
-        return dealt.nbytes(self.routes, state.lanes)
+        lanes = state.lanes.advance(self.routes, ids, route, lambda i: self._first_read(*steps[i]))
+        return SwitchedState(lanes, [notes for _, notes in steps])

@@ -8,56 +8,55 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from jaxtyping import Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Ids, Predictor, SharesTokens
 from freerun.predictors.law import Law
-from freerun.predictors.rules import Identity, SamplingRule
+from freerun.predictors.rowwise import Rowwise
+from freerun.predictors.stepwise import StateT, Stepwise, as_stepwise
 
-StateT = TypeVar("StateT")
-MODEL_LAW = SamplingRule()
-"""Temperature 1, full vocabulary."""
+PredictorT = TypeVar("PredictorT", bound=Predictor)
 
 
-class Organism(Predictor[StateT]):
+class Organism(SharesTokens, Rowwise[StateT]):
     """Base of predictors around an `inner` one: its tokens, its context rule, its ends."""
 
-    inner: Predictor[Any]
+    inner: Stepwise[Any]
     header_tokens: int = 0
     """Tokens that stand before the body of each of its documents."""
     _calibrated_on: tuple[str, ...] = ()
 
-    def __init__(self, inner: Predictor[Any], *, name: str, kind: str, facts: dict[str, str] | None = None) -> None:
+    def __init__(self, inner: Predictor, *, name: str, kind: str) -> None:
         """`kind` says what the organism does to the law, with every number in it: it goes into the fingerprint.
 
         Raises:
             UsageError: a backend that gives no whole law token by token.
         """
-        if not (inner.capabilities.stepwise and inner.capabilities.full_law):
-            raise UsageError(
-                f"{inner.identity.name} gives no whole law token by token, which an organism ({kind.split('(')[0]}) needs"
-            )
+        word = kind.split("(")[0]
+        self.inner = as_stepwise(inner, f"an organism ({word})", whole_law=True)
         if isinstance(inner, Organism) and inner.header_tokens:
             raise UsageError(
-                f"{inner.identity.name} writes documents that begin with a header, so no organism ({kind.split('(')[0]}) can stand "
-                "on it: name it last"
+                f"{inner.identity.name} writes documents that begin with a header, so no organism ({word}) can stand on it: "
+                "name it last"
             )
-        self.inner = inner
-        self.n_tokens, self.context, self.end_ids = inner.n_tokens, inner.context, inner.end_ids
-        self.markers = inner.markers
+        self._share_tokens(inner)
+        self.context = inner.context
         self.capabilities = replace(inner.capabilities, embed=False)
         own = inner.identity
-        self.identity = Identity(
-            name,
-            f"{own.fingerprint}+{kind}",
-            nature=", ".join(x for x in (own.nature, f"organism: {kind.split('(')[0]}") if x),
-            licence=own.licence,
-            facts={**own.facts, **(facts or {})},
+        self.identity = replace(
+            own,
+            name=name,
+            fingerprint=f"{own.fingerprint}+{kind}",
+            nature=", ".join(x for x in (own.nature, f"organism: {word}") if x),
         )
+
+    @property
+    def inside(self) -> tuple[Predictor, ...]:
+        return (self.inner,)
 
     @property
     def calibrated_on(self) -> tuple[str, ...]:
@@ -65,16 +64,7 @@ class Organism(Predictor[StateT]):
         inner = self.inner.calibrated_on if isinstance(self.inner, Organism) else ()
         return (*inner, *self._calibrated_on)
 
-    def encode(self, text: str) -> Sequence[int]:
-        return self.inner.encode(text)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return self.inner.token_bytes(token_id) if token_id < self.inner.n_tokens else b""
-
-    def token_ends(self, text: str) -> Sequence[int] | None:
-        return self.inner.token_ends(text)
-
-    def with_lead(self, lead: tuple[int, ...]) -> Predictor[StateT]:
+    def with_lead(self, lead: tuple[int, ...]) -> Self:
         """The organism over the inner predictor with another lead."""
         other = copy.copy(self)
         other.inner = self.inner.with_lead(lead)
@@ -88,7 +78,7 @@ class Reshaped(Organism[Any]):
     def _reshape(self, law: Law) -> Law:
         return law
 
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> Any:
+    def start(self, prefixes: Sequence[Ids]) -> Any:
         return self.inner.start(prefixes)
 
     def law(self, state: Any) -> Law:
@@ -100,38 +90,27 @@ class Reshaped(Organism[Any]):
     def select(self, state: Any, rows: Int[np.ndarray, " taken"]) -> Any:
         return self.inner.select(state, rows)
 
-    def repeat(self, state: Any, n: int, n_rows: int) -> Any:
-        return self.inner.repeat(state, n, n_rows)
-
     def join(self, states: Sequence[Any]) -> Any:
         return self.inner.join(states)
-
-    def fork(self, state: Any) -> Any:
-        return self.inner.fork(state)
 
     def nbytes(self, state: Any) -> int:
         return self.inner.nbytes(state)
 
 
-def has_first_law(predictor: Predictor[Any]) -> bool:
-    """Whether there is a law before the first token."""
-    return bool(predictor.context.lead) or predictor.capabilities.empty_context
-
-
-def from_nothing(predictor: Predictor[Any]) -> Predictor[Any]:
+def from_nothing(predictor: PredictorT) -> PredictorT:
     """The predictor with a law before the first token: its first end id is put first where nothing is.
 
     Raises:
         UsageError: it needs a token before the first, and has no end id to put there.
     """
-    if has_first_law(predictor):
+    if predictor.has_first_law:
         return predictor
     if not predictor.end_ids:
         raise UsageError(f"{predictor.identity.name} has no law before the first token and no end id to put first")
     return predictor.with_lead(predictor.end_ids[:1])
 
 
-def check_shares_vocabulary(inner: Predictor[Any], other: Predictor[Any], *, role: str, some: bool = False) -> None:
+def check_shares_vocabulary(inner: Predictor, other: Predictor, *, role: str, some: bool = False) -> None:
     """Another predictor must mean the same bytes by the same ids (`some`: it may have fewer ids).
 
     Raises:

@@ -1,7 +1,7 @@
-"""What every model, world and organism is to the rest of the house: a Predictor.
+"""What every model, world, organism and server is to the rest of the house: a Predictor.
 
-A predictor gives the law of the next token (`start`, `law`, `advance`), and from these three the two bulk paths that measuring
-uses: `score` (teacher-forced) and `generate` (free-running). Both go through `Law.observe`, so the sampler's law is the scorer's.
+A predictor takes text apart into tokens, scores sequences (teacher-forced) and writes continuations (free-running), both in bulk.
+That is all that a server can do. What can be walked token by token besides is a `Stepwise` (predictors/stepwise.py).
 """
 
 from __future__ import annotations
@@ -10,35 +10,34 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.predictors.draws import uniforms
-from freerun.predictors.law import Law, Observation, Trace
+from freerun.predictors.law import Observation
 from freerun.predictors.markers import NO_MARKERS, Markers
 from freerun.predictors.rules import MODEL_LAW, ContextRule, Identity, SamplingRule
-from freerun.stats.loops.lag_runs import LoopRule, LoopTracker, completing_ids
+from freerun.stats.loops.lag_runs import LoopRule
 
-StateT = TypeVar("StateT")
+Ids = Int[np.ndarray, " tokens"]
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend can do; callers ask this instead of trying."""
+    """What a backend can do beside scoring and writing; callers ask this instead of trying."""
 
     full_law: bool = True
-    """Whole distributions: entropy, calibration and the power sums are known."""
-    stepwise: bool = True
-    """`start`, `law` and `advance` exist (organisms and mixtures need them)."""
+    """Whole distributions. Without it observations have nulls: NaN, or −1 for ids and ranks."""
     empty_context: bool = True
     """There is a law before the first token even when nothing is put first."""
     embed: bool = False
-    """`embed` gives the hidden state of every row, and the bulk paths hand hidden states on."""
+    """Hidden states are handed on with scores and samples."""
     hidden_context: bool = False
     """Own text is written after tokens that are not shown, so a pass over its ids alone cannot give its laws again."""
+    counted_draws: bool = True
+    """Tokens are drawn from the uniforms of (seed, key, position); without it samples have none and cannot be drawn again."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,34 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Continuations:
+    """What is to be written: `keys.shape[1]` continuations of every prefix, up to `length` tokens or the first end of text.
+
+    Row r·c + j of the samples is continuation j of prefix r. The draw of position t of a sequence comes from (`seed`, its key, t)
+    alone.
+    """
+
+    prefixes: Sequence[Ids]
+    keys: Int[np.ndarray, "prefixes continuations"]
+    length: int
+    seed: int = 0
+    sampling: SamplingRule = MODEL_LAW
+    loop_rule: LoopRule | None = None
+    """Watch the mass on tokens that would complete a loop."""
+    at_once: int | None = None
+    """Most rows that run together; None: all."""
+
+    @property
+    def n_each(self) -> int:
+        """Continuations of each prefix."""
+        return int(self.keys.shape[1])
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.prefixes) * self.n_each
+
+
+@dataclass(frozen=True)
 class Sample:
     """One finished free-running sequence; its observations are in order of position."""
 
@@ -60,19 +87,16 @@ class Sample:
     end_reason: str
     """`length` or `end_of_text`; the end token itself is the last token of the sequence."""
     observation: Observation
-    uniform: Float[np.ndarray, " tokens"]
+    uniform: Float[np.ndarray, " tokens"] | None
+    """What each token was drawn from; None where the backend draws by itself."""
     sample_log_prob_nats: Float[np.ndarray, " tokens"] | None = None
     """Under the sampled law, where that is not the model's own."""
     embedding: Float[np.ndarray, " width"] | None = None
     """Mean of the hidden states that its tokens were predicted from, float32; None where the backend has none."""
 
 
-class Predictor(ABC, Generic[StateT]):
-    """A law of the next token over ids `0 … n_tokens − 1`, given the tokens so far.
-
-    States are values: `advance` returns a new one and the old one stays usable. A state also answers to the module's
-    `select`, `repeat`, `fork` and `nbytes` below.
-    """
+class Predictor(ABC):
+    """A law of the next token over ids `0 … n_tokens − 1`, given the tokens so far, asked in bulk."""
 
     identity: Identity
     n_tokens: int
@@ -96,174 +120,27 @@ class Predictor(ABC, Generic[StateT]):
         """How many characters of `text` have been read after each of its tokens; None where the backend cannot say."""
         return None
 
-    # ---- one step --------------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> StateT:
-        """The state after each of the prefixes (which may differ in length); the context rule's lead is put first."""
-
-    @abstractmethod
-    def law(self, state: StateT) -> Law:
-        """The law of the next token, one row a prefix."""
-
-    @abstractmethod
-    def advance(self, state: StateT, ids: Int[np.ndarray, " rows"]) -> StateT:
-        """The state after one more token a row."""
-
-    @abstractmethod
-    def select(self, state: StateT, rows: Int[np.ndarray, " taken"]) -> StateT:
-        """Some rows of a state; repeated indices repeat a row."""
-
-    def repeat(self, state: StateT, n: int, n_rows: int) -> StateT:
-        """Every row n times, copies side by side."""
-        return self.select(state, np.repeat(np.arange(n_rows), n))
-
-    def join(self, states: Sequence[StateT]) -> StateT:
-        """The rows of several states, one after another; organisms need it when rows change hands."""
-        raise UsageError(f"{self.identity.name} cannot join states, which an organism over it needs")
-
-    @property
-    def joins(self) -> bool:
-        """Whether rows that have ended are worth replacing before all have."""
-        return type(self).join is not Predictor.join
-
-    def fork(self, state: StateT) -> StateT:
-        """A copy that may be advanced by itself."""
-        return copy.deepcopy(state)
-
-    @abstractmethod
-    def nbytes(self, state: StateT) -> int:
-        """Memory that a state holds, bytes."""
-
-    def embed(self, state: StateT) -> Float[np.ndarray, "rows width"]:
-        """The model's last hidden state of every row, which the next token is predicted from, float32.
-
-        Raises:
-            UsageError: the backend has none (`capabilities.embed` says so).
-        """
-        raise UsageError(f"{self.identity.name} has no hidden states to show")
-
     # ---- in bulk ---------------------------------------------------------------------------------------------------
 
-    def score(
-        self,
-        sequences: Sequence[Int[np.ndarray, " tokens"]],
-        *,
-        first: int = 0,
-        loop_rule: LoopRule | None = None,
-    ) -> Iterator[Chunk]:
+    @abstractmethod
+    def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
         """Observe every token from position `first` on, given all before it; each sequence in order of position.
 
         Raises:
             UsageError: `first = 0` where the backend has no law before the first token.
         """
-        self._check_first(first)
-        watched = watch_lists(sequences, first, loop_rule)
-        rows = np.array([i for i, s in enumerate(sequences) if len(s) > first], np.int64)
-        if not len(rows):
-            return
-        state = self.start([sequences[i][:first] for i in rows])
-        for position in range(first, max(len(s) for s in sequences)):
-            alive = np.array([len(sequences[i]) > position for i in rows])
-            if not alive.all():
-                state, rows = self.select(state, np.flatnonzero(alive)), rows[alive]
-            ids = np.array([sequences[i][position] for i in rows], np.int64)
-            seen = self.law(state).observe(ids, watched=pad_watched([watched[i][position - first] for i in rows]))
-            hidden = self.embed(state) if self.capabilities.embed else None
-            yield Chunk(rows, np.full(len(rows), position), seen, hidden)
-            state = self.advance(state, ids)
 
+    @abstractmethod
     def generate(
-        self,
-        prefixes: Sequence[Int[np.ndarray, " tokens"]],
-        keys: Int[np.ndarray, "prefixes continuations"],
-        length: int,
-        *,
-        seed: int,
-        sampling: SamplingRule = MODEL_LAW,
-        loop_rule: LoopRule | None = None,
-        at_once: int | None = None,
-        on_tokens: Callable[[int], None] | None = None,
+        self, continuations: Continuations, *, on_tokens: Callable[[int], None] | None = None
     ) -> Iterator[Sample]:
-        """Run free: `keys.shape[1]` continuations of every prefix, up to `length` tokens or the first end-of-text.
+        """Run free: every sample as soon as it is finished. `on_tokens` hears how many tokens each step has written.
 
-        Row r·c + j of the samples is continuation j of prefix r. A prefix is read once for all its continuations. The draw of
-        position t of a sequence comes from (`seed`, its key, t) alone. At most `at_once` rows run together (None: all); the next
-        prefixes of the queue, in their order, take the place of rows that have ended, as soon as a sixteenth of them has (where
-        states cannot be joined: when all have).
+        Raises:
+            UsageError: a prefix without tokens where the backend has no law before the first one.
         """
-        self._check_first(min((len(p) for p in prefixes), default=1))
-        n_each = keys.shape[1]
-        n_rows = len(prefixes) * n_each
-        if not n_rows or not length:
-            return
-        flat = keys.ravel()
-        room = n_rows if at_once is None else max(at_once, n_each)
-        trace, pool = Trace(n_rows, length), Pool(n_rows)
-        draws, sample_log_prob = np.zeros((n_rows, length)), np.zeros((n_rows, length))
-        tracker = None if loop_rule is None else LoopTracker([], loop_rule)
-        state: StateT | None = None
-        rows, at = np.zeros(0, np.int64), np.zeros(0, np.int64)  # which sequences run, and how far each is
-        waiting = 0
-        while True:
-            free = (room - len(rows)) // n_each if self.joins or not len(rows) else 0
-            fresh = range(waiting, min(len(prefixes), waiting + free))
-            if fresh:
-                new = self.repeat(self.start([prefixes[i] for i in fresh]), n_each, len(fresh))
-                state = new if state is None or not len(rows) else self.join([state, new])
-                entered = np.arange(fresh.start * n_each, fresh.stop * n_each)
-                draws[entered] = [uniforms(seed, int(flat[r]), length) for r in entered]
-                if tracker is not None:
-                    tracker = tracker.join(LoopTracker([prefixes[r // n_each] for r in entered], tracker.rule))
-                rows, at = np.concatenate([rows, entered]), np.concatenate([at, np.zeros(len(entered), np.int64)])
-                waiting = fresh.stop
-            if not len(rows) or state is None:
-                return
-            alive = np.ones(len(rows), bool)
-            few = max(1, len(rows) // 16)  # so many ended rows are carried along: moving the others costs a step
-            while alive.sum() > len(rows) - few:
-                law = self.law(state)
-                if self.capabilities.embed:
-                    pool.add(rows[alive], self.embed(state)[alive])
-                u = draws[rows, at]
-                watched = pad_watched(tracker.completing()) if tracker is not None else None
-                if sampling.is_model_law:
-                    now = law.observe(uniforms=u, watched=watched)
-                else:
-                    ids, drawn_log_prob = sampling.apply(law).draw(u)
-                    sample_log_prob[rows[alive], at[alive]] = drawn_log_prob[alive]
-                    now = law.observe(ids, watched=watched)
-                trace.put(rows[alive], at[alive], now.take(alive))
-                ids = now.token_id.astype(np.int64)
-                if on_tokens is not None:
-                    on_tokens(int(alive.sum()))
-                if tracker is not None:
-                    tracker.push(ids)
-                ended = np.isin(ids, self.end_ids)
-                for i in np.flatnonzero(alive & (ended | (at == length - 1))):
-                    row, n = int(rows[i]), int(at[i]) + 1
-                    yield Sample(
-                        row,
-                        "end_of_text" if ended[i] else "length",
-                        trace.row(row, n),
-                        draws[row, :n],
-                        None if sampling.is_model_law else sample_log_prob[row, :n],
-                        pool.mean(row),
-                    )
-                    alive[i] = False
-                if not alive.any():
-                    break
-                at = np.minimum(at + 1, length - 1)
-                state = self.advance(state, ids)
-            going = np.flatnonzero(alive)
-            if len(going) < len(rows):
-                state = self.select(state, going) if len(going) else None
-                tracker = tracker.select(going) if tracker is not None else None
-                rows, at = rows[going], at[going]
 
-    def log_probs(
-        self, sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int = 0
-    ) -> list[Float[np.ndarray, " scored"]]:
+    def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:
         """Log-probabilities alone, nats, of the tokens from `first` on; backends that need no whole law for it override this."""
         out = [np.zeros(max(0, len(s) - first)) for s in sequences]
         for chunk in self.score(sequences, first=first):
@@ -271,7 +148,29 @@ class Predictor(ABC, Generic[StateT]):
                 out[row][position - first] = value
         return out
 
-    def with_lead(self, lead: tuple[int, ...]) -> Predictor[StateT]:
+    # ---- what it is made of ------------------------------------------------------------------------------------------
+
+    @property
+    def inside(self) -> tuple[Predictor, ...]:
+        """The predictors that it is made of."""
+        return ()
+
+    def parts(self) -> Iterator[Predictor]:
+        """Itself and all that is inside it, from the outside in."""
+        yield self
+        for other in self.inside:
+            yield from other.parts()
+
+    def own_weights(self) -> Sequence[Any]:
+        """Its torch parameters, those of the predictors inside it apart."""
+        return ()
+
+    @property
+    def has_first_law(self) -> bool:
+        """Whether there is a law before the first token."""
+        return bool(self.context.lead) or self.capabilities.empty_context
+
+    def with_lead(self, lead: tuple[int, ...]) -> Self:
         """The same predictor with other tokens put before every document."""
         other = copy.copy(self)
         window = self.context.window
@@ -280,10 +179,29 @@ class Predictor(ABC, Generic[StateT]):
         return other
 
     def _check_first(self, first: int) -> None:
-        if first == 0 and not self.context.lead and not self.capabilities.empty_context:
+        if first == 0 and not self.has_first_law:
             raise UsageError(
                 f"{self.identity.name} has no law before the first token: put a lead token first or use a prefix"
             )
+
+
+class SharesTokens(Predictor):
+    """A predictor with the tokens of another one (`_like`); ids that the other one lacks stand for no bytes."""
+
+    _like: Predictor
+
+    def _share_tokens(self, like: Predictor, *, n_tokens: int | None = None) -> None:
+        self._like, self.n_tokens = like, like.n_tokens if n_tokens is None else n_tokens
+        self.end_ids, self.markers = like.end_ids, like.markers
+
+    def encode(self, text: str) -> Sequence[int]:
+        return self._like.encode(text)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._like.token_bytes(token_id) if token_id < self._like.n_tokens else b""
+
+    def token_ends(self, text: str) -> Sequence[int] | None:
+        return self._like.token_ends(text)
 
 
 class Pool:
@@ -311,24 +229,3 @@ class Pool:
         if self._sums is None or not self._counts[row]:
             return None
         return np.asarray(self._sums[row] / self._counts[row], np.float32)
-
-
-def watch_lists(
-    sequences: Sequence[Int[np.ndarray, " tokens"]], first: int, loop_rule: LoopRule | None
-) -> list[list[Int[np.ndarray, " k"]]]:
-    """Per sequence and position ≥ first: the ids that would complete a loop there."""
-    if loop_rule is None:
-        none = np.zeros(0, np.int64)
-        return [[none] * max(0, len(s) - first) for s in sequences]
-    return [completing_ids(np.asarray(s), start=first, rule=loop_rule) for s in sequences]
-
-
-def pad_watched(lists: Sequence[Int[np.ndarray, " k"]]) -> Int[np.ndarray, "rows k"] | None:
-    """A rectangle of ids with −1 where a list is shorter; None when all are empty."""
-    width = max((len(w) for w in lists), default=0)
-    if not width:
-        return None
-    out = np.full((len(lists), width), -1, np.int64)
-    for i, ids in enumerate(lists):
-        out[i, : len(ids)] = ids
-    return out

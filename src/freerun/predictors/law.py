@@ -1,8 +1,8 @@
 """The law of the next token for a batch of contexts, and new laws from old ones.
 
-A law is `rows` distributions over one vocabulary, on the device where it was made. `Law.observe` is its one primitive: all the
-statistics of METHODS 10 in one sweep over blocks of rows, so that rows × vocabulary is never held in float64 at once. New laws come
-from old ones (`mixed`, `tempered`, `restricted`, `with_atom`); they are normalised block by block, when observed.
+A law is `rows` distributions over one vocabulary, on the device where it was made. `Law.observe` is its one primitive: all
+that records keep in one sweep over blocks of rows, so that rows × vocabulary is never held in float64 at once. New laws come from
+old ones (`mixed`, `tempered`, `restricted`, `with_atom`); they are normalised block by block, when observed.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from freerun.predictors.observation import (
 )
 
 _BLOCK_ELEMENTS = 1 << 18
+_Rows = Int[np.ndarray, "rows ..."]
+_Reals = Float[np.ndarray, " rows"]
 
 
 class Law(ABC):
@@ -54,10 +56,7 @@ class Law(ABC):
     # ---- what records keep -------------------------------------------------------------------------------------------
 
     def observe(
-        self,
-        ids: Int[np.ndarray, " rows"] | None = None,
-        uniforms: Float[np.ndarray, " rows"] | None = None,
-        watched: Int[np.ndarray, "rows k"] | None = None,
+        self, ids: _Rows | None = None, uniforms: _Reals | None = None, watched: _Rows | None = None
     ) -> Observation:
         """Observe one token a row: the given `ids`, or tokens drawn by inverse CDF from `uniforms` in [0, 1).
 
@@ -79,26 +78,18 @@ class Law(ABC):
             raise UsageError("a law with missing mass cannot be sampled")
         return self._observed(ids, uniforms, watched)
 
-    def _observed(
-        self,
-        ids: Int[np.ndarray, " rows"] | None,
-        uniforms: Float[np.ndarray, " rows"] | None,
-        watched: Int[np.ndarray, "rows k"] | None,
-    ) -> Observation:
+    def _observed(self, ids: _Rows | None, uniforms: _Reals | None, watched: _Rows | None) -> Observation:
         """`observe` with arguments that hold; laws with a quicker way to the same numbers override it."""
-        step = max(1, _BLOCK_ELEMENTS // max(1, self.n_tokens))
-        parts = []
-        for start in range(0, self.n_rows, step):
-            rows = slice(start, min(start + step, self.n_rows))
-            parts.append(
-                observe_block(
-                    self.block(rows.start, rows.stop),
-                    None if ids is None else ids[rows],
-                    None if uniforms is None else uniforms[rows],
-                    None if watched is None else watched[rows],
-                    whole=self.missing is None,
-                )
+        parts = [
+            observe_block(
+                self.block(rows.start, rows.stop),
+                None if ids is None else ids[rows],
+                None if uniforms is None else uniforms[rows],
+                None if watched is None else watched[rows],
+                whole=self.missing is None,
             )
+            for rows in self._spans()
+        ]
         seen = Observation.concatenate(parts)
         if self.missing is None:
             return seen
@@ -133,10 +124,6 @@ class Law(ABC):
         """Entropy of each row, nats."""
         return self.observe(np.zeros(self.n_rows, np.int64)).entropy_nats
 
-    def rank(self, ids: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
-        """1 + the number of ids that are strictly more probable."""
-        return self.observe(np.asarray(ids)).rank
-
     def sample(self, uniforms: Float[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
         """Draw one id a row by inverse CDF."""
         return self.draw(uniforms)[0]
@@ -159,26 +146,14 @@ class Law(ABC):
         chosen = np.asarray(sorted(set(ids)), np.int64)
         return np.concatenate([host(part.probs[:, chosen]).sum(1) for part in self._blocks()])
 
-    def kl(self, other: Law) -> Float[np.ndarray, " rows"]:
-        """KL(self‖other) of each row, nats; inf where self has mass that other lacks."""
-        self._check_shape(other)
-        out = []
-        for mine, theirs in zip(self._blocks(), other._blocks(), strict=True):
-            p, lp, lq = host(mine.probs), host(mine.log_probs), host(theirs.log_probs)
-            with np.errstate(invalid="ignore"):
-                out.append(np.where(p > 0, p * (lp - lq), 0.0).sum(1))
-        return np.concatenate(out)
-
-    def tv(self, other: Law) -> Float[np.ndarray, " rows"]:
-        """Total variation distance to another law, per row."""
-        self._check_shape(other)
-        pairs = zip(self._blocks(), other._blocks(), strict=True)
-        return np.concatenate([0.5 * np.abs(host(a.probs) - host(b.probs)).sum(1) for a, b in pairs])
-
-    def _blocks(self) -> Iterator[Block]:
+    def _spans(self) -> Iterator[slice]:
+        """Rows whose table is small enough to be made at once."""
         step = max(1, _BLOCK_ELEMENTS // max(1, self.n_tokens))
         for start in range(0, self.n_rows, step):
-            yield self.block(start, min(start + step, self.n_rows))
+            yield slice(start, min(start + step, self.n_rows))
+
+    def _blocks(self) -> Iterator[Block]:
+        return (self.block(rows.start, rows.stop) for rows in self._spans())
 
     # ---- new laws from old -------------------------------------------------------------------------------------------
 
@@ -208,12 +183,6 @@ class Law(ABC):
         """The law of some of the rows."""
         return Taken(self, np.arange(self.n_rows)[rows])
 
-    def _check_shape(self, other: Law) -> None:
-        if (self.n_rows, self.n_tokens) != (other.n_rows, other.n_tokens):
-            raise UsageError(
-                f"laws of shape {self.n_rows}×{self.n_tokens} and {other.n_rows}×{other.n_tokens} cannot be compared"
-            )
-
 
 class Dense(Law):
     """A law from logits (any float type, not normalised), or from log-probabilities that sum to `1 − missing`."""
@@ -236,12 +205,7 @@ class Dense(Law):
             raise BackendError(fused.BROKEN)
         return Block(table - xp.log(total), probs / total)
 
-    def _observed(
-        self,
-        ids: Int[np.ndarray, " rows"] | None,
-        uniforms: Float[np.ndarray, " rows"] | None,
-        watched: Int[np.ndarray, "rows k"] | None,
-    ) -> Observation:
+    def _observed(self, ids: _Rows | None, uniforms: _Reals | None, watched: _Rows | None) -> Observation:
         if self.missing is None and fused.fits(self.logits):
             return fused.observe(self.logits, ids, uniforms, watched)
         return super()._observed(ids, uniforms, watched)
@@ -261,9 +225,8 @@ class Mixed(Law):
         self.n_rows, self.n_tokens = first.n_rows, first.n_tokens
         if first.missing is not None or second.missing is not None:
             zero = np.zeros(self.n_rows)
-            self.missing = (1 - weight) * (first.missing if first.missing is not None else zero) + weight * (
-                second.missing if second.missing is not None else zero
-            )
+            a, b = (zero if law.missing is None else law.missing for law in (first, second))
+            self.missing = (1 - weight) * a + weight * b
 
     def block(self, start: int, stop: int) -> Block:
         a, b = self.first.block(start, stop).probs, self.second.block(start, stop).probs
@@ -294,12 +257,7 @@ class Tempered(Law):
             return Block(log(xp, probs), probs)
         return Dense(log_probs / self.temperature).block(0, stop - start)
 
-    def _observed(
-        self,
-        ids: Int[np.ndarray, " rows"] | None,
-        uniforms: Float[np.ndarray, " rows"] | None,
-        watched: Int[np.ndarray, "rows k"] | None,
-    ) -> Observation:
+    def _observed(self, ids: _Rows | None, uniforms: _Reals | None, watched: _Rows | None) -> Observation:
         if self.temperature > 0 and isinstance(self.inner, Dense) and fused.fits(self.inner.logits):
             return fused.observe(self.inner.logits, ids, uniforms, watched, scale=1 / self.temperature)
         return super()._observed(ids, uniforms, watched)
@@ -352,7 +310,7 @@ class Restricted(Law):
             least = max(least, float(np.partition(row, -self.top_k)[-self.top_k]))
         if (
             self.top_p is not None
-        ):  # ids below (1 − p)/V of the mass make up less than 1 − p of it: the set is full without them
+        ):  # ids below (1 − p)/V of the mass are less than 1 − p of it: the set is full without them
             least = max(least, (1 - self.top_p) * float(row.sum()) / self.n_tokens * (1 - 1e-9))
         ids = np.flatnonzero(row >= least)
         ids = ids[np.argsort(-row[ids], kind="stable")]

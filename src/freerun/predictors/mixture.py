@@ -10,25 +10,26 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Capabilities, Predictor
+from freerun.predictors.base import Capabilities, Ids, Predictor, SharesTokens
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.rowwise import Inside, Rowwise
 from freerun.predictors.rules import ContextRule, Identity
+from freerun.predictors.stepwise import Stepwise
 
 
-class Mixture(Predictor[list[Any]]):
+class Mixture(SharesTokens, Rowwise[tuple[Inside, ...]]):
     """`Σ w_i q_i` at every token, with weights that never change; all components share the first one's vocabulary."""
 
-    def __init__(self, components: Sequence[Predictor[Any]], weights: Sequence[float], *, name: str) -> None:
+    def __init__(self, components: Sequence[Stepwise[Any]], weights: Sequence[float], *, name: str) -> None:
         if len(components) != len(weights) or abs(sum(weights) - 1) > 1e-9 or min(weights) < 0:
             raise UsageError(
                 f"a mixture needs one weight ≥ 0 a component and weights that sum to 1, not {list(weights)}"
             )
         if len({c.n_tokens for c in components}) != 1:
             raise UsageError(f"a mixture's components must share a vocabulary, not {[c.n_tokens for c in components]}")
-        self.components, self.weights = list(components), [float(w) for w in weights]
-        self.n_tokens = components[0].n_tokens
+        self.components, self.weights = tuple(components), [float(w) for w in weights]
+        self._share_tokens(components[0])
         self.context = components[0].context
-        self.end_ids, self.markers = components[0].end_ids, components[0].markers
         self.capabilities = Capabilities(
             full_law=all(c.capabilities.full_law for c in components),
             empty_context=all(c.capabilities.empty_context for c in components),
@@ -36,63 +37,39 @@ class Mixture(Predictor[list[Any]]):
         parts = "+".join(f"{w:.6g}*{c.identity.fingerprint}" for w, c in zip(weights, components, strict=True))
         self.identity = Identity(name, f"mixture({parts})")
 
+    @property
+    def inside(self) -> tuple[Predictor, ...]:
+        return self.components
+
     def with_lead(self, lead: tuple[int, ...]) -> Mixture:
         other = copy.copy(self)
-        other.components = [c.with_lead(lead) for c in self.components]
+        other.components = tuple(c.with_lead(lead) for c in self.components)
         other.context = other.components[0].context
         return other
 
-    def encode(self, text: str) -> Sequence[int]:
-        return self.components[0].encode(text)
+    def start(self, prefixes: Sequence[Ids]) -> tuple[Inside, ...]:
+        return tuple(Inside.start(c, prefixes) for c in self.components)
 
-    def token_bytes(self, token_id: int) -> bytes:
-        return self.components[0].token_bytes(token_id)
-
-    def token_ends(self, text: str) -> Sequence[int] | None:
-        return self.components[0].token_ends(text)
-
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> list[Any]:
-        return [c.start(prefixes) for c in self.components]
-
-    def law(self, state: list[Any]) -> Law:
-        law = self.components[0].law(state[0])
-        held = self.weights[0]
-        for component, inner, weight in zip(self.components[1:], state[1:], self.weights[1:], strict=True):
-            held += weight
-            law = law.mixed(weight / held if held else 0.0, component.law(inner))
+    def law(self, state: tuple[Inside, ...]) -> Law:
+        law, total = state[0].law(), self.weights[0]
+        for inner, weight in zip(state[1:], self.weights[1:], strict=True):
+            total += weight
+            law = law.mixed(weight / total if total else 0.0, inner.law())
         return law
 
-    def advance(self, state: list[Any], ids: Int[np.ndarray, " rows"]) -> list[Any]:
-        return [c.advance(s, ids) for c, s in zip(self.components, state, strict=True)]
-
-    def select(self, state: list[Any], rows: Int[np.ndarray, " taken"]) -> list[Any]:
-        return [c.select(s, rows) for c, s in zip(self.components, state, strict=True)]
-
-    def join(self, states: Sequence[list[Any]]) -> list[Any]:
-        return [c.join(parts) for c, parts in zip(self.components, zip(*states, strict=True), strict=True)]
-
-    def nbytes(self, state: list[Any]) -> int:
-        return sum(c.nbytes(s) for c, s in zip(self.components, state, strict=True))
+    def advance(self, state: tuple[Inside, ...], ids: Int[np.ndarray, " rows"]) -> tuple[Inside, ...]:
+        return tuple(s.advance(ids) for s in state)
 
 
-class DocumentCache(Predictor[list[np.ndarray]]):
+class DocumentCache(SharesTokens, Rowwise[list[np.ndarray]]):
     """The share of each token among the document's tokens so far; uniform before the first. Unseen tokens have probability 0."""
 
-    def __init__(self, like: Predictor[Any]) -> None:
-        self._like = like
-        self.n_tokens = like.n_tokens
-        self.context = ContextRule()
-        self.end_ids = like.end_ids
-        self.capabilities = Capabilities()
+    def __init__(self, like: Predictor) -> None:
+        self._share_tokens(like)
+        self.context, self.capabilities = ContextRule(), Capabilities()
         self.identity = Identity("document cache", f"cache-{like.n_tokens}")
 
-    def encode(self, text: str) -> Sequence[int]:
-        return self._like.encode(text)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return self._like.token_bytes(token_id)
-
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> list[np.ndarray]:
+    def start(self, prefixes: Sequence[Ids]) -> list[np.ndarray]:
         return [np.asarray(p, np.int64) for p in prefixes]
 
     def law(self, state: list[np.ndarray]) -> Law:
@@ -106,18 +83,7 @@ class DocumentCache(Predictor[list[np.ndarray]]):
     def advance(self, state: list[np.ndarray], ids: Int[np.ndarray, " rows"]) -> list[np.ndarray]:
         return [np.append(s, i) for s, i in zip(state, ids, strict=True)]
 
-    def select(self, state: list[np.ndarray], rows: Int[np.ndarray, " taken"]) -> list[np.ndarray]:
-        return [state[int(r)] for r in rows]
-
-    def join(self, states: Sequence[list[np.ndarray]]) -> list[np.ndarray]:
-        return [row for state in states for row in state]
-
-    def nbytes(self, state: list[np.ndarray]) -> int:
-        return sum(s.nbytes for s in state)
-
-    def log_probs(
-        self, sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int = 0
-    ) -> list[Float[np.ndarray, " scored"]]:
+    def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:
         """−inf where a token has not occurred before."""
         out = []
         for s in sequences:

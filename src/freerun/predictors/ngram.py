@@ -14,15 +14,16 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import DataError, UsageError
-from freerun.predictors.base import Capabilities, Predictor
+from freerun.predictors.base import Capabilities, Ids, Predictor
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.rowwise import Rowwise
 from freerun.predictors.rules import ContextRule, Identity
 
 
 class NGramCounts:
     """Counts of all k-grams up to `order`, as sorted arrays: node i of level k is the k-gram of key `parent · V + token`."""
 
-    def __init__(self, documents: Sequence[Int[np.ndarray, " tokens"]], *, order: int, n_tokens: int) -> None:
+    def __init__(self, documents: Sequence[Ids], *, order: int, n_tokens: int) -> None:
         if order < 1:
             raise UsageError(f"an n-gram's order must be at least 1, not {order}")
         if not sum(len(d) for d in documents):
@@ -100,7 +101,7 @@ class NGramCounts:
         return out
 
 
-class NGramPredictor(Predictor[np.ndarray]):
+class NGramPredictor(Rowwise[np.ndarray]):
     """Counts as a predictor; its state is the last `order − 1` tokens of each row."""
 
     def __init__(
@@ -120,13 +121,24 @@ class NGramPredictor(Predictor[np.ndarray]):
         self.identity = Identity(name, f"ngram-{counts.fingerprint()}", nature=f"{counts.order}-gram counts")
         self._encode, self._token_bytes = encode, token_bytes
 
+    @staticmethod
+    def over(like: Predictor, documents: Sequence[Ids], *, order: int, name: str) -> NGramPredictor:
+        """Counts of some documents in the tokens of another predictor."""
+        return NGramPredictor(
+            NGramCounts(documents, order=order, n_tokens=like.n_tokens),
+            name=name,
+            encode=like.encode,
+            token_bytes=like.token_bytes,
+            end_ids=like.end_ids,
+        )
+
     def encode(self, text: str) -> Sequence[int]:
         return self._encode(text)
 
     def token_bytes(self, token_id: int) -> bytes:
         return self._token_bytes(token_id)
 
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> Int[np.ndarray, "rows order_1"]:
+    def start(self, prefixes: Sequence[Ids]) -> Int[np.ndarray, "rows order_1"]:
         return np.stack([_last(np.asarray(p), self.counts.order - 1) for p in prefixes])
 
     def law(self, state: Int[np.ndarray, "rows order_1"]) -> Law:
@@ -135,18 +147,7 @@ class NGramPredictor(Predictor[np.ndarray]):
     def advance(self, state: Int[np.ndarray, "rows order_1"], ids: Int[np.ndarray, " rows"]) -> np.ndarray:
         return np.concatenate([state, np.asarray(ids)[:, None]], axis=1)[:, 1:]
 
-    def select(self, state: Int[np.ndarray, "rows order_1"], rows: Int[np.ndarray, " taken"]) -> np.ndarray:
-        return np.asarray(state[rows])
-
-    def join(self, states: Sequence[np.ndarray]) -> np.ndarray:
-        return np.concatenate(states)
-
-    def nbytes(self, state: Int[np.ndarray, "rows order_1"]) -> int:
-        return state.nbytes
-
-    def log_probs(
-        self, sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int = 0
-    ) -> list[Float[np.ndarray, " scored"]]:
+    def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:
         """All positions of all sequences in one vectorised sweep."""
         width = self.counts.order - 1
         padded = [np.concatenate([np.full(width, -1), np.asarray(s, np.int64)]) for s in sequences]
@@ -161,7 +162,7 @@ class NGramPredictor(Predictor[np.ndarray]):
         return np.split(flat, np.cumsum(lengths)[:-1])
 
 
-def _last(ids: Int[np.ndarray, " tokens"], n: int) -> Int[np.ndarray, " n"]:
+def _last(ids: Ids, n: int) -> Int[np.ndarray, " n"]:
     """The last n ids, −1 at the left where there are fewer."""
     out = np.full(n, -1, np.int64)
     if n and len(ids):

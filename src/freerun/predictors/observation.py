@@ -1,4 +1,4 @@
-"""What records keep of a law: one sweep over a block of rows gives every statistic of METHODS 10.
+"""What records keep of a law: one sweep over a block of rows gives every statistic.
 
 Written to the array-API subset that NumPy and torch share; sums run in float64. Natural logarithms throughout.
 """
@@ -28,8 +28,9 @@ _NARROW_ABOVE = 4096
 class Observation:
     """What the laws of `rows` contexts say of one token each (host arrays, one entry a row).
 
-    `log_prob_nats` is −inf for an impossible token. Where mass is missing from the law, `entropy_nats`, `varentropy_nats2` and
-    `log_power_sum` are NaN. `loop_mass` is the mass on the watched ids. `cdf_below` is the mass on smaller ids, so that
+    `log_prob_nats` is −inf for an impossible token. What is not known is NaN, and −1 in `rank` and `top_id`: where mass is missing
+    from the law, `entropy_nats`, `varentropy_nats2` and `log_power_sum`; of a `partial` one, all that was not given.
+    `loop_mass` is the mass on the watched ids. `cdf_below` is the mass on smaller ids, so that
     `cdf_below + U·exp(log_prob_nats)` is uniform under the law (PIT). `expected_counts[b]` is the mass in log-probability bin b.
     """
 
@@ -49,6 +50,32 @@ class Observation:
     def observed_bin(self) -> Int[np.ndarray, " rows"]:
         """The calibration bin of the token itself."""
         return bin_of(self.log_prob_nats)
+
+    @staticmethod
+    def partial(
+        token_id: Int[np.ndarray, " rows"],
+        log_prob_nats: Float[np.ndarray, " rows"],
+        *,
+        rank: Int[np.ndarray, " rows"] | None = None,
+        top_id: Int[np.ndarray, " rows"] | None = None,
+        top_log_prob_nats: Float[np.ndarray, " rows"] | None = None,
+    ) -> Observation:
+        """What a backend without whole laws can tell of the tokens (a server with its few most probable ones)."""
+        n = len(token_id)
+        unknown, no_id = np.full(n, np.nan), np.full(n, -1, np.int32)
+        return Observation(
+            token_id=token_id,
+            log_prob_nats=log_prob_nats,
+            entropy_nats=unknown,
+            varentropy_nats2=unknown,
+            rank=no_id if rank is None else rank,
+            top_id=no_id if top_id is None else top_id,
+            top_log_prob_nats=unknown if top_log_prob_nats is None else top_log_prob_nats,
+            cdf_below=unknown,
+            log_power_sum=np.full((n, len(POWERS)), np.nan),
+            loop_mass=unknown,
+            expected_counts=np.full((n, N_BINS), np.nan),
+        )
 
     def take(self, rows: Any) -> Observation:
         """The same for some of the rows."""

@@ -1,4 +1,4 @@
-"""References: what else, besides the model, gives the real text a probability (METHODS 1).
+"""References: what else, besides the model, gives the real text a probability.
 
 A reference is recorded as log-probabilities of its components at every token. The default one has an n-gram of the training
 documents and the cache of the document itself; findings interpolate them with the model's own law, weights fitted on the training
@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Ids, Predictor
 from freerun.predictors.mixture import DocumentCache
-from freerun.predictors.ngram import NGramCounts, NGramPredictor
+from freerun.predictors.ngram import NGramPredictor
+
+Columns = list[Float[np.ndarray, "scored components"]]
+"""For each sequence, the log-probability of every scored token under every component."""
 
 
 class Reference(Protocol):
@@ -34,9 +37,7 @@ class Reference(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def log_probs(
-        self, units: Sequence[str], sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int
-    ) -> list[Float[np.ndarray, "scored components"]]:
+    def log_probs(self, units: Sequence[str], sequences: Sequence[Ids], *, first: int) -> Columns:
         """Of the tokens from `first` on, for sequences that belong to the given units; −inf where a component has no mass."""
         ...
 
@@ -53,9 +54,7 @@ class CrossFitted:
     names: tuple[str, ...] = ("ngram", "cache")
     interpolated: bool = True
 
-    def log_probs(
-        self, units: Sequence[str], sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int
-    ) -> list[Float[np.ndarray, "scored components"]]:
+    def log_probs(self, units: Sequence[str], sequences: Sequence[Ids], *, first: int) -> Columns:
         out: list[Any] = [None] * len(sequences)
         cached = self.cache.log_probs(sequences, first=first)
         which = [self.fold_of.get(u, -1) for u in units]
@@ -72,7 +71,7 @@ class Beside:
     """A reference and other predictors over the same ids, all to be interpolated."""
 
     base: Reference
-    others: tuple[Predictor[Any], ...]
+    others: tuple[Predictor, ...]
     interpolated: bool = True
 
     @property
@@ -83,9 +82,7 @@ class Beside:
     def fingerprint(self) -> str:
         return "+".join([self.base.fingerprint, *(p.identity.fingerprint for p in self.others)])
 
-    def log_probs(
-        self, units: Sequence[str], sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int
-    ) -> list[Float[np.ndarray, "scored components"]]:
+    def log_probs(self, units: Sequence[str], sequences: Sequence[Ids], *, first: int) -> Columns:
         columns = [self.base.log_probs(units, sequences, first=first)]
         columns += [[x[:, None] for x in _log_probs(p, sequences, first)] for p in self.others]
         return [np.hstack(line) for line in zip(*columns, strict=True)]
@@ -95,7 +92,7 @@ class Beside:
 class Alone:
     """Another predictor over the same ids, taken as it is."""
 
-    predictor: Predictor[Any]
+    predictor: Predictor
     interpolated: bool = False
 
     @property
@@ -106,18 +103,12 @@ class Alone:
     def fingerprint(self) -> str:
         return self.predictor.identity.fingerprint
 
-    def log_probs(
-        self, units: Sequence[str], sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int
-    ) -> list[Float[np.ndarray, "scored components"]]:
+    def log_probs(self, units: Sequence[str], sequences: Sequence[Ids], *, first: int) -> Columns:
         return [x[:, None] for x in _log_probs(self.predictor, sequences, first)]
 
 
 def default_reference(
-    like: Predictor[Any],
-    documents: Mapping[str, Sequence[Int[np.ndarray, " tokens"]]],
-    *,
-    order: int = 3,
-    n_folds: int = 4,
+    like: Predictor, documents: Mapping[str, Sequence[Ids]], *, order: int = 3, n_folds: int = 4
 ) -> CrossFitted:
     """Count the training documents: `documents` maps each training unit to its token strings (ends included).
 
@@ -131,20 +122,14 @@ def default_reference(
 
     def counted(left_out: int) -> NGramPredictor:
         tokens = [d for u in sorted(documents) if fold_of[u] != left_out for d in documents[u]]
-        return NGramPredictor(
-            NGramCounts(tokens, order=order, n_tokens=like.n_tokens),
-            name=f"ngram/{order}",
-            encode=like.encode,
-            token_bytes=like.token_bytes,
-            end_ids=like.end_ids,
-        )
+        return NGramPredictor.over(like, tokens, order=order, name=f"ngram/{order}")
 
     whole = counted(-1)
     folds = tuple(counted(f) for f in range(max(fold_of.values()) + 1))
     return CrossFitted(folds, fold_of, whole, DocumentCache(like), f"cross-fitted-{whole.counts.fingerprint()}")
 
 
-def check_shares_tokens(model: Predictor[Any], reference: Predictor[Any]) -> None:
+def check_shares_tokens(model: Predictor, reference: Predictor) -> None:
     """A reference must mean the same bytes by the model's ids; ids that stand for no bytes (an organism's own) it may lack.
 
     Raises:
@@ -153,18 +138,15 @@ def check_shares_tokens(model: Predictor[Any], reference: Predictor[Any]) -> Non
     shared = min(reference.n_tokens, model.n_tokens)
     differs = [i for i in range(shared) if reference.token_bytes(i) != model.token_bytes(i)]
     extra = [i for i in range(shared, model.n_tokens) if model.token_bytes(i)]
-    if (
-        reference.n_tokens > model.n_tokens or extra or len(differs) > shared // 100
-    ):  # a few special tokens may be named otherwise
+    # a few special tokens may be named otherwise
+    if reference.n_tokens > model.n_tokens or extra or len(differs) > shared // 100:
         raise UsageError(
             f"--reference {reference.identity.name} does not share the tokens of {model.identity.name} "
             f"({reference.n_tokens} against {model.n_tokens} ids); choose a model with the same tokenizer, or leave it out"
         )
 
 
-def _log_probs(
-    predictor: Predictor[Any], sequences: Sequence[Int[np.ndarray, " tokens"]], first: int
-) -> list[Float[np.ndarray, " scored"]]:
+def _log_probs(predictor: Predictor, sequences: Sequence[Ids], first: int) -> list[Float[np.ndarray, " scored"]]:
     """Log-probabilities; −inf from the first id on that the predictor does not have: it writes no such text."""
     ids = [np.asarray(s, np.int64) for s in sequences]
     known = [int(np.argmax(s >= predictor.n_tokens)) if (s >= predictor.n_tokens).any() else len(s) for s in ids]

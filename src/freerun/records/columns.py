@@ -29,7 +29,7 @@ TOGETHER = (
 
 
 class Columns(MutableMapping[str, np.ndarray]):
-    """Arrays by column name, sorted by (sequence, position). Nulls are −inf in log-probabilities and NaN elsewhere."""
+    """Arrays by column name, sorted by (sequence, position). Nulls are −inf in log-probabilities, −1 in ids and ranks, else NaN."""
 
     def __init__(self, names: tuple[str, ...], read: Read, n_rows: int) -> None:
         self._names, self._read, self._n_rows = names, read, n_rows
@@ -107,5 +107,5 @@ def _numbers(chunk: pa.Array, filled: float) -> np.ndarray:
         flat = flat.fill_null(filled) if flat.null_count else flat
         return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(-1, chunk.type.list_size)
     if chunk.null_count:
-        chunk = chunk.fill_null(filled)
+        chunk = chunk.fill_null(-1 if pa.types.is_integer(chunk.type) else filled)
     return np.asarray(chunk.to_numpy(zero_copy_only=False))

@@ -7,23 +7,22 @@ any order, by any worker, and again.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
 from freerun.errors import BackendError
-from freerun.predictors.base import Pool, Predictor
+from freerun.predictors.base import Continuations, Pool, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.law import Observation
 from freerun.predictors.reference import Reference
 from freerun.predictors.rules import SamplingRule
 from freerun.records.failures import Attempt, Row, blamed, out_of_memory, slices, without_memory
+from freerun.records.plan import MeasurePlan
 from freerun.records.rescoring import (
-    RESCORED_TOKENS,
     floor_tokens,
     rescored_texts,
     score_again,
@@ -31,33 +30,7 @@ from freerun.records.rescoring import (
 )
 from freerun.records.store import RunFolder
 from freerun.records.tables import Finished, tables
-from freerun.stats.loops.lag_runs import LoopRule
 from freerun.text.pairs import Pair
-
-
-@dataclass(frozen=True)
-class MeasurePlan:
-    """What is measured on every pair."""
-
-    continuation_tokens: int
-    batch: int
-    """Rows at once."""
-    seed: int
-    continuations: int = 2
-    sampling: SamplingRule = SamplingRule()
-    control_temperature: float = 0.9
-    loop_rule: LoopRule = LoopRule()
-    queue: int = 1
-    """Batches that the sampling of one part is a queue of: the next texts take the place of those that have ended."""
-    rescored_tokens: int = RESCORED_TOKENS
-    """Tokens of own text that a fresh pass scores again, see `records.rescoring`."""
-    rounded: bool = False
-    """Whether laws are computed in rounded arithmetic: then some real tokens are scored again, too."""
-
-    @property
-    def stride(self) -> int:
-        """Sequence numbers that one pair takes: real, free ones, tempered."""
-        return self.continuations + 2
 
 
 @dataclass(frozen=True)
@@ -79,11 +52,6 @@ def queue_of(batch: int, tokens: int) -> int:
     return 2 if 2 * batch * tokens <= 32768 else 1
 
 
-def plan_of(settings: Mapping[str, Any]) -> MeasurePlan:
-    """The parts of a plan that say which units there are, from a manifest."""
-    return MeasurePlan(settings["tokens"], settings["batch"], settings["seed"], queue=settings.get("queue", 1))
-
-
 def units_of(n_pairs: int, plan: MeasurePlan) -> list[Unit]:
     """All units, arms taking turns so that time left can be told from any of them."""
     sampled = plan.batch * plan.queue
@@ -99,7 +67,7 @@ def units_of(n_pairs: int, plan: MeasurePlan) -> list[Unit]:
 
 
 def measure(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     pairs: Sequence[Pair],
     *,
     plan: MeasurePlan,
@@ -184,7 +152,7 @@ class _Once:
 class _Work:
     """Everything that one unit is made of."""
 
-    predictor: Predictor[Any]
+    predictor: Predictor
     block: Sequence[Pair]
     unit: Unit
     plan: MeasurePlan
@@ -312,7 +280,7 @@ def _check_numbers(
 
 
 def _score(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     block: Sequence[Pair],
     unit: Unit,
     plan: MeasurePlan,
@@ -337,7 +305,7 @@ def _score(
 
 
 def _sample(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     block: Sequence[Pair],
     unit: Unit,
     plan: MeasurePlan,
@@ -358,13 +326,15 @@ def _sample(
         starts = [i for i, _ in chosen]
     flat = [sequence_key(block[i].document_id, unit.arm, j) for i, j in chosen]
     samples = predictor.generate(
-        [block[i].context.astype(np.int64) for i in starts],
-        np.array(flat, dtype=np.uint64).reshape(len(starts), -1),
-        plan.continuation_tokens,
-        seed=plan.seed,
-        sampling=sampling,
-        loop_rule=plan.loop_rule,
-        at_once=at_once,
+        Continuations(
+            [block[i].context.astype(np.int64) for i in starts],
+            np.array(flat, dtype=np.uint64).reshape(len(starts), -1),
+            plan.continuation_tokens,
+            seed=plan.seed,
+            sampling=sampling,
+            loop_rule=plan.loop_rule,
+            at_once=at_once,
+        ),
         on_tokens=tell,
     )
     for s in sorted(samples, key=lambda s: s.row):
@@ -384,10 +354,10 @@ def _sample(
         )
 
 
-def _without_prefix(predictor: Predictor[Any], block: Sequence[Pair]) -> list[Float[np.ndarray, " tokens"]]:
+def _without_prefix(predictor: Predictor, block: Sequence[Pair]) -> list[Float[np.ndarray, " tokens"]]:
     """ln q of the continuations with the context (exemplars apart) starting at the cut; NaN where no law is before a token."""
     texts = [np.concatenate([p.before, p.continuation]).astype(np.int64) for p in block]
-    first = len(block[0].before) or (0 if predictor.context.lead or predictor.capabilities.empty_context else 1)
+    first = len(block[0].before) or (0 if predictor.has_first_law else 1)
     scored = predictor.log_probs(texts, first=first)
     return [
         np.concatenate([np.full(len(p.continuation) - len(s), np.nan), s]) for p, s in zip(block, scored, strict=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,10 +16,9 @@ from jaxtyping import Float, Int
 from freerun.errors import BackendError
 from freerun.predictors.base import Predictor
 from freerun.predictors.observation import Observation
+from freerun.records.plan import RESCORED_TOKENS
 from freerun.text.pairs import Pair
 
-RESCORED_TOKENS = 4096
-"""Tokens of own text that a plan scores again, in no fewer than `LEAST_TEXTS` texts and no more than `MOST_SHARE` of them."""
 LEAST_TEXTS = 16
 MOST_SHARE = 1 / 8
 _GOLDEN = (5**0.5 - 1) / 2
@@ -91,13 +89,13 @@ def _spread(n: int, n_pairs: int) -> list[int]:
     return [a + int(place * (b - a)) for a, b, place in zip(ends, ends[1:], places, strict=False)]
 
 
-def score_again(predictor: Predictor[Any], pair: Pair, ids: Int[np.ndarray, " tokens"]) -> Fresh:
+def score_again(predictor: Predictor, pair: Pair, ids: Int[np.ndarray, " tokens"]) -> Fresh:
     """A whole text after the pair's context, alone and from its ids."""
     seen = _scored(predictor, pair, ids, first=0)
     return Fresh(seen.log_prob_nats, seen.cdf_below, _upto(seen))
 
 
-def score_tokens_again(predictor: Predictor[Any], pair: Pair, places: Sequence[int]) -> Fresh:
+def score_tokens_again(predictor: Predictor, pair: Pair, places: Sequence[int]) -> Fresh:
     """Some tokens of the real continuation, each by a pass over the text that ends with it."""
     columns = np.full((3, len(pair.continuation)), np.nan)
     for at in places:
@@ -106,7 +104,7 @@ def score_tokens_again(predictor: Predictor[Any], pair: Pair, places: Sequence[i
     return Fresh(*columns)
 
 
-def _scored(predictor: Predictor[Any], pair: Pair, ids: Int[np.ndarray, " tokens"], *, first: int) -> Observation:
+def _scored(predictor: Predictor, pair: Pair, ids: Int[np.ndarray, " tokens"], *, first: int) -> Observation:
     """What a pass over context and ids says of the ids from `first` on."""
     text = np.concatenate([pair.context, ids]).astype(np.int64)
     chunks = list(predictor.score([text], first=len(pair.context) + first))

@@ -40,13 +40,15 @@ def tokens_schema(*, n_powers: int, n_references: int) -> pa.Schema:
             ),
             _field("entropy_nats", pa.float64(), "of the model's law; null: not fully known", nullable=True),
             _field("varentropy_nats2", pa.float64(), "variance of -ln q under q", nullable=True),
-            _field("rank", pa.int32(), "1 + number of ids strictly more probable"),
-            _field("top_id", pa.int32(), "most probable id"),
-            _field("top_log_prob_nats", pa.float32(), "its log-probability"),
-            _field("cdf_below", pa.float64(), "mass on smaller ids (PIT)"),
+            _field("rank", pa.int32(), "1 + number of ids strictly more probable; null: not known", nullable=True),
+            _field("top_id", pa.int32(), "most probable id; null: not known", nullable=True),
+            _field("top_log_prob_nats", pa.float32(), "its log-probability; null: not known", nullable=True),
+            _field("cdf_below", pa.float64(), "mass on smaller ids (PIT); null: not known", nullable=True),
             _field("uniform", pa.float64(), "the uniform that drew the token; null: teacher-forced", nullable=True),
             _field("log_power_sum", pa.list_(pa.float32(), n_powers), "ln of the sum of q^(1-lambda), one a lambda"),
-            _field("loop_mass", pa.float32(), "mass on ids that would complete a loop here"),
+            _field(
+                "loop_mass", pa.float32(), "mass on ids that would complete a loop here; null: not known", nullable=True
+            ),
             _field(
                 "reference_log_probs_nats",
                 pa.list_(pa.field("item", pa.float64(), nullable=True), n_references),

@@ -30,6 +30,7 @@ from freerun.errors import DataError
 from freerun.records import checksums, lock
 from freerun.records.columns import Columns
 from freerun.records.manifest import manifest_from
+from freerun.records.plan import upgraded
 from freerun.records.schema import LATER, READABLE_VERSIONS, sequences_schema, stamped, tokens_schema, unlike
 
 _SHORT_OF = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -165,6 +166,8 @@ class RunFolder:
                 f"{self.path} has record schema {version!r}, this freerun reads {reads}; use the version that made it, "
                 "or run the audit again in another folder"
             )
+        if held.get("kind") == "audit" and "plan" in held:
+            held["plan"] = upgraded(held["plan"])
         return held
 
     # ---- parts -------------------------------------------------------------------------------------------------------

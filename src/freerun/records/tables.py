@@ -38,7 +38,7 @@ class Finished:
 
 
 def tables(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     block: Sequence[Pair],
     done: Sequence[Finished],
     reference: Reference,
@@ -71,13 +71,13 @@ def tables(
         "sample_log_prob_nats": _null_where(np.concatenate(other), np.isnan(np.concatenate(other))),
         "entropy_nats": _null_where(seen.entropy_nats, np.isnan(seen.entropy_nats)),
         "varentropy_nats2": _null_where(seen.varentropy_nats2, np.isnan(seen.varentropy_nats2)),
-        "rank": seen.rank,
-        "top_id": seen.top_id,
-        "top_log_prob_nats": seen.top_log_prob_nats.astype(np.float32),
-        "cdf_below": seen.cdf_below,
+        "rank": _null_where(seen.rank, seen.rank < 0),
+        "top_id": _null_where(seen.top_id, seen.top_id < 0),
+        "top_log_prob_nats": _known(seen.top_log_prob_nats.astype(np.float32)),
+        "cdf_below": _known(seen.cdf_below),
         "uniform": _null_where(np.concatenate(uniform), np.isnan(np.concatenate(uniform))),
-        "log_power_sum": _fixed(seen.log_power_sum.astype(np.float32)),
-        "loop_mass": seen.loop_mass.astype(np.float32),
+        "log_power_sum": _fixed(seen.log_power_sum.astype(np.float32), null=np.isnan(seen.log_power_sum)),
+        "loop_mass": _known(seen.loop_mass.astype(np.float32)),
         "reference_log_probs_nats": _fixed(flat_reference, null=~np.isfinite(flat_reference)),
         "without_prefix_log_prob_nats": _null_where(alone, np.isnan(alone)),
         **_fresh(done, lengths),
@@ -109,7 +109,7 @@ def _fresh(done: Sequence[Finished], lengths: Int[np.ndarray, " sequences"]) -> 
     return out
 
 
-def _sequence_row(predictor: Predictor[Any], pair: Pair, done: Finished) -> dict[str, Any]:
+def _sequence_row(predictor: Predictor, pair: Pair, done: Finished) -> dict[str, Any]:
     ids = [int(i) for i in done.observation.token_id]
     spoken = ids[:-1] if done.end_reason == "end_of_text" else ids
     return {
@@ -130,13 +130,17 @@ def _sequence_row(predictor: Predictor[Any], pair: Pair, done: Finished) -> dict
             predictor.encode, lambda some: decode_lossy(predictor.token_bytes, some), spoken
         ),
         "observed_counts": np.bincount(done.observation.observed_bin, minlength=N_BINS).tolist(),
-        "expected_counts": done.observation.expected_counts.sum(0).tolist(),
+        "expected_counts": [None if np.isnan(x) else x for x in done.observation.expected_counts.sum(0).tolist()],
         "embedding": done.embedding,
     }
 
 
 def _null_where(values: np.ndarray, null: np.ndarray) -> pa.Array:
     return pa.array(values, mask=null)
+
+
+def _known(values: np.ndarray) -> pa.Array:
+    return _null_where(values, np.isnan(values))
 
 
 def _fixed(table: Int[np.ndarray, "n k"] | Float[np.ndarray, "n k"], null: np.ndarray | None = None) -> pa.Array:

@@ -7,6 +7,8 @@ import os
 import platform
 from datetime import UTC, datetime
 
+from freerun.predictors.base import Predictor
+
 _PACKAGES = ("freerun", "numpy", "scipy", "scikit-learn", "pyarrow", "torch", "transformers", "tokenizers")
 
 
@@ -28,23 +30,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def device_of(predictor: object) -> str:
-    """Where a model's arithmetic was done: the device of its weights, or of those inside it; NumPy's is the processor.
-
-    >>> device_of(object())
-    'cpu'
-    """
-    seen: set[int] = set()
-    waiting = [predictor]
-    while waiting:
-        one = waiting.pop(0)
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        if (device := getattr(one, "device", None)) is not None:
-            return str(device)
-        waiting += [getattr(one, name, None) for name in ("inner", "organism")]
-    return "cpu"
+def device_of(predictor: Predictor) -> str:
+    """Where a model's arithmetic was done: the device of its weights, or of those inside it; NumPy's is the processor."""
+    return next((str(w.device) for part in predictor.parts() for w in part.own_weights()), "cpu")
 
 
 def _processor() -> str:

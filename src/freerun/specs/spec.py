@@ -6,21 +6,19 @@ A nested spec, and a model's name with a comma or plus sign in it, stands in par
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from freerun.errors import UsageError, nearest
-from freerun.organisms.builders import Builder
-from freerun.organisms.catalogue import ORGANISMS, Wanted, wanted
-from freerun.organisms.parameters import Parameter, split_outside, unwrapped, word
+from freerun.organisms.catalogue import ORGANISMS, organism
+from freerun.organisms.entry import Builder, OrganismEntry
 from freerun.predictors.base import Predictor
-from freerun.specs.providers import AS_IT_IS, PROVIDERS, LoadOptions, Tell, load_catalogued
+from freerun.predictors.entries import Values, split_outside, unwrapped
+from freerun.specs.providers import AS_IT_IS, PROVIDERS, Loader, LoadOptions, Provider, Tell, provider_of
 
 
-def load_predictor(spec: str, options: LoadOptions = AS_IT_IS, *, tell: Tell = lambda _: None) -> Predictor[Any]:
+def load_predictor(spec: str, options: LoadOptions = AS_IT_IS, *, tell: Tell = lambda _: None) -> Predictor:
     """Build the predictor that a spec names.
 
     Raises:
@@ -29,7 +27,7 @@ def load_predictor(spec: str, options: LoadOptions = AS_IT_IS, *, tell: Tell = l
     return loader_of(spec)(options, tell)
 
 
-def loader_of(spec: str) -> Callable[[LoadOptions, Tell], Predictor[Any]]:
+def loader_of(spec: str) -> Loader:
     """What would load a spec; every name and value in it is checked, nothing is loaded or fetched yet.
 
     Raises:
@@ -40,120 +38,96 @@ def loader_of(spec: str) -> Callable[[LoadOptions, Tell], Predictor[Any]]:
 
 
 @dataclass(frozen=True)
+class _Stacked:
+    """One organism of a spec. `name`: the spec up to here, as typed."""
+
+    name: str
+    entry: OrganismEntry
+    values: Values
+
+
+@dataclass(frozen=True)
 class _Spec:
     """A spec taken apart: a model, and the organisms on it with the specs nested in them."""
 
+    provider: Provider
     base: str
+    """The model's name there."""
     options: tuple[tuple[str, str], ...]
-    names: tuple[str, ...]
-    """The spec up to each organism, as typed."""
-    organisms: tuple[Wanted, ...]
+    organisms: tuple[_Stacked, ...]
     nested: dict[str, _Spec]
-
-
-_MODEL_OPTIONS: dict[str, Parameter] = {
-    "round": word("round", "none", ("none", "int8", "int4"), "weights rounded per output channel, simulated"),
-    "spare-weights": word(
-        "spare-weights", "refuse", ("refuse", "drop"), "tensors that the model of the config has no place for"
-    ),
-}
-Loader = Callable[[LoadOptions, Tell], Predictor[Any]]
 
 
 def _parse(spec: str) -> _Spec:
     first, *stacked = split_outside(spec, "+")
     head, *settings = split_outside(first, ",")
-    if head.startswith(("world/", "ngram/")):  # their commas are their own
+    plain = PROVIDERS.get(head.partition("/")[0])
+    if plain is not None and plain.own_settings:
         head, settings = first, []
-    base = unwrapped(head)
-    _base_loader(base)
-    names: list[str] = []
-    organisms: list[Wanted] = []
+    provider, base = provider_of(unwrapped(head))
+    organisms: list[_Stacked] = []
     nested: dict[str, _Spec] = {}
-    for part in stacked:
+    for n, part in enumerate(stacked):
         name, *values = split_outside(part, ",")
-        if name not in ORGANISMS and head.startswith(("hf/", "gguf/", "ngram/")):
+        if name not in ORGANISMS and plain is not None and not plain.exact:
             raise UsageError(
                 f"{spec!r}: {name!r} is no organism{nearest(name, ORGANISMS)}; a model whose own name has a + in it stands in "
                 "parentheses"
             )
-        organisms.append(wanted(name, values))
-        names.append("+".join([first, *stacked[: len(names) + 1]]))
-        for inner in organisms[-1].named("spec"):
+        entry = organism(name)
+        organisms.append(_Stacked("+".join([first, *stacked[: n + 1]]), entry, entry.read(values)))
+        for inner in entry.named("spec", organisms[-1].values):
             nested[inner] = _parse(inner)
-        for corpus in organisms[-1].named("corpus"):
+        for corpus in entry.named("corpus", organisms[-1].values):
             _check_corpus(corpus)
-    return _Spec(base, _options(head, settings), tuple(names), tuple(organisms), nested)
+    return _Spec(provider, base, _options(provider, head, settings), tuple(organisms), nested)
 
 
-def _options(head: str, settings: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def _options(provider: Provider, head: str, settings: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """The options typed after a model's name."""
-    found: dict[str, str] = {}
+    known = {p.name: p for other in PROVIDERS.values() for p in other.options}
+    own = {p.name: p for p in provider.options}
+    given: dict[str, str] = {}
     for setting in settings:
         key, _, value = setting.partition("=")
-        if key not in _MODEL_OPTIONS:
+        if key not in known:
             raise UsageError(
-                f"{head!r} has no option {key!r}{nearest(key, _MODEL_OPTIONS)}; models have {', '.join(_MODEL_OPTIONS)}= "
+                f"{head!r} has no option {key!r}{nearest(key, known)}; models have {', '.join(known)}= "
                 "(a name with a comma in it stands in parentheses)"
             )
-        if unwrapped(head).startswith(("world/", "ngram/")):
+        if not provider.weights:
             raise UsageError(f"{head!r} has no weights, so {setting} means nothing there")
-        if key == "spare-weights" and not unwrapped(head).startswith("hf/"):
-            raise UsageError(f"{head},{setting}: only hf/… models can have spare weights left out")
-        allowed = _MODEL_OPTIONS[key].choices
+        if key not in own:
+            takers = ", ".join(f"{n}/…" for n, other in PROVIDERS.items() if known[key] in other.options)
+            raise UsageError(f"{head},{setting}: only {takers} models have {key}= ({known[key].meaning})")
+        allowed = own[key].choices
         if value not in allowed:
             raise UsageError(f"{head},{setting}: {key} is one of {', '.join(allowed)}{nearest(value, allowed)}")
-        found[key.replace("-", "_")] = value
-    return tuple(found.items())
+        given[key.replace("-", "_")] = value
+    return tuple(given.items())
 
 
-def _build(spec: _Spec, options: LoadOptions, tell: Tell, memory: dict[Any, Predictor[Any]]) -> Predictor[Any]:
+def _build(spec: _Spec, options: LoadOptions, tell: Tell, memory: dict[Any, Predictor]) -> Predictor:
     """Load the model, then put the organisms on it in the order in which they were typed; a model named twice is loaded once."""
-    key = (spec.base, spec.options)
+    key = (spec.provider.name, spec.base, spec.options)
     if key not in memory:
-        memory[key] = _base_loader(spec.base)(replace(options, **dict(spec.options)), tell)  # type: ignore[arg-type]
+        typed: dict[str, Any] = dict(spec.options)
+        memory[key] = spec.provider.loader(spec.base)(replace(options, **typed), tell)
     made = memory[key]
     # chosen ends are the audited model's; one that is named inside an organism keeps its own
     inside = replace(options, end_ids=None)
-    for name, one in zip(spec.names, spec.organisms, strict=True):
-        made = one.entry.build(
-            Builder(made, name, lambda inner: _build(spec.nested[inner], inside, tell, memory), tell), one.values
-        )
+    for layer in spec.organisms:
+        builder = Builder(made, layer.name, lambda inner: _build(spec.nested[inner], inside, tell, memory), tell)
+        made = layer.entry.build(builder, layer.values)
     return made
-
-
-def _base_loader(spec: str) -> Loader:
-    """What loads a model without options or organisms."""
-    from freerun.predictors.weights.catalogue import CATALOGUE
-
-    if spec in CATALOGUE:
-        return partial(load_catalogued, spec)
-    provider, _, name = spec.partition("/")
-    if provider in PROVIDERS and name:
-        if provider == "world":
-            _check_world(name)
-        return partial(PROVIDERS[provider], name)
-    known = [*CATALOGUE, *(f"{p}/…" for p in PROVIDERS)]
-    hint = nearest(spec, CATALOGUE) or nearest(provider, PROVIDERS)
-    if not hint and re.fullmatch(r"[\w.-]+/[\w.-]+", spec):
-        hint = f"; a model of the hub is hf/{spec}"
-    elif not hint and spec.endswith(".gguf"):
-        hint = f"; a GGUF file is gguf/{spec}"
-    raise UsageError(f"unknown model {spec!r}{hint}; known: {', '.join(known)} (`freerun models` lists them)")
-
-
-def _check_world(name: str) -> None:
-    from freerun.worlds.catalogue import WORLDS, load_world
-
-    if name.split(",")[0] not in WORLDS:
-        load_world(name)  # says which there are
 
 
 def _check_corpus(spec: str) -> None:
     from freerun.text.corpora import BUILTINS
 
-    if spec.startswith("world/"):
-        _check_world(spec.removeprefix("world/"))
+    provider, _, name = spec.partition("/")
+    if provider in PROVIDERS and PROVIDERS[provider].exact:
+        PROVIDERS[provider].check(name)
     elif spec.startswith("builtin/") and spec not in BUILTINS:
         raise UsageError(f"no corpus {spec!r}; there are {', '.join(BUILTINS)}{nearest(spec, BUILTINS)}")
 

@@ -1,6 +1,7 @@
 """Publications × authors × dates, each setting a chain: the first shows at once, the second slowly, the third hardly ever.
 
-The source text's picture: a prefix says soon that this is The Onion, late who of its authors writes, and not on which day.
+As in R. Greenblatt's essay (*Two problems with 'Simulators' as a frame*, 2023): a prefix says soon that this is The Onion, late
+who of its authors writes, and not on which day.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from itertools import product
 import numpy as np
 
 from freerun.errors import UsageError
-from freerun.worlds.base import spec_name
+from freerun.predictors.entries import text, whole
+from freerun.worlds.base import WorldEntry, spec_name
 from freerun.worlds.markov import MarkovWorld
 from freerun.worlds.mixture import Latent, MixtureWorld
 
@@ -44,3 +46,16 @@ def authors(seed: int = 0, *, n_symbols: int = 8) -> MixtureWorld:
         told = "".join(f",{latent.name}={v}" for latent, v in zip(LATENTS, values, strict=True))
         chains[values] = MarkovWorld(table / table.sum(1, keepdims=True), name=name + told)
     return MixtureWorld(LATENTS, chains, name=name)
+
+
+def _build(seed: int, **known: str | None) -> MixtureWorld:
+    setting = {name: value for name, value in known.items() if value is not None}
+    return authors(seed).given(setting) if setting else authors(seed)
+
+
+AUTHORS = WorldEntry(
+    "authors",
+    "2 publications × 2 authors × 2 dates of chains; fix a latent to know it (publication=onion)",
+    _build,
+    (whole("seed", 0, "draws the chains"), *(text(x.name, " or ".join(x.values)) for x in LATENTS)),
+)

@@ -10,22 +10,31 @@ import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from freerun.errors import DataError, UsageError
-from freerun.predictors.base import Capabilities, Predictor
+from freerun.predictors.base import Capabilities, Ids
 from freerun.predictors.draws import sequence_key, uniforms
+from freerun.predictors.entries import Entry
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.rowwise import Rowwise
 from freerun.predictors.rules import ContextRule, Identity
+from freerun.predictors.stepwise import StateT, Stepwise
 from freerun.text.documents import Corpus, Document, assemble
 
-StateT = TypeVar("StateT")
+
+@dataclass(frozen=True)
+class WorldEntry(Entry):
+    """One kind of world; `build` takes the values of the parameters by their names."""
+
+    prefix: ClassVar[str] = "world/"
 
 
-class World(Predictor[StateT]):
+class World(Rowwise[StateT]):
     """A process over a few symbols, one letter each, whose next-symbol law is known exactly."""
 
     symbols: str
@@ -54,14 +63,14 @@ class World(Predictor[StateT]):
     # ---- one step --------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def read(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> StateT:
+    def read(self, prefixes: Sequence[Ids]) -> StateT:
         """The state after each of the prefixes, whose ids are known to be in range."""
 
     @abstractmethod
     def probabilities(self, state: StateT) -> Float[np.ndarray, "rows symbols"]:
         """The law of the next symbol."""
 
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> StateT:
+    def start(self, prefixes: Sequence[Ids]) -> StateT:
         lead = np.asarray(self.context.lead, np.int64)
         return self.read([np.concatenate([lead, self._checked(p)]) for p in prefixes])
 
@@ -75,11 +84,11 @@ class World(Predictor[StateT]):
         """Nats per symbol; None where there is no closed form."""
         return None
 
-    def log_probability(self, ids: Int[np.ndarray, " tokens"]) -> float:
+    def log_probability(self, ids: Ids) -> float:
         """ln P(a document begins with `ids`), nats; −inf if it cannot."""
         return float(self.log_probs([np.asarray(ids, np.int64)])[0].sum())
 
-    def posterior(self, ids: Int[np.ndarray, " tokens"]) -> Float[np.ndarray, "tokens_1 sources"]:
+    def posterior(self, ids: Ids) -> Float[np.ndarray, "tokens_1 sources"]:
         """What is hidden, given the first t of the ids: row t, column as in `sources`.
 
         Raises:
@@ -87,9 +96,7 @@ class World(Predictor[StateT]):
         """
         raise UsageError(f"{self.identity.name} has nothing hidden, so no posterior")
 
-    def log_probs(
-        self, sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int = 0
-    ) -> list[Float[np.ndarray, " scored"]]:
+    def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:
         """Log-probabilities alone, position by position over all sequences at once."""
         self._check_first(first)
         sequences = [self._checked(s) for s in sequences]
@@ -109,9 +116,8 @@ class World(Predictor[StateT]):
                 if not alive.all():
                     state, rows = self.select(state, np.flatnonzero(alive)), rows[alive]
             with np.errstate(divide="ignore"):
-                out[rows, position - first] = np.log(
-                    self.probabilities(state)[np.arange(len(rows)), ids[rows, position]]
-                )
+                now = np.log(self.probabilities(state)[np.arange(len(rows)), ids[rows, position]])
+            out[rows, position - first] = now
         return [row[: max(0, n - first)] for row, n in zip(out, lengths, strict=True)]
 
     # ---- the corpus that it writes ---------------------------------------------------------------------------------
@@ -127,11 +133,7 @@ class World(Predictor[StateT]):
         return np.array([uniforms(seed, k, n_tokens) for k in keys]).reshape(n_documents, n_tokens)
 
     def as_corpus(
-        self,
-        documents: Sequence[Int[np.ndarray, " tokens"]],
-        *,
-        seed: int,
-        meta: Sequence[Mapping[str, str]] | None = None,
+        self, documents: Sequence[Ids], *, seed: int, meta: Sequence[Mapping[str, str]] | None = None
     ) -> Corpus:
         """Sequences as a corpus of this world."""
         name = self.identity.name
@@ -144,8 +146,8 @@ class World(Predictor[StateT]):
 
     # ---- refusals --------------------------------------------------------------------------------------------------
 
-    def _checked(self, ids: Any) -> Int[np.ndarray, " tokens"]:
-        given: Int[np.ndarray, " tokens"] = np.asarray(ids, np.int64)
+    def _checked(self, ids: Any) -> Ids:
+        given: Ids = np.asarray(ids, np.int64)
         wrong = given[(given < 0) | (given >= self.n_tokens)]
         if wrong.size:
             raise UsageError(
@@ -153,7 +155,7 @@ class World(Predictor[StateT]):
             )
         return given
 
-    def _refuse_impossible(self, ids: Int[np.ndarray, " tokens"], position: int) -> NoReturn:
+    def _refuse_impossible(self, ids: Ids, position: int) -> NoReturn:
         what = self.token_bytes(int(ids[position])).decode("utf-8", "replace")
         raise DataError(
             f"{self.identity.name} cannot write {what!r} (id {int(ids[position])}) as token {position + 1} of this text: "
@@ -161,23 +163,7 @@ class World(Predictor[StateT]):
         )
 
 
-class ArrayWorld(World[np.ndarray]):
-    """A world whose state is one array, a row a context."""
-
-    def select(self, state: np.ndarray, rows: Int[np.ndarray, " taken"]) -> np.ndarray:
-        return np.asarray(state[rows])
-
-    def join(self, states: Sequence[np.ndarray]) -> np.ndarray:
-        return np.concatenate(states)
-
-    def fork(self, state: np.ndarray) -> np.ndarray:
-        return np.array(state)
-
-    def nbytes(self, state: np.ndarray) -> int:
-        return state.nbytes
-
-
-def run(predictor: Predictor[Any], draws: Float[np.ndarray, "n t"]) -> list[Int[np.ndarray, " tokens"]]:
+def run(predictor: Stepwise[Any], draws: Float[np.ndarray, "n t"]) -> list[Ids]:
     """Sequences from the start by inverse CDF, one a row of uniforms; an end-of-text id ends one and is left out."""
     n, length = draws.shape
     ids = np.zeros((n, length), np.int64)

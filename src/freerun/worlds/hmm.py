@@ -13,11 +13,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.worlds.base import ArrayWorld, check_probability, digest, spec_name
+from freerun.predictors.base import Ids
+from freerun.predictors.entries import real
+from freerun.worlds.base import World, WorldEntry, check_probability, digest, spec_name
 from freerun.worlds.chain import row_entropy, stationary_law
 
 
-class HiddenMarkovWorld(ArrayWorld):
+class HiddenMarkovWorld(World[np.ndarray]):
     """A process with hidden states. After a symbol that cannot come, what was before is forgotten: the belief is that after this
     symbol at the start of a text, or the initial one where it cannot come there either."""
 
@@ -48,7 +50,7 @@ class HiddenMarkovWorld(ArrayWorld):
         given = () if initial is None else (self.initial,)
         super().__init__(name=name, fingerprint=digest("hmm", matrices, *given), symbols=symbols[: len(matrices)])
 
-    def read(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> Float[np.ndarray, "rows states"]:
+    def read(self, prefixes: Sequence[Ids]) -> Float[np.ndarray, "rows states"]:
         belief = np.tile(self.initial, (len(prefixes), 1))
         lengths = np.array([len(p) for p in prefixes], np.int64)
         for t in range(int(lengths.max(initial=0))):
@@ -74,7 +76,7 @@ class HiddenMarkovWorld(ArrayWorld):
 
     # ---- what is exact ---------------------------------------------------------------------------------------------
 
-    def posterior(self, ids: Int[np.ndarray, " tokens"]) -> Float[np.ndarray, "tokens_1 sources"]:
+    def posterior(self, ids: Ids) -> Float[np.ndarray, "tokens_1 sources"]:
         """The belief over hidden states after each number of symbols (forward filter)."""
         ids = self._checked(ids)
         belief = self.start([ids[:0]])
@@ -144,10 +146,23 @@ def even_process(p: float = 0.5) -> HiddenMarkovWorld:
     return _from_edges("even", "AB", [("A", "0", "A", p), ("A", "1", "B", 1 - p), ("B", "1", "A", 1)], p=p)
 
 
+EVEN = WorldEntry(
+    "even",
+    "ones in blocks of even length: no finite order",
+    even_process,
+    (real("p", 0.5, "probability of a 0 where there may be one"),),
+)
+
+
 def golden_mean(p: float = 0.5) -> HiddenMarkovWorld:
     """No two ones in a row: in A a 0 with probability p; after a 1 always a 0. A chain of order 1."""
     check_probability("p", p)
     return _from_edges("golden_mean", "AB", [("A", "0", "A", p), ("A", "1", "B", 1 - p), ("B", "0", "A", 1)], p=p)
+
+
+GOLDEN_MEAN = WorldEntry(
+    "golden_mean", "no two ones in a row", golden_mean, (real("p", 0.5, "probability of a 0 where there may be a 1"),)
+)
 
 
 def rrxor(p1: float = 0.5, p2: float = 0.5) -> HiddenMarkovWorld:
@@ -163,11 +178,22 @@ def rrxor(p1: float = 0.5, p2: float = 0.5) -> HiddenMarkovWorld:
     return _from_edges("rrxor", "S01TF", edges, p1=p1, p2=p2)
 
 
+RRXOR = WorldEntry(
+    "rrxor",
+    "random bit, random bit, their exclusive or",
+    rrxor,
+    (real("p1", 0.5, "probability that the first is 0"), real("p2", 0.5, "probability that the second is 0")),
+)
+
+
 def z1r(p: float = 0.5) -> HiddenMarkovWorld:
     """Zero, one, random, over and over; the random bit is 1 with probability p."""
     check_probability("p", p)
     edges = [("S", "0", "A", 1), ("A", "1", "B", 1), ("B", "0", "S", 1 - p), ("B", "1", "S", p)]
     return _from_edges("z1r", "SAB", edges, p=p)
+
+
+Z1R = WorldEntry("z1r", "zero, one, random bit", z1r, (real("p", 0.5, "probability that the bit is 1"),))
 
 
 def mess3(x: float = 0.15, a: float = 0.6) -> HiddenMarkovWorld:
@@ -182,3 +208,14 @@ def mess3(x: float = 0.15, a: float = 0.6) -> HiddenMarkovWorld:
     show = np.where(np.eye(3) > 0, a, (1 - a) / 2)
     matrices = np.einsum("ij,js->sij", move, show)
     return HiddenMarkovWorld(matrices, name=spec_name("mess3", x=x, a=a), symbols="abc", states=("A", "B", "C"))
+
+
+MESS3 = WorldEntry(
+    "mess3",
+    "three sticky states seen through noise: beliefs form a fractal",
+    mess3,
+    (
+        real("x", 0.15, "probability of each other state next"),
+        real("a", 0.6, "probability that the state itself shows"),
+    ),
+)

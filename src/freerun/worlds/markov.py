@@ -12,14 +12,16 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.worlds.base import ArrayWorld, digest
+from freerun.predictors.base import Ids
+from freerun.predictors.entries import real, whole
+from freerun.worlds.base import World, WorldEntry, digest
 from freerun.worlds.chain import row_entropy, stationary_law
 
 MOST_CONTEXTS = 1024
 """Most k-tuples of a chain: its stationary law is solved densely."""
 
 
-class MarkovWorld(ArrayWorld):
+class MarkovWorld(World[np.ndarray]):
     """A chain over n symbols: `transitions[c₁, …, c_k, j]` is the probability of j after the k symbols c, oldest first.
 
     `initial` is the law of the first k symbols together (shape n × … × n), the stationary one unless given. After a context that
@@ -60,7 +62,7 @@ class MarkovWorld(ArrayWorld):
 
     # ---- one step: a state is a row of `_table`, the contexts of 0, 1, … k symbols one after another --------------------
 
-    def read(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> Int[np.ndarray, " rows"]:
+    def read(self, prefixes: Sequence[Ids]) -> Int[np.ndarray, " rows"]:
         out = np.zeros(len(prefixes), np.int64)
         for i, prefix in enumerate(prefixes):
             seen = prefix[-self.order :]
@@ -126,3 +128,16 @@ def random_chain(n_symbols: int = 8, *, seed: int = 0, concentration: float = 0.
     name = f"world/markov,symbols={n_symbols},seed={seed}"
     name += f",concentration={concentration!r}" if concentration != 0.3 else ""
     return MarkovWorld(table, name=name + (f",order={order}" if order != 1 else ""))
+
+
+MARKOV = WorldEntry(
+    "markov",
+    "chain of an order with Dirichlet rows",
+    lambda symbols, **others: random_chain(symbols, **others),
+    (
+        whole("symbols", 8, "letters"),
+        whole("seed", 0, "draws the rows"),
+        real("concentration", 0.3, "of the Dirichlet law: small for rows with few likely letters"),
+        whole("order", 1, "letters that the next one depends on"),
+    ),
+)

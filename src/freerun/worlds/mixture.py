@@ -16,8 +16,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError, nearest
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Ids, Predictor, SharesTokens
+from freerun.predictors.rowwise import Inside
 from freerun.predictors.rules import ContextRule
+from freerun.predictors.stepwise import Stepwise
 from freerun.text.documents import Corpus
 from freerun.worlds.base import World, run
 
@@ -41,11 +43,11 @@ class MixtureState:
     """Log posterior of each source, the sources' own states, and the law that each source gives."""
 
     log_weights: Float[np.ndarray, "rows sources"]
-    inner: tuple[Any, ...]
-    tables: Float[np.ndarray, "sources rows symbols"]
+    inner: tuple[Inside, ...]
+    tables: Float[np.ndarray, "rows sources symbols"]
 
 
-class MixtureWorld(World[MixtureState]):
+class MixtureWorld(SharesTokens, World[MixtureState]):
     """`components[values]` writes when the latents have these values, in the order of `latents`.
 
     `prior` is the joint law of the latents, an axis each; without it they are independent. After a token that no source left can
@@ -55,7 +57,7 @@ class MixtureWorld(World[MixtureState]):
     def __init__(
         self,
         latents: Sequence[Latent],
-        components: Mapping[tuple[str, ...], Predictor[Any]],
+        components: Mapping[tuple[str, ...], Stepwise[Any]],
         *,
         prior: Float[np.ndarray, "*values"] | None = None,
         name: str = "world/mixture",
@@ -63,12 +65,8 @@ class MixtureWorld(World[MixtureState]):
         self.latents = tuple(latents)
         shape = tuple(len(latent.values) for latent in self.latents)
         joint = _independent(self.latents) if prior is None else np.asarray(prior, np.float64)
-        if (
-            joint.shape != shape
-            or not joint.size
-            or not (joint >= 0).all()
-            or not np.isclose(joint.sum(), 1, atol=1e-9)
-        ):
+        right = joint.shape == shape and joint.size and (joint >= 0).all() and np.isclose(joint.sum(), 1, atol=1e-9)
+        if not right:
             raise UsageError(
                 f"the prior over {[x.name for x in self.latents]} must have shape {shape}, no negative entry and sum 1"
             )
@@ -77,7 +75,7 @@ class MixtureWorld(World[MixtureState]):
         if absent:
             raise UsageError(f"no component writes when {self._spelled(absent[0])}; give one, or a prior of 0 there")
         self.settings = tuple(chosen)
-        self.components: tuple[Predictor[Any], ...] = tuple(components[s] for s in chosen)
+        self.components: tuple[Stepwise[Any], ...] = tuple(components[s] for s in chosen)
         self.prior: Float[np.ndarray, " sources"] = joint.ravel()[joint.ravel() > 0] / joint.sum()
         self._joint = joint
         self.sources = tuple(self._spelled(s) for s in chosen)
@@ -85,23 +83,20 @@ class MixtureWorld(World[MixtureState]):
         super().__init__(
             name=name,
             fingerprint=_fingerprint(self.sources, self.prior, self.components),
-            symbols=getattr(one, "symbols", ""),
-            end_ids=one.end_ids,
+            symbols=one.symbols if isinstance(one, World) else "",
         )
-        self.n_tokens = one.n_tokens
+        self._share_tokens(one)
+
+    @property
+    def inside(self) -> tuple[Predictor, ...]:
+        return self.components
 
     def _spelled(self, setting: Sequence[str]) -> str:
         return ",".join(f"{x.name}={v}" for x, v in zip(self.latents, setting, strict=True))
 
-    def encode(self, text: str) -> Sequence[int]:
-        return self.components[0].encode(text)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return self.components[0].token_bytes(token_id)
-
     # ---- one step --------------------------------------------------------------------------------------------------
 
-    def read(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> MixtureState:
+    def read(self, prefixes: Sequence[Ids]) -> MixtureState:
         lengths = np.array([len(p) for p in prefixes], np.int64)
         weights = np.tile(np.log(self.prior), (len(prefixes), 1))
         seen = np.zeros((len(prefixes), int(lengths.max(initial=0)), len(self.components)))
@@ -111,16 +106,15 @@ class MixtureWorld(World[MixtureState]):
         for t in range(seen.shape[1]):
             alive = lengths > t
             weights[alive] = self._updated(weights[alive], seen[alive, t])
-        return self._state(weights, tuple(c.start(prefixes) for c in self.components))
+        return self._state(weights, tuple(Inside.start(c, prefixes) for c in self.components))
 
     def probabilities(self, state: MixtureState) -> Float[np.ndarray, "rows symbols"]:
-        return np.asarray(np.einsum("rs,srv->rv", np.exp(state.log_weights), state.tables))
+        return np.asarray(np.einsum("rs,srv->rv", np.exp(state.log_weights), state.tables.swapaxes(0, 1)))
 
     def advance(self, state: MixtureState, ids: Int[np.ndarray, " rows"]) -> MixtureState:
         with np.errstate(divide="ignore"):
-            seen = np.log(state.tables[:, np.arange(len(ids)), ids]).T
-        inner = tuple(c.advance(s, ids) for c, s in zip(self.components, state.inner, strict=True))
-        return self._state(self._updated(state.log_weights, seen), inner)
+            seen = np.log(state.tables[np.arange(len(ids)), :, ids])
+        return self._state(self._updated(state.log_weights, seen), tuple(s.advance(ids) for s in state.inner))
 
     def _updated(
         self, log_weights: Float[np.ndarray, "rows sources"], log_probs: Float[np.ndarray, "rows sources"]
@@ -131,22 +125,8 @@ class MixtureWorld(World[MixtureState]):
         joint[impossible], total[impossible] = np.log(self.prior), 0.0
         return np.asarray(joint - total[:, None])
 
-    def _state(self, log_weights: Float[np.ndarray, "rows sources"], inner: tuple[Any, ...]) -> MixtureState:
-        tables = [_table(c, s) for c, s in zip(self.components, inner, strict=True)]
-        return MixtureState(log_weights, inner, np.stack(tables))
-
-    def select(self, state: MixtureState, rows: Int[np.ndarray, " taken"]) -> MixtureState:
-        inner = tuple(c.select(s, rows) for c, s in zip(self.components, state.inner, strict=True))
-        return MixtureState(state.log_weights[rows], inner, state.tables[:, rows])
-
-    def join(self, states: Sequence[MixtureState]) -> MixtureState:
-        inner = tuple(c.join([s.inner[i] for s in states]) for i, c in enumerate(self.components))
-        weights = np.concatenate([s.log_weights for s in states])
-        return MixtureState(weights, inner, np.concatenate([s.tables for s in states], axis=1))
-
-    def nbytes(self, state: MixtureState) -> int:
-        held = sum(c.nbytes(s) for c, s in zip(self.components, state.inner, strict=True))
-        return held + state.log_weights.nbytes + state.tables.nbytes
+    def _state(self, log_weights: Float[np.ndarray, "rows sources"], inner: tuple[Inside, ...]) -> MixtureState:
+        return MixtureState(log_weights, inner, np.stack([_table(s) for s in inner]).swapaxes(0, 1))
 
     # ---- what is exact ---------------------------------------------------------------------------------------------
 
@@ -156,9 +136,7 @@ class MixtureWorld(World[MixtureState]):
         known = [h for h in rates if h is not None]
         return float(self.prior @ known) if len(known) == len(rates) else None
 
-    def log_posteriors(
-        self, documents: Sequence[Int[np.ndarray, " tokens"]]
-    ) -> list[Float[np.ndarray, "tokens_1 sources"]]:
+    def log_posteriors(self, documents: Sequence[Ids]) -> list[Float[np.ndarray, "tokens_1 sources"]]:
         """ln π_t of every document, from the sources' log-probabilities of the whole document.
 
         Raises:
@@ -177,7 +155,7 @@ class MixtureWorld(World[MixtureState]):
             out.append((joint - total[:, None])[n_lead:])
         return out
 
-    def posterior(self, ids: Int[np.ndarray, " tokens"]) -> Float[np.ndarray, "tokens_1 sources"]:
+    def posterior(self, ids: Ids) -> Float[np.ndarray, "tokens_1 sources"]:
         """Probability of each joint setting after each number of tokens.
 
         Raises:
@@ -208,7 +186,7 @@ class MixtureWorld(World[MixtureState]):
             )
         return np.array(found)
 
-    def component(self, setting: Mapping[str, str]) -> Predictor[Any]:
+    def component(self, setting: Mapping[str, str]) -> Stepwise[Any]:
         """The one source that a setting of all latents names."""
         found = self.matching(setting)
         if len(found) > 1:
@@ -257,8 +235,9 @@ class MixtureWorld(World[MixtureState]):
         return self.as_corpus(ids, seed=seed, meta=meta)
 
 
-def _table(component: Predictor[Any], state: Any) -> Float[np.ndarray, "rows symbols"]:
-    return component.probabilities(state) if isinstance(component, World) else component.law(state).probs()
+def _table(of: Inside) -> Float[np.ndarray, "rows symbols"]:
+    world = of.predictor
+    return world.probabilities(of.state) if isinstance(world, World) else of.law().probs()
 
 
 def _independent(latents: Sequence[Latent]) -> Float[np.ndarray, "*values"]:
@@ -273,7 +252,7 @@ def _independent(latents: Sequence[Latent]) -> Float[np.ndarray, "*values"]:
     return np.asarray(joint)
 
 
-def _check_alike(components: Sequence[Predictor[Any]]) -> Predictor[Any]:
+def _check_alike(components: Sequence[Stepwise[Any]]) -> Stepwise[Any]:
     one = components[0]
     spelling = [one.token_bytes(i) for i in range(one.n_tokens)]
     for other in components:
@@ -289,7 +268,7 @@ def _check_alike(components: Sequence[Predictor[Any]]) -> Predictor[Any]:
 
 
 def _fingerprint(
-    sources: Sequence[str], prior: Float[np.ndarray, " sources"], components: Sequence[Predictor[Any]]
+    sources: Sequence[str], prior: Float[np.ndarray, " sources"], components: Sequence[Stepwise[Any]]
 ) -> str:
     told = hashlib.sha256()
     for source, p, component in zip(sources, prior, components, strict=True):

@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.worlds.base import World, digest, spec_name
+from freerun.predictors.base import Ids
+from freerun.predictors.entries import real
+from freerun.worlds.base import World, WorldEntry, digest, spec_name
 from freerun.worlds.grammar import Grammar, Rule, SentencePrefix, no_words, read_word
 
 SEPARATOR = "."
@@ -35,7 +37,7 @@ class GrammarWorld(World[list[SentencePrefix]]):
         self._root = no_words(grammar)
         self._kept = 0
 
-    def read(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> list[SentencePrefix]:
+    def read(self, prefixes: Sequence[Ids]) -> list[SentencePrefix]:
         out = []
         for prefix in prefixes:
             now = self._root
@@ -52,15 +54,6 @@ class GrammarWorld(World[list[SentencePrefix]]):
 
     def advance(self, state: list[SentencePrefix], ids: Int[np.ndarray, " rows"]) -> list[SentencePrefix]:
         return [self._next(now, int(i)) for now, i in zip(state, ids, strict=True)]
-
-    def select(self, state: list[SentencePrefix], rows: Int[np.ndarray, " taken"]) -> list[SentencePrefix]:
-        return [state[int(r)] for r in rows]
-
-    def join(self, states: Sequence[list[SentencePrefix]]) -> list[SentencePrefix]:
-        return [row for state in states for row in state]
-
-    def fork(self, state: list[SentencePrefix]) -> list[SentencePrefix]:
-        return list(state)
 
     def nbytes(self, state: list[SentencePrefix]) -> int:
         return sum(now.nbytes for now in {id(now): now for now in state}.values())
@@ -112,3 +105,11 @@ def small_sentences(nesting: float = 0.1) -> GrammarWorld:
     if not 0 <= nesting < 1:
         raise UsageError(f"nesting={nesting} must lie from 0 to below 1")
     return GrammarWorld(small_grammar(nesting), unambiguous=True, name=spec_name("pcfg", nesting=nesting))
+
+
+PCFG = WorldEntry(
+    "pcfg",
+    "sentences of a small grammar with brackets, one after another",
+    small_sentences,
+    (real("nesting", 0.1, "probability that a noun phrase is a sentence in brackets"),),
+)

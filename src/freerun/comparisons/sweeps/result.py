@@ -54,7 +54,7 @@ def sweep_result(
 ) -> SweepResult:
     """Everything that is said of a sweep; `names` are the folders of its runs, `swept` may be why nothing can be."""
     plan = evidences[0].plan
-    model, corpus, sampling = plan["model"], plan["corpus"], plan["sampling"]
+    model, corpus, sampling = plan["model"], plan["corpus"], evidences[0].sampling.describe()
     settings = [_setting(e, name) for e, name in zip(evidences, names, strict=True)]
     results: tuple[AxisResult, ...] = ()
     if isinstance(swept, Swept):
@@ -237,8 +237,8 @@ def _cautions(evidences: Sequence[Evidence], axes: Sequence[Axis]) -> list[str]:
                 "From nothing the model begins a document, while the real texts are at the same cut as in every other setting: part of that "
                 "setting's gap is the place in the document."
             )
-    if evidences[0].plan["sampling"] != "temperature 1, full vocabulary":
-        cautions.append(f"Texts were sampled with {evidences[0].plan['sampling']}, not from the model's own law.")
+    if not evidences[0].sampling.is_model_law:
+        cautions.append(f"Texts were sampled with {evidences[0].sampling.describe()}, not from the model's own law.")
     return cautions
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.errors import TooFewDocuments
-from freerun.findings.drift import OWN_LAW
 from freerun.findings.evidence import Evidence
 from freerun.findings.special_tokens import shown_text
 from freerun.stats.intervals import Interval
@@ -39,13 +38,12 @@ class LoopEvidence:
     @property
     def own_law(self) -> bool:
         """Whether the free text was sampled from the law whose masses are recorded."""
-        return bool(self.evidence.plan["sampling"] == OWN_LAW)
+        return self.evidence.sampling.is_model_law
 
     @property
     def deterministic(self) -> bool:
         """Whether the rule of sampling leaves no chance, so that all continuations of a prefix are one text."""
-        rule = str(self.evidence.plan["sampling"]).split(", ")
-        return "temperature 0" in rule or "top-k 1" in rule
+        return self.evidence.sampling.is_deterministic
 
     @cached_property
     def complete(self) -> Bool[np.ndarray, " tokens"]:

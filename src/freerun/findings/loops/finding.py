@@ -275,7 +275,7 @@ def _notes(evidence: Evidence, found: LoopEvidence, proven: ProvenKl) -> tuple[s
         )
     if not found.own_law:
         notes.append(
-            f"The free text was sampled with {evidence.plan['sampling']}, while the recorded masses are the model's own: nothing is said by mass here."
+            f"The free text was sampled with {evidence.sampling.describe()}, while the recorded masses are the model's own: nothing is said by mass here."
         )
     return tuple(notes)
 

@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 
-from freerun.findings.drift import OWN_LAW
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.own_text.rescoring import Outcome, Rescoring, rescoring
 from freerun.stats.recognition.sampler_audit import SamplerAudit, calibration_chi_square, pit_test, sampler_audit
@@ -55,7 +54,7 @@ class AuditedText:
 
     def standing(self, evidence: Evidence) -> OwnText:
         """What that makes of own text."""
-        own_law = evidence.plan["sampling"] == OWN_LAW
+        own_law = evidence.sampling.is_model_law
         fault: Fault | None = None
         if self.again.outcome == "failed":
             fault = "rescoring"

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int
 
-from freerun.findings.drift import OWN_LAW
 from freerun.findings.evidence import Evidence
 from freerun.findings.own_text import rescoring
 from freerun.findings.own_text.refusal import NOT_SHOWN, of_real_text
 from freerun.findings.own_text.standing import AuditedText, audit_own_text, z_of
 from freerun.findings.recognition import checking, quantities
 from freerun.findings.recognition.checking import Checking
+from freerun.records.plan import SamplingRule
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
 from freerun.results.quantity import Quantity
 from freerun.stats.detection.likelihood_features import TokenColumns
@@ -42,7 +42,7 @@ class Recognition:
     ratio: dict[str, LikelihoodRatio]
     """Of `own` and `real` text, where there are two texts or more."""
     scores: Checking | None
-    declared: str
+    sampling: SamplingRule
     """What the free text was sampled from."""
 
 
@@ -51,7 +51,7 @@ def self_recognition(evidence: Evidence) -> Finding:
     audited = evidence.once(audit_own_text)
     z = {"own": audited.own, "real": z_of(evidence, "real"), "control": z_of(evidence, "tempered")}
     ratio = {name: r for name in ARMS if (r := _ratio(evidence, name)) is not None}
-    measured = Recognition(audited, z, ratio, checking.compare_scores(evidence), evidence.plan["sampling"])
+    measured = Recognition(audited, z, ratio, checking.compare_scores(evidence), evidence.sampling)
     again, scores = audited.again, measured.scores
     refused = again.outcome == "failed"
     finding = Finding(
@@ -319,12 +319,10 @@ def _sentence(measured: Recognition) -> str:
         return f"{rescoring.refusal_words(audited.again)}. Own text is refused as evidence."
     if audited.passed:
         verdict = f"The samples agree with the model's own law at temperature 1 (audit p = {p})"
-    elif measured.declared == OWN_LAW:
+    elif measured.sampling.is_model_law:
         verdict = f"The samples are NOT the model's law at temperature 1 (z = {z}, audit p {p}): mistrust this run"
     else:
-        verdict = (
-            f"As declared ({measured.declared}), the samples are not the model's law at temperature 1 (z = {z}, p {p})"
-        )
+        verdict = f"As declared ({measured.sampling.describe()}), the samples are not the model's law at temperature 1 (z = {z}, p {p})"
     return f"{verdict}. {rescoring.agreement_words(audited.again)} {_surprise(measured)}{_scores(measured.scores)}"
 
 

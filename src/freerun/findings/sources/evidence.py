@@ -14,7 +14,6 @@ from jaxtyping import Float
 from scipy import special
 
 from freerun.errors import DataError
-from freerun.findings.drift import OWN_LAW
 from freerun.findings.evidence import Evidence
 from freerun.records.source_likelihoods import ScoredText, SourceRecords, SourcesAsked
 from freerun.stats.intervals import Interval, clopper_pearson, cluster_ratio, linearised_ratio, t_quantile
@@ -217,7 +216,7 @@ def _beliefs(texts: Texts, prior: Float[np.ndarray, " sources"]) -> Beliefs:
 
 def _excess(evidence: Evidence, texts: Texts, prior: Float[np.ndarray, " sources"]) -> tuple[Interval | None, int]:
     """ln Q − ln M of own text a token, M the mixture with the weights of the cut; and how many texts M cannot write."""
-    if evidence.plan["sampling"] != OWN_LAW:
+    if not evidence.sampling.is_model_law:
         return None, 0
     log_prob = evidence.records.tokens["log_prob_nats"]
     tops, bottoms = [], []

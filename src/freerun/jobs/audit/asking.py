@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import DataError, UsageError
 from freerun.predictors.base import Predictor
+from freerun.predictors.stepwise import Stepwise
 from freerun.records.answers import Answer
 from freerun.records.store import Records
 from freerun.text.tokens import decode_lossy
@@ -50,7 +50,7 @@ def asking_key(plan_hash: str, n_pairs: int, *, seed: int = 0, n_tokens: int = 6
 
 
 def ask(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     records: Records,
     n_pairs: int,
     *,
@@ -106,7 +106,7 @@ def ask(
 
 
 def answer_log_probs(
-    predictor: Predictor[Any], prompts: Sequence[Int[np.ndarray, " tokens"]]
+    predictor: Predictor, prompts: Sequence[Int[np.ndarray, " tokens"]]
 ) -> tuple[Float[np.ndarray, " prompts"], Float[np.ndarray, " prompts"], int]:
     """ln P of either answer after each prompt, nats, and the tokens of the longer one.
 
@@ -114,7 +114,7 @@ def answer_log_probs(
     """
     ids = [np.asarray(predictor.encode(a), np.int64) for a in ANSWERS]
     longest = max(len(i) for i in ids)
-    if longest == 1 and predictor.capabilities.stepwise:
+    if longest == 1 and isinstance(predictor, Stepwise):
         law = predictor.law(predictor.start(prompts))
         a, b = (law.log_prob(np.full(len(prompts), i[0])) for i in ids)
         return a, b, 1
@@ -129,7 +129,7 @@ def answer_log_probs(
 
 
 def _questions(
-    predictor: Predictor[Any], records: Records, n_pairs: int, *, seed: int, n_tokens: int
+    predictor: Predictor, records: Records, n_pairs: int, *, seed: int, n_tokens: int
 ) -> tuple[list[Question], int]:
     """All questions in order, and the tokens of each text that they show."""
     n_side = min(n_tokens, int(records.manifest["plan"]["tokens"]))

@@ -38,7 +38,7 @@ DEFAULT_CORPUS = "builtin/python-docs"
 
 
 def audit(
-    model: str | Predictor[Any] = DEFAULT_MODEL,
+    model: str | Predictor = DEFAULT_MODEL,
     corpus: str | Corpus = DEFAULT_CORPUS,
     *,
     out: str | Path | None = None,

@@ -13,10 +13,11 @@ import numpy as np
 from freerun.jobs.audit.options import AuditOptions
 from freerun.jobs.audit.preparing import Prepared, prepare
 from freerun.jobs.source.in_audit import SourcePlan, plan_sources, seconds_a_token, sources_left
-from freerun.predictors.arithmetic import models_in
-from freerun.predictors.base import Predictor
+from freerun.predictors.arithmetic import weight_bytes
+from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.rules import SamplingRule
+from freerun.predictors.stepwise import Stepwise
 from freerun.records.measure import Unit, units_of
 from freerun.records.rescoring import n_floor_tokens_read, n_rescored_texts, rescored_texts
 from freerun.text.documents import Corpus
@@ -108,7 +109,7 @@ class _Timed:
 
 
 def dry_run(
-    model: str | Predictor[Any],
+    model: str | Predictor,
     corpus: str | Corpus,
     options: AuditOptions,
     *,
@@ -302,12 +303,14 @@ def _time_sampling(ready: Prepared, arm: str) -> _Timed:
     length = min(ready.pairs.continuation_tokens, TIMED_STEPS + 2)
     try:
         for _ in ready.predictor.generate(
-            [p.context[-TIMED_CONTEXT:].astype(np.int64) for p in block],
-            keys,
-            length,
-            seed=plan.seed,
-            sampling=sampling,
-            loop_rule=plan.loop_rule,
+            Continuations(
+                [p.context[-TIMED_CONTEXT:].astype(np.int64) for p in block],
+                keys,
+                length,
+                seed=plan.seed,
+                sampling=sampling,
+                loop_rule=plan.loop_rule,
+            ),
             on_tokens=clock.tick,
         ):
             pass
@@ -316,7 +319,7 @@ def _time_sampling(ready: Prepared, arm: str) -> _Timed:
     return clock.timed(keys.size)
 
 
-def _seconds_a_token(predictor: Predictor[Any], texts: list[np.ndarray]) -> float:
+def _seconds_a_token(predictor: Predictor, texts: list[np.ndarray]) -> float:
     """Seconds a token of log-probabilities alone."""
     began = time.perf_counter()
     predictor.log_probs([t.astype(np.int64) for t in texts], first=1)
@@ -349,7 +352,7 @@ def _growth(ready: Prepared, early: _Timed) -> float:
     predictor, pair = ready.predictor, ready.pairs.pairs[0]
     whole = np.concatenate([pair.context, pair.continuation]).astype(np.int64)
     steps = 4
-    if not predictor.capabilities.stepwise or len(whole) < 2 * TIMED_CONTEXT:
+    if not isinstance(predictor, Stepwise) or len(whole) < 2 * TIMED_CONTEXT:
         return 1.0
     if _state_bytes(predictor, len(whole)) * early.n_rows > LATE_STATE_BYTES:
         return UNTIMED_GROWTH
@@ -398,7 +401,7 @@ def _memory(ready: Prepared) -> Span:
     predictor, pairs = ready.predictor, ready.pairs
     pair = pairs.pairs[0]
     rows = min(ready.plan.batch, len(pairs.pairs) * ready.plan.continuations)
-    weights = sum(_weight_bytes(p) for p in (predictor, *ready.others))
+    weights = sum(weight_bytes(p) for p in (predictor, *ready.others))
     state = rows * _state_bytes(predictor, len(pair.context) + len(pair.continuation))
     logits = min(rows * len(pair.continuation) * predictor.n_tokens, 1 << 24) * 4
     return Span(
@@ -408,21 +411,12 @@ def _memory(ready: Prepared) -> Span:
     )
 
 
-def _state_bytes(predictor: Predictor[Any], length: int) -> float:
+def _state_bytes(predictor: Predictor, length: int) -> float:
     """A row's state at a length, from two short ones; 0 where a backend keeps it for itself."""
-    if not predictor.capabilities.stepwise:
+    if not isinstance(predictor, Stepwise):
         return 0.0
     short, longer = (predictor.nbytes(predictor.start([np.zeros(n, np.int64)])) for n in (8, 24))
     return float(short + max(0, longer - short) / 16 * max(0, length - 8))
-
-
-def _weight_bytes(predictor: Any) -> int:
-    """Bytes of the parameters of a predictor and of those inside it; shared ones count once."""
-    seen: dict[int, int] = {}
-    for model in models_in(predictor):
-        for tensor in model.parameters():
-            seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-    return sum(seen.values())
 
 
 def _disk(ready: Prepared) -> Span:
@@ -432,7 +426,10 @@ def _disk(ready: Prepared) -> Span:
     n_tokens = sum(u.n_tokens for u in units_of(len(pairs.pairs), ready.plan))
     width = 0
     if ready.predictor.capabilities.embed and not ready.options.redact_text:
-        width = ready.predictor.embed(ready.predictor.start([pairs.pairs[0].context.astype(np.int64)])).shape[1]
+        context, continuation = pairs.pairs[0].context, pairs.pairs[0].continuation
+        text = np.concatenate([context, continuation[:1]]).astype(np.int64)
+        hidden = [c.hidden for c in ready.predictor.score([text], first=len(context)) if c.hidden is not None]
+        width = hidden[0].shape[1] if hidden else 0
     each = BYTES_A_TOKEN_OF_FEW if ready.predictor.n_tokens < FEW_TOKENS else BYTES_A_TOKEN
     low, high = (
         n_tokens * (each[i] + BYTES_A_REFERENCE * len(ready.others))

@@ -41,7 +41,7 @@ class Fidelity:
         return asdict(self)
 
 
-def fidelity(corpus: Corpus, predictor: Predictor[Any], pairs: PairSet) -> Fidelity:
+def fidelity(corpus: Corpus, predictor: Predictor, pairs: PairSet) -> Fidelity:
     """Compare the text of every document in use with what its tokens spell.
 
     Raises:
@@ -83,7 +83,7 @@ def renamed(found: Fidelity, names: Mapping[str, str]) -> Fidelity:
     return Fidelity(**{**asdict(found), "original_bytes_of": {names[d]: n for d, n in found.original_bytes_of.items()}})
 
 
-def _beginning(text: str, predictor: Predictor[Any], pairs: PairSet) -> tuple[str, Sequence[int]]:
+def _beginning(text: str, predictor: Predictor, pairs: PairSet) -> tuple[str, Sequence[int]]:
     """So much of a document that its first tokens are those of the whole, and all its tokens."""
     wanted = pairs.cut_tokens + pairs.continuation_tokens + DROPPED_TOKENS
     part = text[: CHARACTERS_PER_TOKEN * wanted]
@@ -91,7 +91,7 @@ def _beginning(text: str, predictor: Predictor[Any], pairs: PairSet) -> tuple[st
     return (part, ids) if len(ids) >= wanted or len(part) == len(text) else (text, predictor.encode(text))
 
 
-def _check_known(corpus: Corpus, predictor: Predictor[Any], read: Iterable[Pair]) -> None:
+def _check_known(corpus: Corpus, predictor: Predictor, read: Iterable[Pair]) -> None:
     control = predictor.markers.control
     ids = np.unique(np.concatenate([np.zeros(0, np.int32), *(x for p in read for x in (p.prefix, p.continuation))]))
     if ids.size and all(int(i) in control for i in ids):
@@ -101,7 +101,7 @@ def _check_known(corpus: Corpus, predictor: Predictor[Any], read: Iterable[Pair]
         )
 
 
-def _control(predictor: Predictor[Any], read: Iterable[Pair]) -> dict[str, int]:
+def _control(predictor: Predictor, read: Iterable[Pair]) -> dict[str, int]:
     """Documents by the special tokens in their prefix or continuation."""
     control = predictor.markers.control
     count: Counter[str] = Counter()
@@ -111,5 +111,5 @@ def _control(predictor: Predictor[Any], read: Iterable[Pair]) -> dict[str, int]:
     return dict(sorted(count.items()))
 
 
-def _bytes(predictor: Predictor[Any], ids: Iterable[int]) -> bytes:
+def _bytes(predictor: Predictor, ids: Iterable[int]) -> bytes:
     return b"".join(predictor.token_bytes(int(i)) for i in ids)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,10 @@ from freerun.jobs.audit.token_words import changes_in_words, ends_in_words
 from freerun.predictors.base import Predictor
 from freerun.predictors.law import BIN_WIDTH_NATS, N_BINS, POWERS
 from freerun.predictors.markers import markers_json
-from freerun.records.measure import MeasurePlan
+from freerun.records.plan import AuditPlan, MeasurePlan, ReferencePlan
 from freerun.records.redact import CORPUS
 from freerun.records.schema import SCHEMA_VERSION
+from freerun.results.finding import to_json
 from freerun.runs.provenance import cores, device_of, provenance
 from freerun.text.documents import Corpus
 from freerun.text.exemplars import Exemplars
@@ -31,72 +29,66 @@ REFERENCE_TOKENS = 1_000_000
 
 
 def manifest_of(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     corpus: Corpus,
     pairs: PairSet,
     plan: MeasurePlan,
     options: AuditOptions,
     *,
-    others: tuple[Predictor[Any], ...] = (),
+    others: tuple[Predictor, ...] = (),
     encoder_fingerprint: str | None = None,
     exemplars: Exemplars | None = None,
     faithful: Fidelity | None = None,
 ) -> dict[str, Any]:
     """The manifest of an audit; with `redact_text` it holds no name of the corpus.
 
-    `plan_hash` goes over the plan alone. Options that came later (exemplars, redaction, a later cut, rows left out) stand in it
-    only where they are used, so that plans made before keep their hash.
+    `plan_hash` goes over the plan alone.
     """
     hidden = corpus.spec if options.redact_text else None
-    asked = [_without(spec, hidden) for spec in options.reference]
-    settings = {
-        "model": _named(predictor, hidden),
-        "model_fingerprint": predictor.identity.fingerprint,
-        "context_rule": predictor.context.describe(),
-        "end_ids": list(predictor.end_ids),
-        "corpus": corpus.spec if hidden is None else CORPUS,
-        "corpus_fingerprint": corpus.fingerprint,
-        "documents": len(pairs.pairs),
-        "prefix": options.prefix,
-        "tokens": pairs.continuation_tokens,
-        "batch": plan.batch,
-        "queue": plan.queue,
-        "dtype": options.dtype,
-        "device": options.device,
-        "threads": cores(),
-        "seed": plan.seed,
-        "continuations": plan.continuations,
-        "sampling": plan.sampling.describe(),
-        "control_temperature": plan.control_temperature,
-        "loop_rule": asdict(plan.loop_rule),
-        "rescored_tokens": plan.rescored_tokens,
-        "rounded_arithmetic": plan.rounded,
-        "reference": ", ".join([f"{REFERENCE_ORDER}-gram, cache and own law, interpolated", *asked]),
-        "reference_fingerprint": [p.identity.fingerprint for p in others],
-        "reference_tokens": REFERENCE_TOKENS,
-        "embed_with": options.embed_with,
-        "encoder_fingerprint": encoder_fingerprint,
-        "schema_version": SCHEMA_VERSION,
-    }
-    if exemplars is not None:
-        settings |= {
-            "exemplars": exemplars.n_documents,
-            "exemplar_tokens": exemplars.tokens,
-            "exemplar_separator_ids": list(exemplars.separator),
-        }
-    if pairs.cut_tokens != options.prefix:
-        settings["cut"] = pairs.cut_tokens
-    if options.redact_text:
-        settings["redacted"] = True
-    if corpus.n_bad_rows:
-        settings["skip_bad_rows"] = True
-    plan_hash = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    settings = AuditPlan(
+        model=_named(predictor, hidden),
+        model_fingerprint=predictor.identity.fingerprint,
+        context_rule=predictor.context,
+        end_ids=predictor.end_ids,
+        corpus=corpus.spec if hidden is None else CORPUS,
+        corpus_fingerprint=corpus.fingerprint,
+        documents=len(pairs.pairs),
+        prefix=options.prefix,
+        cut=pairs.cut_tokens,
+        tokens=pairs.continuation_tokens,
+        batch=plan.batch,
+        queue=plan.queue,
+        dtype=options.dtype,
+        device=options.device,
+        threads=cores(),
+        seed=plan.seed,
+        continuations=plan.continuations,
+        sampling=plan.sampling,
+        control_temperature=plan.control_temperature,
+        loop_rule=plan.loop_rule,
+        rescored_tokens=plan.rescored_tokens,
+        rounded_arithmetic=plan.rounded,
+        reference=ReferencePlan(
+            REFERENCE_ORDER,
+            REFERENCE_TOKENS,
+            tuple(_without(spec, hidden) for spec in options.reference),
+            tuple(p.identity.fingerprint for p in others),
+        ),
+        schema_version=SCHEMA_VERSION,
+        embed_with=options.embed_with,
+        encoder_fingerprint=encoder_fingerprint,
+        exemplars=0 if exemplars is None else exemplars.n_documents,
+        exemplar_tokens=0 if exemplars is None else exemplars.tokens,
+        exemplar_separator_ids=() if exemplars is None else exemplars.separator,
+        redacted=options.redact_text,
+        skip_bad_rows=bool(corpus.n_bad_rows),
+    )
     special = markers_json(predictor.markers, predictor.end_ids)
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "audit",
-        "plan": settings,
-        "plan_hash": plan_hash,
+        "plan": to_json(settings),
+        "plan_hash": settings.hash,
         "command": _command(predictor, corpus, pairs, options, hidden),
         "model": {
             "nature": predictor.identity.nature,
@@ -148,7 +140,7 @@ def default_folder(manifest: Mapping[str, Any]) -> Path:
     return Path("runs") / f"{names[0]}-{names[1]}-{manifest['plan_hash'][:8]}"
 
 
-def _notes(predictor: Predictor[Any], options: AuditOptions, exemplars: Exemplars | None) -> list[str]:
+def _notes(predictor: Predictor, options: AuditOptions, exemplars: Exemplars | None) -> list[str]:
     """What stands before the text, where that is not what everybody expects."""
     notes = []
     if options.prefix == 0 and not predictor.capabilities.empty_context:
@@ -172,7 +164,7 @@ def _notes(predictor: Predictor[Any], options: AuditOptions, exemplars: Exemplar
     return notes
 
 
-def _spelled(predictor: Predictor[Any], ids: tuple[int, ...]) -> str:
+def _spelled(predictor: Predictor, ids: tuple[int, ...]) -> str:
     """Ids in words: the end of text where they are that, else their bytes."""
     if len(ids) == 1 and ids[0] in predictor.end_ids:
         return f"the end-of-text id {ids[0]}"
@@ -191,7 +183,7 @@ def _read_notes(corpus: Corpus, options: AuditOptions) -> list[str]:
     return notes
 
 
-def _named(predictor: Predictor[Any], hidden: str | None) -> str:
+def _named(predictor: Predictor, hidden: str | None) -> str:
     return _without(predictor.identity.name, hidden)
 
 
@@ -202,9 +194,7 @@ def _without(name: str, hidden: str | None) -> str:
     return re.sub(rf"(?<=[@=(]){re.escape(hidden)}(?=$|[,)+])", "CORPUS", name)
 
 
-def _command(
-    predictor: Predictor[Any], corpus: Corpus, pairs: PairSet, options: AuditOptions, hidden: str | None
-) -> str:
+def _command(predictor: Predictor, corpus: Corpus, pairs: PairSet, options: AuditOptions, hidden: str | None) -> str:
     words = ["freerun", "audit", _named(predictor, hidden), corpus.spec if hidden is None else "CORPUS"]
     words += ["--documents", str(options.documents), "--prefix", str(options.prefix)]
     words += ["--tokens", str(pairs.continuation_tokens), "--batch", str(options.batch), "--seed", str(options.seed)]

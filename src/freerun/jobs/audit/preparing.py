@@ -20,7 +20,8 @@ from freerun.predictors.arithmetic import is_rounded
 from freerun.predictors.base import Predictor
 from freerun.predictors.reference import Beside, Reference, check_shares_tokens, default_reference
 from freerun.predictors.rules import SamplingRule
-from freerun.records.measure import MeasurePlan, queue_of
+from freerun.records.measure import queue_of
+from freerun.records.plan import MeasurePlan
 from freerun.records.store import RunFolder
 from freerun.specs.providers import load_named_encoder
 from freerun.specs.spec import LoadOptions, load_predictor, loader_of
@@ -39,11 +40,11 @@ class Prepared:
     """An audit that is ready to be measured. `unit_names`: what the units of the pairs are called in the records, where not as
     in the corpus."""
 
-    predictor: Predictor[Any]
+    predictor: Predictor
     corpus: Corpus
     pairs: PairSet
     plan: MeasurePlan
-    others: tuple[Predictor[Any], ...]
+    others: tuple[Predictor, ...]
     encoder: Encoder | None
     options: AuditOptions
     manifest: dict[str, Any]
@@ -69,7 +70,7 @@ class Prepared:
 
 
 def prepare(
-    model: str | Predictor[Any],
+    model: str | Predictor,
     corpus: str | Corpus,
     options: AuditOptions,
     *,
@@ -158,7 +159,7 @@ def tell_notes(corpus: Corpus, say: Say) -> None:
         say(f"corpus: {note}")
 
 
-def _check_chosen_ends(predictor: Predictor[Any], options: AuditOptions) -> None:
+def _check_chosen_ends(predictor: Predictor, options: AuditOptions) -> None:
     if options.end_ids is not None and predictor.end_ids != options.end_ids:
         raise UsageError(
             f"end_ids={options.end_ids}: {predictor.identity.name} is loaded already, with ends {predictor.end_ids}; load it with "
@@ -166,7 +167,7 @@ def _check_chosen_ends(predictor: Predictor[Any], options: AuditOptions) -> None
         )
 
 
-def _check_ids(corpus: Corpus, predictor: Predictor[Any], pairs: PairSet) -> None:
+def _check_ids(corpus: Corpus, predictor: Predictor, pairs: PairSet) -> None:
     largest = max(int(max(p.prefix.max(initial=0), p.continuation.max(initial=0))) for p in pairs.pairs)
     if largest >= predictor.n_tokens:
         raise UsageError(

@@ -20,6 +20,7 @@ from freerun.errors import UsageError, nearest
 from freerun.jobs.power.laws import Tabulated, rounded, tabulated_ngram
 from freerun.predictors.base import Predictor
 from freerun.predictors.ngram import NGramCounts
+from freerun.predictors.stepwise import Stepwise
 from freerun.text.corpora import read_corpus
 from freerun.worlds.authors import LATENTS, authors
 from freerun.worlds.base import run
@@ -71,10 +72,10 @@ class Base:
     """A law that writes the real text (`truth`), and what organisms over it need: a payload, an n-gram and its weights rounded."""
 
     name: str
-    truth: Predictor[Any]
-    payload: Predictor[Any]
-    forgetful: Predictor[Any]
-    rounded: Predictor[Any]
+    truth: Stepwise[Any]
+    payload: Predictor
+    forgetful: Predictor
+    rounded: Predictor
     sources: SourceTables | None = None
 
     def documents(self, n: int, tokens: int, *, seed: int) -> list[Ids]:

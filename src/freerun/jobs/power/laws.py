@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,6 +18,7 @@ from freerun.predictors.base import Capabilities, Predictor
 from freerun.predictors.law import Dense, Law, Observation
 from freerun.predictors.ngram import NGramCounts
 from freerun.predictors.observation import Block
+from freerun.predictors.rowwise import Rowwise
 from freerun.predictors.rules import ContextRule, Identity
 
 
@@ -101,7 +101,7 @@ class TableLaw(Law):
         return np.asarray(drawn, np.int64)
 
 
-class Tabulated(Predictor[np.ndarray]):
+class Tabulated(Rowwise[np.ndarray]):
     """A predictor whose state is one of finitely many contexts: `after[context, id]` is the next one; documents begin in context 0.
 
     No token ends a text.
@@ -149,18 +149,6 @@ class Tabulated(Predictor[np.ndarray]):
     def advance(self, state: np.ndarray, ids: Int[np.ndarray, " rows"]) -> np.ndarray:
         return np.asarray(self.after[state, ids], np.int64)
 
-    def select(self, state: np.ndarray, rows: Int[np.ndarray, " taken"]) -> np.ndarray:
-        return np.asarray(state[rows])
-
-    def join(self, states: Sequence[np.ndarray]) -> np.ndarray:
-        return np.concatenate(states)
-
-    def fork(self, state: np.ndarray) -> np.ndarray:
-        return state.copy()
-
-    def nbytes(self, state: np.ndarray) -> int:
-        return state.nbytes
-
     def with_laws(self, log_probs: Float[np.ndarray, "laws vocabulary"], *, name: str, kind: str) -> Tabulated:
         """The same contexts and tokens with other laws (logits)."""
         identity = Identity(name, f"{self.identity.fingerprint}+{kind}", nature=self.identity.nature)
@@ -198,7 +186,7 @@ def _seen_contexts(counts: NGramCounts) -> list[tuple[int, ...]]:
     return found
 
 
-def reshaped(base: Predictor[Any], organism: Reshaped, *, name: str) -> Predictor[Any]:
+def reshaped(base: Predictor, organism: Reshaped, *, name: str) -> Predictor:
     """An organism over a base in tables as tables of its own; over any other base, the organism itself."""
     if not isinstance(base, Tabulated):
         return organism

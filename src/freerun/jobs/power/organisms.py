@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from freerun.errors import UsageError, nearest
 from freerun.jobs.power.bases import Base, load_base
 from freerun.jobs.power.laws import reshaped
 from freerun.organisms.absorbing import Triggered
 from freerun.organisms.collapse import Collapse
-from freerun.organisms.distortions import LoopBoost, Null, Resampled
 from freerun.organisms.hashed import Hashed
+from freerun.organisms.loop import LoopBoost
+from freerun.organisms.null import Null
+from freerun.organisms.resampled import Resampled
 from freerun.organisms.scores import LikelihoodRatio
 from freerun.organisms.self_detector import SelfDetector
 from freerun.predictors.base import Predictor
@@ -35,35 +36,35 @@ class Planted:
 
     label: str
     meaning: str
-    build: Callable[[Base, int], Predictor[Any]]
+    build: Callable[[Base, int], Predictor]
     expected_row: str | None = None
     """Its row in the table of METHODS 6, where it has one."""
-    declared: Callable[[Base, int], Predictor[Any]] | None = None
+    declared: Callable[[Base, int], Predictor] | None = None
     """The law that it is declared to be, where that is not the truth."""
 
 
-def _null(base: Base, tokens: int) -> Predictor[Any]:
+def _null(base: Base, tokens: int) -> Predictor:
     return Null(base.truth, name=f"{base.name}+null")
 
 
-def _absorbing(base: Base, tokens: int) -> Predictor[Any]:
+def _absorbing(base: Base, tokens: int) -> Predictor:
     return Triggered(base.truth, epsilon=EPSILON, name=f"{base.name}+absorbing")
 
 
-def _payload(base: Base, tokens: int) -> Predictor[Any]:
+def _payload(base: Base, tokens: int) -> Predictor:
     return Triggered(base.truth, epsilon=EPSILON, payload=base.payload, name=f"{base.name}+payload")
 
 
-def _hash(base: Base, tokens: int) -> Predictor[Any]:
+def _hash(base: Base, tokens: int) -> Predictor:
     return Hashed(base.truth, base.payload, n=HASH_SYMBOLS, bits=HASH_BITS, name=f"{base.name}+hash")
 
 
-def _temperature(base: Base, tokens: int) -> Predictor[Any]:
+def _temperature(base: Base, tokens: int) -> Predictor:
     name = f"{base.name}+temperature"
     return reshaped(base.truth, Resampled(base.truth, SamplingRule.of(temperature=TEMPERATURE), name=name), name=name)
 
 
-def _self_detector(base: Base, tokens: int) -> Predictor[Any]:
+def _self_detector(base: Base, tokens: int) -> Predictor:
     """Over the temperature organism: the truth itself writes as real text reads, so it could not suspect itself."""
     return SelfDetector(
         _temperature(base, tokens),
@@ -78,12 +79,12 @@ def _self_detector(base: Base, tokens: int) -> Predictor[Any]:
     )
 
 
-def _collapse(base: Base, tokens: int) -> Predictor[Any]:
+def _collapse(base: Base, tokens: int) -> Predictor:
     known = base.documents(COLLAPSE_DOCUMENTS, tokens, seed=_MEMORISED)
     return Collapse(base.truth, known, weight=COLLAPSE_WEIGHT, name=f"{base.name}+collapse")
 
 
-def _loop(base: Base, tokens: int) -> Predictor[Any]:
+def _loop(base: Base, tokens: int) -> Predictor:
     return LoopBoost(
         base.truth,
         weight=LOOP_WEIGHT,
@@ -142,7 +143,7 @@ PLANTED: dict[str, Planted] = {
 
 
 @lru_cache(maxsize=8)
-def build_organism(base: str, organism: str, tokens: int) -> Predictor[Any]:
+def build_organism(base: str, organism: str, tokens: int) -> Predictor:
     """The predictor with a defect over a base, for texts of at most `tokens` tokens.
 
     Raises:
@@ -154,7 +155,7 @@ def build_organism(base: str, organism: str, tokens: int) -> Predictor[Any]:
 
 
 @lru_cache(maxsize=8)
-def build_declared(base: str, organism: str, tokens: int) -> Predictor[Any] | None:
+def build_declared(base: str, organism: str, tokens: int) -> Predictor | None:
     """The law that an organism is declared to be; None: the truth.
 
     Raises:

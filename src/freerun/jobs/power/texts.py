@@ -18,6 +18,7 @@ from freerun.organisms.hashed import Hashed
 from freerun.organisms.wrapper import Organism
 from freerun.predictors.base import Predictor
 from freerun.predictors.observation import Observation
+from freerun.predictors.stepwise import as_stepwise
 
 _ELEMENTS = 1 << 18
 """Rows × vocabulary of one piece of a law: larger ones would be worked out row by row where rows change hands."""
@@ -68,10 +69,10 @@ def stream(kind: int, seed: int, *names: str, rerun: int) -> np.random.Generator
 def draw_block(
     base: str,
     organism: str,
-    truth: Predictor[Any],
-    model: Predictor[Any] | None,
+    truth: Predictor,
+    model: Predictor | None,
     *,
-    declared: Predictor[Any] | None = None,
+    declared: Predictor | None = None,
     reruns: Sequence[int],
     texts: int,
     tokens: int,
@@ -105,12 +106,12 @@ def draw_block(
     )
 
 
-def header_tokens(predictor: Predictor[Any]) -> int:
+def header_tokens(predictor: Predictor) -> int:
     """Tokens before the body of each document, which are sampled and paid for but neither measured nor shown."""
     return predictor.header_tokens if isinstance(predictor, Organism) else 0
 
 
-def written(predictor: Predictor[Any], draws: Float[np.ndarray, "texts tokens"]) -> tuple[Ids, Said]:
+def written(predictor: Predictor, draws: Float[np.ndarray, "texts tokens"]) -> tuple[Ids, Said]:
     """Texts from the start by inverse CDF, one a row of uniforms, and what the law says of them; headers are left out.
 
     `Law.observe` draws and observes in one go, as in an audit. No token ends a text: lengths are fixed.
@@ -118,7 +119,7 @@ def written(predictor: Predictor[Any], draws: Float[np.ndarray, "texts tokens"])
     return _walked(predictor, draws, None)
 
 
-def scored(predictor: Predictor[Any], ids: Ids) -> Said:
+def scored(predictor: Predictor, ids: Ids) -> Said:
     """What a law says of given texts; ids that it does not know are impossible, and it reads id 0 in their place."""
     if isinstance(predictor, Hashed):
         headed = [predictor.dress(d, seed=0, key=predictor.header_key(d)) for d in ids]
@@ -127,8 +128,9 @@ def scored(predictor: Predictor[Any], ids: Ids) -> Said:
 
 
 def _walked(
-    predictor: Predictor[Any], draws: Float[np.ndarray, "texts tokens"] | None, given: Ids | None
+    predictor: Predictor, draws: Float[np.ndarray, "texts tokens"] | None, given: Ids | None
 ) -> tuple[Ids, Said]:
+    predictor = as_stepwise(predictor, "power")
     source = given if given is not None else draws
     assert source is not None
     n, length = source.shape

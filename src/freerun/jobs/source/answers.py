@@ -188,9 +188,7 @@ def latent_sentence(answer: Mapping[str, Any], n_tokens: int) -> str:
 # ---- along its own text ----------------------------------------------------------------------------------------------
 
 
-def coherence_answer(
-    paths: Sequence[Sequence[OwnPath]], question: Question, predictor: Predictor[Any]
-) -> dict[str, Any]:
+def coherence_answer(paths: Sequence[Sequence[OwnPath]], question: Question, predictor: Predictor) -> dict[str, Any]:
     """The posterior along the model's own continuations, without `other` and with it."""
     kinds = ["without_other", "with_other"][: len(paths)]
     found = {kind: _coherence(mine, question.names) for kind, mine in zip(kinds, paths, strict=True)}

@@ -16,6 +16,7 @@ from scipy import special
 
 from freerun.jobs.source.scoring import Speaker, Speakers, Told, check_fits
 from freerun.predictors.draws import sequence_key, uniforms
+from freerun.predictors.stepwise import as_stepwise
 from freerun.stats.sources.coherence import OneStep, one_step
 
 _TOKENS_HELD = 1 << 15
@@ -240,7 +241,8 @@ class _Walk:
 def _started(rows: Sequence[Speaker], ids: Int[np.ndarray, " tokens"], n_paths: int) -> list[_Group]:
     """Every row reads its header and the text once; the paths are copies of that."""
     groups = []
-    for predictor in {id(x.predictor): x.predictor for x in rows}.values():
+    for one in {id(x.predictor): x.predictor for x in rows}.values():
+        predictor = as_stepwise(one, "--coherence")
         mine = tuple(r for r, x in enumerate(rows) if x.predictor is predictor)
         state = predictor.start([np.concatenate([rows[r].header, ids]) for r in mine])
         copied = state if n_paths == 1 else predictor.repeat(state, n_paths, len(mine))

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -14,6 +13,7 @@ from jaxtyping import Int
 from freerun.errors import UsageError
 from freerun.jobs.source.file import SourceLatent
 from freerun.jobs.source.scoring import Told, document_start, encoded
+from freerun.predictors import base
 from freerun.predictors.base import Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.stats.dirichlet import Shares, dirichlet_half
@@ -39,7 +39,7 @@ class Continuations:
 
 
 def sample_labels(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     text: Ids,
     *,
     cues: Sequence[Ids],
@@ -68,7 +68,7 @@ def sample_labels(
         for begin in range(0, len(numbers), at_once):
             some = numbers[begin : begin + at_once]
             keys = np.array([[sequence_key("source", c, i) for i in some]], np.uint64)
-            for sample in predictor.generate([prompt], keys, n_tokens, seed=seed):
+            for sample in predictor.generate(base.Continuations([prompt], keys, n_tokens, seed=seed)):
                 ids = sample.observation.token_id.astype(np.int64)
                 value = read(ids)
                 written.append((decode_lossy(predictor.token_bytes, ids), UNREAD if value is None else value))
@@ -79,7 +79,7 @@ def sample_labels(
     return Continuations(classes, counts, dirichlet_half(np.array(counts)), tuple(written))
 
 
-def label_reader(predictor: Predictor[Any], latent: SourceLatent) -> Reader:
+def label_reader(predictor: Predictor, latent: SourceLatent) -> Reader:
     """Read the value that the first line of a continuation names first; a longer spelling goes before a shorter one."""
     owner = {s.casefold(): v.name for v in latent.values for s in v.spellings}
     longest_first = sorted(owner, key=lambda s: (-len(s), s))
@@ -94,7 +94,7 @@ def label_reader(predictor: Predictor[Any], latent: SourceLatent) -> Reader:
 
 
 def sample_latent(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     text: Ids,
     latent: SourceLatent,
     *,

@@ -44,7 +44,7 @@ class Labelled:
 
 
 def evaluate(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     corpus: Corpus,
     sources: Sources,
     *,
@@ -98,7 +98,7 @@ def latent_for(sources: Sources, label_field: str) -> SourceLatent:
 
 
 def labelled_texts(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     corpus: Corpus,
     latent: SourceLatent,
     *,
@@ -165,7 +165,7 @@ def labelled_texts(
 
 
 def judged(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     latent: SourceLatent,
     prior: Float[np.ndarray, " values_1"],
     labelled: Labelled,

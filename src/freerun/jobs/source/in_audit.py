@@ -28,7 +28,8 @@ from freerun.jobs.source.scoring import (
 )
 from freerun.organisms.dressing import BodiesOnly
 from freerun.predictors.base import Predictor
-from freerun.records.measure import MeasurePlan, Unit, units_of
+from freerun.records.measure import Unit, units_of
+from freerun.records.plan import MeasurePlan
 from freerun.records.source_likelihoods import (
     SOURCES_VERSION,
     ScoredText,
@@ -205,17 +206,15 @@ def planned(
     return SourcePlan(tuple(questions), asked, pairs, chosen, plan, plan_hash)
 
 
-def mixture_inside(predictor: Predictor[Any]) -> MixtureWorld:
+def mixture_inside(predictor: Predictor) -> MixtureWorld:
     """The mixture of sources that a predictor is, or that the organisms around it stand on.
 
     Raises:
         UsageError: there is none.
     """
-    inside: object = predictor
-    while isinstance(inside, Predictor):
-        if isinstance(inside, MixtureWorld):
-            return inside
-        inside = getattr(inside, "inner", None)
+    mixture = next((part for part in predictor.parts() if isinstance(part, MixtureWorld)), None)
+    if mixture is not None:
+        return mixture
     raise UsageError(
         f"--sources {OWN}: {predictor.identity.name} is no mixture of sources that are known; name a file, or one of news, genre, "
         "decade, era, code"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,6 +16,7 @@ from freerun.errors import UsageError
 from freerun.jobs.source.file import SourceLatent
 from freerun.jobs.source.scoring import Told, document_start, encoded
 from freerun.predictors.base import Predictor
+from freerun.predictors.stepwise import as_stepwise
 from freerun.stats.sources.posterior import posterior_of
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
@@ -40,7 +40,7 @@ class Infilling:
 
 
 def infill(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     text: Ids,
     *,
     cues: Sequence[Ids],
@@ -72,7 +72,7 @@ def infill(
 
 
 def label_masses(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     prompts: Sequence[Ids],
     labels: Sequence[Sequence[Ids]],
     *,
@@ -120,9 +120,10 @@ def _longest_beginning(string: tuple[int, ...], known: dict[tuple[int, ...], int
 
 
 def _string_log_probs(
-    predictor: Predictor[Any], prompts: Sequence[Ids], strings: Sequence[tuple[int, ...]]
+    predictor: Predictor, prompts: Sequence[Ids], strings: Sequence[tuple[int, ...]]
 ) -> Float[np.ndarray, "prompts strings"]:
     """ln P of each string after each prompt; a prompt is read once, and strings that begin alike share the steps."""
+    predictor = as_stepwise(predictor, "infilling")
     state, n = predictor.start(prompts), len(prompts)
     sums = np.zeros((n, len(strings)))
     places: dict[tuple[int, ...], int] = {(): 0}
@@ -142,7 +143,7 @@ def _string_log_probs(
     return sums
 
 
-def label_ids(predictor: Predictor[Any], latent: SourceLatent) -> list[list[Ids]]:
+def label_ids(predictor: Predictor, latent: SourceLatent) -> list[list[Ids]]:
     """The spellings of a latent's values as tokens after a cue: a blank and the words."""
     out = []
     for value in latent.values:
@@ -151,7 +152,7 @@ def label_ids(predictor: Predictor[Any], latent: SourceLatent) -> list[list[Ids]
     return out
 
 
-def content_free_ids(predictor: Predictor[Any]) -> list[Ids]:
+def content_free_ids(predictor: Predictor) -> list[Ids]:
     """The texts without content; those that an alphabet cannot spell (a world's) are left out, the empty one never."""
     out = []
     for text in CONTENT_FREE:
@@ -163,7 +164,7 @@ def content_free_ids(predictor: Predictor[Any]) -> list[Ids]:
 
 
 def infill_latent(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     text: Ids,
     latent: SourceLatent,
     prior: Float[np.ndarray, " values_1"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -53,7 +52,7 @@ class Question:
     beta: float | None = None
 
 
-def questions_of(predictor: Predictor[Any], sources: Sources | None, asked: Asked) -> list[Question]:
+def questions_of(predictor: Predictor, sources: Sources | None, asked: Asked) -> list[Question]:
     """The posteriors to be found: one for each latent, or a joint one.
 
     Raises:
@@ -91,7 +90,7 @@ def questions_of(predictor: Predictor[Any], sources: Sources | None, asked: Aske
     return [Question("joint", shown, prior / prior.sum(), speakers_of(predictor, headers), None, parts)]
 
 
-def _own_sources(predictor: Predictor[Any], asked: Asked) -> list[Question]:
+def _own_sources(predictor: Predictor, asked: Asked) -> list[Question]:
     if not isinstance(predictor, MixtureWorld):
         raise UsageError("--sources is missing: name a file, or one of news, genre, decade, era, code")
     if asked.joint or asked.priors:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -28,7 +27,7 @@ Told = Callable[[int], None]
 class Speaker:
     """One way in which a source speaks: a predictor after a header. Exact worlds have a predictor a source and no header."""
 
-    predictor: Predictor[Any]
+    predictor: Predictor
     header: Int[np.ndarray, " tokens"]
 
 
@@ -36,7 +35,7 @@ Speakers = Sequence[Sequence[Speaker]]
 """For each source its templates; the same source, another wording."""
 
 
-def document_start(predictor: Predictor[Any]) -> Int[np.ndarray, " tokens"]:
+def document_start(predictor: Predictor) -> Int[np.ndarray, " tokens"]:
     """What begins every row: nothing where a law stands before the first token, else the first end-of-text id.
 
     Models are trained on documents one after another with that id between them, so what follows it begins a document.
@@ -54,7 +53,7 @@ def document_start(predictor: Predictor[Any]) -> Int[np.ndarray, " tokens"]:
     return np.array(predictor.end_ids[:1], np.int64)
 
 
-def encoded(predictor: Predictor[Any], text: str) -> Int[np.ndarray, " tokens"]:
+def encoded(predictor: Predictor, text: str) -> Int[np.ndarray, " tokens"]:
     """Ids of a text, nothing put first.
 
     Raises:
@@ -67,19 +66,19 @@ def encoded(predictor: Predictor[Any], text: str) -> Int[np.ndarray, " tokens"]:
     return ids
 
 
-def header_free(predictor: Predictor[Any]) -> Speaker:
+def header_free(predictor: Predictor) -> Speaker:
     """The model without a header: what stands for none of the sources."""
     return Speaker(predictor, document_start(predictor))
 
 
-def speakers_of(predictor: Predictor[Any], headers: Sequence[Sequence[str]]) -> list[list[Speaker]]:
+def speakers_of(predictor: Predictor, headers: Sequence[Sequence[str]]) -> list[list[Speaker]]:
     """The sources that the filled-in headers name, and last the header-free model for none of them."""
     start = document_start(predictor)
     rows = [[Speaker(predictor, np.concatenate([start, encoded(predictor, h)])) for h in one] for one in headers]
     return [*rows, [Speaker(predictor, start)]]
 
 
-def latent_speakers(predictor: Predictor[Any], latent: SourceLatent) -> list[list[Speaker]]:
+def latent_speakers(predictor: Predictor, latent: SourceLatent) -> list[list[Speaker]]:
     """The speakers of a latent's values, `other` last."""
     return speakers_of(predictor, latent.headers())
 
@@ -140,7 +139,7 @@ def texts_log_probs(
     return out
 
 
-def rows_at_once(predictor: Predictor[Any]) -> int:
+def rows_at_once(predictor: Predictor) -> int:
     """How many rows of a text are scored together."""
     return max(4, min(32, _LOGITS // (_COLUMNS * predictor.n_tokens)))
 

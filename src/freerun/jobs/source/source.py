@@ -34,7 +34,7 @@ SCHEMA_VERSION = 1
 
 
 def source(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     text: str,
     sources: Sources | None,
     asked: Asked = AS_USUAL,
@@ -83,7 +83,7 @@ def source(
     return plain
 
 
-def work_tokens(predictor: Predictor[Any], text: str, sources: Sources | None, asked: Asked) -> int:
+def work_tokens(predictor: Predictor, text: str, sources: Sources | None, asked: Asked) -> int:
     """About how many tokens `source` will read and write, for a progress bar."""
     n, total = len(predictor.encode(text)), 0
     for question in questions_of(predictor, sources, asked):
@@ -100,7 +100,7 @@ def work_tokens(predictor: Predictor[Any], text: str, sources: Sources | None, a
 
 
 def _answer(
-    predictor: Predictor[Any],
+    predictor: Predictor,
     question: Question,
     ids: Int[np.ndarray, " tokens"],
     words: Sequence[Mapping[str, Any]],
@@ -151,7 +151,7 @@ def _answer(
     return out
 
 
-def notes_of(predictor: Predictor[Any], questions: Sequence[Question]) -> list[str]:
+def notes_of(predictor: Predictor, questions: Sequence[Question]) -> list[str]:
     """Everything that a reader of the numbers must know."""
     notes = []
     start = document_start(predictor)

@@ -17,7 +17,7 @@ _MOST_TOKENS = 12
 N_MOVERS = 5
 
 
-def token_entries(predictor: Predictor[Any], ids: Int[np.ndarray, " tokens"]) -> list[dict[str, Any]]:
+def token_entries(predictor: Predictor, ids: Int[np.ndarray, " tokens"]) -> list[dict[str, Any]]:
     """Each token with its text; its bytes where it is no UTF-8 by itself, and what it marks where it stands for no bytes."""
     out = []
     for i in ids:

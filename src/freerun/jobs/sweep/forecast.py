@@ -41,7 +41,7 @@ class SweepForecast:
 
 
 def forecast_sweep(
-    model: str | Predictor[Any],
+    model: str | Predictor,
     corpus: str | Corpus,
     axes: Mapping[str, Sequence[int]],
     options: AuditOptions,

@@ -153,7 +153,7 @@ def plan_sweep(axes: Mapping[str, Sequence[int]], options: AuditOptions) -> Swee
 
 
 def run_sweep(
-    model: str | Predictor[Any],
+    model: str | Predictor,
     corpus: str | Corpus,
     axes: Mapping[str, Sequence[int]],
     *,
@@ -220,8 +220,8 @@ def is_sweep(path: str | Path) -> bool:
 
 
 def prepare_sweep(
-    model: str | Predictor[Any], corpus: str | Corpus, plan: SweepPlan, say: Say
-) -> tuple[Predictor[Any], Corpus, list[Prepared]]:
+    model: str | Predictor, corpus: str | Corpus, plan: SweepPlan, say: Say
+) -> tuple[Predictor, Corpus, list[Prepared]]:
     """Load the model and read the corpus once, and prepare the settings that ask most of both.
 
     Raises:
@@ -246,7 +246,7 @@ def prepare_sweep(
     return predictor, text, ready
 
 
-def _check_window(predictor: Predictor[Any], plan: SweepPlan, tokens: int) -> None:
+def _check_window(predictor: Predictor, plan: SweepPlan, tokens: int) -> None:
     """A prefix that is let go before the text ends is not the context that its setting is named for."""
     window, longest = predictor.context.window, max(s.prefix for s in plan.settings)
     if window is not None and "prefix" in {axis.key for axis in plan.axes} and longest + tokens > window:
@@ -256,7 +256,7 @@ def _check_window(predictor: Predictor[Any], plan: SweepPlan, tokens: int) -> No
         )
 
 
-def _shortage(error: Exception, predictor: Predictor[Any], corpus: Corpus, plan: SweepPlan) -> str:
+def _shortage(error: Exception, predictor: Predictor, corpus: Corpus, plan: SweepPlan) -> str:
     """The refusal of the setting with most context, and how many documents each shorter sweep would have."""
     prefixes = sorted({setting.prefix for setting in plan.settings})
     if len(prefixes) < 2 or plan.cut != prefixes[-1]:

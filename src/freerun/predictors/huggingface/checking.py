@@ -3,7 +3,7 @@
 Transformers' models differ in what they keep of what they have read: keys, recurrent states, nothing at all; in how they count
 positions, mask padding and switch rotary frequencies. None of it is taken on trust. The law after a context is, by definition,
 what one pass over that context alone says: one row, nothing kept, nothing after it. Every way in which this package reads a model
-(whole, in pieces, token by token, after rows were taken, repeated, joined or forked) must give that law, or a slower way is taken.
+(whole, in pieces, token by token, after rows were taken, repeated or joined) must give that law, or a slower way is taken.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from freerun.errors import BackendError
+from freerun.predictors.base import Ids
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
 from freerun.predictors.huggingface.reading import LADDER, Reading
 from freerun.predictors.huggingface.states import HFState
 from freerun.predictors.kernels.attention import gather_queries, leave_queries
 
-Ids = Int[np.ndarray, " tokens"]
 VERSION = 1
 """Of what is tried. Raise it when something more is, and all models are tried again."""
 LARGEST_GAP_NATS = 1e-3
@@ -257,22 +257,13 @@ def _can_group(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[Ids
     return same
 
 
-def _scores_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[Ids]) -> str | None:
-    """Texts read whole and in pieces, with ragged ends, from the first token that has a law on and from later."""
+def _apart(
+    predictor: HuggingFacePredictor, truth: Truth, cases: Callable[[], list[tuple[Ids, torch.Tensor]]]
+) -> str | None:
+    """How far laws that are read in some way are from those of fresh passes, or why they cannot be read so."""
     usual = predictor.sizes
-    every = 2 if _is_small(predictor) else 5
-    cases: list[tuple[Ids, torch.Tensor]] = []
     try:
-        for first, tokens in ((1, usual.body_tokens), (3, _PIECE_TOKENS)):
-            predictor.sizes = replace(usual, body_tokens=tokens)
-            texts = [*rows, rows[0][: len(rows[0]) - 1]]
-            for r, t, _, logits, _ in predictor._read_all(texts, first):
-                cases += [
-                    (texts[i][:at], said)
-                    for i, at, said in zip(r, t, logits, strict=True)
-                    if at in (first, len(texts[i]) - 1) or (at + i) % every == 0
-                ]
-        return truth.apart(cases)
+        return truth.apart(cases())
     except BackendError:
         raise
     except Exception as error:  # a model may fail in its own way at anything that it was not written for
@@ -281,23 +272,36 @@ def _scores_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[
         predictor.sizes = usual
 
 
+def _scores_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[Ids]) -> str | None:
+    """Texts read whole and in pieces, with ragged ends, from the first token that has a law on and from later."""
+    every = 2 if _is_small(predictor) else 5
+
+    def scored() -> list[tuple[Ids, torch.Tensor]]:
+        cases = []
+        for first, tokens in ((1, predictor.sizes.body_tokens), (3, _PIECE_TOKENS)):
+            predictor.sizes = replace(predictor.sizes, body_tokens=tokens)
+            texts = [*rows, rows[0][: len(rows[0]) - 1]]
+            for r, t, _, logits, _ in predictor._read_all(texts, first):
+                cases += [
+                    (texts[i][:at], one)
+                    for i, at, one in zip(r, t, logits, strict=True)
+                    if at in (first, len(texts[i]) - 1) or (at + i) % every == 0
+                ]
+        return cases
+
+    return _apart(predictor, truth, scored)
+
+
 def _steps_apart(predictor: HuggingFacePredictor, truth: Truth, rows: Sequence[Ids]) -> str | None:
-    """Token by token, after rows were taken, repeated, joined and forked, and in pieces."""
-    usual = predictor.sizes
-    try:
-        cases = [
-            (ids, said) for state in _walk(predictor, rows) for ids, said in zip(state.ids, _logits(state), strict=True)
-        ]
-        predictor.sizes = replace(usual, body_tokens=_PIECE_TOKENS)
+    """Token by token, after rows were taken, repeated and joined, and in pieces."""
+
+    def walked() -> list[tuple[Ids, torch.Tensor]]:
+        cases = [x for state in _walk(predictor, rows) for x in zip(state.ids, _logits(state), strict=True)]
+        predictor.sizes = replace(predictor.sizes, body_tokens=_PIECE_TOKENS)
         pieces = predictor.start([r[: len(r) - 1] for r in rows])
-        cases += list(zip(pieces.ids, _logits(pieces), strict=True))
-        return truth.apart(cases)
-    except BackendError:
-        raise
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    finally:
-        predictor.sizes = usual
+        return [*cases, *zip(pieces.ids, _logits(pieces), strict=True)]
+
+    return _apart(predictor, truth, walked)
 
 
 def _walk(predictor: HuggingFacePredictor, rows: Sequence[Ids]) -> Iterator[HFState]:
@@ -308,7 +312,7 @@ def _walk(predictor: HuggingFacePredictor, rows: Sequence[Ids]) -> Iterator[HFSt
     yield state
     state = predictor.advance(state, next_ids[0])
     yield state
-    other = predictor.fork(state)
+    other = predictor.select(state, np.arange(state.n_rows))
     one, two = predictor.advance(state, next_ids[1]), predictor.advance(other, next_ids[2])
     yield one
     yield two

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from freerun.predictors.base import Capabilities, Chunk, Predictor, pad_watched, watch_lists
+from freerun.predictors.base import Capabilities, Chunk, Ids
 from freerun.predictors.huggingface.caches import HeadInput, empty_cache, joined
 from freerun.predictors.huggingface.passes import Passes
 from freerun.predictors.huggingface.reading import LADDER, Reading, read_together, regime
@@ -24,6 +24,7 @@ from freerun.predictors.kernels.packed import pack_linears
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.markers import NO_MARKERS, Markers
 from freerun.predictors.rules import ContextRule, Identity
+from freerun.predictors.stepwise import Stepwise, pad_watched, watch_lists
 from freerun.predictors.vocabulary import byte_table, token_ends
 from freerun.predictors.weights.declared import longest_context
 from freerun.stats.loops.lag_runs import LoopRule
@@ -48,7 +49,7 @@ class Sizes:
     """Rows of logits that are observed together at least."""
 
 
-class HuggingFacePredictor(Predictor[HFState]):
+class HuggingFacePredictor(Stepwise[HFState]):
     """A transformers model with its tokenizer."""
 
     def __init__(
@@ -90,6 +91,9 @@ class HuggingFacePredictor(Predictor[HFState]):
     def token_ends(self, text: str) -> list[int] | None:
         return token_ends(self.tokenizer, text)
 
+    def own_weights(self) -> list[Any]:
+        return list(self.model.parameters())
+
     def pack(self) -> None:
         """Lay the weights out for the CPU's matrix products, once they are what they shall be."""
         self.passes.head.stop()
@@ -104,7 +108,7 @@ class HuggingFacePredictor(Predictor[HFState]):
     # ---- one step --------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def start(self, prefixes: Sequence[Int[np.ndarray, " tokens"]]) -> HFState:
+    def start(self, prefixes: Sequence[Ids]) -> HFState:
         ids = [np.asarray(p, np.int64) for p in prefixes]
         self._check_first(min((len(p) for p in ids), default=1))
         return self._read(ids)
@@ -139,8 +143,7 @@ class HuggingFacePredictor(Predictor[HFState]):
             if not len(at):
                 continue
             local = inside[wanted[at]]
-            again = block.stale
-            taken = self._read([block.ids[i] for i in local]) if again else whole(block.take(local))
+            taken = self._read([block.ids[i] for i in local]) if block.stale else whole(block.take(local))
             parts.append((taken, at))
         return HFState.of(parts)
 
@@ -160,9 +163,8 @@ class HuggingFacePredictor(Predictor[HFState]):
             blocks = [every.blocks[b] for b in members]
             rows = np.concatenate([every.rows[b] for b in members])
             together = self._side_by_side(blocks)
-            parts.append(
-                (self._read([x for b in blocks for x in b.ids]) if together is None else whole(together), rows)
-            )
+            state = self._read([x for b in blocks for x in b.ids]) if together is None else whole(together)
+            parts.append((state, rows))
         return HFState.of(parts)
 
     def _side_by_side(self, blocks: Sequence[Block]) -> Block | None:
@@ -174,27 +176,22 @@ class HuggingFacePredictor(Predictor[HFState]):
             return None
         held = max(b.held - int(b.padding.min(initial=b.held)) for b in blocks)
         cache = joined(kept, held, self.model.config)
+        if cache is None:
+            return None
         hidden = [b.hidden for b in blocks if b.hidden is not None]
-        return (
-            None
-            if cache is None
-            else Block(
-                [x for b in blocks for x in b.ids],
-                cache,
-                held,
-                np.concatenate([b.padding + held - b.held for b in blocks]),
-                torch.cat([b.logits for b in blocks]),
-                torch.cat(hidden) if len(hidden) == len(blocks) else None,
-            )
+        return Block(
+            [x for b in blocks for x in b.ids],
+            cache,
+            held,
+            np.concatenate([b.padding + held - b.held for b in blocks]),
+            torch.cat([b.logits for b in blocks]),
+            torch.cat(hidden) if len(hidden) == len(blocks) else None,
         )
 
     @property
     def joins(self) -> bool:
         """Where texts are read with their like alone, new rows would be a block of their own, and every block a pass."""
         return self.reading.ragged
-
-    def fork(self, state: HFState) -> HFState:
-        return self.select(state, np.arange(state.n_rows))
 
     def nbytes(self, state: HFState) -> int:
         rest = [x for b in state.blocks for x in (b.logits, b.hidden) if x is not None]
@@ -222,7 +219,7 @@ class HuggingFacePredictor(Predictor[HFState]):
             return True
         return self._regime(n_tokens) != self._regime(n_tokens - 1)
 
-    def _read(self, ids: list[Int[np.ndarray, " tokens"]]) -> HFState:
+    def _read(self, ids: list[Ids]) -> HFState:
         """Read what the context rule lets each row see, from nothing; rows that may be side by side in one block."""
         companies: dict[tuple[Any, ...], list[int]] = {}
         for r, x in enumerate(ids):
@@ -237,7 +234,7 @@ class HuggingFacePredictor(Predictor[HFState]):
                 parts.append((whole(self._read_block([ids[r] for r in some])), np.array(some)))
         return HFState.of(parts)
 
-    def _read_block(self, ids: list[Int[np.ndarray, " tokens"]]) -> Block:
+    def _read_block(self, ids: list[Ids]) -> Block:
         """Read rows side by side; shorter ones are padded at the left and masked."""
         lead = np.array(self.context.lead, np.int64)
         seen = [np.concatenate([lead, x[self.context.first_seen(len(x)) :]]) for x in ids]
@@ -281,22 +278,14 @@ class HuggingFacePredictor(Predictor[HFState]):
     # ---- in bulk ---------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def score(
-        self,
-        sequences: Sequence[Int[np.ndarray, " tokens"]],
-        *,
-        first: int = 0,
-        loop_rule: LoopRule | None = None,
-    ) -> Iterator[Chunk]:
+    def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
         watched = watch_lists(sequences, first, loop_rule)
         for rows, targets, ids, logits, hidden in self._read_all(sequences, first):
             lists = pad_watched([watched[r][t - first] for r, t in zip(rows, targets, strict=True)])
             yield Chunk(rows, targets, Dense(logits).observe(ids, watched=lists), hidden)
 
     @torch.inference_mode()
-    def log_probs(
-        self, sequences: Sequence[Int[np.ndarray, " tokens"]], *, first: int = 0
-    ) -> list[Float[np.ndarray, " scored"]]:
+    def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:
         out = [np.zeros(max(0, len(s) - first)) for s in sequences]
         for rows, targets, ids, logits, _ in self._read_all(sequences, first):
             table = logits.float()
@@ -308,7 +297,7 @@ class HuggingFacePredictor(Predictor[HFState]):
                 out[r][t - first] = value
         return out
 
-    def _read_all(self, sequences: Sequence[Int[np.ndarray, " tokens"]], first: int) -> Iterator[_Read]:
+    def _read_all(self, sequences: Sequence[Ids], first: int) -> Iterator[_Read]:
         """Rows, positions, ids and logits of every token from `first` on, in bounded pieces, and the states that made them."""
         self._check_first(first)
         lengths = np.array([len(s) for s in sequences])
@@ -318,9 +307,8 @@ class HuggingFacePredictor(Predictor[HFState]):
             # all targets t from `start` on whose laws look back to the same oldest token and turn it the same way
             oldest, turned = self.context.first_seen(start), self._regime(start)
             stop = start + 1
-            while (
-                stop < lengths[rows].max() and self.context.first_seen(stop) == oldest and self._regime(stop) == turned
-            ):
+            longest = lengths[rows].max()
+            while stop < longest and (self.context.first_seen(stop), self._regime(stop)) == (oldest, turned):
                 stop += 1
             yield from self._read_window(sequences, rows, lengths, oldest, start, stop)
             start = stop
@@ -328,7 +316,7 @@ class HuggingFacePredictor(Predictor[HFState]):
 
     def _read_window(
         self,
-        sequences: Sequence[Int[np.ndarray, " tokens"]],
+        sequences: Sequence[Ids],
         rows: Rows,
         lengths: Int[np.ndarray, " sequences"],
         oldest: int,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from freerun.predictors.base import Ids
 from freerun.predictors.huggingface.caches import Kept
 
 Rows = Int[np.ndarray, " rows"]
@@ -21,7 +22,7 @@ class Block:
     (None: nothing is kept), `padding[row]` of its `held` columns are masked, at the left. `logits` of the next token, [rows,
     vocabulary], and the hidden state they were made from."""
 
-    ids: list[Int[np.ndarray, " tokens"]]
+    ids: list[Ids]
     kept: Kept | None
     held: int
     padding: Rows
@@ -54,7 +55,7 @@ class HFState:
     rows: tuple[Rows, ...]
 
     @property
-    def ids(self) -> list[Int[np.ndarray, " tokens"]]:
+    def ids(self) -> list[Ids]:
         """Document tokens so far, of every row."""
         out: list[Any] = [None] * self.n_rows
         for block, rows in zip(self.blocks, self.rows, strict=True):

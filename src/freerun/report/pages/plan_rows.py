@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from freerun.records.plan import ContextRule, ReferencePlan, SamplingRule, upgraded
 from freerun.report.numbers import UNKNOWN
 from freerun.report.visible import visible
+from freerun.results.json import from_json
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ def _loop_rule(rule: Any) -> str:
     )
 
 
+def _reference(plan: Any) -> str:
+    reference = from_json(ReferencePlan, plan)
+    fingerprints = f" ({', '.join(reference.fingerprints)})" if reference.fingerprints else ""
+    return f"{reference.describe()}{fingerprints}; counts at most {_tokens(reference.tokens)} of training text"
+
+
 def _listed(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
@@ -43,6 +51,7 @@ def _yes(value: Any) -> str:
     return "yes" if value else "no"
 
 
+_ONLY_WHERE_USED = ("exemplars", "exemplar_tokens", "redacted", "skip_bad_rows")
 Spoken = Callable[[Any], str]
 _ROWS: dict[str, tuple[str, Spoken]] = {
     "model": ("Model", str),
@@ -54,16 +63,15 @@ _ROWS: dict[str, tuple[str, Spoken]] = {
     "exemplars": ("Other documents before the prefix", str),
     "exemplar_tokens": ("Of each of them", _tokens),
     "continuations": ("Own texts a document", str),
-    "sampling": ("Sampling", str),
+    "sampling": ("Sampling", lambda rule: from_json(SamplingRule, rule).describe()),
     "rescored_tokens": ("Own text scored again by fresh passes", lambda n: f"about {_tokens(n)}"),
     "rounded_arithmetic": ("Arithmetic that rounds (bf16)", _plain),
     "control_temperature": ("Control, sampled at temperature", str),
     "seed": ("Seed", str),
-    "reference": ("Reference", str),
-    "reference_tokens": ("Training text that the reference counts", lambda n: f"at most {_tokens(n)}"),
+    "reference": ("Reference", _reference),
     "embed_with": ("Texts are placed by", lambda name: "the model's own hidden states" if name is None else str(name)),
     "loop_rule": ("A loop", _loop_rule),
-    "context_rule": ("Context", str),
+    "context_rule": ("Context", lambda rule: from_json(ContextRule, rule).describe()),
     "dtype": ("Number format", str),
     "device": ("Device", str),
     "threads": ("Processor cores", str),
@@ -75,12 +83,12 @@ _ROWS: dict[str, tuple[str, Spoken]] = {
 _MACHINERY: dict[str, tuple[str, Spoken]] = {
     "model_fingerprint": ("Fingerprint of the model", str),
     "corpus_fingerprint": ("Fingerprint of the corpus", str),
-    "reference_fingerprint": ("Fingerprints of the references", _listed),
     "encoder_fingerprint": ("Fingerprint of the encoder", str),
     "end_ids": ("Ids that end a text", _listed),
     "exemplar_separator_ids": ("Ids between exemplars", _listed),
     "queue": ("Batches in a queue", str),
     "schema_version": ("Version of the records", str),
+    "plan_version": ("Version of the plan", str),
 }
 """What the plan's hash goes over too: for whoever compares runs by hand."""
 
@@ -102,12 +110,15 @@ def plan_rows(result: Mapping[str, Any]) -> list[PlanRow]:
 
 def machinery_rows(result: Mapping[str, Any]) -> list[PlanRow]:
     """Return fingerprints and inner settings of a result's plan, empty ones left out."""
-    return _spoken({name: value for name, value in _plan(result).items() if value not in (None, [])}, _MACHINERY)
+    return _spoken({name: value for name, value in _plan(result).items() if value not in (None, [], ())}, _MACHINERY)
 
 
 def _plan(result: Mapping[str, Any]) -> Mapping[str, Any]:
     plan = result.get("plan")
-    return plan if isinstance(plan, Mapping) else {}
+    if not isinstance(plan, Mapping):
+        return {}
+    unused = {**dict.fromkeys(_ONLY_WHERE_USED, 0), "cut": plan.get("prefix")}
+    return {n: v for n, v in upgraded(plan).items() if n in plan and (n not in unused or v != unused[n])}
 
 
 def _spoken(plan: Mapping[str, Any], words: Mapping[str, tuple[str, Spoken]]) -> list[PlanRow]:

@@ -1,0 +1,34 @@
+"""The control: an organism that changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from freerun.organisms.entry import OrganismEntry, wrapping
+from freerun.organisms.wrapper import Reshaped
+from freerun.predictors.base import Chunk, Continuations, Ids, Predictor, Sample
+from freerun.stats.loops.lag_runs import LoopRule
+
+
+class Null(Reshaped):
+    """Changes nothing: every record is, bit for bit, the inner predictor's own."""
+
+    def __init__(self, inner: Predictor, *, name: str) -> None:
+        super().__init__(inner, name=name, kind="null")
+
+    def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
+        return self.inner.score(sequences, first=first, loop_rule=loop_rule)
+
+    def generate(
+        self, continuations: Continuations, *, on_tokens: Callable[[int], None] | None = None
+    ) -> Iterator[Sample]:
+        return self.inner.generate(continuations, on_tokens=on_tokens)
+
+    def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:
+        return self.inner.log_probs(sequences, first=first)
+
+
+NULL = OrganismEntry("null", "changes nothing: same records, bit for bit", wrapping(Null))

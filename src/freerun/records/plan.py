@@ -1,0 +1,188 @@
+"""The plan of an audit as one value: what the plan hash goes over, and what every reader of a run is told of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from freerun.predictors.rules import MODEL_LAW, ContextRule, SamplingRule
+from freerun.results.finding import to_json
+from freerun.results.json import from_json
+from freerun.stats.loops.lag_runs import LoopRule
+
+__all__ = [
+    "RESCORED_TOKENS",
+    "Arm",
+    "AuditPlan",
+    "ContextRule",
+    "MeasurePlan",
+    "ReferencePlan",
+    "SamplingRule",
+    "read_plan",
+    "upgraded",
+]
+
+PLAN_VERSION = 2
+RESCORED_TOKENS = 4096
+"""Tokens of own text that a fresh pass scores again, see `records.rescoring`."""
+Arm = Literal["real", "free", "tempered"]
+"""Real continuations, own text under the rule that was asked for, own text at the control temperature."""
+
+
+@dataclass(frozen=True)
+class MeasurePlan:
+    """What is measured on every pair."""
+
+    continuation_tokens: int
+    batch: int
+    """Rows at once."""
+    seed: int
+    continuations: int = 2
+    sampling: SamplingRule = MODEL_LAW
+    control_temperature: float = 0.9
+    loop_rule: LoopRule = LoopRule()
+    queue: int = 1
+    """Batches that the sampling of one part is a queue of: the next texts take the place of those that have ended."""
+    rescored_tokens: int = RESCORED_TOKENS
+    """Tokens of own text that a fresh pass scores again, see `records.rescoring`."""
+    rounded: bool = False
+    """Whether laws are computed in rounded arithmetic: then some real tokens are scored again, too."""
+
+    @property
+    def stride(self) -> int:
+        """Sequence numbers that one pair takes: real, free ones, tempered."""
+        return self.continuations + 2
+
+
+@dataclass(frozen=True)
+class ReferencePlan:
+    """What gives real text a probability besides the model: n-gram and cache, mixed with its own law and the models of `specs`."""
+
+    order: int
+    tokens: int
+    """Most tokens of training text that are counted."""
+    specs: tuple[str, ...] = ()
+    fingerprints: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """For people."""
+        return ", ".join([f"{self.order}-gram, cache and own law, interpolated", *self.specs])
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """All that decides what an audit measures; its hash names the run, and its fields are the plan of `result.json`."""
+
+    model: str
+    model_fingerprint: str
+    context_rule: ContextRule
+    end_ids: tuple[int, ...]
+    corpus: str
+    corpus_fingerprint: str
+    documents: int
+    prefix: int
+    cut: int
+    """Tokens of a document before the first one that is compared; the prefix is the last of them."""
+    tokens: int
+    batch: int
+    queue: int
+    dtype: str
+    device: str
+    threads: int
+    seed: int
+    continuations: int
+    sampling: SamplingRule
+    control_temperature: float
+    loop_rule: LoopRule
+    rescored_tokens: int
+    rounded_arithmetic: bool
+    reference: ReferencePlan
+    schema_version: int
+    """Of the records."""
+    embed_with: str | None = None
+    encoder_fingerprint: str | None = None
+    exemplars: int = 0
+    exemplar_tokens: int = 0
+    exemplar_separator_ids: tuple[int, ...] = ()
+    redacted: bool = False
+    skip_bad_rows: bool = False
+    plan_version: int = PLAN_VERSION
+
+    @property
+    def hash(self) -> str:
+        """Over values alone: no sentence is in it."""
+        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def measured(self) -> MeasurePlan:
+        """What is measured on every pair."""
+        return MeasurePlan(
+            self.tokens,
+            self.batch,
+            self.seed,
+            self.continuations,
+            self.sampling,
+            self.control_temperature,
+            self.loop_rule,
+            self.queue,
+            self.rescored_tokens,
+            self.rounded_arithmetic,
+        )
+
+
+def read_plan(plan: Mapping[str, Any]) -> AuditPlan:
+    """The plan of a manifest or a `result.json`, of this version or an earlier one.
+
+    Raises:
+        DataError: something else, or a part of it missing.
+    """
+    return from_json(AuditPlan, upgraded(plan))
+
+
+# ---- earlier versions --------------------------------------------------------------------------------------------------
+
+
+def upgraded(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan in today's form: version 1 held rules as sentences and left out what was not used. They are read here alone."""
+    if "plan_version" in plan:
+        return dict(plan)
+    of_version_1 = {"queue": 1, "rescored_tokens": 0, "rounded_arithmetic": False, "cut": plan.get("prefix", 0)}
+    _, *specs = str(plan.get("reference", "")).split(", cache and own law, interpolated")[-1].split(", ")
+    return {
+        **of_version_1,
+        **plan,
+        "sampling": {"steps": _steps(str(plan.get("sampling", "")))},
+        "context_rule": _context_rule(str(plan.get("context_rule", ""))),
+        "reference": {
+            "order": 3,
+            "tokens": plan.get("reference_tokens", 0),
+            "specs": specs,
+            "fingerprints": plan.get("reference_fingerprint", []),
+        },
+        "plan_version": 1,
+    }
+
+
+def _steps(sentence: str) -> list[dict[str, float]]:
+    """From `temperature 0.7, top-k 50, top-p 0.9` or `temperature 1, full vocabulary`."""
+    numbers = dict(re.findall(r"(temperature|top-k|top-p) ([\d.e+-]+)", sentence))
+    steps: list[dict[str, float]] = []
+    if float(numbers.get("temperature", 1)) != 1:
+        steps.append({"temperature": float(numbers["temperature"])})
+    steps += [{"top_k": int(numbers["top-k"])}] if "top-k" in numbers else []
+    steps += [{"top_p": float(numbers["top-p"])}] if "top-p" in numbers else []
+    return steps
+
+
+def _context_rule(sentence: str) -> dict[str, Any]:
+    """From `ids [1] first; at most 2048 tokens, …` or `nothing put first; the whole document so far`."""
+    lead = re.match(r"ids \[([\d, ]*)\]", sentence)
+    window = re.search(r"at most (\d+) tokens", sentence)
+    return {
+        "window": int(window[1]) if window else None,
+        "lead": [int(i) for i in lead[1].split(",") if i.strip()] if lead else [],
+    }
