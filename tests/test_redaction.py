@@ -153,7 +153,7 @@ def test_a_finding_that_reads_text_is_refused_and_not_computed(
     with pytest.raises(TextRedacted):
         PLANTED[name](evidence)
     monkeypatch.setattr(summary, "QUESTIONS", (*summary.QUESTIONS, Question("planted", "Is text read?", PLANTED[name])))
-    planted = derive(records)["findings"][-1]
+    planted = derive(records).findings[-1]
     assert (planted.name, planted.status, planted.estimates) == ("planted", "unknown", ())
     assert planted.sentence == f"This is {UNAVAILABLE}."
 
@@ -192,7 +192,7 @@ def test_what_can_be_known_is_what_the_whole_records_say(
     folder.open(manifest)
     for n, (sequences, tokens) in enumerate(whole):
         folder.write_part(f"part-{n}", sequences, tokens, unit_key=str(n), plan_hash=manifest["plan_hash"])
-    found = {f.name: f for f in derive(load_records(folder))["findings"]}
+    found = {f.name: f for f in derive(load_records(folder)).findings}
     for name in ("loss", "self_recognition", "drift", "loops", "calibration"):
         mine = {e["name"]: e["value"] for e in run.findings[name]["estimates"]}
         for estimate in found[name].estimates:

@@ -205,7 +205,7 @@ def test_the_report_shows_them_and_says_so(made: tuple[Records, Comparison]) -> 
     panel = Evidence(records).panel
     evidence = with_tokens(records, {(int(i), 5): 100 for i in panel.free.ravel()})
     result = derive(evidence.records)
-    assert all("⟨<|im_start|>⟩" in free for text in result["texts"] for free in text.free)
-    (threat,) = (t for t in result["threats"] if t.title == "It writes control tokens")
+    assert all("⟨<|im_start|>⟩" in free for text in result.texts for free in text.free)
+    (threat,) = (t for t in result.threats if t.title == "It writes control tokens")
     assert "128 of 128 own texts" in threat.text
-    assert not any(t.title == "It writes control tokens" for t in derive(with_tokens(records, {}).records)["threats"])
+    assert not any(t.title == "It writes control tokens" for t in derive(with_tokens(records, {}).records).threats)

@@ -14,9 +14,10 @@ from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.comparison import LEVELS
 from freerun.findings.detectability.quantities import AUC, HORIZONS
 from freerun.findings.evidence import Evidence, statistics_rng
-from freerun.findings.own_text.standing import OwnText, own_text_of
+from freerun.findings.own_text.standing import own_text_of
 from freerun.findings.plain_text import PlainText
 from freerun.findings.registry import sums_of
+from freerun.results.audit import OwnText
 from freerun.results.compare import Difference, RunPair, SharedDraws, TextTest
 from freerun.results.horizons import outside
 from freerun.results.quantity import Quantity, Sums

@@ -10,8 +10,8 @@ from freerun.findings.detectability.quantities import H75, HORIZONS
 from freerun.findings.evidence import Evidence
 from freerun.findings.loops.finding import INCIDENCE
 from freerun.findings.loss import IMPOSSIBLE, LOSS
-from freerun.findings.own_text.standing import OwnText
 from freerun.findings.recognition.quantities import SAMPLER_P
+from freerun.results.audit import OwnText
 from freerun.results.finding import Cell, Estimate, Finding
 from freerun.results.horizons import interval_words, outside
 from freerun.results.quantity import Quantity

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import freerun
 from freerun.findings.detectability.comparison import Comparison
@@ -19,8 +18,7 @@ from freerun.findings.verdict import verdict
 from freerun.records.answers import Answers
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
-
-RESULT_VERSION = 1
+from freerun.results.audit import RESULT_VERSION, AuditResult
 
 
 def derive(
@@ -29,7 +27,7 @@ def derive(
     transfer_from: Records | None = None,
     answers: Answers | None = None,
     sources: Sequence[SourceRecords] = (),
-) -> dict[str, Any]:
+) -> AuditResult:
     """Everything that `result.json` holds; the page is drawn from it alone.
 
     `transfer_from`: a run whose detector is tried here. `answers`: what the model said when it was asked. `sources`: how likely every
@@ -47,23 +45,23 @@ def derive(
         findings.append(without_own_text(finding) if refused else finding)
     by_name = {f.name: f for f in findings}
     plan = manifest["plan"]
-    return {
-        "schema_version": RESULT_VERSION,
-        "kind": manifest["kind"],
-        "freerun_version": freerun.__version__,
-        "created": manifest["provenance"]["created"],
-        "title": f"{plan['model']} on {plan['corpus']}",
-        "verdict": verdict(evidence, by_name, comparison, own_text),
-        "own_text": own_text,
-        "headline": headline(by_name, comparison, own_text),
-        "yardsticks": None if comparison is None else yardsticks(evidence, comparison),
-        "findings": findings,
-        "texts": examples(evidence, comparison) if evidence.has_text and not own_text.refused else (),
-        "threats": threats(evidence, comparison, own_text),
-        "plan": plan,
-        "counts": manifest["counts"],
-        "corpus_notes": manifest["corpus"]["notes"],
-        "model": manifest["model"],
-        "provenance": manifest["provenance"],
-        "command": manifest["command"],
-    }
+    return AuditResult(
+        schema_version=RESULT_VERSION,
+        kind=manifest["kind"],
+        freerun_version=freerun.__version__,
+        created=manifest["provenance"]["created"],
+        title=f"{plan['model']} on {plan['corpus']}",
+        verdict=verdict(evidence, by_name, comparison, own_text),
+        own_text=own_text,
+        headline=headline(by_name, comparison, own_text),
+        yardsticks=None if comparison is None else yardsticks(evidence, comparison),
+        findings=tuple(findings),
+        texts=examples(evidence, comparison) if evidence.has_text and not own_text.refused else (),
+        threats=threats(evidence, comparison, own_text),
+        plan=plan,
+        counts=manifest["counts"],
+        corpus_notes=manifest["corpus"]["notes"],
+        model=manifest["model"],
+        provenance=manifest["provenance"],
+        command=manifest["command"],
+    )

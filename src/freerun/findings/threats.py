@@ -11,8 +11,8 @@ from freerun.findings.detectability.control_tokens import control_tokens
 from freerun.findings.detectability.copying import COPY_TOKENS, copying
 from freerun.findings.detectability.leaks import MOST_SPELLED
 from freerun.findings.evidence import Evidence
-from freerun.findings.own_text.standing import OwnText
 from freerun.records.redact import UNAVAILABLE
+from freerun.results.audit import OwnText
 from freerun.results.verdict import Threat
 
 

@@ -8,7 +8,7 @@ from freerun.findings.detectability.comparison import Comparison
 from freerun.findings.evidence import Evidence
 from freerun.findings.loss import IMPOSSIBLE, LOSS
 from freerun.findings.outcome import measured
-from freerun.findings.own_text.standing import OwnText
+from freerun.results.audit import OwnText
 from freerun.results.finding import Finding
 from freerun.results.horizons import spoken
 from freerun.results.verdict import RunVerdict

@@ -7,7 +7,6 @@ cache, a row that was taken for another). This is the second look, from the text
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,6 +14,7 @@ from jaxtyping import Float, Int
 from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
 from freerun.findings.recognition.quantities import CDF_GAP, FLOOR, OFF_FROM, OFF_SHARE, RESCORED, RESCORING_GAPS
+from freerun.results.audit import SecondLook
 from freerun.results.finding import Cell, Chart, Estimate, Row, Series, Table, known
 from freerun.results.quantity import Quantity
 from freerun.stats.position import log_spaced_edges
@@ -31,7 +31,6 @@ from freerun.stats.recognition.rescoring import (
     summarise,
 )
 
-Outcome = Literal["passed", "failed", "not_measured"]
 LEAST_DRAWN_NATS = 1e-16
 """What no difference at all is drawn as, on a logarithmic scale."""
 _NAMES = {"largest": "the largest", "0.5": "the median", "0.9": "the 90% quantile", "0.99": "the 99% quantile"}
@@ -52,7 +51,7 @@ class Rescoring:
     `floor` holds the differences of real text that is scored twice, where arithmetic is rounded; `floor_nats` is the unit of the bounds.
     """
 
-    outcome: Outcome
+    outcome: SecondLook
     n_texts: int
     gap: Gap | None
     bounds: tuple[Bound, ...] = ()
@@ -94,7 +93,7 @@ def rescoring(evidence: Evidence) -> Rescoring:
         differences = log_prob_gap(tokens["log_prob_nats"][real], fresh[real])
         bounds, floor, floor_nats = rounded_bounds(gap, differences), summarise(differences), floor_of(differences)
     evidence.records.forget("fresh_log_prob_nats", "fresh_cdf_below", "fresh_cdf_upto", "cdf_below")
-    outcome: Outcome = "passed" if all(b.holds for b in bounds) else "failed"
+    outcome: SecondLook = "passed" if all(b.holds for b in bounds) else "failed"
     return Rescoring(outcome, n_texts, gap, bounds, floor, floor_nats, cdf_gap, off, by_token, position)
 
 

@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from freerun.findings.evidence import Evidence, statistics_rng
-from freerun.findings.own_text.rescoring import Outcome, Rescoring, rescoring
+from freerun.findings.own_text.rescoring import Rescoring, rescoring
+from freerun.results.audit import Fault, OwnText
 from freerun.stats.recognition.sampler_audit import SamplerAudit, calibration_chi_square, pit_test, sampler_audit
 from freerun.stats.recognition.self_recognition import PitUniformity, SelfRecognition, self_z
 
 AUDIT_ALPHA = 0.001
 """Level of the sampler's audit: one false alarm in a thousand audits."""
-
-Fault = Literal["rescoring", "sampler_audit"]
-"""rescoring: the recorded laws are not those of a fresh pass. sampler_audit: the text was not drawn from the recorded laws."""
-
-
-@dataclass(frozen=True)
-class OwnText:
-    """What is known of own text as evidence; stands in `result.json` as `own_text`.
-
-    `own_law`: the model's own law was to be sampled, no other rule. `fault` is None where own text is evidence: of the model's law, or of the
-    rule that was asked for.
-    """
-
-    sampler_audit: Literal["passed", "failed"]
-    rescoring: Outcome
-    own_law: bool
-    fault: Fault | None
-
-    @property
-    def refused(self) -> bool:
-        """Whether no finding may rest on it."""
-        return self.fault == "rescoring"
 
 
 @dataclass(frozen=True)
