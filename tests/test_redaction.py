@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,17 @@ import pytest
 
 import freerun
 from freerun.errors import DataError, UsageError
+from freerun.findings import summary
+from freerun.findings.evidence import Evidence
+from freerun.findings.examples import examples
+from freerun.findings.plain_text import PlainText
+from freerun.findings.registry import Question, answer
+from freerun.findings.special_tokens import shown_text
 from freerun.findings.summary import derive
 from freerun.records import redact
-from freerun.records.redact import UNAVAILABLE, in_order_of_appearance, redacted
+from freerun.records.redact import HIDDEN, UNAVAILABLE, TextRedacted, in_order_of_appearance, redacted
 from freerun.records.store import RunFolder, load_records
+from freerun.results.finding import Finding
 
 WORDS = [
     "CANARYTEXT",
@@ -115,6 +123,64 @@ def test_what_needs_text_is_not_available(made: tuple[freerun.Run, list[Any]]) -
     assert run.result["title"].endswith("on a redacted corpus")
 
 
+def read_texts(evidence: Evidence) -> Finding:
+    longest = max(map(len, evidence.records.sequences["text"]))
+    return Finding("planted", "Is text read?", f"The longest text has {longest} characters.", "neutral")
+
+
+PLANTED: dict[str, Callable[[Evidence], Any]] = {
+    "text": read_texts,
+    "prefixes": lambda e: e.records.sequences["prefix_text"],
+    "ids": lambda e: e.records.tokens["token_id"],
+    "the most probable ids": lambda e: e.records.tokens.get("top_id"),
+    "ids of the prefix": lambda e: e.records.sequences["prefix_ids"],
+    "bytes": lambda e: e.once(PlainText).texts(np.arange(3), 4),
+    "marked text": lambda e: shown_text(e, 0),
+    "examples": lambda e: examples(e, None),
+    "loss without the prefix": lambda e: e.records.tokens["without_prefix_log_prob_nats"],
+    "places of texts": lambda e: e.records.sequences["embedding"],
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_finding_that_reads_text_is_refused_and_not_computed(
+    made: tuple[freerun.Run, list[Any]], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to remember that a new finding needs text: reading it raises, whether or not its question says so."""
+    records = load_records(RunFolder(made[0].path))
+    evidence = Evidence(records)
+    assert not evidence.has_text
+    with pytest.raises(TextRedacted):
+        PLANTED[name](evidence)
+    monkeypatch.setattr(summary, "QUESTIONS", (*summary.QUESTIONS, Question("planted", "Is text read?", PLANTED[name])))
+    planted = derive(records).findings[-1]
+    assert (planted.name, planted.status, planted.estimates) == ("planted", "unknown", ())
+    assert planted.sentence == f"This is {UNAVAILABLE}."
+
+
+def test_a_question_that_says_it_needs_text_is_not_asked(made: tuple[freerun.Run, list[Any]]) -> None:
+    called: list[Evidence] = []
+    question = Question("planted", "Is text read?", lambda e: called.append(e), needs_text=True)
+    finding = answer(question, Evidence(load_records(RunFolder(made[0].path))))
+    assert finding is not None
+    assert finding.sentence == f"This is {UNAVAILABLE}."
+    assert not called
+
+
+def test_what_redaction_keeps_can_be_read(made: tuple[freerun.Run, list[Any]]) -> None:
+    records = load_records(RunFolder(made[0].path))
+    evidence = Evidence(records)
+    assert Evidence(evidence.records).records is evidence.records
+    for column in ("token_id", "top_id"):
+        assert column not in evidence.records.tokens
+        np.testing.assert_array_equal(evidence.local_ids(column), records.tokens[column])
+    assert evidence.local_ids("prefix_ids") == records.sequences["prefix_ids"]
+    assert "log_prob_nats" in evidence.records.tokens
+    assert not HIDDEN & {*evidence.records.tokens, *evidence.records.sequences}
+    with pytest.raises(TypeError):
+        evidence.records.sequences["text"] = records.sequences["text"]
+
+
 def test_what_can_be_known_is_what_the_whole_records_say(
     made: tuple[freerun.Run, list[tuple[pa.Table, pa.Table]]], tmp_path: Path
 ) -> None:
@@ -126,7 +192,7 @@ def test_what_can_be_known_is_what_the_whole_records_say(
     folder.open(manifest)
     for n, (sequences, tokens) in enumerate(whole):
         folder.write_part(f"part-{n}", sequences, tokens, unit_key=str(n), plan_hash=manifest["plan_hash"])
-    found = {f.name: f for f in derive(load_records(folder))["findings"]}
+    found = {f.name: f for f in derive(load_records(folder)).findings}
     for name in ("loss", "self_recognition", "drift", "loops", "calibration"):
         mine = {e["name"]: e["value"] for e in run.findings[name]["estimates"]}
         for estimate in found[name].estimates:

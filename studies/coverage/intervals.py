@@ -10,11 +10,11 @@ from jaxtyping import Float
 from scipy import special, stats
 
 from freerun.stats.bounds.tv_from_loss import tv_from_loss, tv_from_loss_band
-from freerun.stats.detection.auc import auc_bootstrap
+from freerun.stats.detection.auc import auc, auc_interval
 from freerun.stats.detection.betting import betting_wealth
 from freerun.stats.detection.horizon import auc_draws, horizon, horizon_bootstrap
-from freerun.stats.detection.two_sample import detect, paired_permutation_p
-from freerun.stats.intervals import clopper_pearson, clopper_pearson_high, cluster_ratio
+from freerun.stats.detection.two_sample import detect, paired_permutation_p, unit_auc_draws
+from freerun.stats.intervals import bootstrap_groups, clopper_pearson, clopper_pearson_high, cluster_ratio
 from freerun.stats.loops.survival import CENSORED, END_OF_TEXT, LOOP, cumulative_incidence, hazard_per_token
 
 _LOOP_HAZARD, _END_HAZARD = 0.002, 0.001
@@ -58,13 +58,11 @@ def _auc_interval(rng: np.random.Generator) -> tuple[bool, float]:
     """AUC 0.8, 54 documents with two continuations each, correlation 0.3 within a document."""
     n, truth = 54, 0.8
     real, free = _scores(rng, n, 2, float(np.sqrt(2) * special.ndtri(truth)), 0.3)
-    scores = np.concatenate([real, free.ravel()])
-    labels = np.arange(scores.size) >= n
-    groups = np.concatenate([np.arange(n), np.repeat(np.arange(n), 2)])
     # pairs of one document are compared too: their win probability is higher, with weight 1/n
     within = float(special.ndtr(special.ndtri(truth) / np.sqrt(1 - 0.3)))
     truth = (truth * (n - 1) + within) / n
-    found = auc_bootstrap(scores, labels, groups, n_resamples=400, rng=rng)
+    draws = unit_auc_draws(real, free, bootstrap_groups(np.arange(n), n_resamples=400, rng=rng))
+    found = auc_interval(auc(free.ravel(), real), draws, n_groups=n)
     return not found.low <= truth <= found.high, (found.high - found.low) / (2 * truth)
 
 

@@ -27,7 +27,7 @@ from freerun.stats.calibration import calibration_curve
 from freerun.stats.intervals import clopper_pearson
 from freerun.stats.recognition.likelihood_ratio import likelihood_ratio
 from freerun.stats.recognition.rank_histogram import rank_buckets, rank_histogram
-from freerun.stats.recognition.sampler_audit import SamplerAudit, sampler_audit
+from freerun.stats.recognition.sampler_audit import SamplerAudit, calibration_chi_square, pit_test, sampler_audit
 from freerun.stats.recognition.self_recognition import self_z
 from freerun.stats.reliability import reliability
 from freerun.text.corpora import read_corpus
@@ -103,15 +103,11 @@ def audited(
     log_prob = laws.log_probs[before, ids]
     pit = np.clip(laws.below[before, ids] + jitter * np.exp(log_prob), 0, 1)
     bins = bin_of(log_prob) + np.arange(len(ids))[:, None] * N_BINS
-    return sampler_audit(
-        log_prob.ravel(),
-        laws.entropy[before].ravel(),
-        laws.varentropy[before].ravel(),
-        pit.ravel(),
-        np.bincount(bins.ravel(), minlength=len(ids) * N_BINS).reshape(-1, N_BINS),
-        laws.mass_by_bin[before].sum(axis=1),
-        np.repeat(np.arange(len(ids)), ids.shape[1]),
-    )
+    text = np.repeat(np.arange(len(ids)), ids.shape[1])
+    z = self_z(log_prob.ravel(), laws.entropy[before].ravel(), laws.varentropy[before].ravel(), text, len(ids))
+    observed = np.bincount(bins.ravel(), minlength=len(ids) * N_BINS).reshape(-1, N_BINS)
+    counts = calibration_chi_square(observed, laws.mass_by_bin[before].sum(axis=1))
+    return sampler_audit(z, pit_test(pit.ravel(), text), counts)
 
 
 def audits(

@@ -44,7 +44,7 @@ class Found:
     def __init__(self, first: float, last: float, low: float) -> None:
         self.lengths = np.array([1, 64])
         end = Detection(
-            Interval(last, low, 0.99, 0.95, 20), np.zeros(0), np.zeros((0, 1)), 20, 20, 1.0, 0.5, None, 0.0, 0.95, 0.5
+            Interval(last, low, 0.99, 0.95, 20), np.zeros(0), np.zeros((0, 1)), 20, 20, 1.0, 0.5, None, 0.0, 0.5
         )
 
         class Curve:

@@ -46,7 +46,7 @@ def test_the_detector_is_picked_on_training_documents(bad: freerun.Run) -> None:
 def test_a_bad_model_is_detected_by_every_means(found: Comparison) -> None:
     assert found.detected
     assert found.first_rejected is not None
-    assert found.first_rejected[0] <= 8
+    assert found.first_rejected <= 8
     assert found.wealth.rejected_after is not None
     assert found.own_wealth.rejected_after is None  # at most 5%, at a seed fixed before
     assert found.tv_low[-1] > 0.3
@@ -164,11 +164,11 @@ def test_where_few_reach_the_end_the_longest_length_that_enough_reach_is_judged(
     np.testing.assert_array_equal(columns.ids[0], records.tokens["token_id"][records.rows(at)][:16])
 
     result = derive(short)
-    by_name = {f.name: f for f in result["findings"]}
+    by_name = {f.name: f for f in result.findings}
     assert "at 16 tokens" in by_name["detectability"].sentence
     assert any("only 12 of 64 pairs reach token 32" in note for note in by_name["detectability"].notes)
     assert by_name["divergences"].status == "unknown"  # places whole texts
-    assert any("judged up to token 16 only" in threat["title"] for threat in result["threats"])
+    assert any("judged up to token 16 only" in threat.title for threat in result.threats)
 
 
 def test_a_horizon_beyond_the_judged_length_is_undecided_and_not_passed() -> None:

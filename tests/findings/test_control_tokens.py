@@ -182,9 +182,9 @@ def test_control_tokens_are_seen_where_they_stand(made: tuple[Records, Compariso
     free = int(Evidence(records).panel.free[0, 0])
     plain = str(records.sequences["text"][free])
     evidence = with_tokens(records, {(free, 2): 100, (free, LENGTH - 1): 102})
-    shown = shown_text(evidence, PlainText(evidence), free)
+    shown = shown_text(evidence, free)
     assert shown == f"{plain[:2]}⟨<|im_start|>⟩{plain[3:-1]}⟨<|end|>⟩"
-    assert shown_text(evidence, PlainText(evidence), free, start=1, stop=4) == f"{plain[1]}⟨<|im_start|>⟩{plain[3]}"
+    assert shown_text(evidence, free, start=1, stop=4) == f"{plain[1]}⟨<|im_start|>⟩{plain[3]}"
 
 
 def test_a_control_token_beside_half_a_character_has_no_bytes(made: tuple[Records, Comparison]) -> None:
@@ -205,9 +205,7 @@ def test_the_report_shows_them_and_says_so(made: tuple[Records, Comparison]) -> 
     panel = Evidence(records).panel
     evidence = with_tokens(records, {(int(i), 5): 100 for i in panel.free.ravel()})
     result = derive(evidence.records)
-    assert all("⟨<|im_start|>⟩" in free for text in result["texts"] for free in text["free"])
-    (threat,) = (t for t in result["threats"] if t["title"] == "It writes control tokens")
-    assert "128 of 128 own texts" in threat["text"]
-    assert not any(
-        t["title"] == "It writes control tokens" for t in derive(with_tokens(records, {}).records)["threats"]
-    )
+    assert all("⟨<|im_start|>⟩" in free for text in result.texts for free in text.free)
+    (threat,) = (t for t in result.threats if t.title == "It writes control tokens")
+    assert "128 of 128 own texts" in threat.text
+    assert not any(t.title == "It writes control tokens" for t in derive(with_tokens(records, {}).records).threats)

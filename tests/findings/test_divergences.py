@@ -51,7 +51,7 @@ def estimate(finding: Finding, name: str):  # type: ignore[no-untyped-def]
 
 
 def rows(finding: Finding) -> dict[str, tuple[float, ...]]:
-    return {r[0]: tuple(float(c.split(" ")[0]) for c in r[2:]) for r in finding.tables[0].rows}
+    return {r[0]: tuple(c.value for c in r[2:]) for r in finding.tables[0].rows}
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ def place(at: float | End) -> End:
 
 
 def h(value: float | End, low: float | End, high: float | End) -> HorizonResult:
-    return HorizonResult(place(value), place(low), place(high), 0.95, 0.75, 1000, 0.0, 0.0)
+    return HorizonResult(place(value), place(low), place(high), 0.95, 0.75)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,8 @@ from freerun.comparisons.gates import HORIZON_LEVELS, NAMES, judge_audit, judge_
 from freerun.exports.model_card import card_section, model_index
 from freerun.exports.tables import document_columns, estimate_columns
 from freerun.findings.evidence import Evidence
-from freerun.findings.own_text.refusal import OF_REAL_TEXT
 from freerun.findings.own_text.standing import own_text_of
-from freerun.findings.registry import GATES
+from freerun.findings.registry import GATES, QUESTIONS
 from freerun.jobs.audit import preparing
 from freerun.jobs.audit.audit import audit
 from freerun.jobs.compare import compare
@@ -172,7 +171,7 @@ def test_gates_on_own_text_are_undecided_and_those_on_real_text_are_judged(refus
 
 
 def test_no_estimate_of_own_text_is_left(right: freerun.Run, refused: freerun.Run) -> None:
-    allowed = {(f, name) for f, names in OF_REAL_TEXT.items() for name in names}
+    allowed = {(q.finding, q.name) for question in QUESTIONS for q in question.quantities if not q.own_text}
     own = {(g.finding, g.name) for g in GATES.values() if g.own_text}
     assert not own & allowed
     for finding in refused.result["findings"]:

@@ -9,7 +9,7 @@ import pytest
 
 from freerun.findings.recognition.verbal import verbal
 from freerun.records.answers import KINDS, Answers
-from freerun.results.finding import Estimate, Finding, to_json
+from freerun.results.finding import Cell, Estimate, Finding, to_json
 from freerun.stats.intervals import clopper_pearson
 
 
@@ -60,7 +60,7 @@ def test_one_that_knows() -> None:
     assert finding.status == "neutral"
     assert "it can say so" in finding.sentence
     assert not [n for n in finding.notes if "off chance" in n]
-    assert {row[1] for row in finding.tables[0].rows} == {"20"}
+    assert {row[1] for row in finding.tables[0].rows} == {Cell("20", 20.0)}
 
 
 def test_a_liking_for_a_does_not_hide_what_it_knows_nor_feign_it() -> None:

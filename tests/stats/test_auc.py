@@ -6,7 +6,16 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.detection.auc import auc, auc_bootstrap, auc_rows, mann_whitney_p, mann_whitney_p_rows, weighted_auc
+from freerun.stats.detection.auc import auc, auc_interval, auc_rows, mann_whitney_p_rows, weighted_auc
+from freerun.stats.intervals import Interval, bootstrap_groups
+
+
+def auc_bootstrap(
+    scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, n_resamples: int = 1000, rng: np.random.Generator
+) -> Interval:
+    draws = weighted_auc(scores, labels, bootstrap_groups(groups, n_resamples=n_resamples, rng=rng))
+    return auc_interval(auc(scores[labels], scores[~labels]), draws, n_groups=np.unique(groups).size)
+
 
 SCORES = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=15).map(np.array)
 
@@ -30,10 +39,10 @@ def test_auc_is_the_definition_and_sklearns(positive: np.ndarray, negative: np.n
 @settings(deadline=None)
 def test_mann_whitney_is_scipys(positive: np.ndarray, negative: np.ndarray) -> None:
     if np.unique(np.concatenate((positive, negative))).size == 1:
-        assert mann_whitney_p(positive, negative) == 1.0
+        assert mann_whitney_p_rows(positive[None], negative[None])[0] == 1.0
         return
     golden = stats.mannwhitneyu(positive, negative, use_continuity=False, method="asymptotic")
-    assert mann_whitney_p(positive, negative) == pytest.approx(golden.pvalue, abs=1e-12)
+    assert mann_whitney_p_rows(positive[None], negative[None])[0] == pytest.approx(golden.pvalue, abs=1e-12)
 
 
 def test_rows_equal_one_by_one() -> None:
@@ -41,7 +50,9 @@ def test_rows_equal_one_by_one() -> None:
     positive, negative = rng.integers(0, 9, (5, 7)).astype(float), rng.integers(0, 9, (5, 4)).astype(float)
     pairs = list(zip(positive, negative, strict=True))
     assert auc_rows(positive, negative).tolist() == [auc(p, n) for p, n in pairs]
-    assert mann_whitney_p_rows(positive, negative).tolist() == [mann_whitney_p(p, n) for p, n in pairs]
+    assert mann_whitney_p_rows(positive, negative).tolist() == [
+        mann_whitney_p_rows(p[None], n[None])[0] for p, n in pairs
+    ]
 
 
 @given(data=st.data(), n=st.integers(2, 12))

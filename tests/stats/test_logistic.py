@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.detection.logistic import Standardizer, choose_penalty, cross_fitted_scores, fit_logistic
+from freerun.stats.detection.logistic import Standardizer, best_penalty, cross_fitted_scores, fit_logistic
 
 
 def problem(seed: int, n: int = 80, d: int = 5, batch: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -91,16 +91,22 @@ def test_cross_fitted_scores_never_saw_their_group() -> None:
     assert ((scores > 0) != (y > 0)).all()
 
 
-def test_choose_penalty_finds_the_right_end() -> None:
+def chosen_penalty(
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray, penalties: list[float], rng: np.random.Generator
+) -> float:
+    return best_penalty(cross_fitted_scores(x, y, groups, penalties=penalties, rng=rng), y, penalties=penalties)[0]
+
+
+def test_the_best_penalty_is_at_the_right_end() -> None:
     rng = np.random.default_rng(6)
     groups = np.arange(60)
     noise = rng.normal(size=(60, 30))
     labels = rng.integers(0, 2, 60).astype(float)
-    assert choose_penalty(noise, labels, groups, penalties=[0.01, 1000.0], rng=rng) == 1000.0
+    assert chosen_penalty(noise, labels, groups, [0.01, 1000.0], rng) == 1000.0
     signal = labels[:, None] + 0.1 * rng.normal(size=(60, 1))
-    assert choose_penalty(signal, labels, groups, penalties=[0.01, 1000.0], rng=rng) == 0.01
+    assert chosen_penalty(signal, labels, groups, [0.01, 1000.0], rng) == 0.01
     with pytest.raises(TooFewDocuments):
-        choose_penalty(signal, labels, np.zeros(60, dtype=int), penalties=[1.0], rng=rng)
+        chosen_penalty(signal, labels, np.zeros(60, dtype=int), [1.0], rng)
 
 
 def test_two_hundred_fits_are_quick() -> None:

@@ -39,7 +39,7 @@ def test_a_run_against_itself_differs_by_nothing() -> None:
     a = curve(rng, np.array([0.2, 0.6, 1.2, 1.8]), documents, rng.normal(size=30))
     draws = joint_draws([a, a], n_resamples=100, rng=rng)
     assert np.array_equal(*draws)
-    found = horizon_difference(LENGTHS, a, a, (draws[0], draws[1]))[0.75]
+    found = horizon_difference(LENGTHS, a, a, (draws[0], draws[1]))
     assert (found.value, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 
@@ -68,7 +68,7 @@ def test_open_ends_are_told() -> None:
     documents, topic = np.arange(40), rng.normal(size=40)
     never, soon = (curve(rng, np.array(s), documents, topic) for s in ([0.0] * 4, [0.5, 1.5, 2.5, 3.0]))
     draws = joint_draws([never, soon], n_resamples=200, rng=rng)
-    found = horizon_difference(LENGTHS, never, soon, (draws[0], draws[1]))[0.75]
+    found = horizon_difference(LENGTHS, never, soon, (draws[0], draws[1]))
     assert found.beyond_a > 0.9
     assert found.beyond_b == 0.0
     assert found.high < 0
@@ -92,6 +92,6 @@ def test_size_of_the_paired_test_with_fixed_detectors() -> None:
         documents, topic = np.arange(40), rng.normal(size=40)
         a, b = (curve(rng, shifts, documents, topic) for _ in range(2))
         draws = joint_draws([a, b], n_resamples=200, rng=rng)
-        found = horizon_difference(LENGTHS, a, b, (draws[0], draws[1]), levels_auc=(0.75,))[0.75]
+        found = horizon_difference(LENGTHS, a, b, (draws[0], draws[1]))
         rejected += found.p_value <= 0.05
     assert rejected <= 27

@@ -3,7 +3,8 @@ import pytest
 from scipy import stats
 
 from freerun.errors import DataError
-from freerun.stats.recognition.sampler_audit import calibration_chi_square, sampler_audit
+from freerun.stats.recognition.sampler_audit import calibration_chi_square, pit_test, sampler_audit
+from freerun.stats.recognition.self_recognition import self_z
 
 N_WORDS, N_LAWS, N_BINS = 200, 40, 20
 
@@ -34,7 +35,8 @@ class Source:
         np.add.at(expected, index, self.mass[said])
         log_prob = self.log_q[said, ids]
         pit = np.clip(self.below[said, ids] + rng.random(ids.size) * np.exp(log_prob), 0, 1)
-        return sampler_audit(log_prob, self.entropy[said], self.varentropy[said], pit, observed, expected, index)
+        z = self_z(log_prob, self.entropy[said], self.varentropy[said], index, texts)
+        return sampler_audit(z, pit_test(pit, index), calibration_chi_square(observed, expected))
 
 
 def test_by_hand() -> None:
@@ -92,6 +94,7 @@ def test_an_impossible_token_fails_the_audit_and_few_tokens_do_not() -> None:
     source, rng = Source(1), np.random.default_rng(3)
     found = source.audit(source.q, rng, texts=2, tokens=10)
     assert found.p_pit == 1.0
-    columns = np.array([-1.0, -np.inf]), np.ones(2), np.ones(2), np.array([0.5, 0.5])
-    broken = sampler_audit(*columns, np.ones((2, 2)), np.ones((2, 2)), np.arange(2))
+    z = self_z(np.array([-1.0, -np.inf]), np.ones(2), np.ones(2), np.arange(2), 2)
+    counts = calibration_chi_square(np.ones((2, 2)), np.ones((2, 2)))
+    broken = sampler_audit(z, pit_test(np.array([0.5, 0.5]), np.arange(2)), counts)
     assert (broken.p_value, broken.n_impossible) == (0.0, 1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.detection.auc import auc, auc_bootstrap
+from freerun.stats.detection.auc import auc, auc_interval, weighted_auc
 from freerun.stats.intervals import bootstrap_groups
 from freerun.stats.recognition.single_scores import auc_difference, best_single_score
 
@@ -21,13 +21,10 @@ def test_the_best_on_training_documents_is_judged_on_the_others() -> None:
     found = best_single_score({"useful": useful, "low": low}, train=TRAIN, counts=counts())
     assert (found.name, found.sign) == ("low", -1)
     assert found.auc.value == pytest.approx(auc(-free[30:].ravel(), -(real[30:] + 1)))
-    golden = auc_bootstrap(
-        np.concatenate([-(real[30:] + 1), -free[30:].ravel()]),
-        np.repeat([False, True], [30, 60]),
-        np.concatenate([np.arange(30), np.repeat(np.arange(30), 2)]),
-        n_resamples=400,
-        rng=np.random.default_rng(0),
-    )
+    scores = np.concatenate([-(real[30:] + 1), -free[30:].ravel()])
+    weights = np.concatenate([counts(), np.repeat(counts(), 2, axis=1)], axis=1)
+    draws = weighted_auc(scores, np.repeat([False, True], [30, 60]), weights)
+    golden = auc_interval(found.auc.value, draws, n_groups=30)
     assert (found.auc.low, found.auc.high) == pytest.approx((golden.low, golden.high))
 
 

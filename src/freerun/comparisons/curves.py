@@ -12,7 +12,6 @@ from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.comparison import KINDS, features_at
 from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
-from freerun.findings.plain_text import PlainText
 from freerun.stats.detection.auc import auc_interval
 from freerun.stats.detection.horizon import HorizonResult, horizon_bootstrap
 from freerun.stats.detection.paired_horizon import (
@@ -71,7 +70,7 @@ class JointCurves:
     def difference(self, first: int, second: int, level_auc: float = 0.75) -> BootstrapDifference:
         """The horizon of the second run minus that of the first, held within the lengths measured."""
         scored, draws = (self.scored[first], self.scored[second]), (self.draws[first], self.draws[second])
-        return horizon_difference(self.lengths, *scored, draws, levels_auc=(level_auc,))[level_auc]
+        return horizon_difference(self.lengths, *scored, draws, level_auc=level_auc)
 
     def auc_difference(self, first: int, second: int) -> BootstrapDifference:
         """AUC at the last length."""
@@ -94,10 +93,9 @@ def pick_detectors(
     rows: Int[np.ndarray, " pairs"] | slice = slice(None),
 ) -> Iterator[PickedDetector]:
     """The detectors of the audit, fitted again with the same draws on some rows of its pairs, one a length."""
-    words = PlainText(evidence)
     for n in lengths:
         rng = statistics_rng(evidence, f"detect/{n}")
-        sides = {kind: (x.real[rows], x.free[rows]) for kind, x in features_at(evidence, words, int(n), None).items()}
+        sides = {kind: (x.real[rows], x.free[rows]) for kind, x in features_at(evidence, int(n)).items()}
         fitted = {kind: detect(*texts, train=train, rng=rng) for kind, texts in sides.items()}
         best = max(KINDS, key=lambda kind: (fitted[kind].auc_train, kind == "laws"))
         yield PickedDetector(best, fitted[best], *sides[best])

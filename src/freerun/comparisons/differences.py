@@ -14,10 +14,10 @@ from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.quantities import AUC, HORIZONS
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.loss import LOSS
-from freerun.findings.own_text.standing import OwnText, own_text_of
+from freerun.findings.own_text.standing import own_text_of
 from freerun.findings.plain_text import PlainText
-from freerun.findings.redacted import is_redacted
 from freerun.findings.registry import sums_of
+from freerun.results.audit import OwnText
 from freerun.results.compare import Difference, RunPair, SharedDraws, TextTest
 from freerun.results.horizons import outside
 from freerun.results.quantity import Sums
@@ -257,7 +257,7 @@ def _test_of_texts(first: Evidence, second: Evidence) -> TextTest | None:
 
     Of the first run replicate 0, of the second replicate 1 where there is one: the same draws would couple the texts.
     """
-    if is_redacted(first.records) or is_redacted(second.records):
+    if not (first.has_text and second.has_text):
         return None
     panels = first.panel, second.panel
     length = min(p.length for p in panels)
@@ -271,7 +271,7 @@ def _test_of_texts(first: Evidence, second: Evidence) -> TextTest | None:
     at = [np.array([rows[name] for name in shared], np.int64) for rows in units]
     train = panels[0].train[at[0]]
     sides = (panels[0].free[at[0], 0], panels[1].free[at[1], min(1, panels[1].free.shape[1] - 1)])
-    texts = [t for e, side in zip((first, second), sides, strict=True) for t in PlainText(e).texts(side, length)]
+    texts = [t for e, side in zip((first, second), sides, strict=True) for t in e.once(PlainText).texts(side, length)]
     try:
         grams = byte_ngram_features(texts, np.concatenate([train, train]))
         n, rng = len(shared), statistics_rng(first, "compare/direct")

@@ -13,9 +13,9 @@ from freerun.errors import UsageError, nearest
 from freerun.findings.detectability.quantities import HORIZONS
 from freerun.findings.loss import LOSS
 from freerun.findings.outcome import EXIT_CODES, cut_short, judge
-from freerun.findings.own_text.standing import Fault
 from freerun.findings.recognition.quantities import SAMPLER_P
 from freerun.findings.registry import GATES
+from freerun.results.audit import Fault
 from freerun.results.quantity import Quantity
 from freerun.stats.design.detectable import documents_to_decide
 from freerun.stats.detection.horizon import End, HorizonResult
@@ -279,7 +279,7 @@ def _horizon_of(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any]) -> 
     value, low, high = (
         End(ends[name], e[name] if ends[name] == "inside" else outer[ends[name]]) for name in ("value", "low", "high")
     )
-    h = HorizonResult(value, low, high, e["level"] or 0.95, HORIZON_LEVELS[gate.quantity], 0, 0.0, 0.0)
+    h = HorizonResult(value, low, high, e["level"] or 0.95, HORIZON_LEVELS[gate.quantity])
     return h, int(ends["last_tokens"])
 
 

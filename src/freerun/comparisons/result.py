@@ -19,15 +19,14 @@ from freerun.results.compare import (
     ALPHA,
     Bounds,
     Breach,
-    Card,
     CompareResult,
-    Conclusion,
     Difference,
     RunPair,
     RunSummary,
 )
 from freerun.results.finding import Chart, Series, Table, known
 from freerun.results.horizons import HorizonSummary
+from freerun.results.verdict import Card, Verdict
 from freerun.stats.position import curve_by_position, log_spaced_edges
 
 COMPARE_VERSION = 1
@@ -187,9 +186,7 @@ def _cell(e: dict[str, Any]) -> str:
 # ---- sentences ---------------------------------------------------------------------------------------------------------
 
 
-def _verdict(
-    pairs: Sequence[RunPair], compared: Compared, broken: Sequence[Breach], refused: Sequence[str]
-) -> Conclusion:
+def _verdict(pairs: Sequence[RunPair], compared: Compared, broken: Sequence[Breach], refused: Sequence[str]) -> Verdict:
     differences = [d for pair in pairs for d in pair.differences]
     further = [d for d in differences if not d.primary and d.p_value is not None]
     detail = (
@@ -205,7 +202,7 @@ def _verdict(
     if compared.curves is None:
         detail = f"No horizons: {compared.why_no_curves}. {detail}"
     differ = any(d.found and d.primary for d in differences)
-    return Conclusion(" ".join(sentences), detail, "bad" if differ else "neutral")
+    return Verdict(" ".join(sentences), detail, "bad" if differ else "neutral")
 
 
 def pair_sentence(pair: RunPair) -> str:

@@ -45,7 +45,7 @@ def align(first: Evidence, second: Evidence) -> Alignment:
     for a, b in pairs:
         here, there = first.records.rows(a), second.records.rows(b)
         n = min(here.stop - here.start, there.stop - there.start)
-        ids = [e.records.tokens["token_id"][at.start : at.start + n] for e, at in ((first, here), (second, there))]
+        ids = [e.local_ids("token_id")[at.start : at.start + n] for e, at in ((first, here), (second, there))]
         if _prefix_alike(first, a, second, b) and np.array_equal(ids[0], ids[1]):
             unit = np.full(n, names[str(first.records.sequences["unit"][a])])
             aligned.append(np.stack([here.start + np.arange(n), there.start + np.arange(n), unit, np.arange(n)]))
@@ -72,7 +72,7 @@ def _rows_by(evidence: Evidence, arm: str, columns: Sequence[str]) -> dict[tuple
 
 def _prefix_alike(first: Evidence, a: int, second: Evidence, b: int) -> bool:
     """Prefixes of different lengths are another breach; only what both hold is compared, from the cut backwards."""
-    before = [list(e.records.sequences["prefix_ids"][i]) for e, i in ((first, a), (second, b))]
+    before = [list(e.local_ids("prefix_ids")[i]) for e, i in ((first, a), (second, b))]
     n = min(map(len, before))
     return n == 0 or before[0][-n:] == before[1][-n:]
 
@@ -237,7 +237,7 @@ def shared_draws(first: Evidence, second: Evidence) -> SharedDraws:
     """Pair own texts by document, replicate and key."""
     same, agreement = 0, []
     for a, b in _shared_texts(first, second, "free", "document_id", "replicate", "key"):
-        here, there = (e.records.tokens["token_id"][e.records.rows(i)] for e, i in ((first, a), (second, b)))
+        here, there = (e.local_ids("token_id")[e.records.rows(i)] for e, i in ((first, a), (second, b)))
         n = min(here.size, there.size)
         differs = np.flatnonzero(here[:n] != there[:n])
         same += int(here.size == there.size and not differs.size)

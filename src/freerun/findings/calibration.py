@@ -70,7 +70,7 @@ def calibration_sums(evidence: Evidence) -> Iterator[Sums]:
         counts = (records.sequences[c][rows][:, rare].sum(1) for c in ("observed_counts", "expected_counts"))
         yield Sums(RARE[arm], *(evidence.sequence_sums(rows, c) for c in counts))
         confidence = np.minimum(np.exp(tokens["top_log_prob_nats"].astype(np.float64)), 1.0)
-        over = confidence - (tokens["token_id"] == tokens["top_id"])
+        over = confidence - (evidence.local_ids("token_id") == evidence.local_ids("top_id"))
         yield Sums(OVERCONFIDENCE[arm], evidence.token_sums(over, mine), evidence.token_sums(1.0, mine))
 
 
@@ -161,7 +161,7 @@ def _top(evidence: Evidence, arm: str) -> Reliability | None:
     try:
         return reliability(
             np.minimum(np.exp(tokens["top_log_prob_nats"][mine].astype(np.float64)), 1.0),
-            tokens["token_id"][mine] == tokens["top_id"][mine],
+            evidence.local_ids("token_id")[mine] == evidence.local_ids("top_id")[mine],
             evidence.units[evidence.token_sequence[mine]],
             rng=statistics_rng(evidence, f"reliability/{arm}"),
         )

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from freerun.findings.evidence import Evidence, statistics_rng
-from freerun.results.finding import Chart, Estimate, Finding, Series, Table
+from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
+from freerun.results.quantity import Quantity
 from freerun.stats.divergences import EnergyTest, energy_test, frontier, precision_recall
+from freerun.stats.intervals import Interval
 
 QUESTION = "How far apart are the two clouds of texts?"
+_quantity = partial(Quantity, "divergences", own_text=True, paired=False)
+AREA = _quantity("frontier_area", "Area under the divergence frontier, own against real text, same prefixes", "share")
+AREA_HALVES = _quantity("frontier_area_halves", "the same, other documents", "share")
+AREA_REAL_HALVES = _quantity("frontier_area_real_halves", "yardstick: real against real", "share")
+ENERGY = _quantity("energy_coefficient", "Energy coefficient, own against real text", "share", exact=True)
+ENERGY_P = _quantity("energy_p", "Energy test, p-value", "p", exact=True)
+PRECISION = _quantity("precision", "Precision: own texts inside the real cloud", "share")
+RECALL = _quantity("recall", "Recall: real texts inside its cloud", "share")
+QUANTITIES = (AREA, AREA_HALVES, AREA_REAL_HALVES, ENERGY, ENERGY_P, PRECISION, RECALL)
 MIN_PAIRS = 16
 N_SPLITS = 40
 N_RESAMPLES = 200
@@ -24,15 +35,18 @@ Vectors = Float[np.ndarray, "pairs width"]
 
 @dataclass(frozen=True)
 class Halves:
-    """One comparison over random halves of the documents: one side from a half, the other side from the other half."""
+    """One comparison over random halves of the documents: one side from a half, the other side from the other half.
+
+    Numbers: means over splits and the middle 95% of them. `curves`: mean, low and high of the frontier over the grid.
+    """
 
     label: str
     role: str
-    areas: Float[np.ndarray, " splits"]
-    precision: Float[np.ndarray, " splits"]
-    recall: Float[np.ndarray, " splits"]
-    energy: Float[np.ndarray, " splits"]
-    curves: Float[np.ndarray, "splits grid"]
+    area: Interval
+    energy: Interval
+    precision: Interval
+    recall: Interval
+    curves: Float[np.ndarray, "3 grid"]
     n: int
     n_clusters: int
 
@@ -41,19 +55,23 @@ def divergences(evidence: Evidence) -> Finding:
     """Divergence frontier, precision and recall, and the energy test of one free continuation a document against the real one."""
     embedding = evidence.records.sequences.get("embedding")
     if embedding is None or not embedding.shape[1] or not np.isfinite(embedding).any():
-        return _unknown(
+        return Finding.unknown(
+            "divergences",
+            QUESTION,
             "These records hold no hidden states, so the texts cannot be placed as points: the model or the organism shows none, or an "
-            "older version made the run. Audit a transformers model (hf/…, or a name from `freerun models`) in a new folder."
+            "older version made the run. Audit a transformers model (hf/…, or a name from `freerun models`) in a new folder.",
         )
     panel = evidence.whole_panel
-    held = np.isfinite(embedding[panel.real]).all(1) & np.isfinite(embedding[panel.free]).all((1, 2))
-    if held.sum() < MIN_PAIRS:
-        return _unknown(
-            f"Only {held.sum()} pairs reach the last token on both sides; at least {MIN_PAIRS} are needed: take a smaller --tokens or more "
-            "--documents."
+    known = np.isfinite(embedding[panel.real]).all(1) & np.isfinite(embedding[panel.free]).all((1, 2))
+    if known.sum() < MIN_PAIRS:
+        return Finding.unknown(
+            "divergences",
+            QUESTION,
+            f"Only {known.sum()} pairs reach the last token on both sides; at least {MIN_PAIRS} are needed: take a smaller --tokens or more "
+            "--documents.",
         )
-    real, free, other = (embedding[s[held]] for s in (panel.real, panel.free[:, 0], panel.free[:, -1]))
-    cold_rows = panel.tempered[held]
+    real, free, other = (embedding[s[known]] for s in (panel.real, panel.free[:, 0], panel.free[:, -1]))
+    cold_rows = panel.tempered[known]
     cold = embedding[np.where(cold_rows >= 0, cold_rows, 0)]
     has_cold = (cold_rows >= 0) & np.isfinite(cold).all(1)
     groups = np.arange(len(real))
@@ -64,76 +82,49 @@ def divergences(evidence: Evidence) -> Finding:
     )
     tested = energy_test(real, free, groups, n_permutations=N_PERMUTATIONS, rng=rng)
     inside = precision_recall(real, free, real_groups=groups, generated_groups=groups, n_resamples=N_RESAMPLES, rng=rng)
-    replicates = panel.free.shape[1] > 1
-    compared = [
-        _halves("its own text against real text", "free", real, free, rng),
-        _halves("real text against real text", "real", real, real, rng),
-    ]
-    if replicates:
-        compared.append(_halves("its own text against its own", "control", free, other, rng))
+    main = _halves("its own text against real text", "free", real, free, rng)
+    yardstick = _halves("real text against real text", "real", real, real, rng)
+    comparisons = [main, yardstick]
+    if panel.free.shape[1] > 1:
+        comparisons.append(_halves("its own text against its own", "control", free, other, rng))
     if has_cold.sum() >= MIN_PAIRS:
         t = f"t = {evidence.plan['control_temperature']:g}"
-        compared.append(_halves(f"its text at {t} against real text", "tempered", real[has_cold], cold[has_cold], rng))
-
-    main, yardstick = compared[0], compared[1]
-    how = "one k-means on both sets, n/10 cells, exp(−5·KL); mean over 5 seeds"
-    estimates = [
-        Estimate(
-            "frontier_area",
-            "Area under the divergence frontier, own against real text, same prefixes",
-            whole.value,
-            "share",
-            whole.low,
-            whole.high,
-            whole.level,
-            len(real),
-            method=f"{how}; interval over seeds and documents at this n",
-        ),
-        _of_halves("frontier_area_halves", "the same, other documents", main, "areas"),
-        _of_halves("frontier_area_real_halves", "yardstick: real against real", yardstick, "areas"),
-        Estimate(
-            "energy_coefficient",
-            "Energy coefficient, own against real text",
-            tested.coefficient,
-            "share",
-            n=tested.n_groups,
-            method="2·E|X−Y| − E|X−X′| − E|Y−Y′| over 2·E|X−Y|, vectors of length 1; above 0 even for equal laws, see the table",
-        ),
-        Estimate(
-            "energy_p",
-            "Energy test, p-value",
-            tested.p_value,
-            "p",
-            n=tested.n_groups,
-            method=f"{tested.n_permutations} permutations that swap the real and the own text of a document",
-        ),
-    ]
-    ways = (
-        ("precision", "Precision: own texts inside the real cloud", inside.precision),
-        ("recall", "Recall: real texts inside its cloud", inside.recall),
-    )
-    for name, label, x in ways:
-        estimates.append(
-            Estimate(
-                name,
-                label,
-                x.value,
-                "share",
-                x.low,
-                x.high,
-                x.level,
-                x.n,
-                method=f"{inside.neighbours} nearest neighbours; spread between disjoint halves of the documents, which covers less than its nominal level: a rough range",
-            )
-        )
+        label = f"its text at {t} against real text"
+        comparisons.append(_halves(label, "tempered", real[has_cold], cold[has_cold], rng))
+    area = Interval(whole.value, whole.low, whole.high, whole.level, len(real))
     return Finding(
         name="divergences",
         question=QUESTION,
         sentence=_sentence(_place(evidence), main, yardstick, tested),
         status="neutral",
-        estimates=tuple(estimates),
-        charts=(_chart(compared),),
-        tables=(_table(compared),),
+        estimates=(
+            AREA.estimate(
+                area,
+                method="one k-means on both sets, n/10 cells, exp(−5·KL); mean over 5 seeds; interval over seeds and documents at this n",
+            ),
+            _range_estimate(AREA_HALVES, main.area),
+            _range_estimate(AREA_REAL_HALVES, yardstick.area),
+            ENERGY.number(
+                tested.coefficient,
+                n=tested.n_groups,
+                method="2·E|X−Y| − E|X−X′| − E|Y−Y′| over 2·E|X−Y|, vectors of length 1; above 0 even for equal laws, see the table",
+            ),
+            ENERGY_P.number(
+                tested.p_value,
+                n=tested.n_groups,
+                method=f"{tested.n_permutations} permutations that swap the real and the own text of a document",
+            ),
+            *(
+                quantity.estimate(
+                    share,
+                    method=f"{inside.neighbours} nearest neighbours; spread between disjoint halves of the documents, which covers less than "
+                    "its nominal level: a rough range",
+                )
+                for quantity, share in ((PRECISION, inside.precision), (RECALL, inside.recall))
+            ),
+        ),
+        charts=(_chart(comparisons),),
+        tables=(_table(comparisons),),
         licence=(
             "A description, never evidence of closeness: areas, precision and recall depend on n, on the number of cells and on what the hidden "
             "states keep, and two different laws can share every histogram. Only the energy test has a null: within a document its own and the "
@@ -155,29 +146,25 @@ def divergences(evidence: Evidence) -> Finding:
 def _halves(label: str, role: str, left: Vectors, right: Vectors, rng: np.random.Generator) -> Halves:
     """Left (the real texts) of a random half of the documents against right of the other half: no document on both sides."""
     n = len(left) // 2
-    areas, precision, recall, energy, curves, cells = [], [], [], [], [], 0
+    numbers, curves, cells = [], [], 0
     for _ in range(N_SPLITS):
         order = rng.permutation(len(left))
         p, q = left[order[:n]], right[order[n : 2 * n]]
         drawn = frontier(p, q, seeds=_seeds(rng, 1))
         shares = precision_recall(p, q, n_resamples=0, rng=rng)
-        areas.append(drawn.value)
-        precision.append(shares.precision.value)
-        recall.append(shares.recall.value)
-        energy.append(energy_test(p, q, np.arange(n), n_permutations=0, rng=rng).coefficient)
-        cells = drawn.n_clusters
+        tested = energy_test(p, q, np.arange(n), n_permutations=0, rng=rng)
+        numbers.append((drawn.value, tested.coefficient, shares.precision.value, shares.recall.value))
         curves.append(np.interp(GRID, drawn.x[::-1], drawn.y[::-1]))
-    return Halves(
-        label,
-        role,
-        np.array(areas),
-        np.array(precision),
-        np.array(recall),
-        np.array(energy),
-        np.array(curves),
-        n,
-        cells,
+        cells = drawn.n_clusters
+    area, energy, precision, recall = (
+        Interval(float(value), float(low), float(high), 0.95, n) for value, low, high in _middle(np.array(numbers)).T
     )
+    return Halves(label, role, area, energy, precision, recall, _middle(np.array(curves)), n, cells)
+
+
+def _middle(values: Float[np.ndarray, "splits k"]) -> Float[np.ndarray, "3 k"]:
+    """Mean over splits, and the ends of the middle 95% of them."""
+    return np.array([values.mean(axis=0), *np.quantile(values, [0.025, 0.975], axis=0)])
 
 
 def _seeds(rng: np.random.Generator, n: int) -> tuple[int, ...]:
@@ -190,87 +177,57 @@ def _place(evidence: Evidence) -> str:
     return f"the encoder {encoder}" if encoder else "the model's own hidden states"
 
 
+def _range_estimate(quantity: Quantity, middle: Interval) -> Estimate:
+    how = f"mean over {N_SPLITS} random halves and the middle 95% of them: a range, not a confidence interval"
+    return quantity.estimate(middle, method=how)
+
+
 def _sentence(place: str, main: Halves, yardstick: Halves, tested: EnergyTest) -> str:
-    found = (
-        f"An energy test tells its texts from the real ones (p {_p(tested)}, {tested.n_groups} documents)"
+    least = 1 / (1 + tested.n_permutations)
+    p = f"p = {tested.p_value:.2g}" if tested.p_value > least * 1.5 else f"p ≤ {least:.1g}"
+    energy = (
+        f"An energy test tells its texts from the real ones ({p}, {tested.n_groups} documents)"
         if tested.p_value < 0.01
-        else f"The energy test does not tell them apart at the 1% level at this n (p {_p(tested)}, {tested.n_groups} documents)"
+        else f"The energy test does not tell them apart at the 1% level at this n ({p}, {tested.n_groups} documents)"
     )
     return (
-        f"In {place} the divergence frontier between its texts and real ones has area {main.areas.mean():.2f} at "
-        f"{main.n} against {main.n} documents, where real text against other real text gives {yardstick.areas.mean():.2f}. {found}; "
-        f"{main.precision.mean():.0%} of its texts lie inside the real cloud and {main.recall.mean():.0%} of the real ones inside its own, "
-        f"against {yardstick.precision.mean():.0%} for real text."
+        f"In {place} the divergence frontier between its texts and real ones has area {main.area.value:.2f} at "
+        f"{main.n} against {main.n} documents, where real text against other real text gives {yardstick.area.value:.2f}. {energy}; "
+        f"{main.precision.value:.0%} of its texts lie inside the real cloud and {main.recall.value:.0%} of the real ones inside its own, "
+        f"against {yardstick.precision.value:.0%} for real text."
     )
 
 
-def _p(tested: EnergyTest) -> str:
-    least = 1 / (1 + tested.n_permutations)
-    return f"= {tested.p_value:.2g}" if tested.p_value > least * 1.5 else f"≤ {least:.1g}"
-
-
-def _of_halves(name: str, label: str, x: Halves, column: str) -> Estimate:
-    values = getattr(x, column)
-    low, high = np.quantile(values, [0.025, 0.975])
-    return Estimate(
-        name,
-        label,
-        float(values.mean()),
-        "share",
-        float(low),
-        float(high),
-        0.95,
-        x.n,
-        method=f"mean over {N_SPLITS} random halves and the middle 95% of them: a range, not a confidence interval",
-    )
-
-
-def _table(compared: list[Halves]) -> Table:
-    def cell(values: np.ndarray, pick: Callable[[float], str] = lambda v: f"{v:.2f}") -> str:
-        low, high = np.quantile(values, [0.025, 0.975])
-        return f"{pick(float(values.mean()))} ({pick(float(low))} to {pick(float(high))})"
-
-    rows = tuple(
-        (c.label, f"{c.n} + {c.n}", cell(c.areas), cell(c.energy), cell(c.precision), cell(c.recall)) for c in compared
-    )
+def _table(comparisons: list[Halves]) -> Table:
     return Table(
         "divergences",
         f"One side from a random half of the documents, the other from the other half ({N_SPLITS} halves, 95% of them in parentheses)",
         ("comparison", "documents", "frontier area", "energy coefficient", "precision", "recall"),
-        rows,
+        tuple(
+            (
+                c.label,
+                f"{c.n} + {c.n}",
+                *(Cell.of(x, 2, "share") for x in (c.area, c.energy, c.precision, c.recall)),
+            )
+            for c in comparisons
+        ),
     )
 
 
-def _chart(compared: list[Halves]) -> Chart:
-    def series(c: Halves) -> Series:
-        low, high = np.quantile(c.curves, [0.025, 0.975], axis=0)
-        banded = c.role in ("free", "real")
-        return Series(
-            c.label,
-            c.role,
-            _floats(c.curves.mean(0)),
-            _floats(low) if banded else None,
-            _floats(high) if banded else None,
-        )
-
+def _chart(comparisons: list[Halves]) -> Chart:
+    banded = ("free", "real")
     return Chart(
         name="frontier",
         title="Divergence frontier",
         x_label="exp(−5·KL), the first-named text from a mixture of both",
         y_label="exp(−5·KL), the second-named from it",
         x=GRID,
-        series=tuple(series(c) for c in compared),
+        series=tuple(
+            Series.curve(c.label, c.role, *(c.curves if c.role in banded else c.curves[:1])) for c in comparisons
+        ),
         y_range=(0.0, 1.0),
         caption=(
             "Up and to the right: the two sets fill the same cells. Means over random halves; shaded: 95% of the halves, for real text and "
             "its own. Read a line against that of real text, not against the corner."
         ),
     )
-
-
-def _floats(values: Float[np.ndarray, " n"] | Int[np.ndarray, " n"]) -> tuple[float | None, ...]:
-    return tuple(float(v) for v in values)
-
-
-def _unknown(why: str) -> Finding:
-    return Finding("divergences", QUESTION, why, "unknown", licence="No inference.")

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from freerun.records.answers import Answers
 from freerun.records.plan import AuditPlan, SamplingRule, read_plan, upgraded
+from freerun.records.redact import LocalIds, is_redacted, local_ids, sealed
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
 from freerun.results.json import from_json
@@ -38,7 +39,7 @@ ARM_LABELS = {"real": "real text", "free": "own text, t = 1", "tempered": "own t
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Records and what is derived from them once."""
+    """Records and what is derived from them once. Text of a redacted run cannot be read: see `has_text`."""
 
     records: Records
     answers: Answers | None = None
@@ -46,6 +47,18 @@ class Evidence:
     sources: Sequence[SourceRecords] = ()
     """How likely every source finds the texts."""
     _made: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "records", sealed(self.records))
+
+    @property
+    def has_text(self) -> bool:
+        """Whether text, ids and what would tell them can be read; in a redacted run reading them raises `TextRedacted`."""
+        return not is_redacted(self.records)
+
+    def local_ids(self, column: LocalIds) -> Any:
+        """A column of token ids that are compared inside one text only, as a redacted run has them too."""
+        return local_ids(self.records, column)
 
     def once(self, make: Callable[[Evidence], T]) -> T:
         """What `make` derives from this evidence, derived once."""
@@ -272,7 +285,7 @@ class Panel:
             entropy=np.nan_to_num(tokens["entropy_nats"][at]),
             varentropy=np.nan_to_num(tokens["varentropy_nats2"][at]),
             rank=tokens["rank"][at],
-            ids=tokens["token_id"][at],
+            ids=self.evidence.local_ids("token_id")[at],
             reference_log_prob=np.maximum(reference, -1e3) if np.isfinite(reference).any() else None,
         )
 

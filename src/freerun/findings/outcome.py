@@ -1,4 +1,4 @@
-"""The one place where a horizon is held against a length. Gates ask for a length; a verdict only says what was measured."""
+"""The one place where a horizon is compared with a length. Gates ask for a length; a verdict only says what was measured."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from freerun.results.horizons import interval_words, outside, spoken
+from freerun.results.verdict import Measured
 from freerun.stats.detection.horizon import HorizonResult
 
-Verdict = Literal["pass", "fail", "inconclusive"]
-EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
-
-Measured = Literal["told_apart", "not_reached", "open", "not_judged"]
-"""What a run says of its horizon where nobody set a requirement."""
+Ruling = Literal["pass", "fail", "inconclusive"]
+EXIT_CODES: dict[Ruling, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of a requirement, and why."""
 
-    verdict: Verdict
+    verdict: Ruling
     words: str
 
     @property

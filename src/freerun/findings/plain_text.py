@@ -16,7 +16,7 @@ class PlainText:
     """Bytes of the first tokens of sequences; what the records do not tell (half characters at an end) is looked up by id.
 
     Recorded text shows bytes that are no character as U+FFFD, so it is longer or shorter than its tokens there; the bytes of an id come
-    from the sequences where both agree.
+    from the sequences where both agree. Ask for it by `evidence.once(PlainText)`; a redacted run raises `TextRedacted`.
     """
 
     def __init__(self, evidence: Evidence) -> None:
@@ -26,18 +26,17 @@ class PlainText:
 
     def first(self, sequence: int, n_tokens: int) -> bytes:
         """The bytes of the first tokens of a sequence."""
-        start, stop = int(self.records.starts[sequence]), int(self.records.starts[sequence + 1])
-        last = min(start + n_tokens, stop)
+        rows = self.records.rows(sequence)
+        last = min(rows.start + n_tokens, rows.stop)
         if not self.whole(sequence):
-            ids, sizes = (self.records.tokens[name][start:last] for name in ("token_id", "n_bytes"))
-            known = zip(ids.tolist(), sizes.tolist(), strict=True)
-            return b"".join(self._spelling.get(i, _UNKNOWN) if size else b"" for i, size in known)
-        return self._text[sequence][: self._bytes_between(start, last)]
+            ids, sizes = (self.records.tokens[name][rows.start : last].tolist() for name in ("token_id", "n_bytes"))
+            return b"".join(self._spelling.get(i, _UNKNOWN) if n else b"" for i, n in zip(ids, sizes, strict=True))
+        return self._text[sequence][: self._bytes_between(rows.start, last)]
 
     def whole(self, sequence: int) -> bool:
         """Whether the recorded text is its tokens' bytes, that is, whether it has no half character."""
-        start, stop = int(self.records.starts[sequence]), int(self.records.starts[sequence + 1])
-        return len(self._text[sequence]) == self._bytes_between(start, stop)
+        rows = self.records.rows(sequence)
+        return len(self._text[sequence]) == self._bytes_between(rows.start, rows.stop)
 
     def texts(self, sequences: Int[np.ndarray, " n"], n_tokens: int) -> list[bytes]:
         """`first` of several."""
@@ -51,13 +50,10 @@ class PlainText:
     @cached_property
     def _spelling(self) -> dict[int, bytes]:
         ids, sizes = self.records.tokens["token_id"], self.records.tokens["n_bytes"]
-        found: dict[int, bytes] = {}
-        for s in range(self.records.n_sequences):
-            if not self.whole(s):
-                continue
-            at = 0
-            for t in range(int(self.records.starts[s]), int(self.records.starts[s + 1])):
-                size = int(sizes[t])
-                found.setdefault(int(ids[t]), self._text[s][at : at + size])
+        spelling: dict[int, bytes] = {}
+        for s in filter(self.whole, range(self.records.n_sequences)):
+            at, rows = 0, self.records.rows(s)
+            for token, size in zip(ids[rows].tolist(), sizes[rows].tolist(), strict=True):
+                spelling.setdefault(token, self._text[s][at : at + size])
                 at += size
-        return found
+        return spelling

@@ -15,13 +15,13 @@ from freerun.findings.detectability import quantities as detectability_quantitie
 from freerun.findings.detectability.comparison import Comparison, compare
 from freerun.findings.evidence import Evidence
 from freerun.findings.loops import finding as loops
-from freerun.findings.own_text.refusal import refused_finding
-from freerun.findings.own_text.standing import audit_own_text, own_text_of
+from freerun.findings.own_text.refusal import refused_finding, without_own_text
+from freerun.findings.own_text.standing import own_text_of
 from freerun.findings.recognition import finding as recognition
 from freerun.findings.recognition import quantities as recognition_quantities
 from freerun.findings.recognition import verbal
-from freerun.findings.redacted import is_redacted, without_copies
 from freerun.findings.sources import finding as sources
+from freerun.records.redact import UNAVAILABLE, TextRedacted
 from freerun.results.finding import Finding
 from freerun.results.quantity import Quantity, Sums
 
@@ -45,6 +45,10 @@ class Question:
     """The numbers that are ratios of sums over documents, document by document."""
     needs_text: bool = False
     """It reads text, which a redacted run does not have."""
+    real_sentence: bool = False
+    """Its sentence speaks of real text alone: it stands where own text is refused as evidence."""
+    real_notes: bool = False
+    """So do its notes."""
 
     @property
     def page(self) -> str:
@@ -55,10 +59,9 @@ class Question:
 def compared(evidence: Evidence) -> Comparison | TooFewDocuments:
     """Own text held against real text; ask for it by `evidence.once`."""
     try:
-        comparison = compare(evidence)
+        return compare(evidence)
     except TooFewDocuments as error:
         return error
-    return without_copies(comparison) if is_redacted(evidence.records) else comparison
 
 
 def _detectability(evidence: Evidence) -> Finding:
@@ -72,12 +75,12 @@ def _detectability(evidence: Evidence) -> Finding:
 
 
 QUESTIONS = (
-    Question("loss", loss.QUESTION, loss.loss, loss.QUANTITIES, loss.loss_sums),
+    Question("loss", loss.QUESTION, loss.loss, loss.QUANTITIES, loss.loss_sums, real_sentence=True, real_notes=True),
     Question("detectability", detectability.QUESTION, _detectability, detectability_quantities.QUANTITIES),
     Question(
         "self_recognition",
         recognition.QUESTION,
-        lambda evidence: recognition.self_recognition(evidence, evidence.once(audit_own_text)),
+        recognition.self_recognition,
         recognition_quantities.QUANTITIES,
         recognition_quantities.recognition_sums,
     ),
@@ -89,23 +92,41 @@ QUESTIONS = (
         calibration.calibration,
         calibration.QUANTITIES,
         calibration.calibration_sums,
+        real_sentence=True,
     ),
     Question("memory", memory.QUESTION, memory.memory, memory.QUANTITIES, memory.memory_sums, needs_text=True),
     Question("source", sources.QUESTION, lambda evidence: sources.source(evidence, evidence.sources)),
-    Question("divergences", divergences.QUESTION, divergences.divergences, needs_text=True),
+    Question("divergences", divergences.QUESTION, divergences.divergences, divergences.QUANTITIES, needs_text=True),
     Question("certificates", certificates.QUESTION, certificates.certificates, certificates.QUANTITIES),
     Question(
         "verbal",
         verbal.QUESTION,
         lambda evidence: None if evidence.answers is None else verbal.verbal(evidence.answers),
+        verbal.QUANTITIES,
     ),
 )
 GATES = {name: q for question in QUESTIONS for q in question.quantities for name in q.gates}
 """What `--fail-on` can name, with the other names of the same number."""
 
 
+def answer(question: Question, evidence: Evidence) -> Finding | None:
+    """The finding of a question; None where it was not asked.
+
+    What needs text is not available in a redacted run, whether it says so or tries to read text. Where own text is refused as
+    evidence, nothing of it is left.
+    """
+    try:
+        if question.needs_text and not evidence.has_text:
+            raise TextRedacted(question.name)
+        finding = question.derive(evidence)
+    except TextRedacted:
+        return Finding.unknown(question.name, question.question, f"This is {UNAVAILABLE}.")
+    if finding is None or not evidence.once(own_text_of).refused:
+        return finding
+    return without_own_text(finding, question.quantities, sentence=question.real_sentence, notes=question.real_notes)
+
+
 def sums_of(evidence: Evidence) -> tuple[Sums, ...]:
     """Every number that two runs have a paired difference in, document by document; what a run has no records of is left out."""
-    redacted = is_redacted(evidence.records)
-    asked = (q for q in QUESTIONS if not (redacted and q.needs_text))
+    asked = (q for q in QUESTIONS if evidence.has_text or not q.needs_text)
     return tuple(s for q in asked for s in q.sums(evidence) if s.quantity.paired and s.bottoms.sum() > 0)

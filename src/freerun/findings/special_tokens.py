@@ -10,7 +10,6 @@ from jaxtyping import Bool, Int
 
 from freerun.findings.evidence import Evidence
 from freerun.findings.plain_text import PlainText
-from freerun.findings.redacted import is_redacted
 
 
 class Spellings:
@@ -38,15 +37,19 @@ class Spellings:
 def spellings(evidence: Evidence) -> Spellings | None:
     """The special tokens of a run; None where its manifest does not say (a run made before it did), or its records hold no ids."""
     special = evidence.records.manifest.get("special_tokens")
-    if special is None or is_redacted(evidence.records):
+    if special is None or not evidence.has_text:
         return None
     return Spellings(special, list(evidence.plan["end_ids"]))
 
 
-def shown_text(evidence: Evidence, words: PlainText, sequence: int, *, start: int = 0, stop: int | None = None) -> str:
-    """The text of some tokens of a sequence, with every special token (an end of text too) in ⟨ ⟩ where it stands."""
-    records, known = evidence.records, spellings(evidence)
-    ids = records.tokens["token_id"][records.rows(sequence)]
+def shown_text(evidence: Evidence, sequence: int, *, start: int = 0, stop: int | None = None) -> str:
+    """The text of some tokens of a sequence, with every special token (an end of text too) in ⟨ ⟩ where it stands.
+
+    Raises:
+        TextRedacted: the run was made with `--redact-text`.
+    """
+    known, words = spellings(evidence), evidence.once(PlainText)
+    ids = evidence.records.tokens["token_id"][evidence.records.rows(sequence)]
     stop = len(ids) if stop is None else min(stop, len(ids))
     marks = [] if known is None else [(at, token) for at in range(start, stop) if (token := known.of(int(ids[at])))]
     whole = words.first(sequence, stop)

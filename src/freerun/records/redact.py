@@ -15,26 +15,96 @@ came) and nothing between texts. See docs/decisions/0004-redaction.md for what t
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from freerun.records.store import RunFolder
+from freerun.errors import DataError
+from freerun.records.store import Records, RunFolder
 
 CORPUS = "a redacted corpus"
 """What the corpus is called in a run without names."""
 UNAVAILABLE = "not available: text was redacted"
+LocalIds = Literal["token_id", "top_id", "prefix_ids"]
+"""Columns of token ids. In a redacted run they mean something inside one text only."""
+HIDDEN = frozenset(
+    ("token_id", "top_id", "prefix_ids", "prefix_text", "text", "embedding", "without_prefix_log_prob_nats")
+)
+"""Columns that a redacted run keeps no values of, or none that two texts could be compared by."""
+
+
+class TextRedacted(DataError):
+    """Something asked a redacted run for its text, or for what would tell it."""
+
+
+@dataclass(frozen=True)
+class RedactedRecords(Records):
+    """Records of which nobody can read text: asking for a hidden column raises `TextRedacted`."""
+
+    whole: Records
+
+    def forget(self, *names: str) -> None:
+        self.whole.forget(*names)
+
+
+def is_redacted(records: Records) -> bool:
+    """Whether the run was made with `--redact-text`."""
+    return records.manifest["plan"].get("redacted") is True
+
+
+def sealed(records: Records) -> Records:
+    """The records, without access to what redaction hides where the run is redacted."""
+    if not is_redacted(records) or isinstance(records, RedactedRecords):
+        return records
+    sequences, tokens = _Sealed(records.sequences), _Sealed(records.tokens)
+    return RedactedRecords(records.manifest, sequences, tokens, records.starts, records)
+
+
+def local_ids(records: Records, column: LocalIds) -> Any:
+    """A column of token ids that are compared inside one text only; of a redacted run their order of appearance in it."""
+    whole = records.whole if isinstance(records, RedactedRecords) else records
+    return (whole.sequences if column == "prefix_ids" else whole.tokens)[column]
+
+
+class _Sealed(MutableMapping[str, Any]):
+    """Columns by name, without the hidden ones."""
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        self._columns = columns
+
+    def __getitem__(self, name: str) -> Any:
+        if name in HIDDEN:
+            raise TextRedacted(
+                f"{name} cannot be read: the run was made with --redact-text; audit without it to have what needs text"
+            )
+        return self._columns[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        raise TypeError("columns of a redacted run are not replaced")
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("columns of a redacted run are not removed")
+
+    def __contains__(self, name: object) -> bool:
+        return name not in HIDDEN and name in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._columns if name not in HIDDEN)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
 
 @dataclass(frozen=True)
 class RedactedFolder(RunFolder):
     """A run's folder that writes records without text."""
 
-    def write_part(self, name: str, sequences: pa.Table, tokens: pa.Table, **said: Any) -> None:
-        super().write_part(name, *redacted(sequences, tokens), **said)
+    def write_part(self, name: str, sequences: pa.Table, tokens: pa.Table, **metadata: Any) -> None:
+        super().write_part(name, *redacted(sequences, tokens), **metadata)
 
 
 def redacted(sequences: pa.Table, tokens: pa.Table) -> tuple[pa.Table, pa.Table]:

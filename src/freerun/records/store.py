@@ -335,7 +335,7 @@ class Records:
     """
 
     manifest: dict[str, Any]
-    sequences: dict[str, Any]
+    sequences: MutableMapping[str, Any]
     tokens: MutableMapping[str, np.ndarray]
     starts: np.ndarray
 

@@ -8,6 +8,7 @@ from typing import Any
 from freerun.results.finding import Chart, Table
 from freerun.results.horizons import HorizonSummary
 from freerun.results.quantity import Quantity
+from freerun.results.verdict import Card, Verdict
 from freerun.stats.design.detectable import smallest_detectable_difference
 from freerun.stats.detection.paired_horizon import BootstrapDifference
 from freerun.stats.intervals import Interval
@@ -16,26 +17,6 @@ from freerun.stats.paired import PairedDifference
 ALPHA = 0.05
 CENSORED = 0.05
 """Share of resamples at an end of the lengths beyond which a horizon's spread says nothing of the smallest detectable difference."""
-
-
-@dataclass(frozen=True)
-class Conclusion:
-    """The answer in a sentence, what limits it, and whether it is `good`, `bad`, `neutral` or `unknown`."""
-
-    sentence: str
-    detail: str
-    status: str
-
-
-@dataclass(frozen=True)
-class Card:
-    """A headline number as it is printed."""
-
-    label: str
-    value: str
-    unit: str
-    interval: str
-    note: str
 
 
 @dataclass(frozen=True)
@@ -248,7 +229,7 @@ class CompareResult:
     kind: str
     freerun_version: str
     title: str
-    verdict: Conclusion
+    verdict: Verdict
     runs: tuple[RunSummary, ...]
     headline: tuple[Card, ...]
     pairs: tuple[RunPair, ...]

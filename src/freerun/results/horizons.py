@@ -43,7 +43,7 @@ def outside(end: End) -> str:
 def interval_words(h: HorizonResult) -> str:
     """The interval, as tables and cards have it.
 
-    >>> interval_words(HorizonResult(End("inside", 17.0), End("inside", 8.0), End("beyond", 128.0), 0.95, 0.75, 1000, 0.0, 0.0))
+    >>> interval_words(HorizonResult(End("inside", 17.0), End("inside", 8.0), End("beyond", 128.0), 0.95, 0.75))
     '8 to > 128'
     """
     if h.low.where == h.high.where != "inside":

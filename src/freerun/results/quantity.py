@@ -70,13 +70,15 @@ class Quantity:
         label: str = "",
         text: str = "",
         independent_unit: str = "document",
+        level: float | None = None,
     ) -> Estimate:
-        """The estimate as a number without an interval."""
+        """The estimate as a number without an interval; `level` where one was set to find it."""
         return Estimate(
             self.name,
             label or self.label,
             value,
             self.unit,
+            level=level,
             n=n,
             method=method,
             text=text,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from freerun.results.compare import ALPHA, Bounds, Conclusion, open_ends
+from freerun.results.compare import ALPHA, Bounds, open_ends
 from freerun.results.finding import Chart, Table
 from freerun.results.horizons import HorizonSummary
+from freerun.results.verdict import Verdict
 from freerun.stats.detection.paired_horizon import BootstrapDifference
 from freerun.stats.paired import PairedDifference
 
@@ -137,7 +138,7 @@ class SweepResult:
     kind: str
     freerun_version: str
     title: str
-    verdict: Conclusion
+    verdict: Verdict
     design: Design
     settings: tuple[Setting, ...]
     axes: tuple[AxisResult, ...]

@@ -12,7 +12,6 @@ from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.exports.tables import frame
 from freerun.findings.evidence import Evidence
-from freerun.findings.redacted import is_redacted, unreadable
 from freerun.records.measure import units_of
 from freerun.records.plan import read_plan
 from freerun.records.store import RunFolder, load_records
@@ -106,4 +105,4 @@ def evidence_in(folder: RunFolder) -> Evidence:
     records = load_records(folder)
     if records.manifest["kind"] != "audit":
         raise DataError(f"{folder.path} is a run of {records.manifest['kind']!r}; only audits can be compared")
-    return Evidence(unreadable(records) if is_redacted(records) else records)
+    return Evidence(records)

@@ -14,7 +14,7 @@ from freerun.comparisons.sweeps.contrasts import N_RESAMPLES, OwnTextRefused, Sw
 from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.comparison import KINDS
 from freerun.findings.evidence import Evidence
-from freerun.results.compare import Bounds, Conclusion
+from freerun.results.compare import Bounds
 from freerun.results.finding import Cell, Table
 from freerun.results.horizons import HorizonSummary
 from freerun.results.sweep import (
@@ -29,6 +29,7 @@ from freerun.results.sweep import (
     SettingLoss,
     SweepResult,
 )
+from freerun.results.verdict import Verdict
 from freerun.stats.multiplicity import holm
 from freerun.stats.paired import PairedDifference, slope_weights
 
@@ -61,11 +62,11 @@ def sweep_result(
         results = _axes(swept, axes)
         first, *more = (axis.sentence for axis in results)
         sentence = " ".join([f"{model}: {first[0].lower()}{first[1:]}", *more])
-        verdict, licence = Conclusion(sentence, _detail(results), "neutral"), _licence(swept, len(axes))
+        verdict, licence = Verdict(sentence, _detail(results), "neutral"), _licence(swept, len(axes))
     else:
         why, licence = str(swept), "No inference."
         sentence = f"{model}: nothing can be said of context from this sweep."
-        verdict = Conclusion(sentence, f"{why[0].upper()}{why[1:]}.", "unknown")
+        verdict = Verdict(sentence, f"{why[0].upper()}{why[1:]}.", "unknown")
     return SweepResult(
         SWEEP_VERSION,
         "sweep",
@@ -96,7 +97,7 @@ def _measured(setting: Setting, swept: Swept, i: int) -> Setting:
     return replace(
         setting,
         auc_by_length=tuple(
-            LengthAuc(int(n), d.auc.value, d.auc.low, d.auc.high, KINDS[kind])
+            LengthAuc(int(n), d.auc.value, d.auc.low, d.auc.high, KINDS[kind].label)
             for n, d, kind in zip(swept.lengths, curve.detections, curve.picked, strict=True)
         ),
         auc_last=Bounds.of(curve.detections[-1].auc),

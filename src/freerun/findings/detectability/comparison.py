@@ -1,4 +1,4 @@
-"""Every comparison of an audit at every length: two kinds of detector, their controls, and what else tells how far they can be believed."""
+"""Every comparison of an audit at every length: detectors of three kinds, their controls, and what else tells how far they can be believed."""
 
 from __future__ import annotations
 
@@ -17,30 +17,37 @@ from freerun.stats.detection.growth import DetectionLaw, fit_detection_law
 from freerun.stats.detection.horizon import HorizonResult, auc_draws, horizon, horizon_bootstrap
 from freerun.stats.detection.likelihood_features import likelihood_features
 from freerun.stats.detection.text_features import byte_ngram_features
-from freerun.stats.detection.two_sample import (
-    Detection,
-    NullBand,
-    detect,
-    null_band,
-    paired_control,
-    smallest_detectable_auc,
-)
+from freerun.stats.detection.two_sample import Detection, NullBand, detect, null_band, smallest_detectable_auc
 from freerun.stats.multiplicity import holm
 
 N_SPLITS = 200
 LEVELS = (0.60, 0.75, 0.90)
 ALPHA = 0.01
 """Level of `detected`: Holm over detectors and lengths."""
-KINDS = {"laws": "likelihood features", "text": "byte n-grams", "both": "both"}
+
+
+@dataclass(frozen=True)
+class DetectorKind:
+    """What a detector reads."""
+
+    label: str
+    needs_text: bool = False
+
+
+KINDS = {
+    "laws": DetectorKind("likelihood features"),
+    "text": DetectorKind("byte n-grams", needs_text=True),
+    "both": DetectorKind("both", needs_text=True),
+}
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features of one kind at one length: real text, both free continuations, and the control where there is one."""
+    """Features of one kind at one length: real text, its generated continuations, and the control where there is one."""
 
     real: Float[np.ndarray, "pairs d"]
     free: Float[np.ndarray, "pairs reps d"]
-    control: Float[np.ndarray, "held d"] | None
+    control: Float[np.ndarray, "controlled d"] | None
     names: tuple[str, ...] = ()
 
 
@@ -78,12 +85,24 @@ class Comparison:
     law: DetectionLaw | None
     smallest_auc: float
     """AUC at the last length that would be detected with 80% power."""
-    test_scores: Float[np.ndarray, "test reps"]
-    """Detector scores of free texts at the last length (higher: less like real text), for choosing examples."""
     test_pairs: Int[np.ndarray, " test"]
     n_pairs: int
     n_dropped: int
     copied: Copying | None
+
+    @property
+    def longest(self) -> int:
+        """The last length, tokens."""
+        return int(self.lengths[-1])
+
+    @property
+    def last(self) -> Detection:
+        """The picked detector at the last length."""
+        return self.main.detections[-1]
+
+    @property
+    def h75(self) -> HorizonResult:
+        return self.main.horizons[0.75]
 
     @property
     def detected(self) -> bool:
@@ -91,12 +110,10 @@ class Comparison:
         return bool(self.adjusted_p.min() < ALPHA)
 
     @property
-    def first_rejected(self) -> tuple[int, str] | None:
-        """The first length at which a test rejects at 5% (Holm over all), and by which detector."""
-        found = np.argwhere((self.adjusted_p < 0.05).T)
-        if not len(found):
-            return None
-        return int(self.lengths[found[0, 0]]), tuple(KINDS)[int(found[0, 1])]
+    def first_rejected(self) -> int | None:
+        """The first length at which a test rejects at 5% (Holm over all)."""
+        rejected = (self.adjusted_p < 0.05).any(axis=0)
+        return int(self.lengths[rejected.argmax()]) if rejected.any() else None
 
     @property
     def tv_low(self) -> Float[np.ndarray, " lengths"]:
@@ -116,49 +133,47 @@ def compare(evidence: Evidence) -> Comparison:
             f"only {counted(panel.n_pairs, 'pair reaches', 'pairs reach')} the last token on both sides ({panel.n_dropped} ended before), and no other measured length "
             f"has the {MIN_PAIRS} that are needed: take more --documents"
         )
-    lengths = lengths_up_to(panel.length)
-    held = panel.tempered >= 0
-    with_control = bool(held.sum() >= MIN_PAIRS)
-    words = PlainText(evidence)
+    lengths, train = lengths_up_to(panel.length), panel.train
+    controlled = panel.tempered >= 0
+    with_control = bool(controlled.sum() >= MIN_PAIRS)
     kinds: dict[str, list[Detection]] = {kind: [] for kind in KINDS}
-    picked, pairs, cold, warm, real_bands, own_bands = [], [], [], [], [], []
+    picked, pairs = [], []
+    cold, warm = list[Detection](), list[Detection]()
+    real_bands, own_bands = list[NullBand](), list[NullBand]()
     for n in lengths:
         rng = statistics_rng(evidence, f"detect/{n}")
-        features = features_at(evidence, words, int(n), held if with_control else None)
+        features = features_at(evidence, int(n), controlled if with_control else None)
         for kind, x in features.items():
-            kinds[kind].append(detect(x.real, x.free, train=panel.train, rng=rng, tv_level=1 - 0.05 / len(lengths)))
+            kinds[kind].append(detect(x.real, x.free, train=train, rng=rng, tv_level=1 - 0.05 / len(lengths)))
         best = max(KINDS, key=lambda kind: (kinds[kind][-1].auc_train, kind == "laws"))
         picked.append(best)
         x, penalty = features[best], kinds[best][-1].penalty
-        pairs.append(paired_control(x.free[:, 0], x.free[:, -1], train=panel.train, rng=rng))
-        real_bands.append(null_band(x.real, train=panel.train, n_splits=N_SPLITS, penalty=penalty, rng=rng))
-        own_bands.append(null_band(x.free[:, 0], train=panel.train, n_splits=N_SPLITS, penalty=penalty, rng=rng))
+        pairs.append(detect(x.free[:, 0], x.free[:, -1:], train=train, rng=rng))
+        for bands, side in ((real_bands, x.real), (own_bands, x.free[:, 0])):
+            bands.append(null_band(side, train=train, n_splits=N_SPLITS, penalty=penalty, rng=rng))
         if x.control is not None:
-            train = panel.train[held]
-            cold.append(detect(x.free[held, 0], x.control[:, None], train=train, rng=rng))
-            warm.append(detect(x.real[held], x.control[:, None], train=train, rng=rng))
+            for detections, side in ((cold, x.free[controlled, 0]), (warm, x.real[controlled])):
+                detections.append(detect(side, x.control[:, None], train=train[controlled], rng=rng))
     rng = statistics_rng(evidence, "horizon")
     main = [kinds[kind][i] for i, kind in enumerate(picked)]
-    curve = _curve(lengths, main, rng)
-    last = main[-1]
+    curve, last = _curve(lengths, main, rng), main[-1]
     return Comparison(
         lengths=lengths,
         main=curve,
         picked=tuple(picked),
-        kinds={kind: tuple(found) for kind, found in kinds.items()},
+        kinds={kind: tuple(by_length) for kind, by_length in kinds.items()},
         half_train=_half_train(lengths, main),
         tempered=_curve(lengths, cold, rng) if cold else None,
         real_tempered=_curve(lengths, warm, rng) if warm else None,
         own_pair=tuple(pairs),
         real_bands=tuple(real_bands),
         own_bands=tuple(own_bands),
-        adjusted_p=holm(np.array([[d.p_value for d in found] for found in kinds.values()])),
+        adjusted_p=holm(np.array([[d.p_value for d in by_length] for by_length in kinds.values()])),
         wealth=betting_wealth(last.scores_real, last.scores_free),
         own_wealth=betting_wealth(last.scores_free[:, 0], last.scores_free[:, -1:]),
         law=fit_detection_law(lengths, np.array([d.auc.value for d in main]), curve.draws, n_units=last.n_test),
         smallest_auc=smallest_detectable_auc(last.scores_real, last.scores_free, alpha=ALPHA, power=0.8),
-        test_scores=last.scores_free,
-        test_pairs=np.flatnonzero(~panel.train),
+        test_pairs=np.flatnonzero(~train),
         n_pairs=panel.n_pairs,
         n_dropped=panel.n_dropped,
         copied=copying(evidence),
@@ -166,31 +181,30 @@ def compare(evidence: Evidence) -> Comparison:
 
 
 def features_at(
-    evidence: Evidence, words: PlainText, n: int, held: Bool[np.ndarray, " pairs"] | None
+    evidence: Evidence, n: int, controlled: Bool[np.ndarray, " pairs"] | None = None
 ) -> dict[str, Features]:
-    """Features of every kind of the first `n` tokens; `held`: the pairs whose control is whole."""
+    """Features of every kind of the first `n` tokens; `controlled`: the pairs whose control is whole.
+
+    Where text is redacted the byte n-grams are one constant: a detector that sees nothing keeps its place among the tests.
+    """
     panel = evidence.panel
+    n_free = panel.free.shape[1]
     sides = [panel.real, *panel.free.T]
-    if held is not None:
-        sides.append(panel.tempered[held])
-    laws: list[np.ndarray] = []
-    names: tuple[str, ...] = ()
-    for side in sides:
-        x, names = likelihood_features(panel.columns(side), length=n)
-        laws.append(x)
-    rows = np.concatenate(sides)
-    train = np.concatenate(
-        [panel.train] * (1 + panel.free.shape[1]) + ([np.zeros(int(held.sum()), bool)] if held is not None else [])
-    )
-    grams = byte_ngram_features(words.texts(rows, n), train)
-    text = np.split(grams, np.cumsum([len(s) for s in sides])[:-1])
+    train = [panel.train] * len(sides)
+    if controlled is not None:
+        sides.append(panel.tempered[controlled])
+        train.append(np.zeros(sides[-1].size, bool))
+    laws, names = zip(*(likelihood_features(panel.columns(side), length=n) for side in sides), strict=True)
+    text = [np.zeros((side.size, 1)) for side in sides]
+    if evidence.has_text:
+        texts = evidence.once(PlainText).texts(np.concatenate(sides), n)
+        text = np.split(byte_ngram_features(texts, np.concatenate(train)), np.cumsum([s.size for s in sides])[:-1])
+
+    def bundle(x: list[np.ndarray], names: tuple[str, ...] = ()) -> Features:
+        return Features(x[0], np.stack(x[1 : 1 + n_free], axis=1), None if controlled is None else x[-1], names)
+
     both = [np.hstack(pair) for pair in zip(laws, text, strict=True)]
-
-    def bundle(x: list[np.ndarray], names: tuple[str, ...]) -> Features:
-        n_free = panel.free.shape[1]
-        return Features(x[0], np.stack(x[1 : 1 + n_free], axis=1), x[-1] if held is not None else None, names)
-
-    return {"laws": bundle(laws, names), "text": bundle(text, ()), "both": bundle(both, ())}
+    return {"laws": bundle(list(laws), names[0]), "text": bundle(text), "both": bundle(both)}
 
 
 def _curve(lengths: Int[np.ndarray, " lengths"], detections: list[Detection], rng: np.random.Generator) -> Curve:
@@ -207,5 +221,5 @@ def _half_train(lengths: Int[np.ndarray, " lengths"], detections: list[Detection
     halves = [d.auc_half_train for d in detections]
     if any(h is None for h in halves):
         return None
-    found = horizon(lengths, np.array(halves, np.float64), level_auc=0.75)
-    return float("inf") if found.where == "beyond" else found.tokens
+    place = horizon(lengths, np.array(halves, np.float64), level_auc=0.75)
+    return float("inf") if place.where == "beyond" else place.tokens

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from freerun.findings.detectability.comparison import Comparison
 from freerun.findings.evidence import Evidence, statistics_rng
@@ -41,60 +41,53 @@ class ControlTokens:
     None where nothing is cut, or too few reach even the first length."""
 
 
-def control_tokens(evidence: Evidence, found: Comparison) -> ControlTokens | None:
+def control_tokens(evidence: Evidence, comparison: Comparison) -> ControlTokens | None:
     """Count them, and read H75 off the texts cut there; None where it is not known which ids they are."""
     known = spellings(evidence)
     if known is None:
         return None
-    panel, ids = evidence.panel, evidence.records.tokens["token_id"]
-
-    def hits(sequences: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n tokens"]:
-        return known.among(ids[evidence.records.starts[sequences][:, None] + np.arange(panel.length)[None, :]])
-
-    real_at = hits(panel.real)
-    real = real_at.any(axis=-1)
-    own_at = np.stack([hits(side) for side in panel.free.T], axis=1)  # [pairs, continuations, tokens]
-    own = own_at.any(axis=-1)
+    panel, ids, starts = evidence.panel, evidence.records.tokens["token_id"], evidence.records.starts
+    sides = np.column_stack([panel.real, panel.free])
+    hits = known.among(ids[starts[sides][..., None] + np.arange(panel.length)])  # [pairs, sides, tokens]
+    holds = np.asarray(hits.any(axis=-1))
+    real, own = holds[:, 0], holds[:, 1:]
     count: Counter[str] = Counter()
-    for pair, rep in np.argwhere(own):
-        mine = ids[evidence.records.starts[panel.free[pair, rep]] + np.flatnonzero(own_at[pair, rep])]
-        count.update({known.of(int(i)) or "" for i in np.unique(mine)})
-    any_own = np.asarray(own.any(axis=-1))
-    first = _first(real_at | own_at.any(axis=1))[found.test_pairs]
+    for pair, replicate in np.argwhere(own):
+        written = ids[starts[panel.free[pair, replicate]] + np.flatnonzero(hits[pair, 1 + replicate])]
+        count.update({known.of(int(i)) or "" for i in np.unique(written)})
+    anywhere = hits[comparison.test_pairs].any(axis=1)
+    uncut = np.where(anywhere.any(axis=1), anywhere.argmax(axis=1), panel.length)  # tokens before the first hit
     return ControlTokens(
         real=clopper_pearson(int(real.sum()), panel.n_pairs),
-        own=clopper_pearson(int(any_own.sum()), panel.n_pairs),
+        own=clopper_pearson(int(own.any(axis=-1).sum()), panel.n_pairs),
         own_texts=int(own.sum()),
         n_own_texts=own.size,
         written=tuple(sorted(count.items(), key=lambda item: (-item[1], item[0]))),
-        first_token=float(np.median(own_at[own].argmax(axis=-1) + 1)) if own.any() else None,
-        n_left=int((first == panel.length).sum()),
-        h75_cut=_h75_cut(evidence, found, first),
+        first_token=float(np.median(hits[:, 1:][own].argmax(axis=-1) + 1)) if own.any() else None,
+        n_left=int((uncut == panel.length).sum()),
+        h75_cut=_h75_cut(evidence, comparison, uncut),
     )
 
 
-def _first(hits: Bool[np.ndarray, "pairs tokens"]) -> Int[np.ndarray, " pairs"]:
-    """Tokens before the first hit; all of them where there is none."""
-    return np.asarray(np.where(hits.any(axis=1), hits.argmax(axis=1), hits.shape[1]))
-
-
-def _h75_cut(evidence: Evidence, found: Comparison, uncut: Int[np.ndarray, " test"]) -> HorizonResult | None:
+def _h75_cut(evidence: Evidence, comparison: Comparison, uncut: Int[np.ndarray, " test"]) -> HorizonResult | None:
     """H75 where document i counts up to `uncut[i]` tokens, the detectors as they were fitted. Resamples are of documents, the same
     at every length."""
-    kept = uncut[None, :] >= found.lengths[:, None]
+    kept = uncut[None, :] >= comparison.lengths[:, None]
     measured = int((kept.sum(axis=1) >= LEAST_TEST_PAIRS).sum())  # the first so many lengths: fewer reach a longer one
     if kept.all() or not measured:
         return None
     counts = bootstrap_groups(np.arange(uncut.size), n_resamples=1000, rng=statistics_rng(evidence, "control tokens"))
     aucs, draws = [], []
-    for here, d in zip(kept[:measured], found.main.detections, strict=False):
-        real, free = d.scores_real[here], d.scores_free[here]
+    for reach, d in zip(kept[:measured], comparison.main.detections, strict=False):
+        real, free = d.scores_real[reach], d.scores_free[reach]
         aucs.append(auc(free.ravel(), real))
-        some = counts[:, here]
-        there = np.asarray(some.sum(axis=1) > 0)  # a resample may have none that reach this length: it says nothing
-        some = np.where(there[:, None], some, 1)
-        draws.append(np.where(there, unit_auc_draws(real, free, some), 0.5))
-    n_units = int(kept[measured - 1].sum())
+        some = counts[:, reach]
+        drawn = np.asarray(some.any(axis=1))  # a resample may have none that reach this length: it says nothing
+        draws.append(np.where(drawn, unit_auc_draws(real, free, np.where(drawn[:, None], some, 1)), 0.5))
     return horizon_bootstrap(
-        found.lengths[:measured], np.stack(draws, axis=1), np.array(aucs), level_auc=0.75, n_units=n_units
+        comparison.lengths[:measured],
+        np.stack(draws, axis=1),
+        np.array(aucs),
+        level_auc=0.75,
+        n_units=int(kept[measured - 1].sum()),
     )

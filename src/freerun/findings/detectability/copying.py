@@ -12,7 +12,7 @@ from freerun.stats.verbatim import longest_common_run
 
 COPY_TOKENS = 16
 MAX_DOCUMENTS = 512
-"""Most documents that are held against their continuations."""
+"""Most documents that are compared with their continuations."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class Copying:
 
 
 def copying(evidence: Evidence) -> Copying | None:
-    """Compare free text with the real continuation of its own and of the next document; None without pairs."""
+    """Compare free text with the real continuation of its own and of the next document; None without pairs or without text."""
+    if not evidence.has_text:
+        return None
     records = evidence.records
     free = {records.sequences["document_id"][i]: i for i in records.chosen(arm="free", replicate=0)}
     real = {records.sequences["document_id"][i]: i for i in records.chosen(arm="real")}

@@ -3,61 +3,76 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from freerun.counted import counted
+from freerun.findings.detectability import quantities
 from freerun.findings.detectability.comparison import ALPHA, KINDS, N_SPLITS, Comparison
 from freerun.findings.detectability.giveaways import giveaways
 from freerun.findings.detectability.leaks import leaks
 from freerun.findings.evidence import MIN_PAIRS, Evidence
-from freerun.results.finding import Chart, Estimate, Finding, Series, Table
-from freerun.results.horizons import Ends, ends_of, outside, spoken
+from freerun.records.redact import UNAVAILABLE
+from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
+from freerun.results.horizons import ends_of, outside, spoken
+from freerun.results.quantity import Quantity
+from freerun.stats.detection.growth import DetectionLaw
 from freerun.stats.detection.horizon import HorizonResult
-from freerun.stats.detection.two_sample import Detection
+from freerun.stats.detection.two_sample import Detection, NullBand
+from freerun.stats.intervals import Interval
 
 QUESTION = "From which length on can its text be told from real text?"
+HOW = (
+    "ridge logistic regression on likelihood features, byte n-grams or both, picked at each length by cross-fitting inside the "
+    "training half; AUC on the test half"
+)
+REDACTED = (
+    f"Detectors see likelihood features alone: byte n-grams are {UNAVAILABLE}; their place in the correction for many tests is kept, which "
+    "errs on the safe side. The compressed size is that of ids numbered in the order in which they appear."
+)
 
 
-def detectability(evidence: Evidence, found: Comparison) -> Finding:
+def detectability(evidence: Evidence, comparison: Comparison) -> Finding:
     """The finding of a comparison: AUC by length with its controls, and the free-run horizon."""
-    h75 = found.main.horizons[0.75]
-    last = found.main.detections[-1]
-    longest = int(found.lengths[-1])
-    n_train, n_test = last.n_train, last.n_test
-    measured = f"AUC {last.auc.value:.2f} ({last.auc.low:.2f} to {last.auc.high:.2f})"
-    if found.detected:
-        told = f"A detector tells its text from real text with {measured} at {longest} tokens; it reaches 0.75 {spoken(h75)}."
+    last, longest, panel = comparison.last, comparison.longest, evidence.panel
+    auc = f"AUC {last.auc.value:.2f} ({last.auc.low:.2f} to {last.auc.high:.2f})"
+    if comparison.detected:
+        sentence = f"A detector tells its text from real text with {auc} at {longest} tokens; it reaches 0.75 {spoken(comparison.h75)}."
     else:
-        told = (
-            f"No difference was found up to {longest} tokens at this n ({measured}); an AUC of {found.smallest_auc:.2f} would have been "
+        sentence = (
+            f"No difference was found up to {longest} tokens at this n ({auc}); an AUC of {comparison.smallest_auc:.2f} would have been "
             "found with 80% power."
         )
+    notes = [
+        f"{counted(comparison.n_dropped, 'pair was', 'pairs were')} left out because a free continuation ended before token {longest}; both sides are whole in all others.",
+        *_shorter(evidence),
+        _rejections(comparison),
+        _growth(comparison.law),
+        "A longer text is never harder to tell apart: the horizon is read off an isotonic fit in length, linear in log length.",
+    ]
+    if panel.n_beyond:
+        further = counted(panel.n_beyond, "further pair was", "further pairs were")
+        notes.insert(-2, f"{further} not needed: detectors read at most {panel.n_pairs}.")
+    if not evidence.has_text:
+        notes.append(REDACTED)
     return Finding(
         name="detectability",
         question=QUESTION,
-        sentence=told,
-        status="bad" if found.detected else "neutral",
-        estimates=_estimates(found, longest),
-        charts=(_chart(evidence, found), _tv_chart(found), _wealth_chart(found)),
-        tables=(_controls(evidence, found), _battery(found), giveaways(evidence, found), leaks(evidence, found)),
+        sentence=sentence,
+        status="bad" if comparison.detected else "neutral",
+        estimates=(*_estimates(comparison), *_growth_estimates(comparison.law, last.n_test)),
+        charts=(_auc_chart(evidence, comparison), _tv_chart(comparison), _wealth_chart(comparison)),
+        tables=(
+            _controls(evidence, comparison),
+            _battery(comparison, has_text=evidence.has_text),
+            giveaways(evidence, comparison),
+            leaks(evidence, comparison),
+        ),
         licence=(
-            f"Unit: the document, one pair each; {n_train} train, {n_test} test, split by document. Everything is chosen on the training "
+            f"Unit: the document, one pair each; {last.n_train} train, {last.n_test} test, split by document. Everything is chosen on the training "
             "half. Intervals: bootstrap over test documents with the detector as fitted, pointwise 95%. Null of the p-values: real and "
             f"generated may change places given the prefix. Detected: some detector at some length, Holm at {ALPHA:g} over all."
         ),
-        notes=(
-            f"{counted(found.n_dropped, 'pair was', 'pairs were')} left out because a free continuation ended before token {longest}; both sides are whole in all others.",
-            *_shorter(evidence),
-            _rejections(found),
-            *(
-                [
-                    f"{counted(evidence.panel.n_beyond, 'further pair was', 'further pairs were')} not needed: detectors read at most {evidence.panel.n_pairs}."
-                ]
-                if evidence.panel.n_beyond
-                else []
-            ),
-            _law_note(found),
-            "A longer text is never harder to tell apart: the horizon is read off an isotonic fit in length, linear in log length.",
-        ),
+        notes=tuple(notes),
     )
 
 
@@ -72,170 +87,107 @@ def _shorter(evidence: Evidence) -> tuple[str, ...]:
     )
 
 
-def _estimates(found: Comparison, longest: int) -> tuple[Estimate, ...]:
-    last = found.main.detections[-1]
-    n_train, n_test = last.n_train, last.n_test
-    how = (
-        "ridge logistic regression on likelihood features, byte n-grams or both, picked at each length by cross-fitting inside the "
-        "training half; AUC on the test half"
-    )
-    estimates = [
-        horizon_estimate(f"h{round(level * 100)}", f"H{round(level * 100)}", h, ends_of(h, found.lengths), n_test, how)
-        for level, h in found.main.horizons.items()
-    ]
-    estimates.append(
-        Estimate(
-            "h75_half_train",
-            "H75 with half the training documents",
-            None if found.half_train in (None, float("inf")) else found.half_train,
-            "tokens",
-            n=n_train // 2,
+# ---- estimates ---------------------------------------------------------------------------------------------------------
+
+
+def _estimates(comparison: Comparison) -> list[Estimate]:
+    last, longest, wealth = comparison.last, comparison.longest, comparison.wealth
+    n, tv = last.n_test, float(comparison.tv_low[-1])
+    horizons = comparison.main.horizons.items()
+    return [
+        *(_horizon(quantities.HORIZONS[level], h, comparison, n) for level, h in horizons),
+        _tokens(
+            quantities.H75_HALF_TRAIN,
+            comparison.half_train,
+            f"> {longest}" if comparison.half_train == math.inf else "",
+            n=last.n_train // 2,
             method="mean over 4 random halves; more documents train a better detector",
-            text=f"> {longest}" if found.half_train == float("inf") else "",
-        )
-    )
-    first = found.first_rejected
-    estimates.append(
-        Estimate(
-            "first_rejected",
-            "First length at which a test rejects",
-            None if first is None else float(first[0]),
-            "tokens",
-            n=n_test,
+        ),
+        _tokens(
+            quantities.FIRST_REJECTED,
+            comparison.first_rejected,
+            "" if comparison.first_rejected else "none",
+            n=n,
             level=0.95,
             method="swaps within documents; Holm over detectors × lengths at 5%",
-            text="none" if first is None else "",
-        )
-    )
-    auc = last.auc
-    estimates += [
-        Estimate(
-            "auc_last",
-            f"AUC at {longest} tokens",
-            auc.value,
-            "AUC",
-            auc.low,
-            auc.high,
-            auc.level,
-            n_test,
-            "document",
-            f"{how}; bootstrap over test documents",
         ),
-        Estimate(
-            "smallest_auc",
-            "Smallest AUC that would be found with 80% power",
-            found.smallest_auc,
-            "AUC",
-            n=n_test,
-            method=f"one test at {ALPHA:g}: exact null spread under swaps, normal law",
+        quantities.AUC.estimate(
+            last.auc, label=f"AUC at {longest} tokens", method=f"{HOW}; bootstrap over test documents"
         ),
-        Estimate(
-            "tv_lower",
-            "Total variation, proven at least",
-            float(found.tv_low[-1]),
-            "TV",
-            low=float(found.tv_low[-1]),
-            high=1.0,
-            n=n_test,
-            level=0.95,
+        quantities.SMALLEST_AUC.number(
+            comparison.smallest_auc, n=n, method=f"one test at {ALPHA:g}: exact null spread under swaps, normal law"
+        ),
+        quantities.TV.estimate(
+            Interval(tv, tv, 1.0, 0.95, n),
             method="CP_low(TPR) − CP_up(FPR), threshold from training; running maximum over lengths, simultaneous (Bonferroni)",
         ),
-        Estimate(
-            "bets_until_rejection",
-            "Test documents until a bet rejects",
-            None if found.wealth.rejected_after is None else float(found.wealth.rejected_after),
-            "documents",
-            n=n_test,
-            level=1 - found.wealth.alpha,
-            method=f"betting on pairs at {longest} tokens, wealth ≥ {1 / found.wealth.alpha:g}; valid at any stopping time",
-            text="not reached" if found.wealth.rejected_after is None else "",
+        _tokens(
+            quantities.BETS,
+            wealth.rejected_after,
+            "" if wealth.rejected_after else "not reached",
+            n=n,
+            level=1 - wealth.alpha,
+            method=f"betting on pairs at {longest} tokens, wealth ≥ {1 / wealth.alpha:g}; valid at any stopping time",
         ),
     ]
-    if found.law is not None:
-        law, how = found.law, "Φ⁻¹(AUC) against length, least squares weighted by the joint bootstrap of documents"
-        estimates += [
-            Estimate(
-                "kappa",
-                "κ of AUC = Φ(√(κT))",
-                law.kappa.value,
-                "per token",
-                law.kappa.low,
-                law.kappa.high,
-                law.kappa.level,
-                n_test,
-                "document",
-                f"{how}; nats a token only for a Gaussian likelihood ratio",
-            ),
-            Estimate(
-                "exponent",
-                "Exponent of growth (½ under the law)",
-                law.exponent.value,
-                "power of T",
-                law.exponent.low,
-                law.exponent.high,
-                law.exponent.level,
-                n_test,
-                "document",
-                f"{how}; bootstrap percentiles",
-            ),
-            Estimate("law_fit_p", "Fit of that law, p", law.p_value, "p-value", n=n_test, method="χ² of the residuals"),
-        ]
-    return tuple(estimates)
 
 
-def horizon_estimate(name: str, label: str, h: HorizonResult, ends: Ends, n: int, how: str) -> Estimate:
+def _growth_estimates(law: DetectionLaw | None, n: int) -> list[Estimate]:
+    """The law AUC = Φ(√(κT)); nothing where it was not fitted."""
+    if law is None:
+        return []
+    how = "Φ⁻¹(AUC) against length, least squares weighted by the joint bootstrap of documents"
+    return [
+        quantities.KAPPA.estimate(law.kappa, method=f"{how}; nats a token only for a Gaussian likelihood ratio"),
+        quantities.EXPONENT.estimate(law.exponent, method=f"{how}; bootstrap percentiles"),
+        quantities.LAW_FIT.number(law.p_value, n=n, method="χ² of the residuals"),
+    ]
+
+
+def _tokens(
+    quantity: Quantity, value: float | None, text: str, *, n: int, method: str, level: float | None = None
+) -> Estimate:
+    """A count that may not be reached; `text` says so then."""
+    return quantity.number(None if text or value is None else float(value), n=n, method=method, text=text, level=level)
+
+
+def _horizon(quantity: Quantity, h: HorizonResult, comparison: Comparison, n: int) -> Estimate:
     """A horizon as an estimate; `text` where it lies outside the lengths."""
-    low = None if h.low.where == "beyond" else h.low_tokens  # beyond the lengths: no number, see `ends`
-    high = h.high_tokens
     return Estimate(
-        name,
-        label,
+        quantity.name,
+        quantity.label,
         h.value,
-        "tokens",
-        low,
-        high,
-        h.level,
-        n,
-        "document",
-        f"{how}; isotonic in length",
-        outside(h.estimate),
-        ends=ends,
+        quantity.unit,
+        low=None if h.low.where == "beyond" else h.low_tokens,  # beyond the lengths: no number, see `ends`
+        high=h.high_tokens,
+        level=h.level,
+        n=n,
+        method=f"{HOW}; isotonic in length",
+        text=outside(h.estimate),
+        ends=ends_of(h, comparison.lengths),
     )
 
 
-def _chart(evidence: Evidence, found: Comparison) -> Chart:
-    temperature = f"{evidence.plan['control_temperature']:g}"
+# ---- charts ------------------------------------------------------------------------------------------------------------
+
+
+def _auc_chart(evidence: Evidence, comparison: Comparison) -> Chart:
     series = [
-        _line("own text against real text", "free", found.main.detections),
-        Series(
-            "real against real (95% of random halves)",
-            "real",
-            tuple(b.mean for b in found.real_bands),
-            tuple(b.low for b in found.real_bands),
-            tuple(b.high for b in found.real_bands),
-            band_only=True,
-        ),
-        Series(
-            "own against own (95% of random halves)",
-            "control",
-            tuple(b.mean for b in found.own_bands),
-            tuple(b.low for b in found.own_bands),
-            tuple(b.high for b in found.own_bands),
-            band_only=True,
-        ),
+        Series.of("own text against real text", "free", [d.auc for d in comparison.main.detections]),
+        _band("real against real (95% of random halves)", "real", comparison.real_bands),
+        _band("own against own (95% of random halves)", "control", comparison.own_bands),
     ]
-    if found.tempered is not None:
-        series.append(
-            _line(f"own at t = {temperature} against own at t = 1", "tempered", found.tempered.detections, band=False)
-        )
-    if found.law is not None:
-        series.append(Series("fitted law Φ(√(κT))", "reference", tuple(found.law.auc(found.lengths).tolist())))
+    if comparison.tempered is not None:
+        name = f"own at t = {evidence.plan['control_temperature']:g} against own at t = 1"
+        series.append(Series.curve(name, "tempered", [d.auc.value for d in comparison.tempered.detections]))
+    if comparison.law is not None:
+        series.append(Series.curve("fitted law Φ(√(κT))", "reference", comparison.law.auc(comparison.lengths)))
     return Chart(
         name="auc_by_length",
         title="How well its text is told from real text, by length",
         x_label="tokens after the cut",
         y_label="AUC on test documents",
-        x=tuple(float(n) for n in found.lengths),
+        x=tuple(comparison.lengths.astype(float).tolist()),
         x_scale="log2",
         y_range=(0.2, 1.0),
         levels=((0.5, "chance"), (0.75, "H75")),
@@ -245,67 +197,53 @@ def _chart(evidence: Evidence, found: Comparison) -> Chart:
     )
 
 
-def _tv_chart(found: Comparison) -> Chart:
+def _band(name: str, role: str, bands: Sequence[NullBand]) -> Series:
+    y, low, high = (tuple(getattr(b, end) for b in bands) for end in ("mean", "low", "high"))
+    return Series(name, role, y, low, high, band_only=True)
+
+
+def _tv_chart(comparison: Comparison) -> Chart:
     return Chart(
         name="tv_by_length",
         title="Total variation proven by the detector, by length",
         x_label="tokens after the cut",
         y_label="total variation, at least",
-        x=tuple(float(n) for n in found.lengths),
+        x=tuple(comparison.lengths.astype(float).tolist()),
         x_scale="log2",
         y_range=(0.0, 1.0),
-        series=(Series("own text against real text", "free", tuple(found.tv_low.tolist())),),
+        series=(Series.curve("own text against real text", "free", comparison.tv_low),),
         caption="A lower band, valid at all lengths at once with 95% confidence: Clopper–Pearson at 5%/lengths each, then the running "
         "maximum, since a longer text is never harder to tell apart.",
     )
 
 
-def _wealth_chart(found: Comparison) -> Chart:
-    n = len(found.wealth.log_wealth)
+def _wealth_chart(comparison: Comparison) -> Chart:
+    paths = (
+        ("own text against real text", "free", comparison.wealth),
+        ("its own text against its own", "control", comparison.own_wealth),
+    )
     return Chart(
         name="wealth",
-        title=f"Evidence as test documents come in, at {int(found.lengths[-1])} tokens",
+        title=f"Evidence as test documents come in, at {comparison.longest} tokens",
         x_label="test documents seen",
         y_label="log₁₀ of the bettor's wealth",
-        x=tuple(float(i) for i in range(n + 1)),
-        series=(
-            Series("own text against real text", "free", _tens(found.wealth.log_wealth.tolist())),
-            Series("its own text against its own", "control", _tens(found.own_wealth.log_wealth.tolist())),
+        x=tuple(float(i) for i in range(len(comparison.wealth.log_wealth) + 1)),
+        series=tuple(
+            Series.curve(name, role, (0.0, *(w.log_wealth / math.log(10)).tolist())) for name, role, w in paths
         ),
-        levels=((math.log10(1 / found.wealth.alpha), "reject at 5%, whenever reached"),),
+        levels=((math.log10(1 / comparison.wealth.alpha), "reject at 5%, whenever reached"),),
         caption="A bet on which of two continuations the detector scores higher, at even odds. If there is no difference the wealth ever "
         "reaches 20 with probability at most 5%, however often one looks.",
     )
 
 
-def _tens(nats: list[float]) -> tuple[float, ...]:
-    return (0.0, *(w / math.log(10) for w in nats))
+# ---- tables ------------------------------------------------------------------------------------------------------------
 
 
-def _line(name: str, role: str, detections: tuple[Detection, ...], *, band: bool = True) -> Series:
-    values = tuple(d.auc.value for d in detections)
-    if not band:
-        return Series(name, role, values)
-    return Series(name, role, values, tuple(d.auc.low for d in detections), tuple(d.auc.high for d in detections))
-
-
-def _controls(evidence: Evidence, found: Comparison) -> Table:
-    rows = []
-    for i, n in enumerate(found.lengths):
-        d, r, o, p = found.main.detections[i], found.real_bands[i], found.own_bands[i], found.own_pair[i]
-        cold = found.tempered.detections[i] if found.tempered is not None else None
-        rows.append(
-            (
-                str(int(n)),
-                f"{d.auc.value:.3f} ({d.auc.low:.3f} to {d.auc.high:.3f})",
-                _p(d.p_value),
-                f"{d.tv_low:.2f}",
-                f"{p.auc.value:.3f} (p {_p(p.p_value)})",
-                f"{r.low:.2f} to {r.high:.2f}; {r.rejection_share:.1%}",
-                f"{o.low:.2f} to {o.high:.2f}; {o.rejection_share:.1%}",
-                "–" if cold is None else f"{cold.auc.value:.3f} (p {_p(cold.p_value)})",
-            )
-        )
+def _controls(evidence: Evidence, comparison: Comparison) -> Table:
+    cold = [None] * len(comparison.lengths) if comparison.tempered is None else comparison.tempered.detections
+    columns = (comparison.lengths, comparison.main.detections, comparison.own_pair)
+    bands = (comparison.real_bands, comparison.own_bands)
     return Table(
         "controls",
         "Every length, with its controls",
@@ -319,25 +257,55 @@ def _controls(evidence: Evidence, found: Comparison) -> Table:
             "own halves: band; rejected at 5%",
             f"own t = {evidence.plan['control_temperature']:g} against t = 1",
         ),
-        tuple(rows),
+        tuple(
+            (
+                Cell.number(int(n), unit="tokens"),
+                Cell.of(d.auc, 3),
+                Cell(_p(d.p_value), d.p_value),
+                Cell.number(d.tv_low, ".2f"),
+                _auc_and_p(twice),
+                _halves(real),
+                _halves(own),
+                Cell.number(None) if control is None else _auc_and_p(control),
+            )
+            for n, d, twice, real, own, control in zip(*columns, *bands, cold, strict=True)
+        ),
     )
 
 
-def _battery(found: Comparison) -> Table:
+def _auc_and_p(d: Detection) -> Cell:
+    return Cell(f"{d.auc.value:.3f} (p {_p(d.p_value)})", d.auc.value, "AUC", d.auc.low, d.auc.high)
+
+
+def _halves(band: NullBand) -> Cell:
+    words = f"{band.low:.2f} to {band.high:.2f}; {band.rejection_share:.1%}"
+    return Cell(words, band.mean, "AUC", band.low, band.high)
+
+
+def _battery(comparison: Comparison, *, has_text: bool) -> Table:
+    """Every kind of detector that has something to read; without text `both` reads what the first one does."""
+    shown = {name: kind for name, kind in KINDS.items() if has_text or not kind.needs_text}
+    p_values = dict(zip(KINDS, comparison.adjusted_p, strict=True))
     rows = []
-    for i, n in enumerate(found.lengths):
-        cells = [str(int(n)), KINDS[found.picked[i]]]
-        for kind, p in zip(KINDS, found.adjusted_p[:, i], strict=True):
-            cells += [f"{found.kinds[kind][i].auc.value:.3f}", _p(float(p))]
-        rows.append(tuple(cells))
-    columns = ["tokens", "picked on training documents"]
-    for kind in KINDS.values():
-        columns += [f"AUC, {kind}", "p (Holm)"]
-    return Table("battery", "Every detector at every length", tuple(columns), tuple(rows))
+    for i, n in enumerate(comparison.lengths):
+        row: list[str | Cell] = [
+            Cell.number(int(n), unit="tokens"),
+            shown.get(comparison.picked[i], KINDS["laws"]).label,
+        ]
+        for name in shown:
+            p = float(p_values[name][i])
+            row += [Cell.number(comparison.kinds[name][i].auc.value, ".3f", "AUC"), Cell(_p(p), p)]
+        rows.append(tuple(row))
+    columns = [c for kind in shown.values() for c in (f"AUC, {kind.label}", "p (Holm)")]
+    return Table(
+        "battery", "Every detector at every length", ("tokens", "picked on training documents", *columns), tuple(rows)
+    )
 
 
-def _law_note(found: Comparison) -> str:
-    law = found.law
+# ---- notes -------------------------------------------------------------------------------------------------------------
+
+
+def _growth(law: DetectionLaw | None) -> str:
     if law is None:
         return "The law AUC = Φ(√(κT)) was not fitted: too few lengths with an AUC between chance and certainty."
     verdict = "is not rejected" if law.p_value >= 0.05 else "does not hold"
@@ -347,10 +315,10 @@ def _law_note(found: Comparison) -> str:
     )
 
 
-def _rejections(found: Comparison) -> str:
-    shares = [b.rejection_share for b in (*found.real_bands, *found.own_bands)]
-    twice = min(p.p_value for p in found.own_pair)
-    n = len(found.own_pair)
+def _rejections(comparison: Comparison) -> str:
+    shares = [b.rejection_share for b in (*comparison.real_bands, *comparison.own_bands)]
+    twice = min(d.p_value for d in comparison.own_pair)
+    n = len(comparison.own_pair)
     verdict = "as it must be" if twice > 0.05 / n else "which should not happen: mistrust the detector"
     return (
         f"Controls: halves of one kind of text are rejected at 5% in {min(shares):.1%} to {max(shares):.1%} of {N_SPLITS} splits; two "

@@ -6,9 +6,10 @@ import numpy as np
 
 from freerun.findings.detectability.comparison import Comparison, features_at
 from freerun.findings.evidence import Evidence, statistics_rng
-from freerun.findings.plain_text import PlainText
-from freerun.results.finding import Table
-from freerun.stats.detection.two_sample import Detection, detect
+from freerun.records.redact import UNAVAILABLE
+from freerun.results.finding import Cell, Row, Table
+from freerun.stats.detection.two_sample import detect
+from freerun.stats.intervals import Interval
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "how surprising (surprisal)": ("surprisal_mean", "surprisal_sd", "prob_under_0.001_share"),
@@ -21,51 +22,37 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def giveaway_length(found: Comparison) -> int:
-    """The first measured length at or after H75; the last one where it is not reached."""
-    wanted = found.main.horizons[0.75].estimate.tokens
-    return next(int(n) for n in found.lengths if n >= wanted)
+def giveaways(evidence: Evidence, comparison: Comparison) -> Table:
+    """AUC on test documents of each group of features alone, and of all likelihood features without it.
 
+    Read at the first measured length at or after H75; at the last one where it is not reached.
+    """
+    at = int(np.searchsorted(comparison.lengths, comparison.h75.estimate.tokens))
+    n = int(comparison.lengths[at])
+    laws = features_at(evidence, n)["laws"]
 
-def giveaways(evidence: Evidence, found: Comparison) -> Table:
-    """AUC on test documents of each group of features alone, and of all likelihood features without it."""
-    n = giveaway_length(found)
-    panel = evidence.panel
-    features = features_at(evidence, PlainText(evidence), n, None)
-    laws = features["laws"]
+    def auc(columns: list[int], name: str) -> Interval:
+        sides = laws.real[:, columns], laws.free[:, :, columns]
+        rng = statistics_rng(evidence, f"giveaway/{name}")
+        return detect(*sides, train=evidence.panel.train, rng=rng, n_resamples=400, n_permutations=99).auc
 
-    def judged(columns: list[int], name: str) -> Detection:
-        return detect(
-            laws.real[:, columns],
-            laws.free[:, :, columns],
-            train=panel.train,
-            rng=statistics_rng(evidence, f"giveaway/{name}"),
-            n_resamples=400,
-            n_permutations=99,
-        )
-
-    every = list(range(len(laws.names)))
-    rows: list[tuple[float, tuple[str, ...]]] = []
+    every = range(len(laws.names))
+    aucs: list[tuple[Interval, Interval, str]] = []
     for group, names in GROUPS.items():
-        mine = [i for i in every if laws.names[i] in names]
-        if not mine:
-            continue
-        alone, rest = judged(mine, group), judged([i for i in every if i not in mine], f"not {group}")
-        rows.append((alone.auc.value, (group, _said(alone), _said(rest))))
-    rows.sort(key=lambda row: -row[0])
-    text = found.kinds["text"][int(np.searchsorted(found.lengths, n))]
-    whole = found.kinds["laws"][int(np.searchsorted(found.lengths, n))]
+        alone = [i for i in every if laws.names[i] in names]
+        if alone:
+            rest = [i for i in every if i not in alone]
+            aucs.append((auc(alone, group), auc(rest, f"not {group}"), group))
+    aucs.sort(key=lambda row: -row[0].value)
+    groups: list[Row] = [(group, Cell.of(alone, 2), Cell.of(rest, 2)) for alone, rest, group in aucs]
+    text = Cell.of(comparison.kinds["text"][at].auc, 2) if evidence.has_text else UNAVAILABLE
     return Table(
         "giveaways",
         f"What gives it away at {n} tokens",
         ("features", "AUC by them alone", "AUC by all others"),
         (
-            ("all likelihood features", _said(whole), "–"),
-            *(cells for _, cells in rows),
-            ("the bytes alone (byte n-grams, no law)", _said(text), "–"),
+            ("all likelihood features", Cell.of(comparison.kinds["laws"][at].auc, 2), "–"),
+            *groups,
+            ("the bytes alone (byte n-grams, no law)", text, "–"),
         ),
     )
-
-
-def _said(d: Detection) -> str:
-    return f"{d.auc.value:.2f} ({d.auc.low:.2f} to {d.auc.high:.2f})"

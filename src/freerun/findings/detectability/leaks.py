@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Int
 
@@ -11,10 +14,10 @@ from freerun.findings.detectability.control_tokens import LEAST_TEST_PAIRS, Cont
 from freerun.findings.detectability.copying import COPY_TOKENS
 from freerun.findings.evidence import Evidence
 from freerun.findings.plain_text import PlainText
+from freerun.records.redact import UNAVAILABLE
 from freerun.results.finding import Table
 from freerun.results.horizons import interval_words, outside
 from freerun.stats.detection.auc import auc
-from freerun.stats.detection.horizon import HorizonResult
 from freerun.stats.intervals import Interval, clopper_pearson
 
 CONTROL_TOKENS = "control tokens"
@@ -22,99 +25,149 @@ MOST_SPELLED = 5
 """Special tokens that are named; of the others only the number is said."""
 
 
-def leaks(evidence: Evidence, found: Comparison) -> Table:
+@dataclass(frozen=True)
+class Sides:
+    """The test documents of a comparison: their real texts and first continuations, as sequences."""
+
+    evidence: Evidence
+    comparison: Comparison
+
+    @property
+    def real(self) -> Int[np.ndarray, " test"]:
+        return np.asarray(self.evidence.panel.real[self.comparison.test_pairs])
+
+    @property
+    def free(self) -> Int[np.ndarray, " test"]:
+        return np.asarray(self.evidence.panel.free[self.comparison.test_pairs, 0])
+
+    @property
+    def words(self) -> PlainText:
+        return self.evidence.once(PlainText)
+
+    def shares(self, has: Callable[[Int[np.ndarray, " test"]], Bool[np.ndarray, " test"]]) -> str:
+        """The share of texts on either side that have something."""
+        real, own = (_share(clopper_pearson(int(hit.sum()), hit.size)) for hit in map(has, (self.real, self.free)))
+        return f"{real} real, {own} own"
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A way to tell texts apart by something else than their law: what is done about it, and what is left."""
+
+    name: str
+    done: str
+    left: Callable[[Sides], str]
+    needs_text: bool = False
+
+
+def leaks(evidence: Evidence, comparison: Comparison) -> Table:
     """One row a leak: what was done about it, and what is left on either side of the test documents."""
-    panel, records = evidence.panel, evidence.records
-    words = PlainText(evidence)
-    real, free = panel.real[found.test_pairs], panel.free[found.test_pairs, 0]
-    longest = int(found.lengths[-1])
-    heads = [_share(np.array([t[:1].isspace() for t in words.texts(side, 1)])) for side in (real, free)]
-    halves = [_share(np.array([not words.whole(int(i)) for i in side])) for side in (real, free)]
-    bytes_ = [np.array([len(t) for t in words.texts(side, longest)], np.float64) for side in (real, free)]
-    canonical = [_share(records.sequences["canonical_share"][side] < 1) for side in (real, free)]
-    counts = records.manifest["counts"]
-    text = found.kinds["text"][-1].auc
-    rows = [
-        (
+    sides = Sides(evidence, comparison)
+    text = comparison.kinds["text"][-1].auc
+    n_grams = (
+        f"see the text alone: AUC {text.value:.2f} ({text.low:.2f} to {text.high:.2f}) at {comparison.longest} tokens"
+    )
+    listed = (
+        Leak(
             "where a text ends",
             "only pairs in which every side reaches the last token; endings are a finding of their own",
-            f"{found.n_dropped} of {found.n_dropped + found.n_pairs} pairs left out",
+            lambda _: f"{comparison.n_dropped} of {comparison.n_dropped + comparison.n_pairs} pairs left out",
         ),
-        (
-            "white space at the cut",
-            "both sides go on from the same ids",
-            f"first token begins with white space: {heads[0]} real, {heads[1]} own",
-        ),
-        (
+        Leak("white space at the cut", "both sides go on from the same ids", _white_space, needs_text=True),
+        Leak(
             "half characters",
             "bytes are looked up by id, so that a cut character shows no replacement sign where its tokens occur elsewhere",
-            f"texts with bytes that are no character: {halves[0]} real, {halves[1]} own",
+            _half_characters,
+            needs_text=True,
         ),
-        (
+        Leak(
             "token strings that no tokenizer makes",
-            f"byte n-grams see the text alone: AUC {text.value:.2f} ({text.low:.2f} to {text.high:.2f}) at {longest} tokens",
-            f"not canonical: {canonical[0]} real, {canonical[1]} own",
+            f"byte n-grams {n_grams}" if evidence.has_text else f"byte n-grams: {UNAVAILABLE}",
+            _not_canonical,
         ),
-        (
-            "length",
-            "equal numbers of tokens on both sides",
-            f"AUC of the number of bytes alone: {auc(bytes_[1], bytes_[0]):.2f}",
-        ),
-        (
+        Leak("length", "equal numbers of tokens on both sides", _length, needs_text=True),
+        Leak(
             "duplicates",
             "exact ones dropped, a unit never on both sides of a split",
-            f"{counts['exact_duplicates_dropped']} dropped",
+            lambda _: f"{evidence.records.manifest['counts']['exact_duplicates_dropped']} dropped",
         ),
-        _control(evidence, found),
-        _copies(evidence, found, real, free),
-    ]
-    return Table("leaks", "Trivial leaks, closed or measured", ("leak", "what is done", "what is left"), tuple(rows))
+        Leak(
+            CONTROL_TOKENS,
+            "ends of text end it; other special tokens stay, and are counted",
+            _control_tokens,
+            needs_text=True,
+        ),
+        Leak(
+            "verbatim copies",
+            f"none left out; runs of {COPY_TOKENS} tokens of the document's own continuation are counted",
+            _copies,
+            needs_text=True,
+        ),
+    )
+    rows = tuple(
+        (x.name, x.done, x.left(sides) if evidence.has_text or not x.needs_text else UNAVAILABLE) for x in listed
+    )
+    return Table("leaks", "Trivial leaks, closed or measured", ("leak", "what is done", "what is left"), rows)
 
 
-def _control(evidence: Evidence, found: Comparison) -> tuple[str, str, str]:
+def _white_space(sides: Sides) -> str:
+    begins = sides.shares(lambda side: np.array([t[:1].isspace() for t in sides.words.texts(side, 1)]))
+    return f"first token begins with white space: {begins}"
+
+
+def _half_characters(sides: Sides) -> str:
+    halves = sides.shares(lambda side: np.array([not sides.words.whole(int(i)) for i in side]))
+    return f"texts with bytes that are no character: {halves}"
+
+
+def _not_canonical(sides: Sides) -> str:
+    return f"not canonical: {sides.shares(lambda side: sides.evidence.records.sequences['canonical_share'][side] < 1)}"
+
+
+def _length(sides: Sides) -> str:
+    real, own = (
+        np.array([len(t) for t in sides.words.texts(side, sides.comparison.longest)], np.float64)
+        for side in (sides.real, sides.free)
+    )
+    return f"AUC of the number of bytes alone: {auc(own, real):.2f}"
+
+
+def _control_tokens(sides: Sides) -> str:
     """Special tokens, which real text never holds; and the horizon of the texts cut there."""
-    done = "ends of text end it; other special tokens stay, and are counted"
-    held = control_tokens(evidence, found)
-    if held is None:
-        return CONTROL_TOKENS, done, "not known"
-    left = f"documents with one: {_spoken(held.real)} in real text, {_spoken(held.own)} in own text"
-    if held.own_texts:
-        which = ", ".join(f"{token} in {n}" for token, n in held.written[:MOST_SPELLED])
-        more = f" and {len(held.written) - MOST_SPELLED} others" if len(held.written) > MOST_SPELLED else ""
-        left += f"; {held.own_texts} of {held.n_own_texts} own texts ({which}{more}), at token {held.first_token:.0f} in the median"
-    if held.real.value or held.own_texts:
-        left += f"; H75 of the texts cut there: {_h75_cut(held)}; {counted(held.n_left, 'test document')} without any"
-    return CONTROL_TOKENS, done, left
+    counts = control_tokens(sides.evidence, sides.comparison)
+    if counts is None:
+        return "not known"
+    left = f"documents with one: {_share(counts.real)} in real text, {_share(counts.own)} in own text"
+    if counts.own_texts:
+        which = ", ".join(f"{token} in {n}" for token, n in counts.written[:MOST_SPELLED])
+        more = f" and {len(counts.written) - MOST_SPELLED} others" if len(counts.written) > MOST_SPELLED else ""
+        left += f"; {counts.own_texts} of {counts.n_own_texts} own texts ({which}{more}), at token {counts.first_token:.0f} in the median"
+    if counts.real.value or counts.own_texts:
+        without = counted(counts.n_left, "test document")
+        left += f"; H75 of the texts cut there: {_h75_cut(counts)}; {without} without any"
+    return left
 
 
-def _h75_cut(held: ControlTokens) -> str:
+def _h75_cut(counts: ControlTokens) -> str:
     """In tokens with its interval, or why there is none."""
-    h: HorizonResult | None = held.h75_cut
+    h = counts.h75_cut
     if h is None:
-        return "the same, for none of them holds one" if held.n_left >= LEAST_TEST_PAIRS else "too few to say"
-    value = outside(h.estimate) or f"{h.estimate.tokens:.0f}"
-    return f"{value} tokens ({interval_words(h)})"
+        return "the same, for none of them holds one" if counts.n_left >= LEAST_TEST_PAIRS else "too few to say"
+    return f"{outside(h.estimate) or f'{h.estimate.tokens:.0f}'} tokens ({interval_words(h)})"
 
 
-def _copies(
-    evidence: Evidence, found: Comparison, real: Int[np.ndarray, " test"], free: Int[np.ndarray, " test"]
-) -> tuple[str, str, str]:
+def _copies(sides: Sides) -> str:
     """The detector without the texts that copy their document: they look real because they are."""
-    copied = found.copied
-    done = f"none left out; runs of {COPY_TOKENS} tokens of the document's own continuation are counted"
+    copied, last = sides.comparison.copied, sides.comparison.last
     if copied is None:
-        return "verbatim copies", done, "not known"
-    mine = np.array([copied.copies.get(str(evidence.records.sequences["document_id"][i]), False) for i in real], bool)
-    last = found.main.detections[-1]
+        return "not known"
+    names = sides.evidence.records.sequences["document_id"][sides.real]
+    copies = np.array([copied.copies.get(str(name), False) for name in names], bool)
     left = f"{copied.own.value:.1%} of documents (by chance {copied.other.value:.1%})"
-    if mine.any() and (~mine).sum() >= 8:
-        left += f"; AUC without them {auc(last.scores_free[~mine, 0], last.scores_real[~mine]):.2f}"
-    return "verbatim copies", done, left
+    if copies.any() and (~copies).sum() >= 8:
+        left += f"; AUC without them {auc(last.scores_free[~copies, 0], last.scores_real[~copies]):.2f}"
+    return left
 
 
-def _share(hits: Bool[np.ndarray, " n"]) -> str:
-    return _spoken(clopper_pearson(int(hits.sum()), hits.size))
-
-
-def _spoken(found: Interval) -> str:
-    return f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
+def _share(share: Interval) -> str:
+    return f"{share.value:.0%} ({share.low:.0%} to {share.high:.0%})"

@@ -7,10 +7,14 @@ import numpy as np
 from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
 from freerun.findings.evidence import MIN_PAIRS, Evidence, Panel, lengths_up_to, statistics_rng
-from freerun.results.finding import Chart, Estimate, Finding, Series
+from freerun.results.finding import Chart, Finding, Series
+from freerun.results.quantity import Quantity
 from freerun.stats.detection.likelihood_features import likelihood_features
 from freerun.stats.detection.two_sample import transferred_auc
-from freerun.stats.intervals import Interval
+
+QUESTION = "Does another run's detector see it too?"
+TRANSFERRED = Quantity("transfer", "transferred_auc", "AUC of the other run's detector", "AUC", own_text=True)
+HOME = Quantity("transfer", "home_auc", "the same features, trained here", "AUC", own_text=True)
 
 
 def transfer(evidence: Evidence, other: Evidence) -> Finding:
@@ -20,8 +24,11 @@ def transfer(evidence: Evidence, other: Evidence) -> Finding:
     with the same features stands beside it.
 
     Raises:
-        TooFewDocuments: either run has fewer than 16 whole pairs. DataError: no feature in common.
+        TooFewDocuments: either run has fewer than 16 whole pairs.
+        DataError: no feature in common, or one of the two runs was made with `--redact-text`.
     """
+    if evidence.has_text != other.has_text:
+        raise DataError("--transfer: one of the two runs was made with --redact-text, so their features differ")
     here, there = evidence.panel, other.panel
     for panel in (here, there):
         if panel.n_pairs < MIN_PAIRS:
@@ -39,52 +46,29 @@ def transfer(evidence: Evidence, other: Evidence) -> Finding:
             raise DataError("the two runs have no feature in common")
         mine = [names.index(c) for c in common]
         theirs = [names_there.index(c) for c in common]
-        test = (real[~here.train][:, mine], free[~here.train][:, :, mine])
-        moved.append(
-            transferred_auc((real_there[there.train][:, theirs], free_there[there.train][:, :, theirs]), test, rng=rng)
-        )
-        own.append(transferred_auc((real[here.train][:, mine], free[here.train][:, :, mine]), test, rng=rng))
+        real, free = real[:, mine], free[:, :, mine]
+        test = (real[~here.train], free[~here.train])
+        training = (real_there[there.train][:, theirs], free_there[there.train][:, :, theirs])
+        moved.append(transferred_auc(training, test, rng=rng))
+        own.append(transferred_auc((real[here.train], free[here.train]), test, rng=rng))
     last, home = moved[-1], own[-1]
     source = f"{other.plan['model']} on {other.plan['corpus']}"
-    same = last.low > 0.5
+    says = "gives them away" if last.low > 0.5 else "says nothing"
     return Finding(
         name="transfer",
-        question="Does another run's detector see it too?",
+        question=QUESTION,
         sentence=(
             f"A detector trained on {source} has AUC {last.value:.2f} ({last.low:.2f} to {last.high:.2f}) here at {longest} tokens; trained "
-            f"here, {home.value:.2f}. "
-            + (
-                "What gives texts away there gives them away here."
-                if same
-                else "What gives texts away there says nothing here."
-            )
+            f"here, {home.value:.2f}. What gives texts away there {says} here."
         ),
         status="neutral",
         estimates=(
-            Estimate(
-                "transferred_auc",
-                f"AUC at {longest} tokens, detector of the other run",
-                last.value,
-                "AUC",
-                last.low,
-                last.high,
-                last.level,
-                last.n,
-                "document",
-                "ridge logistic regression on likelihood features, penalty by cross-fitting there; bootstrap over test documents here",
+            TRANSFERRED.estimate(
+                last,
+                label=f"AUC at {longest} tokens, detector of the other run",
+                method="ridge logistic regression on likelihood features, penalty by cross-fitting there; bootstrap over test documents here",
             ),
-            Estimate(
-                "home_auc",
-                "the same features, trained here",
-                home.value,
-                "AUC",
-                home.low,
-                home.high,
-                home.level,
-                home.n,
-                "document",
-                "the same, trained on this run's training documents",
-            ),
+            HOME.estimate(home, method="the same, trained on this run's training documents"),
         ),
         charts=(
             Chart(
@@ -92,11 +76,11 @@ def transfer(evidence: Evidence, other: Evidence) -> Finding:
                 title="A detector from another run",
                 x_label="tokens after the cut",
                 y_label="AUC on test documents here",
-                x=tuple(float(n) for n in lengths),
+                x=tuple(lengths.astype(float).tolist()),
                 x_scale="log2",
                 y_range=(0.2, 1.0),
                 levels=((0.5, "chance"), (0.75, "H75")),
-                series=(_series(f"trained on {source}", "other", moved), _series("trained here", "free", own)),
+                series=(Series.of(f"trained on {source}", "other", moved), Series.of("trained here", "free", own)),
             ),
         ),
         licence=(
@@ -110,7 +94,3 @@ def _features(panel: Panel, n: int) -> tuple[np.ndarray, np.ndarray, tuple[str, 
     real, names = likelihood_features(panel.columns(panel.real), length=n)
     free = np.stack([likelihood_features(panel.columns(f), length=n)[0] for f in panel.free.T], axis=1)
     return real, free, names
-
-
-def _series(name: str, role: str, found: list[Interval]) -> Series:
-    return Series(name, role, tuple(f.value for f in found), tuple(f.low for f in found), tuple(f.high for f in found))

@@ -10,6 +10,7 @@ from jaxtyping import Int
 from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
 from freerun.findings.loops.evidence import Arm, Onset
+from freerun.records.redact import UNAVAILABLE
 from freerun.results.finding import Cell, Chart, Row, Series, Table
 from freerun.stats.intervals import Interval
 from freerun.stats.loops.logrank import LogRank
@@ -171,7 +172,7 @@ def onset_table(onsets: list[Onset]) -> tuple[Table, ...]:
             o.document,
             Cell.number(o.token, ",", "tokens"),
             _phrase(o),
-            " ".join(map(str, o.phrase_ids[:PHRASE_IDS])) + (" …" if len(o.phrase_ids) > PHRASE_IDS else ""),
+            _phrase_ids(o),
             Cell.number(o.period, ",", "tokens"),
             Cell.number(o.copies, ","),
             f"{o.lasted_tokens} tokens, " + ("then left" if o.left else "not left"),
@@ -189,7 +190,14 @@ def _hazard_series(name: str, role: str, curve: HazardCurve) -> Series:
     return Series.curve(name, role, curve.hazard, curve.low, curve.high)
 
 
+def _phrase_ids(o: Onset) -> str:
+    more = " …" if len(o.phrase_ids) > PHRASE_IDS else ""
+    return "–" if o.phrase is None else " ".join(map(str, o.phrase_ids[:PHRASE_IDS])) + more
+
+
 def _phrase(o: Onset) -> str:
+    if o.phrase is None:
+        return UNAVAILABLE
     shown = o.phrase.replace("\n", "⏎").replace("\t", "⇥")
     if len(shown) > PHRASE_CHARACTERS:
         shown = shown[: PHRASE_CHARACTERS - 1] + "…"

@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int
 
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence
-from freerun.findings.plain_text import PlainText
 from freerun.findings.special_tokens import shown_text
 from freerun.stats.intervals import Interval
 from freerun.stats.loops.lag_runs import LoopRule, holtzman_repetition, loop_at, loop_complete, may_loop
@@ -79,13 +78,13 @@ class LoopEvidence:
         return self.evidence.records.n_sequences
 
     def n_prefix(self, i: int) -> int:
-        return len(self.evidence.records.sequences["prefix_ids"][i])
+        return len(self.evidence.local_ids("prefix_ids")[i])
 
     def ids(self, i: int) -> Int[np.ndarray, " tokens"]:
         """Prefix and continuation of sequence i."""
-        records = self.evidence.records
-        prefix = np.asarray(records.sequences["prefix_ids"][i], np.int64)
-        return np.concatenate([prefix, records.tokens["token_id"][records.rows(i)].astype(np.int64)])
+        prefix = np.asarray(self.evidence.local_ids("prefix_ids")[i], np.int64)
+        ids = self.evidence.local_ids("token_id")[self.evidence.records.rows(i)]
+        return np.concatenate([prefix, ids.astype(np.int64)])
 
     def times(self, rows: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
         """Tokens until the first loop, the end of the text or the cap, and which of them it was."""
@@ -191,7 +190,7 @@ def counts_by_document(found: LoopEvidence, arm: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Onset:
-    """A first loop: after how many tokens it was complete, the phrase, and how it went on."""
+    """A first loop: after how many tokens it was complete, the phrase (None and no ids where text is redacted), and how it went on."""
 
     arm: str
     document: str
@@ -200,7 +199,7 @@ class Onset:
     copies: int
     lasted_tokens: int
     left: bool
-    phrase: str
+    phrase: str | None
     phrase_ids: tuple[int, ...]
 
 
@@ -208,11 +207,10 @@ def first_onsets(found: LoopEvidence, arm: str, n: int) -> list[Onset]:
     """The n earliest first loops of an arm."""
     rows = found.rows(arm)
     rows = rows[found.onset[rows] >= 0]
-    words = PlainText(found.evidence)
-    return [_onset(found, words, int(i)) for i in rows[np.argsort(found.onset[rows], kind="stable")][:n]]
+    return [_onset(found, int(i)) for i in rows[np.argsort(found.onset[rows], kind="stable")][:n]]
 
 
-def _onset(found: LoopEvidence, words: PlainText, i: int) -> Onset:
+def _onset(found: LoopEvidence, i: int) -> Onset:
     records = found.evidence.records
     complete = found.complete[records.rows(i)]
     begin = int(found.onset[i])
@@ -224,6 +222,7 @@ def _onset(found: LoopEvidence, words: PlainText, i: int) -> Onset:
     assert there is not None
     assert last is not None
     copies = last.copies if last.period == there.period else there.copies
+    first, readable = begin + 1 - there.period, found.evidence.has_text
     return Onset(
         arm=str(records.sequences["arm"][i]),
         document=str(records.sequences["document_id"][i]),
@@ -232,15 +231,15 @@ def _onset(found: LoopEvidence, words: PlainText, i: int) -> Onset:
         copies=copies,
         lasted_tokens=end - begin,
         left=bool(stops.size),
-        phrase=shown_text(found.evidence, words, i, start=max(begin + 1 - there.period, 0), stop=begin + 1),
-        phrase_ids=tuple(ids[n_prefix + begin + 1 - there.period : n_prefix + begin + 1].tolist()),
+        phrase=shown_text(found.evidence, i, start=max(first, 0), stop=begin + 1) if readable else None,
+        phrase_ids=tuple(ids[n_prefix + first : n_prefix + begin + 1].tolist()) if readable else (),
     )
 
 
 def _spoken(found: LoopEvidence, i: int) -> Int[np.ndarray, " tokens"]:
     """The continuation alone, without its end of text."""
     records = found.evidence.records
-    ids = records.tokens["token_id"][records.rows(i)]
+    ids = found.evidence.local_ids("token_id")[records.rows(i)]
     return np.asarray(ids[:-1] if records.sequences["end_reason"][i] == "end_of_text" else ids)
 
 

@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from freerun.findings.evidence import Evidence, statistics_rng
-from freerun.findings.own_text.rescoring import Outcome, Rescoring, rescoring
-from freerun.stats.recognition.sampler_audit import PIT_BINS, SamplerAudit, calibration_chi_square, combined
-from freerun.stats.recognition.self_recognition import PitUniformity, SelfRecognition, pit_uniformity, self_z
+from freerun.findings.own_text.rescoring import Rescoring, rescoring
+from freerun.results.audit import Fault, OwnText
+from freerun.stats.recognition.sampler_audit import SamplerAudit, calibration_chi_square, pit_test, sampler_audit
+from freerun.stats.recognition.self_recognition import PitUniformity, SelfRecognition, self_z
 
 AUDIT_ALPHA = 0.001
 """Level of the sampler's audit: one false alarm in a thousand audits."""
-
-Fault = Literal["rescoring", "sampler_audit"]
-"""rescoring: the recorded laws are not those of a fresh pass. sampler_audit: the text was not drawn from the recorded laws."""
-
-
-@dataclass(frozen=True)
-class OwnText:
-    """What is known of own text as evidence; stands in `result.json` as `own_text`.
-
-    `own_law`: the model's own law was to be sampled, no other rule. `fault` is None where own text is evidence: of the model's law, or of the
-    rule that was asked for.
-    """
-
-    sampler_audit: Literal["passed", "failed"]
-    rescoring: Outcome
-    own_law: bool
-    fault: Fault | None
-
-    @property
-    def refused(self) -> bool:
-        """Whether no finding may rest on it."""
-        return self.fault == "rescoring"
 
 
 @dataclass(frozen=True)
@@ -67,15 +45,9 @@ def audit_own_text(evidence: Evidence) -> AuditedText:
     """Three tests of the sampler that see different faults (z the temperature, PIT the order of ids, bins of probability the shape of the
     law), and the second look."""
     own, pit = z_of(evidence, "free"), _pit(evidence)
-    records = evidence.records
-    rows = records.chosen(arm="free")
-    bins = calibration_chi_square(
-        records.sequences["observed_counts"][rows].astype(np.float64),
-        records.sequences["expected_counts"][rows].astype(np.float64),
-    )
-    n_tokens = int(evidence.tokens_of("free").sum())
-    sampler = combined(own, 1.0 if pit is None else pit.p_value, bins, n_tokens=n_tokens)
-    return AuditedText(own, pit, sampler, rescoring(evidence))
+    sequences, rows = evidence.records.sequences, evidence.records.chosen(arm="free")
+    counts = (sequences[name][rows].astype(np.float64) for name in ("observed_counts", "expected_counts"))
+    return AuditedText(own, pit, sampler_audit(own, pit, calibration_chi_square(*counts)), rescoring(evidence))
 
 
 def own_text_of(evidence: Evidence) -> OwnText:
@@ -101,10 +73,7 @@ def _pit(evidence: Evidence) -> PitUniformity | None:
     """PIT with fresh uniforms (the ones that drew the tokens would be uniform whatever the law); None for too few tokens."""
     tokens = evidence.records.tokens
     mine = evidence.tokens_of("free")
-    rows = evidence.records.chosen(arm="free")
-    if mine.sum() < 5 * PIT_BINS or len(rows) < 2:
-        return None
     fresh = statistics_rng(evidence, "pit").random(int(mine.sum()))
     values = tokens["cdf_below"][mine] + fresh * np.exp(tokens["log_prob_nats"][mine])
     evidence.records.forget("cdf_below")
-    return pit_uniformity(np.clip(values, 0, 1), np.searchsorted(rows, evidence.token_sequence[mine]), n_bins=PIT_BINS)
+    return pit_test(np.clip(values, 0, 1), evidence.token_sequence[mine])

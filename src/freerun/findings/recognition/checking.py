@@ -5,17 +5,17 @@ Parts of the self-recognition finding: its own laws alone beside the likelihood 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence, lengths_up_to, statistics_rng
-from freerun.results.finding import Chart, Estimate, Series, Table
+from freerun.findings.recognition.quantities import CHECKING_GAP, OWN_SCORE_AUC, RATIO_AUC, Z_AUC
+from freerun.results.finding import Cell, Chart, Estimate, Series, Table
 from freerun.stats.detection.likelihood_features import MAX_SURPRISAL_NATS, likelihood_features
-from freerun.stats.intervals import Interval, bootstrap_groups
-from freerun.stats.recognition.rank_histogram import rank_histogram, rank_share_difference
+from freerun.stats.intervals import bootstrap_groups
+from freerun.stats.recognition.rank_histogram import RankHistogram, rank_histogram, rank_share_difference
 from freerun.stats.recognition.single_scores import SingleScore, auc_difference, best_single_score
 
 INTROSPECTIVE = (
@@ -45,10 +45,13 @@ class Checking:
     z: tuple[SingleScore, ...]
     own_laws: tuple[SingleScore, ...]
     ratio: tuple[SingleScore, ...]
-    n_pairs: int
+
+    @property
+    def longest(self) -> int:
+        return self.lengths[-1]
 
 
-def checking(evidence: Evidence) -> Checking | None:
+def compare_scores(evidence: Evidence) -> Checking | None:
     """None where there are too few pairs."""
     panel = evidence.panel
     if not panel.n_pairs:
@@ -56,34 +59,27 @@ def checking(evidence: Evidence) -> Checking | None:
     sides = [panel.columns(panel.real), *(panel.columns(f) for f in panel.free.T)]
     gains = _gains(evidence)
     n_test = int((~panel.train).sum())
-    lengths = [int(n) for n in lengths_up_to(panel.length) if n >= min(SHORTEST_TOKENS, panel.length)]
-    found = []
+    lengths = tuple(int(n) for n in lengths_up_to(panel.length) if n >= min(SHORTEST_TOKENS, panel.length))
+    best = []
     try:
-        counts = bootstrap_groups(
-            np.arange(n_test), n_resamples=N_RESAMPLES, rng=statistics_rng(evidence, "single scores")
-        )
+        rng = statistics_rng(evidence, "single scores")
+        counts = bootstrap_groups(np.arange(n_test), n_resamples=N_RESAMPLES, rng=rng)
         for n in lengths:
-            features = [likelihood_features(s, length=n) for s in sides]
-            names = features[0][1]
-            own = {
-                name: _pair([f[:, names.index(name)] for f, _ in features]) for name in INTROSPECTIVE if name in names
-            }
-            ratio = {name: _pair([g[:, :n].sum(1) for g in gain]) for name, gain in gains.items()}
-            found.append(
-                (
-                    best_single_score({"self_z": own["self_z"]}, train=panel.train, counts=counts),
-                    best_single_score(own, train=panel.train, counts=counts),
-                    best_single_score(ratio, train=panel.train, counts=counts, oriented=True),
-                )
+            features, (names, *_) = zip(*(likelihood_features(s, length=n) for s in sides), strict=True)
+            own = {x: _sides([f[:, names.index(x)] for f in features]) for x in INTROSPECTIVE if x in names}
+            ratio = {name: _sides([g[:, :n].sum(1) for g in gain]) for name, gain in gains.items()}
+            kinds = (({"self_z": own["self_z"]}, False), (own, False), (ratio, True))
+            best.append(
+                [best_single_score(x, train=panel.train, counts=counts, oriented=oriented) for x, oriented in kinds]
             )
     except TooFewDocuments:
         return None
-    z, own_laws, ratios = zip(*found, strict=True)
-    return Checking(tuple(lengths), z, own_laws, ratios, panel.n_pairs)
+    return Checking(lengths, *zip(*best, strict=True))
 
 
-def _pair(sides: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    return sides[0], np.stack(sides[1:], axis=1)
+def _sides(scores: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of real texts, and of generated ones by continuation."""
+    return scores[0], np.stack(scores[1:], axis=1)
 
 
 def _gains(evidence: Evidence) -> dict[str, list[np.ndarray]]:
@@ -93,97 +89,92 @@ def _gains(evidence: Evidence) -> dict[str, list[np.ndarray]]:
     if records.manifest["reference"]["interpolated"]:
         parts = records.tokens["reference_log_probs_nats"].T
         columns |= dict(zip(evidence.reference_names, parts, strict=True))
-    out = {}
-    for name, values in columns.items():
-        gain = np.maximum(records.tokens["log_prob_nats"], -MAX_SURPRISAL_NATS) - np.maximum(
-            values, -MAX_SURPRISAL_NATS
-        )
-        at = [records.starts[s][:, None] + np.arange(panel.length) for s in (panel.real, *panel.free.T)]
-        out[name] = [gain[a] for a in at]
-    return out
+    own = np.maximum(records.tokens["log_prob_nats"], -MAX_SURPRISAL_NATS)
+    at = [records.starts[s][:, None] + np.arange(panel.length) for s in (panel.real, *panel.free.T)]
+    gains = {name: own - np.maximum(values, -MAX_SURPRISAL_NATS) for name, values in columns.items()}
+    return {name: [gain[a] for a in at] for name, gain in gains.items()}
 
 
-def gap_estimates(found: Checking | None) -> tuple[Estimate, ...]:
+def gap_estimates(scores: Checking) -> tuple[Estimate, ...]:
     """The AUCs at the last length, and how much the reference adds to its own laws."""
-    if found is None:
-        return ()
-    own, ratio, n = found.own_laws[-1], found.ratio[-1], found.lengths[-1]
+    z, own, ratio, n = scores.z[-1], scores.own_laws[-1], scores.ratio[-1], scores.longest
     how = f"document bootstrap of {own.auc.n} test documents, detectors as chosen on training documents"
     return (
-        estimate("z_auc", f"AUC of z alone at {n} tokens", found.z[-1].auc, "AUC", "document", how),
-        estimate("introspective_auc", f"AUC of its best own score at {n} tokens", own.auc, "AUC", "document", how),
-        estimate("reference_lr_auc", f"AUC of the likelihood ratio at {n} tokens", ratio.auc, "AUC", "document", how),
-        estimate(
-            "checking_gap_auc", "Likelihood ratio minus own score", auc_difference(ratio, own), "AUC", "document", how
-        ),
+        Z_AUC.estimate(z.auc, label=f"AUC of z alone at {n} tokens", method=how),
+        OWN_SCORE_AUC.estimate(own.auc, label=f"AUC of its best own score at {n} tokens", method=how),
+        RATIO_AUC.estimate(ratio.auc, label=f"AUC of the likelihood ratio at {n} tokens", method=how),
+        CHECKING_GAP.estimate(auc_difference(ratio, own), method=how),
     )
 
 
-def checking_chart(found: Checking | None) -> tuple[Chart, ...]:
+def checking_chart(scores: Checking) -> Chart:
     """AUC by length of the three detectors."""
-    if found is None:
-        return ()
-    series = (
-        _series("its z alone", "free", [d.auc for d in found.z]),
-        _series("its best own score", "other", [d.auc for d in found.own_laws]),
-        _series("likelihood ratio against the reference", "reference", [d.auc for d in found.ratio]),
+    curves = (
+        ("its z alone", "free", scores.z),
+        ("its best own score", "other", scores.own_laws),
+        ("likelihood ratio against the reference", "reference", scores.ratio),
     )
-    lowest = min(d.auc.low for curve in (found.z, found.own_laws, found.ratio) for d in curve)
-    return (
-        Chart(
-            name="checking",
-            title="How far checking is from generating: single scores that tell its text from real text",
-            x_label="tokens after the cut",
-            y_label="AUC on test documents",
-            x=tuple(float(n) for n in found.lengths),
-            x_scale="log2",
-            series=series,
-            y_range=(min(0.4, lowest), 1.0),
-            levels=((0.5, "chance"),),
-        ),
+    lowest = min(d.auc.low for _, _, curve in curves for d in curve)
+    return Chart(
+        name="checking",
+        title="How far checking is from generating: single scores that tell its text from real text",
+        x_label="tokens after the cut",
+        y_label="AUC on test documents",
+        x=tuple(float(n) for n in scores.lengths),
+        x_scale="log2",
+        series=tuple(Series.of(name, role, [d.auc for d in curve]) for name, role, curve in curves),
+        y_range=(min(0.4, lowest), 1.0),
+        levels=((0.5, "chance"),),
     )
 
 
-def checking_table(found: Checking | None) -> tuple[Table, ...]:
+def checking_table(scores: Checking) -> Table:
     """The same with the names of what was chosen."""
-    if found is None:
-        return ()
     rows = tuple(
         (
-            str(n),
-            spell(z.auc, 2),
+            Cell.number(n, unit="tokens"),
+            Cell.of(z.auc, 2, "AUC"),
             own.name + (" (higher in its own)" if own.sign > 0 else " (lower in its own)"),
-            spell(own.auc, 2),
+            Cell.of(own.auc, 2, "AUC"),
             ratio.name,
-            spell(ratio.auc, 2),
+            Cell.of(ratio.auc, 2, "AUC"),
         )
-        for n, z, own, ratio in zip(found.lengths, found.z, found.own_laws, found.ratio, strict=True)
+        for n, z, own, ratio in zip(scores.lengths, scores.z, scores.own_laws, scores.ratio, strict=True)
     )
     columns = ("tokens", "z alone, AUC", "best own score", "its AUC", "best ratio against", "its AUC")
-    return (Table("checking", "Single scores, chosen on training documents, AUC on test documents", columns, rows),)
+    return Table("checking", "Single scores, chosen on training documents, AUC on test documents", columns, rows)
 
 
 # ---- ranks -------------------------------------------------------------------------------------------------------------
 
 
+def _vocabulary(evidence: Evidence) -> int:
+    return int(evidence.records.manifest["model"]["vocabulary"])
+
+
+def _ranks(evidence: Evidence, arm: str) -> tuple[np.ndarray, np.ndarray]:
+    """The rank of each token of an arm, and its unit."""
+    mine = evidence.tokens_of(arm)
+    return evidence.records.tokens["rank"][mine], evidence.units[evidence.token_sequence[mine]]
+
+
+def _histograms(evidence: Evidence) -> dict[str, RankHistogram]:
+    size = _vocabulary(evidence)
+    return {arm: rank_histogram(*_ranks(evidence, arm), n_vocabulary=size) for arm in ("real", "free")}
+
+
 def rank_chart(evidence: Evidence) -> Chart:
     """Share of tokens by rank bucket, real against own (GLTR)."""
-    tokens, size = evidence.records.tokens, int(evidence.records.manifest["model"]["vocabulary"])
-    series = []
-    x: tuple[float, ...] = ()
-    for arm, label in (("real", "real text"), ("free", "its own text")):
-        mine = evidence.tokens_of(arm)
-        found = rank_histogram(tokens["rank"][mine], evidence.units[evidence.token_sequence[mine]], n_vocabulary=size)
-        x = tuple(float(size if u is None else u) for u in found.upper)
-        series.append(_series(label, arm, found.share))
+    histograms = evidence.once(_histograms)
+    labels = {"real": "real text", "free": "its own text"}
     return Chart(
         name="ranks",
         title="Rank of the token that came among all that might have",
         x_label="last rank of the bucket (1, 2–10, 11–100, 101–1000, beyond)",
         y_label="share of tokens",
-        x=x,
+        x=tuple(float(u or _vocabulary(evidence)) for u in histograms["real"].upper),
         x_scale="log2",
-        series=tuple(series),
+        series=tuple(Series.of(labels[arm], arm, h.share) for arm, h in histograms.items()),
         y_range=(0.0, 1.0),
         caption="Tied tokens share the best of their ranks: records do not say how many are tied. Intervals: document-clustered.",
     )
@@ -191,33 +182,16 @@ def rank_chart(evidence: Evidence) -> Chart:
 
 def rank_table(evidence: Evidence) -> Table:
     """The same with paired differences."""
-    tokens, size = evidence.records.tokens, int(evidence.records.manifest["model"]["vocabulary"])
-    own, real = evidence.tokens_of("free"), evidence.tokens_of("real")
-    units = evidence.units[evidence.token_sequence]
-    shares = [rank_histogram(tokens["rank"][m], units[m], n_vocabulary=size) for m in (own, real)]
-    gaps = rank_share_difference(tokens["rank"][own], units[own], tokens["rank"][real], units[real], n_vocabulary=size)
-    rows = tuple(
-        (label, *(spell(h.share[k], 3) for h in shares), spell(gaps[k], 3, sign=True))
-        for k, label in enumerate(shares[0].labels)
-    )
+    histograms = evidence.once(_histograms)
+    sides = (*_ranks(evidence, "free"), *_ranks(evidence, "real"))
+    gaps = rank_share_difference(*sides, n_vocabulary=_vocabulary(evidence))
+    columns = (histograms["free"].labels, histograms["free"].share, histograms["real"].share, gaps)
     return Table(
-        "ranks", "Rank of the token under its own laws", ("rank", "own text", "real text", "own − real, paired"), rows
+        "ranks",
+        "Rank of the token under its own laws",
+        ("rank", "own text", "real text", "own − real, paired"),
+        tuple(
+            (label, Cell.of(own, 3, "share"), Cell.of(real, 3, "share"), Cell.of(gap, 3, "share", sign=True))
+            for label, own, real, gap in zip(*columns, strict=True)
+        ),
     )
-
-
-# ---- words -------------------------------------------------------------------------------------------------------------
-
-
-def _series(name: str, role: str, found: Sequence[Interval]) -> Series:
-    return Series(name, role, tuple(i.value for i in found), tuple(i.low for i in found), tuple(i.high for i in found))
-
-
-def estimate(name: str, label: str, found: Interval, unit: str, independent: str, method: str) -> Estimate:
-    """An interval as an estimate."""
-    return Estimate(name, label, found.value, unit, found.low, found.high, found.level, found.n, independent, method)
-
-
-def spell(found: Interval, digits: int, *, sign: bool = False) -> str:
-    """An interval as the cell of a table."""
-    form = f"{'+' if sign else ''}.{digits}f"
-    return f"{found.value:{form}} ({found.low:{form}} to {found.high:{form}})".replace("-", "−")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 
 from freerun.counted import counted
 from freerun.records.answers import KINDS, Answers
-from freerun.results.finding import Estimate, Finding, Table
+from freerun.results.finding import Cell, Estimate, Finding, Table
+from freerun.results.quantity import Quantity
 from freerun.stats.intervals import Interval, clopper_pearson, ratio_of_group_sums
 
 QUESTION = "Does it say which text is its own, when asked?"
@@ -19,6 +21,18 @@ LABELS = {
     "real_real": "control: two real texts of other documents",
     "ability": "control: which begins with four given words",
 }
+_quantity = partial(Quantity, "verbal", own_text=True, paired=False)
+RIGHT = {
+    kind: _quantity(name, f"Right when asked, {LABELS[kind]}", "share")
+    for kind, name in zip(
+        KINDS, ("verbal_accuracy", "verbal_own_own", "verbal_real_real", "verbal_ability"), strict=True
+    )
+}
+EACH = _quantity("verbal_accuracy_each", "The same, every prompt by itself", "share")
+SHARE_A = _quantity("verbal_share_a", "Position bias: share of answers A", "share")
+LEAN = _quantity("verbal_lean_nats", "Log-odds for its own text", "nats")
+ANSWER_MASS = _quantity("verbal_answer_mass", "Mass on either answer", "share")
+QUANTITIES = (*RIGHT.values(), EACH, SHARE_A, LEAN, ANSWER_MASS)
 MIN_PAIRS = 6
 """Below this no result of a sign test could differ from chance at 5%."""
 
@@ -43,29 +57,30 @@ class _Kind:
 def verbal(answers: Answers | None) -> Finding:
     """Accuracy when asked, position bias, and three controls; unknown where nothing was asked."""
     if answers is None:
-        return _unknown(
-            "The model was not asked; `freerun audit … --ask 64` asks it, and needs a model that follows instructions."
+        return Finding.unknown(
+            "verbal",
+            QUESTION,
+            "The model was not asked; `freerun audit … --ask 64` asks it, and needs a model that follows instructions.",
         )
-    found = {kind: _kind(answers, kind) for kind in KINDS}
-    main, ability = found["own_real"], found["ability"]
-    if main is None or main.balanced is None or main.n_pairs - main.n_ties < MIN_PAIRS:
-        n = 0 if main is None else main.n_pairs - main.n_ties
-        return _unknown(
-            f"Only {counted(n, 'pair')} gave an answer; at least {MIN_PAIRS} are needed: ask more with `--ask 64`."
-        )
+    kinds = {name: kind for name in KINDS if (kind := _kind(answers, name)) is not None}
+    main, ability = kinds.get("own_real"), kinds.get("ability")
+    n = 0 if main is None else main.n_pairs - main.n_ties
+    if main is None or main.balanced is None or n < MIN_PAIRS:
+        why = f"Only {counted(n, 'pair')} gave an answer; at least {MIN_PAIRS} are needed: ask more with `--ask 64`."
+        return Finding.unknown("verbal", QUESTION, why)
     return Finding(
         name="verbal",
         question=QUESTION,
         sentence=_sentence(main, main.balanced, ability),
-        status="unknown" if not _able(ability) else "neutral",
-        estimates=_estimates(found),
-        tables=(_table(found),),
+        status="neutral" if _able(ability) else "unknown",
+        estimates=_estimates(kinds, main),
+        tables=(_table(kinds),),
         licence=(
             "Null: the answer does not depend on which text is its own, so that a pair is right or wrong by a coin. Unit: the pair, one "
             "document each; Clopper–Pearson over pairs, fixed n. Both orders of a pair are set off against each other, so a liking for A cancels. "
             "It speaks of this prompt, fed as raw text without a chat template, read from the law of the next token; another prompt may do better."
         ),
-        notes=_notes(answers, found),
+        notes=_notes(answers, kinds, main),
     )
 
 
@@ -100,13 +115,12 @@ def _step(values: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
 
 def _mean(values: Float[np.ndarray, " pairs"], *, share: bool = False) -> Interval:
     """Mean over pairs with a t interval; a share that is the same in every pair has the width of a binomial one."""
-    found = ratio_of_group_sums(values, np.ones(len(values)))
+    mean = ratio_of_group_sums(values, np.ones(len(values)))
     if not share:
-        return found
-    if found.low == found.high:
-        exact = clopper_pearson(round(found.value * len(values)), len(values))
-        return Interval(found.value, exact.low, exact.high, exact.level, exact.n)
-    return Interval(found.value, max(found.low, 0.0), min(found.high, 1.0), found.level, found.n)
+        return mean
+    if mean.low == mean.high:
+        return replace(clopper_pearson(round(mean.value * len(values)), len(values)), value=mean.value)
+    return replace(mean, low=max(mean.low, 0.0), high=min(mean.high, 1.0))
 
 
 def _able(ability: _Kind | None) -> bool:
@@ -115,89 +129,43 @@ def _able(ability: _Kind | None) -> bool:
 
 
 def _sentence(main: _Kind, balanced: Interval, ability: _Kind | None) -> str:
-    said = f"Asked which of two continuations is its own, it leans to the right one in {balanced.value:.0%} of {balanced.n} pairs (95% interval {balanced.low:.0%} to {balanced.high:.0%}; chance 50%)"
+    sentence = f"Asked which of two continuations is its own, it leans to the right one in {balanced.value:.0%} of {balanced.n} pairs (95% interval {balanced.low:.0%} to {balanced.high:.0%}; chance 50%)"
     if balanced.low > 0.5:
-        said += ": it can say so"
+        sentence += ": it can say so"
     elif balanced.high < 0.5:
-        said += ": it points to the other one"
+        sentence += ": it points to the other one"
     else:
-        said += ": no more than chance can be shown"
+        sentence += ": no more than chance can be shown"
     if not _able(ability):
         how = "was not asked" if ability is None or ability.balanced is None else f"{ability.balanced.value:.0%} right"
-        said += f". It cannot answer a question of this form at all (which text begins with given words: {how}), so this says nothing of what it knows"
-    return said + f". It answers A in {main.share_a.value:.0%} of all prompts."
+        sentence += f". It cannot answer a question of this form at all (which text begins with given words: {how}), so this says nothing of what it knows"
+    return f"{sentence}. It answers A in {main.share_a.value:.0%} of all prompts."
 
 
-def _estimates(found: dict[str, _Kind | None]) -> tuple[Estimate, ...]:
-    out = []
-    for kind, name in zip(
-        KINDS, ("verbal_accuracy", "verbal_own_own", "verbal_real_real", "verbal_ability"), strict=True
-    ):
-        one = found[kind]
-        if one is not None and one.balanced is not None:
-            how = (
-                "share of pairs whose right answer gains by standing as A (both orders; ties left out), Clopper–Pearson"
-            )
-            out.append(_estimate(name, f"Right when asked, {LABELS[kind]}", one.balanced, "share", how))
-    main = found["own_real"]
-    if main is not None:
-        out.append(
-            _estimate(
-                "verbal_accuracy_each",
-                "The same, every prompt by itself",
-                main.each,
-                "share",
-                "mean over pairs, t interval",
-            )
-        )
-        out.append(
-            _estimate(
-                "verbal_share_a",
-                "Position bias: share of answers A",
-                main.share_a,
-                "share",
-                "½ without bias; mean over pairs",
-            )
-        )
-        out.append(
-            _estimate(
-                "verbal_lean_nats",
-                "Log-odds for its own text",
-                main.lean,
-                "nats",
-                "half the difference between the orders, t interval",
-            )
-        )
-        out.append(
-            Estimate(
-                "verbal_answer_mass",
-                "Mass on either answer",
-                main.answer_mass,
-                "share",
-                n=main.n_pairs,
-                method="mean over prompts",
-            )
-        )
-    return tuple(out)
+def _estimates(kinds: dict[str, _Kind], main: _Kind) -> tuple[Estimate, ...]:
+    how = "share of pairs whose right answer gains by standing as A (both orders; ties left out), Clopper–Pearson"
+    balanced = {name: kind.balanced for name, kind in kinds.items() if kind.balanced is not None}
+    return (
+        *(RIGHT[name].estimate(share, method=how) for name, share in balanced.items()),
+        EACH.estimate(main.each, method="mean over pairs, t interval"),
+        SHARE_A.estimate(main.share_a, method="½ without bias; mean over pairs"),
+        LEAN.estimate(main.lean, method="half the difference between the orders, t interval"),
+        ANSWER_MASS.number(main.answer_mass, n=main.n_pairs, method="mean over prompts"),
+    )
 
 
-def _estimate(name: str, label: str, found: Interval, unit: str, method: str) -> Estimate:
-    return Estimate(name, label, found.value, unit, found.low, found.high, found.level, found.n, "document", method)
-
-
-def _table(found: dict[str, _Kind | None]) -> Table:
+def _table(kinds: dict[str, _Kind]) -> Table:
     rows = tuple(
         (
-            LABELS[kind],
-            str(one.n_pairs),
-            "–" if one.balanced is None else _spell(one.balanced),
-            _spell(one.each),
-            _spell(one.share_a),
-            f"{one.lean.value:+.3f} ({one.lean.low:+.3f} to {one.lean.high:+.3f})".replace("-", "−"),
-            f"{one.answer_mass:.2f}",
+            LABELS[name],
+            Cell.number(kind.n_pairs),
+            Cell.of(kind.balanced, 2, "share"),
+            Cell.of(kind.each, 2, "share"),
+            Cell.of(kind.share_a, 2, "share"),
+            Cell.of(kind.lean, 3, "nats", sign=True),
+            Cell.number(kind.answer_mass, ".2f", "share"),
         )
-        for kind, one in found.items()
-        if one is not None
+        for name, kind in kinds.items()
     )
     columns = (
         "question",
@@ -211,29 +179,18 @@ def _table(found: dict[str, _Kind | None]) -> Table:
     return Table("verbal", "What it answered", columns, rows)
 
 
-def _spell(found: Interval) -> str:
-    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
-
-
-def _notes(answers: Answers, found: dict[str, _Kind | None]) -> tuple[str, ...]:
-    main = found["own_real"]
-    assert main is not None
+def _notes(answers: Answers, kinds: dict[str, _Kind], main: _Kind) -> tuple[str, ...]:
     notes = [
         f"Texts were shown with {int(answers.n_tokens_side[0])} tokens a side. In both coin controls the right answer is drawn by chance (two "
         "replicates of one prefix; two real texts in random order), so they must lie at 50% whatever the model does."
     ]
     if main.n_ties:
-        notes.append(
-            f"{counted(main.n_ties, 'pair gave', 'pairs gave')} the same log-odds in both orders, and {'is' if main.n_ties == 1 else 'are'} left out."
-        )
-    for kind in ("own_own", "real_real"):
-        one = found[kind]
-        if one is not None and one.balanced is not None and not one.balanced.low <= 0.5 <= one.balanced.high:
+        pairs, are = counted(main.n_ties, "pair gave", "pairs gave"), "is" if main.n_ties == 1 else "are"
+        notes.append(f"{pairs} the same log-odds in both orders, and {are} left out.")
+    for name in ("own_own", "real_real"):
+        share = kinds[name].balanced if name in kinds else None
+        if share is not None and not share.low <= 0.5 <= share.high:
             notes.append(
-                f"A control is off chance ({LABELS[kind]}: {_spell(one.balanced)}); one in twenty is by chance."
+                f"A control is off chance ({LABELS[name]}: {Cell.of(share, 2).text}); one in twenty is by chance."
             )
     return tuple(notes)
-
-
-def _unknown(why: str) -> Finding:
-    return Finding(name="verbal", question=QUESTION, sentence=why, status="unknown", licence="No inference.")

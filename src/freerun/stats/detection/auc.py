@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Real
+from jaxtyping import Bool, Float, Real
 from scipy import optimize, special, stats
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.intervals import Interval, bootstrap_groups, group_index, percentile_tail
+from freerun.stats.intervals import Interval, percentile_tail
 
 
 def auc(positive: Float[np.ndarray, " positives"], negative: Float[np.ndarray, " negatives"]) -> float:
@@ -32,19 +32,12 @@ def auc_rows(
     return np.asarray(0.5 + excess / (positive.shape[1] * negative.shape[1]))
 
 
-def mann_whitney_p(positive: Float[np.ndarray, " positives"], negative: Float[np.ndarray, " negatives"]) -> float:
-    """Return the two-sided p-value of the Mann-Whitney test: normal law with tie correction, no continuity correction.
-
-    All scores must be independent, between the sides too. With every score tied the p-value is 1.
-    Raises DataError for an empty side or scores that are NaN.
-    """
-    return float(mann_whitney_p_rows(np.atleast_2d(positive), np.atleast_2d(negative))[0])
-
-
 def mann_whitney_p_rows(
     positive: Float[np.ndarray, "rows positives"], negative: Float[np.ndarray, "rows negatives"]
 ) -> Float[np.ndarray, " rows"]:
-    """Return `mann_whitney_p` row by row.
+    """Return the two-sided p-value of the Mann-Whitney test row by row: normal law with tie correction, no continuity correction.
+
+    All scores must be independent, between the sides too. With every score tied the p-value is 1.
 
     Raises DataError for an empty side or scores that are NaN.
     """
@@ -76,33 +69,14 @@ def weighted_auc(
     return np.asarray(np.divide(wins, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0))
 
 
-def auc_bootstrap(
-    scores: Float[np.ndarray, " n"],
-    labels: Bool[np.ndarray, " n"],
-    groups: Int[np.ndarray, " n"],
-    *,
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    rng: np.random.Generator,
-) -> Interval:
-    """Return the AUC with an expanded percentile bootstrap interval (Hesterberg 2015) over groups; a group may hold both labels.
-
-    The scores are taken as fixed: what fitted the detector must not be among them. Resamples that leave a side empty
-    are left out. Where all resamples agree (perfect separation) a bootstrap would give an interval of no width; then
-    the limits are Newcombe's score limits (2006, method 5) with as many positives and negatives as there are groups.
-
-    Raises TooFewDocuments for fewer than two groups, DataError for an empty side or NaN scores.
-    """
-    labels = np.asarray(labels, dtype=bool)
-    value = auc(scores[labels], scores[~labels])
-    draws = weighted_auc(scores, labels, bootstrap_groups(groups, n_resamples=n_resamples, rng=rng))
-    return auc_interval(value, draws, level=level, n_groups=group_index(groups)[1])
-
-
 def auc_interval(
     value: float, draws: Float[np.ndarray, " resamples"], *, level: float = 0.95, n_groups: int
 ) -> Interval:
-    """Return the expanded percentile interval of bootstrap draws of an AUC, by the rules of `auc_bootstrap`.
+    """Return the expanded percentile interval (Hesterberg 2015) of bootstrap draws of an AUC over groups.
+
+    The scores are taken as fixed: what fitted the detector must not be among them. Resamples that leave a side empty are left out.
+    Where all resamples agree (perfect separation) a bootstrap would give an interval of no width; then the limits are Newcombe's
+    score limits (2006, method 5) with as many positives and negatives as there are groups.
 
     Raises TooFewDocuments where no resample held both sides.
     """

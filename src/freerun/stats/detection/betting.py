@@ -1,4 +1,4 @@
-"""Evidence that may be watched while it grows: betting that generated text scores above the real one (Shekhar & Ramdas 2023).
+"""Evidence that may be watched while it grows: betting that generated text scores above the real one.
 
 Shekhar & Ramdas 2023, *Nonparametric two-sample testing by betting*; Podkopaev & Ramdas 2023.
 """

@@ -51,9 +51,6 @@ class HorizonResult:
     high: End
     level: float
     level_auc: float
-    n_resamples: int
-    share_above: float
-    share_below: float
 
     @property
     def value(self) -> float | None:
@@ -125,16 +122,7 @@ def horizon_bootstrap(
         high = np.inf if short[-1] == lengths.size - 1 else max(high, float(lengths[short[-1]]))
     if reaching.size:
         low = 0.0 if reaching[0] == 0 else min(low, float(lengths[reaching[0]]))
-    return HorizonResult(
-        estimate=estimate,
-        low=_place(low, lengths),
-        high=_place(high, lengths),
-        level=level,
-        level_auc=level_auc,
-        n_resamples=values.size,
-        share_above=float(np.mean(np.isinf(values))),
-        share_below=float(np.mean(values == 0.0)),
-    )
+    return HorizonResult(estimate, _place(low, lengths), _place(high, lengths), level, level_auc)
 
 
 def _auc_limits(

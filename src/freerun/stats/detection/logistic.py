@@ -187,25 +187,6 @@ def cross_fitted_scores(
     return np.asarray(np.take_along_axis(by_fold, fold[None, None, :], axis=1)[:, 0, :])
 
 
-def choose_penalty(
-    x: Float[np.ndarray, "n d"],
-    y: Float[np.ndarray, " n"],
-    groups: Int[np.ndarray, " n"],
-    *,
-    penalties: Sequence[float],
-    folds: int = 5,
-    rng: np.random.Generator,
-    weights: Float[np.ndarray, " n"] | None = None,
-) -> float:
-    """Return the penalty with the smallest cross-fitted log loss; of equal ones the largest.
-
-    Rows of one group (document) stay in one fold. Give training rows only.
-    Raises TooFewDocuments for fewer than two groups, DataError as `fit_logistic` does.
-    """
-    scores = cross_fitted_scores(x, y, groups, penalties=penalties, folds=folds, rng=rng, weights=weights)
-    return best_penalty(scores, y, penalties=penalties, weights=weights)[0]
-
-
 def best_penalty(
     scores: Float[np.ndarray, "penalties n"],
     y: Float[np.ndarray, " n"],
@@ -213,7 +194,7 @@ def best_penalty(
     penalties: Sequence[float],
     weights: Float[np.ndarray, " n"] | None = None,
 ) -> tuple[float, Float[np.ndarray, " n"]]:
-    """Return the penalty of `choose_penalty` from cross-fitted scores, and its line of them."""
+    """Return the penalty with the smallest cross-fitted log loss, of equal ones the largest, and its line of scores."""
     loss = np.average(np.logaddexp(0.0, scores) - y * scores, axis=1, weights=weights)
     best = min(range(len(penalties)), key=lambda i: (loss[i], -penalties[i]))
     return float(penalties[best]), scores[best]

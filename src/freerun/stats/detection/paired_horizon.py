@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,16 +79,15 @@ def joint_draws(
 def restricted_horizons(
     lengths: Real[np.ndarray, " lengths"], aucs: Float[np.ndarray, "rows lengths"], *, level_auc: float
 ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-    """Return each row's horizon held within the lengths measured, and whether it lies beyond them (1.0) or not (0.0).
+    """Return each row's horizon kept within the lengths measured, and whether it lies beyond them (1.0) or not (0.0).
 
     Never reached counts as the last length, reached before the first as the first: as a restricted mean survival time does with
     what was not seen to end (Royston & Parmar 2013).
     """
     lengths, _ = checked_curve(lengths, aucs[0])
-    found = crossings(lengths, np.asarray(aucs, np.float64), level_auc)
-    beyond = np.isinf(found)
-    values = np.where(beyond, lengths[-1], np.maximum(found, lengths[0]))
-    return np.asarray(values), beyond.astype(np.float64)
+    places = crossings(lengths, np.asarray(aucs, np.float64), level_auc)
+    beyond = np.isinf(places)
+    return np.clip(places, lengths[0], lengths[-1]), beyond.astype(np.float64)
 
 
 def bootstrap_difference(
@@ -137,24 +136,21 @@ def horizon_difference(
     second: ScoredCurve,
     draws: tuple[Float[np.ndarray, "resamples lengths"], Float[np.ndarray, "resamples lengths"]],
     *,
-    levels_auc: Sequence[float] = (0.60, 0.75, 0.90),
+    level_auc: float = 0.75,
     level: float = 0.95,
-) -> Mapping[float, BootstrapDifference]:
-    """Return the difference (second minus first) of the restricted horizons at each level, in tokens.
+) -> BootstrapDifference:
+    """Return the difference (second minus first) of the restricted horizons, in tokens.
 
     The detectors are taken as fitted: what training on other documents would have changed is not in the interval.
 
     Raises DataError as `horizon` does.
     """
-    n = min(first.documents.size, second.documents.size)
     whole = np.isfinite(draws[0]).all(axis=1) & np.isfinite(draws[1]).all(axis=1)
-    out = {}
-    for at in levels_auc:
-        sides = []
-        for curve, drawn in zip((first, second), draws, strict=True):
-            value, _ = restricted_horizons(lengths, curve.aucs[None], level_auc=at)
-            rows, beyond = restricted_horizons(lengths, drawn[whole], level_auc=at)
-            sides.append((float(value[0]), rows, float(beyond.mean())))
-        (a, draws_a, beyond_a), (b, draws_b, beyond_b) = sides
-        out[at] = bootstrap_difference(a, b, draws_a, draws_b, n_documents=n, level=level, beyond=(beyond_a, beyond_b))
-    return out
+    sides = []
+    for curve, drawn in zip((first, second), draws, strict=True):
+        value, _ = restricted_horizons(lengths, curve.aucs[None], level_auc=level_auc)
+        rows, beyond = restricted_horizons(lengths, drawn[whole], level_auc=level_auc)
+        sides.append((float(value[0]), rows, float(beyond.mean())))
+    values, drawn_values, shares = zip(*sides, strict=True)
+    n = min(first.documents.size, second.documents.size)
+    return bootstrap_difference(*values, *drawn_values, n_documents=n, level=level, beyond=shares)

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.errors import DataError
-from freerun.stats.detection.auc import weighted_auc
 from freerun.stats.detection.logistic import Standardizer, fit_logistic
+from freerun.stats.detection.two_sample import training_rows, unit_auc_draws
 from freerun.stats.paired import PairedDifference
 
 AT_ONCE = 50
@@ -46,21 +46,17 @@ def refitted_auc_draws(
         raise DataError(
             f"counts of shapes {train_counts.shape} and {test_counts.shape} do not fit {n_train} training and {n_test} test units"
         )
-    x = np.concatenate((real_x[train], free_x[train].reshape(n_train * reps, -1)))
+    x, y, weights, unit = training_rows(real_x[train], free_x[train])
     standardizer = Standardizer.fit(x)
     x = standardizer.apply(x)
-    test_x = standardizer.apply(np.concatenate((real_x[~train], free_x[~train].reshape(n_test * reps, -1))))
-    y = np.repeat([0.0, 1.0], [n_train, n_train * reps])
-    labels = np.arange(len(test_x)) >= n_test
-    out = np.empty(len(train_counts))
-    for start in range(0, len(out), AT_ONCE):
-        some = slice(start, min(start + AT_ONCE, len(out)))
-        counts = train_counts[some].astype(np.float64)
-        weights = np.concatenate((counts, np.repeat(counts / reps, reps, axis=1)), axis=1)
-        scores = fit_logistic(x, np.tile(y, (len(counts), 1)), penalty=penalty, weights=weights).scores(test_x)
-        held = np.concatenate((test_counts[some], np.repeat(test_counts[some], reps, axis=1)), axis=1)
-        out[some] = [weighted_auc(s, labels, w[None, :])[0] for s, w in zip(scores, held, strict=True)]
-    return out
+    test_x = standardizer.apply(training_rows(real_x[~train], free_x[~train])[0])
+    draws = []
+    for start in range(0, len(train_counts), AT_ONCE):
+        counts = train_counts[start : start + AT_ONCE][:, unit] * weights
+        fit = fit_logistic(x, np.tile(y, (len(counts), 1)), penalty=penalty, weights=counts)
+        for row, times in zip(fit.scores(test_x), test_counts[start : start + AT_ONCE], strict=True):
+            draws.append(unit_auc_draws(row[:n_test], row[n_test:].reshape(n_test, reps), times[None])[0])
+    return np.array(draws)
 
 
 def resampled_contrast(
@@ -78,8 +74,9 @@ def resampled_contrast(
 
     Raises DataError where shapes do not fit or draws are not finite.
 
-    >>> found = resampled_contrast(np.array([0.7, 0.6]), np.array([[0.7, 0.6], [0.8, 0.6]]), np.array([-1.0, 1.0]), n_documents=50)
-    >>> round(found.value, 3), round(found.standard_error, 3)
+    >>> draws = np.array([[0.7, 0.6], [0.8, 0.6]])
+    >>> contrast = resampled_contrast(np.array([0.7, 0.6]), draws, np.array([-1.0, 1.0]), n_documents=50)
+    >>> round(contrast.value, 3), round(contrast.standard_error, 3)
     (-0.1, 0.071)
     """
     if draws.ndim != 2 or draws.shape[1:] != values.shape or weights.shape != values.shape or len(draws) < 2:

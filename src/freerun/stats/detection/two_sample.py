@@ -17,18 +17,11 @@ from scipy import special, stats
 from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.detection.auc import auc, auc_interval, auc_rows, mann_whitney_p_rows, weighted_auc
-from freerun.stats.detection.logistic import (
-    Standardizer,
-    best_penalty,
-    choose_penalty,
-    cross_fitted_scores,
-    fit_logistic,
-)
+from freerun.stats.detection.logistic import Standardizer, best_penalty, cross_fitted_scores, fit_logistic
 from freerun.stats.intervals import (
     Interval,
     bootstrap_groups,
     checked_level,
-    clopper_pearson,
     clopper_pearson_high,
     clopper_pearson_low,
 )
@@ -58,7 +51,6 @@ class Detection:
     auc_train: float
     auc_half_train: float | None
     tv_low: float
-    tv_level: float
     p_value: float
 
 
@@ -67,18 +59,13 @@ class NullBand:
     """AUCs of one kind of text against itself, over random halves of the units.
 
     `low`, `high`: quantiles over splits; `rejection_share`: splits whose Mann-Whitney p-value on test units is below
-    0.05. Splits share their units, so `rejection_interval` (Clopper-Pearson) says how well `n_splits` pins down this
-    sample's share, not that of new documents.
+    0.05. Splits share their units, so that it says little of new documents.
     """
 
     low: float
     high: float
     mean: float
     rejection_share: float
-    rejection_interval: Interval
-    n_splits: int
-    n_train: int
-    n_test: int
 
 
 def detect(
@@ -107,36 +94,29 @@ def detect(
     train = _checked_train(real_x, train)
     if free_x.ndim != 3 or free_x.shape[::2] != real_x.shape or free_x.shape[1] == 0:
         raise DataError(f"generated features of shape {free_x.shape} do not fit real ones of shape {real_x.shape}")
-    n_train, n_test, reps = int(train.sum()), int((~train).sum()), free_x.shape[1]
-    x, y, weights, unit = _training_rows(real_x[train], free_x[train])
-    standardizer = Standardizer.fit(x)
-    x = standardizer.apply(x)
-    lines = cross_fitted_scores(x, y, unit, penalties=penalties, folds=folds, rng=rng, weights=weights)
-    penalty, cross_fitted = best_penalty(lines, y, penalties=penalties, weights=weights)
-    test_real = standardizer.apply(real_x[~train])
-    test_free = standardizer.apply(free_x[~train]).reshape(n_test * reps, -1)
-    test_x = np.concatenate((test_real, test_free))
-    scores = fit_logistic(x, y[None, :], penalty=penalty, weights=weights[None, :]).scores(test_x)[0]
-    real, free = scores[:n_test], scores[n_test:].reshape(n_test, reps)
-    draws = unit_auc_draws(real, free, bootstrap_groups(np.arange(n_test), n_resamples=n_resamples, rng=rng))
+    n_train, n_test = int(train.sum()), int((~train).sum())
+    detector = _Detector.train(real_x[train], free_x[train], penalties=penalties, folds=folds, rng=rng)
+    test_x = _stacked(real_x[~train], free_x[~train])
+    real, free = _by_kind(detector.scores(test_x)[0], n_test)
+    interval = _auc_of_units(real, free, n_resamples=n_resamples, level=level, rng=rng)
     half = None
     if n_train >= 2 * MIN_UNITS:
-        kept = _random_halves(n_train, _HALVES, rng)[:, unit]
-        halves = fit_logistic(x, np.tile(y, (_HALVES, 1)), penalty=penalty, weights=kept * weights).scores(test_x)
+        kept = _random_halves(n_train, _HALVES, rng)[:, detector.unit]
+        halves = detector.scores(test_x, weights=kept * detector.weights)
         half = float(auc_rows(halves[:, n_test:], halves[:, :n_test]).mean())
+    train_real, train_free = detector.cross_fitted[:n_train], detector.cross_fitted[n_train:]
+    threshold = _best_threshold(train_real, train_free)
     tv_level = level if tv_level is None else tv_level
-    threshold = _best_threshold(cross_fitted[:n_train], cross_fitted[n_train:])
     return Detection(
-        auc=auc_interval(auc(free.ravel(), real), draws, level=level, n_groups=n_test),
+        auc=interval,
         scores_real=real,
         scores_free=free,
         n_train=n_train,
         n_test=n_test,
-        penalty=penalty,
-        auc_train=auc(cross_fitted[n_train:], cross_fitted[:n_train]),
+        penalty=detector.penalty,
+        auc_train=auc(train_free, train_real),
         auc_half_train=half,
         tv_low=tv_lower_bound(real > threshold, free[:, 0] > threshold, level=tv_level),
-        tv_level=tv_level,
         p_value=paired_permutation_p(real, free, n_permutations=n_permutations, rng=rng),
     )
 
@@ -154,38 +134,48 @@ def transferred_auc(
 
     Raises TooFewDocuments for fewer than 4 units on a side.
     """
-    if min(len(train[0]), len(test[0])) < MIN_UNITS:
-        raise TooFewDocuments(
-            f"{counted(len(train[0]), 'training document')} and {counted(len(test[0]), 'test document')}; "
-            f"at least {MIN_UNITS} of each are needed"
-        )
-    x, y, weights, unit = _training_rows(*train)
-    standardizer = Standardizer.fit(x)
-    x = standardizer.apply(x)
-    penalty = choose_penalty(x, y, unit, penalties=penalties, rng=rng, weights=weights)
-    fit = fit_logistic(x, y[None, :], penalty=penalty, weights=weights[None, :])
-    n_test, reps = test[1].shape[:2]
-    real = fit.scores(standardizer.apply(test[0]))[0]
-    free = fit.scores(standardizer.apply(test[1].reshape(n_test * reps, -1)))[0].reshape(n_test, reps)
-    draws = unit_auc_draws(real, free, bootstrap_groups(np.arange(n_test), n_resamples=n_resamples, rng=rng))
-    return auc_interval(auc(free.ravel(), real), draws, level=level, n_groups=n_test)
+    check_units(len(train[0]), len(test[0]))
+    detector = _Detector.train(*train, penalties=penalties, rng=rng)
+    real, free = _by_kind(detector.scores(_stacked(*test))[0], len(test[0]))
+    return _auc_of_units(real, free, n_resamples=n_resamples, level=level, rng=rng)
 
 
-def paired_control(
-    x_a: Float[np.ndarray, "units d"],
-    x_b: Float[np.ndarray, "units d"],
-    *,
-    train: Bool[np.ndarray, " units"],
-    rng: np.random.Generator,
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    penalties: Sequence[float] = PENALTIES,
-) -> Detection:
-    """Run `detect` on two replicates of the same units, b in the place of the generated text: nothing should be found.
+@dataclass(frozen=True)
+class _Detector:
+    """A ridge logistic regression on standardised training rows, with the penalty that cross-fitting inside them chose."""
 
-    Raises as `detect` does.
-    """
-    return detect(x_a, x_b[:, None, :], train=train, rng=rng, n_resamples=n_resamples, level=level, penalties=penalties)
+    x: Float[np.ndarray, "rows d"]
+    y: Float[np.ndarray, " rows"]
+    weights: Float[np.ndarray, " rows"]
+    unit: Int[np.ndarray, " rows"]
+    standardizer: Standardizer
+    penalty: float
+    cross_fitted: Float[np.ndarray, " rows"]
+
+    @classmethod
+    def train(
+        cls,
+        real_x: Float[np.ndarray, "units d"],
+        free_x: Float[np.ndarray, "units reps d"],
+        *,
+        penalties: Sequence[float],
+        folds: int = 5,
+        rng: np.random.Generator,
+    ) -> _Detector:
+        x, y, weights, unit = training_rows(real_x, free_x)
+        standardizer = Standardizer.fit(x)
+        x = standardizer.apply(x)
+        lines = cross_fitted_scores(x, y, unit, penalties=penalties, folds=folds, rng=rng, weights=weights)
+        penalty, cross_fitted = best_penalty(lines, y, penalties=penalties, weights=weights)
+        return cls(x, y, weights, unit, standardizer, penalty, cross_fitted)
+
+    def scores(
+        self, x: Float[np.ndarray, "rows d"], *, weights: Float[np.ndarray, "fits rows"] | None = None
+    ) -> Float[np.ndarray, "fits rows"]:
+        """Log odds of being generated, of the fit on all training rows or of one fit for each row of weights."""
+        weights = self.weights[None] if weights is None else weights
+        fit = fit_logistic(self.x, np.tile(self.y, (len(weights), 1)), penalty=self.penalty, weights=weights)
+        return fit.scores(self.standardizer.apply(x))
 
 
 def null_band(
@@ -217,8 +207,7 @@ def null_band(
     rejections = int((mann_whitney_p_rows(positive, negative) < 0.05).sum())
     tail = (1.0 - checked_level(level)) / 2.0
     low, high = np.quantile(aucs, [tail, 1.0 - tail])
-    interval = clopper_pearson(rejections, n_splits, level=level)
-    return NullBand(float(low), float(high), float(aucs.mean()), interval.value, interval, n_splits, n_train, n_test)
+    return NullBand(float(low), float(high), float(aucs.mean()), rejections / n_splits)
 
 
 def unit_auc_draws(
@@ -289,17 +278,41 @@ def smallest_detectable_auc(
     return float(min(1.0, 0.5 + (special.ndtri(1 - alpha) + special.ndtri(power)) * spread))
 
 
-def _training_rows(
+def training_rows(
     real_x: Float[np.ndarray, "units d"], free_x: Float[np.ndarray, "units reps d"]
 ) -> tuple[
     Float[np.ndarray, "rows d"], Float[np.ndarray, " rows"], Float[np.ndarray, " rows"], Int[np.ndarray, " rows"]
 ]:
     """Stack both kinds: features, labels (1 = generated), weights of equal total per kind, unit of each row."""
-    units, reps, d = free_x.shape
-    x = np.concatenate((real_x, free_x.reshape(units * reps, d)))
+    units, reps = free_x.shape[:2]
     y = np.repeat([0.0, 1.0], [units, units * reps])
     weights = np.repeat([1.0, 1.0 / reps], [units, units * reps])
-    return x, y, weights, np.concatenate((np.arange(units), np.repeat(np.arange(units), reps)))
+    return _stacked(real_x, free_x), y, weights, np.concatenate((np.arange(units), np.repeat(np.arange(units), reps)))
+
+
+def _stacked(
+    real_x: Float[np.ndarray, "units d"], free_x: Float[np.ndarray, "units reps d"]
+) -> Float[np.ndarray, "rows d"]:
+    return np.concatenate((real_x, free_x.reshape(-1, free_x.shape[2])))
+
+
+def _by_kind(
+    scores: Float[np.ndarray, " rows"], n_units: int
+) -> tuple[Float[np.ndarray, " units"], Float[np.ndarray, "units reps"]]:
+    return scores[:n_units], scores[n_units:].reshape(n_units, -1)
+
+
+def _auc_of_units(
+    real: Float[np.ndarray, " units"],
+    free: Float[np.ndarray, "units reps"],
+    *,
+    n_resamples: int,
+    level: float,
+    rng: np.random.Generator,
+) -> Interval:
+    """The AUC with a bootstrap over units, the fitted detector taken as given."""
+    draws = unit_auc_draws(real, free, bootstrap_groups(np.arange(real.size), n_resamples=n_resamples, rng=rng))
+    return auc_interval(auc(free.ravel(), real), draws, level=level, n_groups=real.size)
 
 
 def _best_threshold(real: Float[np.ndarray, " m"], free: Float[np.ndarray, " n"]) -> float:
@@ -321,10 +334,14 @@ def _checked_train(x: Float[np.ndarray, "units d"], train: Bool[np.ndarray, " un
         raise DataError(f"features of shape {x.shape} do not fit a train mask of shape {train.shape}")
     if not np.isfinite(x).all():
         raise DataError("features hold values that are not finite; a detector needs numbers")
-    n_train, n_test = int(train.sum()), int((~train).sum())
+    check_units(int(train.sum()), int((~train).sum()))
+    return train
+
+
+def check_units(n_train: int, n_test: int) -> None:
+    """Raise TooFewDocuments for fewer than 4 training or test units."""
     if min(n_train, n_test) < MIN_UNITS:
         raise TooFewDocuments(
             f"{counted(n_train, 'training document')} and {counted(n_test, 'test document')}; "
             f"telling texts apart needs at least {MIN_UNITS} of each"
         )
-    return train

@@ -46,8 +46,8 @@ def likelihood_ratio(
 
     Raises DataError for NaN, shapes that do not fit, or sequences that are not in ascending order.
 
-    >>> found = likelihood_ratio(np.log([0.1, 0.5]), np.log([0.4, 0.1]), np.zeros(2, int), 1)
-    >>> round(float(found.p_any_time[0]), 4), round(float(np.exp(found.sum_nats[0])), 4)
+    >>> ratio = likelihood_ratio(np.log([0.1, 0.5]), np.log([0.4, 0.1]), np.zeros(2, int), 1)
+    >>> round(float(ratio.p_any_time[0]), 4), round(float(np.exp(ratio.sum_nats[0])), 4)
     (0.25, 1.25)
     """
     q, r = np.asarray(log_prob_nats, np.float64), np.asarray(reference_log_prob_nats, np.float64)

@@ -51,16 +51,11 @@ def rank_histogram(
     """
     if rank.size == 0 or rank.min() < 1:
         raise DataError("a rank histogram needs tokens, with ranks from 1")
-    buckets = rank_buckets(n_vocabulary)
-    edges = np.array([b for _, b in buckets if b is not None], np.int64)
-    place = np.searchsorted(edges, rank, side="left")
     index, n_groups = group_index(groups)
-    lengths = np.bincount(index, minlength=n_groups).astype(np.float64)
-    shares = []
-    for k in range(len(buckets)):
-        tops = np.bincount(index, weights=place == k, minlength=n_groups)
-        shares.append(_share(tops, lengths, level))
-    return RankHistogram(tuple(b for b, _ in buckets), tuple(b for _, b in buckets), tuple(shares), rank.size)
+    counts = _counts(rank, index, n_groups, n_vocabulary)
+    shares = tuple(_share(tops, counts.sum(axis=1), level) for tops in counts.T)
+    labels, upper = zip(*rank_buckets(n_vocabulary), strict=True)
+    return RankHistogram(labels, upper, shares, rank.size)
 
 
 def rank_share_difference(
@@ -81,19 +76,26 @@ def rank_share_difference(
     common = np.intersect1d(groups_a, groups_b)
     sides = []
     for rank, groups in ((rank_a, groups_a), (rank_b, groups_b)):
-        kept = np.isin(groups, common)
-        index = np.searchsorted(common, groups[kept])
-        edges = np.array([b for _, b in rank_buckets(n_vocabulary) if b is not None], np.int64)
-        place = np.searchsorted(edges, rank[kept], side="left")
-        counts = np.zeros((common.size, len(edges) + 1))
-        np.add.at(counts, (index, place), 1.0)
+        shared = np.isin(groups, common)
+        index = np.searchsorted(common, groups[shared])
+        counts = _counts(rank[shared], index, common.size, n_vocabulary)
         sides.append(counts / counts.sum(axis=1, keepdims=True))
     return tuple(ratio_of_group_sums(d, np.ones(common.size), level=level) for d in (sides[0] - sides[1]).T)
 
 
+def _counts(
+    rank: Int[np.ndarray, " tokens"], index: Int[np.ndarray, " tokens"], n_groups: int, n_vocabulary: int
+) -> Float[np.ndarray, "groups buckets"]:
+    """Tokens of each group in each bucket."""
+    edges = [last for _, last in rank_buckets(n_vocabulary) if last is not None]
+    place = index * (len(edges) + 1) + np.searchsorted(edges, rank, side="left")
+    counts = np.bincount(place, minlength=n_groups * (len(edges) + 1))
+    return counts.reshape(n_groups, -1).astype(np.float64)
+
+
 def _share(tops: Float[np.ndarray, " groups"], lengths: Float[np.ndarray, " groups"], level: float) -> Interval:
-    found = ratio_of_group_sums(tops, lengths, level=level)
+    share = ratio_of_group_sums(tops, lengths, level=level)
     rare = clopper_pearson_high(0, tops.size, alpha=(1 - level) / 2)
-    low = 1 - rare if found.value == 1 else max(found.low, 0.0)
-    high = rare if found.value == 0 else min(found.high, 1.0)
-    return Interval(found.value, low, high, level, found.n)
+    low = 1 - rare if share.value == 1 else max(share.low, 0.0)
+    high = rare if share.value == 0 else min(share.high, 1.0)
+    return Interval(share.value, low, high, level, share.n)

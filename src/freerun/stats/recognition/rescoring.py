@@ -1,7 +1,7 @@
 """Do two computations of one law agree? Differences of the log-probabilities that they give the same tokens.
 
 Exact arithmetic (float32 and better) is judged by its largest difference. Rounded arithmetic (bf16) has no such bound: how far two
-right computations of one law differ depends on the model and the machine, so quantiles are held against that floor, measured.
+right computations of one law differ depends on the model and the machine, so quantiles are compared with that floor, measured.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Real
 from scipy import stats
 
 from freerun.errors import DataError
-from freerun.stats.recognition.self_recognition import SelfRecognition, pit_uniformity, self_z
+from freerun.stats.recognition.self_recognition import PitUniformity, SelfRecognition, pit_uniformity
 
 MIN_EXPECTED = 5.0
 PIT_BINS = 20
@@ -43,45 +43,30 @@ class SamplerAudit:
     p_pit: float
     p_calibration: float
     z_total: float | None
-    n_tokens: int
-    n_sequences: int
     n_impossible: int
 
 
-def sampler_audit(
-    log_prob_nats: Float[np.ndarray, " tokens"],
-    entropy_nats: Float[np.ndarray, " tokens"],
-    varentropy_nats2: Float[np.ndarray, " tokens"],
-    pit: Float[np.ndarray, " tokens"],
-    observed: Real[np.ndarray, "sequences bins"],
-    expected: Real[np.ndarray, "sequences bins"],
-    sequence_index: Int[np.ndarray, " tokens"],
-) -> SamplerAudit:
-    """Test "every token was drawn from its recorded law"; columns as `self_z` and `pit_uniformity` take them.
+def sampler_audit(z: SelfRecognition, pit: PitUniformity | None, bins: ChiSquare) -> SamplerAudit:
+    """Test "every token was drawn from its recorded law" by its three parts: `self_z`, `pit_test`, `calibration_chi_square`.
 
-    `observed` and `expected` count tokens and mass by bin of log-probability, one row a sequence. The laws of the three
-    statistics are asymptotic in tokens; the last one is conservative.
-
-    Raises DataError for columns that hold NaN or counts that do not fit.
+    The laws of the three statistics are asymptotic in tokens; the last one is conservative.
     """
-    n_sequences = observed.shape[0]
-    z = self_z(log_prob_nats, entropy_nats, varentropy_nats2, sequence_index, n_sequences)
-    return combined(z, _pit_p(pit, sequence_index), calibration_chi_square(observed, expected), n_tokens=pit.size)
-
-
-def combined(z: SelfRecognition, p_pit: float, bins: ChiSquare, *, n_tokens: int) -> SamplerAudit:
-    """Return the audit from its three parts."""
-    p = min(1.0, 3.0 * min(z.p_two_sided, p_pit, bins.p_value))
+    p_pit = 1.0 if pit is None else pit.p_value
     return SamplerAudit(
-        p_value=0.0 if z.n_impossible else p,
+        p_value=0.0 if z.n_impossible else min(1.0, 3.0 * min(z.p_two_sided, p_pit, bins.p_value)),
         p_z=z.p_two_sided,
         p_pit=p_pit,
         p_calibration=bins.p_value,
         z_total=z.z_total,
-        n_tokens=n_tokens,
-        n_sequences=z.z_per_sequence.size,
         n_impossible=z.n_impossible,
     )
+
+
+def pit_test(pit: Float[np.ndarray, " tokens"], sequence_index: Int[np.ndarray, " tokens"]) -> PitUniformity | None:
+    """Return `pit_uniformity` on 20 bins; None for fewer than 5 tokens a bin, or a single text."""
+    if pit.size < _MIN_TOKENS_PER_PIT_BIN * PIT_BINS or np.unique(sequence_index).size < 2:
+        return None
+    return pit_uniformity(pit, sequence_index, n_bins=PIT_BINS)
 
 
 def calibration_chi_square(
@@ -117,18 +102,12 @@ def calibration_chi_square(
 
 def _pooled(expected: Float[np.ndarray, " bins"], least: float) -> list[int]:
     """Return the first bins of runs that expect at least so much each; what is left at the end joins the last run."""
-    starts, held = [0], 0.0
+    starts, pooled = [0], 0.0
     for i, mass in enumerate(expected.tolist()):
-        if held >= least:
+        if pooled >= least:
             starts.append(i)
-            held = 0.0
-        held += mass
-    if held < least and len(starts) > 1:
+            pooled = 0.0
+        pooled += mass
+    if pooled < least and len(starts) > 1:
         starts.pop()
     return starts
-
-
-def _pit_p(pit: Float[np.ndarray, " tokens"], sequence_index: Int[np.ndarray, " tokens"]) -> float:
-    if pit.size < _MIN_TOKENS_PER_PIT_BIN * PIT_BINS or np.unique(sequence_index).size < 2:
-        return 1.0
-    return pit_uniformity(pit, sequence_index, n_bins=PIT_BINS).p_value

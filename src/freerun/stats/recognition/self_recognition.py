@@ -1,4 +1,4 @@
-"""Does a text look like the model's own? Martingale z, PIT values and an e-process (Gehrmann, Strobelt & Rush 2019).
+"""Does a text look like the model's own? Martingale z, PIT values and an e-process.
 
 Under the model's own sampling D_t = -ln q_t(x_t) - H_t has mean 0 and variance V_t = sum_v q ln^2 q - H_t^2 given the
 past. So these are also an audit of the sampler.
@@ -90,8 +90,6 @@ class PitUniformity:
 
     `share`, `low`, `high`: per bin, with an interval clustered by sequence. `p_value`: chi-square with tokens as
     trials, right if the model wrote the text (PIT values are then independent), too small on anything else.
-    `p_value_clustered`: Wald test clustered by sequence; None unless there are at least twice as many sequences as
-    bins.
     """
 
     share: Float[np.ndarray, " bins"]
@@ -99,10 +97,6 @@ class PitUniformity:
     high: Float[np.ndarray, " bins"]
     chi_square: float
     p_value: float
-    p_value_clustered: float | None
-    level: float
-    n_tokens: int
-    n_sequences: int
 
 
 def pit_uniformity(
@@ -132,10 +126,6 @@ def pit_uniformity(
         high=np.minimum(share + half, 1.0),
         chi_square=chi_square,
         p_value=float(stats.chi2.sf(chi_square, n_bins - 1)),
-        p_value_clustered=_clustered_p(counts - lengths[:, None] / n_bins),
-        level=level,
-        n_tokens=pit.size,
-        n_sequences=labels.size,
     )
 
 
@@ -192,20 +182,6 @@ def e_process_log(
         refuted = sequence_index[impossible]
         end[refuted] = peak[refuted] = np.inf
     return EProcess(end, peak)
-
-
-def _clustered_p(excess: Float[np.ndarray, "sequences bins"]) -> float | None:
-    """Wald test of mean excess 0 over all bins but the last (they sum to 0), with Hotelling's F law."""
-    n, n_bins = excess.shape
-    if n < 2 * n_bins:
-        return None
-    free = excess[:, :-1]
-    mean, covariance = free.mean(axis=0), np.cov(free, rowvar=False)
-    d = n_bins - 1
-    if np.linalg.matrix_rank(covariance) < d:
-        return None
-    t_square = n * float(mean @ np.linalg.solve(covariance, mean))
-    return float(stats.f.sf(t_square * (n - d) / (d * (n - 1)), d, n - d))
 
 
 @dataclass(frozen=True)

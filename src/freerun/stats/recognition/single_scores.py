@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from freerun.errors import DataError, TooFewDocuments
+from freerun.errors import DataError
 from freerun.stats.detection.auc import auc, auc_interval
-from freerun.stats.detection.two_sample import unit_auc_draws
+from freerun.stats.detection.two_sample import check_units, unit_auc_draws
 from freerun.stats.intervals import Interval
 
 Scores = tuple[Float[np.ndarray, " units"], Float[np.ndarray, "units reps"]]
 """A score of the real and of the generated texts of the same units."""
-MIN_UNITS = 4
 
 
 @dataclass(frozen=True)
@@ -49,21 +48,15 @@ def best_single_score(
     Raises TooFewDocuments for fewer than 4 training or test units, DataError for no scores or NaN.
     """
     train = np.asarray(train, bool)
-    if min(train.sum(), (~train).sum()) < MIN_UNITS:
-        raise TooFewDocuments(
-            f"{train.sum()} training and {(~train).sum()} test documents; at least {MIN_UNITS} of each"
-        )
+    check_units(int(train.sum()), int((~train).sum()))
     if not scores:
         raise DataError("there is no score to choose from")
-    best: tuple[float, str, int] | None = None
+    ranked = []
     for name, (real, free) in scores.items():
         seen = auc(free[train].ravel(), real[train])
         sign = 1 if oriented or seen >= 0.5 else -1
-        worth = seen if sign == 1 else 1.0 - seen
-        if best is None or worth > best[0]:
-            best = worth, name, sign
-    assert best is not None
-    auc_train, name, sign = best
+        ranked.append((seen if sign == 1 else 1.0 - seen, name, sign))
+    auc_train, name, sign = max(ranked, key=lambda candidate: candidate[0])
     real, free = (sign * side[~train] for side in scores[name])
     draws = unit_auc_draws(real, free, counts)
     value = auc(free.ravel(), real)

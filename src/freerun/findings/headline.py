@@ -1,0 +1,111 @@
+"""The headline numbers of a run as cards, and the yardsticks that its horizon is read by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from freerun.findings import drift
+from freerun.findings.detectability.comparison import Comparison, Curve
+from freerun.findings.detectability.quantities import H75, HORIZONS
+from freerun.findings.evidence import Evidence
+from freerun.findings.loops.finding import INCIDENCE
+from freerun.findings.loss import IMPOSSIBLE, LOSS
+from freerun.findings.recognition.quantities import SAMPLER_P
+from freerun.results.audit import OwnText
+from freerun.results.finding import Cell, Estimate, Finding
+from freerun.results.horizons import interval_words, outside
+from freerun.results.quantity import Quantity
+from freerun.results.verdict import Card, Mark, Yardsticks
+from freerun.stats.detection.horizon import HorizonResult
+from freerun.stats.detection.two_sample import NullBand
+
+HORIZON, DRIFT, LOOPS, AUDIT = "Free-run horizon H75", "Entropy drift", "Loops", "Sampler audit"
+
+
+def headline(findings: Mapping[str, Finding], comparison: Comparison | None, own_text: OwnText) -> tuple[Card, ...]:
+    """The loss, and what own text says; where it is refused as evidence the cards say so."""
+
+    def estimate(quantity: Quantity) -> Estimate:
+        estimates = {e.name: e for e in findings[quantity.finding].estimates}
+        return estimates.get(quantity.name, quantity.number(None))
+
+    loss_card = _card("Loss", estimate(LOSS), "how well it predicts real text")
+    if any(e.name == IMPOSSIBLE.name for e in findings["loss"].estimates):
+        note = f"{loss_card.value} on the tokens that it holds possible"
+        loss_card = Card(loss_card.label, "∞", loss_card.unit, note=note)
+    if own_text.refused:
+        refused = (Card(label, "refused") for label in (HORIZON, DRIFT, LOOPS))
+        return (loss_card, *refused, Card(AUDIT, "failed", note="its law is not the scorer's"))
+    horizons = [Card(HORIZON, "unknown", note="too few documents")]
+    if comparison is not None:
+        note = "length at which its own text is told from real text with AUC 0.75"
+        levels = ((HORIZON, 0.75, note), ("H60", 0.60, ""), ("H90", 0.90, ""))
+        horizons = [
+            _card(label, estimate(HORIZONS[level]), note, h=comparison.main.horizons[level])
+            for label, level, note in levels
+        ]
+    p = estimate(SAMPLER_P).value
+    audit = f"p = {p:.2g}" if p is not None and p >= 1e-4 else "p < 0.0001"
+    return (
+        loss_card,
+        *horizons,
+        _card(DRIFT, estimate(drift.CONTEXT), "own minus real text, second half", form="+.2f"),
+        _card(LOOPS, estimate(INCIDENCE), "share of own texts", form=".1%"),
+        Card(AUDIT, own_text.sampler_audit, note=audit),
+    )
+
+
+def _card(label: str, e: Estimate, note: str, *, form: str = "", h: HorizonResult | None = None) -> Card:
+    form = form or (".0f" if e.unit == H75.unit else ".2f")
+    value, low, high = ("?" if v is None else f"{v:{form}}".replace("-", "−") for v in (e.value, e.low, e.high))
+    interval = f"{low} to {high}" if e.low is not None and e.high is not None else ""
+    if e.degenerate:
+        note = "; ".join(filter(None, (note, "every document says the same: no interval")))
+    unit = "" if form.endswith("%") else "token" if e.unit == H75.unit and value == "1" else e.unit
+    return Card(label, e.text or value, unit, interval if h is None else interval_words(h), note)
+
+
+def yardsticks(evidence: Evidence, comparison: Comparison) -> Yardsticks:
+    """H75 of this run beside other comparisons by the same detector at the same n."""
+    cold = f"t = {evidence.plan['control_temperature']:g}"
+    curves = (
+        ("its own text against real text", comparison.main, "free"),
+        (f"its text at {cold} against real text", comparison.real_tempered, "other"),
+        (f"its text at {cold} against its own at t = 1", comparison.tempered, "tempered"),
+    )
+    scale = (
+        *(_mark(label, curve, role) for label, curve, role in curves if curve is not None),
+        _chance("real text against real text", "real", comparison.real_bands, comparison.longest),
+        _chance("its own text against its own", "control", comparison.own_bands, comparison.longest),
+    )
+    n = comparison.last
+    return Yardsticks(
+        title="Is that long or short?",
+        sentence=(
+            f"H75 of other comparisons by the same detector at this n ({n.n_train} + {n.n_test} documents). Further right is better: a "
+            "model whose text could not be told apart would stand with the controls at the right end."
+        ),
+        columns=("comparison", "H75, tokens", "95% interval"),
+        rows=tuple(
+            (m.label, Cell(m.text or f"{m.value:.0f}", m.value, "tokens", m.low, m.high), m.interval) for m in scale
+        ),
+        scale=scale,
+        scale_max=comparison.longest,
+    )
+
+
+def _mark(label: str, curve: Curve, role: str) -> Mark:
+    h = curve.horizons[0.75]
+    low = None if h.low.where == "beyond" else _whole(h.low_tokens)
+    return Mark(label, role, _whole(h.value), low, _whole(h.high_tokens), outside(h.estimate), interval_words(h))
+
+
+def _chance(label: str, role: str, bands: Sequence[NullBand], longest: int) -> Mark:
+    """Text of one kind against itself: never told apart."""
+    interval = f"chance; largest AUC in 95% of random halves: {max(b.high for b in bands):.2f}"
+    return Mark(label, role, None, None, None, f"> {longest}", interval)
+
+
+def _whole(tokens: float | None) -> float | None:
+    """To the nearest token; the page shows no more than a reader can use."""
+    return None if tokens is None else max(1.0, float(round(tokens)))

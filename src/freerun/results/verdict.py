@@ -1,0 +1,85 @@
+"""What stands at the head of a result: the verdict, the headline numbers, what they are held up against, and what threatens them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from freerun.results.finding import Row
+
+Status = Literal["good", "bad", "neutral", "unknown"]
+Measured = Literal["told_apart", "not_reached", "open", "not_judged"]
+"""What a run says of its horizon where nobody set a requirement."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer in a sentence, what limits it, and its status."""
+
+    sentence: str
+    detail: str
+    status: Status
+
+
+@dataclass(frozen=True)
+class RunVerdict(Verdict):
+    """The verdict on one run, with what became of its horizon, as a value and in words."""
+
+    outcome: Measured
+    outcome_words: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A headline number as it is printed."""
+
+    label: str
+    value: str
+    unit: str = ""
+    interval: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A horizon on the scale of lengths, whole tokens; None outside the lengths measured, and `text` says where."""
+
+    label: str
+    role: str
+    value: float | None
+    low: float | None
+    high: float | None
+    text: str
+    interval: str
+
+
+@dataclass(frozen=True)
+class Yardsticks:
+    """The horizon of a run beside those of comparisons whose answer is known: a scale, and the table of it."""
+
+    title: str
+    sentence: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    scale: tuple[Mark, ...]
+    scale_max: int
+
+
+@dataclass(frozen=True)
+class Threat:
+    """Something that may make a result say other than it seems to."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A document to read: its prefix, its real continuation, the generated ones, and a few facts as label and value."""
+
+    document_id: str
+    why: str
+    prefix: str
+    real: str
+    free: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
