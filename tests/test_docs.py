@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from docs.schema import PAGE, schema
 from docs.tables import pages
 from freerun.commands.main import VERBS, verb_parser
 from freerun.findings.registry import QUESTIONS
@@ -47,6 +48,11 @@ def test_tables_of_numbers_are_those_of_the_code() -> None:
     """If it fails: `python docs/tables.py`."""
     for page, text in pages().items():
         assert page.read_text() == text, page.name
+
+
+def test_the_schema_is_that_of_the_types() -> None:
+    """If it fails: `python docs/schema.py`."""
+    assert PAGE.read_text() == schema()
 
 
 def test_nothing_in_the_readme_is_unfinished() -> None:

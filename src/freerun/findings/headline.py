@@ -97,13 +97,14 @@ def yardsticks(evidence: Evidence, comparison: Comparison) -> Yardsticks:
 def _mark(label: str, curve: Curve, role: str) -> Mark:
     h = curve.horizons[0.75]
     low = None if h.low.where == "beyond" else _whole(h.low_tokens)
-    return Mark(label, role, _whole(h.value), low, _whole(h.high_tokens), outside(h.estimate), interval_words(h))
+    text, interval, where = outside(h.estimate), interval_words(h), h.estimate.where
+    return Mark(label, role, _whole(h.value), low, _whole(h.high_tokens), text, interval, where)
 
 
 def _chance(label: str, role: str, bands: Sequence[NullBand], longest: int) -> Mark:
     """Text of one kind against itself: never told apart."""
     interval = f"chance; largest AUC in 95% of random halves: {max(b.high for b in bands):.2f}"
-    return Mark(label, role, None, None, None, f"> {longest}", interval)
+    return Mark(label, role, None, None, None, f"> {longest}", interval, "beyond")
 
 
 def _whole(tokens: float | None) -> float | None:

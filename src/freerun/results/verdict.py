@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from freerun.results.finding import Row
+from freerun.stats.detection.horizon import Where
 
 Status = Literal["good", "bad", "neutral", "unknown"]
 Measured = Literal["told_apart", "not_reached", "open", "not_judged"]
@@ -51,6 +52,8 @@ class Mark:
     high: float | None
     text: str
     interval: str
+    where: Where = "inside"
+    """Where the horizon lies in the lengths measured."""
 
 
 @dataclass(frozen=True)
