@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from docs.tables import pages
 from freerun.commands.main import VERBS, verb_parser
+from freerun.findings.registry import QUESTIONS
 from freerun.predictors.law import N_BINS, POWERS
 from freerun.records.schema import SCHEMA_VERSION, describe
 
@@ -34,25 +36,17 @@ def test_links_in_the_docs_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name} -> {target}"
 
 
-def test_every_finding_has_a_page() -> None:
-    """What the report calls docs/findings/NAME.md must be there, and be linked from the methods."""
-    source = "".join(p.read_text() for p in (ROOT / "src" / "freerun" / "findings").rglob("*.py"))
-    names = set(re.findall(r'name="(\w+)",\s*question=', source)) | {"certificates"}
-    assert {
-        "loss",
-        "detectability",
-        "loops",
-        "drift",
-        "calibration",
-        "memory",
-        "divergences",
-        "verbal",
-        "transfer",
-    } <= names
+def test_every_question_has_a_page_that_the_methods_name() -> None:
     methods = (ROOT / "docs" / "methods.md").read_text()
-    for name in names:
-        assert (ROOT / "docs" / "findings" / f"{name}.md").exists(), name
-        assert f"(findings/{name}.md)" in methods, name
+    for question in QUESTIONS:
+        assert (ROOT / question.page).exists(), question.name
+        assert f"(findings/{question.name}.md)" in methods, question.name
+
+
+def test_tables_of_numbers_are_those_of_the_code() -> None:
+    """If it fails: `python docs/tables.py`."""
+    for page, text in pages().items():
+        assert page.read_text() == text, page.name
 
 
 def test_nothing_in_the_readme_is_unfinished() -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 import io
 import json
@@ -77,10 +78,10 @@ def run_all(folder: Path) -> dict[str, Any]:
             code, said = _run(words)
             out[name] = {"exit": code, "numbers": _kept(json.loads(said)) if said.startswith("{") else {}}
         out["export"]["numbers"] = {
-            f"{file}/{i}/{j}": float(cell)
+            f"{file}/{row.get('document', row['finding'])}/{row['name']}/{column}": float(cell)
             for file in ("estimates", "documents")
-            for i, line in enumerate(Path("tables", f"{file}.csv").read_text().splitlines())
-            for j, cell in enumerate(line.split(","))
+            for row in csv.DictReader(io.StringIO(Path("tables", f"{file}.csv").read_text()))
+            for column, cell in row.items()
             if _is_number(cell)
         }
     return out

@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from freerun.jobs.audit.audit import audit
 from freerun.jobs.compare import compare
 from freerun.report.charts.picture import standing_alone
 from freerun.report.pages.compare import render_compare
+from freerun.results.finding import to_json
 
 MODEL, CORPUS = "smollm2-135m-instruct", "builtin/python-docs"
 DOCUMENTS, TOKENS = 48, 128
@@ -108,8 +109,7 @@ def main() -> None:
     results = {}
     for c in COMPARISONS:
         paths = [chosen.runs / name for name in c.runs]
-        result = compare(*paths, x=c.x, x_label="bits a weight" if c.x else "run")
-        result["command"] = c.command
+        result = to_json(replace(compare(*paths, x=c.x, x_label="bits a weight" if c.x else "run"), command=c.command))
         results[c.name] = result
         (chosen.docs / "examples" / f"compare-{c.name}.html").write_text(render_compare(result))
         for chart in result["charts"]:

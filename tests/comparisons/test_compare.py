@@ -9,16 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from freerun.runs.run import evidence_of
 
 import freerun
 from freerun.commands.main import main
 from freerun.comparisons.curves import run_curve
 from freerun.comparisons.gates import judge_compare, parse_gate
-from freerun.comparisons.values import quantities
 from freerun.errors import DataError, UsageError
-from freerun.jobs.compare import compare
+from freerun.findings.registry import sums_of
+from freerun.jobs.compare import compare as compare_typed
 from freerun.report.pages.compare import render_compare
-from freerun.runs.run import evidence_of
+from freerun.results.finding import to_json
+
+
+def compare(*paths: Path, **options: Any) -> dict[str, Any]:
+    """The comparison as it stands in JSON."""
+    return dict(to_json(compare_typed(*paths, **options)))
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +40,12 @@ def test_document_values_add_up_to_every_estimate_of_the_report(base: freerun.Ru
     """A second way: the sums over documents give the numbers that the findings computed by themselves."""
     for run in (base, cold):
         known = {(f["name"], e["name"]): e["value"] for f in run.result["findings"] for e in f["estimates"]}
-        held = quantities(evidence_of(run.path))
-        assert len(held) >= 15
-        for q in held:
+        sums = sums_of(evidence_of(run.path))
+        assert len(sums) >= 15
+        for s in sums:
+            q = s.quantity
             if known.get((q.finding, q.name)) is not None:
-                assert q.value == pytest.approx(known[q.finding, q.name], abs=1e-9), q.name
+                assert s.value == pytest.approx(known[q.finding, q.name], abs=1e-9), q.name
 
 
 def test_curves_are_those_of_the_report(base: freerun.Run) -> None:

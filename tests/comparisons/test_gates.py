@@ -13,16 +13,16 @@ import pytest
 
 from freerun.commands.main import main, verb_parser
 from freerun.comparisons.gates import (
-    GAUGES,
-    HORIZONS,
+    HORIZON_LEVELS,
+    NAMES,
     Judged,
     judge_audit,
     judge_compare,
-    names_table,
     parse_gate,
     worst,
 )
 from freerun.errors import UsageError
+from freerun.findings.registry import GATES
 from freerun.report.gate_reports import junit_xml, markdown_table
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -177,8 +177,8 @@ def test_refused_own_text_decides_no_gate_on_it(example: dict[str, Any]) -> None
         "own_law": True,
         "fault": "rescoring",
     }
-    for name, gauge in GAUGES.items():
-        bound = "<64" if name in HORIZONS else "<0"
+    for name, gauge in ((n, GATES[n]) for n in NAMES):
+        bound = "<64" if GATES[name] in HORIZON_LEVELS else "<0"
         decision = judged(result, f"{name}{bound}").decision
         if gauge.own_text or name == "sampler_p":
             assert decision == "undecided", name
@@ -206,7 +206,7 @@ def test_an_infinite_loss_fails_and_too_few_documents_decide_nothing(example: di
         ("horizon", False, "is no gate"),
         ("horizon=3", False, "is no gate"),
         ("horizont<3", False, "did you mean 'horizon'"),
-        ("zzz<3", False, "names: horizon"),
+        ("zzz<3", False, "names: loss_nats"),
         ("loss_nats>+0.02", False, "compare"),
         ("loss_nats>0.02", True, "needs its sign"),
         ("tv>+0.1", True, "no paired difference"),
@@ -336,9 +336,8 @@ def test_markdown_is_one_row_a_gate_and_cannot_be_broken_out_of(example: dict[st
 
 def test_every_name_stands_on_the_page() -> None:
     text = PAGE.read_text()
-    for name in GAUGES:
+    for name in NAMES:
         assert f"`{name}`" in text, name
-        assert name in names_table()
 
 
 def test_the_workflow_is_yaml_and_its_commands_exist() -> None:

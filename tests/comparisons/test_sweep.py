@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from freerun.comparisons.sweeps.result import Axis, _outcome, _sentence
+from freerun.comparisons.sweeps.axis import Axis
+from freerun.comparisons.sweeps.result import axis_sentence, outcome_of
+from freerun.results.sweep import Contrast, Outcome
 from freerun.stats.detection.two_sample import Detection
 from freerun.stats.intervals import Interval
 
@@ -23,11 +25,15 @@ def test_settings_in_words() -> None:
     assert [exemplars.after(v) for v in exemplars.values] == ["with 0 exemplars", "with 1 exemplar", "with 4 exemplars"]
 
 
+def trend(value: float = -0.02, adjusted_p: float | None = None) -> Contrast:
+    return Contrast(value, -0.03, -0.01, 0.95, 40, 0.005, 0.01, 0.014, adjusted_p=adjusted_p)
+
+
 @pytest.mark.parametrize(
     ("value", "p", "outcome"), [(-0.1, 0.01, "falls"), (0.1, 0.05, "grows"), (-0.1, 0.051, "none")]
 )
 def test_outcomes(value: float, p: float, outcome: str) -> None:
-    assert _outcome({"value": value, "adjusted_p": p}) == outcome
+    assert outcome_of(trend(value=value, adjusted_p=p)) == outcome
 
 
 class Found:
@@ -48,9 +54,8 @@ class Found:
         self.curves = (Curve(first), Curve(last))
 
 
-def said(outcome: str, found: Any) -> str:
-    trend = {"value": -0.02, "low": -0.03, "high": -0.01, "smallest_detectable": 0.014}
-    return _sentence({"trend": trend, "outcome": outcome}, Axis("prefix", (8, 512), (0, 1)), found)
+def said(outcome: Outcome, swept: Any) -> str:
+    return axis_sentence(trend(), outcome, Axis("prefix", (8, 512), (0, 1)), swept)
 
 
 def test_the_sentence_says_how_much_falls_and_what_is_left() -> None:

@@ -83,8 +83,8 @@ def test_the_split_by_hand() -> None:
     assert estimate(finding, "entropy_gap_control_nats").value == pytest.approx((-2 + 0) / 2)
     swapped = finding.tables[1].rows
     assert [row[0] for row in swapped] == ["real text", "its own text"]
-    assert [row[1].split()[0] for row in swapped] == ["2.250", "3.500"]
-    assert swapped[0][2].split()[0] == "2.500"
+    assert [row[1].value for row in swapped] == pytest.approx([2.25, 3.5])
+    assert swapped[0][2].value == pytest.approx(2.5)
     assert "after 10 tokens or more" in finding.tables[1].title
 
 

@@ -9,22 +9,24 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from freerun.runs.run import evidence_of
 
 import freerun
 from freerun.commands.main import main
-from freerun.comparisons.gates import GAUGES, HORIZONS, judge_audit, judge_compare, parse_gate
+from freerun.comparisons.gates import HORIZON_LEVELS, NAMES, judge_audit, judge_compare, parse_gate
 from freerun.exports.model_card import card_section, model_index
 from freerun.exports.tables import document_columns, estimate_columns
 from freerun.findings.evidence import Evidence
 from freerun.findings.own_text.refusal import OF_REAL_TEXT
 from freerun.findings.own_text.standing import own_text_of
+from freerun.findings.registry import GATES
 from freerun.jobs.audit import preparing
 from freerun.jobs.audit.audit import audit
 from freerun.jobs.compare import compare
 from freerun.predictors.base import Predictor
 from freerun.records.rescoring import n_rescored_texts
 from freerun.records.store import RunFolder, load_records
-from freerun.runs.run import evidence_of
+from freerun.results.finding import to_json
 
 from .planted_samplers import Planted, StaleJoin, StaleSelect, chain, counted, letters
 
@@ -159,8 +161,8 @@ def test_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_gates_on_own_text_are_undecided_and_those_on_real_text_are_judged(refused: freerun.Run) -> None:
-    for name, gauge in GAUGES.items():
-        gate = parse_gate(f"{name}<{64 if name in HORIZONS else -1000}", relative=False)
+    for name, gauge in ((n, GATES[n]) for n in NAMES):
+        gate = parse_gate(f"{name}<{64 if GATES[name] in HORIZON_LEVELS else -1000}", relative=False)
         (judged,) = judge_audit(refused.result, [gate])
         if gauge.own_text:
             assert judged.decision == "undecided", name
@@ -171,7 +173,7 @@ def test_gates_on_own_text_are_undecided_and_those_on_real_text_are_judged(refus
 
 def test_no_estimate_of_own_text_is_left(right: freerun.Run, refused: freerun.Run) -> None:
     allowed = {(f, name) for f, names in OF_REAL_TEXT.items() for name in names}
-    own = {(g.finding, g.estimate) for g in GAUGES.values() if g.own_text}
+    own = {(g.finding, g.name) for g in GATES.values() if g.own_text}
     assert not own & allowed
     for finding in refused.result["findings"]:
         for e in finding["estimates"]:
@@ -199,7 +201,7 @@ def test_the_result_is_valid_and_the_page_shows_the_second_look(refused: freerun
 
 
 def test_comparisons_leave_out_what_rests_on_refused_text(right: freerun.Run, refused: freerun.Run) -> None:
-    result = compare(right.path, refused.path)
+    result = to_json(compare(right.path, refused.path))
     (pair,) = result["pairs"]
     assert pair["own_text_refused"] == ["world/planted"]
     assert not [d["name"] for d in pair["differences"] if d["own_text"]]
@@ -211,7 +213,7 @@ def test_comparisons_leave_out_what_rests_on_refused_text(right: freerun.Run, re
     (judged,) = judge_compare(result, [parse_gate("horizon<-1", relative=True)])
     assert judged.decision == "undecided"
     assert "refused" in judged.words
-    third = compare(right.path, refused.path, _again(right))
+    third = to_json(compare(right.path, refused.path, _again(right)))
     assert not [d["name"] for d in third["trends"] if d["own_text"]]
 
 

@@ -87,7 +87,7 @@ def test_states_are_values_that_can_be_cut_and_joined() -> None:
 
 def test_a_reshaped_organism_in_tables_is_the_organism() -> None:
     table, _ = ngram(3)
-    organism = Resampled(table, SamplingRule(temperature=1.3), name="warm")
+    organism = Resampled(table, SamplingRule.of(temperature=1.3), name="warm")
     fast = reshaped(table, organism, name="warm")
     assert isinstance(fast, Tabulated)
     texts = [np.random.default_rng(3).integers(0, 5, size=30)]

@@ -231,7 +231,7 @@ def test_another_model_drifts_within_the_bound() -> None:
     """The same world tempered is not the mixture of the untempered sources: δ ≠ 0, |δ| ≤ TV, and the posterior is still Bayes'."""
     world, ids = labelled(), text(9, length=3)
     own, prior = (
-        Speaker(Resampled(world, SamplingRule(temperature=0.5), name="cooled"), np.array([0])),
+        Speaker(Resampled(world, SamplingRule.of(temperature=0.5), name="cooled"), np.array([0])),
         np.array([0.3, 0.7]),
     )
     components = [[Speaker(c, np.array([0]))] for c in world.components]

@@ -182,7 +182,7 @@ def test_free_bodies_are_those_of_the_organism(loaded: Load) -> None:
     organism = loaded("+hash,n=3,bits=2,loop=2")
     view = BodiesOnly(organism, seed=3)
     told: list[int] = []
-    rule = SamplingRule(temperature=0.8)
+    rule = SamplingRule.of(temperature=0.8)
     bodies = list(
         view.generate(Continuations([NOTHING] * 5, KEYS[:5], 9, seed=7, sampling=rule), on_tokens=told.append)
     )

@@ -70,7 +70,7 @@ ORGANISMS = {
     "collapse": lambda: Collapse(INNER, [t[:12] for t in TEXTS[:3]], weight=0.5, name="x"),
     "stack": lambda: Ending(
         LoopBoost(
-            Resampled(INNER, SamplingRule(temperature=0.7), name="x"), weight=0.3, min_run=1, max_period=8, name="x"
+            Resampled(INNER, SamplingRule.of(temperature=0.7), name="x"), weight=0.3, min_run=1, max_period=8, name="x"
         ),
         hazard=0.05,
         name="x",

@@ -68,7 +68,7 @@ def ran(
     predictor: Predictor, prefixes: list[np.ndarray], keys: Any, length: int, *, on_tokens: Any = None, **options: Any
 ) -> list[Sample]:
     asked = Continuations(prefixes, np.asarray(keys, np.uint64), length, **{"seed": 5, **options})
-    samples = list(predictor.generate(asked, on_tokens=on_tokens))
+    samples = list(predictor.generate(Continuations(asked), on_tokens=on_tokens))
     assert sorted(s.row for s in samples) == list(range(np.size(keys)))
     return sorted(samples, key=lambda s: s.row)
 
@@ -242,7 +242,14 @@ def test_rows_stop_at_end_ids_and_the_others_go_on_as_if_alone(kind: Kind) -> No
     assert sum(told) == sum(len(s.observation.token_id) for s in stopped)
 
 
-@pytest.mark.parametrize("rule", [SamplingRule(temperature=0.7), SamplingRule(0.0), SamplingRule(1.3, 9, 0.8)])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        SamplingRule.of(temperature=0.7),
+        SamplingRule.of(temperature=0.0),
+        SamplingRule.of(temperature=1.3, top_k=9, top_p=0.8),
+    ],
+)
 def test_another_sampling_rule_keeps_both_log_probs(kind: Kind, rule: SamplingRule) -> None:
     prefixes = kind.sequences(12, (4, 9))
     samples = ran(kind.predictor, prefixes, [[1], [2]], 8, sampling=rule, loop_rule=SHORT_LOOPS)

@@ -34,16 +34,16 @@ def test_rules_say_what_they_are() -> None:
     assert ContextRule().describe() == "nothing put first; the whole document so far"
     assert ContextRule(8, (1, 2)).describe() == "ids [1, 2] first; at most 8 tokens, the older half let go when full"
     assert SamplingRule().describe() == "temperature 1, full vocabulary"
-    assert SamplingRule(0.7, 50, 0.9).describe() == "temperature 0.7, top-k 50, top-p 0.9"
+    assert SamplingRule.of(temperature=0.7, top_k=50, top_p=0.9).describe() == "temperature 0.7, top-k 50, top-p 0.9"
 
 
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
-        ("top_k=50", SamplingRule(top_k=50)),
-        ("top_p=0.9,t=0.7", SamplingRule(0.7, None, 0.9)),
-        (" temperature = 1.5 , top_k=2", SamplingRule(1.5, 2)),
-        ("greedy", SamplingRule(0.0)),
+        ("top_k=50", SamplingRule.of(top_k=50)),
+        ("top_p=0.9,t=0.7", SamplingRule.of(temperature=0.7, top_p=0.9)),
+        (" temperature = 1.5 , top_k=2", SamplingRule.of(temperature=1.5, top_k=2)),
+        ("greedy", SamplingRule.of(temperature=0.0)),
         ("t=1", SamplingRule()),
     ],
 )

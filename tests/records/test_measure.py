@@ -220,7 +220,7 @@ def test_the_batch_changes_nothing_of_an_exact_predictor(
 def test_another_sampling_rule_reaches_the_free_arm_only(job: Job, whole: RunFolder, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    other = replace(job, plan=replace(job.plan, sampling=SamplingRule(top_k=2)))
+    other = replace(job, plan=replace(job.plan, sampling=SamplingRule.of(top_k=2)))
     a, b = load_records(whole), load_records(other.run(other.folder(tmp_path / "run")))
     for arm in ("real", "free", "tempered"):
         same = all(

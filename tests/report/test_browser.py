@@ -18,6 +18,7 @@ from freerun.jobs.source.question import Asked
 from freerun.jobs.source.source import source
 from freerun.report.pages.compare import render_compare
 from freerun.report.pages.source import render_source
+from freerun.results.finding import to_json
 from freerun.worlds.authors import authors
 
 pytestmark = pytest.mark.browser
@@ -99,7 +100,7 @@ def test_a_comparison_shows_every_number_and_the_strongest_effects_whole(
         audit(f"world/markov{planted}", "world/markov", out=tmp_path / name, **options).path
         for name, planted in (("plain", ""), ("cold", "+temperature,t=0.3"))
     ]
-    seen = measured(chromium, render_compare(compare(*runs)), tmp_path, width)
+    seen = measured(chromium, render_compare(to_json(compare(*runs))), tmp_path, width)
     assert seen["dots"] > 5
     assert seen["pointers"] > 0
     assert seen["cut"] == 0

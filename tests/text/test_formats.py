@@ -20,7 +20,8 @@ from freerun.commands.main import verb_parser
 from freerun.errors import DataError, UsageError
 from freerun.text import packing
 from freerun.text.corpora import read_corpus
-from freerun.text.formats import FORMATS, SUPPORTED, formats_table, kind_of
+from freerun.text.formats import FORMATS, SUPPORTED, kind_of
+from freerun.text.packing import PACKINGS
 
 ROOT = Path(__file__).parents[2]
 ROWS = [{"id": str(i), "text": f"Text {i},\nsaid “{i}”; it\tgoes on | and on.", "unit": f"u{i // 2}"} for i in range(6)]
@@ -90,6 +91,16 @@ def test_text_is_one_document(tmp_path: Path, suffix: str) -> None:
     tail = next((t for t in PACK if suffix.endswith(t)), None)
     (tmp_path / f"d{suffix}").write_bytes(PACK[tail](b"one two") if tail else b"one two")
     assert [d.text for d in read_corpus(str(tmp_path / f"d{suffix}"), single_ok=True).documents] == ["one two"]
+
+
+def formats_table() -> str:
+    """The table of formats for docs/text.md."""
+    tails = ", ".join(f"`{p.suffix}`" for p in PACKINGS)
+    lines = ["| files that end in | also | `--format` | a document is |", "|---|---|---|---|"]
+    for kind in FORMATS.values():
+        suffixes = ", ".join(f"`{suffix}`" for suffix in kind.suffixes)
+        lines.append(f"| {suffixes} | {tails if kind.packed else ''} | `{kind.name}` | {kind.document} |")
+    return "\n".join(lines) + "\n"
 
 
 def test_the_docs_help_and_messages_are_made_from_the_table(tmp_path: Path) -> None:

@@ -50,12 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.progress import Reporter
     from freerun.errors import UsageError
     from freerun.jobs.compare import compare
+    from freerun.results.finding import to_json
 
     if len(arguments.runs) < 2:
         raise UsageError(f"compare takes two or more runs, {arguments.runs[0]!r} is one")
     gates = read_gates(arguments, relative=True)
     x = _numbers(arguments.x)
-    result = compare(*arguments.runs, anyway=arguments.anyway, x=x, x_label=arguments.x_label, say=Reporter().say)
+    result = to_json(
+        compare(*arguments.runs, anyway=arguments.anyway, x=x, x_label=arguments.x_label, say=Reporter().say)
+    )
     judged = judge_gates(arguments, gates, result, verb="compare")
     if arguments.out:
         from freerun.records.store import write_atomically

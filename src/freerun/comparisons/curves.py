@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.comparison import KINDS, features_at
 from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
 from freerun.findings.plain_text import PlainText
+from freerun.stats.detection.auc import auc_interval
 from freerun.stats.detection.horizon import HorizonResult, horizon_bootstrap
 from freerun.stats.detection.paired_horizon import (
     BootstrapDifference,
@@ -20,9 +22,18 @@ from freerun.stats.detection.paired_horizon import (
     horizon_difference,
     joint_draws,
 )
-from freerun.stats.detection.two_sample import detect
+from freerun.stats.detection.two_sample import Detection, detect
+from freerun.stats.intervals import Interval
 
-LEVELS = (0.60, 0.75, 0.90)
+
+@dataclass(frozen=True)
+class PickedDetector:
+    """The detector that is picked at one length on training documents, and the features that it reads."""
+
+    kind: str
+    detection: Detection
+    real: Float[np.ndarray, "pairs d"]
+    free: Float[np.ndarray, "pairs reps d"]
 
 
 @dataclass(frozen=True)
@@ -38,35 +49,68 @@ class RunCurve:
 
 @dataclass(frozen=True)
 class JointCurves:
-    """Curves of several runs with draws of the same resampled documents."""
+    """Scores of several runs at the same lengths, with draws of the same resampled test documents."""
 
     lengths: Int[np.ndarray, " lengths"]
-    curves: tuple[RunCurve, ...]
+    scored: tuple[ScoredCurve, ...]
     draws: tuple[Float[np.ndarray, "resamples lengths"], ...]
-    n_shared: int
 
-    def horizon(self, run: int, level_auc: float) -> HorizonResult:
-        """The horizon of one run."""
-        scored, draws = self.curves[run].scored, self.draws[run]
+    @classmethod
+    def of(
+        cls, lengths: Int[np.ndarray, " lengths"], scored: Sequence[ScoredCurve], rng: np.random.Generator
+    ) -> JointCurves:
+        """Resample the documents of all runs together."""
+        return cls(lengths, tuple(scored), tuple(joint_draws(scored, rng=rng)))
+
+    def horizon(self, run: int, level_auc: float = 0.75) -> HorizonResult:
+        """The horizon of one run, detector as fitted."""
+        scored, draws = self.scored[run], self.draws[run]
         whole = draws[np.isfinite(draws).all(axis=1)]
         return horizon_bootstrap(self.lengths, whole, scored.aucs, level_auc=level_auc, n_units=scored.documents.size)
 
-    def difference(self, first: int, second: int) -> dict[float, BootstrapDifference]:
-        """Horizons of the second run minus those of the first, held within the lengths measured."""
-        pair = self.draws[first], self.draws[second]
-        curves = self.curves[first].scored, self.curves[second].scored
-        return dict(horizon_difference(self.lengths, *curves, pair, levels_auc=LEVELS))
+    def difference(self, first: int, second: int, level_auc: float = 0.75) -> BootstrapDifference:
+        """The horizon of the second run minus that of the first, held within the lengths measured."""
+        scored, draws = (self.scored[first], self.scored[second]), (self.draws[first], self.draws[second])
+        return horizon_difference(self.lengths, *scored, draws, levels_auc=(level_auc,))[level_auc]
 
     def auc_difference(self, first: int, second: int) -> BootstrapDifference:
         """AUC at the last length."""
-        a, b = (self.curves[i].scored for i in (first, second))
+        a, b = self.scored[first], self.scored[second]
         n = min(a.documents.size, b.documents.size)
         draws = (self.draws[i][:, -1] for i in (first, second))
         return bootstrap_difference(float(a.aucs[-1]), float(b.aucs[-1]), *draws, n_documents=n)
 
+    def auc_intervals(self, run: int) -> list[Interval]:
+        """The AUC of one run at each length with its pointwise interval."""
+        scored = self.scored[run]
+        columns = zip(scored.aucs.tolist(), self.draws[run].T, strict=True)
+        return [auc_interval(value, column, n_groups=scored.documents.size) for value, column in columns]
+
+
+def pick_detectors(
+    evidence: Evidence,
+    lengths: Int[np.ndarray, " lengths"],
+    train: Bool[np.ndarray, " pairs"],
+    rows: Int[np.ndarray, " pairs"] | slice = slice(None),
+) -> Iterator[PickedDetector]:
+    """The detectors of the audit, fitted again with the same draws on some rows of its pairs, one a length."""
+    words = PlainText(evidence)
+    for n in lengths:
+        rng = statistics_rng(evidence, f"detect/{n}")
+        sides = {kind: (x.real[rows], x.free[rows]) for kind, x in features_at(evidence, words, int(n), None).items()}
+        fitted = {kind: detect(*texts, train=train, rng=rng) for kind, texts in sides.items()}
+        best = max(KINDS, key=lambda kind: (fitted[kind].auc_train, kind == "laws"))
+        yield PickedDetector(best, fitted[best], *sides[best])
+
+
+def scored_curve(detections: Sequence[Detection]) -> ScoredCurve:
+    """The scores of the same test documents at each length, numbered from 0."""
+    scores = tuple(d.scores_real for d in detections), tuple(d.scores_free for d in detections)
+    return ScoredCurve(*scores, np.arange(detections[0].n_test))
+
 
 def run_curve(evidence: Evidence, lengths: Int[np.ndarray, " lengths"] | None = None) -> RunCurve:
-    """The detectors of the audit, fitted again with the same draws: its AUCs are those of the run's own report.
+    """The curve of one run; its AUCs are those of the run's own report.
 
     `lengths`: fewer than its own, where runs of different lengths are compared.
 
@@ -78,44 +122,20 @@ def run_curve(evidence: Evidence, lengths: Int[np.ndarray, " lengths"] | None = 
         raise TooFewDocuments(
             f"only {counted(panel.n_pairs, 'pair')} of {evidence.plan['model']} hold the last token on both sides; {MIN_PAIRS} are needed"
         )
-    own = lengths_up_to(panel.length)
-    lengths = own if lengths is None else lengths
-    words = PlainText(evidence)
-    real, free = [], []
-    for n in lengths:
-        rng = statistics_rng(evidence, f"detect/{n}")
-        features = features_at(evidence, words, int(n), None)
-        found = {
-            kind: detect(x.real, x.free, train=panel.train, rng=rng, tv_level=1 - 0.05 / len(own))
-            for kind, x in features.items()
-        }
-        best = max(KINDS, key=lambda kind: (found[kind].auc_train, kind == "laws"))
-        real.append(found[best].scores_real)
-        free.append(found[best].scores_free)
+    lengths = lengths_up_to(panel.length) if lengths is None else lengths
+    detections = [picked.detection for picked in pick_detectors(evidence, lengths, panel.train)]
     names = tuple(str(u) for u in evidence.records.sequences["unit"][panel.real[~panel.train]])
-    scored = ScoredCurve(tuple(real), tuple(free), np.arange(len(names)))
-    return RunCurve(lengths, scored, names, int(panel.train.sum()))
+    return RunCurve(lengths, scored_curve(detections), names, int(panel.train.sum()))
 
 
-def join_curves(evidences: list[Evidence]) -> JointCurves:
+def join_curves(evidences: Sequence[Evidence]) -> JointCurves:
     """Every run's curve on the lengths that all have, with documents resampled together.
 
     Raises:
         TooFewDocuments: a run has fewer than 16 pairs at every length.
     """
-    shortest = min(e.panel.length for e in evidences)
-    lengths = lengths_up_to(shortest)
-    found = [run_curve(e, lengths) for e in evidences]
-    known = {name: i for i, name in enumerate(sorted({n for c in found for n in c.names}))}
-    curves = tuple(
-        RunCurve(
-            c.lengths,
-            ScoredCurve(c.scored.scores_real, c.scored.scores_free, np.array([known[n] for n in c.names])),
-            c.names,
-            c.n_train,
-        )
-        for c in found
-    )
-    draws = joint_draws([c.scored for c in curves], rng=statistics_rng(evidences[0], "compare/horizon"))
-    shared = set.intersection(*(set(c.names) for c in curves))
-    return JointCurves(lengths, curves, tuple(draws), len(shared))
+    lengths = lengths_up_to(min(e.panel.length for e in evidences))
+    curves = [run_curve(e, lengths) for e in evidences]
+    numbers = {name: i for i, name in enumerate(sorted({name for c in curves for name in c.names}))}
+    scored = [replace(c.scored, documents=np.array([numbers[name] for name in c.names])) for c in curves]
+    return JointCurves.of(lengths, scored, statistics_rng(evidences[0], "compare/horizon"))

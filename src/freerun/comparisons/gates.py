@@ -10,8 +10,13 @@ from typing import Any, Literal
 
 from freerun.counted import counted
 from freerun.errors import UsageError, nearest
+from freerun.findings.detectability.quantities import HORIZONS
+from freerun.findings.loss import LOSS
 from freerun.findings.outcome import EXIT_CODES, cut_short, judge
 from freerun.findings.own_text.standing import Fault
+from freerun.findings.recognition.quantities import SAMPLER_P
+from freerun.findings.registry import GATES
+from freerun.results.quantity import Quantity
 from freerun.stats.design.detectable import documents_to_decide
 from freerun.stats.detection.horizon import End, HorizonResult
 from freerun.stats.intervals import has_no_width
@@ -24,55 +29,10 @@ EXITS: dict[Decision, int] = {
 }
 
 
-@dataclass(frozen=True)
-class Gauge:
-    """A number that a gate can be set on: where it stands in a result. `exact`: it has no interval and needs none."""
-
-    finding: str
-    estimate: str
-    meaning: str
-    aliases: tuple[str, ...] = ()
-    own_text: bool = False
-    paired: bool = True
-    exact: bool = False
-
-
-GAUGES: dict[str, Gauge] = {
-    "horizon": Gauge("detectability", "h75", "free-run horizon H75, tokens", ("h75",), True),
-    "h60": Gauge("detectability", "h60", "horizon at AUC 0.60, tokens", (), True),
-    "h90": Gauge("detectability", "h90", "horizon at AUC 0.90, tokens", (), True),
-    "auc": Gauge("detectability", "auc_last", "AUC at the longest length", ("auc_last",), True),
-    "tv": Gauge("detectability", "tv_lower", "total variation, proven at least", ("tv_lower",), True, False),
-    "loss_nats": Gauge("loss", "loss_nats_per_token", "loss on real text, nats a token", ("loss",)),
-    "loss_bits": Gauge("loss", "loss_bits_per_byte", "loss on real text, bits a byte", ("bits_per_byte",)),
-    "excess": Gauge("loss", "excess_at_least_nats_per_token", "excess loss shown by the reference, nats a token"),
-    "own_surprisal": Gauge("loss", "own_surprisal_nats_per_token", "surprisal of its own text, nats a token", (), True),
-    "entropy_drift": Gauge(
-        "drift", "entropy_gap_late_nats", "entropy, own minus real text, second half, nats", ("drift",), True
-    ),
-    "surprisal_drift": Gauge(
-        "drift", "surprisal_gap_late_nats", "surprisal, own minus real, second half, nats", (), True
-    ),
-    "temperature_gap": Gauge(
-        "drift", "temperature_gap_late_nats", "entropy on real text minus loss, second half, nats"
-    ),
-    "total_gap": Gauge("drift", "total_gap_late_nats", "entropy on own text minus loss, second half, nats", (), True),
-    "loops": Gauge("loops", "loop_incidence", "share of own texts that loop", ("loop_incidence",), True),
-    "ends": Gauge("loops", "end_incidence", "share of own texts that end by themselves", ("end_incidence",), True),
-    "loop_hazard": Gauge("loops", "loop_hazard", "loops a token at risk", (), True),
-    "sampler_p": Gauge(
-        "self_recognition", "sampler_audit_p", "p-value of the sampler's audit", ("sampler",), False, False, True
-    ),
-    "real_z": Gauge("self_recognition", "real_z_mean", "mean z of real text under its own laws"),
-    "rare_tokens": Gauge("calibration", "rare_tokens_ratio", "observed over expected, tokens rarer than e^-7"),
-    "overconfidence": Gauge("calibration", "top1_overconfidence", "confidence minus accuracy of the top token"),
-    "prefix_worth": Gauge("memory", "prefix_worth_nats_per_token", "what the prefix saves, nats a token"),
-}
-HORIZONS = {"horizon": 0.75, "h60": 0.60, "h90": 0.90}
-_CHANCE = {"auc": 0.5, "tv": 0.0}
-"""What measures of telling texts apart are where there is no difference."""
+HORIZON_LEVELS = {quantity: level for level, quantity in HORIZONS.items()}
+NAMES = tuple(dict.fromkeys(quantity.gates[0] for quantity in GATES.values()))
+"""What gates are called, without the other names."""
 _MORE = "more --documents"
-_ALIASES = {alias: name for name, gauge in GAUGES.items() for alias in gauge.aliases}
 _FORM = re.compile(
     r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(<=|>=|<|>)\s*([+\-−]?)\s*([0-9]*\.?[0-9]+(?:[eE][+\-]?[0-9]+)?)\s*\Z"
 )
@@ -83,7 +43,7 @@ class Gate:
     """`NAME<NUMBER` or `NAME>NUMBER`: what must not be. `relative`: the number is a difference between two runs."""
 
     text: str
-    name: str
+    quantity: Quantity
     below: bool
     threshold: float
     relative: bool
@@ -91,15 +51,19 @@ class Gate:
     """`<=` or `>=`: the number itself must not be, either."""
 
     @property
+    def name(self) -> str:
+        return self.quantity.gates[0]
+
+    def undecided(self, words: str, *, needed: str = "") -> Judged:
+        """Not decided, with what would decide it."""
+        return Judged(self.text, self.name, "undecided", words, needed=needed)
+
+    @property
     def side(self) -> str:
         """Where the number must not be, in words."""
         if self.closed:
             return "at most" if self.below else "at least"
         return "below" if self.below else "above"
-
-    @property
-    def gauge(self) -> Gauge:
-        return GAUGES[self.name]
 
 
 @dataclass(frozen=True)
@@ -117,16 +81,6 @@ class Judged:
     needed: str = ""
 
 
-def names_table() -> str:
-    """The names that a gate can have, with aliases, one a line."""
-    width = max(map(len, GAUGES))
-    rows = []
-    for name, g in GAUGES.items():
-        also = f" (also {', '.join(g.aliases)})" if g.aliases else ""
-        rows.append(f"  {name:<{width}}  {g.meaning}{also}{'' if g.paired else '; audit only'}")
-    return "\n".join(rows)
-
-
 def parse_gate(text: str, *, relative: bool) -> Gate:
     """Read one `--fail-on`; `relative`: for a comparison, where every number is a difference and has a sign.
 
@@ -137,15 +91,16 @@ def parse_gate(text: str, *, relative: bool) -> Gate:
     if found is None:
         raise UsageError(
             f"--fail-on {text!r} is no gate; write NAME<NUMBER or NAME>NUMBER in quotes, for example "
-            f"{chr(39)}{'loss_nats>+0.02' if relative else 'horizon<256'}{chr(39)}; names: {', '.join(GAUGES)}"
+            f"{chr(39)}{'loss_nats>+0.02' if relative else 'horizon<256'}{chr(39)}; names: {', '.join(NAMES)}"
         )
     word, operator, sign, number = found.groups()
-    name = _ALIASES.get(word.lower(), word.lower())
-    if name not in GAUGES:
-        hint = nearest(word.lower(), [*GAUGES, *_ALIASES])
-        raise UsageError(f"--fail-on {text!r}: no number is called {word!r}{hint}; names: {', '.join(GAUGES)}")
+    if word.lower() not in GATES:
+        hint = nearest(word.lower(), GATES)
+        raise UsageError(f"--fail-on {text!r}: no number is called {word!r}{hint}; names: {', '.join(NAMES)}")
     threshold = float(number) * (-1.0 if sign in ("-", "−") else 1.0)
-    gate = Gate(text.strip(), name, operator.startswith("<"), threshold, relative, operator.endswith("="))
+    gate = Gate(
+        text.strip(), GATES[word.lower()], operator.startswith("<"), threshold, relative, operator.endswith("=")
+    )
     if relative and not sign:
         raise UsageError(
             f"--fail-on {text!r}: between runs a number is a difference and needs its sign ({word}{operator}+{number}); gates on one run's "
@@ -155,11 +110,11 @@ def parse_gate(text: str, *, relative: bool) -> Gate:
         raise UsageError(
             f"--fail-on {text!r}: a number with + is a difference, which takes two runs: `freerun compare`"
         )
-    if relative and not gate.gauge.paired:
+    if relative and not gate.quantity.paired:
         raise UsageError(
-            f"--fail-on {text!r}: {name} has no paired difference; it can be gated on `freerun audit` alone"
+            f"--fail-on {text!r}: {gate.name} has no paired difference; it can be gated on `freerun audit` alone"
         )
-    if not relative and name in HORIZONS and (not gate.below or threshold <= 0):
+    if not relative and gate.quantity in HORIZON_LEVELS and (not gate.below or threshold <= 0):
         raise UsageError(
             f"--fail-on {text!r}: a horizon fails by being short; write {word}<TOKENS, for example {word}<256"
         )
@@ -182,19 +137,17 @@ def judge_audit(result: Mapping[str, Any], gates: Sequence[Gate]) -> tuple[Judge
 
 def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
     findings = {f["name"]: f for f in result["findings"]}
-    estimates = {e["name"]: e for e in findings.get(gate.gauge.finding, {}).get("estimates", ())}
-    e = estimates.get(gate.gauge.estimate)
+    estimates = {e["name"]: e for e in findings.get(gate.quantity.finding, {}).get("estimates", ())}
+    e = estimates.get(gate.quantity.name)
     fault = _fault_of_own_text(result)
-    if fault is not None and (gate.gauge.own_text or (gate.name == "sampler_p" and _sampler_alone_passed(result))):
+    if fault is not None and (gate.quantity.own_text or (gate.quantity is SAMPLER_P and _sampler_alone_passed(result))):
         said, needed = _FAULTS[fault]
-        return Judged(gate.text, gate.name, "undecided", said, needed=needed)
+        return gate.undecided(said, needed=needed)
     detected = findings.get("detectability", {}).get("status") != "neutral"
     if e is None:
-        why = str(findings.get(gate.gauge.finding, {}).get("sentence") or "it was not measured")
-        return Judged(
-            gate.text, gate.name, "undecided", f"not measured in this run: {why}", needed=_more_documents(result, 16)
-        )
-    if gate.name == "loss_nats" and "impossible_share" in estimates:
+        why = str(findings.get(gate.quantity.finding, {}).get("sentence") or "it was not measured")
+        return gate.undecided(f"not measured in this run: {why}", needed=_more_documents(result, 16))
+    if gate.quantity is LOSS and "impossible_share" in estimates:
         share = estimates["impossible_share"]["value"]
         decision: Decision = "pass" if gate.below else "fail"
         return Judged(
@@ -204,11 +157,12 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
             f"the loss is infinite ({share:.2%} of real tokens have no mass): {'not ' if gate.below else ''}{gate.side} {_spell(gate.threshold, gate)}",
             unit=e["unit"],
         )
-    if gate.name in HORIZONS:
+    if gate.quantity in HORIZON_LEVELS:
         return _judge_horizon(result, gate, e, detected=detected)
     documents = int(result["plan"]["documents"])
     one = _judge_interval(gate, e, documents, what=e["label"])
-    if not detected and gate.name in _CHANCE and _tells_from(gate, one.decision, _CHANCE[gate.name]):
+    chance = gate.quantity.chance
+    if not detected and chance is not None and _tells_from(gate, one.decision, chance):
         said = f"{one.words}; but no difference was found over all detectors and lengths together"
         return replace(one, decision="undecided", words=said, needed=_MORE)
     return one
@@ -250,7 +204,7 @@ def _sampler_alone_passed(result: Mapping[str, Any]) -> bool:
 def _judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: str) -> Judged:
     """By the interval alone: wholly in the forbidden range, wholly outside it, or neither."""
     value, low, high = e["value"], e["low"], e["high"]
-    exact = gate.gauge.exact or bool(e.get("identical"))
+    exact = gate.quantity.exact or bool(e.get("identical"))
     if exact and value is not None:
         low = high = value
     elif low is not None and high is not None and has_no_width(low, high):
@@ -325,7 +279,7 @@ def _horizon_of(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any]) -> 
     value, low, high = (
         End(ends[name], e[name] if ends[name] == "inside" else outer[ends[name]]) for name in ("value", "low", "high")
     )
-    h = HorizonResult(value, low, high, e["level"] or 0.95, HORIZONS[gate.name], 0, 0.0, 0.0)
+    h = HorizonResult(value, low, high, e["level"] or 0.95, HORIZON_LEVELS[gate.quantity], 0, 0.0, 0.0)
     return h, int(ends["last_tokens"])
 
 
@@ -374,7 +328,7 @@ def judge_compare(result: Mapping[str, Any], gates: Sequence[Gate]) -> tuple[Jud
     for pair in result["pairs"]:
         differences = {(d["finding"], d["name"]): d for d in pair["differences"]}
         for gate in gates:
-            d = differences.get((gate.gauge.finding, gate.gauge.estimate))
+            d = differences.get((gate.quantity.finding, gate.quantity.name))
             suffix = f" [{pair['second']}]" if many else ""
             out.append(_judge_difference(gate, d, pair, documents[pair["second"]], suffix))
     return tuple(out)
@@ -384,13 +338,13 @@ def _judge_difference(
     gate: Gate, d: Mapping[str, Any] | None, pair: Mapping[str, Any], documents: int, suffix: str
 ) -> Judged:
     text = gate.text + suffix
-    if d is None and gate.gauge.own_text and pair.get("own_text_refused"):
+    if d is None and gate.quantity.own_text and pair.get("own_text_refused"):
         said, needed = _FAULTS["rescoring"]
         return Judged(text, gate.name, "undecided", f"{', '.join(pair['own_text_refused'])}: {said}", needed=needed)
     if d is None:
         return Judged(text, gate.name, "undecided", "not compared: at least one of the runs has no such number")
     first, second = pair["impossible_tokens"]
-    if gate.name == "loss_nats" and (first or second):
+    if gate.quantity is LOSS and (first or second):
         both = bool(first and second)
         up = not first
         forbidden = (not up) if gate.below else up
@@ -404,7 +358,7 @@ def _judge_difference(
     needed = judged.needed
     if (
         judged.decision == "undecided"
-        and gate.name in HORIZONS
+        and gate.quantity in HORIZON_LEVELS
         and (d["low"] is None or d["high"] is None)
         and not d.get("degenerate")
     ):

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from freerun.findings.drift import OWN_LAW
 from freerun.findings.evidence import Evidence
+from freerun.results.compare import Breach, SharedDraws
 
 _SERVERS = ("vllm", "sglang", "llama-server", "openai")
 _EXACT = ("world", "ngram")
-
-
-@dataclass(frozen=True)
-class Breach:
-    """Something that two runs must share to be compared, and do not; `lost` says what no longer holds."""
-
-    what: str
-    first: str
-    second: str
-    lost: str
-
-    def __str__(self) -> str:
-        return f"{self.what} ({self.first} against {self.second})"
 
 
 @dataclass(frozen=True)
@@ -51,41 +39,42 @@ class Alignment:
 
 def align(first: Evidence, second: Evidence) -> Alignment:
     """Pair the real tokens of two runs by document and position; documents that are other tokens are left out."""
-    rows_a, rows_b = _real_rows(first), _real_rows(second)
-    shared = [d for d in rows_a if d in rows_b]
-    at_a, at_b, units, position, other = [], [], [], [], 0
     names = {name: i for i, name in enumerate(np.unique(first.records.sequences["unit"].astype(str)))}
-    for document in shared:
-        a, b = rows_a[document], rows_b[document]
-        slice_a, slice_b = first.records.rows(a), second.records.rows(b)
-        n = min(slice_a.stop - slice_a.start, slice_b.stop - slice_b.start)
-        here, there = (
-            e.records.tokens["token_id"][s.start : s.start + n] for e, s in ((first, slice_a), (second, slice_b))
+    pairs = list(_shared_texts(first, second, "real", "document_id"))
+    aligned: list[Int[np.ndarray, "4 tokens"]] = [np.zeros((4, 0), np.int64)]
+    for a, b in pairs:
+        here, there = first.records.rows(a), second.records.rows(b)
+        n = min(here.stop - here.start, there.stop - there.start)
+        ids = [e.records.tokens["token_id"][at.start : at.start + n] for e, at in ((first, here), (second, there))]
+        if _prefix_alike(first, a, second, b) and np.array_equal(ids[0], ids[1]):
+            unit = np.full(n, names[str(first.records.sequences["unit"][a])])
+            aligned.append(np.stack([here.start + np.arange(n), there.start + np.arange(n), unit, np.arange(n)]))
+    at_first, at_second, units, position = np.concatenate(aligned, axis=1)
+    return Alignment(at_first, at_second, units, position, len(pairs), len(pairs) - (len(aligned) - 1))
+
+
+def _shared_texts(first: Evidence, second: Evidence, arm: str, *columns: str) -> Iterator[tuple[int, int]]:
+    """Sequences of an arm that both runs have, by what these columns say, in the order of the first run."""
+    rows = [_rows_by(e, arm, columns) for e in (first, second)]
+    yield from ((row, rows[1][key]) for key, row in rows[0].items() if key in rows[1])
+
+
+def _rows_by(evidence: Evidence, arm: str, columns: Sequence[str]) -> dict[tuple[str, ...], int]:
+    at = evidence.records.chosen(arm=arm)
+    return dict(
+        zip(
+            zip(*(evidence.records.sequences[c][at].astype(str) for c in columns), strict=True),
+            at.tolist(),
+            strict=True,
         )
-        if not (_prefix_alike(first, a, second, b) and np.array_equal(here, there)):
-            other += 1
-            continue
-        at_a.append(np.arange(slice_a.start, slice_a.start + n))
-        at_b.append(np.arange(slice_b.start, slice_b.start + n))
-        units.append(np.full(n, names[str(first.records.sequences["unit"][a])]))
-        position.append(np.arange(n))
-
-    def joined(parts: list[np.ndarray]) -> Int[np.ndarray, " tokens"]:
-        return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
-
-    return Alignment(joined(at_a), joined(at_b), joined(units), joined(position), len(shared), other)
-
-
-def _real_rows(evidence: Evidence) -> dict[str, int]:
-    rows = evidence.records.chosen(arm="real")
-    return {str(evidence.records.sequences["document_id"][i]): int(i) for i in rows}
+    )
 
 
 def _prefix_alike(first: Evidence, a: int, second: Evidence, b: int) -> bool:
     """Prefixes of different lengths are another breach; only what both hold is compared, from the cut backwards."""
-    one, two = (list(e.records.sequences["prefix_ids"][i]) for e, i in ((first, a), (second, b)))
-    n = min(len(one), len(two))
-    return n == 0 or one[-n:] == two[-n:]
+    before = [list(e.records.sequences["prefix_ids"][i]) for e, i in ((first, a), (second, b))]
+    n = min(map(len, before))
+    return n == 0 or before[0][-n:] == before[1][-n:]
 
 
 @dataclass(frozen=True)
@@ -106,32 +95,22 @@ class SameRecords:
 
 def same_records(first: Evidence, second: Evidence) -> SameRecords:
     """Compare every column of every token of the texts that both runs have; runs that share no text are not the same."""
-    rows = [_rows_by_text(e) for e in (first, second)]
-    alike: dict[str, list[bool]] = {"real": [], "free": []}
-    for key, a in rows[0].items():
-        if key in rows[1] and (all(alike[key[0]]) or not alike[key[0]]):
-            alike[key[0]].append(_same_row(first, a, second, rows[1][key]))
-    real, free = (bool(alike[arm]) and all(alike[arm]) for arm in ("real", "free"))
-    return SameRecords(real, free, all_documents=rows[0].keys() == rows[1].keys())
-
-
-def _rows_by_text(evidence: Evidence) -> dict[tuple[str, str, int], int]:
-    s = evidence.records.sequences
-    found = {}
+    key = ("document_id", "replicate")
+    alike, everything = {}, True
     for arm in ("real", "free"):
-        for i in evidence.records.chosen(arm=arm).tolist():
-            found[arm, str(s["document_id"][i]), int(s["replicate"][i])] = i
-    return found
+        shared = list(_shared_texts(first, second, arm, *key))
+        alike[arm] = bool(shared) and all(_same_row(first, a, second, b) for a, b in shared)
+        everything &= _rows_by(first, arm, key).keys() == _rows_by(second, arm, key).keys()
+    return SameRecords(**alike, all_documents=everything)
 
 
 def _same_row(first: Evidence, a: int, second: Evidence, b: int) -> bool:
-    one, two = first.records, second.records
-    if one.sequences["split"][a] != two.sequences["split"][b] or one.tokens.keys() != two.tokens.keys():
+    x, y = first.records, second.records
+    if x.sequences["split"][a] != y.sequences["split"][b] or x.tokens.keys() != y.tokens.keys():
         return False
-    here, there = one.rows(a), two.rows(b)
-    columns = ((one.tokens[c][here], two.tokens[c][there]) for c in one.tokens)
-    sums = ((one.sequences[c][a], two.sequences[c][b]) for c in ("observed_counts", "expected_counts"))
-    return all(_same(x, y) for x, y in (*columns, *sums))
+    tokens = ((x.tokens[c][x.rows(a)], y.tokens[c][y.rows(b)]) for c in x.tokens)
+    sums = ((x.sequences[c][a], y.sequences[c][b]) for c in ("observed_counts", "expected_counts"))
+    return all(_same(*columns) for columns in (*tokens, *sums))
 
 
 def _same(x: np.ndarray, y: np.ndarray) -> bool:
@@ -142,57 +121,50 @@ def _same(x: np.ndarray, y: np.ndarray) -> bool:
 # ---- what must be shared ----------------------------------------------------------------------------------------------
 
 
-def breaches(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[Breach, ...]:
-    """Everything that makes a comparison refuse; empty where the runs differ in what is compared alone."""
+_PLANNED = {
+    "context_rule": (
+        "context rules",
+        "the two laws were given different contexts: each difference holds for model and rule together",
+    ),
+    "prefix": (
+        "prefixes",
+        "the models read different amounts of text before the cut, and continue from different places",
+    ),
+    "exemplars": ("exemplars", "one model read other documents first: differences are those of the context, too"),
+    "tokens": (
+        "lengths",
+        "windows differ: the loss is compared on the positions that both have, the horizon up to the shorter length; what speaks of the "
+        "second half or of the whole window speaks of different positions",
+    ),
+}
+"""What must be the same in both plans: in words, and what no longer holds where it is not."""
+
+
+def breaches(first: Evidence, second: Evidence, aligned: Alignment, *, run: str) -> tuple[Breach, ...]:
+    """Everything that makes a comparison with `run`, the second, refuse; empty where the runs differ in what is compared alone."""
     a, b = first.records.manifest, second.records.manifest
-    plan_a, plan_b = a["plan"], b["plan"]
-    found = []
-    if plan_a["corpus_fingerprint"] != plan_b["corpus_fingerprint"]:
-        found.append(
-            Breach(
-                "corpora",
-                plan_a["corpus"],
-                plan_b["corpus"],
-                "differences of loss, horizon and drift may be those of the texts, not of the models; documents are paired only "
-                f"where both runs hold them ({aligned.n_documents} do), the others count as independent samples",
-            )
+    plans = a["plan"], b["plan"]
+    out = []
+    if plans[0]["corpus_fingerprint"] != plans[1]["corpus_fingerprint"]:
+        lost = (
+            "differences of loss, horizon and drift may be those of the texts, not of the models; documents are paired only "
+            f"where both runs hold them ({aligned.n_documents} do), the others count as independent samples"
         )
+        out.append(Breach(run, "corpora", plans[0]["corpus"], plans[1]["corpus"], lost))
     if _engine(a) != _engine(b):
-        found.append(
-            Breach(
-                "backends",
-                _engine(a),
-                _engine(b),
-                "a difference may come from how the backend computes, truncates or rounds its laws, not from the weights",
-            )
-        )
+        lost = "a difference may come from how the backend computes, truncates or rounds its laws, not from the weights"
+        out.append(Breach(run, "backends", _engine(a), _engine(b), lost))
     if not _same_tokenisation(a, b, aligned):
-        found.append(
-            Breach(
-                "tokenisations",
-                f"{a['model'].get('vocabulary', '?')} tokens",
-                f"{b['model'].get('vocabulary', '?')} tokens",
-                "nats a token, tokens and positions mean different amounts of text: of the losses only bits a byte compare, and only over "
-                "the same bytes; horizons in tokens do not",
-            )
+        sizes = [f"{m['model'].get('vocabulary', '?')} tokens" for m in (a, b)]
+        lost = (
+            "nats a token, tokens and positions mean different amounts of text: of the losses only bits a byte compare, and only over "
+            "the same bytes; horizons in tokens do not"
         )
-    for name, lost in (
-        (
-            "context_rule",
-            "the two laws were given different contexts: each difference holds for model and rule together",
-        ),
-        ("prefix", "the models read different amounts of text before the cut, and continue from different places"),
-        ("exemplars", "one model read other documents first: differences are those of the context, too"),
-        (
-            "tokens",
-            "windows differ: the loss is compared on the positions that both have, the horizon up to the shorter length; what speaks of the "
-            "second half or of the whole window speaks of different positions",
-        ),
-    ):
-        if plan_a.get(name) != plan_b.get(name):
-            words = {"context_rule": "context rules", "prefix": "prefixes", "tokens": "lengths"}.get(name, name)
-            found.append(Breach(words, str(plan_a.get(name, 0)), str(plan_b.get(name, 0)), lost))
-    return tuple(found)
+        out.append(Breach(run, "tokenisations", sizes[0], sizes[1], lost))
+    for name, (what, lost) in _PLANNED.items():
+        if plans[0].get(name) != plans[1].get(name):
+            out.append(Breach(run, what, str(plans[0].get(name, 0)), str(plans[1].get(name, 0)), lost))
+    return tuple(out)
 
 
 def _engine(manifest: Mapping[str, Any]) -> str:
@@ -255,30 +227,13 @@ def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str
 # ---- draws ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SharedDraws:
-    """Own texts of two runs that were drawn with the same keys: how far the same uniforms gave the same tokens."""
-
-    n: int
-    same: int
-    agreement_tokens: Float[np.ndarray, " texts"]
-    """Tokens before the first that differs."""
-
-
 def shared_draws(first: Evidence, second: Evidence) -> SharedDraws:
     """Pair own texts by document, replicate and key."""
-
-    def keyed(evidence: Evidence) -> dict[tuple[str, int, int], int]:
-        s = evidence.records.sequences
-        rows = evidence.records.chosen(arm="free").tolist()
-        return {(str(s["document_id"][i]), int(s["replicate"][i]), int(s["key"][i])): i for i in rows}
-
-    a, b = keyed(first), keyed(second)
     same, agreement = 0, []
-    for key in (k for k in a if k in b):
-        one, two = (e.records.tokens["token_id"][e.records.rows(i)] for e, i in ((first, a[key]), (second, b[key])))
-        n = min(one.size, two.size)
-        differs = np.flatnonzero(one[:n] != two[:n])
-        same += int(one.size == two.size and not differs.size)
+    for a, b in _shared_texts(first, second, "free", "document_id", "replicate", "key"):
+        here, there = (e.records.tokens["token_id"][e.records.rows(i)] for e, i in ((first, a), (second, b)))
+        n = min(here.size, there.size)
+        differs = np.flatnonzero(here[:n] != there[:n])
+        same += int(here.size == there.size and not differs.size)
         agreement.append(int(differs[0]) if differs.size else n)
-    return SharedDraws(len(agreement), same, np.array(agreement, np.float64))
+    return SharedDraws(len(agreement), same, float(np.mean(agreement)) if agreement else None)

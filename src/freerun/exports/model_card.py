@@ -7,16 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-SHOWN = (
-    ("loss", "loss_nats_per_token", "Loss on real text"),
-    ("loss", "loss_bits_per_byte", "Loss on real text"),
-    ("detectability", "h75", "Free-run horizon H75"),
-    ("detectability", "auc_last", "AUC, own against real text"),
-    ("drift", "entropy_gap_late_nats", "Entropy drift, second half"),
-    ("loops", "loop_incidence", "Own texts that loop"),
-    ("calibration", "top1_overconfidence", "Overconfidence of the top token"),
-)
-"""What a reader of a card wants to know, by finding and estimate."""
+from freerun.findings.registry import QUESTIONS
+from freerun.report.visible import visible
 
 
 def card_section(result: Mapping[str, Any]) -> str:
@@ -126,7 +118,8 @@ def yaml_text(value: Any, indent: int = 0) -> str:
 
 def _chosen(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     held = {(f["name"], e["name"]): e for f in result["findings"] for e in f["estimates"]}
-    return [(label, held[finding, name]) for finding, name, label in SHOWN if (finding, name) in held]
+    shown = [q for question in QUESTIONS for q in question.quantities if q.card]
+    return [(q.label, held[q.finding, q.name]) for q in shown if (q.finding, q.name) in held]
 
 
 def _dataset(corpus: str) -> dict[str, Any]:
@@ -154,7 +147,5 @@ def _interval(e: Mapping[str, Any]) -> str:
 
 def _plain(text: str) -> str:
     """Text of a run in a card: one line, no markup of its own, nothing unseen."""
-    from freerun.report.visible import visible
-
     one = visible(" ".join(str(text).split()))
     return re.sub(r"([\\`|<>\[\]])", r"\\\1", one)

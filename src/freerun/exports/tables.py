@@ -9,10 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from freerun.comparisons.values import quantities, unit_names
 from freerun.errors import UsageError
 from freerun.findings.evidence import Evidence
 from freerun.findings.own_text.standing import own_text_of
+from freerun.findings.registry import sums_of
 from freerun.records.flat import write_parquet
 from freerun.records.store import write_atomically
 
@@ -48,12 +48,15 @@ def document_columns(evidence: Evidence) -> Columns:
     """
 
     refused = own_text_of(evidence).refused
-    names = unit_names(evidence)
+    names = evidence.unit_names
     sequences = evidence.records.sequences
     split = dict(zip(sequences["unit"].astype(str).tolist(), sequences["split"].tolist(), strict=True))
     out: Columns = {k: [] for k in ("document", "split", "finding", "name", "unit", "top", "bottom", "value")}
-    for q in (q for q in quantities(evidence) if not (refused and q.own_text)):
-        for name, top, bottom in zip(names, q.tops.tolist(), q.bottoms.tolist(), strict=True):
+    for sums in sums_of(evidence):
+        q = sums.quantity
+        if refused and q.own_text:
+            continue
+        for name, top, bottom in zip(names, sums.tops.tolist(), sums.bottoms.tolist(), strict=True):
             if bottom > 0:
                 row = (name, split[name], q.finding, q.name, q.unit, top, bottom, top / bottom)
                 for key, value in zip(out, row, strict=True):

@@ -2,42 +2,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Float
 
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.results.finding import Chart, Estimate, Finding, Series
+from freerun.results.quantity import Quantity, Sums
 from freerun.stats.calibration import CalibrationCurve, calibration_curve
-from freerun.stats.intervals import Interval, cluster_ratio
 from freerun.stats.reliability import Reliability, reliability
 
+QUESTION = "Are its probabilities right, over the whole vocabulary?"
 ARMS = (("real", "real text"), ("free", "its own text"))
 RARE_NATS = 7.0
+RARE = {
+    "real": Quantity(
+        "calibration",
+        "rare_tokens_ratio",
+        "Observed / expected, tokens rarer than e⁻⁷",
+        "ratio",
+        gates=("rare_tokens",),
+    ),
+    "free": Quantity(
+        "calibration", "rare_tokens_ratio_own", "the same on its own text (1 expected)", "ratio", own_text=True
+    ),
+}
+RMS_ERROR = {
+    "real": Quantity("calibration", "top1_rms_error", "Calibration error of the top token, real text", "probability"),
+    "free": Quantity(
+        "calibration",
+        "top1_rms_error_own",
+        "Calibration error of the top token, its own text (0 expected)",
+        "probability",
+        own_text=True,
+    ),
+}
+OVERCONFIDENCE = {
+    "real": Quantity(
+        "calibration",
+        "top1_overconfidence",
+        "Confidence minus accuracy of the top token, real text",
+        "probability",
+        gates=("overconfidence",),
+        card=True,
+    ),
+    "free": Quantity(
+        "calibration",
+        "top1_overconfidence_own",
+        "Confidence minus accuracy of the top token, its own text (0 expected)",
+        "probability",
+        own_text=True,
+    ),
+}
+QUANTITIES = (*RARE.values(), *RMS_ERROR.values(), *OVERCONFIDENCE.values())
+FEWEST_EXPECTED = 5
+"""Rare tokens that must be expected before their ratio is given."""
+
+
+def calibration_sums(evidence: Evidence) -> Iterator[Sums]:
+    """Rare tokens against their mass, and confidence against accuracy, document by document."""
+    records, tokens = evidence.records, evidence.records.tokens
+    rare = _middle(evidence) >= RARE_NATS
+    for arm, _ in ARMS:
+        rows, mine = records.chosen(arm=arm), evidence.tokens_of(arm)
+        counts = (records.sequences[c][rows][:, rare].sum(1) for c in ("observed_counts", "expected_counts"))
+        yield Sums(RARE[arm], *(evidence.sequence_sums(rows, c) for c in counts))
+        confidence = np.minimum(np.exp(tokens["top_log_prob_nats"].astype(np.float64)), 1.0)
+        over = confidence - (tokens["token_id"] == tokens["top_id"])
+        yield Sums(OVERCONFIDENCE[arm], evidence.token_sums(over, mine), evidence.token_sums(1.0, mine))
+
+
+def _middle(evidence: Evidence) -> Float[np.ndarray, " bins"]:
+    """−ln q in the middle of each bin of probability."""
+    manifest = evidence.records.manifest
+    return (np.arange(int(manifest["n_bins"])) + 0.5) * float(manifest["bin_width_nats"])
 
 
 def calibration(evidence: Evidence) -> Finding:
     """Observed over expected tokens by bin of log-probability, and reliability of the top token, on real and on own text."""
-    records = evidence.records
-    width = float(records.manifest["bin_width_nats"])
-    middle = (np.arange(int(records.manifest["n_bins"])) + 0.5) * width
+    middle = _middle(evidence)
     curves = {arm: _curve(evidence, arm) for arm, _ in ARMS}
     tops = {arm: _top(evidence, arm) for arm, _ in ARMS}
-    rare = {arm: _rare(evidence, middle, arm) for arm, _ in ARMS}
+    sums = {s.quantity: s for s in calibration_sums(evidence)}
+    rare = {a: s for a, q in RARE.items() if (s := sums[q]).bottoms.sum() >= FEWEST_EXPECTED}
     outside, known = _outside(curves["real"])
     sentence = f"On real text {outside} of {known} probability bins lie off 1 beyond their own 95% interval"
-    real_rare = rare["real"]
-    if real_rare is not None:
+    if "real" in rare:
+        real_rare = rare["real"].interval()
         sentence += (
             f"; tokens that it holds for rarer than one in a thousand come {real_rare.value:.2f} times as often as it says "
             f"({real_rare.low:.2f} to {real_rare.high:.2f})"
         )
     return Finding(
         name="calibration",
-        question="Are its probabilities right, over the whole vocabulary?",
+        question=QUESTION,
         sentence=f"{sentence}.{_top_sentence(tops['real'])}",
         status="neutral",
-        estimates=(*_rare_estimates(rare), *_top_estimates(tops)),
+        estimates=(*(s.estimate() for s in rare.values()), *_top_estimates(tops)),
         charts=(_chart(curves, middle), *_top_chart(tops)),
         licence=(
             f"Unit: the document; linearised 95% intervals, each bin by itself ({known} bins with at least five tokens expected: about "
@@ -68,16 +131,7 @@ def _outside(curve: CalibrationCurve) -> tuple[int, int]:
 
 
 def _chart(curves: dict[str, CalibrationCurve], middle: Float[np.ndarray, " bins"]) -> Chart:
-    series = [
-        Series(
-            label,
-            arm,
-            tuple(None if r is None else r.value for r in curves[arm].ratio),
-            tuple(None if r is None else r.low for r in curves[arm].ratio),
-            tuple(None if r is None else r.high for r in curves[arm].ratio),
-        )
-        for arm, label in ARMS
-    ]
+    series = [Series.of(label, arm, curves[arm].ratio) for arm, label in ARMS]
     return Chart(
         name="calibration",
         title="Observed against expected, by the probability the model gave",
@@ -90,29 +144,6 @@ def _chart(curves: dict[str, CalibrationCurve], middle: Float[np.ndarray, " bins
         caption="Every token of the vocabulary counts at every position: expected is the sum of q over the bin, observed the "
         "tokens that came. Its own text must lie on 1: that checks the instrument. Bins with too few expected are left out.",
     )
-
-
-def _rare(evidence: Evidence, middle: Float[np.ndarray, " bins"], arm: str) -> Interval | None:
-    """Observed over expected in the bins beyond 7 nats; None where fewer than five are expected."""
-    records = evidence.records
-    rows = records.chosen(arm=arm)
-    rare = middle >= RARE_NATS
-    observed = records.sequences["observed_counts"][rows][:, rare].sum(1).astype(float)
-    expected = records.sequences["expected_counts"][rows][:, rare].sum(1)
-    return cluster_ratio(observed, expected, evidence.units[rows]) if expected.sum() >= 5 else None
-
-
-def _rare_estimates(rare: dict[str, Interval | None]) -> tuple[Estimate, ...]:
-    out = []
-    for arm, name, label, what in (
-        ("real", "rare_tokens_ratio", "Observed / expected, tokens rarer than e⁻⁷", "real"),
-        ("free", "rare_tokens_ratio_own", "the same on its own text (1 expected)", "own"),
-    ):
-        found = rare[arm]
-        if found is not None:
-            how = f"ratio of sums over {what} continuations, document-clustered linearised interval"
-            out.append(_estimate(name, label, found, "ratio", how))
-    return tuple(out)
 
 
 def _range(series: list[Series]) -> tuple[float, float]:
@@ -153,29 +184,15 @@ def _top_sentence(top: Reliability | None) -> str:
 
 def _top_estimates(tops: dict[str, Reliability | None]) -> tuple[Estimate, ...]:
     out = []
-    for arm, end, words in (("real", "", "real text"), ("free", "_own", "its own text (0 expected)")):
-        top = tops[arm]
+    for arm, top in tops.items():
         if top is None:
             continue
-        out.append(
-            _estimate(
-                f"top1_rms_error{end}",
-                f"Calibration error of the top token, {words}",
-                top.rms_error,
-                "probability",
-                f"root mean square over {len(top.confidence)} bins of equal counts, debiased (Kumar, Liang & Ma 2019) with document-clustered "
-                f"variance, document bootstrap; the familiar biased ECE is {top.ece_plugin:.4f}",
-            )
+        how = (
+            f"root mean square over {len(top.confidence)} bins of equal counts, debiased (Kumar, Liang & Ma 2019) with document-clustered "
+            f"variance, document bootstrap; the familiar biased ECE is {top.ece_plugin:.4f}"
         )
-        out.append(
-            _estimate(
-                f"top1_overconfidence{end}",
-                f"Confidence minus accuracy of the top token, {words}",
-                top.overconfidence,
-                "probability",
-                "document-clustered linearised interval",
-            )
-        )
+        out.append(RMS_ERROR[arm].estimate(top.rms_error, method=how))
+        out.append(OVERCONFIDENCE[arm].estimate(top.overconfidence, method="document-clustered linearised interval"))
     return tuple(out)
 
 
@@ -222,7 +239,3 @@ def _notes(own: CalibrationCurve, top: Reliability | None) -> tuple[str, ...]:
         within = "within" if top.overconfidence.low <= 0 <= top.overconfidence.high else "NOT within"
         notes.append(f"Control: on its own text the top token comes as often as said, {within} its 95% interval.")
     return tuple(notes)
-
-
-def _estimate(name: str, label: str, found: Interval, unit: str, method: str) -> Estimate:
-    return Estimate(name, label, found.value, unit, found.low, found.high, found.level, found.n, "document", method)

@@ -9,12 +9,16 @@ from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence, lengths_up_to
 from freerun.findings.references import gains_of, reference_table
-from freerun.results.finding import Chart, Estimate, Finding, Series, Table
+from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
+from freerun.results.quantity import Quantity
 from freerun.stats.bounds.certificates import horizon_tokens, largest_tv
 from freerun.stats.bounds.tv_from_loss import TvFromLossBand, tv_from_loss_band
 from freerun.stats.intervals import Interval, clopper_pearson, ratio_of_group_sums
 
 QUESTION = "What does its loss prove, and what can it not?"
+TV = Quantity("certificates", "tv_from_loss_at_least", "Total variation, at least", "")
+KL = Quantity("certificates", "kl_at_least_nats", "Saved by the reference; KL is at least the lower end", "nats")
+QUANTITIES = (TV, KL)
 ASSUMED_EXCESS = (0.0001, 0.001, 0.01, 0.1)
 """Excess losses to assume for the conditional table, nats per token."""
 
@@ -29,7 +33,7 @@ def certificates(evidence: Evidence) -> Finding:
     try:
         band = tv_from_loss_band(gains[train], gains[~train], lengths)
     except TooFewDocuments as error:
-        return Finding("certificates", QUESTION, f"Nothing is proven: {error}.", "unknown", licence="No inference.")
+        return Finding.unknown("certificates", QUESTION, f"Nothing is proven: {error}.")
     proven = [_mean(column) for column in gains[~train].T]
     loss = _mean(losses[:, -1] / lengths[-1])
     return Finding(
@@ -90,41 +94,18 @@ def _sentence(band: TvFromLossBand, proven: Interval | None) -> str:
 
 
 def _estimates(band: TvFromLossBand, proven: Interval | None) -> tuple[Estimate, ...]:
-    longest = int(band.lengths[-1])
-    tv = Estimate(
-        "tv_from_loss_at_least",
-        f"Total variation over {longest} tokens, at least",
-        float(band.tv_low[-1]),
-        "",
-        float(band.tv_low[-1]),
-        1.0,
-        band.level,
-        band.n_test,
-        "document",
-        f"teacher-forced; {band.method}",
+    longest, low = int(band.lengths[-1]), float(band.tv_low[-1])
+    tv = TV.estimate(
+        Interval(low, low, 1.0, band.level, band.n_test),
+        method=f"teacher-forced; {band.method}",
+        label=f"Total variation over {longest} tokens, at least",
     )
     if proven is None:
-        kl = Estimate(
-            "kl_at_least_nats",
-            f"KL over {longest} tokens, at least",
-            None,
-            "nats",
-            text="not finite on some document",
-        )
-    else:
-        kl = Estimate(
-            "kl_at_least_nats",
-            f"Saved by the reference over {longest} tokens; KL is at least the lower end",
-            proven.value,
-            "nats",
-            proven.low,
-            proven.high,
-            proven.level,
-            proven.n,
-            "document",
-            "mean over test documents (t); cross-entropy of the model minus that of the reference",
-        )
-    return tv, kl
+        label, text = f"KL over {longest} tokens, at least", "not finite on some document"
+        return tv, KL.estimate(None, label=label, text=text)
+    label = f"Saved by the reference over {longest} tokens; KL is at least the lower end"
+    how = "mean over test documents (t); cross-entropy of the model minus that of the reference"
+    return tv, KL.estimate(proven, label=label, method=how)
 
 
 def _meanings(longest: int, proven: Interval | None) -> tuple[str, ...]:
@@ -196,16 +177,15 @@ def _chart(band: TvFromLossBand) -> Chart:
 def _measured(band: TvFromLossBand, proven: list[Interval | None]) -> Table:
     rows = []
     for j, n in enumerate(band.lengths.tolist()):
-        kl = proven[j]
         tested = not np.isnan(band.threshold_nats[j])
         rows.append(
             (
-                str(n),
-                f"{band.tv_low[j]:.3f}",
-                f"{band.tv_low_alone[j]:.3f}",
-                f"{band.threshold_nats[j]:.2f}" if tested else "–",
-                f"{band.count[j]} of {band.n_test}" if tested else "–",
-                "–" if kl is None else f"{_nats(kl.value)} ({_nats(kl.low)} to {_nats(kl.high)})",
+                Cell.number(n, ",", "tokens"),
+                Cell.number(float(band.tv_low[j]), ".3f", "TV"),
+                Cell.number(float(band.tv_low_alone[j]), ".3f", "TV"),
+                Cell.number(float(band.threshold_nats[j]) if tested else None, ".2f", "nats"),
+                Cell.number(int(band.count[j]) if tested else None, ","),
+                Cell.of(proven[j], 3, "nats"),
             )
         )
     return Table(
@@ -216,7 +196,7 @@ def _measured(band: TvFromLossBand, proven: list[Interval | None]) -> Table:
             "TV ≥",
             "TV ≥, this length alone",
             "ln c",
-            "test documents beyond",
+            f"test documents beyond, of {band.n_test}",
             "saved by the reference, nats (95%)",
         ),
         tuple(rows),
@@ -228,18 +208,17 @@ def _conditional(longest: int, loss: Interval | None, proven: Interval | None) -
     if loss is None:
         return ()
     least = 0.0 if proven is None else max(0.0, proven.low / longest)
-    rows = []
-    for excess in sorted({*ASSUMED_EXCESS, *([least] if least > 0 else [])}):
-        rows.append(
-            (
-                f"{loss.high - excess:.4f}",
-                f"{excess:.2g}",
-                f"{excess * longest:.2g}",
-                f"{largest_tv(excess * longest):.3f}",
-                f"{horizon_tokens(excess, 0.5).guaranteed_tokens:,}",
-                f"no: it shows at least {least:.2g}" if excess < least else "yes",
-            )
+    rows = [
+        (
+            Cell.number(loss.high - excess, ".4f", "nats/token"),
+            Cell.number(excess, ".2g", "nats/token"),
+            Cell.number(excess * longest, ".2g", "nats"),
+            Cell.number(largest_tv(excess * longest), ".3f", "TV"),
+            Cell.number(horizon_tokens(excess, 0.5).guaranteed_tokens, ",", "tokens"),
+            f"no: it shows at least {least:.2g}" if excess < least else "yes",
         )
+        for excess in sorted({*ASSUMED_EXCESS, *([least] if least > 0 else [])})
+    ]
     return (
         Table(
             "conditional_certificates",
@@ -255,8 +234,3 @@ def _conditional(longest: int, loss: Interval | None, proven: Interval | None) -
             tuple(rows),
         ),
     )
-
-
-def _nats(x: float) -> str:
-    text = f"{x:.3f}"
-    return "0.000" if text == "-0.000" else text.replace("-", "−")

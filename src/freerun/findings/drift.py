@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,70 @@ from jaxtyping import Bool, Float, Int
 
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence
-from freerun.results.finding import Chart, Estimate, Finding, Series, Table
+from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table
+from freerun.results.quantity import Quantity, Sums
 from freerun.stats.intervals import Interval, cluster_ratio, has_no_width
 from freerun.stats.position import SlopeDifference, curve_by_position, log_spaced_edges, slope_difference
 
 QUESTION = "Does its own text drift away from real text?"
 OWN_LAW = "temperature 1, full vocabulary"
 """How a plan describes free text that was sampled from the model's own law."""
+CONTEXT = Quantity(
+    "drift",
+    "entropy_gap_late_nats",
+    "Entropy, own minus real, second half (context drift)",
+    "nats",
+    own_text=True,
+    gates=("entropy_drift", "drift"),
+    card=True,
+)
+EARLY = Quantity("drift", "entropy_gap_early_nats", "Entropy, own minus real, first eighth", "nats", own_text=True)
+SURPRISAL = Quantity(
+    "drift",
+    "surprisal_gap_late_nats",
+    "Surprisal, own minus real, second half",
+    "nats",
+    own_text=True,
+    possible_tokens=True,
+    gates=("surprisal_drift",),
+)
+TEMPERATURE = Quantity(
+    "drift",
+    "temperature_gap_late_nats",
+    "Entropy on real text minus loss, second half (temperature miscalibration)",
+    "nats",
+    possible_tokens=True,
+    gates=("temperature_gap",),
+)
+TOTAL = Quantity(
+    "drift",
+    "total_gap_late_nats",
+    "Entropy on own text minus loss on real text, second half (sum of the two)",
+    "nats",
+    own_text=True,
+    possible_tokens=True,
+    gates=("total_gap",),
+)
+SLOPE = Quantity(
+    "drift",
+    "entropy_slope_gap_nats_per_doubling",
+    "Slope of entropy in position, own minus real",
+    "nats per doubling",
+    own_text=True,
+)
+SLOPE_OWN = Quantity(
+    "drift", "entropy_slope_own_nats_per_doubling", "the same, own text alone", "nats per doubling", own_text=True
+)
+CONTROL = Quantity(
+    "drift",
+    "entropy_gap_control_nats",
+    "Control: entropy, one own continuation minus the other, second half",
+    "nats",
+    own_text=True,
+    paired=False,
+)
+QUANTITIES = (CONTEXT, EARLY, SURPRISAL, TEMPERATURE, TOTAL, SLOPE, SLOPE_OWN, CONTROL)
+_HOW = "mean over documents of the difference of its means, t interval"
 
 
 def drift(evidence: Evidence) -> Finding:
@@ -24,11 +82,8 @@ def drift(evidence: Evidence) -> Finding:
         split = _split(evidence)
         slopes = _slopes(evidence)
     except TooFewDocuments as error:
-        unknown = Estimate(
-            "entropy_gap_late_nats", "Entropy, own minus real, second half", None, "nats", text="unknown"
-        )
-        return Finding(
-            "drift", QUESTION, f"Drift is not known: {error}.", "unknown", (unknown,), licence="No inference."
+        return Finding.unknown(
+            "drift", QUESTION, f"Drift is not known: {error}.", CONTEXT.estimate(None, text="unknown")
         )
     late = split.context
     moves = late.low > 0 or late.high < 0
@@ -37,7 +92,7 @@ def drift(evidence: Evidence) -> Finding:
         question=QUESTION,
         sentence=_sentence(evidence, split),
         status="bad" if moves else "neutral",
-        estimates=_estimates(evidence, split, slopes),
+        estimates=_estimates(evidence, slopes),
         charts=(_chart(evidence),),
         tables=(_split_table(split), _swap_table(evidence)),
         licence=(
@@ -49,6 +104,42 @@ def drift(evidence: Evidence) -> Finding:
 
 
 # ---- from records to one number a document -----------------------------------------------------------------------------
+
+
+def drift_sums(evidence: Evidence) -> Iterator[Sums]:
+    """The gaps document by document."""
+    for quantity, values in evidence.once(_gaps).items():
+        known = np.isfinite(values)
+        yield Sums(quantity, np.where(known, values, 0.0), known.astype(np.float64))
+
+
+def _gaps(evidence: Evidence) -> dict[Quantity, Float[np.ndarray, " documents"]]:
+    """Nats a token, one number a document; NaN where it has none."""
+    entropy, surprisal = evidence.records.tokens["entropy_nats"], _surprisal(evidence)
+    late, early = (evidence.length // 2, evidence.length), (0, max(1, evidence.length // 8))
+    loss, real, own = _second_half(evidence)
+    gaps = {
+        CONTEXT: own - real,
+        EARLY: _by_document(evidence, entropy, "free", *early) - _by_document(evidence, entropy, "real", *early),
+        SURPRISAL: _by_document(evidence, surprisal, "free", *late) - _by_document(evidence, surprisal, "real", *late),
+        TEMPERATURE: real - loss,
+        TOTAL: own - loss,
+    }
+    if int(evidence.plan["continuations"]) >= 2:
+        first, second = (_by_document(evidence, entropy, "free", *late, replicate=j) for j in (0, 1))
+        gaps[CONTROL] = first - second
+    return gaps
+
+
+def _second_half(evidence: Evidence) -> list[Float[np.ndarray, " documents"]]:
+    """Loss, entropy on real and entropy on own text; NaN in all three where a document lacks one."""
+    entropy, window = evidence.records.tokens["entropy_nats"], (evidence.length // 2, evidence.length)
+    columns = [
+        _by_document(evidence, values, arm, *window)
+        for values, arm in ((_surprisal(evidence), "real"), (entropy, "real"), (entropy, "free"))
+    ]
+    whole = np.isfinite(columns).all(axis=0)
+    return [np.where(whole, column, np.nan) for column in columns]
 
 
 @dataclass(frozen=True)
@@ -64,13 +155,7 @@ class _Split:
 
 
 def _split(evidence: Evidence) -> _Split:
-    entropy, surprisal = evidence.records.tokens["entropy_nats"], _surprisal(evidence)
-    window = evidence.length // 2, evidence.length
-    own = _by_document(evidence, entropy, "free", *window)
-    real = _by_document(evidence, entropy, "real", *window)
-    loss = _by_document(evidence, surprisal, "real", *window)
-    both = np.isfinite(own) & np.isfinite(real) & np.isfinite(loss)
-    own, real, loss = own[both], real[both], loss[both]
+    loss, real, own = _second_half(evidence)
     return _Split(_mean(loss), _mean(real), _mean(own), _mean(own - real), _mean(real - loss), _mean(own - loss))
 
 
@@ -142,66 +227,14 @@ def _sentence(evidence: Evidence, split: _Split) -> str:
     return f"{start} cannot be told from that on real text (difference {_nats(late.value)} nats a token, {range_})."
 
 
-def _estimates(evidence: Evidence, split: _Split, slopes: SlopeDifference) -> tuple[Estimate, ...]:
-    how = "mean over documents of the difference of its means, t interval"
-    tokens, length = evidence.records.tokens, evidence.length
-    first = 0, max(1, length // 8)
-    second = length // 2, length
-    out = [_of("entropy_gap_late_nats", "Entropy, own minus real, second half (context drift)", split.context, how)]
-    out += _difference(
-        evidence, "entropy_gap_early_nats", "Entropy, own minus real, first eighth", tokens["entropy_nats"], first
-    )
-    out += _difference(
-        evidence, "surprisal_gap_late_nats", "Surprisal, own minus real, second half", _surprisal(evidence), second
-    )
-    out += [
-        _of(
-            "temperature_gap_late_nats",
-            "Entropy on real text minus loss, second half (temperature miscalibration)",
-            split.temperature,
-            how,
-        ),
-        _of(
-            "total_gap_late_nats",
-            "Entropy on own text minus loss on real text, second half (sum of the two)",
-            split.total,
-            how,
-        ),
-        _of(
-            "entropy_slope_gap_nats_per_doubling",
-            "Slope of entropy in position, own minus real",
-            slopes.difference,
-            "least squares in log2 of position within texts, document-clustered interval",
-            unit="nats per doubling",
-        ),
-        _of(
-            "entropy_slope_own_nats_per_doubling",
-            "the same, own text alone",
-            slopes.first,
-            "least squares in log2 of position within texts, document-clustered interval",
-            unit="nats per doubling",
-        ),
-    ]
-    if int(evidence.plan["continuations"]) >= 2:
-        one, two = (_by_document(evidence, tokens["entropy_nats"], "free", *second, replicate=j) for j in (0, 1))
-        out += _held(
-            one - two, "entropy_gap_control_nats", "Control: entropy, one own continuation minus the other, second half"
-        )
-    return tuple(out)
-
-
-def _difference(
-    evidence: Evidence, name: str, label: str, values: Float[np.ndarray, " tokens"], window: tuple[int, int]
-) -> list[Estimate]:
-    own, real = (_by_document(evidence, values, arm, *window) for arm in ("free", "real"))
-    return _held(own - real, name, label)
-
-
-def _held(values: Float[np.ndarray, " documents"], name: str, label: str) -> list[Estimate]:
-    """The mean as an estimate; nothing where fewer than two documents have it."""
-    if np.isfinite(values).sum() < 2:
-        return []
-    return [_of(name, label, _mean(values), "mean over documents of the difference of its means, t interval")]
+def _estimates(evidence: Evidence, slopes: SlopeDifference) -> tuple[Estimate, ...]:
+    """Means over documents, nothing where fewer than two have one; and the slopes."""
+    gaps = {s.quantity: s for s in drift_sums(evidence) if np.count_nonzero(s.bottoms) >= 2}
+    means = {q: q.estimate(s.interval(), method=_HOW) for q, s in gaps.items()}
+    how = "least squares in log2 of position within texts, document-clustered interval"
+    trends = {SLOPE: slopes.difference, SLOPE_OWN: slopes.first}
+    means |= {q: q.estimate(slope, method=how) for q, slope in trends.items()}
+    return tuple(means[q] for q in QUANTITIES if q in means)
 
 
 def _notes(evidence: Evidence, split: _Split, slopes: SlopeDifference) -> tuple[str, ...]:
@@ -265,7 +298,7 @@ def _chart(evidence: Evidence) -> Chart:
     ):
         mine: Bool[np.ndarray, " tokens"] = evidence.tokens_of(arm) & np.isfinite(values)
         curve = curve_by_position(values[mine], tokens["position"][mine], groups[mine], edges=edges)
-        series.append(Series(label, role, _floats(curve.mean), _floats(curve.low), _floats(curve.high)))
+        series.append(Series.curve(label, role, curve.mean, curve.low, curve.high))
     return Chart(
         name="entropy_by_position",
         title="Loss and entropy by position after the cut, on the same documents",
@@ -292,8 +325,8 @@ def _split_table(split: _Split) -> Table:
     return Table(
         "drift_split",
         "The gap, split in two (second half, nats a token)",
-        ("difference", "what it is", "estimate", "95% interval", "documents"),
-        tuple((a, b, _nats(x.value, 3), f"{_nats(x.low, 3)} to {_nats(x.high, 3)}", str(x.n)) for a, b, x in rows),
+        ("difference", "what it is", "estimate (95%)", "documents"),
+        tuple((a, b, Cell.of(x, 3, "nats/token", sign=True), Cell.number(x.n, ",")) for a, b, x in rows),
     )
 
 
@@ -308,11 +341,12 @@ def _swap_table(evidence: Evidence) -> Table:
         for arm in arms
     }
     both = np.isfinite(means["real"][0]) & np.isfinite(means["free"][0])
-    rows = []
+    rows: list[Row] = []
     for arm, label in arms.items():
-        held = [column[both] for column in means[arm]]
-        if min(int(np.isfinite(column).sum()) for column in held) >= 2:
-            rows.append((label, *(_cell(_mean(column)) for column in held), str(int(np.isfinite(held[0]).sum()))))
+        columns = [column[both] for column in means[arm]]
+        n = [int(np.isfinite(column).sum()) for column in columns]
+        if min(n) >= 2:
+            rows.append((label, *(Cell.of(_mean(c), 3, "nats/token") for c in columns), Cell.number(n[0], ",")))
     return Table(
         "prefix_swap",
         f"The law after {int(evidence.plan['prefix']) + evidence.length // 2} tokens or more of each context (second half, nats a token)",
@@ -321,19 +355,7 @@ def _swap_table(evidence: Evidence) -> Table:
     )
 
 
-def _cell(x: Interval) -> str:
-    return f"{x.value:.3f} ({x.low:.3f} to {x.high:.3f})".replace("-", "−")
-
-
 def _nats(x: float, digits: int = 2) -> str:
     """With its sign; nothing that rounds to zero has one."""
     text = f"{x:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
-
-
-def _floats(values: Float[np.ndarray, " bins"]) -> tuple[float | None, ...]:
-    return tuple(float(v) if np.isfinite(v) else None for v in values)
-
-
-def _of(name: str, label: str, x: Interval, method: str, *, unit: str = "nats") -> Estimate:
-    return Estimate(name, label, x.value, unit, x.low, x.high, x.level, x.n, "document", method)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from freerun.records.answers import Answers
+from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
 from freerun.stats.detection.likelihood_features import TokenColumns
 from freerun.stats.interpolation import fit_interpolation, mix_log_probs
 
+T = TypeVar("T")
 MAX_PAIRS = 512
 """Most pairs that detectors read, half to train and half to test, in the order of their hash: 256 of them fix an AUC to about ±0.03,
 and more would only take longer. Other findings read all."""
@@ -36,6 +39,17 @@ class Evidence:
     """Records and what is derived from them once."""
 
     records: Records
+    answers: Answers | None = None
+    """What the model said when it was asked which text is its own."""
+    sources: Sequence[SourceRecords] = ()
+    """How likely every source finds the texts."""
+    _made: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, make: Callable[[Evidence], T]) -> T:
+        """What `make` derives from this evidence, derived once."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]  # type: ignore[no-any-return]
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -61,6 +75,33 @@ class Evidence:
         """Which tokens belong to an arm."""
         mine: np.ndarray = (self.records.sequences["arm"] == arm)[self.token_sequence]
         return mine
+
+    @property
+    def has_impossible_tokens(self) -> bool:
+        """Whether the law gives no mass to some real token."""
+        return bool((self.tokens_of("real") & ~np.isfinite(self.records.tokens["log_prob_nats"])).any())
+
+    @cached_property
+    def n_units(self) -> int:
+        return int(self.units.max()) + 1
+
+    @cached_property
+    def unit_names(self) -> list[str]:
+        """Names of the independent units, in the order of sums over them."""
+        return [str(u) for u in np.unique(self.records.sequences["unit"].astype(str))]
+
+    def token_sums(
+        self, values: Float[np.ndarray, " tokens"] | float, chosen: Bool[np.ndarray, " tokens"]
+    ) -> Float[np.ndarray, " units"]:
+        """Sums over the chosen tokens of each unit."""
+        weights = np.broadcast_to(np.asarray(values, np.float64), chosen.shape)[chosen]
+        return np.bincount(self.units[self.token_sequence[chosen]], weights, self.n_units)
+
+    def sequence_sums(
+        self, rows: Int[np.ndarray, " rows"], values: Float[np.ndarray, " rows"] | float
+    ) -> Float[np.ndarray, " units"]:
+        """Sums over some sequences of each unit."""
+        return np.bincount(self.units[rows], np.broadcast_to(np.asarray(values, np.float64), rows.shape), self.n_units)
 
     @cached_property
     def bytes_of_text(self) -> Float[np.ndarray, " tokens"]:

@@ -8,10 +8,9 @@ import numpy as np
 
 from freerun.findings.detectability.comparison import Comparison
 from freerun.findings.evidence import Evidence, statistics_rng
-from freerun.findings.loops.finding import loop_onsets
+from freerun.findings.loops.evidence import loop_evidence
 from freerun.findings.plain_text import PlainText
 from freerun.findings.special_tokens import shown_text
-from freerun.stats.loops.lag_runs import LoopRule
 
 N_RANDOM = 3
 N_WORST = 2
@@ -33,7 +32,7 @@ def examples(evidence: Evidence, found: Comparison | None) -> list[dict[str, Any
             scores[name] = float(found.test_scores[i].max())
         worst = sorted(scores, key=lambda n: -scores[n])[:N_WORST]
         chosen += [(n, "worst: least like real text, of the test half") for n in worst]
-    onset = loop_onsets(evidence, LoopRule(**evidence.plan["loop_rule"]))
+    onset = evidence.once(loop_evidence).onset
     looping = [i for i in records.chosen(arm="free") if onset[i] >= 0]
     if looping:
         first = min(looping, key=lambda i: onset[i])

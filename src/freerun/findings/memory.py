@@ -2,16 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from jaxtyping import Bool, Float
 
 from freerun.counted import counted
 from freerun.findings.evidence import Evidence
-from freerun.results.finding import Chart, Estimate, Finding, Series
-from freerun.stats.intervals import Interval, cluster_ratio
+from freerun.results.finding import Chart, Finding, Series
+from freerun.results.quantity import Quantity, Sums
+from freerun.stats.intervals import Interval
 from freerun.stats.position import PositionCurve, curve_by_position, log_spaced_edges
 
 QUESTION = "What is the prefix worth, and how far does it reach?"
+WORTH = Quantity(
+    "memory",
+    "prefix_worth_nats_per_token",
+    "Loss without the prefix minus loss with it",
+    "nats/token",
+    possible_tokens=True,
+    gates=("prefix_worth",),
+)
+WORTH_LATE = Quantity(
+    "memory", "prefix_worth_late_nats_per_token", "the same, second half", "nats/token", possible_tokens=True
+)
+WORTH_OF_DOCUMENT = Quantity(
+    "memory", "prefix_worth_nats_per_document", "the same, summed over a continuation", "nats", paired=False
+)
+REACH = Quantity(
+    "memory", "prefix_reach_tokens", "Tokens after the cut up to which the prefix is seen to help", "tokens"
+)
+QUANTITIES = (WORTH, WORTH_OF_DOCUMENT, WORTH_LATE, REACH)
 MIN_DOCUMENTS = 4
+ROUNDING_NATS = 1e-9
+"""A law without memory differs by rounding alone: smaller gains are none."""
+
+
+def _gains(evidence: Evidence) -> tuple[Float[np.ndarray, " tokens"], Bool[np.ndarray, " tokens"]]:
+    """What the prefix saves at each token, nats, and at which real tokens that is known."""
+    tokens = evidence.records.tokens
+    log_prob, alone = tokens["log_prob_nats"], tokens.get("without_prefix_log_prob_nats")
+    if alone is None:
+        return np.zeros(log_prob.size), np.zeros(log_prob.size, bool)
+    usable = evidence.tokens_of("real") & np.isfinite(alone) & np.isfinite(log_prob)
+    gain = np.where(usable, log_prob, 0.0) - np.where(usable, alone, 0.0)
+    return np.where(np.abs(gain) < ROUNDING_NATS, 0.0, gain), usable
+
+
+def memory_sums(evidence: Evidence) -> Iterator[Sums]:
+    """What the prefix is worth document by document."""
+    gain, usable = evidence.once(_gains)
+    late = usable & (evidence.records.tokens["position"] >= evidence.length // 2)
+    for quantity, chosen in ((WORTH, usable), (WORTH_LATE, late)):
+        yield Sums(quantity, evidence.token_sums(gain, chosen), evidence.token_sums(1.0, chosen))
+    continuations = np.unique(evidence.token_sequence[usable])
+    yield Sums(WORTH_OF_DOCUMENT, evidence.token_sums(gain, usable), evidence.sequence_sums(continuations, 1.0))
 
 
 def memory(evidence: Evidence) -> Finding:
@@ -21,49 +66,26 @@ def memory(evidence: Evidence) -> Finding:
     real = evidence.tokens_of("real")
     measured = np.zeros(len(real), bool) if alone is None else real & ~np.isnan(alone)
     if alone is None or not measured.any():
-        return _unknown(
+        why = (
             "There is no prefix in this run, so there is nothing that it could be worth: take --prefix 32 or more."
             if plan.get("prefix") == 0
             else "These records do not say what the continuations cost without their prefix: an older version made them. Run the audit "
             "again in another folder."
         )
-    log_prob = tokens["log_prob_nats"]
-    usable = measured & np.isfinite(alone) & np.isfinite(log_prob)
+        return Finding.unknown("memory", QUESTION, why)
+    gain, usable = evidence.once(_gains)
     n_impossible = int(np.count_nonzero(measured & ~np.isfinite(alone)))
     groups, position = evidence.units[evidence.token_sequence], tokens["position"]
     n_documents = len(np.unique(groups[usable]))
     if n_documents < MIN_DOCUMENTS:
-        return _unknown(
-            f"Only {counted(n_documents, 'document has', 'documents have')} a token scored both ways; at least {MIN_DOCUMENTS} are needed."
-        )
-
-    gain = np.where(usable, log_prob, 0.0) - np.where(usable, alone, 0.0)
-    edges = log_spaced_edges(evidence.length)
-    curve = curve_by_position(gain[usable], position[usable], groups[usable], edges=edges)
-    overall = _mean(gain[usable], groups[usable])
-    half = usable & (position >= evidence.length // 2)
-    late = _mean(gain[half], groups[half]) if len(np.unique(groups[half])) >= MIN_DOCUMENTS else None
-    sequences, of = np.unique(evidence.token_sequence[usable], return_inverse=True)
-    total = _mean(np.bincount(of, gain[usable]), evidence.units[sequences])
+        documents = counted(n_documents, "document has", "documents have")
+        why = f"Only {documents} a token scored both ways; at least {MIN_DOCUMENTS} are needed."
+        return Finding.unknown("memory", QUESTION, why)
+    curve = curve_by_position(gain[usable], position[usable], groups[usable], edges=log_spaced_edges(evidence.length))
+    sums = {s.quantity: s for s in memory_sums(evidence)}
+    known_late = np.count_nonzero(sums[WORTH_LATE].bottoms) >= MIN_DOCUMENTS
+    late = sums[WORTH_LATE].interval() if known_late else None
     reach, open_end = _reach(curve)
-    how = "ratio of sums, document-clustered linearised interval (t)"
-    estimates = [
-        _of("prefix_worth_nats_per_token", "Loss without the prefix minus loss with it", overall, "nats/token", how),
-        _of("prefix_worth_nats_per_document", "the same, summed over a continuation", total, "nats", how),
-    ]
-    if late is not None:
-        estimates.append(_of("prefix_worth_late_nats_per_token", "the same, second half", late, "nats/token", how))
-    estimates.append(
-        Estimate(
-            "prefix_reach_tokens",
-            "Tokens after the cut up to which the prefix is seen to help",
-            float(reach) if reach else None,
-            "tokens",
-            n=n_documents,
-            method="bins of positions tested in order, each at one-sided 2.5%, up to the first that is not above zero",
-            text=("" if not open_end else f"≥ {reach}") if reach else "none shown",
-        )
-    )
     notes = [
         "Without the prefix the text starts in the middle of a sentence, perhaps of a word: the first tokens pay for that too.",
         "It is the model's use of the prefix, on this model's tokens: no statement about how much the prefix tells a better reader.",
@@ -71,15 +93,24 @@ def memory(evidence: Evidence) -> Finding:
     if not measured[real & (position == 0)].any():
         notes.append("The first token has no law without a prefix (nothing is put first), so it is not compared.")
     if n_impossible:
-        notes.append(
-            f"{counted(n_impossible, 'token has', 'tokens have')} no mass without the prefix at all: left out of every mean, and counted here."
-        )
+        impossible = counted(n_impossible, "token has", "tokens have")
+        notes.append(f"{impossible} no mass without the prefix at all: left out of every mean, and counted here.")
     return Finding(
         name="memory",
         question=QUESTION,
-        sentence=_sentence(plan.get("prefix"), overall, reach, open_end, late, evidence.length),
+        sentence=_sentence(plan.get("prefix"), sums[WORTH].interval(), reach, open_end, late, evidence.length),
         status="neutral",
-        estimates=tuple(estimates),
+        estimates=(
+            sums[WORTH].estimate(),
+            sums[WORTH_OF_DOCUMENT].estimate(),
+            *([sums[WORTH_LATE].estimate()] if known_late else []),
+            REACH.number(
+                float(reach) if reach else None,
+                n=n_documents,
+                method="bins of positions tested in order, each at one-sided 2.5%, up to the first that is not above zero",
+                text=("" if not open_end else f"≥ {reach}") if reach else "none shown",
+            ),
+        ),
         charts=(_chart(curve),),
         licence=(
             "Null: the prefix changes the mean loss by nothing. Unit: the document. Fixed n, pointwise 95% intervals over documents. The "
@@ -128,31 +159,11 @@ def _chart(curve: PositionCurve) -> Chart:
         y_label="nats/token saved",
         x=tuple(float(x) for x in np.sqrt(first * last)),
         series=(
-            Series(
-                "loss without the prefix minus with it",
-                "real",
-                _floats(curve.mean[known]),
-                _floats(curve.low[known]),
-                _floats(curve.high[known]),
+            Series.curve(
+                "loss without the prefix minus with it", "real", curve.mean[known], curve.low[known], curve.high[known]
             ),
         ),
         x_scale="log2",
         levels=((0.0, "nothing"),),
         caption="Real continuations, teacher-forced twice. Shaded: pointwise 95% interval over documents.",
     )
-
-
-def _unknown(why: str) -> Finding:
-    return Finding("memory", QUESTION, why, "unknown", licence="No inference.")
-
-
-def _mean(values: np.ndarray, groups: np.ndarray) -> Interval:
-    return cluster_ratio(values, np.ones(len(values)), groups)
-
-
-def _floats(values: np.ndarray) -> tuple[float | None, ...]:
-    return tuple(float(v) if np.isfinite(v) else None for v in values)
-
-
-def _of(name: str, label: str, x: Interval, unit: str, method: str) -> Estimate:
-    return Estimate(name, label, x.value, unit, x.low, x.high, x.level, x.n, "document", method)

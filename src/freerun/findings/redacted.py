@@ -88,7 +88,7 @@ def _battery(table: Table) -> Table:
 
 
 def _giveaways(table: Table) -> Table:
-    rows = tuple((row[0], UNAVAILABLE, "–") if "byte" in row[0] else row for row in table.rows)
+    rows = tuple((row[0], UNAVAILABLE, "–") if "byte" in str(row[0]) else row for row in table.rows)
     return replace(table, rows=rows)
 
 

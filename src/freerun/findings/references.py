@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.findings.evidence import Evidence
-from freerun.results.finding import Table
+from freerun.results.finding import Cell, Table
 from freerun.stats.bounds.tv_from_loss import tv_from_loss, tv_from_loss_band
 from freerun.stats.intervals import ratio_of_group_sums
 
@@ -34,12 +34,10 @@ def reference_table(
         rows.append(
             (
                 name,
-                "–"
-                if saved is None
-                else f"{saved.value:+.3f} ({saved.low:+.3f} to {saved.high:+.3f})".replace("-", "−"),
-                f"{sharp:.3f}",
-                f"{uniform:.3f}",
-                f"{_without_opening(fitted, test, at):.3f}" if longest > 2 * OPENING_TOKENS else "–",
+                Cell.of(saved, 3, "nats/token", sign=True),
+                Cell.number(float(sharp), ".3f", "TV"),
+                Cell.number(float(uniform), ".3f", "TV"),
+                Cell.number(_without_opening(fitted, test, at) if longest > 2 * OPENING_TOKENS else None, ".3f", "TV"),
             )
         )
     return Table(

@@ -6,33 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import freerun
-from freerun.errors import DataError, TooFewDocuments
-from freerun.findings.calibration import calibration
-from freerun.findings.certificates import certificates
-from freerun.findings.detectability.comparison import Comparison, Curve, compare
-from freerun.findings.detectability.finding import QUESTION, detectability
+from freerun.errors import DataError
+from freerun.findings.detectability.comparison import Comparison, Curve
 from freerun.findings.detectability.transfer import transfer
-from freerun.findings.divergences import divergences
-from freerun.findings.drift import drift
 from freerun.findings.evidence import Evidence
 from freerun.findings.examples import examples
-from freerun.findings.loops.finding import loops
-from freerun.findings.loss import loss
-from freerun.findings.memory import memory
 from freerun.findings.outcome import measured
-from freerun.findings.own_text.refusal import refused_finding, refused_headline, without_own_text
-from freerun.findings.own_text.standing import OwnText, audit_own_text, own_text_of
-from freerun.findings.recognition.finding import self_recognition
-from freerun.findings.recognition.verbal import verbal
+from freerun.findings.own_text.refusal import refused_headline, without_own_text
+from freerun.findings.own_text.standing import OwnText, own_text_of
 from freerun.findings.redacted import (
     comparable,
     is_redacted,
     threats_without_text,
     unreadable,
-    without_copies,
     without_text,
 )
-from freerun.findings.sources.finding import source
+from freerun.findings.registry import QUESTIONS, compared
 from freerun.findings.threats import threats
 from freerun.records.answers import Answers
 from freerun.records.source_likelihoods import SourceRecords
@@ -57,25 +46,12 @@ def derive(
     source finds the texts, where that was measured.
     """
     redacted = is_redacted(records)
-    evidence = Evidence(unreadable(records) if redacted else records)
+    evidence = Evidence(unreadable(records) if redacted else records, answers, sources)
     manifest = records.manifest
-    audited = audit_own_text(evidence)
-    own_text = audited.standing(evidence)
-    found, detected = (None, refused_finding("detectability", QUESTION)) if own_text.refused else _compared(evidence)
-    findings = [
-        loss(evidence),
-        detected,
-        self_recognition(evidence, audited),
-        drift(evidence),
-        loops(evidence),
-        calibration(evidence),
-        memory(evidence),
-        source(evidence, sources),
-        divergences(evidence),
-        certificates(evidence),
-    ]
-    if answers is not None:
-        findings.append(verbal(answers))
+    own_text = evidence.once(own_text_of)
+    comparison = None if own_text.refused else evidence.once(compared)
+    found = comparison if isinstance(comparison, Comparison) else None
+    findings = [f for question in QUESTIONS if (f := question.derive(evidence)) is not None]
     if transfer_from is not None:
         other = Evidence(transfer_from)
         if not comparable(evidence, other):
@@ -110,16 +86,6 @@ def derive(
         "provenance": manifest["provenance"],
         "command": manifest["command"],
     }
-
-
-def _compared(evidence: Evidence) -> tuple[Comparison | None, Finding]:
-    try:
-        found = compare(evidence)
-    except TooFewDocuments as error:
-        return None, _unknown(str(error))
-    if is_redacted(evidence.records):
-        found = without_copies(found)
-    return found, detectability(evidence, found)
 
 
 def _threats(evidence: Evidence, found: Comparison | None, own_text: OwnText) -> list[dict[str, str]]:
@@ -333,13 +299,3 @@ def _mark(label: str, curve: Curve, role: str) -> dict[str, Any]:
 def _whole(tokens: float | None) -> float | None:
     """To the nearest token; the page shows no more than a reader can use."""
     return None if tokens is None else max(1.0, float(round(tokens)))
-
-
-def _unknown(why: str) -> Finding:
-    return Finding(
-        name="detectability",
-        question=QUESTION,
-        sentence=why[0].upper() + why[1:] + ".",
-        status="unknown",
-        licence="No inference.",
-    )

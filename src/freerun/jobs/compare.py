@@ -14,7 +14,7 @@ from freerun.comparisons.terms import align, breaches, cautions
 from freerun.errors import UsageError
 from freerun.findings.evidence import Evidence
 from freerun.records.store import RunFolder
-from freerun.results.finding import to_json
+from freerun.results.compare import Breach, CompareResult
 from freerun.runs.run import evidence_in, finished
 
 Say = Callable[[str], None]
@@ -28,7 +28,7 @@ def compare(
     x: Sequence[float] | None = None,
     x_label: str = "run",
     say: Say = lambda _: None,
-) -> dict[str, Any]:
+) -> CompareResult:
     """Compare every run with the first, paired by document and draw; with more than two, also their trend over `x`.
 
     Raises:
@@ -48,32 +48,33 @@ def compare(
     for folder in folders:
         say(f"reading {folder.path}")
         evidences.append(evidence_in(folder))
-    broken, said = [], []
+    names = _names(evidences, paths)
+    broken: list[Breach] = []
+    said: list[str] = []
     for k, other in enumerate(evidences[1:], start=1):
         aligned = align(evidences[0], other)
-        broken.append(breaches(evidences[0], other, aligned))
+        lost = breaches(evidences[0], other, aligned, run=names[k])
+        broken += lost
         said += [s for s in cautions(evidences[0], other, aligned) if s not in said]
-        if broken[-1] and not anyway:
-            what = "; ".join(str(b) for b in broken[-1])
+        if lost and not anyway:
+            what = "; ".join(map(str, lost))
             raise UsageError(
                 f"{paths[0]} and {paths[k]} differ in more than the model: {what}; "
                 "`--anyway` compares them and says what no longer holds"
             )
     say("comparing")
-    command = " ".join(["freerun compare", *map(str, paths), *(["--anyway"] if anyway else [])])
-    result = compare_result(
+    return compare_result(
         evidences,
-        _names(evidences, paths),
-        compare_runs(evidences, x=x),
+        names,
+        compare_runs(evidences, names, x=x),
         broken=broken,
         cautions=said,
         results=[_result(folder) for folder in folders],
         x=x,
         x_label=x_label,
-        command=command,
+        command=" ".join(["freerun compare", *map(str, paths), *(["--anyway"] if anyway else [])]),
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
-    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return dict(to_json({**result, "created": created}))
 
 
 def _names(evidences: Sequence[Evidence], paths: Sequence[Path]) -> list[str]:

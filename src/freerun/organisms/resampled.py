@@ -24,18 +24,18 @@ class Resampled(Reshaped):
 TEMPERATURE = OrganismEntry(
     "temperature",
     "the law to the power 1/t",
-    lambda made, v: Resampled(made.inner, SamplingRule(temperature=v["t"]), name=made.name),
+    lambda made, v: Resampled(made.inner, SamplingRule.of(temperature=v["t"]), name=made.name),
     (Parameter("t", "real", "temperature", default=0.9, low=0.0, high=100.0),),
 )
 TOP_K = OrganismEntry(
     "top_k",
     "the k most probable tokens only",
-    lambda made, v: Resampled(made.inner, SamplingRule(top_k=v["k"]), name=made.name),
+    lambda made, v: Resampled(made.inner, SamplingRule.of(top_k=v["k"]), name=made.name),
     (whole("k", 50, "tokens kept", low=1),),
 )
 TOP_P = OrganismEntry(
     "top_p",
     "the smallest set of tokens of mass p only",
-    lambda made, v: Resampled(made.inner, SamplingRule(top_p=v["p"]), name=made.name),
+    lambda made, v: Resampled(made.inner, SamplingRule.of(top_p=v["p"]), name=made.name),
     (Parameter("p", "real", "mass kept", default=0.95, low=0.0, high=1.0, closed_high=True),),
 )

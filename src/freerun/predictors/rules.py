@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from freerun.errors import UsageError
-from freerun.predictors.law import Law
+
+if TYPE_CHECKING:
+    from freerun.predictors.law import Law
 
 
 @dataclass(frozen=True)
@@ -44,61 +47,124 @@ class ContextRule:
 
 
 @dataclass(frozen=True)
-class SamplingRule:
-    """The law that is actually sampled, made from the model's: temperature, then top-k, then top-p."""
+class Temperature:
+    """Log-probabilities are divided by it; 0: the most probable token."""
 
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
+    temperature: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise UsageError(f"the temperature must be a finite number ≥ 0, not {self.temperature}")
+
+    def describe(self) -> str:
+        return f"temperature {self.temperature:g}"
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Only the most probable ids are left."""
+
+    top_k: int
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise UsageError(f"top_k must be at least 1, not {self.top_k}")
+
+    def describe(self) -> str:
+        return f"top-k {self.top_k}"
+
+
+@dataclass(frozen=True)
+class TopP:
+    """Only the most probable ids are left that together have this mass."""
+
+    top_p: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"top_p must lie in (0, 1], not {self.top_p}")
+
+    def describe(self) -> str:
+        return f"top-p {self.top_p:g}"
+
+
+Step = Temperature | TopK | TopP
+_READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "t": ("temperature", float),
+    "temperature": ("temperature", float),
+    "top_k": ("top_k", int),
+    "top_p": ("top_p", float),
+}
+
+
+@dataclass(frozen=True)
+class SamplingRule:
+    """The law that is sampled, made from the model's by steps in their order; without any it is the model's own.
+
+    >>> SamplingRule.parse("top_p=0.9,t=0.7").describe()
+    'temperature 0.7, top-p 0.9'
+    """
+
+    steps: tuple[Step, ...] = ()
 
     @property
     def is_model_law(self) -> bool:
-        return self == SamplingRule()
+        return not self.steps
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether nothing is left to chance, so that all continuations of a prefix are one text."""
+        return any(step in (Temperature(0.0), TopK(1)) for step in self.steps)
+
+    @classmethod
+    def of(cls, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None) -> SamplingRule:
+        """Temperature first, then top-k, then top-p; what changes nothing is no step."""
+        steps: list[Step] = [] if temperature == 1.0 else [Temperature(temperature)]
+        steps += [] if top_k is None else [TopK(top_k)]
+        steps += [] if top_p is None else [TopP(top_p)]
+        return cls(tuple(steps))
 
     def apply(self, law: Law) -> Law:
-        return law.tempered(self.temperature).restricted(top_k=self.top_k, top_p=self.top_p)
+        """Truncations that follow each other look at the same law."""
+        truncation: dict[str, Any] = {}
+        for step in self.steps:
+            if isinstance(step, Temperature):
+                law, truncation = law.restricted(**truncation).tempered(step.temperature), {}
+            else:
+                truncation |= asdict(step)
+        return law.restricted(**truncation)
 
     def describe(self) -> str:
-        if self.is_model_law:
+        """For people."""
+        if not self.steps:
             return "temperature 1, full vocabulary"
-        words = [f"temperature {self.temperature:g}"]
-        words += [f"top-k {self.top_k}"] if self.top_k is not None else []
-        words += [f"top-p {self.top_p:g}"] if self.top_p is not None else []
-        return ", ".join(words)
+        heated = any(isinstance(step, Temperature) for step in self.steps)
+        words = [] if heated else ["temperature 1"]
+        return ", ".join([*words, *(step.describe() for step in self.steps)])
 
     @staticmethod
     def parse(text: str) -> SamplingRule:
-        """Read `top_k=50`, `top_p=0.9,t=0.7` or `greedy`.
+        """Read `top_k=50`, `top_p=0.9,t=0.7` or `greedy`: temperature first, then top-k, then top-p, however they are typed.
 
         Raises:
             UsageError: another word, or a value out of range.
         """
         if text == "greedy":
-            return SamplingRule(temperature=0.0)
+            return SamplingRule.of(temperature=0.0)
         values: dict[str, Any] = {}
-        readers: dict[str, tuple[str, Callable[[str], Any]]] = {
-            "t": ("temperature", float),
-            "temperature": ("temperature", float),
-            "top_k": ("top_k", int),
-            "top_p": ("top_p", float),
-        }
         for part in text.split(","):
             name, _, value = part.partition("=")
-            if name.strip() not in readers:
+            if name.strip() not in _READERS:
                 raise UsageError(f"sampling rule {text!r}: {part!r} is not one of t=, top_k=, top_p=, greedy")
-            key, read = readers[name.strip()]
+            key, read = _READERS[name.strip()]
             try:
                 values[key] = read(value)
             except ValueError:
                 raise UsageError(f"sampling rule {text!r}: {value!r} is not a number for {name.strip()}") from None
-        rule = SamplingRule(**values)
-        if not rule.temperature >= 0 or rule.temperature == float("inf"):
-            raise UsageError(f"sampling rule {text!r}: the temperature must be a finite number ≥ 0")
-        if rule.top_k is not None and rule.top_k < 1:
-            raise UsageError(f"sampling rule {text!r}: top_k must be at least 1")
-        if rule.top_p is not None and not 0 < rule.top_p <= 1:
-            raise UsageError(f"sampling rule {text!r}: top_p must lie in (0, 1]")
-        return rule
+        try:
+            return SamplingRule.of(**values)
+        except UsageError as error:
+            raise UsageError(f"sampling rule {text!r}: {error}") from None
 
 
 MODEL_LAW = SamplingRule()

@@ -349,7 +349,7 @@ def _sample(
     if unit.arm == "free":
         sampling, offset = plan.sampling, 1
     else:
-        sampling, offset = SamplingRule(temperature=plan.control_temperature), 1 + plan.continuations
+        sampling, offset = SamplingRule.of(temperature=plan.control_temperature), 1 + plan.continuations
     starts = list(dict.fromkeys(i for i, _ in chosen))
     shared = len(starts) * (len(chosen) // len(starts)) == len(chosen) and all(
         i == starts[at * len(starts) // len(chosen)] for at, (i, _) in enumerate(chosen)

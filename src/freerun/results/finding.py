@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from freerun.results.horizons import Ends
-from freerun.stats.intervals import has_no_width
+from freerun.stats.intervals import Interval, has_no_width
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,25 @@ class Estimate:
     degenerate: bool = False
     ends: Ends | None = None
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        label: str,
+        interval: Interval | None,
+        unit: str,
+        *,
+        method: str = "",
+        text: str = "",
+        independent_unit: str = "document",
+        ends: Ends | None = None,
+    ) -> Estimate:
+        """An interval as an estimate; None where nothing can be said, and `text` says why."""
+        if interval is None:
+            return cls(name, label, None, unit, independent_unit=independent_unit, method=method, text=text, ends=ends)
+        value, low, high, level, n = astuple(interval)
+        return cls(name, label, value, unit, low, high, level, n, independent_unit, method, text, ends=ends)
+
     def __post_init__(self) -> None:
         if self.low is not None and self.high is not None and has_no_width(self.low, self.high):
             for name, value in (("degenerate", True), ("low", None), ("high", None)):
@@ -58,6 +78,25 @@ class Series:
     low: tuple[float | None, ...] | None = None
     high: tuple[float | None, ...] | None = None
     band_only: bool = False
+
+    @classmethod
+    def of(cls, name: str, role: str, intervals: Sequence[Interval | None], *, band_only: bool = False) -> Series:
+        """A curve of estimates with their intervals; None where one is not known."""
+        y, low, high = (tuple(known(getattr(i, end, None)) for i in intervals) for end in ("value", "low", "high"))
+        return cls(name, role, y, low, high, band_only)
+
+    @classmethod
+    def curve(
+        cls,
+        name: str,
+        role: str,
+        y: Iterable[float],
+        low: Iterable[float] | None = None,
+        high: Iterable[float] | None = None,
+    ) -> Series:
+        """A curve from its values, with the ends of its interval where it has one; NaN where a value is not known."""
+        line, lower, upper = (None if column is None else tuple(known(v) for v in column) for column in (y, low, high))
+        return cls(name, role, line or (), lower, upper)
 
 
 @dataclass(frozen=True)
@@ -96,15 +135,67 @@ class Finding:
     refused: bool = False
     """Whether something was left out of it because own text is refused as evidence (`own_text` of the result says why)."""
 
+    @classmethod
+    def unknown(cls, name: str, question: str, why: str, *estimates: Estimate) -> Finding:
+        """A question that these records do not answer."""
+        return cls(name, question, why, "unknown", estimates, licence="No inference.")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number in a table: as it is printed, and as it is. `low` and `high`: its interval; None: not known, or no interval."""
+
+    text: str
+    value: float | None
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, interval: Interval | None, digits: int, unit: str = "", *, sign: bool = False) -> Cell:
+        """An estimate as `0.71 (0.66 to 0.76)`; a dash where there is none.
+
+        >>> Cell.of(Interval(-0.5, -0.75, 0.25, 0.95, 9), 2).text
+        '−0.50 (−0.75 to 0.25)'
+        """
+        if interval is None:
+            return cls("–", None, unit)
+        value, low, high = (
+            f"{v:{'+' if sign else ''}.{digits}f}" for v in (interval.value, interval.low, interval.high)
+        )
+        text = f"{value} ({low} to {high})".replace("-", "−")
+        return cls(text, known(interval.value), unit, known(interval.low), known(interval.high))
+
+    @classmethod
+    def number(cls, value: float | None, form: str = "", unit: str = "") -> Cell:
+        """A number without an interval, printed by a format such as `.3f`, `+.2f`, `,` or `.1%`; a dash where it is not known.
+
+        >>> Cell.number(-1234.5, ",.1f").text, Cell.number(None).text
+        ('−1,234.5', '–')
+        """
+        return cls("–" if value is None else f"{value:{form}}".replace("-", "−"), known(value), unit)
+
+
+Row = tuple[str | Cell, ...]
+
 
 @dataclass(frozen=True)
 class Table:
-    """A small table of printed cells."""
+    """A small table: words are strings, numbers are cells."""
 
     name: str
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...] = field(default=())
+    rows: tuple[Row, ...] = ()
+
+
+def known(value: float | None) -> float | None:
+    """A number as results hold it: NaN and infinities are not known.
+
+    >>> known(float("nan")), known(1)
+    (None, 1.0)
+    """
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def to_json(value: Any) -> Any:

@@ -61,3 +61,20 @@ def spoken(h: HorizonResult) -> str:
         "inside": f"at about {counted(round(h.estimate.tokens), 'token')}",
     }[h.estimate.where]
     return f"{at} ({interval})"
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """A horizon as comparisons carry it: in numbers, None outside the lengths measured, and as tables print it."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    text: str
+    interval: str
+    ends: Ends
+
+    @classmethod
+    def of(cls, h: HorizonResult, lengths: Int[np.ndarray, " lengths"]) -> Horizon:
+        words = outside(h.estimate), interval_words(h)
+        return cls(h.value, h.low_tokens, h.high_tokens, *words, ends_of(h, lengths))

@@ -10,7 +10,7 @@ from scipy import stats
 
 from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.design.detectable import smallest_detectable_difference
-from freerun.stats.intervals import t_quantile
+from freerun.stats.intervals import Interval, t_quantile
 
 _ROUNDING = 1e-12
 """Differences this small against the sums that they come from are those of rounding, and count as none."""
@@ -20,8 +20,7 @@ _ROUNDING = 1e-12
 class PairedDifference:
     """A difference (or contrast) with its t interval; `n` counts the documents of the smallest run.
 
-    `p_value`: two-sided, null of no difference. `smallest_detectable`: the true difference that this test would find
-    with 80% power.
+    `p_value`: two-sided, null of no difference. `smallest_detectable`: the true difference that this test detects with 80% power.
     """
 
     value: float
@@ -33,10 +32,25 @@ class PairedDifference:
     p_value: float
     smallest_detectable: float
 
+    @classmethod
+    def of(
+        cls, value: float, standard_error: float, n: int, *, level: float = 0.95, power: float = 0.8
+    ) -> PairedDifference:
+        """What a t test with n − 1 degrees of freedom says of a value with this standard error."""
+        half = standard_error * t_quantile(n, level)
+        least = smallest_detectable_difference(standard_error, n, alpha=1.0 - level, power=power)
+        p_value = two_sided_p(value, standard_error, n)
+        return cls(value, value - half, value + half, level, n, standard_error, p_value, least)
+
     @property
     def degenerate(self) -> bool:
         """Whether every document differs by the same: the interval has no width and says nothing."""
         return self.standard_error == 0.0
+
+    @property
+    def interval(self) -> Interval:
+        """The estimate with its limits."""
+        return Interval(self.value, self.low, self.high, self.level, self.n)
 
 
 def contrast_of_ratios(
@@ -82,17 +96,7 @@ def contrast_of_ratios(
     rounding = _ROUNDING * float(np.abs(weights / totals) @ np.abs(tops).sum(axis=1))
     error = 0.0 if error <= rounding else error
     value = 0.0 if error == 0.0 and abs(value) <= rounding else value
-    half = error * t_quantile(n, level)
-    return PairedDifference(
-        value,
-        value - half,
-        value + half,
-        level,
-        n,
-        error,
-        two_sided_p(value, error, n),
-        smallest_detectable_difference(error, n, alpha=1.0 - level, power=power),
-    )
+    return PairedDifference.of(value, error, n, level=level, power=power)
 
 
 def paired_difference(
@@ -104,10 +108,7 @@ def paired_difference(
     level: float = 0.95,
     power: float = 0.8,
 ) -> PairedDifference:
-    """Return ratio b minus ratio a over the same documents; `contrast_of_ratios` with weights −1 and 1.
-
-    Raises as `contrast_of_ratios` does.
-    """
+    """Return ratio b minus ratio a over the same documents; see `contrast_of_ratios`, also for what it raises."""
     tops, bottoms = np.stack([tops_a, tops_b]), np.stack([bottoms_a, bottoms_b])
     return contrast_of_ratios(tops, bottoms, np.array([-1.0, 1.0]), level=level, power=power)
 

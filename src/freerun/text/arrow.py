@@ -4,64 +4,67 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from freerun.errors import DataError
-from freerun.text.documents import Document
 from freerun.text.packing import Bound
-from freerun.text.reading import Reading
+from freerun.text.readers import check_columns, numbered
+from freerun.text.reading import Reading, Row
 
 BATCH_ROWS = 64
 """So few that a value which is stored once and repeated does not fill the memory before it is counted."""
 
 
-def parquet(data: bytes, label: str, reading: Reading, id_prefix: str) -> Iterator[Document]:
-    """Yield a document for each row of a Parquet file.
+def parquet(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
+    """Yield the rows of a Parquet file.
 
     Raises:
         DataError: it is empty, damaged, or far larger inside than any text is.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not data:
-        raise DataError(f"{label} is empty: give a Parquet file with rows in it")
-    try:
+    with _whole_file(data, label, "a Parquet"):
         file = pq.ParquetFile(io.BytesIO(data))
-        schema, metadata = file.schema_arrow, file.metadata
-        wanted = _wanted(schema, reading.text_field, label)
-        if wanted is None:
-            reading.rows.all_missing(f"{label}:1", _names(schema), metadata.num_rows)
+        columns = _columns_to_read(file.schema_arrow, reading, label)
+        if not columns:
+            reading.all_missing(f"{label}:1", _names(file.schema_arrow), file.metadata.num_rows)
             return
-        Bound(label, len(data)).spend(_stored_bytes(metadata, wanted))
-        batches = file.iter_batches(batch_size=BATCH_ROWS, columns=wanted)
-        yield from reading.rows.documents(_placed(batches, label, Bound(label, len(data))), id_prefix)
-    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        raise DataError(f"{label} is not a whole Parquet file ({_reason(error)}); fetch or write it again") from None
+        Bound(label, len(data)).spend(_stored_bytes(file.metadata, columns))
+        batches = file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+        yield from numbered(_rows(batches, Bound(label, len(data))), label)
 
 
-def arrow(data: bytes, label: str, reading: Reading, id_prefix: str) -> Iterator[Document]:
-    """Yield a document for each row of an Arrow file (also called Feather) or stream.
+def arrow(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
+    """Yield the rows of an Arrow file (also called Feather) or stream.
 
     Raises:
         DataError: it is empty, damaged, or of the first version of Feather.
     """
+    if data.startswith(b"FEA1"):
+        raise DataError(f"{label} is Feather of version 1, which is not read here; write it again as version 2")
+    with _whole_file(data, label, "an Arrow"):
+        schema, batches = _opened(data)
+        columns = _columns_to_read(schema, reading, label)
+        if not columns:
+            reading.all_missing(f"{label}:1", _names(schema), sum(batch.num_rows for batch in batches))
+            return
+        yield from numbered(_rows(_sliced(batches, columns), Bound(label, len(data))), label)
+
+
+@contextmanager
+def _whole_file(data: bytes, label: str, kind: str) -> Iterator[None]:
+    """Say in one line what pyarrow says of a file that is empty or damaged."""
     import pyarrow as pa
 
     if not data:
-        raise DataError(f"{label} is empty: give an Arrow file with rows in it")
-    if data.startswith(b"FEA1"):
-        raise DataError(f"{label} is Feather of version 1, which is not read here; write it again as version 2")
+        raise DataError(f"{label} is empty: give {kind} file with rows in it")
     try:
-        schema, batches = _opened(data)
-        wanted = _wanted(schema, reading.text_field, label)
-        if wanted is None:
-            reading.rows.all_missing(f"{label}:1", _names(schema), sum(batch.num_rows for batch in batches))
-            return
-        placed = _placed(_sliced(batches, wanted), label, Bound(label, len(data)))
-        yield from reading.rows.documents(placed, id_prefix)
+        yield
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        raise DataError(f"{label} is not a whole Arrow file ({_reason(error)}); fetch or write it again") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        name = kind.split()[1]
+        raise DataError(f"{label} is not a whole {name} file ({reason}); fetch or write it again") from None
 
 
 def _opened(data: bytes) -> tuple[Any, Iterator[Any]]:
@@ -83,30 +86,26 @@ def _whole(batch: Any) -> Any:
     return batch
 
 
-def _sliced(batches: Iterable[Any], wanted: list[str]) -> Iterator[Any]:
+def _sliced(batches: Iterable[Any], columns: list[str]) -> Iterator[Any]:
     for batch in batches:
-        few = batch.select(wanted)
+        few = batch.select(columns)
         for start in range(0, few.num_rows, BATCH_ROWS):
             yield few.slice(start, BATCH_ROWS)
 
 
-def _wanted(schema: Any, text_field: str, label: str) -> list[str] | None:
-    """Return the columns to read, or None where none can hold the text; nested ones only if the text or a name is there.
+def _columns_to_read(schema: Any, reading: Reading, label: str) -> list[str]:
+    """Return the columns to read, none where none can hold the text; nested ones only if the text or a name is there.
 
     Raises:
         DataError: two columns of one name.
     """
     import pyarrow as pa
 
-    names = list(schema.names)
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{label} has two columns {twice!r}; rename one of them")
+    names, text_field = list(schema.names), reading.text_field
+    check_columns(names, label)
     roots = [name for name in names if name == text_field or text_field.startswith(f"{name}.")]
-    if not roots:
-        return None
     kept = {*roots, "id", "unit"}
-    return [field.name for field in schema if field.name in kept or not pa.types.is_nested(field.type)]
+    return [f.name for f in schema if f.name in kept or not pa.types.is_nested(f.type)] if roots else []
 
 
 def _names(schema: Any) -> list[str]:
@@ -121,27 +120,24 @@ def _names(schema: Any) -> list[str]:
     return [name for field in schema for name in below(field)]
 
 
-def _stored_bytes(metadata: Any, wanted: list[str]) -> int:
+def _stored_bytes(metadata: Any, columns: list[str]) -> int:
     """Return the bytes of the pages to read, unpacked, as the file says itself."""
     total = 0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         for column in map(group.column, range(group.num_columns)):
             path = column.path_in_schema
-            if any(path == name or path.startswith(f"{name}.") for name in wanted):
+            if any(path == name or path.startswith(f"{name}.") for name in columns):
                 total += max(0, column.total_uncompressed_size)
     return total
 
 
-def _placed(batches: Iterable[Any], label: str, bound: Bound) -> Iterator[tuple[str, Any]]:
-    """Yield (file:row, row)."""
-    number = 0
+def _rows(batches: Iterable[Any], bound: Bound) -> Iterator[dict[str, Any]]:
     for batch in batches:
         columns = [_values(column) for column in batch.columns]
         bound.spend(sum(len(v) for values in columns for v in values if isinstance(v, str | bytes)) or batch.nbytes)
         for values in zip(*columns, strict=True):
-            number += 1
-            yield f"{label}:{number}", dict(zip(batch.schema.names, values, strict=True))
+            yield dict(zip(batch.schema.names, values, strict=True))
 
 
 def _values(column: Any) -> list[Any]:
@@ -154,7 +150,3 @@ def _values(column: Any) -> list[Any]:
         if not pa.types.is_temporal(column.type):
             raise
         return list(column.cast(pa.string()).to_pylist())
-
-
-def _reason(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

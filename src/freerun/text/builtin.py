@@ -30,6 +30,9 @@ _GENERATED = frozenset({"encodings", "pydoc_data", "__phello__"})
 _TRIPLE_QUOTED = re.compile(rb"""^[ \t]*[rRuU]?(\"\"\"|''')(.*?)\1""", re.DOTALL | re.MULTILINE)
 
 
+_Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
 @cache
 def python_docs() -> Corpus:
     """Return the prose that ships with CPython: the help topics of pydoc, and each module's docstrings in order.
@@ -84,7 +87,7 @@ def _topics() -> Iterator[Document]:
 def _module_docs() -> Iterator[Document]:
     for name, source in _modules():
         # Parsing is what costs; most modules cannot have enough text between their quotes.
-        if sum(len(found[2]) for found in _TRIPLE_QUOTED.finditer(source)) < MODULE_CHARACTERS:
+        if sum(len(match[2]) for match in _TRIPLE_QUOTED.finditer(source)) < MODULE_CHARACTERS:
             continue
         text = "\n\n".join(_docstrings(source))
         if len(text) >= MODULE_CHARACTERS:
@@ -102,23 +105,19 @@ def _docstrings(source: bytes) -> Iterator[str]:
     module = ast.get_docstring(tree)
     if module:
         yield module
-    for node in _definitions(tree.body):
+    for node in _definitions(tree):
         docstring = ast.get_docstring(node)
         if docstring and len(docstring) >= LONG_DOCSTRING_CHARACTERS:
             yield docstring
 
 
-def _definitions(body: list[ast.stmt]) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+def _definitions(node: ast.AST) -> Iterator[_Definition]:
     """Yield the classes and functions in source order, with those inside them, and those under `if` and `try`."""
-    for node in body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
-            yield from _definitions(node.body)
-        elif isinstance(node, ast.If):
-            yield from _definitions(node.body + node.orelse)
-        elif isinstance(node, ast.Try):
-            handlers = [statement for handler in node.handlers for statement in handler.body]
-            yield from _definitions(node.body + handlers + node.orelse + node.finalbody)
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, _Definition):
+            yield inner
+        if isinstance(inner, _Definition | ast.If | ast.Try | ast.ExceptHandler):
+            yield from _definitions(inner)
 
 
 def _modules() -> Iterator[tuple[str, bytes]]:

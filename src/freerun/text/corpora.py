@@ -11,32 +11,21 @@ from pathlib import Path
 from typing import TextIO
 
 from freerun.errors import DataError, UsageError, nearest
+from freerun.text import builtin
 from freerun.text.cutting import cut_documents
 from freerun.text.documents import Corpus, Document, assemble
 from freerun.text.folders import list_folder, some
 from freerun.text.formats import FORMATS, Kind, bytes_of, check_is_file, kind_of, read_file, suffixes_in_words
+from freerun.text.packing import packing_of, unpack
 from freerun.text.readers import NoRows
 from freerun.text.reading import Reading
 from freerun.text.rows import STRING_FIELD
 from freerun.text.saved import arrow_files, folder_of_split, is_saved
 from freerun.text.sniffing import sniff
 
-
-def _python_docs() -> Corpus:
-    from freerun.text.builtin import python_docs
-
-    return python_docs()
-
-
-def _python_code() -> Corpus:
-    from freerun.text.builtin import python_code
-
-    return python_code()
-
-
 BUILTINS: dict[str, Callable[[], Corpus]] = {
-    "builtin/python-docs": _python_docs,
-    "builtin/python-code": _python_code,
+    "builtin/python-docs": builtin.python_docs,
+    "builtin/python-code": builtin.python_code,
 }
 """Corpora that need no file: name to loader."""
 
@@ -77,14 +66,16 @@ def read_corpus(
     named: list[str] = []
     n_bad, taken_for_text = 0, False
     if spec.startswith("builtin/"):
-        corpus = _read_builtin(spec)
+        if spec not in BUILTINS:
+            raise UsageError(f"no corpus {spec!r}; there are {', '.join(BUILTINS)}{nearest(spec, BUILTINS)}")
+        corpus = BUILTINS[spec]()
         if split_on is None and chunk_chars is None:
             return corpus
         documents, name, notes = list(corpus.documents), corpus.name, list(corpus.notes)
     else:
         reading = Reading(text_field=text_field, skip_bad_rows=skip_bad_rows)
         documents, name = _read(spec, reading, stdin=stdin, format=format)
-        notes, named, n_bad = reading.notes(), reading.named_notes(), reading.rows.bad.n_bad
+        notes, named, n_bad = reading.notes(), reading.named, reading.bad.n_bad
         taken_for_text = reading.taken_for_text
     if not any(document.text.strip() for document in documents):
         raise DataError(f"corpus {spec!r} is empty: there is no text in it; give one with text")
@@ -101,12 +92,6 @@ def read_corpus(
     if len(corpus.documents) == 1 and not single_ok:
         raise DataError(_one_document(corpus, taken_for_text))
     return corpus
-
-
-def _read_builtin(spec: str) -> Corpus:
-    if spec not in BUILTINS:
-        raise UsageError(f"no corpus {spec!r}; there are {', '.join(BUILTINS)}{nearest(spec, BUILTINS)}")
-    return BUILTINS[spec]()
 
 
 def _read(spec: str, reading: Reading, *, stdin: TextIO | None, format: str | None) -> tuple[list[Document], str]:
@@ -135,14 +120,14 @@ def _read(spec: str, reading: Reading, *, stdin: TextIO | None, format: str | No
     kind = kind_of(path.name)
     if (path.is_fifo() and kind is None) or path.as_posix().startswith(("/dev/fd/", "/proc/self/fd/")):
         return _read_unnamed(bytes_of(path, spec), "pipe", reading, spec, format), "pipe"
-    if format is None and kind is not None and not kind.format.rows and reading.text_field != STRING_FIELD:
+    if format is None and kind is not None and kind.format.read is None and reading.text_field != STRING_FIELD:
         raise DataError(
             f"--text-field {reading.text_field} needs rows with fields, and {path.name} is one text; leave it out, or say what "
             f"the file is with --format ({', '.join(FORMATS)})"
         )
     documents = list(read_file(path, path.name, reading, format=format))
     reading.close(spec)
-    return documents, path.name[: -len(kind.suffix)] if kind and path.name[: -len(kind.suffix)] else path.name
+    return documents, (path.name[: -len(kind.suffix)] if kind else "") or path.name
 
 
 def _path_and_split(spec: str) -> tuple[Path | None, str | None]:
@@ -164,13 +149,20 @@ def _read_stdin(stream: TextIO, reading: Reading, spec: str, format: str | None)
 
 def _read_unnamed(data: bytes, label: str, reading: Reading, spec: str, format: str | None) -> list[Document]:
     """The documents of bytes that have no name to say what they are."""
-    found = sniff(data, label, text_field=reading.text_field, format=format)
-    if found.shown_by and data.strip():
-        reading.say(f"{label} is read as {found.format.name}, by {found.shown_by} (--format says otherwise)")
-    documents = list(found.format.read(found.data, label, reading, ""))
-    as_text = found.shown_by and found.format.rows and found.format.packed
+    packing = packing_of(data)
+    if packing is not None:
+        data = unpack(data, packing, label)
+    if format is not None:
+        documents = list(FORMATS[format].documents(data, label, reading))
+        reading.close(spec)
+        return documents
+    shown, by = sniff(data, label, text_field=reading.text_field)
+    if data.strip():
+        reading.say(f"{label} is read as {shown.name}, by {by} (--format says otherwise)")
+    documents = list(shown.documents(data, label, reading))
+    reading.taken_for_text = shown.read is None
+    as_text = shown.packed and not reading.taken_for_text
     reading.close(spec, hint="read it as one text with --format text" if as_text else "")
-    reading.taken_for_text = bool(found.shown_by) and not found.format.rows
     return documents
 
 

@@ -6,7 +6,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 
+from freerun.counted import counted
 from freerun.errors import DataError
 
 MINIMUM_UNITS = 16
@@ -105,16 +107,16 @@ def assemble(
         kept.append(document)
     if not kept:
         raise DataError(f"corpus {spec!r} holds no text: every document is empty; give one with text in it")
-    said = [f"{_counted(counts[what], what)} dropped" for what in ("empty document", "exact duplicate") if counts[what]]
+    done = [f"{counted(counts[what], what)} dropped" for what in ("empty document", "exact duplicate") if counts[what]]
     if counts["repeated id"]:
-        said.append(f"{_counted(counts['repeated id'], 'repeated id')} numbered; documents of one id stay in one unit")
+        done.append(f"{counted(counts['repeated id'], 'repeated id')} numbered; documents of one id stay in one unit")
     # a world's samples are independent whatever they say, and hold no words to compare
     whole = ["" if document.ids is not None else document.text for document in kept]
     units = units_of_near_duplicates(whole, [document.unit for document in kept])
     n_near = sum(document.unit != unit for document, unit in zip(kept, units, strict=True))
     if n_near:
         kept = [replace(document, unit=unit) for document, unit in zip(kept, units, strict=True)]
-        said.append(f"{_counted(n_near, 'near duplicate')} kept in the unit of the document that it resembles")
+        done.append(f"{counted(n_near, 'near duplicate')} kept in the unit of the document that it resembles")
     return Corpus(
         name=name,
         spec=spec,
@@ -122,7 +124,7 @@ def assemble(
         fingerprint=fingerprint(kept),
         independent=independent,
         n_duplicates=counts["exact duplicate"],
-        notes=(*notes, *said),
+        notes=(*notes, *done),
         n_near_duplicates=n_near,
         named_notes=tuple(named_notes),
         n_bad_rows=n_bad_rows,
@@ -143,14 +145,6 @@ def fingerprint(documents: Iterable[Document]) -> str:
     return digest.hexdigest()
 
 
-def _unused(wanted: str, taken: set[str]) -> str:
-    if wanted not in taken:
-        return wanted
-    number = 2
-    while f"{wanted}#{number}" in taken:
-        number += 1
-    return f"{wanted}#{number}"
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+def _unused(name: str, taken: set[str]) -> str:
+    numbered = (f"{name}#{number}" for number in count(2))
+    return next(candidate for candidate in chain([name], numbered) if candidate not in taken)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,16 @@ from freerun.text.formats import kind_of, special
 from freerun.text.saved import arrow_files, is_saved_dict, is_saved_set
 
 NAMES_SHOWN = 5
+
+
+_NOTES = {
+    "others": ("{} file(s) of other kinds left out", ""),
+    "dangling": ("{} link(s) that lead nowhere left out", "links that lead nowhere"),
+    "special": ("{} pipe(s), socket(s) or device(s) left out", "not files"),
+    "followed": ("{} linked folder(s) followed", "linked folders that were followed"),
+    "repeated": ("{} link(s) to what is read already left out", "links to what is read already"),
+}
+"""What is said of everything that is not read, counted, and by name where the names say something."""
 
 
 @dataclass
@@ -29,16 +40,9 @@ class Listing:
 
     def notes(self) -> tuple[list[str], list[str]]:
         """Return what was left out, counted, and the same by name."""
-        said = (
-            (self.others, "{} file(s) of other kinds left out", ""),
-            (self.dangling, "{} link(s) that lead nowhere left out", "links that lead nowhere"),
-            (self.special, "{} pipe(s), socket(s) or device(s) left out", "not files"),
-            (self.followed, "{} linked folder(s) followed", "linked folders that were followed"),
-            (self.repeated, "{} link(s) to what is read already left out", "links to what is read already"),
-        )
-        counted = [sentence.format(len(names)) for names, sentence, _ in said if names]
-        named = [f"{what}: {some(names)}" for names, _, what in said if names and what]
-        return counted, named
+        notes = [(names, *words) for part, words in _NOTES.items() if (names := getattr(self, part))]
+        counted = [sentence.format(len(names)) for names, sentence, _ in notes]
+        return counted, [f"{what}: {some(names)}" for names, _, what in notes if what]
 
 
 def some(names: Sequence[str]) -> str:
@@ -69,7 +73,8 @@ def list_folder(folder: Path) -> Listing:
         by_link = not waiting
         here = (waiting or linked).popleft()
         path = folder / here
-        key = _key(_stat(path))
+        with _readable(path):
+            key = _key(os.stat(path))
         if key in folders:
             listing.repeated.append(here)
             continue
@@ -81,27 +86,29 @@ def list_folder(folder: Path) -> Listing:
         if is_saved_set(path):
             listing.files += [f"{here}/{file.name}".lstrip("/") for file in arrow_files(path)]
             continue
-        for entry in _entries(path):
+        with _readable(path), os.scandir(path) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
+        for entry in entries:
             if entry.name.startswith("."):
                 continue
             name = f"{here}/{entry.name}".lstrip("/")
             try:
-                found = os.stat(entry.path)
-            except OSError as error:
-                if isinstance(error, PermissionError):
-                    raise DataError(f"{name} cannot be read: {error.strerror}; check its permissions") from None
+                status = entry.stat()
+            except PermissionError as error:
+                raise DataError(f"{name} cannot be read: {error.strerror}; check its permissions") from None
+            except OSError:
                 listing.dangling.append(name)
                 continue
-            if stat.S_ISDIR(found.st_mode):
+            if stat.S_ISDIR(status.st_mode):
                 (linked if entry.is_symlink() else waiting).append(name)
-            elif not stat.S_ISREG(found.st_mode):
-                listing.special.append(f"{name} ({special(found.st_mode)})")
+            elif not stat.S_ISREG(status.st_mode):
+                listing.special.append(f"{name} ({special(status.st_mode)})")
             elif kind_of(entry.name) is None:
                 listing.others.append(name)
             elif entry.is_symlink():
-                linked_files.append((name, _key(found)))
+                linked_files.append((name, _key(status)))
             else:
-                files.add(_key(found))
+                files.add(_key(status))
                 listing.files.append(name)
     for name, key in sorted(linked_files):
         (listing.repeated if key in files else listing.files).append(name)
@@ -110,20 +117,13 @@ def list_folder(folder: Path) -> Listing:
     return listing
 
 
-def _entries(path: Path) -> list[os.DirEntry[str]]:
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with os.scandir(path) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+        yield
     except OSError as error:
         raise DataError(f"folder {str(path)!r} cannot be read: {error.strerror}; check its permissions") from None
 
 
-def _stat(path: Path) -> os.stat_result:
-    try:
-        return os.stat(path)
-    except OSError as error:
-        raise DataError(f"folder {str(path)!r} cannot be read: {error.strerror}; check its permissions") from None
-
-
-def _key(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
+def _key(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

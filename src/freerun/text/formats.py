@@ -1,4 +1,4 @@
-"""The table of formats: suffix, what a document is, and what reads it. Messages, help and docs are made from it."""
+"""The table of formats: suffix, what a document is, and what reads it. Messages and help are made from it."""
 
 from __future__ import annotations
 
@@ -12,33 +12,40 @@ from freerun.errors import DataError
 from freerun.text import arrow, readers
 from freerun.text.documents import Document
 from freerun.text.packing import PACKINGS, Packing, packing_of, unpack
-from freerun.text.reading import Reading
+from freerun.text.reading import Reading, Row
 
-Reader = Callable[[bytes, str, Reading, str], Iterator[Document]]
-"""Bytes, what messages call them, how rows are read, and what stands before the ids of rows."""
+Reader = Callable[[bytes, str, Reading], Iterator[Row]]
+"""From bytes, what messages call them, and how they are read, to rows."""
 
 
 @dataclass(frozen=True)
 class Format:
     """A kind of file: its name for `--format`, its suffixes, what a document is there, and its reader.
 
-    `rows`: whether documents are rows with fields. `packed`: whether it may be packed by gzip or Zstandard. `magic`: what its
-    bytes may begin with, where text cannot.
+    `read` is None where the whole file is one document, without rows and fields. `packed`: whether it may be packed by gzip or
+    Zstandard. `magic`: what its bytes may begin with, where text cannot.
     """
 
     name: str
     suffixes: tuple[str, ...]
     document: str
-    read: Reader
-    rows: bool = True
+    read: Reader | None
     packed: bool = True
     magic: tuple[bytes, ...] = ()
 
+    def documents(self, data: bytes, label: str, reading: Reading, id_prefix: str = "") -> Iterator[Document]:
+        """Yield the documents in bytes of this format; `id_prefix` goes before the ids of rows."""
+        if self.read is not None:
+            yield from reading.documents(self.read(data, label, reading), id_prefix)
+        else:
+            name = reading.cleaning.clean(label)
+            yield Document(name, reading.cleaning.clean(reading.cleaning.decode(data, label)), unit=name)
+
 
 FORMATS: dict[str, Format] = {
-    one.name: one
-    for one in (
-        Format("text", (".txt", ".md"), "the whole file", readers.text, rows=False),
+    kind.name: kind
+    for kind in (
+        Format("text", (".txt", ".md"), "the whole file", None),
         Format(
             "jsonl", (".jsonl", ".ndjson"), "a line: an object with the text field, or a string", readers.json_lines
         ),
@@ -73,10 +80,10 @@ class Kind:
 
 
 _KINDS = {
-    suffix + tail: Kind(one, suffix + tail, packing)
-    for one in FORMATS.values()
-    for suffix in one.suffixes
-    for tail, packing in [("", None), *((p.suffix, p) for p in PACKINGS if one.packed)]
+    suffix + tail: Kind(format, suffix + tail, packing)
+    for format in FORMATS.values()
+    for suffix in format.suffixes
+    for tail, packing in [("", None), *((p.suffix, p) for p in PACKINGS if format.packed)]
 }
 SUPPORTED = tuple(_KINDS)
 """Every suffix that is read."""
@@ -89,31 +96,19 @@ def kind_of(name: str) -> Kind | None:
     ('jsonl', None)
     """
     lower = name.lower()
-    found = [suffix for suffix in SUPPORTED if lower.endswith(suffix)]
-    return _KINDS[max(found, key=len)] if found else None
+    suffixes = [suffix for suffix in SUPPORTED if lower.endswith(suffix)]
+    return _KINDS[max(suffixes, key=len)] if suffixes else None
 
 
 def format_of(data: bytes) -> Format | None:
     """Return the format that the first bytes show, of those that are no text."""
-    return next((one for one in FORMATS.values() if one.magic and data.startswith(one.magic)), None)
+    return next((f for f in FORMATS.values() if f.magic and data.startswith(f.magic)), None)
 
 
 def suffixes_in_words() -> str:
     """Return the suffixes for messages and help."""
-    plain = [suffix for one in FORMATS.values() if not one.packed for suffix in one.suffixes]
-    packed = [suffix for one in FORMATS.values() if one.packed for suffix in one.suffixes]
-    tails = " or ".join(p.suffix for p in PACKINGS)
-    return f"{', '.join(packed)} (each also with {tails}), {', '.join(plain)}"
-
-
-def formats_table() -> str:
-    """Return the table of formats for docs/text.md."""
-    tails = ", ".join(f"`{p.suffix}`" for p in PACKINGS)
-    lines = ["| files that end in | also | `--format` | a document is |", "|---|---|---|---|"]
-    for one in FORMATS.values():
-        suffixes = ", ".join(f"`{suffix}`" for suffix in one.suffixes)
-        lines.append(f"| {suffixes} | {tails if one.packed else ''} | `{one.name}` | {one.document} |")
-    return "\n".join(lines) + "\n"
+    packed, plain = (", ".join(s for f in FORMATS.values() if f.packed is p for s in f.suffixes) for p in (True, False))
+    return f"{packed} (each also with {' or '.join(p.suffix for p in PACKINGS)}), {plain}"
 
 
 def read_file(
@@ -136,15 +131,14 @@ def read_file(
         )
     data = bytes_of(path, label)
     if format is not None:
-        packing = packing_of(data)
-        one = FORMATS[format]
+        chosen, packing = FORMATS[format], packing_of(data)
     else:
         assert kind is not None
-        packing, one = kind.packing, kind.format
+        chosen, packing = kind.format, kind.packing
         _check_name(data, label, kind)
     if packing is not None:
         data = unpack(data, packing, label)
-    yield from one.read(data, label, reading, id_prefix)
+    yield from chosen.documents(data, label, reading, id_prefix)
 
 
 def bytes_of(path: Path, label: str) -> bytes:

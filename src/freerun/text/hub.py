@@ -12,6 +12,7 @@ from typing import Any
 
 from freerun.errors import BackendError, DataError, UsageError, nearest
 from freerun.text.documents import Document
+from freerun.text.readers import numbered
 from freerun.text.reading import Reading
 
 MOST_DOCUMENTS = 4096
@@ -46,13 +47,13 @@ def read_hub(spec: str, reading: Reading) -> tuple[list[Document], str]:
     documents: list[Document] = []
     n_characters = 0
     more = False
-    for document in reading.rows.documents(_placed(islice(rows, MOST_DOCUMENTS), spec)):
+    for document in reading.documents(numbered(islice(rows, MOST_DOCUMENTS), spec)):
         if n_characters >= MOST_CHARACTERS:
             more = True
             break
         documents.append(document)
         n_characters += len(document.text)
-    if not reading.rows.bad.n_rows:
+    if not reading.bad.n_rows:
         raise DataError(f"corpus {spec!r} holds no rows; choose another split")
     if more or next(rows, None) is not None:
         reading.count(
@@ -70,13 +71,12 @@ def parse_hub(spec: str) -> tuple[str, str | None, str]:
     >>> parse_hub("hf/org/name[test]"), parse_hub("hf/org/name/de"), parse_hub("hf/./data/set[train]")
     (('org/name', None, 'test'), ('org/name', 'de', 'train'), ('./data/set', None, 'train'))
     """
-    found = _SPEC.fullmatch(spec)
-    path = found["path"].rstrip("/") if found else ""
-    split = (found["split"] if found else None) or "train"
+    match = _SPEC.fullmatch(spec)
+    path, split = (match["path"].rstrip("/"), match["split"] or "train") if match else ("", "train")
     if path.startswith((".", "/", "~")):
         return path, None, split
     parts = path.split("/")
-    if not found or len(parts) not in (2, 3) or not all(re.fullmatch(r"[\w.-]+", part) for part in parts):
+    if len(parts) not in (2, 3) or not all(re.fullmatch(r"[\w.-]+", part) for part in parts):
         raise UsageError(
             f"corpus {spec!r}: a set of the hub is hf/ORG/NAME[split] or hf/ORG/NAME/CONFIG[split], a folder hf/./folder[split]"
             f"; a file or folder of that name is read as './{spec}'"
@@ -92,12 +92,12 @@ def _stream(
     if local and not Path(where).is_dir():
         raise DataError(f"corpus {spec!r}: no such folder {where!r}")
     try:
-        found = datasets.load_dataset(where, name=config, split=split, streaming=True)
-        features = getattr(found, "features", None)
+        rows = datasets.load_dataset(where, name=config, split=split, streaming=True)
+        features = getattr(rows, "features", None)
         if features:  # pictures, sound and nested fields are not even decoded
-            root = {n for n in features if n == text_field or text_field.startswith(f"{n}.")} | {"id", "unit"}
-            found = found.select_columns([n for n, f in features.items() if n in root or isinstance(f, datasets.Value)])
-        yield from islice(found, MOST_DOCUMENTS + 1)
+            kept = {n for n in features if n == text_field or text_field.startswith(f"{n}.")} | {"id", "unit"}
+            rows = rows.select_columns([n for n, f in features.items() if n in kept or isinstance(f, datasets.Value)])
+        yield from islice(rows, MOST_DOCUMENTS + 1)
     except Exception as error:  # each of four libraries has errors of its own
         raise _refusal(datasets, spec, where, config, split, error) from error
 
@@ -123,11 +123,6 @@ def _refusal(
         f"corpus {spec!r} cannot be read: {type(error).__name__}: {first[:200]} (a hub set needs its exact name and the network, "
         "or to have been fetched before)"
     )
-
-
-def _placed(rows: Iterator[Mapping[str, Any]], spec: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for number, row in enumerate(rows, start=1):
-        yield f"{spec}:{number}", row
 
 
 def _be_quiet(datasets: Any) -> None:

@@ -37,20 +37,30 @@ def units_of_near_duplicates(texts: Sequence[str], units: Sequence[str]) -> list
     near = _near(codes, owner, len(texts))
     if not near:
         return list(units)
-    parent = list(range(len(texts)))
+    first: dict[str, int] = {}
+    same_unit = [(first.setdefault(unit, index), index) for index, unit in enumerate(units)]
+    out = list(units)
+    for members in groups_of(len(texts), [*near, *same_unit]):
+        for index in members:
+            out[index] = units[members[0]]
+    return out
 
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
 
-    member: dict[str, int] = {}
-    same_unit = [(member.setdefault(unit, index), index) for index, unit in enumerate(units)]
-    for one, other in [*near, *same_unit]:
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-    return [units[root(index)] for index in range(len(texts))]
+def groups_of(n: int, links: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Return the numbers 0 … n−1 in groups: what is linked, directly or through others, is together; each group ascends.
+
+    >>> groups_of(4, [(0, 2), (2, 3)])
+    [[0, 2, 3], [1]]
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ends = np.array(links, np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(n, n))
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for index, label in enumerate(connected_components(graph, directed=False)[1].tolist()):
+        groups[label].append(index)
+    return list(groups.values())
 
 
 def _shingles(texts: Sequence[str]) -> tuple[UInt64[np.ndarray, " n"], Int[np.ndarray, " n"]]:
@@ -104,12 +114,12 @@ def _near(codes: UInt64[np.ndarray, " n"], owner: Int[np.ndarray, " n"], n_docum
     shingle = np.repeat(np.arange(starts.size), holders)[shared][order]
     edges = np.searchsorted(mine[order], np.arange(n_documents + 1))
     holders = np.minimum(holders, MOST_HOLDERS)
-    found = []
+    near = []
     for suspect in suspects.tolist():
         own = shingle[edges[suspect] : edges[suspect + 1]]
         sizes = holders[own]
         offsets = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         others, counts = np.unique(owner[np.repeat(starts[own], sizes) + offsets], return_counts=True)
         close = others[(counts >= SHARED * total[suspect]) & (others != suspect)]
-        found += [(suspect, other) for other in close.tolist()]
-    return found
+        near += [(suspect, other) for other in close.tolist()]
+    return near

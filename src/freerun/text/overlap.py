@@ -26,6 +26,8 @@ def join_overlapping(documents: Sequence[Document]) -> tuple[list[Document], int
     too; overlap is passed on from neighbour to neighbour. The unit of the longest document (the first of equals) names
     the group.
     """
+    from freerun.text.near_duplicates import groups_of  # NumPy, which help pages do without
+
     lines = [_long_lines(document.text) for document in documents]
     holders: defaultdict[str, list[int]] = defaultdict(list)
     for index, own in enumerate(lines):
@@ -36,25 +38,15 @@ def join_overlapping(documents: Sequence[Document]) -> tuple[list[Document], int
         if len(indices) <= BOILERPLATE:
             shared.update(combinations(indices, 2))
 
-    group = list(range(len(documents)))
-
-    def root(index: int) -> int:
-        while group[index] != index:
-            index = group[index]
-        return index
-
-    for (first, second), n_lines in shared.items():
-        if n_lines >= SHARED_LINES * min(len(lines[first]), len(lines[second])):
-            low, high = sorted((root(first), root(second)))
-            group[high] = low
-
-    members: defaultdict[int, list[int]] = defaultdict(list)
-    for index in range(len(documents)):
-        members[root(index)].append(index)
+    links = [
+        (first, second)
+        for (first, second), n_lines in shared.items()
+        if n_lines >= SHARED_LINES * min(len(lines[first]), len(lines[second]))
+    ]
     unit = {
-        index: documents[max(indices, key=lambda i: len(documents[i].text))].unit
-        for indices in members.values()
-        for index in indices
+        index: documents[max(members, key=lambda i: len(documents[i].text))].unit
+        for members in groups_of(len(documents), links)
+        for index in members
     }
     joined = [replace(document, unit=unit[index]) for index, document in enumerate(documents)]
     return joined, sum(new.unit != old.unit for new, old in zip(joined, documents, strict=True))

@@ -1,18 +1,16 @@
-"""One reader for each format of text: bytes in, documents out, and a clear line for every way a file can be wrong."""
+"""One reader for each format of text: bytes in, rows out, and a clear line for every way a file can be wrong."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from freerun.errors import DataError
-from freerun.text.cleaning import Cleaning
-from freerun.text.documents import Document
-from freerun.text.reading import Reading
+from freerun.text.reading import Reading, Row
 from freerun.text.rows import Fault, NoRow, has_field, type_name
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -22,27 +20,11 @@ class NoRows(DataError):
     """A JSON file that is whole, but holds no rows."""
 
 
-def read_text(data: bytes, label: str, cleaning: Cleaning) -> Document:
-    """Return the whole of `data` as one document, its own unit."""
-    name = cleaning.clean(label)
-    return Document(id=name, text=cleaning.clean(cleaning.decode(data, label)), unit=name)
-
-
-def text(data: bytes, label: str, reading: Reading, id_prefix: str) -> Iterator[Document]:
-    """Yield the one document of a text file."""
-    yield read_text(data, label, reading.cleaning)
-
-
-def json_lines(data: bytes, label: str, reading: Reading, id_prefix: str) -> Iterator[Document]:
-    """Yield a document for each line of JSON."""
+def json_lines(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
+    """Yield a row for each line of JSON; only \\n ends a line, for JSON strings may hold the other separators of Unicode."""
     lines = reading.cleaning.decode(data, label)
     if lines.lstrip()[:1] == "[":
-        reading.rows.bad.array_in_lines = label
-    yield from reading.rows.documents(_line_rows(lines, label), id_prefix)
-
-
-def _line_rows(lines: str, label: str) -> Iterator[tuple[str, Any]]:
-    """Yield (file:line, row); only \\n ends a line, for JSON strings may hold the other separators of Unicode."""
+        reading.bad.array_in_lines = label
     for number, line in enumerate(lines.split("\n"), start=1):
         if not line.strip():
             continue
@@ -53,8 +35,8 @@ def _line_rows(lines: str, label: str) -> Iterator[tuple[str, Any]]:
         yield f"{label}:{number}", row
 
 
-def json_array(data: bytes, label: str, reading: Reading, id_prefix: str) -> Iterator[Document]:
-    """Yield a document for each row of a JSON file: an array of objects or strings, or an object that holds just one such array.
+def json_array(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
+    """Yield the rows of a JSON file: an array of objects or strings, or an object that holds just one such array.
 
     An object with the text field is one row. A file of JSON lines that is called .json is read as what it is.
 
@@ -69,14 +51,17 @@ def json_array(data: bytes, label: str, reading: Reading, id_prefix: str) -> Ite
     except (ValueError, RecursionError) as error:
         if looks_like_json_lines(whole):
             reading.say(f"{label} is read as JSON lines, which it holds")
-            yield from json_lines(data, label, reading, id_prefix)
+            yield from json_lines(data, label, reading)
             return
         raise DataError(
             f"{label} is not JSON ({_reason(error)}); give it whole, or name the format with --format"
         ) from None
-    rows = _rows_in(value, label, reading)
-    placed = ((f"{label}:{number}", row) for number, row in enumerate(rows, start=1))
-    yield from reading.rows.documents(placed, id_prefix)
+    yield from numbered(_rows_in(value, label, reading), label)
+
+
+def numbered(rows: Iterable[Any], label: str) -> Iterator[Row]:
+    """Yield rows with their places, `label:1`, `label:2`, …"""
+    return ((f"{label}:{number}", row) for number, row in enumerate(rows, start=1))
 
 
 def looks_like_json_lines(text: str) -> bool:
@@ -102,7 +87,7 @@ def _rows_in(value: Any, label: str, reading: Reading) -> list[Any]:
         [name for name, inner in lists.items() if all(isinstance(row, dict) for row in inner)],
         [name for name, inner in lists.items() if all(isinstance(row, str) for row in inner)],
     )
-    names = next((found for found in kinds if found), [])
+    names = next(filter(None, kinds), [])
     if len(names) != 1:
         there = ", ".join(list(value)[:8]) or "none"
         what = (
@@ -118,31 +103,37 @@ def _rows_in(value: Any, label: str, reading: Reading) -> list[Any]:
     return list(lists[names[0]])
 
 
-def csv_rows(data: bytes, label: str, reading: Reading, id_prefix: str) -> Iterator[Document]:
-    """Yield a document for each row below the header line, cells between commas, semicolons, tabs or vertical bars."""
-    return _separated(data, label, reading, id_prefix, tuple(SEPARATORS))
+def csv_rows(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
+    """Yield the rows below the header line, cells between commas, semicolons, tabs or vertical bars."""
+    return _separated(data, label, reading, tuple(SEPARATORS))
 
 
-def tsv_rows(data: bytes, label: str, reading: Reading, id_prefix: str) -> Iterator[Document]:
-    """Yield a document for each row below the header line, cells between tabs."""
-    return _separated(data, label, reading, id_prefix, ("\t",))
+def tsv_rows(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
+    """Yield the rows below the header line, cells between tabs."""
+    return _separated(data, label, reading, ("\t",))
 
 
-def _separated(
-    data: bytes, label: str, reading: Reading, id_prefix: str, separators: tuple[str, ...]
-) -> Iterator[Document]:
+def _separated(data: bytes, label: str, reading: Reading, separators: tuple[str, ...]) -> Iterator[Row]:
     table = reading.cleaning.decode(data, label)
     if not table.strip():
         return
-    headers = {one: header_of(table, one) for one in separators}
-    separator = next((one for one, names in headers.items() if reading.text_field in names), separators[0])
-    header = headers[separator]
-    twice = next((name for name in header if name and header.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{label} has two columns {twice!r}; rename one of them")
+    headers = {separator: header_of(table, separator) for separator in separators}
+    separator = next((s for s, names in headers.items() if reading.text_field in names), separators[0])
+    check_columns([name for name in headers[separator] if name], label)
     if separator != separators[0]:
         reading.say(f"the cells of {label} stand between {SEPARATORS[separator]}")
-    yield from reading.rows.documents(_cells(table, label, header, separator), id_prefix)
+    yield from _cells(table, label, headers[separator], separator)
+
+
+def check_columns(names: list[str], label: str) -> None:
+    """Refuse a table in which a name stands for two columns.
+
+    Raises:
+        DataError: it does.
+    """
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{label} has two columns {twice!r}; rename one of them")
 
 
 def header_of(table: str, separator: str) -> list[str]:
@@ -154,24 +145,20 @@ def header_of(table: str, separator: str) -> list[str]:
         return []
 
 
-def _cells(table: str, label: str, header: list[str], separator: str) -> Iterator[tuple[str, Any]]:
+def _cells(table: str, label: str, header: list[str], separator: str) -> Iterator[Row]:
     rows = _reader(table, separator)
     number = 1
     try:
         with _any_length(table):
             next(rows)
-            while True:
-                number = rows.line_num + 1
-                cells = next(rows, None)
-                if cells is None:
-                    return
-                if not cells:
-                    continue
+            number = rows.line_num + 1
+            for cells in rows:
                 if len(cells) == len(header):
                     yield f"{label}:{number}", dict(zip(header, cells, strict=True))
-                else:
+                elif cells:
                     detail = f" has {len(cells)}, the header {len(header)}"
                     yield f"{label}:{number}", NoRow(Fault("other width"), detail)
+                number = rows.line_num + 1
     except csv.Error as error:
         raise DataError(
             f"{label} is not a whole table: the row that begins in line {number} cannot be read ({error}); a quotation mark "
@@ -194,16 +181,12 @@ def _any_length(table: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return (
-        "it is nested too deeply"
-        if isinstance(error, RecursionError)
-        else str(error).split(" (char")[0].split(": value has")[0]
-    )
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error).split(" (char")[0].split(": value has")[0]
 
 
 def _reason_in_line(error: Exception) -> str:
-    return (
-        f"{error.msg.removesuffix(' at')}, column {error.colno}"
-        if isinstance(error, json.JSONDecodeError)
-        else _reason(error)
-    )
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.removesuffix(' at')}, column {error.colno}"
+    return _reason(error)

@@ -1,23 +1,43 @@
-"""One reading of a corpus: how rows are read, and what there is to say about it afterwards."""
+"""One reading of a corpus: rows become documents, and what there is to say about it afterwards is kept."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
 from freerun.errors import DataError
 from freerun.text.cleaning import Cleaning
-from freerun.text.rows import STRING_FIELD, RowReader, refusal
+from freerun.text.documents import Document
+from freerun.text.rows import (
+    MISSING,
+    STRING_FIELD,
+    BadRows,
+    Fault,
+    NoRow,
+    as_text,
+    field_names,
+    look_up,
+    name_of,
+    refusal,
+    type_name,
+)
+
+Row = tuple[str, Any]
+"""The place of a row, as messages call it, and the row."""
 
 
 class Reading:
-    """What readers share while one corpus is read. `notes` name nothing of the corpus, `named_notes` may."""
+    """What readers share while one corpus is read. Sentences in `counted` name nothing of the corpus, those in `named` may."""
 
     def __init__(self, *, text_field: str = STRING_FIELD, skip_bad_rows: bool = False) -> None:
         self.text_field, self.skip_bad_rows = text_field, skip_bad_rows
-        self.cleaning = Cleaning()
-        self.rows = RowReader(text_field=text_field, cleaning=self.cleaning)
+        self.cleaning, self.bad = Cleaning(), BadRows()
         self.taken_for_text = False
         """Whether bytes without a name are read as plain text because nothing in them shows rows."""
         self.counted: list[str] = []
         self.named: list[str] = []
+        self._n_with_unit = self._n_without_unit = 0
+        self._unit_types: set[str] = set()
 
     def count(self, sentence: str) -> None:
         """Add a note that names nothing: it may stand in a run without text."""
@@ -27,13 +47,67 @@ class Reading:
         """Add a note that names files or fields of the corpus."""
         self.named.append(sentence)
 
+    def documents(self, rows: Iterable[Row], id_prefix: str = "") -> Iterator[Document]:
+        """Yield a document for each row that holds text: `id` and `unit` where the row has them, else its place.
+
+        A row that is a string has that text in the field `text`. Rows that hold no text are counted in `bad`.
+
+        Raises:
+            DataError: a row whose `id` or `unit` is no name.
+        """
+        for place, row in rows:
+            self.bad.n_rows += 1
+            if isinstance(row, NoRow):
+                self.bad.add(row.fault, f"{place}{row.detail}")
+                continue
+            if isinstance(row, str):
+                row = {STRING_FIELD: row}
+            if not isinstance(row, Mapping):
+                self.bad.add(Fault("no row", type_name(row)), place)
+                continue
+            text = look_up(row, self.text_field)
+            if text is MISSING:
+                self._missing(place, field_names(row))
+            elif not isinstance(text, str):
+                self.bad.add(Fault("no text", type_name(text)), place)
+            else:
+                yield self._document(place, row, text, id_prefix)
+
+    def all_missing(self, place: str, fields: list[str], n_rows: int) -> None:
+        """Count the rows of a file that has no text field at all."""
+        if n_rows:
+            self.bad.n_rows += n_rows
+            self._missing(place, fields, n_rows)
+
+    def _missing(self, place: str, fields: list[str], n: int = 1) -> None:
+        if self.bad.fields is None:
+            self.bad.fields = fields
+            place = f"{place}, which has {', '.join(fields) or 'no field at all'}"
+        self.bad.add(Fault("no field"), place, n)
+
+    def _document(self, place: str, row: Mapping[str, Any], text: str, id_prefix: str) -> Document:
+        clean = self.cleaning.clean
+        own, unit = (clean(name_of(row.get(name), f"{place}: {name}")) for name in ("id", "unit"))
+        if unit:
+            self._n_with_unit += 1
+            self._unit_types.add(f"{type_name(row['unit'])}s")
+        else:
+            self._n_without_unit += 1
+        meta = {
+            name: clean(as_text(value))
+            for name, value in row.items()
+            if name not in (self.text_field, "id", "unit") and not isinstance(value, dict | list | bytes | None)
+        }
+        name = f"{id_prefix}{own}" if own else clean(place)
+        return Document(id=name, text=clean(text), unit=unit or name, meta=meta)
+
     def close(self, spec: str, hint: str = "") -> None:
         """End the reading of rows.
 
         Raises:
             DataError: rows that cannot be used, which nobody asked to leave out, or no others.
         """
-        bad = self.rows.bad
+        bad = self.bad
         if bad.n_bad and (not self.skip_bad_rows or bad.n_bad == bad.n_rows):
             raise DataError(refusal(bad, spec=spec, text_field=self.text_field, hint=hint))
         if bad.n_bad:
@@ -42,8 +116,13 @@ class Reading:
 
     def notes(self) -> list[str]:
         """Return a sentence for each thing that was done, without names."""
-        return [*self.counted, *self.rows.units.notes(), *self.cleaning.notes()]
-
-    def named_notes(self) -> list[str]:
-        """Return the sentences that name files or fields."""
-        return list(self.named)
+        notes = list(self.counted)
+        if self._n_with_unit and self._n_without_unit:
+            total = self._n_with_unit + self._n_without_unit
+            notes.append(
+                f"{self._n_without_unit} of {total} rows without a unit; each of them counts as a unit of its own (or of its id)"
+            )
+        if len(self._unit_types) > 1:
+            types = " and ".join(sorted(self._unit_types))
+            notes.append(f"units are given as {types}: values that are spelled alike are one unit")
+        return [*notes, *self.cleaning.notes()]

@@ -1,31 +1,30 @@
-"""From rows to documents: the text in its field, names in a canonical form, and an account of every row that holds no text."""
+"""Rows as files hold them: fields by name, names in a canonical form, and an account of every row that holds no text."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from freerun.errors import DataError, nearest
-from freerun.text.cleaning import Cleaning
-from freerun.text.documents import Document
 
 STRING_FIELD = "text"
 """What the only field of a row is called that is a mere string."""
 PLACES_NAMED = 3
-_MISSING = object()
+MISSING: Any = object()
+"""What `look_up` returns where there is no such field."""
 
 Why = Literal["no field", "no text", "not JSON", "no row", "other width"]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a row cannot be used; `found`: the type that stands where a text or a row should."""
+    """Why a row cannot be used; `type`: what stands where a text or a row should."""
 
     why: Why
-    found: str = ""
+    type: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,18 +35,13 @@ class NoRow:
     detail: str
 
 
-@dataclass
-class _Cases:
-    n: int = 0
-    places: list[str] = field(default_factory=list)
-
-
 class BadRows:
     """The rows of one corpus, and those of them that cannot be used, by the reason; the first places of each are kept."""
 
     def __init__(self) -> None:
         self.n_rows = 0
-        self.cases: dict[Fault, _Cases] = {}
+        self.counts: Counter[Fault] = Counter()
+        self.places: defaultdict[Fault, list[str]] = defaultdict(list)
         self.fields: list[str] | None = None
         """Those of the first row that lacks the text field."""
         self.array_in_lines: str | None = None
@@ -56,127 +50,40 @@ class BadRows:
     @property
     def n_bad(self) -> int:
         """Rows that cannot be used."""
-        return sum(cases.n for cases in self.cases.values())
+        return self.counts.total()
 
     def add(self, fault: Fault, place: str, n: int = 1) -> None:
         """Count `n` rows, the first of them at `place`."""
-        cases = self.cases.setdefault(fault, _Cases())
-        cases.n += n
-        if len(cases.places) < PLACES_NAMED:
-            cases.places.append(place)
+        self.counts[fault] += n
+        if len(self.places[fault]) < PLACES_NAMED:
+            self.places[fault].append(place)
 
     def spelled(self, text_field: str) -> str:
         """Return how many rows have which fault, and where the first of them stand."""
         parts = []
-        for fault, cases in self.cases.items():
-            more = cases.n - len(cases.places)
-            where = "; ".join([*cases.places, *([f"{more} more"] if more > 0 else [])])
-            parts.append(f"{_spelled(fault, cases.n, repr(text_field))} ({where})")
+        for fault, n in self.counts.items():
+            places = self.places[fault]
+            more = [f"{n - len(places)} more"] if n > len(places) else []
+            parts.append(f"{_spelled(fault, n, repr(text_field))} ({'; '.join(places + more)})")
         return ", ".join(parts)
 
 
 def _spelled(fault: Fault, n: int, name: str) -> str:
-    have, are = ("has", "is") if n == 1 else ("have", "are")
-    said = {
-        "no field": f"{n} {'lacks' if n == 1 else 'lack'} the field {name}",
-        "no text": f"{n} {have} {_article(fault.found)} in the field {name}, not a string",
+    have, are, lack = ("has", "is", "lacks") if n == 1 else ("have", "are", "lack")
+    words = {
+        "no field": f"{n} {lack} the field {name}",
+        "no text": f"{n} {have} {_article(fault.type)} in the field {name}, not a string",
         "not JSON": f"{n} {are} not JSON",
-        "no row": f"{n} {are} a JSON {fault.found}, not an object or a string",
+        "no row": f"{n} {are} a JSON {fault.type}, not an object or a string",
         "other width": f"{n} {have} not as many cells as the header",
     }
-    return said[fault.why]
+    return words[fault.why]
 
 
 def _article(word: str) -> str:
     if word == "null":
         return word
     return f"an {word}" if word.startswith(tuple("aeiou")) else f"a {word}"
-
-
-class UnitNames:
-    """Which rows name their unit, and by values of which types."""
-
-    def __init__(self) -> None:
-        self.n_named = self.n_unnamed = 0
-        self.types: set[str] = set()
-
-    def notes(self) -> list[str]:
-        """Return what a reader of the intervals has to know."""
-        said = []
-        if self.n_named and self.n_unnamed:
-            total = self.n_named + self.n_unnamed
-            said.append(
-                f"{self.n_unnamed} of {total} rows without a unit; each of them counts as a unit of its own (or of its id)"
-            )
-        if len(self.types) > 1:
-            said.append(
-                f"units are given as {' and '.join(sorted(self.types))}: values that are spelled alike are one unit"
-            )
-        return said
-
-
-class RowReader:
-    """Turns the rows of one corpus into documents, and keeps account of them."""
-
-    def __init__(self, *, text_field: str, cleaning: Cleaning) -> None:
-        self.text_field, self.cleaning = text_field, cleaning
-        self.bad, self.units = BadRows(), UnitNames()
-
-    def documents(self, rows: Iterable[tuple[str, Any]], id_prefix: str = "") -> Iterator[Document]:
-        """Yield a document for each (place, row) that holds text: `id` and `unit` where the row has them, else its place.
-
-        A row that is a string has that text in the field `text`. Rows that hold no text are counted in `bad`.
-
-        Raises:
-            DataError: a row whose `id` or `unit` is no name.
-        """
-        for place, row in rows:
-            self.bad.n_rows += 1
-            if isinstance(row, NoRow):
-                self.bad.add(row.fault, f"{place}{row.detail}")
-                continue
-            if isinstance(row, str):
-                row = {STRING_FIELD: row}
-            if not isinstance(row, Mapping):
-                self.bad.add(Fault("no row", type_name(row)), place)
-                continue
-            text = look_up(row, self.text_field)
-            if text is _MISSING:
-                self.missing(place, field_names(row))
-            elif not isinstance(text, str):
-                self.bad.add(Fault("no text", type_name(text)), place)
-            else:
-                yield self._document(place, row, text, id_prefix)
-
-    def missing(self, place: str, fields: list[str], n: int = 1) -> None:
-        """Count `n` rows that lack the text field."""
-        if self.bad.fields is None:
-            self.bad.fields = fields
-            place = f"{place}, which has {', '.join(fields) or 'no field at all'}"
-        self.bad.add(Fault("no field"), place, n)
-
-    def all_missing(self, place: str, fields: list[str], n_rows: int) -> None:
-        """Count the rows of a file that has no text field at all."""
-        if n_rows:
-            self.bad.n_rows += n_rows
-            self.missing(place, fields, n_rows)
-
-    def _document(self, place: str, row: Mapping[str, Any], text: str, id_prefix: str) -> Document:
-        cleaning = self.cleaning
-        own = cleaning.clean(name_of(row.get("id"), f"{place}: id"))
-        unit = cleaning.clean(name_of(row.get("unit"), f"{place}: unit"))
-        if unit:
-            self.units.n_named += 1
-            self.units.types.add(_plural(row["unit"]))
-        else:
-            self.units.n_unnamed += 1
-        meta = {
-            name: cleaning.clean(_as_text(value))
-            for name, value in row.items()
-            if name not in (self.text_field, "id", "unit") and not isinstance(value, dict | list | bytes | None)
-        }
-        name = f"{id_prefix}{own}" if own else cleaning.clean(place)
-        return Document(id=name, text=cleaning.clean(text), unit=unit or name, meta=meta)
 
 
 def look_up(row: Mapping[str, Any], name: str) -> Any:
@@ -191,16 +98,16 @@ def look_up(row: Mapping[str, Any], name: str) -> Any:
     while at >= 0:
         inside = row.get(name[:at])
         if isinstance(inside, Mapping):
-            found = look_up(inside, name[at + 1 :])
-            if found is not _MISSING:
-                return found
+            value = look_up(inside, name[at + 1 :])
+            if value is not MISSING:
+                return value
         at = name.find(".", at + 1)
-    return _MISSING
+    return MISSING
 
 
 def has_field(row: object, name: str) -> bool:
     """Return whether a row is an object with such a field."""
-    return isinstance(row, Mapping) and look_up(row, name) is not _MISSING
+    return isinstance(row, Mapping) and look_up(row, name) is not MISSING
 
 
 def field_names(row: Mapping[str, Any]) -> list[str]:
@@ -211,8 +118,8 @@ def field_names(row: Mapping[str, Any]) -> list[str]:
     """
     names: list[str] = []
     for name, value in row.items():
-        inner = field_names(value) if isinstance(value, Mapping) and name.count(".") < 8 else []
-        names += [f"{name}.{one}" for one in inner] or [str(name)]
+        inside = field_names(value) if isinstance(value, Mapping) and name.count(".") < 8 else []
+        names += [f"{name}.{inner}" for inner in inside] or [str(name)]
     return names
 
 
@@ -234,40 +141,31 @@ def name_of(value: object, what: str) -> str:
         )
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return _as_text(value)
+    return as_text(value)
 
 
-def _plural(value: object) -> str:
-    return (
-        "strings"
-        if isinstance(value, str)
-        else "numbers"
-        if isinstance(value, int | float) and not isinstance(value, bool)
-        else f"{type_name(value)}s"
-    )
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+def as_text(value: object) -> str:
+    """Return a scalar as JSON spells it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def type_name(value: Any) -> str:
     """Return what JSON calls the type of a value, and of which types a list is."""
     if isinstance(value, list):
-        inner = Counter(type_name(one) for one in value)
-        return f"list of {next(iter(inner))}s" if len(inner) == 1 and "list" not in next(iter(inner)) else "list"
-    names = {
-        dict: "object",
-        bool: "boolean",
-        int: "number",
-        float: "number",
-        str: "string",
-        bytes: "byte string",
-        type(None): "null",
-    }
-    return names.get(type(value), type(value).__name__)
+        inner = {type_name(item) for item in value}
+        name = next(iter(inner), "list")
+        return f"list of {name}s" if len(inner) == 1 and not name.startswith("list") else "list"
+    return _JSON_TYPES.get(type(value), type(value).__name__)
+
+
+_JSON_TYPES = {
+    dict: "object",
+    bool: "boolean",
+    str: "string",
+    bytes: "byte string",
+    type(None): "null",
+    **dict.fromkeys((int, float), "number"),
+}
 
 
 def refusal(bad: BadRows, *, spec: str, text_field: str, hint: str = "") -> str:
@@ -276,9 +174,9 @@ def refusal(bad: BadRows, *, spec: str, text_field: str, hint: str = "") -> str:
     ways = []
     if bad.fields is not None:
         ways.append("choose the field with --text-field")
-    elif any(fault.why == "no text" for fault in bad.cases):
+    elif any(fault.why == "no text" for fault in bad.counts):
         ways.append("choose another field with --text-field")
-    if any(fault.found == "list of strings" for fault in bad.cases):
+    if any(fault.type == "list of strings" for fault in bad.counts):
         ways.append(f"join the strings of a list yourself, for example with jq '.{text_field} |= join(\"\\n\")'")
     if bad.array_in_lines is not None:
         ways.append(f"{bad.array_in_lines} looks like one JSON array, which --format json or the name .json reads")

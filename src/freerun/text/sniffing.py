@@ -1,61 +1,42 @@
-"""What standard input is: by its first bytes, its first line, or by what was said."""
+"""What bytes without a name are, by their first bytes or their first line."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from freerun.errors import DataError
 from freerun.text.formats import FORMATS, Format, format_of
-from freerun.text.packing import packing_of, unpack
 from freerun.text.readers import SEPARATORS, header_of, looks_like_json_lines
 from freerun.text.rows import STRING_FIELD
 
 
-@dataclass(frozen=True)
-class Sniffed:
-    """Bytes, unpacked; their format, and what shows it (nothing where it was said)."""
+def sniff(data: bytes, label: str, *, text_field: str) -> tuple[Format, str]:
+    """Return the format of bytes without a name, and what shows it.
 
-    data: bytes
-    format: Format
-    shown_by: str
-
-
-def sniff(data: bytes, label: str, *, text_field: str, format: str | None) -> Sniffed:
-    """Return what bytes without a name are.
-
-    Packed bytes are unpacked. Parquet and Arrow have marks of their own. Text is JSON lines if its first line is an object; one
-    JSON value if the whole is an array or an object; a table if its first line names the text field among others; else
-    plain text.
+    Parquet and Arrow have marks of their own. Text is JSON lines if its first line is an object; one JSON value if the whole is
+    an array or an object; a table if its first line names the text field among others; else plain text.
 
     Raises:
-        DataError: damaged, or plain text where a text field was named.
+        DataError: plain text where a text field was named.
     """
-    packing = packing_of(data)
-    if packing is not None:
-        data = unpack(data, packing, label)
-    if format is not None:
-        return Sniffed(data, FORMATS[format], "")
     shown = format_of(data)
     if shown is not None:
-        return Sniffed(data, shown, "its first bytes")
+        return shown, "its first bytes"
     text = data.decode("utf-8", "replace").removeprefix("\ufeff")
     if _is_json(text):
-        return Sniffed(data, FORMATS["json"], "its brackets")
+        return FORMATS["json"], "its brackets"
     if looks_like_json_lines(text):
-        return Sniffed(data, FORMATS["jsonl"], "its first line")
+        return FORMATS["jsonl"], "its first line"
     for separator in SEPARATORS:
         header = header_of(text, separator) if separator in text.split("\n", 1)[0] else []
         if len(header) > 1 and text_field in header:
-            return Sniffed(
-                data, FORMATS["tsv" if separator == "\t" else "csv"], f"its header, which names {text_field!r}"
-            )
+            return FORMATS["tsv" if separator == "\t" else "csv"], f"its header, which names {text_field!r}"
     if text_field != STRING_FIELD and text.strip():
         raise DataError(
             f"--text-field {text_field} needs rows with fields, and {label} looks like plain text; say what it is with --format "
             f"({', '.join(FORMATS)})"
         )
-    return Sniffed(data, FORMATS["text"], "want of any sign of rows")
+    return FORMATS["text"], "want of any sign of rows"
 
 
 def _is_json(text: str) -> bool:

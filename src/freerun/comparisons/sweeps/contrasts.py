@@ -1,4 +1,4 @@
-"""What context does to the gap: runs of one plan that differ only in what stands before the same continuations (METHODS 2).
+"""What context does to the gap: runs of one plan that differ only in what stands before the same continuations.
 
 All settings are compared on the documents that are whole in every one of them, by the detectors of each run's own report, fitted on
 its own training documents. Nothing here splits the gap into causes: context tells the source and changes the predictor's own error.
@@ -12,23 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from freerun.comparisons.curves import JointCurves, pick_detectors, scored_curve
 from freerun.comparisons.terms import align
 from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
-from freerun.findings.detectability.comparison import KINDS, features_at
 from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
-from freerun.findings.plain_text import PlainText
 from freerun.findings.redacted import is_redacted
-from freerun.stats.detection.horizon import HorizonResult, horizon_bootstrap
-from freerun.stats.detection.paired_horizon import BootstrapDifference, ScoredCurve, horizon_difference, joint_draws
+from freerun.stats.detection.paired_horizon import ScoredCurve
 from freerun.stats.detection.resampled_detectors import (
-    ResampledContrast,
     document_counts,
     refitted_auc_draws,
     resampled_contrast,
 )
-from freerun.stats.detection.two_sample import Detection, detect
-from freerun.stats.intervals import Interval
+from freerun.stats.detection.two_sample import Detection
+from freerun.stats.intervals import Interval, ratio_of_group_sums
 from freerun.stats.paired import PairedDifference, contrast_of_ratios, slope_weights
 
 N_RESAMPLES = 400
@@ -72,50 +69,36 @@ class RealLoss:
     bottoms: Float[np.ndarray, " units"]
     n_impossible: int
 
-    @property
-    def value(self) -> float:
-        """Nats a token."""
-        return float(self.tops.sum() / self.bottoms.sum())
-
 
 @dataclass(frozen=True)
 class Swept:
     """All settings of a sweep, measured on the same documents."""
 
-    lengths: Int[np.ndarray, " lengths"]
     curves: tuple[SettingCurve, ...]
-    draws: tuple[Float[np.ndarray, "resamples lengths"], ...]
-    """AUCs of the detectors as fitted, test documents resampled together."""
+    joint: JointCurves
+    """The detectors as fitted, test documents resampled together."""
     losses: tuple[RealLoss, ...]
     n_train: int
     n_test: int
 
-    def horizon(self, setting: int, level_auc: float = 0.75) -> HorizonResult:
-        """The horizon of a setting, detector as fitted."""
-        scored = self.curves[setting].scored
-        return horizon_bootstrap(
-            self.lengths, self.draws[setting], scored.aucs, level_auc=level_auc, n_units=self.n_test
-        )
+    @property
+    def lengths(self) -> Int[np.ndarray, " lengths"]:
+        """The lengths measured, in tokens."""
+        return self.joint.lengths
 
-    def horizon_difference(self, first: int, second: int) -> BootstrapDifference:
-        """H75 of the second setting minus that of the first, held within the lengths measured."""
-        pair = self.draws[first], self.draws[second]
-        curves = self.curves[first].scored, self.curves[second].scored
-        return horizon_difference(self.lengths, *curves, pair, levels_auc=(0.75,))[0.75]
-
-    def mean_auc(self, setting: int) -> ResampledContrast:
+    def mean_auc(self, setting: int) -> PairedDifference:
         """The mean AUC over lengths with its interval."""
         return self.contrast([setting], np.ones(1))
 
-    def difference(self, first: int, second: int) -> ResampledContrast:
+    def difference(self, first: int, second: int) -> PairedDifference:
         """Mean AUC of the second setting minus that of the first."""
         return self.contrast([first, second], np.array([-1.0, 1.0]))
 
-    def slope(self, settings: Sequence[int], x: Float[np.ndarray, " settings"]) -> ResampledContrast:
+    def slope(self, settings: Sequence[int], x: Float[np.ndarray, " settings"]) -> PairedDifference:
         """Least-squares slope of the mean AUC over x. Null: the detectability of these documents' texts does not go with x."""
         return self.contrast(settings, slope_weights(x))
 
-    def contrast(self, settings: Sequence[int], weights: Float[np.ndarray, " settings"]) -> ResampledContrast:
+    def contrast(self, settings: Sequence[int], weights: Float[np.ndarray, " settings"]) -> PairedDifference:
         """Any contrast of mean AUCs."""
         chosen = [self.curves[i] for i in settings]
         values = np.array([c.mean_auc for c in chosen])
@@ -135,9 +118,7 @@ class Swept:
 
     def loss(self, setting: int) -> Interval:
         """The loss of a setting with its document-clustered interval."""
-        mine = self.losses[setting]
-        found = contrast_of_ratios(mine.tops[None], mine.bottoms[None], np.ones(1))
-        return Interval(found.value, found.low, found.high, found.level, found.n)
+        return ratio_of_group_sums(self.losses[setting].tops, self.losses[setting].bottoms)
 
 
 def sweep(
@@ -170,12 +151,11 @@ def sweep(
     counts = train_counts, document_counts(n_test, n_resamples=n_resamples, rng=rng)
     curves = []
     for evidence, rows in zip(evidences, kept, strict=True):
-        say(
-            f"fitting detectors: {evidence.plan['prefix']} tokens before the cut, {evidence.plan.get('exemplars', 0)} exemplars"
-        )
+        exemplars = evidence.plan.get("exemplars", 0)
+        say(f"fitting detectors: {evidence.plan['prefix']} tokens before the cut, {exemplars} exemplars")
         curves.append(_curve(evidence, rows, lengths, counts))
-    draws = joint_draws([c.scored for c in curves], rng=statistics_rng(first, "sweep/horizon"))
-    return Swept(lengths, tuple(curves), tuple(draws), tuple(map(_real_loss, evidences)), n_train, n_test)
+    joint = JointCurves.of(lengths, [c.scored for c in curves], statistics_rng(first, "sweep/horizon"))
+    return Swept(tuple(curves), joint, tuple(map(_real_loss, evidences)), n_train, n_test)
 
 
 def check_same_continuations(first: Evidence, other: Evidence) -> None:
@@ -197,9 +177,9 @@ def check_same_continuations(first: Evidence, other: Evidence) -> None:
 
 def _shared_units(evidences: Sequence[Evidence]) -> list[str]:
     """Units whose pair is whole in every setting, in the order of the first."""
-    held = [[str(u) for u in e.records.sequences["unit"][e.panel.real]] for e in evidences]
-    everywhere = set.intersection(*map(set, held))
-    return [u for u in held[0] if u in everywhere]
+    whole = [[str(u) for u in e.records.sequences["unit"][e.panel.real]] for e in evidences]
+    everywhere = set.intersection(*map(set, whole))
+    return [u for u in whole[0] if u in everywhere]
 
 
 def _rows(evidence: Evidence, shared: Sequence[str]) -> Int[np.ndarray, " shared"]:
@@ -215,45 +195,29 @@ def _curve(
     counts: tuple[Int[np.ndarray, "resamples train"], Int[np.ndarray, "resamples test"]],
 ) -> SettingCurve:
     """As the run's own report has it, where all its pairs are shared: the same draws give the same detectors."""
-    panel, words = evidence.panel, PlainText(evidence)
+    panel = evidence.panel
     train: Bool[np.ndarray, " shared"] = panel.train[rows]
-    detections, picked, refitted = [], [], []
-    for n in lengths:
-        rng = statistics_rng(evidence, f"detect/{n}")
-        features = features_at(evidence, words, int(n), None)
-        found = {
-            kind: detect(x.real[rows], x.free[rows], train=train, rng=rng, tv_level=1 - 0.05 / len(lengths))
-            for kind, x in features.items()
-        }
-        best = max(KINDS, key=lambda kind: (found[kind].auc_train, kind == "laws"))
-        x = features[best]
-        detections.append(found[best])
-        picked.append(best)
+    detections, kinds, refitted = [], [], []
+    for picked in pick_detectors(evidence, lengths, train, rows):
+        detections.append(picked.detection)
+        kinds.append(picked.kind)
+        penalty = picked.detection.penalty
+        sides = picked.real, picked.free
         refitted.append(
-            refitted_auc_draws(
-                x.real[rows],
-                x.free[rows],
-                train=train,
-                penalty=found[best].penalty,
-                train_counts=counts[0],
-                test_counts=counts[1],
-            )
+            refitted_auc_draws(*sides, train=train, penalty=penalty, train_counts=counts[0], test_counts=counts[1])
         )
-    scored = ScoredCurve(
-        tuple(d.scores_real for d in detections),
-        tuple(d.scores_free for d in detections),
-        np.arange(int((~train).sum())),
-    )
     n_dropped = panel.n_dropped + panel.n_pairs - len(rows)
-    return SettingCurve(scored, tuple(detections), tuple(picked), np.stack(refitted, axis=1), n_dropped)
+    scored = scored_curve(detections)
+    return SettingCurve(scored, tuple(detections), tuple(kinds), np.stack(refitted, axis=1), n_dropped)
 
 
 def _real_loss(evidence: Evidence) -> RealLoss:
     log_prob = evidence.records.tokens["log_prob_nats"]
     real = evidence.tokens_of("real")
-    kept = real & np.isfinite(log_prob)
-    groups = evidence.units[evidence.token_sequence[kept]]
+    possible = real & np.isfinite(log_prob)
+    groups = evidence.units[evidence.token_sequence[possible]]
     n = int(evidence.units.max()) + 1
-    tops, bottoms = np.bincount(groups, -log_prob[kept], n), np.bincount(groups, minlength=n).astype(np.float64)
-    held = bottoms > 0
-    return RealLoss(tops[held], bottoms[held], int((real & ~np.isfinite(log_prob)).sum()))
+    tops = np.bincount(groups, -log_prob[possible], n)
+    bottoms = np.bincount(groups, minlength=n).astype(np.float64)
+    present = bottoms > 0
+    return RealLoss(tops[present], bottoms[present], int((real & ~possible).sum()))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
 from freerun.findings.loops.evidence import Arm, Onset
-from freerun.results.finding import Chart, Series, Table
+from freerun.results.finding import Cell, Chart, Row, Series, Table
 from freerun.stats.intervals import Interval
 from freerun.stats.loops.logrank import LogRank
-from freerun.stats.loops.survival import HazardCurve
+from freerun.stats.loops.survival import CumulativeIncidence, HazardCurve
 from freerun.stats.loops.traps import time_in_trap
 
 PHRASE_CHARACTERS, PHRASE_IDS = 48, 6
@@ -38,16 +38,9 @@ def incidence_chart(evidence: Evidence, arms: dict[str, Arm]) -> Chart:
     free = arms["free"]
     x = tuple(float(t) for t in free.loop.times)
     series = [
-        Series(
-            f"{arm_label(evidence, name)}, loop",
-            name,
-            _padded(arm.loop.incidence, len(x)),
-            _padded(arm.loop.low, len(x)),
-            _padded(arm.loop.high, len(x)),
-        )
-        for name, arm in arms.items()
+        _incidence_series(f"{arm_label(evidence, name)}, loop", name, arm.loop, len(x)) for name, arm in arms.items()
     ]
-    series.append(Series("own text, end of text", "other", _padded(free.end.incidence, len(x))))
+    series.append(Series.curve("own text, end of text", "other", free.end.incidence))
     top = float(max(*free.loop.high, *free.end.incidence))
     return Chart(
         name="loop_incidence",
@@ -84,21 +77,18 @@ def hazard_chart(arms: dict[str, Arm], edges: Int[np.ndarray, " edges"]) -> Char
 
 def counts_table(evidence: Evidence, arms: dict[str, Arm]) -> Table:
     """Loops by this rule and by that of Holtzman et al., of every kind of text."""
-    rows = []
-    for name, arm in arms.items():
-        c = arm.loop
-        rows.append(
-            (
-                arm_label(evidence, name),
-                str(c.n_sequences),
-                str(c.n_events),
-                str(c.n_competing),
-                f"{float(c.incidence[-1]):.3f} ({float(c.low[-1]):.3f} to {float(c.high[-1]):.3f})",
-                _small(arm.hazard),
-                "–" if arm.hazard_by_mass is None else _small(arm.hazard_by_mass),
-                f"{arm.n_holtzman}: {arm.holtzman.value:.3f} ({arm.holtzman.low:.3f} to {arm.holtzman.high:.3f})",
-            )
+    rows: tuple[Row, ...] = tuple(
+        (
+            arm_label(evidence, name),
+            *(Cell.number(n, ",") for n in (arm.loop.n_sequences, arm.loop.n_events, arm.loop.n_competing)),
+            Cell.of(arm.loop.at_end, 3, "share"),
+            _small(arm.hazard),
+            _small(arm.hazard_by_mass),
+            Cell.number(arm.n_holtzman, ","),
+            Cell.of(arm.holtzman, 3, "share"),
         )
+        for name, arm in arms.items()
+    )
     columns = (
         "text",
         "texts",
@@ -107,29 +97,27 @@ def counts_table(evidence: Evidence, arms: dict[str, Arm]) -> Table:
         "incidence (95%)",
         "hazard per token, counted (95%)",
         "hazard by mass (95%)",
-        "by Holtzman et al. 2020: repeats at the end (95%)",
+        "repeats at the end, by Holtzman et al. 2020",
+        "their share (95%)",
     )
-    return Table("loop_counts", "Counts, with the repetition of Holtzman et al. 2020 beside them", columns, tuple(rows))
+    return Table("loop_counts", "Counts, with the repetition of Holtzman et al. 2020 beside them", columns, rows)
 
 
 def trap_table(evidence: Evidence, arms: dict[str, Arm]) -> Table:
     """How loops are left; a dash where fewer than two documents have one."""
-    rows = []
+    rows: list[Row] = []
     for name, arm in arms.items():
         for how, escape in (("counted", arm.escape), ("by mass", arm.escape_by_mass)):
             if how == "by mass" and escape is None:
                 continue
-            traps = arm.traps
+            counts = (arm.traps.n_traps, arm.traps.n_open, arm.traps.n_tokens, arm.traps.n_escapes)
             rows.append(
                 (
                     f"{arm_label(evidence, name)}, {how}",
-                    str(traps.n_traps),
-                    str(traps.n_open),
-                    str(traps.n_tokens),
-                    str(traps.n_escapes),
-                    "–" if escape is None else _small(escape),
-                    "–" if escape is None else _time(escape),
-                    str(traps.n_groups),
+                    *(Cell.number(n, ",") for n in counts),
+                    _small(escape),
+                    _time(escape),
+                    Cell.number(arm.traps.n_groups, ","),
                 )
             )
     columns = (
@@ -147,16 +135,15 @@ def trap_table(evidence: Evidence, arms: dict[str, Arm]) -> Table:
 
 def comparison_table(comparisons: list[Comparison]) -> Table:
     """Log-rank tests within documents."""
-    rows = tuple(
+    rows: tuple[Row, ...] = tuple(
         (
             c.label,
-            str(c.test.n_events),
-            str(c.test.observed),
-            f"{c.test.expected:.1f}",
-            str(c.test.n_informative),
-            "–" if c.test.chi_square is None else f"{c.test.chi_square:.2f}",
-            _p(c.test.p_value),
-            _p(c.test.p_exact),
+            Cell.number(c.test.n_events, ","),
+            Cell.number(c.test.observed, ","),
+            Cell.number(c.test.expected, ".1f"),
+            Cell.number(c.test.n_informative, ","),
+            Cell.number(c.test.chi_square, ".2f"),
+            *(Cell(_p(p), p, "p-value") for p in (c.test.p_value, c.test.p_exact)),
         )
         for c in comparisons
     )
@@ -182,11 +169,11 @@ def onset_table(onsets: list[Onset]) -> tuple[Table, ...]:
         (
             names[o.arm],
             o.document,
-            str(o.token),
+            Cell.number(o.token, ",", "tokens"),
             _phrase(o),
             " ".join(map(str, o.phrase_ids[:PHRASE_IDS])) + (" …" if len(o.phrase_ids) > PHRASE_IDS else ""),
-            str(o.period),
-            str(o.copies),
+            Cell.number(o.period, ",", "tokens"),
+            Cell.number(o.copies, ","),
             f"{o.lasted_tokens} tokens, " + ("then left" if o.left else "not left"),
         )
         for o in onsets
@@ -199,7 +186,7 @@ def onset_table(onsets: list[Onset]) -> tuple[Table, ...]:
 
 
 def _hazard_series(name: str, role: str, curve: HazardCurve) -> Series:
-    return Series(name, role, _floats(curve.hazard), _floats(curve.low), _floats(curve.high))
+    return Series.curve(name, role, curve.hazard, curve.low, curve.high)
 
 
 def _phrase(o: Onset) -> str:
@@ -209,20 +196,24 @@ def _phrase(o: Onset) -> str:
     return f"“{shown}”" if shown else "(no text)"
 
 
-def _small(x: Interval) -> str:
-    return f"{_number(x.value)} ({_number(x.low)} to {_number(x.high)})"
+def _small(x: Interval | None) -> Cell:
+    if x is None:
+        return Cell.of(None, 3)
+    return Cell(f"{_number(x.value)} ({_number(x.low)} to {_number(x.high)})", x.value, "per token", x.low, x.high)
 
 
 def _number(x: float) -> str:
     return "0" if x == 0 else f"{x:.3f}" if x >= 0.01 else f"{x:.1e}".replace("-", "−")
 
 
-def _time(escape: Interval) -> str:
+def _time(escape: Interval | None) -> Cell:
+    if escape is None:
+        return Cell.of(None, 0)
     time = time_in_trap(escape)
     low = "0" if time.low is None else tokens(time.low)
-    if time.tokens is None:
-        return f"none left; at least {low}"
-    return f"{tokens(time.tokens)} ({low} to {'no bound' if time.high is None else tokens(time.high)})"
+    high = "no bound" if time.high is None else tokens(time.high)
+    text = f"none left; at least {low}" if time.tokens is None else f"{tokens(time.tokens)} ({low} to {high})"
+    return Cell(text, time.tokens, "tokens", time.low, time.high)
 
 
 def tokens(n: float) -> str:
@@ -238,10 +229,7 @@ def _p(p: float) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
-def _padded(values: Float[np.ndarray, " times"], n: int) -> tuple[float | None, ...]:
-    held = [float(v) if np.isfinite(v) else None for v in values[:n]]
-    return tuple(held + [held[-1] if held else None] * (n - len(held)))
-
-
-def _floats(values: Float[np.ndarray, " bins"]) -> tuple[float | None, ...]:
-    return tuple(float(v) if np.isfinite(v) else None for v in values)
+def _incidence_series(name: str, role: str, curve: CumulativeIncidence, n: int) -> Series:
+    """The curve over n tokens: after the last event it stays where it is."""
+    columns = (np.pad(v[:n], (0, max(0, n - len(v))), mode="edge") for v in (curve.incidence, curve.low, curve.high))
+    return Series.curve(name, role, *columns)

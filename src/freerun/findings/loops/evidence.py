@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -130,10 +130,9 @@ class Arm:
     holtzman: Interval
 
 
-@lru_cache(maxsize=1)
-def loop_evidence(evidence: Evidence, rule: LoopRule) -> LoopEvidence:
-    """The loops of a run, looked for once."""
-    return LoopEvidence(evidence, rule)
+def loop_evidence(evidence: Evidence) -> LoopEvidence:
+    """The loops of a run by the rule of its plan; ask for it by `evidence.once`."""
+    return LoopEvidence(evidence, LoopRule(**evidence.plan["loop_rule"]))
 
 
 def read_arm(found: LoopEvidence, arm: str, edges: Int[np.ndarray, " edges"]) -> Arm | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Int
 
 from freerun.counted import counted
 from freerun.errors import TooFewDocuments
@@ -30,15 +30,51 @@ from freerun.findings.loops.evidence import (
     read_arm,
 )
 from freerun.results.finding import Estimate, Finding
+from freerun.results.quantity import Quantity, Sums
 from freerun.stats.bounds.certificates import ProvenKl, kl_proven_of_counts
-from freerun.stats.intervals import Interval
-from freerun.stats.loops.lag_runs import LoopRule
 from freerun.stats.loops.logrank import LogRank
-from freerun.stats.loops.survival import CumulativeIncidence
+from freerun.stats.loops.survival import END_OF_TEXT, LOOP
 from freerun.stats.loops.traps import time_in_trap
 from freerun.stats.position import log_spaced_edges
 
 QUESTION = "Does it fall into loops, and does it end?"
+INCIDENCE = Quantity(
+    "loops", "loop_incidence", "Loop, own text", "share", own_text=True, gates=("loops", "loop_incidence"), card=True
+)
+INCIDENCE_REAL = Quantity("loops", "loop_incidence_real", "Loop, real text", "share")
+ENDS = Quantity(
+    "loops", "end_incidence", "End of text, own text", "share", own_text=True, gates=("ends", "end_incidence")
+)
+HAZARD = Quantity("loops", "loop_hazard", "Loop hazard, own text", "per token", own_text=True, gates=("loop_hazard",))
+HAZARD_BY_MASS = Quantity("loops", "loop_hazard_rao_blackwell", "Loop hazard by mass", "per token", own_text=True)
+LOG_RANK = Quantity(
+    "loops",
+    "loop_log_rank_p",
+    "Loops, own against real text: p-value of the log-rank test within documents",
+    "",
+    own_text=True,
+    exact=True,
+)
+ESCAPE = Quantity("loops", "loop_escape_per_token", "Chance that a token leaves a loop", "per token", own_text=True)
+ESCAPE_BY_MASS = Quantity(
+    "loops", "loop_escape_rao_blackwell", "Chance of leaving a loop, by mass", "per token", own_text=True
+)
+TIME_IN_TRAP = Quantity("loops", "time_in_trap_tokens", "Expected time in a trap", "tokens", own_text=True)
+PROVEN_KL = Quantity(
+    "loops", "kl_from_loops_at_least_nats", "KL that the share of looping texts proves", "nats", own_text=True
+)
+QUANTITIES = (
+    INCIDENCE,
+    INCIDENCE_REAL,
+    ENDS,
+    HAZARD,
+    HAZARD_BY_MASS,
+    LOG_RANK,
+    ESCAPE,
+    ESCAPE_BY_MASS,
+    TIME_IN_TRAP,
+    PROVEN_KL,
+)
 N_ONSETS, N_OWN_ONSETS = 5, 3
 TELLS_APART = 0.01
 """p-value of the log-rank test below which more loops than in real text count as found."""
@@ -48,15 +84,13 @@ FEW = 0.05
 
 def loops(evidence: Evidence) -> Finding:
     """Incidence and hazard of the first loop with end-of-text competing, traps, and the real continuations beside them."""
-    found = loop_evidence(evidence, LoopRule(**evidence.plan["loop_rule"]))
+    found = evidence.once(loop_evidence)
     edges = log_spaced_edges(evidence.length, per_octave=1)
     try:
         read = [read_arm(found, arm, edges) for arm in ("real", "free", "tempered")]
     except TooFewDocuments as error:
-        unknown = Estimate("loop_incidence", "Loop, own text", None, "share", text="unknown")
-        return Finding(
-            "loops", QUESTION, f"Loops are not known: {error}.", "unknown", (unknown,), licence="No inference."
-        )
+        unknown = INCIDENCE.estimate(None, text="unknown")
+        return Finding.unknown("loops", QUESTION, f"Loops are not known: {error}.", unknown)
     arms = {arm.name: arm for arm in read if arm is not None}
     comparisons = _comparisons(found)
     test = comparisons[0].test
@@ -82,9 +116,24 @@ def loops(evidence: Evidence) -> Finding:
     )
 
 
-def loop_onsets(evidence: Evidence, rule: LoopRule) -> Int[np.ndarray, " sequences"]:
-    """0-based position of the first completed loop of each sequence, −1 where there is none."""
-    return loop_evidence(evidence, rule).onset
+def loop_sums(evidence: Evidence) -> Iterator[Sums]:
+    """Loops, ends and tokens at risk document by document."""
+    found = evidence.once(loop_evidence)
+    rows = found.rows("free")
+    if not rows.size:
+        return
+    time, cause = found.times(rows)
+    texts = evidence.sequence_sums(rows, 1.0)
+    looped, ended = (evidence.sequence_sums(rows, cause == event) for event in (LOOP, END_OF_TEXT))
+    yield Sums(INCIDENCE, looped, texts)
+    yield Sums(ENDS, ended, texts)
+    risk = evidence.sequence_sums(rows, time)
+    yield Sums(HAZARD, looped, risk)
+    if found.own_law:
+        first = evidence.records.starts[rows]
+        mass = np.minimum(evidence.records.tokens["loop_mass"].astype(np.float64), 1.0)
+        total = np.concatenate([[0.0], np.cumsum(mass)])
+        yield Sums(HAZARD_BY_MASS, evidence.sequence_sums(rows, total[first + time] - total[first]), risk)
 
 
 def _comparisons(found: LoopEvidence) -> list[Comparison]:
@@ -130,95 +179,59 @@ def _status(arms: dict[str, Arm], test: LogRank) -> str:
 
 def _estimates(evidence: Evidence, arms: dict[str, Arm], test: LogRank, proven: ProvenKl) -> tuple[Estimate, ...]:
     free, real, at = arms["free"], arms["real"], evidence.length
-    counted = "Korn–Graubard: exact binomial limits at the effective number of tokens, document-clustered"
+    clustered = "Korn–Graubard: exact binomial limits at the effective number of tokens, document-clustered"
+    incidences = (
+        (INCIDENCE, free.loop, "Aalen–Johansen, end of text competing, document-clustered"),
+        (INCIDENCE_REAL, real.loop, "the same on the matched real continuations"),
+        (ENDS, free.end, "Aalen–Johansen, loops competing"),
+    )
     out = [
-        _incidence(
-            "loop_incidence",
-            f"Loop by token {at}, own text",
-            free.loop,
-            "Aalen–Johansen, end of text competing, document-clustered",
-        ),
-        _incidence(
-            "loop_incidence_real",
-            f"Loop by token {at}, real text",
-            real.loop,
-            "the same on the matched real continuations",
-        ),
-        _incidence(
-            "end_incidence", f"End of text by token {at}, own text", free.end, "Aalen–Johansen, loops competing"
-        ),
-        _of("loop_hazard", "Loop hazard, own text", free.hazard, f"loops per token at risk; {counted}"),
+        quantity.estimate(curve.at_end, method=how, label=quantity.label.replace(",", f" by token {at},"))
+        for quantity, curve, how in incidences
     ]
+    out.append(HAZARD.estimate(free.hazard, method=f"loops per token at risk; {clustered}"))
     if free.hazard_by_mass is not None:
-        how = f"mean mass on loop-completing tokens while no loop is complete (Rao–Blackwell); {counted}"
-        out.append(_of("loop_hazard_rao_blackwell", "the same by mass", free.hazard_by_mass, how))
+        how = f"mean mass on loop-completing tokens while no loop is complete (Rao–Blackwell); {clustered}"
+        out.append(HAZARD_BY_MASS.estimate(free.hazard_by_mass, method=how))
     out.append(
-        Estimate(
-            "loop_log_rank_p",
-            "Loops, own against real text: p-value of the log-rank test within documents",
+        LOG_RANK.number(
             test.p_exact,
-            "",
             n=test.n_informative,
             independent_unit="document with a loop",
             method="cause-specific, strata are documents; hypergeometric laws of its tables, two-sided",
         )
     )
-    out += _trap_estimates(free, counted)
-    out.append(
-        Estimate(
-            "kl_from_loops_at_least_nats",
-            f"KL over {at} tokens that the share of looping texts proves",
-            proven.kl_nats,
-            "nats",
-            proven.kl_nats,
-            None,
-            proven.level,
-            proven.n_observed,
-            "document",
-            "kl(a‖q) at Clopper–Pearson limits, one text a document: a the largest rate in real text, q the smallest in its own",
-        )
+    out += _trap_estimates(free, clustered)
+    how = "kl(a‖q) at Clopper–Pearson limits, one text a document: a the largest rate in real text, q the smallest in its own"
+    kl = PROVEN_KL.number(
+        proven.kl_nats,
+        n=proven.n_observed,
+        method=how,
+        label=f"KL over {at} tokens that the share of looping texts proves",
     )
+    out.append(replace(kl, low=proven.kl_nats, level=proven.level))
     return tuple(out)
 
 
-def _trap_estimates(free: Arm, counted: str) -> list[Estimate]:
+def _trap_estimates(free: Arm, clustered: str) -> list[Estimate]:
+    unit = "document with a loop"
     escape = free.escape_by_mass or free.escape
     if escape is None:
         why = "no loop seen" if not free.traps.n_traps else "loops in one document only"
-        return [
-            Estimate("loop_escape_per_token", "Chance that a token leaves a loop", None, "per token", text=why),
-            Estimate("time_in_trap_tokens", "Expected time in a trap", None, "tokens", text=why),
-        ]
+        return [q.estimate(None, text=why) for q in (ESCAPE, TIME_IN_TRAP)]
     out = []
     if free.escape is not None:
-        out.append(
-            _of(
-                "loop_escape_per_token",
-                "Chance that a token leaves a loop, counted",
-                free.escape,
-                f"escapes per token in a loop; {counted}",
-            )
-        )
+        how, label = f"escapes per token in a loop; {clustered}", f"{ESCAPE.label}, counted"
+        out.append(ESCAPE.estimate(free.escape, method=how, label=label, independent_unit=unit))
     if free.escape_by_mass is not None:
-        how = f"mean mass off the loop while one is complete (Rao–Blackwell); {counted}"
-        out.append(_of("loop_escape_rao_blackwell", "the same by mass", free.escape_by_mass, how))
+        how = f"mean mass off the loop while one is complete (Rao–Blackwell); {clustered}"
+        out.append(ESCAPE_BY_MASS.estimate(free.escape_by_mass, method=how, independent_unit=unit))
     time = time_in_trap(escape)
-    out.append(
-        Estimate(
-            "time_in_trap_tokens",
-            "Expected time in a trap",
-            time.tokens,
-            "tokens",
-            time.low,
-            time.high,
-            escape.level,
-            escape.n,
-            "document with a loop",
-            "1 / chance of leaving, as if it were the same at every token",
-            text="" if time.tokens is not None else "none left",
-        )
-    )
-    return [replace(e, independent_unit="document with a loop") for e in out]
+    how = "1 / chance of leaving, as if it were the same at every token"
+    text = "" if time.tokens is not None else "none left"
+    mean = TIME_IN_TRAP.number(time.tokens, n=escape.n, independent_unit=unit, method=how, text=text)
+    out.append(replace(mean, low=time.low, high=time.high, level=escape.level))
+    return out
 
 
 def _licence(found: LoopEvidence) -> str:
@@ -268,25 +281,6 @@ def _notes(evidence: Evidence, found: LoopEvidence, proven: ProvenKl) -> tuple[s
 
 
 # ---- printing ----------------------------------------------------------------------------------------------------------
-
-
-def _incidence(name: str, label: str, c: CumulativeIncidence, method: str) -> Estimate:
-    return Estimate(
-        name,
-        label,
-        float(c.incidence[-1]),
-        "share",
-        float(c.low[-1]),
-        float(c.high[-1]),
-        c.level,
-        c.n_groups,
-        "document",
-        method,
-    )
-
-
-def _of(name: str, label: str, x: Interval, method: str) -> Estimate:
-    return Estimate(name, label, x.value, "per token", x.low, x.high, x.level, x.n, "document", method)
 
 
 def _log_rank(test: LogRank) -> str:

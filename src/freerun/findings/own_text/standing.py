@@ -81,7 +81,7 @@ def audit_own_text(evidence: Evidence) -> AuditedText:
 
 def own_text_of(evidence: Evidence) -> OwnText:
     """What is known of a run's own text as evidence."""
-    return audit_own_text(evidence).standing(evidence)
+    return evidence.once(audit_own_text).standing(evidence)
 
 
 def z_of(evidence: Evidence, arm: str) -> SelfRecognition:

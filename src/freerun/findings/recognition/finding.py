@@ -43,6 +43,8 @@ from freerun.stats.recognition.self_recognition import (
     monte_carlo_rank,
 )
 
+QUESTION = "Does it recognise itself, and are the samples its law?"
+
 
 def self_recognition(evidence: Evidence, audited: AuditedText | None = None) -> Finding:
     """The sampler's audit with its second look, and the first two of the three claims.
@@ -74,7 +76,7 @@ def self_recognition(evidence: Evidence, audited: AuditedText | None = None) -> 
         sentence = f"{verdict}. Own text is refused as evidence."
     return Finding(
         name="self_recognition",
-        question="Does it recognise itself, and are the samples its law?",
+        question=QUESTION,
         sentence=sentence,
         status="good" if passed and again.outcome != "failed" else "bad",
         estimates=(

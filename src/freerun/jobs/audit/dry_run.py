@@ -296,7 +296,7 @@ def _time_sampling(ready: Prepared, arm: str) -> _Timed:
     """The first steps of a batch that runs free, after at most `TIMED_CONTEXT` tokens of what stands before."""
     plan = ready.plan
     n = plan.continuations if arm == "free" else 1
-    sampling = plan.sampling if arm == "free" else SamplingRule(temperature=plan.control_temperature)
+    sampling = plan.sampling if arm == "free" else SamplingRule.of(temperature=plan.control_temperature)
     block = ready.pairs.pairs[: max(1, plan.batch // n)]
     keys = np.array([[sequence_key(p.document_id, arm, j) for j in range(n)] for p in block], dtype=np.uint64)
     clock = _Clock(TIMED_STEPS + 1)

@@ -61,7 +61,7 @@ def _hash(base: Base, tokens: int) -> Predictor:
 
 def _temperature(base: Base, tokens: int) -> Predictor:
     name = f"{base.name}+temperature"
-    return reshaped(base.truth, Resampled(base.truth, SamplingRule(temperature=TEMPERATURE), name=name), name=name)
+    return reshaped(base.truth, Resampled(base.truth, SamplingRule.of(temperature=TEMPERATURE), name=name), name=name)
 
 
 def _self_detector(base: Base, tokens: int) -> Predictor:

@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from freerun.comparisons.sweeps.axis import Axis
 from freerun.comparisons.sweeps.contrasts import OwnTextRefused, Swept
 from freerun.comparisons.sweeps.contrasts import sweep as compare_settings
-from freerun.comparisons.sweeps.result import Axis, sweep_result
+from freerun.comparisons.sweeps.result import sweep_result
 from freerun.errors import DataError, TooFewDocuments, UsageError, nearest
 from freerun.findings.own_text.standing import own_text_of
 from freerun.jobs.audit.audit import audit, chosen_from
@@ -202,9 +203,9 @@ def report_sweep(path: str | Path, *, progress: Progress | None = None) -> Sweep
     except TooFewDocuments as error:
         found = error
     cut = int(manifest["cut"])
-    said = sweep_result(evidences, names, axes, found, cut=cut, command=manifest["command"])
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    result = dict(to_json({**said, "created": created}))
+    swept = sweep_result(evidences, names, axes, found, cut=cut, command=manifest["command"], created=created)
+    result = dict(to_json(swept))
     write_atomically(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     write_atomically(folder / "report.html", render_sweep(result))
     return Sweep(folder, result)

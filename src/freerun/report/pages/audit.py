@@ -30,8 +30,6 @@ STATUSES = {
 }
 """Sign and words of each status: never told by colour alone."""
 
-_NUMERIC = re.compile(r"\s*(?:[<>≤≥≈±+\-−–]\s*)*(?:\d[\d,. ]*|)(?:[eE×%(\s].*)?\Z")
-
 
 def render_page(result: Mapping[str, Any]) -> str:
     """Return the whole report of `result` as one HTML document that needs no network and no other file.
@@ -61,21 +59,13 @@ def _scale_table(yardsticks: Mapping[str, Any]) -> dict[str, Any]:
     """Return the table of the yardsticks: their own one where they have it, else what the scale shows."""
     if yardsticks.get("rows"):
         return {"columns": yardsticks.get("columns") or (), "rows": yardsticks["rows"]}
-    rows = [[item.get("label") or "", reading(item)] for item in yardsticks.get("scale") or ()]
+    rows: list[Any] = [[item.get("label") or "", reading(item)] for item in yardsticks.get("scale") or ()]
     return {"columns": ["", "tokens"], "rows": rows}
 
 
 def _numeric_columns(rows: Sequence[Sequence[object]]) -> set[int]:
-    """Return the columns whose cells all look like numbers: they are set flush right in tabular figures."""
-    width = max((len(row) for row in rows), default=0)
-    cells = [[row[i] for row in rows if i < len(row)] for i in range(width)]
-    return {i for i, column in enumerate(cells) if all(_looks_numeric(cell) for cell in column)}
-
-
-def _looks_numeric(cell: object) -> bool:
-    if cell is None or (isinstance(cell, (int, float)) and not isinstance(cell, bool)):
-        return True
-    return isinstance(cell, str) and len(cell) < 40 and _NUMERIC.match(cell) is not None
+    """The columns that hold numbers: they are set flush right in tabular figures."""
+    return {i for row in rows for i, cell in enumerate(row) if isinstance(cell, Mapping)}
 
 
 def _with_anchors(findings: Iterable[Mapping[str, Any]], prefix: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -114,6 +104,8 @@ def _printed(value: object) -> object:
         return format_number(value, digits=6)
     if isinstance(value, (list, tuple)):
         return ", ".join(str(_printed(v)) for v in value) or UNKNOWN
+    if isinstance(value, Mapping) and "text" in value:  # a cell
+        return visible(str(value["text"]))
     if isinstance(value, Mapping):
         return visible(json.dumps(value, ensure_ascii=False, default=str))
     return visible(str(value))

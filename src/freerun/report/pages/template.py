@@ -32,6 +32,8 @@ def printed(value: object) -> object:
         return value
     if value is None:
         return UNKNOWN
+    if isinstance(value, Mapping) and "text" in value:  # a cell of a table
+        return visible(str(value["text"]))
     return visible(value) if isinstance(value, str) else value
 
 

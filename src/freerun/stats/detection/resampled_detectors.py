@@ -7,38 +7,16 @@ fitted again on each resample (Efron & Tibshirani 1993, ch. 17).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.errors import DataError
-from freerun.stats.design.detectable import smallest_detectable_difference
 from freerun.stats.detection.auc import weighted_auc
 from freerun.stats.detection.logistic import Standardizer, fit_logistic
-from freerun.stats.intervals import t_quantile
-from freerun.stats.paired import two_sided_p
+from freerun.stats.paired import PairedDifference
 
 AT_ONCE = 50
 """Resamples that are fitted together."""
-
-
-@dataclass(frozen=True)
-class ResampledContrast:
-    """Σ w_k value_k over settings with a t interval; `n` counts the documents of the smaller half.
-
-    `p_value`: two-sided, null of a contrast of zero. `smallest_detectable`: the true contrast that this test would find with 80%
-    power.
-    """
-
-    value: float
-    low: float
-    high: float
-    level: float
-    n: int
-    standard_error: float
-    p_value: float
-    smallest_detectable: float
 
 
 def document_counts(n_documents: int, *, n_resamples: int, rng: np.random.Generator) -> Int[np.ndarray, "resamples n"]:
@@ -92,7 +70,7 @@ def resampled_contrast(
     *,
     n_documents: int,
     level: float = 0.95,
-) -> ResampledContrast:
+) -> PairedDifference:
     """Return Σ w_k values_k with the standard error of its draws and a t interval of n − 1 degrees of freedom.
 
     The draws give the spread alone: their mean is shifted where detectors were fitted on fewer different documents. The spread is
@@ -110,14 +88,4 @@ def resampled_contrast(
         raise DataError("a contrast got draws that are not finite; leave such resamples out first")
     value = float(values @ weights)
     error = float((draws @ weights).std(ddof=1) * np.sqrt(n_documents / (n_documents - 1)))
-    half = error * t_quantile(n_documents, level)
-    return ResampledContrast(
-        value,
-        value - half,
-        value + half,
-        level,
-        n_documents,
-        error,
-        two_sided_p(value, error, n_documents),
-        smallest_detectable_difference(error, n_documents, alpha=1.0 - level),
-    )
+    return PairedDifference.of(value, error, n_documents, level=level)

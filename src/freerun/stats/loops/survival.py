@@ -42,6 +42,12 @@ class CumulativeIncidence:
     n_competing: int
     n_censored: int
 
+    @property
+    def at_end(self) -> Interval:
+        """The incidence by the last token."""
+        value, low, high = (float(v[-1]) for v in (self.incidence, self.low, self.high))
+        return Interval(value, low, high, self.level, self.n_groups)
+
 
 def cumulative_incidence(
     time_tokens: Int[np.ndarray, " sequences"],

@@ -1,0 +1,54 @@
+"""The tables of the docs that are made from the code: `python docs/tables.py` writes them, a test holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from freerun.findings.registry import GATES, QUESTIONS, Question
+
+DOCS = Path(__file__).parent
+
+
+def gates_table() -> str:
+    """What `--fail-on` can name."""
+    rows = ["| name | also | what it is | unit | in |", "|---|---|---|---|---|"]
+    for quantity in dict.fromkeys(GATES.values()):
+        name, *others = quantity.gates
+        where = "audit, compare" if quantity.paired else "audit"
+        also = ", ".join(f"`{other}`" for other in others)
+        rows.append(f"| `{name}` | {also} | {quantity.label} | {quantity.unit} | {where} |")
+    return "\n".join(rows)
+
+
+def numbers_table(question: Question) -> str:
+    """The numbers of one finding, as `result.json` and the exports name them."""
+    rows = ["| number | what it is | unit | gate |", "|---|---|---|---|"]
+    for q in question.quantities:
+        gate = f"`{q.gates[0]}`" if q.gates else ""
+        rows.append(f"| `{q.name}` | {q.label} | {q.unit} | {gate} |")
+    return "\n".join(rows)
+
+
+def pages() -> dict[Path, str]:
+    """Every page with its table made again."""
+    made = {DOCS / "gates.md": filled(DOCS / "gates.md", gates_table())}
+    for question in QUESTIONS:
+        page = DOCS.parent / question.page
+        if question.quantities:
+            made[page] = filled(page, numbers_table(question))
+    return made
+
+
+def filled(page: Path, table: str) -> str:
+    """The page with what stands between its marks replaced; at its end where it has none yet."""
+    begin, end = "<!-- numbers: made by docs/tables.py -->", "<!-- numbers: end -->"
+    text = page.read_text()
+    if begin not in text:
+        text = f"{text.rstrip()}\n\n## Numbers\n\n{begin}\n{end}\n"
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n\n{table}\n\n{end}{rest.split(end)[1]}"
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text)

@@ -1,0 +1,263 @@
+"""What is concluded of runs that measured the same documents: their differences, and what may be said of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from freerun.results.finding import Chart, Table
+from freerun.results.horizons import Horizon
+from freerun.results.quantity import Quantity
+from freerun.stats.design.detectable import smallest_detectable_difference
+from freerun.stats.detection.paired_horizon import BootstrapDifference
+from freerun.stats.intervals import Interval
+from freerun.stats.paired import PairedDifference
+
+ALPHA = 0.05
+CENSORED = 0.05
+"""Share of resamples at an end of the lengths beyond which a horizon's spread says nothing of the smallest detectable difference."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer in a sentence, what limits it, and whether it is `good`, `bad`, `neutral` or `unknown`."""
+
+    sentence: str
+    detail: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A headline number as it is printed."""
+
+    label: str
+    value: str
+    unit: str
+    interval: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A number between the limits of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, interval: Interval) -> Bounds:
+        return cls(interval.value, interval.low, interval.high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second run minus first (or a slope over runs) of one quantity.
+
+    `a`, `b`: the quantity in each run on the documents that both have. `low` or `high` None: the interval is open there, because a
+    horizon lies beyond the lengths measured (or there is no interval at all). `adjusted_p`: Holm over the primary ones, Benjamini & Yekutieli over
+    all others. `smallest_detectable`: the true difference that this test detects at 5% with 80% power, before that adjustment; None
+    where it is not known. `text` says what a number cannot.
+
+    `identical`: both runs hold the same records of what is compared, so that the difference is zero by identity and needs no interval.
+    `degenerate`: every document, or every resample of them, gives the same difference; an interval would have no width, so there is none.
+    `found`: it is told from zero, after adjustment at 5% and by its interval where it has one.
+    """
+
+    finding: str
+    name: str
+    label: str
+    unit: str
+    a: float | None
+    b: float | None
+    value: float
+    low: float | None
+    high: float | None
+    level: float
+    n: int
+    p_value: float | None
+    adjusted_p: float | None
+    smallest_detectable: float | None
+    method: str
+    primary: bool = False
+    own_text: bool = False
+    text: str = ""
+    identical: bool = False
+    degenerate: bool = False
+    found: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        quantity: Quantity,
+        d: PairedDifference | BootstrapDifference,
+        a: float | None,
+        b: float | None,
+        *,
+        method: str,
+        label: str = "",
+        primary: bool = False,
+        text: str = "",
+    ) -> Difference:
+        """The difference in a quantity that is `a` in the first run and `b` in the second."""
+        resampled = isinstance(d, BootstrapDifference)
+        low, high = open_ends(d) if isinstance(d, BootstrapDifference) else (d.low, d.high)
+        p_value: float | None = d.p_value
+        if d.degenerate:
+            low = high = None
+            text = text or f"the same in every {'resample of the documents' if resampled else 'document'}: no interval"
+            # that all documents agree on a sign is a test (2^(1-n)); that all resamples agree is none
+            p_value = p_value if d.value and not resampled else None
+        return cls(
+            quantity.finding,
+            quantity.name,
+            label or quantity.label,
+            quantity.unit,
+            a,
+            b,
+            d.value,
+            low,
+            high,
+            d.level,
+            d.n,
+            p_value,
+            None,
+            _smallest_detectable(d),
+            method,
+            primary,
+            quantity.own_text,
+            text,
+            degenerate=d.degenerate,
+        )
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval, unadjusted, lies on one side of zero."""
+        return (self.low is not None and self.low > 0.0) or (self.high is not None and self.high < 0.0)
+
+    def without_interval(self, text: str, *, identical: bool = False) -> Difference:
+        """The same where nothing varies, and so nothing is tested."""
+        nothing: dict[str, Any] = dict.fromkeys(("low", "high", "p_value", "smallest_detectable"))
+        return replace(self, **nothing, text=text, identical=identical, degenerate=False)
+
+    def adjusted(self, p_value: float | None) -> Difference:
+        """The same with its p-value adjusted for the tests beside it."""
+        significant = p_value is not None and p_value <= ALPHA
+        differs = self.excludes_zero or (self.degenerate and self.value != 0.0)
+        return replace(self, adjusted_p=p_value, found=significant and differs)
+
+
+def _smallest_detectable(d: PairedDifference | BootstrapDifference) -> float | None:
+    if d.degenerate or d.standard_error == 0.0:
+        return None
+    if isinstance(d, PairedDifference):
+        return d.smallest_detectable
+    censored = max(d.beyond_a, d.beyond_b) > CENSORED
+    return None if censored else smallest_detectable_difference(d.standard_error, d.n)
+
+
+def open_ends(d: BootstrapDifference) -> tuple[float | None, float | None]:
+    """The limits of a difference of horizons: none where the truth may lie beyond the lengths measured, or nothing varies."""
+    tail = (1.0 - d.level) / 2.0
+    return (
+        d.low if d.beyond_a <= tail and not d.degenerate else None,
+        d.high if d.beyond_b <= tail and not d.degenerate else None,
+    )
+
+
+@dataclass(frozen=True)
+class Breach:
+    """Something that two runs must share to be compared, and do not; `lost` says what no longer holds, `run` is the second run."""
+
+    run: str
+    what: str
+    first: str
+    second: str
+    lost: str
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.first} against {self.second})"
+
+
+@dataclass(frozen=True)
+class SharedDraws:
+    """Own texts of two runs that were drawn with the same keys: how far the same random numbers gave the same tokens."""
+
+    texts_with_same_key: int
+    texts_the_same: int
+    tokens_until_they_differ: float | None
+
+
+@dataclass(frozen=True)
+class TextTest:
+    """How well a detector tells own text of the second run from own text of the first."""
+
+    auc: float
+    low: float
+    high: float
+    p_value: float
+    n_test: int
+    method: str
+
+
+@dataclass(frozen=True)
+class RunPair:
+    """Two runs, the second against the first. Of the differences the loss and the horizon come first.
+
+    `impossible_tokens`: shared real tokens to which the first and the second run give no mass. `own_text_refused`: the runs of the
+    two whose own text is refused as evidence, so that texts are not compared.
+    """
+
+    first: str
+    second: str
+    sentence: str
+    documents_shared: int
+    documents_of_other_tokens: int
+    real_tokens_paired: int
+    impossible_tokens: tuple[int, int]
+    own_text_refused: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    draws: SharedDraws
+    told_apart: TextTest | None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One of the runs by itself: what it is, its loss and its horizon."""
+
+    name: str
+    x: float
+    model: str
+    corpus: str
+    sampling: str
+    dtype: str
+    documents: int
+    tokens: int
+    plan_hash: str
+    own_text: dict[str, str | bool | None]
+    loss_nats_per_token: Bounds | None
+    h75_tokens: Horizon | None
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """All that `freerun compare` says; with more than two runs (`trend`) also the slope of every quantity over `x`."""
+
+    schema_version: int
+    kind: str
+    freerun_version: str
+    title: str
+    verdict: Verdict
+    runs: tuple[RunSummary, ...]
+    headline: tuple[Card, ...]
+    pairs: tuple[RunPair, ...]
+    trends: tuple[Difference, ...]
+    x_label: str
+    charts: tuple[Chart, ...]
+    beside: Table | None
+    broken: tuple[Breach, ...]
+    cautions: tuple[str, ...]
+    licence: str
+    command: str
+    created: str

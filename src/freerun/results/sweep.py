@@ -1,0 +1,145 @@
+"""What is concluded of a sweep: runs of one plan that differ only in what stands before the same continuations."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from freerun.results.compare import Bounds, Verdict, open_ends
+from freerun.results.finding import Chart, Table
+from freerun.results.horizons import Horizon
+from freerun.stats.detection.paired_horizon import BootstrapDifference
+from freerun.stats.paired import PairedDifference
+
+Outcome = Literal["falls", "grows", "none"]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What all settings share."""
+
+    model: str
+    corpus: str
+    sampling: str
+    documents: int
+    tokens_before_cut: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class LengthAuc:
+    """The AUC at one length, and the kind of detector that was picked there."""
+
+    tokens: int
+    value: float
+    low: float
+    high: float
+    detector: str
+
+
+@dataclass(frozen=True)
+class SettingLoss:
+    """Loss on the real tokens that the setting holds possible, nats a token, and how many it does not."""
+
+    value: float
+    low: float
+    high: float
+    impossible_tokens: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run of a sweep; what is None was not measured."""
+
+    name: str
+    prefix: int
+    exemplars: int
+    exemplar_tokens: int
+    plan_hash: str
+    auc_by_length: tuple[LengthAuc, ...] = ()
+    auc_last: Bounds | None = None
+    mean_auc: Bounds | None = None
+    h75_tokens: Horizon | None = None
+    loss_nats_per_token: SettingLoss | None = None
+    pairs_left_out: int | None = None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A difference between settings, or a slope over them, with its test."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+    n: int
+    standard_error: float
+    p_value: float
+    smallest_detectable: float
+    unit: str = ""
+    adjusted_p: float | None = None
+
+    @classmethod
+    def of(cls, d: PairedDifference, unit: str, adjusted_p: float | None = None) -> Contrast:
+        return cls(**asdict(d), unit=unit, adjusted_p=adjusted_p)
+
+
+@dataclass(frozen=True)
+class HorizonDifference:
+    """A difference of horizons in tokens; a limit that is None lies beyond the lengths measured."""
+
+    value: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    degenerate: bool
+
+    @classmethod
+    def of(cls, d: BootstrapDifference) -> HorizonDifference:
+        return cls(d.value, *open_ends(d), None if d.degenerate else d.p_value, d.degenerate)
+
+
+@dataclass(frozen=True)
+class SettingDifference:
+    """A setting, by the value that it has on the axis, minus the one with least context."""
+
+    value: int
+    mean_auc: Contrast
+    h75_tokens: HorizonDifference
+    loss_nats_per_token: Contrast | None
+
+
+@dataclass(frozen=True)
+class AxisResult:
+    """What happens along one axis. `settings`: which of the sweep's settings stand on it, in the order of `values`."""
+
+    key: str
+    label: str
+    values: tuple[int, ...]
+    settings: tuple[int, ...]
+    trend: Contrast
+    loss_trend: Contrast | None
+    differences: tuple[SettingDifference, ...]
+    charts: tuple[Chart, ...]
+    tables: tuple[Table, ...]
+    outcome: Outcome
+    words: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """All that is said of a sweep; no axis where nothing can be."""
+
+    schema_version: int
+    kind: str
+    freerun_version: str
+    title: str
+    verdict: Verdict
+    design: Design
+    settings: tuple[Setting, ...]
+    axes: tuple[AxisResult, ...]
+    cautions: tuple[str, ...]
+    licence: str
+    command: str
+    created: str
