@@ -54,7 +54,7 @@ def test_it_scores_and_writes_as_the_world_and_tells_less(mock: Any, world: Pred
     for a, b in zip(mock.log_probs(TEXTS, first=1), world.log_probs(TEXTS, first=1), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
     asked = Continuations([TEXTS[0][:3]], np.arange(4, dtype=np.uint64)[None], 9, seed=5)
-    for sample, drawn in zip(mock.generate(asked), world.generate(Continuations(asked)), strict=True):
+    for sample, drawn in zip(mock.generate(asked), world.generate(asked), strict=True):
         check_shown(sample.observation, drawn.observation, mock.n_top)
         assert sample.uniform is None
 
