@@ -31,6 +31,11 @@ def test_every_null_is_explained(name: str) -> None:
             "fresh_log_prob_nats",
             "fresh_cdf_below",
             "fresh_cdf_upto",
+            "rank",
+            "top_id",
+            "top_log_prob_nats",
+            "cdf_below",
+            "loop_mass",
         },
         "sequences": {"embedding"},
     }
