@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from freerun.runs.run import finished, open_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +30,7 @@ from freerun.predictors.rules import SamplingRule
 from freerun.predictors.weights.catalogue import CATALOGUE, converted
 from freerun.records.schema import sequences_schema, tokens_schema
 from freerun.records.store import RunFolder, load_records
+from freerun.runs.run import finished, open_run
 from freerun.specs.spec import loader_of
 from freerun.text.corpora import read_corpus
 from freerun.text.formats import FORMATS, SUPPORTED

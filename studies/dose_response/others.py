@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from freerun.runs.run import open_run
 from jaxtyping import Float
 
 from freerun.errors import DataError
 from freerun.findings.evidence import Evidence
 from freerun.jobs.audit.options import AuditOptions
 from freerun.predictors.ngram import byte_ngram
+from freerun.runs.run import open_run
 from freerun.stats.paired import paired_difference
 from freerun.text.corpora import read_corpus
 from freerun.text.documents import Corpus, fingerprint

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from freerun.runs.run import evidence_of
 
 import freerun
 from freerun.commands.main import main
@@ -20,6 +19,7 @@ from freerun.findings.registry import sums_of
 from freerun.jobs.compare import compare as compare_typed
 from freerun.report.pages.compare import render_compare
 from freerun.results.finding import to_json
+from freerun.runs.run import evidence_of
 
 
 def compare(*paths: Path, **options: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from freerun.runs.run import evidence_of
 
 import freerun
 from freerun.commands.main import main
@@ -27,6 +26,7 @@ from freerun.predictors.base import Predictor
 from freerun.records.rescoring import n_rescored_texts
 from freerun.records.store import RunFolder, load_records
 from freerun.results.finding import to_json
+from freerun.runs.run import evidence_of
 
 from .planted_samplers import Planted, StaleJoin, StaleSelect, chain, counted, letters
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from freerun.runs.progress import Silent
-from freerun.runs.run import open_run
 
 from freerun.commands.main import main
 from freerun.commands.sweep import tell_sweep_forecast, told
@@ -20,6 +18,8 @@ from freerun.jobs.audit.preparing import prepare
 from freerun.jobs.sweep.forecast import forecast_sweep
 from freerun.jobs.sweep.sweep import Sweep, parse_axes, plan_sweep, report_sweep, run_sweep
 from freerun.records.store import RunFolder, load_records
+from freerun.runs.progress import Silent
+from freerun.runs.run import open_run
 
 WORDS = [
     "the",

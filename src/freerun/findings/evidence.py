@@ -51,6 +51,12 @@ class Evidence:
             self._made[make] = make(self)
         return self._made[make]  # type: ignore[no-any-return]
 
+    @cached_property
+    def whole_laws(self) -> bool:
+        """Whether the whole law of every token is known; a server tells of a few probable ids at most."""
+        tokens = self.records.tokens
+        return not (np.isnan(tokens["entropy_nats"]).any() or np.isnan(tokens["varentropy_nats2"]).any())
+
     @property
     def plan(self) -> dict[str, Any]:
         return dict(self.records.manifest["plan"])
@@ -257,9 +263,9 @@ class Panel:
         reference = self.evidence.reference_log_prob[at]
         return TokenColumns(
             log_prob=np.maximum(tokens["log_prob_nats"][at], -1e3),
-            entropy=np.nan_to_num(tokens["entropy_nats"][at]),
-            varentropy=np.nan_to_num(tokens["varentropy_nats2"][at]),
-            rank=tokens["rank"][at],
+            entropy=tokens["entropy_nats"][at] if self.evidence.whole_laws else None,
+            varentropy=tokens["varentropy_nats2"][at] if self.evidence.whole_laws else None,
+            rank=tokens["rank"][at] if self.evidence.whole_laws else None,
             ids=tokens["token_id"][at],
             reference_log_prob=np.maximum(reference, -1e3) if np.isfinite(reference).any() else None,
         )

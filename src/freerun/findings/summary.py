@@ -193,16 +193,16 @@ def _headline(findings: dict[str, Finding], found: Comparison | None, own_text: 
         )
     drifted = {e.name: e for e in findings["drift"].estimates}["entropy_gap_late_nats"]
     looped = {e.name: e for e in findings["loops"].estimates}["loop_incidence"]
-    audit = {e.name: e for e in findings["self_recognition"].estimates}["sampler_audit_p"]
+    audit = {e.name: e.value for e in findings["self_recognition"].estimates}.get("sampler_audit_p")
     cards.append(_card("Entropy drift", drifted, "own minus real text, second half", digits="+.2f"))
     cards.append(_card("Loops", looped, "share of own texts", percent=True))
     cards.append(
         {
             "label": "Sampler audit",
-            "value": own_text.sampler_audit,
+            "value": own_text.sampler_audit.replace("_", " "),
             "unit": "",
             "interval": "",
-            "note": f"p = {audit.value:.2g}" if audit.value is not None and audit.value >= 1e-4 else "p < 0.0001",
+            "note": "needs whole laws" if audit is None else f"p = {audit:.2g}" if audit >= 1e-4 else "p < 0.0001",
         }
     )
     return cards

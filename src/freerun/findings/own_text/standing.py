@@ -16,6 +16,8 @@ from freerun.stats.recognition.self_recognition import PitUniformity, SelfRecogn
 AUDIT_ALPHA = 0.001
 """Level of the sampler's audit: one false alarm in a thousand audits."""
 
+SamplerOutcome = Literal["passed", "failed", "not_measured"]
+"""not_measured: the recorded laws are not whole, so nothing says whether the text was drawn from them."""
 Fault = Literal["rescoring", "sampler_audit"]
 """rescoring: the recorded laws are not those of a fresh pass. sampler_audit: the text was not drawn from the recorded laws."""
 
@@ -28,7 +30,7 @@ class OwnText:
     rule that was asked for.
     """
 
-    sampler_audit: Literal["passed", "failed"]
+    sampler_audit: SamplerOutcome
     rescoring: Outcome
     own_law: bool
     fault: Fault | None
@@ -40,18 +42,26 @@ class OwnText:
 
 
 @dataclass(frozen=True)
-class AuditedText:
-    """Both looks at own text: against the laws recorded with it, and those laws against a fresh pass."""
+class SampledText:
+    """Own text against the laws recorded with it."""
 
     own: SelfRecognition
     pit: PitUniformity | None
-    sampler: SamplerAudit
-    again: Rescoring
+    audit: SamplerAudit
 
     @property
     def passed(self) -> bool:
         """Whether the sampler's audit passed."""
-        return self.sampler.p_value >= AUDIT_ALPHA
+        return self.audit.p_value >= AUDIT_ALPHA
+
+
+@dataclass(frozen=True)
+class AuditedText:
+    """Both looks at own text: against the laws recorded with it, and those laws against a fresh pass."""
+
+    again: Rescoring
+    sampler: SampledText | None
+    """None where the recorded laws are not whole."""
 
     def standing(self, evidence: Evidence) -> OwnText:
         """What that makes of own text."""
@@ -59,14 +69,20 @@ class AuditedText:
         fault: Fault | None = None
         if self.again.outcome == "failed":
             fault = "rescoring"
-        elif own_law and not self.passed:
+        elif own_law and self.sampler is not None and not self.sampler.passed:
             fault = "sampler_audit"
-        return OwnText("passed" if self.passed else "failed", self.again.outcome, own_law, fault)
+        audit: SamplerOutcome = "not_measured"
+        if self.sampler is not None:
+            audit = "passed" if self.sampler.passed else "failed"
+        return OwnText(audit, self.again.outcome, own_law, fault)
 
 
 def audit_own_text(evidence: Evidence) -> AuditedText:
     """Three tests of the sampler that see different faults (z the temperature, PIT the order of ids, bins of probability the shape of the
     law), and the second look."""
+    again = rescoring(evidence)
+    if not evidence.whole_laws:
+        return AuditedText(again, None)
     own, pit = z_of(evidence, "free"), _pit(evidence)
     records = evidence.records
     rows = records.chosen(arm="free")
@@ -76,7 +92,7 @@ def audit_own_text(evidence: Evidence) -> AuditedText:
     )
     n_tokens = int(evidence.tokens_of("free").sum())
     sampler = combined(own, 1.0 if pit is None else pit.p_value, bins, n_tokens=n_tokens)
-    return AuditedText(own, pit, sampler, rescoring(evidence))
+    return AuditedText(again, SampledText(own, pit, sampler))
 
 
 def own_text_of(evidence: Evidence) -> OwnText:

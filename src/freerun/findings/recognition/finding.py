@@ -52,7 +52,16 @@ def self_recognition(evidence: Evidence, audited: AuditedText | None = None) -> 
     `audited`: both looks, where they were taken before.
     """
     audited = audited or audit_own_text(evidence)
-    own, pit, audit, again, passed = audited.own, audited.pit, audited.sampler, audited.again, audited.passed
+    again, sampled = audited.again, audited.sampler
+    if sampled is None:
+        verdict = (
+            f"{refusal_words(again)}. Own text is refused as evidence."
+            if again.outcome == "failed"
+            else agreement_words(again)
+        )
+        why = f"The model tells no whole laws, so its samples cannot be held against them. {verdict}"
+        return Finding.unknown("self_recognition", QUESTION, why, *rescoring_estimates(again))
+    own, pit, audit, passed = sampled.own, sampled.pit, sampled.audit, sampled.passed
     real, control = (z_of(evidence, arm) for arm in ("real", "tempered"))
     declared = evidence.plan["sampling"]
     is_model = declared == OWN_LAW
