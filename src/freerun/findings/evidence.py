@@ -55,7 +55,8 @@ class Evidence:
     def whole_laws(self) -> bool:
         """Whether the whole law of every token is known; a server tells of a few probable ids at most."""
         tokens = self.records.tokens
-        return not (np.isnan(tokens["entropy_nats"]).any() or np.isnan(tokens["varentropy_nats2"]).any())
+        recorded = (tokens[c] for c in ("entropy_nats", "varentropy_nats2") if c in tokens)
+        return not any(np.isnan(column).any() for column in recorded)
 
     @property
     def plan(self) -> dict[str, Any]:
