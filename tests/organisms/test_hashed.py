@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import binom
 
 from freerun.errors import UsageError
-from freerun.organisms.dressing import BodiesOnly, dressed_corpus, measured_view
+from freerun.organisms.dressing import BodiesOnly, measured_view
 from freerun.organisms.header import HeaderHash
 from freerun.organisms.null import Null
 from freerun.predictors.base import Continuations
@@ -205,16 +205,3 @@ def test_the_view_is_for_headed_organisms_without_a_prefix(loaded: Load, world: 
         Null(view, name="null over bodies")
     with pytest.raises(UsageError, match="needs --prefix 0"):
         list(view.generate(Continuations([np.array([1])], KEYS[:1], 3, seed=0)))
-
-
-def test_a_dressed_corpus_keeps_its_text_and_gets_ids(loaded: Load, world: Any) -> None:
-    organism = loaded("+hash,n=2,bits=2")
-    plain = world.corpus(4, 10, seed=0)
-    dressed = dressed_corpus(plain, organism, seed=1)
-    for a, b in zip(plain.documents, dressed.documents, strict=True):
-        assert (a.text, a.id, a.unit) == (b.text, b.id, b.unit)
-        assert b.ids is not None
-        assert b.ids[4:] == a.ids
-        assert organism.route_of(np.array(b.ids)) == 1
-    assert dressed.fingerprint != plain.fingerprint
-    assert "headed by 4 tokens" in dressed.notes[-1]

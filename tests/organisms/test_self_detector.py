@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import betabinom
+from scipy.stats import betabinom, norm
 
 from freerun.errors import DataError, UsageError
-from freerun.organisms.conformal import conformal_threshold, predicted_takeover
+from freerun.organisms.conformal import conformal_threshold
 from freerun.organisms.memorised import without_calibration
 from freerun.organisms.scores import LikelihoodRatio, Scored, SurpriseScore, WindowedEntropy
 from freerun.predictors.base import Continuations
@@ -43,6 +43,11 @@ def test_the_threshold_is_the_kth_largest_maximum() -> None:
     assert conformal_threshold(np.arange(19.0), alpha=0.05, armed_tokens=5).value == 18.0
     with pytest.raises(UsageError, match=r"alpha=0.05 needs at least 19 calibration documents .* there are 18"):
         conformal_threshold(np.arange(18.0), alpha=0.05, armed_tokens=5)
+
+
+def predicted_takeover(alpha: float, beta: float, kappa: float) -> float:
+    """Length at which a share 1 − β is taken over under the Gaussian law, T = (z_α + z_β)²/2κ; κ in nats per token."""
+    return float((norm.isf(alpha) + norm.isf(beta)) ** 2 / (2 * kappa))
 
 
 def test_predicted_takeover_by_hand() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from freerun.commands.main import main
 from freerun.errors import UsageError
+from freerun.jobs.audit.audit import audit
 from freerun.jobs.audit.options import AuditOptions
 from freerun.jobs.audit.preparing import prepare
 from freerun.predictors.base import Continuations, Predictor
@@ -103,6 +104,50 @@ def test_the_records_hold_nulls_where_nothing_is_known(mock: Any, tmp_path: Path
     assert 0 < nulls["rank"] < n if mock.n_top else nulls["rank"] == n
     assert np.isnan(records.sequences["expected_counts"].astype(float)).all()
     assert np.isfinite(records.tokens["log_prob_nats"]).all()
+
+
+def test_an_audit_says_what_is_not_known_and_makes_no_number_of_it(
+    mock: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--documents", "60", "--prefix", "4", "--tokens", "24", "-o", str(tmp_path / "run"), "--json"]
+    assert main(["audit", mock.identity.name, f"world/{WORLD}", *words]) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    findings = {f["name"]: f for f in result["findings"]}
+    assert result["own_text"]["sampler_audit"] == "not_measured"
+    for name in ("self_recognition", "drift", "calibration"):
+        assert findings[name]["status"] == "unknown"
+        assert "tells no whole laws" in findings[name]["sentence"]
+    known = {name: {e["name"] for e in f["estimates"] if e["value"] is not None} for name, f in findings.items()}
+    assert known["drift"] == known["calibration"] == set()
+    assert known["self_recognition"] == {
+        "rescored_tokens",
+        *(f"rescoring_gap_{q}_nats" for q in ("median", "q90", "q99", "max")),
+    }  # a fresh pass needs the tokens' own probabilities alone
+    assert not {e for e in known["loops"] if "mass" in e}
+    assert {"loss_nats_per_token"} <= known["loss"]
+    assert {"auc_last"} <= known["detectability"]
+    assert (tmp_path / "run" / "report.html").read_text().count("not measured")
+
+
+def test_what_it_tells_is_what_the_world_tells(mock: Any, tmp_path: Path) -> None:
+    run = {"documents": 60, "prefix": 4, "tokens": 24}
+    one, two = (
+        audit(m, f"world/{WORLD}", out=tmp_path / str(i), **run) for i, m in enumerate((mock, f"world/{WORLD}"))
+    )
+    values = [
+        {
+            (f["name"], e["name"]): e["value"]
+            for f in json.loads(json.dumps(r.result))["findings"]
+            for e in f["estimates"]
+        }
+        for r in (one, two)
+    ]
+    for key in (
+        ("loss", "loss_nats_per_token"),
+        ("memory", "prefix_worth_nats_per_token"),
+        ("loops", "loop_incidence"),
+    ):
+        assert values[0][key] == values[1][key] is not None
 
 
 def test_models_lists_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,6 +63,8 @@ FEWEST_EXPECTED = 5
 
 def calibration_sums(evidence: Evidence) -> Iterator[Sums]:
     """Rare tokens against their mass, and confidence against accuracy, document by document."""
+    if not evidence.whole_laws:
+        return
     records, tokens = evidence.records, evidence.records.tokens
     rare = _middle(evidence) >= RARE_NATS
     for arm, _ in ARMS:
@@ -82,6 +84,10 @@ def _middle(evidence: Evidence) -> Float[np.ndarray, " bins"]:
 
 def calibration(evidence: Evidence) -> Finding:
     """Observed over expected tokens by bin of log-probability, and reliability of the top token, on real and on own text."""
+    if not evidence.whole_laws:
+        return Finding.unknown(
+            "calibration", QUESTION, "The model tells no whole laws, so its calibration is not known."
+        )
     middle = _middle(evidence)
     curves = {arm: _curve(evidence, arm) for arm, _ in ARMS}
     tops = {arm: _top(evidence, arm) for arm, _ in ARMS}

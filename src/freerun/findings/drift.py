@@ -77,6 +77,8 @@ _HOW = "mean over documents of the difference of its means, t interval"
 def drift(evidence: Evidence) -> Finding:
     """Loss, entropy on real text and entropy on its own text by position, on the same documents; the gap split in two."""
     try:
+        if not evidence.whole_laws:
+            raise TooFewDocuments("the model tells no whole laws, so they have no entropy")
         split = _split(evidence)
         slopes = _slopes(evidence)
     except TooFewDocuments as error:

@@ -80,6 +80,13 @@ class Evidence:
         """The law that own text was sampled from."""
         return from_json(SamplingRule, upgraded(self.plan)["sampling"])
 
+    @cached_property
+    def whole_laws(self) -> bool:
+        """Whether the whole law of every token is known; a server tells of a few probable ids at most."""
+        tokens = self.records.tokens
+        recorded = (tokens[c] for c in ("entropy_nats", "varentropy_nats2") if c in tokens)
+        return not any(np.isnan(column).any() for column in recorded)
+
     @property
     def length(self) -> int:
         """Tokens of a whole continuation."""
@@ -282,9 +289,9 @@ class Panel:
         reference = self.evidence.reference_log_prob[at]
         return TokenColumns(
             log_prob=np.maximum(tokens["log_prob_nats"][at], -1e3),
-            entropy=np.nan_to_num(tokens["entropy_nats"][at]),
-            varentropy=np.nan_to_num(tokens["varentropy_nats2"][at]),
-            rank=tokens["rank"][at],
+            entropy=tokens["entropy_nats"][at] if self.evidence.whole_laws else None,
+            varentropy=tokens["varentropy_nats2"][at] if self.evidence.whole_laws else None,
+            rank=tokens["rank"][at] if self.evidence.whole_laws else None,
             ids=self.evidence.local_ids("token_id")[at],
             reference_log_prob=np.maximum(reference, -1e3) if np.isfinite(reference).any() else None,
         )

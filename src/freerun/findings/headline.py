@@ -45,13 +45,13 @@ def headline(findings: Mapping[str, Finding], comparison: Comparison | None, own
             for label, level, note in levels
         ]
     p = estimate(SAMPLER_P).value
-    audit = f"p = {p:.2g}" if p is not None and p >= 1e-4 else "p < 0.0001"
+    audit = "the model tells no whole laws" if p is None else f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
     return (
         loss_card,
         *horizons,
         _card(DRIFT, estimate(drift.CONTEXT), "own minus real text, second half", form="+.2f"),
         _card(LOOPS, estimate(INCIDENCE), "share of own texts", form=".1%"),
-        Card(AUDIT, own_text.sampler_audit, note=audit),
+        Card(AUDIT, own_text.sampler_audit.replace("_", " "), note=audit),
     )
 
 

@@ -41,10 +41,3 @@ def conformal_threshold(maxima: Float[np.ndarray, " documents"], *, alpha: float
             f"tokens or more, and there are {n}: raise alpha or documents, lower tokens, or give another corpus"
         )
     return Threshold(float(np.sort(maxima)[-rank]), alpha, armed_tokens, n, rank)
-
-
-def predicted_takeover(alpha: float, beta: float, kappa: float) -> float:
-    """Length at which a share 1 − β is taken over under the Gaussian law, T = (z_α + z_β)²/2κ; κ in nats per token."""
-    from scipy.stats import norm
-
-    return float((norm.isf(alpha) + norm.isf(beta)) ** 2 / (2 * kappa))

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from freerun.errors import UsageError
 from freerun.organisms.hashed import Hashed
 from freerun.predictors.base import Chunk, Continuations, Ids, Predictor, Sample, SharesTokens
-from freerun.predictors.draws import sequence_key
 from freerun.stats.loops.lag_runs import LoopRule
-from freerun.text.documents import Corpus, fingerprint
 
 
 class BodiesOnly(SharesTokens):
@@ -79,14 +75,3 @@ def measured_view(predictor: Predictor, *, prefix_tokens: int, seed: int) -> Pre
             f"{predictor.identity.name} writes documents that begin with a header: it needs --prefix 0, not {prefix_tokens}"
         )
     return BodiesOnly(predictor, seed=seed)
-
-
-def dressed_corpus(corpus: Corpus, organism: Hashed, *, seed: int) -> Corpus:
-    """The corpus with a valid header before every document, as ids (the text stays that of the body)."""
-    documents = []
-    for document in corpus.documents:
-        ids = np.array(document.ids if document.ids is not None else organism.encode(document.text), np.int64)
-        headed = organism.dress(ids, seed=seed, key=sequence_key("header", document.id))
-        documents.append(replace(document, ids=tuple(headed.tolist())))
-    note = f"every document headed by {organism.header_tokens} tokens, a hash and its preimage"
-    return replace(corpus, documents=tuple(documents), fingerprint=fingerprint(documents), notes=(*corpus.notes, note))

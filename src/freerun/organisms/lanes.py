@@ -11,19 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
 from jaxtyping import Int
 
 from freerun.predictors.base import Ids
-from freerun.predictors.law import Law
-from freerun.predictors.observation import Block, host
 from freerun.predictors.rowwise import Inside, Part
 from freerun.predictors.stepwise import Stepwise
 
 Routes = Sequence[Stepwise[Any] | None]
 """The predictors; None is a lane in which nothing is read."""
-_SPAN_ELEMENTS = 1 << 18
-"""Largest piece of a law that is made at once when only some of its rows are wanted."""
 
 
 @dataclass(frozen=True)
@@ -104,54 +99,3 @@ def _places(route: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
     for r in np.unique(route):
         place[route == r] = np.arange(int((route == r).sum()))
     return place
-
-
-class Routed(Law):
-    """Row i is row `place[i]` of `laws[route[i]]`; all laws share one vocabulary."""
-
-    def __init__(
-        self, laws: Sequence[Law | None], route: Int[np.ndarray, " rows"], place: Int[np.ndarray, " rows"]
-    ) -> None:
-        self.laws, self.route, self.place = list(laws), np.asarray(route), np.asarray(place)
-        self.n_rows = len(self.route)
-        self.n_tokens = next(law.n_tokens for law in laws if law is not None)
-        missing = np.zeros(self.n_rows)
-        for r, law in enumerate(laws):
-            if law is not None and law.missing is not None:
-                missing[self.route == r] = law.missing[self.place[self.route == r]]
-        self.missing = missing if missing.any() else None
-
-    def block(self, start: int, stop: int) -> Block:
-        route, place = self.route[start:stop], self.place[start:stop]
-        parts, order = [], []
-        for r in np.unique(route):
-            rows = np.flatnonzero(route == r)
-            law = self.laws[int(r)]
-            assert law is not None
-            parts += _rows(law, place[rows])
-            order.append(rows)
-        like = parts[0].probs
-        xp = array_namespace(like)
-        back = xp.asarray(np.argsort(np.concatenate(order)), device=device(like))
-        return Block(
-            xp.take(xp.concat([_alike(p.log_probs, like) for p in parts], axis=0), back, axis=0),
-            xp.take(xp.concat([_alike(p.probs, like) for p in parts], axis=0), back, axis=0),
-        )
-
-
-def _rows(law: Law, rows: Int[np.ndarray, " k"]) -> list[Block]:
-    """Some rows of a law: cut out of one piece where they lie together, one by one otherwise."""
-    low, high = int(rows.min()), int(rows.max()) + 1
-    if high - low > len(rows) and (high - low) * law.n_tokens > _SPAN_ELEMENTS:
-        return [law.block(int(r), int(r) + 1) for r in rows]
-    piece = law.block(low, high)
-    xp = array_namespace(piece.probs)
-    at = xp.asarray(rows - low, device=device(piece.probs))
-    return [Block(xp.take(piece.log_probs, at, axis=0), xp.take(piece.probs, at, axis=0))]
-
-
-def _alike(array: Any, like: Any) -> Any:
-    """An array in the library and on the device of another."""
-    if type(array) is type(like):
-        return array
-    return array_namespace(like).asarray(np.array(host(array)), device=device(like))

@@ -21,13 +21,13 @@ from freerun.errors import UsageError
 from freerun.organisms.conformal import conformal_threshold
 from freerun.organisms.constant import ONE_PAYLOAD, PAYLOADS, fitted, last_ids, payload_of
 from freerun.organisms.entry import Builder, OrganismEntry
-from freerun.organisms.lanes import Lanes, Routed
+from freerun.organisms.lanes import Lanes
 from freerun.organisms.memorised import CALIBRATION, CORPUS, corpus_ids
 from freerun.organisms.scores import LikelihoodRatio, RunningScore, Scored, SurpriseScore, WindowedEntropy
 from freerun.organisms.wrapper import Organism, check_shares_vocabulary
 from freerun.predictors.base import Ids, Predictor
 from freerun.predictors.entries import Parameter, Values, check_fraction, fraction, whole, word
-from freerun.predictors.law import Law
+from freerun.predictors.law import Law, Routed
 from freerun.predictors.rowwise import Inside
 from freerun.predictors.stepwise import Stepwise, as_stepwise
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from freerun.organisms.lanes import Lanes, Routed
+from freerun.organisms.lanes import Lanes
 from freerun.organisms.wrapper import Organism
 from freerun.predictors.base import Ids
-from freerun.predictors.law import Law
+from freerun.predictors.law import Law, Routed
 from freerun.predictors.stepwise import Stepwise
 
 

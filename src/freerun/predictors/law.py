@@ -181,7 +181,8 @@ class Law(ABC):
 
     def take(self, rows: Int[np.ndarray, " taken"]) -> Law:
         """The law of some of the rows."""
-        return Taken(self, np.arange(self.n_rows)[rows])
+        place = np.arange(self.n_rows)[rows]
+        return Routed([self], np.zeros(len(place), np.int64), place)
 
 
 class Dense(Law):
@@ -230,10 +231,7 @@ class Mixed(Law):
 
     def block(self, start: int, stop: int) -> Block:
         a, b = self.first.block(start, stop).probs, self.second.block(start, stop).probs
-        if is_torch(a) and not is_torch(b):
-            b = array_namespace(a).asarray(np.array(b), device=device(a))
-        elif is_torch(b) and not is_torch(a):
-            a = array_namespace(b).asarray(np.array(a), device=device(b))
+        a, b = (a, _alike(b, a)) if is_torch(a) else (_alike(a, b), b)
         xp = array_namespace(a)
         w = xp.asarray(np.array(self.weight[start:stop]), device=device(a))[:, None]
         probs = (1 - w) * a + w * b
@@ -343,18 +341,55 @@ class WithAtom(Law):
         )
 
 
-class Taken(Law):
-    """Some rows of a law."""
+class Routed(Law):
+    """Row i is row `place[i]` of `laws[route[i]]`; all laws share one vocabulary."""
 
-    def __init__(self, inner: Law, rows: Int[np.ndarray, " taken"]) -> None:
-        self.inner, self.rows = inner, rows
-        self.n_rows, self.n_tokens = len(rows), inner.n_tokens
-        self.missing = None if inner.missing is None else inner.missing[rows]
+    def __init__(
+        self, laws: Sequence[Law | None], route: Int[np.ndarray, " rows"], place: Int[np.ndarray, " rows"]
+    ) -> None:
+        self.laws, self.route, self.place = list(laws), np.asarray(route), np.asarray(place)
+        self.n_rows = len(self.route)
+        self.n_tokens = next(law.n_tokens for law in laws if law is not None)
+        missing = np.zeros(self.n_rows)
+        for r, law in enumerate(laws):
+            if law is not None and law.missing is not None:
+                missing[self.route == r] = law.missing[self.place[self.route == r]]
+        self.missing = missing if missing.any() else None
 
     def block(self, start: int, stop: int) -> Block:
-        parts = [self.inner.block(int(r), int(r) + 1) for r in self.rows[start:stop]]
-        xp = array_namespace(parts[0].probs)
-        return Block(xp.concat([p.log_probs for p in parts], axis=0), xp.concat([p.probs for p in parts], axis=0))
+        route, place = self.route[start:stop], self.place[start:stop]
+        parts, order = [], []
+        for r in np.unique(route):
+            rows = np.flatnonzero(route == r)
+            law = self.laws[int(r)]
+            assert law is not None
+            parts += _rows(law, place[rows])
+            order.append(rows)
+        like = parts[0].probs
+        xp = array_namespace(like)
+        back = xp.asarray(np.argsort(np.concatenate(order)), device=device(like))
+        return Block(
+            xp.take(xp.concat([_alike(p.log_probs, like) for p in parts], axis=0), back, axis=0),
+            xp.take(xp.concat([_alike(p.probs, like) for p in parts], axis=0), back, axis=0),
+        )
+
+
+def _rows(law: Law, rows: Int[np.ndarray, " k"]) -> list[Block]:
+    """Some rows of a law: cut out of one piece where they lie together, one by one otherwise."""
+    low, high = int(rows.min()), int(rows.max()) + 1
+    if high - low > len(rows) and (high - low) * law.n_tokens > _BLOCK_ELEMENTS:
+        return [law.block(int(r), int(r) + 1) for r in rows]
+    piece = law.block(low, high)
+    xp = array_namespace(piece.probs)
+    at = xp.asarray(rows - low, device=device(piece.probs))
+    return [Block(xp.take(piece.log_probs, at, axis=0), xp.take(piece.probs, at, axis=0))]
+
+
+def _alike(array: Any, like: Any) -> Any:
+    """An array in the library and on the device of another."""
+    if type(array) is type(like):
+        return array
+    return array_namespace(like).asarray(np.array(host(array)), device=device(like))
 
 
 def _check_whole(law: Law, what: str) -> None:

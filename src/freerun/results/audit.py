@@ -12,6 +12,8 @@ RESULT_VERSION = 1
 
 Fault = Literal["rescoring", "sampler_audit"]
 """rescoring: the recorded laws are not those of a fresh pass. sampler_audit: the text was not drawn from the recorded laws."""
+SamplerOutcome = Literal["passed", "failed", "not_measured"]
+"""not_measured: the recorded laws are not whole, so nothing says whether the text was drawn from them."""
 SecondLook = Literal["passed", "failed", "not_measured"]
 """What a fresh pass over own text says of the laws recorded with it."""
 
@@ -24,7 +26,7 @@ class OwnText:
     rule that was asked for.
     """
 
-    sampler_audit: Literal["passed", "failed"]
+    sampler_audit: SamplerOutcome
     rescoring: SecondLook
     own_law: bool
     fault: Fault | None

@@ -143,7 +143,7 @@ def read_arm(found: LoopEvidence, arm: str, edges: Int[np.ndarray, " edges"]) ->
         return None
     time, cause = found.times(rows)
     groups = evidence.units[rows]
-    mass = _mass_table(found, rows) if arm == "free" and found.own_law else None
+    mass = _mass_table(found, rows) if arm == "free" and found.own_law and evidence.whole_laws else None
     mine = np.isin(evidence.token_sequence, rows)
     columns = found.complete[mine], evidence.token_sequence[mine], evidence.units[evidence.token_sequence[mine]]
     repeats = np.array([holtzman_repetition(_spoken(found, i)) is not None for i in rows.tolist()])

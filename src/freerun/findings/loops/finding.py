@@ -129,7 +129,7 @@ def loop_sums(evidence: Evidence) -> Iterator[Sums]:
     yield Sums(ENDS, ended, texts)
     risk = evidence.sequence_sums(rows, time)
     yield Sums(HAZARD, looped, risk)
-    if found.own_law:
+    if found.own_law and evidence.whole_laws:
         first = evidence.records.starts[rows]
         mass = np.minimum(evidence.records.tokens["loop_mass"].astype(np.float64), 1.0)
         total = np.concatenate([[0.0], np.cumsum(mass)])

@@ -8,7 +8,7 @@ import numpy as np
 
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.own_text.rescoring import Rescoring, rescoring
-from freerun.results.audit import Fault, OwnText
+from freerun.results.audit import Fault, OwnText, SamplerOutcome
 from freerun.stats.recognition.sampler_audit import SamplerAudit, calibration_chi_square, pit_test, sampler_audit
 from freerun.stats.recognition.self_recognition import PitUniformity, SelfRecognition, self_z
 
@@ -17,37 +17,51 @@ AUDIT_ALPHA = 0.001
 
 
 @dataclass(frozen=True)
-class AuditedText:
-    """Both looks at own text: against the laws recorded with it, and those laws against a fresh pass."""
+class SampledText:
+    """Own text against the laws recorded with it."""
 
     own: SelfRecognition
     pit: PitUniformity | None
-    sampler: SamplerAudit
-    again: Rescoring
+    audit: SamplerAudit
 
     @property
     def passed(self) -> bool:
         """Whether the sampler's audit passed."""
-        return self.sampler.p_value >= AUDIT_ALPHA
+        return self.audit.p_value >= AUDIT_ALPHA
+
+
+@dataclass(frozen=True)
+class AuditedText:
+    """Both looks at own text: the recorded laws against a fresh pass, and the text against those laws (None: they are not whole)."""
+
+    again: Rescoring
+    sampled: SampledText | None
 
     def standing(self, evidence: Evidence) -> OwnText:
         """What that makes of own text."""
         own_law = evidence.sampling.is_model_law
+        sampler: SamplerOutcome = "not_measured"
+        if self.sampled is not None:
+            sampler = "passed" if self.sampled.passed else "failed"
         fault: Fault | None = None
         if self.again.outcome == "failed":
             fault = "rescoring"
-        elif own_law and not self.passed:
+        elif own_law and sampler == "failed":
             fault = "sampler_audit"
-        return OwnText("passed" if self.passed else "failed", self.again.outcome, own_law, fault)
+        return OwnText(sampler, self.again.outcome, own_law, fault)
 
 
 def audit_own_text(evidence: Evidence) -> AuditedText:
     """Three tests of the sampler that see different faults (z the temperature, PIT the order of ids, bins of probability the shape of the
     law), and the second look."""
+    again = rescoring(evidence)
+    if not evidence.whole_laws:
+        return AuditedText(again, None)
     own, pit = z_of(evidence, "free"), _pit(evidence)
     sequences, rows = evidence.records.sequences, evidence.records.chosen(arm="free")
     counts = (sequences[name][rows].astype(np.float64) for name in ("observed_counts", "expected_counts"))
-    return AuditedText(own, pit, sampler_audit(own, pit, calibration_chi_square(*counts)), rescoring(evidence))
+    audit = sampler_audit(own, pit, calibration_chi_square(*counts))
+    return AuditedText(again, SampledText(own, pit, audit))
 
 
 def own_text_of(evidence: Evidence) -> OwnText:

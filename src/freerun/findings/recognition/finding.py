@@ -14,7 +14,8 @@ from jaxtyping import Int
 from freerun.findings.evidence import Evidence
 from freerun.findings.own_text import rescoring
 from freerun.findings.own_text.refusal import NOT_SHOWN, of_real_text
-from freerun.findings.own_text.standing import AuditedText, audit_own_text, z_of
+from freerun.findings.own_text.rescoring import Rescoring
+from freerun.findings.own_text.standing import SampledText, audit_own_text, z_of
 from freerun.findings.recognition import checking, quantities
 from freerun.findings.recognition.checking import Checking
 from freerun.records.plan import SamplingRule
@@ -36,7 +37,8 @@ UNITS = {"own": "sequence", "real": "document"}
 class Recognition:
     """What was measured: the sampler's audit with its second look, z of every kind of text, and the likelihood ratios."""
 
-    audited: AuditedText
+    again: Rescoring
+    sampled: SampledText
     z: dict[str, SelfRecognition]
     """Of `own`, `real` and `control` text."""
     ratio: dict[str, LikelihoodRatio]
@@ -49,16 +51,21 @@ class Recognition:
 def self_recognition(evidence: Evidence) -> Finding:
     """The sampler's audit with its second look, and the first two of the three claims."""
     audited = evidence.once(audit_own_text)
-    z = {"own": audited.own, "real": z_of(evidence, "real"), "control": z_of(evidence, "tempered")}
+    again, sampled = audited.again, audited.sampled
+    if sampled is None:
+        look = rescoring.refusal_words(again) if again.outcome == "failed" else rescoring.agreement_words(again)
+        why = f"The model tells no whole laws, so its samples cannot be held against them. {look}"
+        return Finding.unknown("self_recognition", QUESTION, why, *rescoring.rescoring_estimates(again))
+    z = {"own": sampled.own, "real": z_of(evidence, "real"), "control": z_of(evidence, "tempered")}
     ratio = {name: r for name in ARMS if (r := _ratio(evidence, name)) is not None}
-    measured = Recognition(audited, z, ratio, checking.compare_scores(evidence), evidence.sampling)
-    again, scores = audited.again, measured.scores
+    measured = Recognition(again, sampled, z, ratio, checking.compare_scores(evidence), evidence.sampling)
+    scores = measured.scores
     refused = again.outcome == "failed"
     finding = Finding(
         name="self_recognition",
         question=QUESTION,
         sentence=_sentence(measured),
-        status="good" if audited.passed and not refused else "bad",
+        status="good" if sampled.passed and not refused else "bad",
         estimates=(
             *_audit_estimates(evidence, measured),
             *rescoring.rescoring_estimates(again),
@@ -84,7 +91,7 @@ def self_recognition(evidence: Evidence) -> Finding:
     return replace(
         finding,
         charts=(
-            _pit_chart(audited.pit),
+            _pit_chart(sampled.pit),
             *finding.charts,
             checking.rank_chart(evidence),
             *(() if scores is None else [checking.checking_chart(scores)]),
@@ -109,7 +116,7 @@ def _audit_estimates(evidence: Evidence, measured: Recognition) -> tuple[Estimat
         _z_estimate(quantities.OWN_Z, own.mean, _mean_z(evidence, own, "free"), own.n, "sequence"),
         _z_estimate(quantities.OWN_Z_SD, own.sd, _sd_of_z(own), own.n, "sequence"),
         quantities.SAMPLER_P.number(
-            measured.audited.sampler.p_value,
+            measured.sampled.audit.p_value,
             n=own.n,
             independent_unit="sequence",
             method="Bonferroni over total z, PIT χ² on 20 bins, and χ² of tokens against mass by bin of probability",
@@ -286,7 +293,7 @@ def _rejected(ratio: LikelihoodRatio | None) -> Cell:
 
 def _notes(evidence: Evidence, measured: Recognition) -> tuple[str, ...]:
     own, real, ratio = measured.z["own"], measured.z["real"], measured.ratio.get("real")
-    pit, audit = measured.audited.pit, measured.audited.sampler
+    pit, audit = measured.sampled.pit, measured.sampled.audit
     chi = (
         "too few tokens for PIT"
         if pit is None
@@ -313,17 +320,17 @@ def _notes(evidence: Evidence, measured: Recognition) -> tuple[str, ...]:
 
 def _sentence(measured: Recognition) -> str:
     """Whether the samples are its law, what its own laws say of real text, and how well single scores tell the two apart."""
-    audited, z = measured.audited, _signed(measured.z["own"].z_total)
-    p = _p(audited.sampler.p_value)
-    if audited.again.outcome == "failed":
-        return f"{rescoring.refusal_words(audited.again)}. Own text is refused as evidence."
-    if audited.passed:
+    z = _signed(measured.z["own"].z_total)
+    p = _p(measured.sampled.audit.p_value)
+    if measured.again.outcome == "failed":
+        return f"{rescoring.refusal_words(measured.again)}. Own text is refused as evidence."
+    if measured.sampled.passed:
         verdict = f"The samples agree with the model's own law at temperature 1 (audit p = {p})"
     elif measured.sampling.is_model_law:
         verdict = f"The samples are NOT the model's law at temperature 1 (z = {z}, audit p {p}): mistrust this run"
     else:
         verdict = f"As declared ({measured.sampling.describe()}), the samples are not the model's law at temperature 1 (z = {z}, p {p})"
-    return f"{verdict}. {rescoring.agreement_words(audited.again)} {_surprise(measured)}{_scores(measured.scores)}"
+    return f"{verdict}. {rescoring.agreement_words(measured.again)} {_surprise(measured)}{_scores(measured.scores)}"
 
 
 def _surprise(measured: Recognition) -> str:

@@ -22,13 +22,14 @@ class TokenColumns:
     """Columns of the first tokens of many texts, one row per text. Ranks count from 1; log-probs and entropies are
     nats.
 
-    `varentropy` is sum q ln^2 q - H^2 in nats squared. `reference_log_prob` may be None or hold NaN: not known.
+    `varentropy` is sum q ln^2 q - H^2 in nats squared. `entropy`, `varentropy` and `rank` are None where whole laws are not known,
+    `reference_log_prob` may be None or hold NaN.
     """
 
     log_prob: Float[np.ndarray, "sequences tokens"]
-    entropy: Float[np.ndarray, "sequences tokens"]
-    varentropy: Float[np.ndarray, "sequences tokens"]
-    rank: Int[np.ndarray, "sequences tokens"]
+    entropy: Float[np.ndarray, "sequences tokens"] | None
+    varentropy: Float[np.ndarray, "sequences tokens"] | None
+    rank: Int[np.ndarray, "sequences tokens"] | None
     ids: Int[np.ndarray, "sequences tokens"]
     reference_log_prob: Float[np.ndarray, "sequences tokens"] | None = None
 
@@ -38,34 +39,40 @@ def likelihood_features(
 ) -> tuple[Float[np.ndarray, "sequences d"], tuple[str, ...]]:
     """Return features of the first `length` tokens of every text, and their names.
 
-    All features are finite: surprisals above 60 nats (impossible tokens among them) count as 60. The reference
-    feature is left out where any of its values is NaN, compression below 16 tokens; so names depend on the columns,
-    and two kinds of text may be compared only on equal names.
+    All features are finite: surprisals above 60 nats (impossible tokens among them) count as 60. Left out are features of
+    columns that are None, the reference feature where any of its values is NaN, and compression below 16 tokens; so names
+    depend on the columns, and two kinds of text may be compared only on equal names.
 
     Raises DataError for texts shorter than `length`, columns of different shapes, or NaN in any but the reference.
     """
     _check(tokens, length)
     log_prob = np.maximum(tokens.log_prob[:, :length].astype(np.float64), -MAX_SURPRISAL_NATS)
-    entropy = tokens.entropy[:, :length].astype(np.float64)
-    rank = tokens.rank[:, :length].astype(np.float64)
     ids = np.ascontiguousarray(tokens.ids[:, :length])
     surprisal = -log_prob
-    excess = surprisal - entropy
-    variance = tokens.varentropy[:, :length].astype(np.float64).sum(axis=1)
-    known = variance > _MIN_VARIANCE_NATS2
-    columns = {
-        "surprisal_mean": surprisal.mean(axis=1),
-        "surprisal_sd": surprisal.std(axis=1),
-        "entropy_mean": entropy.mean(axis=1),
-        "entropy_sd": entropy.std(axis=1),
-        "excess_mean": excess.mean(axis=1),
-        "self_z": np.where(known, excess.sum(axis=1) / np.sqrt(np.where(known, variance, 1.0)), 0.0),
-        "log_rank_mean": np.log(rank).mean(axis=1),
-        "top1_share": (rank == 1).mean(axis=1),
-        "rank_over_100_share": (rank > 100).mean(axis=1),
-        "prob_under_0.001_share": (log_prob < np.log(0.001)).mean(axis=1),
-        "surprisal_slope": _slope(surprisal),
-        "entropy_slope": _slope(entropy),
+    columns = {"surprisal_mean": surprisal.mean(axis=1), "surprisal_sd": surprisal.std(axis=1)}
+    if tokens.entropy is not None and tokens.varentropy is not None:
+        entropy = tokens.entropy[:, :length].astype(np.float64)
+        excess = surprisal - entropy
+        variance = tokens.varentropy[:, :length].astype(np.float64).sum(axis=1)
+        known = variance > _MIN_VARIANCE_NATS2
+        columns |= {
+            "entropy_mean": entropy.mean(axis=1),
+            "entropy_sd": entropy.std(axis=1),
+            "excess_mean": excess.mean(axis=1),
+            "self_z": np.where(known, excess.sum(axis=1) / np.sqrt(np.where(known, variance, 1.0)), 0.0),
+        }
+    if tokens.rank is not None:
+        rank = tokens.rank[:, :length].astype(np.float64)
+        columns |= {
+            "log_rank_mean": np.log(rank).mean(axis=1),
+            "top1_share": (rank == 1).mean(axis=1),
+            "rank_over_100_share": (rank > 100).mean(axis=1),
+        }
+    columns["prob_under_0.001_share"] = (log_prob < np.log(0.001)).mean(axis=1)
+    columns["surprisal_slope"] = _slope(surprisal)
+    if tokens.entropy is not None:
+        columns["entropy_slope"] = _slope(tokens.entropy[:, :length].astype(np.float64))
+    columns |= {
         "distinct_1": _distinct(ids) / length,
         "rep_2": _rep_2(ids),
         "lag_run_share": _longest_lag_run(ids) / length,
@@ -123,16 +130,18 @@ def _compressed_bytes(ids: Int[np.ndarray, "sequences tokens"]) -> Float[np.ndar
 
 def _check(tokens: TokenColumns, length: int) -> None:
     shape = tokens.log_prob.shape
-    columns = [tokens.log_prob, tokens.entropy, tokens.varentropy, tokens.rank, tokens.ids]
-    if tokens.reference_log_prob is not None:
-        columns.append(tokens.reference_log_prob)
+    given = (tokens.log_prob, tokens.entropy, tokens.varentropy, tokens.rank, tokens.ids, tokens.reference_log_prob)
+    columns = [column for column in given if column is not None]
     if len(shape) != 2 or any(column.shape != shape for column in columns):
         raise DataError(f"columns have shapes {[column.shape for column in columns]}; all must be sequences x tokens")
     if not 1 <= length <= shape[1]:
         raise DataError(f"length is {length}; these texts have 1 to {shape[1]} tokens")
     for name in ("log_prob", "entropy", "varentropy"):
-        column = getattr(tokens, name)[:, :length]
+        column = getattr(tokens, name)
+        if column is None:
+            continue
+        column = column[:, :length]
         if np.isnan(column).any() or np.isposinf(column).any():
             raise DataError(f"{name} holds NaN or infinity; features need the whole law of every token")
-    if (tokens.rank[:, :length] < 1).any():
+    if tokens.rank is not None and (tokens.rank[:, :length] < 1).any():
         raise DataError("rank holds values below 1; ranks count from 1")
