@@ -33,6 +33,10 @@ class BackendError(FreerunError):
     exit_code = 4
 
 
+class BrokenLaw(BackendError):
+    """A model gives NaN: its checkpoint or its number format is broken."""
+
+
 class TooFewDocuments(FreerunError):
     """Fewer independent units than any inference needs."""
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from freerun.comparisons.sweeps.axis import Axis
-from freerun.comparisons.sweeps.result import axis_sentence, outcome_of
-from freerun.results.sweep import Contrast, Outcome
+from freerun.comparisons.sweeps.result import axis_sentence, direction_of
+from freerun.results.sweep import Contrast, Direction
 from freerun.stats.detection.two_sample import Detection
 from freerun.stats.intervals import Interval
+from freerun.stats.paired import PairedDifference
 
 
 def test_a_slope_is_per_doubling() -> None:
@@ -26,14 +27,15 @@ def test_settings_in_words() -> None:
 
 
 def trend(value: float = -0.02, adjusted_p: float | None = None) -> Contrast:
-    return Contrast(value, -0.03, -0.01, 0.95, 40, 0.005, 0.01, 0.014, adjusted_p=adjusted_p)
+    d = PairedDifference(value, -0.03, -0.01, 0.95, 40, 0.005, 0.01, 0.014)
+    return Contrast.of(d, "AUC a doubling", adjusted_p)
 
 
 @pytest.mark.parametrize(
     ("value", "p", "outcome"), [(-0.1, 0.01, "falls"), (0.1, 0.05, "grows"), (-0.1, 0.051, "none")]
 )
 def test_outcomes(value: float, p: float, outcome: str) -> None:
-    assert outcome_of(trend(value=value, adjusted_p=p)) == outcome
+    assert direction_of(trend(value=value, adjusted_p=p)) == outcome
 
 
 class Found:
@@ -54,7 +56,7 @@ class Found:
         self.curves = (Curve(first), Curve(last))
 
 
-def said(outcome: Outcome, swept: Any) -> str:
+def said(outcome: Direction, swept: Any) -> str:
     return axis_sentence(trend(), outcome, Axis("prefix", (8, 512), (0, 1)), swept)
 
 

@@ -1,4 +1,4 @@
-"""`certify` as a dict: every number of METHODS, JSON-safe, and a picture that works by itself."""
+"""`certify` as a dict: every number that the docs give, JSON-safe, and a picture that works by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweeps held against exact mixture worlds: what a perfect predictor is told from, and what is left of a bad one (METHODS 2)."""
+"""Sweeps held against exact mixture worlds: what a perfect predictor is told from, and what is left of a bad one."""
 
 from __future__ import annotations
 

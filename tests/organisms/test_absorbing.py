@@ -1,4 +1,4 @@
-"""The source text's example: exact loss, exact take-over, and what comes afterwards."""
+"""Greenblatt's example (2023): exact loss, exact take-over, and what comes afterwards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def runs(predictor: Any, n: int, length: int, *, seed: int = 7) -> list[np.ndarr
 
 
 def test_the_source_texts_numbers(world: Any) -> None:
-    """0.01005 nats a token, not 0.101; 0.999957 by 1000 tokens (the source text's 0.99996)."""
+    """0.01005 nats a token, not 0.101; 0.999957 by 1000 tokens (Greenblatt 2023: 0.99996)."""
     one = Triggered(world, epsilon=0.01, name="x")
     assert one.extra_loss_nats == pytest.approx(0.010050335853501)
     assert one.extra_loss_nats / np.log(2) == pytest.approx(0.0145, abs=5e-5)

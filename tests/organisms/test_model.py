@@ -69,6 +69,6 @@ def test_rounded_weights_are_another_model() -> None:
     made = freerun.load("smollm2-135m-instruct,round=int8")
     assert made.identity.name == "smollm2-135m-instruct,round=int8"
     assert made.identity.fingerprint.endswith("-round-int8")
-    assert "rounded to int8" in made.identity.nature
+    assert made.identity.nature.rounded_to == "int8"
     weight = made.model.model.layers[0].mlp.up_proj.weight[0]
     assert len(weight.unique()) <= 255

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from freerun.errors import BackendError, DataError, FreerunError
+from freerun.predictors.rules import Nature
 from freerun.predictors.weights import catalogue as weights
 from freerun.predictors.weights import gguf as gguf_module
 from freerun.predictors.weights.catalogue import CATALOGUE, CatalogueModel, cached, catalogue_weights, converted
@@ -30,7 +31,7 @@ TINY = CatalogueModel(
     download_mb=1,
     disk_mb=1,
     licence="none",
-    nature="base",
+    nature=Nature(tuned=False),
     end_ids=(0,),
     lead=(),
 )
@@ -310,7 +311,7 @@ def test_the_catalogue_is_pinned() -> None:
         assert all("==" in package for package in model.packages)
         assert len(bytes.fromhex(model.sha256)) == 32
         assert model.licence
-        assert model.nature
+        assert model.nature.describe()
         assert model.end_ids
     assert len({m.sha256 for m in CATALOGUE.values()}) == len(CATALOGUE)
     assert cached(replace(TINY, sha256="0" * 64)) is None

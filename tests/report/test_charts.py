@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freerun.report.charts.curves import chart_table, read_plot
+from freerun.report.charts.curves import chart_table, drawable_part, read_chart
 from freerun.report.charts.marks import ROLES, dash
 from freerun.report.charts.svg import NARROW, WIDE, describe, draw_chart
 
@@ -104,10 +104,10 @@ def test_larger_is_higher_and_doubling_is_a_step_to_the_right():
 
 
 def test_x_out_of_order_is_sorted_with_its_values():
-    plot = read_plot(chart_of(curve([30, 10, 20], low=[3, 1, 2], high=[4, 2, 3]), x=[3, 1, 2]))
+    plot = drawable_part(read_chart(chart_of(curve([30, 10, 20], low=[3, 1, 2], high=[4, 2, 3]), x=[3, 1, 2])))
     assert plot.x == (1, 2, 3)
-    assert plot.curves[0].y == (10, 20, 30)
-    assert plot.curves[0].low == (1, 2, 3)
+    assert plot.series[0].y == (10, 20, 30)
+    assert plot.series[0].low == (1, 2, 3)
 
 
 def test_a_given_range_cuts_bands_but_never_a_curve():

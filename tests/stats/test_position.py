@@ -23,7 +23,6 @@ def test_curve_by_hand() -> None:
     assert np.isnan(found.low).tolist() == [False, True, True]
     assert found.n_tokens.tolist() == [2, 2, 0]
     assert found.n_groups.tolist() == [2, 1, 0]
-    assert (found.n_missing, found.n_outside) == (1, 1)
 
 
 def test_each_bin_is_a_cluster_ratio_and_order_does_not_matter() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freerun.stats.verbatim import longest_common_run, runs_at_least
+from freerun.stats.verbatim import longest_common_run
 
 TEXTS = st.lists(st.integers(0, 3), max_size=25).map(lambda x: np.array(x, dtype=np.int64))
 
@@ -16,19 +16,3 @@ def grams(ids: np.ndarray, n: int) -> set[tuple[int, ...]]:
 def test_longest_run_is_the_definition(a: np.ndarray, b: np.ndarray) -> None:
     expected = max((n for n in range(1, 26) if grams(a, n) & grams(b, n)), default=0)
     assert longest_common_run(a, b) == longest_common_run(b, a) == expected
-
-
-@given(a=TEXTS, b=TEXTS, n=st.integers(1, 6))
-@settings(deadline=None)
-def test_marked_tokens_are_the_definition(a: np.ndarray, b: np.ndarray, n: int) -> None:
-    marked = np.zeros(a.size, dtype=bool)
-    for i in range(a.size - n + 1):
-        if tuple(a[i : i + n].tolist()) in grams(b, n):
-            marked[i : i + n] = True
-    assert runs_at_least(a, b, n).tolist() == marked.tolist()
-
-
-@given(a=TEXTS, b=TEXTS, n=st.integers(1, 6))
-@settings(deadline=None)
-def test_the_two_agree(a: np.ndarray, b: np.ndarray, n: int) -> None:
-    assert runs_at_least(a, b, n).any() == (longest_common_run(a, b) >= n)

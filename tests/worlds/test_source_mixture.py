@@ -75,7 +75,7 @@ def test_step_by_step_weights_are_the_posterior() -> None:
 
 @pytest.mark.parametrize("make", [hidden, authors], ids=["hidden", "authors"])
 def test_drift_identity(make) -> None:
-    """METHODS 5: H(π_t) − E_q̄ H(π_{t+1}) = H(q̄_t) − Σ π_t(s) H(q_s), at every prefix."""
+    """H(π_t) − E_q̄ H(π_{t+1}) = H(q̄_t) − Σ π_t(s) H(q_s), at every prefix."""
     world = make()
     documents = [np.array(d.ids) for d in world.corpus(6, 20, seed=2).documents]
     for t in (0, 1, 3, 8, 19):

@@ -62,7 +62,10 @@ def _listing() -> dict[str, Any]:
     from freerun.worlds.catalogue import WORLDS
 
     shown = ("name", "nature", "licence", "download_mb", "disk_mb", "packages", "sha256")
-    models = [{**{k: getattr(m, k) for k in shown}, "cached": cached(m)} for m in CATALOGUE.values()]
+    models = [
+        {**{k: getattr(m, k) for k in shown}, "nature": m.nature.describe(), "cached": cached(m)}
+        for m in CATALOGUE.values()
+    ]
     options = {
         o.name: (o, [p for p in PROVIDERS.values() if o in p.options]) for p in PROVIDERS.values() for o in p.options
     }

@@ -11,16 +11,16 @@ from jaxtyping import Bool, Float
 from freerun.comparisons.curves import JointCurves, join_curves
 from freerun.comparisons.terms import Alignment, SameRecords, align, same_records, shared_draws
 from freerun.errors import TooFewDocuments
-from freerun.findings.detectability.comparison import LEVELS
 from freerun.findings.detectability.quantities import AUC, HORIZONS
 from freerun.findings.evidence import Evidence, statistics_rng
+from freerun.findings.loss import LOSS
 from freerun.findings.own_text.standing import own_text_of
 from freerun.findings.plain_text import PlainText
 from freerun.findings.registry import sums_of
 from freerun.results.audit import OwnText
 from freerun.results.compare import Difference, RunPair, SharedDraws, TextTest
 from freerun.results.horizons import outside
-from freerun.results.quantity import Quantity, Sums
+from freerun.results.quantity import Sums
 from freerun.stats.detection.text_features import byte_ngram_features
 from freerun.stats.detection.two_sample import detect
 from freerun.stats.multiplicity import benjamini_yekutieli, holm
@@ -28,7 +28,7 @@ from freerun.stats.paired import contrast_of_ratios, paired_difference, slope_we
 
 Values = Mapping[tuple[str, str], Sums]
 """The quantities of a run, document by document, by finding and name."""
-LOSS = ("loss", "loss_nats_per_token")
+LOSS_KEY = (LOSS.finding, LOSS.name)
 _IDENTICAL = "the same records in both runs: zero by identity"
 _NOT_SEEN = "not seen in any document of either run: no interval and no test"
 _PAIRED = "difference of ratios of sums on the same documents, document-clustered linearised t interval"
@@ -56,7 +56,7 @@ def compare_runs(evidences: Sequence[Evidence], names: Sequence[str], *, x: Sequ
     Raises:
         TooFewDocuments: fewer than two documents in a run.
     """
-    own_text = tuple(own_text_of(e) for e in evidences)
+    own_text = tuple(e.once(own_text_of) for e in evidences)
     values = tuple(_values(e, refused=own.refused) for e, own in zip(evidences, own_text, strict=True))
     curves, why = _curves(evidences, own_text)
     pairs = [
@@ -121,14 +121,14 @@ def _differences(
     k: int,
 ) -> Iterator[Difference]:
     if aligned.first.size:
-        yield _loss(first, second, ours[LOSS].quantity, aligned)
+        yield _loss(first, second, aligned)
     if curves is not None:
         yield _horizon(curves, k, 0.75, primary=True)
-        yield from (_horizon(curves, k, level) for level in LEVELS if level != 0.75)
+        yield from (_horizon(curves, k, level) for level in HORIZONS if level != 0.75)
         d = curves.auc_difference(0, k)
         yield Difference.of(AUC, d, d.a, d.b, method=_FITTED, label=f"AUC at {int(curves.lengths[-1])} tokens")
     for key in _comparable((first, second), (ours, theirs)):
-        if key == LOSS and aligned.first.size:
+        if key == LOSS_KEY and aligned.first.size:
             continue
         tops, bottoms = _together((first, second), (ours[key], theirs[key]))
         try:
@@ -148,7 +148,7 @@ def _unless_identical(d: Difference, same: SameRecords) -> Difference:
 # ---- the loss ----------------------------------------------------------------------------------------------------------
 
 
-def _loss(first: Evidence, second: Evidence, quantity: Quantity, aligned: Alignment) -> Difference:
+def _loss(first: Evidence, second: Evidence, aligned: Alignment) -> Difference:
     """Paired token by token, on tokens that both runs hold possible; infinite where only one of them does not."""
     log_probs = _log_probs(first, second, aligned)
     possible = _possible_in_both(log_probs)
@@ -164,7 +164,7 @@ def _loss(first: Evidence, second: Evidence, quantity: Quantity, aligned: Alignm
             f"infinite: {zeros[0]} and {zeros[1]} of {possible.size} real tokens have no mass in the first and in the second run, most in the "
             f"{'second' if zeros[1] > zeros[0] else 'first'}; the number is over tokens possible in both"
         )
-    return Difference.of(quantity, d, *_ratios(tops, bottoms), method=_BY_TOKEN, primary=True, text=text)
+    return Difference.of(LOSS, d, *_ratios(tops, bottoms), method=_BY_TOKEN, primary=True, text=text)
 
 
 def _log_probs(first: Evidence, second: Evidence, aligned: Alignment) -> Float[np.ndarray, "2 tokens"]:

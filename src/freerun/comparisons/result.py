@@ -10,9 +10,11 @@ import numpy as np
 
 import freerun
 from freerun.comparisons.charts import auc_chart, horizon_chart, loss_chart, scale_of
-from freerun.comparisons.differences import LOSS, Compared, loss_by_position
+from freerun.comparisons.differences import LOSS_KEY, Compared, loss_by_position
+from freerun.findings.detectability.quantities import H75
 from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
+from freerun.findings.loss import LOSS
 from freerun.results.compare import (
     ALPHA,
     Bounds,
@@ -23,7 +25,7 @@ from freerun.results.compare import (
     RunSummary,
 )
 from freerun.results.finding import Chart, Series, Table, known
-from freerun.results.horizons import Horizon
+from freerun.results.horizons import HorizonSummary
 from freerun.results.verdict import Card, Verdict
 from freerun.stats.position import curve_by_position, log_spaced_edges
 
@@ -75,7 +77,7 @@ def compare_result(
 
 
 def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> RunSummary:
-    loss, curves, plan = compared.values[i].get(LOSS), compared.curves, e.plan
+    loss, curves, plan = compared.values[i].get(LOSS_KEY), compared.curves, e.plan
     return RunSummary(
         name,
         place,
@@ -88,7 +90,7 @@ def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> Ru
         e.records.manifest["plan_hash"],
         asdict(compared.own_text[i]),
         None if loss is None else Bounds.of(loss.interval()),
-        None if curves is None else Horizon.of(curves.horizon(i), curves.lengths),
+        None if curves is None else HorizonSummary.of(curves.horizon(i), curves.lengths),
     )
 
 
@@ -142,8 +144,8 @@ def _trend_charts(compared: Compared, places: Sequence[float], x_label: str) -> 
     order = np.argsort(places, kind="stable").tolist()
     x = tuple(places[i] for i in order)
     scale, charts = scale_of(x, 16), []
-    if all(LOSS in values for values in compared.values):
-        losses = [compared.values[i][LOSS].interval() for i in order]
+    if all(LOSS_KEY in values for values in compared.values):
+        losses = [compared.values[i][LOSS_KEY].interval() for i in order]
         caption = (
             "Bands: 95% over documents. They overlap more than the runs differ: the same documents are in all of them."
         )
@@ -206,9 +208,9 @@ def _verdict(pairs: Sequence[RunPair], compared: Compared, broken: Sequence[Brea
 def pair_sentence(pair: RunPair) -> str:
     """What differs between two runs, in words: the loss and the horizon."""
     primary = {d.name: d for d in pair.differences if d.primary}
-    parts = [_loss_words(pair, primary.get("loss_nats_per_token"))]
-    if "h75" in primary:
-        parts.append(_horizon_words(primary["h75"]))
+    parts = [_loss_words(pair, primary.get(LOSS.name))]
+    if H75.name in primary:
+        parts.append(_horizon_words(primary[H75.name]))
     return " ".join(parts)
 
 

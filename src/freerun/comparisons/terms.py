@@ -193,41 +193,41 @@ def _same_tokenisation(a: Mapping[str, Any], b: Mapping[str, Any], aligned: Alig
 def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str, ...]:
     """What differs beside the model and is no reason to refuse, but has to be known."""
     a, b = first.plan, second.plan
-    said = []
+    notes = []
     rules = first.sampling, second.sampling
     if rules[0] != rules[1]:
-        said.append(
+        notes.append(
             f"Sampled by different rules ({rules[0].describe()} against {rules[1].describe()}): what speaks of own text compares rules as well as models. "
             "Losses do not depend on it."
         )
     elif not rules[0].is_model_law:
-        said.append(f"Both runs sampled with {rules[0].describe()}, not from the models' own laws.")
+        notes.append(f"Both runs sampled with {rules[0].describe()}, not from the models' own laws.")
     if a["dtype"] != b["dtype"]:
-        said.append(f"Number formats differ ({a['dtype']} against {b['dtype']}): that is part of what is compared.")
+        notes.append(f"Number formats differ ({a['dtype']} against {b['dtype']}): that is part of what is compared.")
     if a["seed"] != b["seed"]:
-        said.append(
+        notes.append(
             f"Seeds differ ({a['seed']} against {b['seed']}): the split into training and test documents is another one, and own texts are "
             "paired by document alone, not by draw."
         )
     if a["continuations"] != b["continuations"]:
-        said.append(f"{a['continuations']} against {b['continuations']} own texts a document.")
+        notes.append(f"{a['continuations']} against {b['continuations']} own texts a document.")
     if a["documents"] != b["documents"]:
-        said.append(
+        notes.append(
             f"{a['documents']} against {b['documents']} documents: differences are taken on the {aligned.n_documents} that both have, horizons by "
             "detectors that were trained on different numbers of documents (more train a better one)."
         )
     if a["reference"] != b["reference"]:
-        said.append("References differ: excess losses and likelihood ratios are against different references.")
+        notes.append("References differ: excess losses and likelihood ratios are against different references.")
     versions = [
         f"{name} {first.records.manifest['provenance'].get(name)} against {second.records.manifest['provenance'].get(name)}"
         for name in ("freerun", "torch", "transformers", "machine")
         if first.records.manifest["provenance"].get(name) != second.records.manifest["provenance"].get(name)
     ]
     if versions:
-        said.append(
+        notes.append(
             f"Made with different software or machines ({'; '.join(versions)}): log-probs may differ by 2e-4 nats for that alone."
         )
-    return tuple(said)
+    return tuple(notes)
 
 
 # ---- draws ------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from freerun.findings.detectability.control_tokens import control_tokens
 from freerun.findings.detectability.copying import COPY_TOKENS, copying
 from freerun.findings.detectability.leaks import MOST_SPELLED
 from freerun.findings.evidence import Evidence
+from freerun.records.plan import read_nature
 from freerun.records.redact import UNAVAILABLE
 from freerun.results.audit import OwnText
 from freerun.results.verdict import Threat
@@ -53,17 +54,17 @@ def threats(evidence: Evidence, comparison: Comparison | None, own_text: OwnText
 
 def _of_the_model(evidence: Evidence) -> Iterator[Threat]:
     manifest = evidence.records.manifest
-    nature, tokenizer = manifest["model"]["nature"], manifest.get("tokenizer")
-    if "instruct" in nature:
+    nature, tokenizer = read_nature(manifest["model"]["nature"]), manifest.get("tokenizer")
+    if nature.tuned:
         yield Threat(
             "The model is tuned for instructions",
             "It is fed raw text without its chat template, which is not what it was tuned for. The result speaks of its raw law, "
             "not of the assistant.",
         )
-    if "4-bit" in nature or "GGUF" in nature:
+    if nature.was_rounded:
         yield Threat(
             "The weights were rounded",
-            f"{nature}: a coarser model than the one that was trained. Another backend of the same file gives other numbers.",
+            f"{nature.describe()}: a coarser model than the one that was trained. Another backend of the same file gives other numbers.",
         )
     if tokenizer is not None and tokenizer["changed"]:
         yield Threat(

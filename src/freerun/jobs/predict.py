@@ -154,7 +154,7 @@ def _model(predictor: Predictor) -> dict[str, Any]:
     return {
         "name": identity.name,
         "fingerprint": identity.fingerprint,
-        "nature": identity.nature,
+        "nature": identity.nature.describe(),
         "licence": identity.licence,
         "vocabulary": predictor.n_tokens,
     }
@@ -234,6 +234,6 @@ def _notes(
             "The tokens do not spell the text byte for byte: the tokenizer changes it, or reads a part of it as a special token. "
             f"Bits/byte counts the bytes of {over}."
         )
-    if "instruct" in predictor.identity.nature:
+    if predictor.identity.nature.tuned:
         notes.append("An instruct model, fed raw text: the chat template is off.")
     return notes

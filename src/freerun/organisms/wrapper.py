@@ -51,7 +51,7 @@ class Organism(SharesTokens, Rowwise[StateT]):
             own,
             name=name,
             fingerprint=f"{own.fingerprint}+{kind}",
-            nature=", ".join(x for x in (own.nature, f"organism: {word}") if x),
+            nature=replace(own.nature, organisms=(*own.nature.organisms, word)),
         )
 
     @property

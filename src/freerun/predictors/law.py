@@ -17,7 +17,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from jaxtyping import Float, Int
 
-from freerun.errors import BackendError, UsageError
+from freerun.errors import BrokenLaw, UsageError
 from freerun.predictors.kernels import fused
 from freerun.predictors.observation import (
     BIN_WIDTH_NATS,
@@ -202,7 +202,7 @@ class Dense(Law):
             probs = xp.exp(table)
             total = xp.sum(probs, axis=1, keepdims=True)
         if not bool(xp.all(xp.isfinite(total))):
-            raise BackendError(fused.BROKEN)
+            raise BrokenLaw(fused.BROKEN)
         return Block(table - xp.log(total), probs / total)
 
     def _observed(self, ids: _Rows | None, uniforms: _Reals | None, watched: _Rows | None) -> Observation:

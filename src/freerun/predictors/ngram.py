@@ -17,7 +17,7 @@ from freerun.errors import DataError, UsageError
 from freerun.predictors.base import Capabilities, Ids, Predictor
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.rowwise import Rowwise
-from freerun.predictors.rules import ContextRule, Identity
+from freerun.predictors.rules import ContextRule, Identity, Nature
 
 
 class NGramCounts:
@@ -118,7 +118,7 @@ class NGramPredictor(Rowwise[np.ndarray]):
         self.context = ContextRule()
         self.end_ids = end_ids
         self.capabilities = Capabilities()
-        self.identity = Identity(name, f"ngram-{counts.fingerprint()}", nature=f"{counts.order}-gram counts")
+        self.identity = Identity(name, f"ngram-{counts.fingerprint()}", nature=Nature(f"{counts.order}-gram counts"))
         self._encode, self._token_bytes = encode, token_bytes
 
     @staticmethod

@@ -172,12 +172,52 @@ MODEL_LAW = SamplingRule()
 
 
 @dataclass(frozen=True)
+class Nature:
+    """What kind of predictor this is, as far as it decides how its numbers are read."""
+
+    kind: str = ""
+    """In words, where it is no network: `exact world`, `3-gram counts`."""
+    tuned: bool | None = None
+    """For instructions; None: nobody says."""
+    bits: int | None = None
+    """Of its stored weights, where they were coarser than what it computes with."""
+    container: str = ""
+    """Of weights that were converted: GGUF or one of its formats."""
+    arithmetic: str = "fp32"
+    rounded_to: str = ""
+    """What its weights were rounded to after loading."""
+    organisms: tuple[str, ...] = ()
+    """Planted defects."""
+
+    @property
+    def was_rounded(self) -> bool:
+        """Whether the stored weights are coarser than those that were trained."""
+        return bool(self.bits or self.container)
+
+    def describe(self) -> str:
+        """For people.
+
+        >>> Nature(tuned=True, bits=4, container="Q4_1", arithmetic="bf16").describe()
+        'instruct, 4-bit weights (Q4_1) dequantised, bf16 arithmetic'
+        """
+        weights = f"weights from {self.container}, dequantised" if self.container else ""
+        parts = (
+            self.kind,
+            "" if self.tuned is None else "instruct" if self.tuned else "base",
+            f"{self.bits}-bit weights ({self.container}) dequantised" if self.bits else weights,
+            "" if self.arithmetic == "fp32" else f"{self.arithmetic} arithmetic",
+            f"weights rounded to {self.rounded_to} (simulated)" if self.rounded_to else "",
+            *(f"organism: {name}" for name in self.organisms),
+        )
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
 class Identity:
     """What makes two predictors the same one; its `fingerprint` goes into every plan."""
 
     name: str
     fingerprint: str
-    nature: str = ""
-    """For example `instruct, 4-bit weights`."""
+    nature: Nature = Nature()
     licence: str = ""
     facts: dict[str, str] = field(default_factory=dict)

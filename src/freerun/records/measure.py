@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from freerun.errors import BackendError
+from freerun.errors import BackendError, BrokenLaw
 from freerun.predictors.base import Continuations, Pool, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.law import Observation
@@ -184,9 +184,7 @@ class _Work:
                 where, again, alone = " read without its prefix", self._read_again_alone, []
                 for start in range(0, len(self.block), width):
                     alone += _without_prefix(self.predictor, self.block[start : start + width])
-        except BackendError as error:
-            if "NaN" not in str(error):
-                raise
+        except BrokenLaw as error:
             raise self._located(error, where, again) from error
         _check_numbers(self.block, finished, alone)
         finished = self._with_second_look(finished)
@@ -203,9 +201,7 @@ class _Work:
 
         try:
             return self._score_again(finished)
-        except BackendError as error:
-            if "NaN" not in str(error):
-                raise
+        except BrokenLaw as error:
             raise self._located(error, " scored again by a fresh pass", again) from error
 
     def _score_again(self, finished: Sequence[Finished]) -> list[Finished]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from freerun.predictors.rules import MODEL_LAW, ContextRule, SamplingRule
+from freerun.predictors.rules import MODEL_LAW, ContextRule, Nature, SamplingRule
 from freerun.results.finding import to_json
 from freerun.results.json import from_json
 from freerun.stats.loops.lag_runs import LoopRule
@@ -20,8 +20,10 @@ __all__ = [
     "AuditPlan",
     "ContextRule",
     "MeasurePlan",
+    "Nature",
     "ReferencePlan",
     "SamplingRule",
+    "read_nature",
     "read_plan",
     "upgraded",
 ]
@@ -144,6 +146,18 @@ def read_plan(plan: Mapping[str, Any]) -> AuditPlan:
 
 
 # ---- earlier versions --------------------------------------------------------------------------------------------------
+
+
+def read_nature(nature: Mapping[str, Any] | str) -> Nature:
+    """The nature of a manifest's model; earlier versions had a sentence."""
+    if not isinstance(nature, str):
+        return from_json(Nature, nature)
+    words = nature.split(", ")
+    bits = re.search(r"(\d)-bit weights \((\w+)\)", nature)
+    container = bits[2] if bits else "GGUF" if "weights from GGUF" in words else ""
+    tuned = {"instruct": True, "base": False}.get(words[0])
+    kind = "" if bits or container or tuned is not None else nature
+    return Nature(kind, tuned, int(bits[1]) if bits else None, container)
 
 
 def upgraded(plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from freerun.errors import BackendError
+from freerun.errors import BrokenLaw
 from freerun.predictors.base import Predictor
 from freerun.predictors.observation import Observation
 from freerun.records.plan import RESCORED_TOKENS
@@ -111,7 +111,7 @@ def _scored(predictor: Predictor, pair: Pair, ids: Int[np.ndarray, " tokens"], *
     order = np.argsort(np.concatenate([c.position for c in chunks]), kind="stable")
     seen = Observation.concatenate([c.observation for c in chunks]).take(order)
     if np.isnan(seen.log_prob_nats).any():
-        raise BackendError("the model's law is NaN: the checkpoint or its number format is broken")
+        raise BrokenLaw("the model's law is NaN: the checkpoint or its number format is broken")
     return seen
 
 

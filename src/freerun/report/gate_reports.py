@@ -5,29 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from xml.etree import ElementTree
 
+from freerun.comparisons.gates import Judged
 from freerun.report.visible import visible
-
-
-class JudgedGate(Protocol):
-    """What is needed of a gate that was judged."""
-
-    @property
-    def gate(self) -> str: ...
-    @property
-    def decision(self) -> str: ...
-    @property
-    def words(self) -> str: ...
-    @property
-    def needed(self) -> str: ...
-
 
 _SIGNS = {"pass": "✅ pass", "fail": "❌ fail", "undecided": "⚠️ undecided"}
 
 
-def junit_xml(judged: Sequence[JudgedGate], *, title: str, verb: str, created: str, properties: dict[str, Any]) -> str:
+def junit_xml(judged: Sequence[Judged], *, title: str, verb: str, created: str, properties: dict[str, Any]) -> str:
     """Return one test suite with one case a gate: failed gates are failures, undecided ones errors.
 
     An undecided gate fails a build (exit 3), so it is no `skipped`, which most servers show as harmless. Valid under the
@@ -50,18 +37,18 @@ def junit_xml(judged: Sequence[JudgedGate], *, title: str, verb: str, created: s
             "time": "0",
         },
     )
-    held = ElementTree.SubElement(suite, "properties")
+    table = ElementTree.SubElement(suite, "properties")
     for name, value in properties.items():
-        ElementTree.SubElement(held, "property", {"name": _token(name), "value": _clean(str(value))})
+        ElementTree.SubElement(table, "property", {"name": _token(name), "value": visible(str(value))})
     for j in judged:
         case = ElementTree.SubElement(
             suite, "testcase", {"name": _token(j.gate), "classname": f"freerun.{verb}", "time": "0"}
         )
         kind = {"fail": "failure", "undecided": "error"}.get(j.decision)
         if kind is not None:
-            told = ElementTree.SubElement(case, kind, {"type": f"gate.{j.decision}", "message": _clean(j.words)})
-            told.text = _clean(". ".join(part for part in (j.words, j.needed) if part))
-    ElementTree.SubElement(suite, "system-out").text = _clean(
+            why = ElementTree.SubElement(case, kind, {"type": f"gate.{j.decision}", "message": visible(j.words)})
+            why.text = visible(". ".join(part for part in (j.words, j.needed) if part))
+    ElementTree.SubElement(suite, "system-out").text = visible(
         "\n".join(f"{j.gate}: {j.decision}: {j.words}" for j in judged)
     )
     ElementTree.SubElement(suite, "system-err")
@@ -69,7 +56,7 @@ def junit_xml(judged: Sequence[JudgedGate], *, title: str, verb: str, created: s
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
 
 
-def markdown_table(judged: Sequence[JudgedGate], *, title: str, sentence: str) -> str:
+def markdown_table(judged: Sequence[Judged], *, title: str, sentence: str) -> str:
     """Return a heading, the verdict's sentence and a table, one row a gate."""
     rows = ["| gate | | why | what would decide it |", "|---|---|---|---|"]
     rows += [f"| `{_code(j.gate)}` | {_SIGNS[j.decision]} | {_cell(j.words)} | {_cell(j.needed)} |" for j in judged]
@@ -88,12 +75,8 @@ def _code(text: str) -> str:
 
 
 def _token(text: str) -> str:
-    return " ".join(_clean(text).split()) or "–"
-
-
-def _clean(text: str) -> str:
-    """What XML can hold: unseen characters as signs."""
-    return visible(text)
+    """One line that XML can hold: unseen characters as signs."""
+    return " ".join(visible(text).split()) or "–"
 
 
 def _timestamp(created: str) -> str:

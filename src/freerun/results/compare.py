@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from freerun.results.finding import Chart, Table
-from freerun.results.horizons import Horizon
+from freerun.results.horizons import HorizonSummary
 from freerun.results.quantity import Quantity
 from freerun.results.verdict import Card, Verdict
 from freerun.stats.design.detectable import smallest_detectable_difference
@@ -218,7 +218,7 @@ class RunSummary:
     plan_hash: str
     own_text: dict[str, str | bool | None]
     loss_nats_per_token: Bounds | None
-    h75_tokens: Horizon | None
+    h75_tokens: HorizonSummary | None
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def spoken(h: HorizonResult) -> str:
 
 
 @dataclass(frozen=True)
-class Horizon:
+class HorizonSummary:
     """A horizon as comparisons carry it: in numbers, None outside the lengths measured, and as tables print it."""
 
     value: float | None
@@ -75,6 +75,6 @@ class Horizon:
     ends: Ends
 
     @classmethod
-    def of(cls, h: HorizonResult, lengths: Int[np.ndarray, " lengths"]) -> Horizon:
+    def of(cls, h: HorizonResult, lengths: Int[np.ndarray, " lengths"]) -> HorizonSummary:
         words = outside(h.estimate), interval_words(h)
         return cls(h.value, h.low_tokens, h.high_tokens, *words, ends_of(h, lengths))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from freerun.results.compare import Bounds, open_ends
+from freerun.results.compare import ALPHA, Bounds, open_ends
 from freerun.results.finding import Chart, Table
-from freerun.results.horizons import Horizon
+from freerun.results.horizons import HorizonSummary
 from freerun.results.verdict import Verdict
 from freerun.stats.detection.paired_horizon import BootstrapDifference
 from freerun.stats.paired import PairedDifference
 
-Outcome = Literal["falls", "grows", "none"]
+Direction = Literal["falls", "grows", "none"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Setting:
     auc_by_length: tuple[LengthAuc, ...] = ()
     auc_last: Bounds | None = None
     mean_auc: Bounds | None = None
-    h75_tokens: Horizon | None = None
+    h75_tokens: HorizonSummary | None = None
     loss_nats_per_token: SettingLoss | None = None
     pairs_left_out: int | None = None
 
@@ -79,10 +79,12 @@ class Contrast:
     smallest_detectable: float
     unit: str = ""
     adjusted_p: float | None = None
+    found: bool = False
 
     @classmethod
     def of(cls, d: PairedDifference, unit: str, adjusted_p: float | None = None) -> Contrast:
-        return cls(**asdict(d), unit=unit, adjusted_p=adjusted_p)
+        """With its p-value adjusted for the tests beside it, `found` says whether it is told from zero."""
+        return cls(**asdict(d), unit=unit, adjusted_p=adjusted_p, found=adjusted_p is not None and adjusted_p <= ALPHA)
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class AxisResult:
     differences: tuple[SettingDifference, ...]
     charts: tuple[Chart, ...]
     tables: tuple[Table, ...]
-    outcome: Outcome
+    outcome: Direction
     words: str
     sentence: str
 

@@ -1,4 +1,4 @@
-"""Whole-vocabulary calibration: how often tokens come against how often the law says (METHODS 8)."""
+"""Whole-vocabulary calibration: how often tokens come against how often the law says."""
 
 from __future__ import annotations
 
@@ -17,16 +17,13 @@ MIN_EXPECTED = 5.0
 class CalibrationCurve:
     """Observed over expected counts per bin of predicted probability; 1 is calibrated.
 
-    `ratio` is None where fewer than `min_expected` tokens were expected: too little to say anything. `observed` and
+    `ratio` is None where too few tokens were expected to say anything. `observed` and
     `expected` are totals in tokens, given for every bin.
     """
 
     ratio: tuple[Interval | None, ...]
     observed: Float[np.ndarray, " bins"]
     expected: Float[np.ndarray, " bins"]
-    min_expected: float
-    n_sequences: int
-    n_groups: int
 
 
 def calibration_curve(
@@ -53,16 +50,9 @@ def calibration_curve(
     index, n_groups = group_index(groups)
     tops, bottoms = (_group_sums(counts, index, n_groups) for counts in (observed, expected))
     total = bottoms.sum(axis=0)
-    return CalibrationCurve(
-        ratio=tuple(
-            _ratio(tops[:, j], bottoms[:, j], level) if total[j] >= min_expected else None for j in range(total.size)
-        ),
-        observed=tops.sum(axis=0),
-        expected=total,
-        min_expected=min_expected,
-        n_sequences=observed.shape[0],
-        n_groups=n_groups,
-    )
+    known = total >= min_expected
+    ratio = tuple(_ratio(tops[:, j], bottoms[:, j], level) if known[j] else None for j in range(total.size))
+    return CalibrationCurve(ratio, tops.sum(axis=0), total)
 
 
 def _group_sums(
@@ -74,8 +64,8 @@ def _group_sums(
 
 
 def _ratio(tops: Float[np.ndarray, " groups"], bottoms: Float[np.ndarray, " groups"], level: float) -> Interval:
-    found = ratio_of_group_sums(tops, bottoms, level=level)
-    if found.value == 0.0:
+    ratio = ratio_of_group_sums(tops, bottoms, level=level)
+    if ratio.value == 0.0:
         high = poisson_high(0, alpha=(1.0 - checked_level(level)) / 2.0) / float(bottoms.sum())
-        return Interval(0.0, 0.0, high, level, found.n)
-    return Interval(found.value, max(found.low, 0.0), found.high, level, found.n)
+        return Interval(0.0, 0.0, high, level, ratio.n)
+    return Interval(ratio.value, max(ratio.low, 0.0), ratio.high, level, ratio.n)

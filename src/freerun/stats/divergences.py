@@ -1,4 +1,4 @@
-"""How far apart two clouds of vectors lie: divergence frontier, energy distance, precision and recall (METHODS 2).
+"""How far apart two clouds of vectors lie: divergence frontier, energy distance, precision and recall.
 
 Descriptions, with documents as the independent units; none of them is ever evidence that two laws are close. Rows are scaled to
 length 1 first everywhere, so distances are those of directions.
@@ -104,13 +104,13 @@ def frontier(
     n_p, n_q = len(p_vectors), len(q_vectors)
     if min(n_p, n_q) < 2:
         raise TooFewDocuments(f"a frontier between {n_p} and {n_q} vectors: at least 2 on each side are needed")
-    wanted = max(2, round(min(n_p, n_q) / 10)) if n_clusters is None else n_clusters
+    k = max(2, round(min(n_p, n_q) / 10)) if n_clusters is None else n_clusters
     reduced = _principal(joint)
-    wanted = min(wanted, len(np.unique(reduced, axis=0)))
-    cells = [_clusters(reduced, wanted, seed) for seed in seeds]
+    k = min(k, len(np.unique(reduced, axis=0)))
+    cells = [_clusters(reduced, k, seed) for seed in seeds]
     groups, n_groups = _joint_groups(n_p, n_q, p_groups, q_groups)
     ones = np.ones((1, n_p + n_q))
-    curves = [frontier_curve(*_histograms(cell, ones, n_p, wanted)) for cell in cells]
+    curves = [frontier_curve(*_histograms(cell, ones, n_p, k)) for cell in cells]
     areas = np.array([float(area_under_frontier(x, y)[0]) for x, y in curves])
     value, low, high = float(areas.mean()), float("nan"), float("nan")
     if n_resamples:
@@ -118,7 +118,7 @@ def frontier(
             raise DataError("an interval of the frontier resamples documents; give it an rng")
         weights = bootstrap_groups(groups, n_resamples=n_resamples, rng=rng).astype(np.float64)
         weights = weights[(weights[:, :n_p].sum(1) > 0) & (weights[:, n_p:].sum(1) > 0)]
-        drawn = [area_under_frontier(*frontier_curve(*_histograms(cell, weights, n_p, wanted))) for cell in cells]
+        drawn = [area_under_frontier(*frontier_curve(*_histograms(cell, weights, n_p, k))) for cell in cells]
         low, high = _centred(value, np.concatenate(drawn), level)
     return Frontier(
         value,
@@ -128,7 +128,7 @@ def frontier(
         tuple(areas.tolist()),
         np.mean([x[0] for x, _ in curves], axis=0),
         np.mean([y[0] for _, y in curves], axis=0),
-        wanted,
+        k,
         n_p,
         n_q,
         n_groups,
@@ -233,17 +233,17 @@ def precision_recall(
         )
     between = cdist(joint, joint)
     groups, n_groups = _joint_groups(n, len(joint) - n, real_groups, generated_groups)
-    found = _covered(between, np.ones(len(joint), bool), n, neighbours)
-    assert found is not None
+    shares = _covered(between, np.ones(len(joint), bool), n, neighbours)
+    assert shares is not None
     drawn = []
     for _ in range(n_resamples):
         half = np.zeros(n_groups, bool)
         half[rng.permutation(n_groups)[: n_groups // 2]] = True
-        one, other = (_covered(between, part[groups], n, neighbours) for part in (half, ~half))
-        if one is not None and other is not None:
-            drawn.append((one[0] - other[0], one[1] - other[1]))
+        first, second = (_covered(between, part[groups], n, neighbours) for part in (half, ~half))
+        if first is not None and second is not None:
+            drawn.append((first[0] - second[0], first[1] - second[1]))
     out = []
-    for i, value in enumerate(found):
+    for i, value in enumerate(shares):
         reach = np.quantile([abs(d[i]) for d in drawn], checked_level(level)) / np.sqrt(2) if drawn else np.nan
         out.append(Interval(value, max(0.0, value - reach), min(1.0, value + reach), level, n_groups))
     return PrecisionRecall(out[0], out[1], neighbours)
@@ -320,15 +320,15 @@ def _covered(
     between: Float[np.ndarray, "both both"], kept: Bool[np.ndarray, " both"], n_real: int, neighbours: int
 ) -> tuple[float, float] | None:
     """Precision and recall of the vectors that are kept; None where a side holds too few."""
-    held = np.flatnonzero(kept)
-    real, made = held[held < n_real], held[held >= n_real]
+    rows = np.flatnonzero(kept)
+    real, made = rows[rows < n_real], rows[rows >= n_real]
     if min(len(real), len(made)) <= neighbours:
         return None
     shares = []
-    for cloud, asked in ((real, made), (made, real)):
+    for cloud, others in ((real, made), (made, real)):
         own = between[np.ix_(cloud, cloud)]
         radius = np.partition(own, neighbours, axis=1)[:, neighbours]  # entry 0 is the vector itself
-        inside = (between[np.ix_(asked, cloud)] <= radius[None, :]).any(axis=1)
+        inside = (between[np.ix_(others, cloud)] <= radius[None, :]).any(axis=1)
         shares.append(float(inside.mean()))
     return shares[0], shares[1]
 

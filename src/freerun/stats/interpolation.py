@@ -1,4 +1,4 @@
-"""Linear interpolation of predictors: weights by expectation maximisation (METHODS 1, the default reference)."""
+"""Linear interpolation of predictors: weights by expectation maximisation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ def fit_interpolation(
     >>> fit_interpolation(np.log(np.array([[0.5, 0.5], [0.1, 0.1]]))).round(3).tolist()
     [1.0, 0.0]
     """
-    shifted, _ = _shifted(log_probs)
+    log_probs = np.asarray(log_probs, dtype=np.float64)
+    if log_probs.ndim != 2 or log_probs.size == 0:
+        raise DataError(f"log_probs has shape {log_probs.shape}; it must be components x tokens, not empty")
+    top = log_probs.max(axis=0)
+    if not np.isfinite(top).all():
+        raise DataError("some token has NaN, or probability 0 under every component; no mixture allows it")
+    shifted = np.exp(log_probs - top)
     n_components, n_tokens = shifted.shape
     weights = np.full(n_components, 1.0 / n_components)
     for _ in range(n_steps):
@@ -52,16 +58,3 @@ def mix_log_probs(
         raise DataError("log_probs hold NaN; a mixture needs every component's log-probability")
     used = weights > 0
     return np.asarray(np.logaddexp.reduce(log_probs[used] + np.log(weights[used])[:, None], axis=0))
-
-
-def _shifted(
-    log_probs: Float[np.ndarray, "components tokens"],
-) -> tuple[Float[np.ndarray, "components tokens"], Float[np.ndarray, " tokens"]]:
-    """Return probabilities over each token's largest one, and that largest log-probability."""
-    log_probs = np.asarray(log_probs, dtype=np.float64)
-    if log_probs.ndim != 2 or log_probs.size == 0:
-        raise DataError(f"log_probs has shape {log_probs.shape}; it must be components x tokens, not empty")
-    top = log_probs.max(axis=0)
-    if not np.isfinite(top).all():
-        raise DataError("some token has NaN, or probability 0 under every component; no mixture allows it")
-    return np.exp(log_probs - top), top

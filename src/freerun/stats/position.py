@@ -1,4 +1,4 @@
-"""Means of a token column by position in the text, with documents as units (METHODS 8)."""
+"""Means of a token column by position in the text, with documents as units."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.intervals import Interval, checked_level, group_index, t_quantile
+from freerun.stats.intervals import Interval, group_index, t_quantile
 
 
 @dataclass(frozen=True)
 class PositionCurve:
     """A mean per bin of positions [left, right), with document-clustered intervals.
 
-    `mean` is NaN in an empty bin; `low`, `high` are NaN where fewer than two documents reach it. `n_missing` tokens had
-    no value (NaN), `n_outside` lay outside the edges; neither counts.
+    `mean` is NaN in an empty bin; `low`, `high` are NaN where fewer than two documents reach it. Tokens without a value (NaN) and
+    those outside the edges do not count.
     """
 
     left: Int[np.ndarray, " bins"]
@@ -26,9 +26,6 @@ class PositionCurve:
     high: Float[np.ndarray, " bins"]
     n_tokens: Int[np.ndarray, " bins"]
     n_groups: Int[np.ndarray, " bins"]
-    n_missing: int
-    n_outside: int
-    level: float
 
 
 def curve_by_position(
@@ -53,9 +50,7 @@ def curve_by_position(
         raise DataError(f"{values.size} values, {positions.size} positions, {groups.size} groups; one each per token")
     if np.isinf(values).any():
         raise DataError("values hold infinities; count impossible tokens and leave them out of a mean")
-    missing = np.isnan(values)
-    inside = (positions >= edges[0]) & (positions < edges[-1])
-    kept = inside & ~missing
+    kept = (positions >= edges[0]) & (positions < edges[-1]) & ~np.isnan(values)
     if not kept.all():
         values, positions, groups = values[kept], positions[kept], groups[kept]
     n_bins = edges.size - 1
@@ -64,19 +59,8 @@ def curve_by_position(
     cell = bin_of_position[positions - edges[0]] * n_groups + index
     counts = np.bincount(cell, minlength=n_bins * n_groups).reshape(n_bins, n_groups)
     sums = np.bincount(cell, weights=values, minlength=n_bins * n_groups).reshape(n_bins, n_groups)
-    mean, low, high = _intervals(sums, counts, level)
-    return PositionCurve(
-        left=edges[:-1],
-        right=edges[1:],
-        mean=mean,
-        low=low,
-        high=high,
-        n_tokens=counts.sum(axis=1),
-        n_groups=(counts > 0).sum(axis=1),
-        n_missing=int((missing & inside).sum()),
-        n_outside=int((~inside).sum()),
-        level=checked_level(level),
-    )
+    intervals = _intervals(sums, counts, level)
+    return PositionCurve(edges[:-1], edges[1:], *intervals, counts.sum(axis=1), (counts > 0).sum(axis=1))
 
 
 def log_spaced_edges(n_tokens: int, *, per_octave: int = 2) -> Int[np.ndarray, " edges"]:

@@ -7,13 +7,7 @@ from jaxtyping import Int, Real, Shaped
 from scipy import special
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.intervals import (
-    Interval,
-    checked_level,
-    group_index,
-    ratio_of_group_sums,
-    t_quantile,
-)
+from freerun.stats.intervals import Interval, checked_level, group_index, ratio_of_group_sums, t_quantile
 
 
 def clustered_proportion(
@@ -47,8 +41,8 @@ def clustered_proportion(
         raise DataError("events must lie between 0 and their trials; a proportion has no other")
     bottoms = np.bincount(index, weights=trials, minlength=n_groups)
     tops = np.bincount(index, weights=events, minlength=n_groups)
-    held = bottoms > 0
-    n = int(held.sum())
+    present = bottoms > 0
+    n = int(present.sum())
     if n < 2:
         raise TooFewDocuments(f"a proportion with interval needs at least 2 documents with trials, there is {n}")
     total, alpha = float(bottoms.sum()), (1.0 - checked_level(level)) / 2.0
@@ -57,7 +51,7 @@ def clustered_proportion(
         most = int(np.bincount(index[trials > 0]).max())
         effective = total / most
     else:
-        linear = ratio_of_group_sums(tops[held], bottoms[held], level=level)
+        linear = ratio_of_group_sums(tops[present], bottoms[present], level=level)
         quantile = t_quantile(n, level)
         error = (linear.high - linear.low) / (2.0 * quantile)
         # relative to the value: rounding alone leaves about 1e-16, where every group has the same proportion

@@ -1,4 +1,4 @@
-"""Reliability of the most probable token: is it right as often as the model says? (METHODS 8.)
+"""Reliability of the most probable token: is it right as often as the model says?
 
 Bins hold equally many tokens. The squared calibration error of binned confidences is biased upwards by the variance of the
 bin means; subtracting it gives Kumar, Liang & Ma 2019 (eq. 8), here with the variance clustered by document.
@@ -66,23 +66,22 @@ def reliability(
         )
     edges = np.unique(np.quantile(confidence, np.linspace(0, 1, n_bins + 1)[1:-1]))
     place = np.searchsorted(edges, confidence, side="left")
-    held = np.unique(place)
-    place = np.searchsorted(held, place)
-    k = held.size
+    bins, place = np.unique(place, return_inverse=True)
+    k = bins.size
     at = index * k + place
     tokens = np.bincount(at, minlength=n_groups * k).reshape(n_groups, k).astype(np.float64)
     hits = np.bincount(at, weights=hit, minlength=n_groups * k).reshape(n_groups, k)
-    said = np.bincount(at, weights=confidence, minlength=n_groups * k).reshape(n_groups, k)
+    sums = np.bincount(at, weights=confidence, minlength=n_groups * k).reshape(n_groups, k)
     share = tokens.sum(0) / tokens.sum()
     accuracy, error = linearised_ratio(hits.T, tokens.T)
     half = t_quantile(n_groups, level) * error
-    gap, gap_error = linearised_ratio((said - hits).T, tokens.T)
+    gap, gap_error = linearised_ratio((sums - hits).T, tokens.T)
     squared = float(share @ (np.square(gap) - np.square(gap_error)))
-    draws = _draws(said - hits, tokens, bootstrap_groups(np.arange(n_groups), n_resamples=n_resamples, rng=rng))
+    draws = _draws(sums - hits, tokens, bootstrap_groups(np.arange(n_groups), n_resamples=n_resamples, rng=rng))
     tail = (1 - level) / 2
     low, high = (min(squared, float(np.quantile(draws, tail))), max(squared, float(np.quantile(draws, 1 - tail))))
     return Reliability(
-        confidence=said.sum(0) / tokens.sum(0),
+        confidence=sums.sum(0) / tokens.sum(0),
         accuracy=accuracy,
         low=np.maximum(accuracy - half, 0.0),
         high=np.minimum(accuracy + half, 1.0),

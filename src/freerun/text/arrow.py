@@ -10,13 +10,13 @@ from typing import Any
 from freerun.errors import DataError
 from freerun.text.packing import Bound
 from freerun.text.readers import check_columns, numbered
-from freerun.text.reading import Reading, Row
+from freerun.text.reading import PlacedRow, Reading
 
 BATCH_ROWS = 64
 """So few that a value which is stored once and repeated does not fill the memory before it is counted."""
 
 
-def parquet(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
+def parquet(data: bytes, label: str, reading: Reading) -> Iterator[PlacedRow]:
     """Yield the rows of a Parquet file.
 
     Raises:
@@ -35,7 +35,7 @@ def parquet(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
         yield from numbered(_rows(batches, Bound(label, len(data))), label)
 
 
-def arrow(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
+def arrow(data: bytes, label: str, reading: Reading) -> Iterator[PlacedRow]:
     """Yield the rows of an Arrow file (also called Feather) or stream.
 
     Raises:

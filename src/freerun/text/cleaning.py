@@ -7,7 +7,12 @@ from collections import Counter
 
 from freerun.errors import DataError
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_CHANGES = {
+    "line ends of {} document(s) changed to \\n": (re.compile("\r\n?"), "\n"),
+    "NUL characters removed from {} document(s)": (re.compile("\0"), ""),
+    "lone surrogates of {} document(s) replaced by U+FFFD": (re.compile("[\ud800-\udfff]"), "\ufffd"),
+}
+"""What is changed, and the note that counts it."""
 
 
 class Cleaning:
@@ -41,22 +46,12 @@ class Cleaning:
 
     def clean(self, text: str) -> str:
         """Return `text` with line ends as \\n, without NULs, and U+FFFD for a lone surrogate (JSON can hold both)."""
-        if "\r" in text:
-            self.counts["line ends"] += 1
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
-        if "\0" in text:
-            self.counts["nul"] += 1
-            text = text.replace("\0", "")
-        if _SURROGATE.search(text):
-            self.counts["surrogate"] += 1
-            text = _SURROGATE.sub("\ufffd", text)
+        for sentence, (pattern, replacement) in _CHANGES.items():
+            if pattern.search(text):
+                self.counts[sentence] += 1
+                text = pattern.sub(replacement, text)
         return text
 
     def notes(self) -> list[str]:
         """Return one sentence for each kind of change."""
-        said = {
-            "line ends": "line ends of {} document(s) changed to \\n",
-            "nul": "NUL characters removed from {} document(s)",
-            "surrogate": "lone surrogates of {} document(s) replaced by U+FFFD",
-        }
-        return [sentence.format(self.counts[what]) for what, sentence in said.items() if self.counts[what]]
+        return [sentence.format(self.counts[sentence]) for sentence in _CHANGES if self.counts[sentence]]

@@ -15,7 +15,7 @@ from freerun.text import builtin
 from freerun.text.cutting import cut_documents
 from freerun.text.documents import Corpus, Document, assemble
 from freerun.text.folders import list_folder, some
-from freerun.text.formats import FORMATS, Kind, bytes_of, check_is_file, kind_of, read_file, suffixes_in_words
+from freerun.text.formats import FORMATS, bytes_of, check_is_file, kind_of, read_file, suffixes_in_words
 from freerun.text.packing import packing_of, unpack
 from freerun.text.readers import NoRows
 from freerun.text.reading import Reading
@@ -63,43 +63,49 @@ def read_corpus(
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}{nearest(format, FORMATS)}")
     if format is not None and spec.startswith(("builtin/", "hf/")):
         raise UsageError(f"--format {format} has no place with {spec}, which says itself what it is; leave it out")
-    named: list[str] = []
-    n_bad, taken_for_text = 0, False
-    if spec.startswith("builtin/"):
-        if spec not in BUILTINS:
-            raise UsageError(f"no corpus {spec!r}; there are {', '.join(BUILTINS)}{nearest(spec, BUILTINS)}")
-        corpus = BUILTINS[spec]()
-        if split_on is None and chunk_chars is None:
-            return corpus
-        documents, name, notes = list(corpus.documents), corpus.name, list(corpus.notes)
-    else:
-        reading = Reading(text_field=text_field, skip_bad_rows=skip_bad_rows)
-        documents, name = _read(spec, reading, stdin=stdin, format=format)
-        notes, named, n_bad = reading.notes(), reading.named, reading.bad.n_bad
-        taken_for_text = reading.taken_for_text
-    if not any(document.text.strip() for document in documents):
+    cut = split_on is not None or chunk_chars is not None
+    if spec in BUILTINS and not cut:
+        return BUILTINS[spec]()
+    reading = Reading(text_field=text_field, skip_bad_rows=skip_bad_rows)
+    documents, name = _read(spec, reading, stdin=stdin, format=format)
+    full = [document for document in documents if document.text.strip()]
+    if not full:
         raise DataError(f"corpus {spec!r} is empty: there is no text in it; give one with text")
-    independent = True
-    if split_on is not None or chunk_chars is not None:
-        full = [document for document in documents if document.text.strip()]
+    notes, independent = reading.notes(), True
+    if cut:
         if len(full) < len(documents):
             notes.append(f"{len(documents) - len(full)} empty document(s) dropped")
         documents, independent, note = cut_documents(full, split_on=split_on, chunk_chars=chunk_chars, spec=spec)
         notes.append(note)
     corpus = assemble(
-        documents, name=name, spec=spec, independent=independent, notes=notes, named_notes=named, n_bad_rows=n_bad
+        documents,
+        name=name,
+        spec=spec,
+        independent=independent,
+        notes=notes,
+        named_notes=reading.named,
+        n_bad_rows=reading.bad.n_bad,
     )
     if len(corpus.documents) == 1 and not single_ok:
-        raise DataError(_one_document(corpus, taken_for_text))
+        raise DataError(_one_document(corpus, reading.taken_for_text))
     return corpus
 
 
 def _read(spec: str, reading: Reading, *, stdin: TextIO | None, format: str | None) -> tuple[list[Document], str]:
     """Return documents and the corpus name; the notes are in `reading`."""
     if spec in ("-", "/dev/stdin"):
-        return _read_stdin(sys.stdin if stdin is None else stdin, reading, spec, format), "stdin"
+        stream = sys.stdin if stdin is None else stdin
+        raw = getattr(stream, "buffer", None)
+        data = stream.read().encode("utf-8", "surrogatepass") if raw is None else raw.read()
+        return _read_unnamed(data, "stdin", reading, spec, format), "stdin"
     if spec.startswith("hf/"):
         return _read_hub(spec, reading)
+    if spec.startswith("builtin/"):
+        if spec not in BUILTINS:
+            raise UsageError(f"no corpus {spec!r}; there are {', '.join(BUILTINS)}{nearest(spec, BUILTINS)}")
+        corpus = BUILTINS[spec]()
+        reading.counted += corpus.notes
+        return list(corpus.documents), corpus.name
     if not spec or spec.startswith("world/"):
         raise UsageError(
             f"corpus {spec!r} is not a file, folder, - or one of {', '.join(BUILTINS)}"
@@ -141,12 +147,6 @@ def _path_and_split(spec: str) -> tuple[Path | None, str | None]:
     return None, None
 
 
-def _read_stdin(stream: TextIO, reading: Reading, spec: str, format: str | None) -> list[Document]:
-    raw = getattr(stream, "buffer", None)
-    data = stream.read().encode("utf-8", "surrogatepass") if raw is None else raw.read()
-    return _read_unnamed(data, "stdin", reading, spec, format)
-
-
 def _read_unnamed(data: bytes, label: str, reading: Reading, spec: str, format: str | None) -> list[Document]:
     """The documents of bytes that have no name to say what they are."""
     packing = packing_of(data)
@@ -180,9 +180,7 @@ def _read_hub(spec: str, reading: Reading) -> tuple[list[Document], str]:
 
 def _read_saved(spec: str, folder: Path, split: str | None, reading: Reading) -> tuple[list[Document], str]:
     chosen = folder_of_split(folder, split, spec)
-    documents: list[Document] = []
-    for path in arrow_files(chosen):
-        documents += read_file(path, path.name, reading)
+    documents = [document for path in arrow_files(chosen) for document in read_file(path, path.name, reading)]
     reading.close(spec)
     name = folder.resolve().name or "root"
     return documents, name if chosen == folder else f"{name}-{chosen.name}"
@@ -192,28 +190,24 @@ def _read_folder(spec: str, folder: Path, reading: Reading) -> tuple[list[Docume
     listing = list_folder(folder)
     counted, named = listing.notes()
     if not listing.files:
-        left = "; ".join(counted)
-        raise DataError(
-            f"folder {spec!r} holds {f'nothing that is read ({left})' if left else 'nothing'}; it needs files that end in "
-            f"{suffixes_in_words()}"
-        )
+        nothing = f"nothing that is read ({'; '.join(counted)})" if counted else "nothing"
+        raise DataError(f"folder {spec!r} holds {nothing}; it needs files that end in {suffixes_in_words()}")
     documents: list[Document] = []
     aside: list[str] = []
     n_read: Counter[str] = Counter()
     for label in listing.files:
         kind = kind_of(label)
         assert kind is not None
-        found = _read_member(folder / label, label, kind, reading, aside)
-        if found is not None:
+        if kind.format.name == "json" and _is_no_corpus(folder / label, label, reading):
+            aside.append(label)
+        else:
             n_read[kind.suffix] += 1
-            documents += found
+            documents += read_file(folder / label, label, reading, id_prefix=f"{label}:")
     if aside:
         reading.count(f"{len(aside)} .json file(s) without rows of text left out")
         reading.say(f".json files without rows of text: {some(aside)}")
-    for sentence in counted:
-        reading.count(sentence)
-    for sentence in named:
-        reading.say(sentence)
+    reading.counted += counted
+    reading.named += named
     if len(n_read) > 1:
         reading.count("files read: " + ", ".join(f"{n} {suffix}" for suffix, n in sorted(n_read.items())))
     reading.close(spec)
@@ -224,19 +218,13 @@ def _read_folder(spec: str, folder: Path, reading: Reading) -> tuple[list[Docume
     return documents, folder.resolve().name or "root"
 
 
-def _read_member(path: Path, label: str, kind: Kind, reading: Reading, aside: list[str]) -> list[Document] | None:
-    """The documents of a file in a folder; None for a .json file that is no corpus, such as settings, which goes `aside`."""
-    if kind.format.name != "json":
-        return list(read_file(path, label, reading, id_prefix=f"{label}:"))
+def _is_no_corpus(path: Path, label: str, reading: Reading) -> bool:
+    """Whether a .json file in a folder holds no rows of text, such as settings."""
     alone = Reading(text_field=reading.text_field, skip_bad_rows=True)
     try:
-        documents = list(read_file(path, label, alone, id_prefix=f"{label}:"))
+        return next(read_file(path, label, alone, id_prefix=f"{label}:"), None) is None
     except NoRows:
-        documents = []
-    if not documents:
-        aside.append(label)
-        return None
-    return list(read_file(path, label, reading, id_prefix=f"{label}:"))
+        return True
 
 
 def _missing(spec: str, path: Path) -> str:

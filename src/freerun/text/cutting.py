@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from freerun.errors import DataError, UsageError
 from freerun.text.documents import Document
@@ -21,7 +22,7 @@ def unescape(separator: str) -> str:
     >>> unescape(r"\n\n---")
     '\n\n---'
     """
-    return re.sub(r"\\([nt\\])", lambda found: _ESCAPES[found[1]], separator)
+    return re.sub(r"\\([nt\\])", lambda match: _ESCAPES[match[1]], separator)
 
 
 def split_at(text: str, separator: str) -> list[str]:
@@ -35,18 +36,11 @@ def chunks(text: str, size: int) -> list[str]:
     >>> chunks("one two three", 8)
     ['one two ', 'three']
     """
-    pieces: list[str] = []
-    start = 0
-    while len(text) - start > size:
-        end = start + size
-        while end > start and not text[end - 1].isspace():
-            end -= 1
-        if end == start:
-            end = start + size
-        pieces.append(text[start:end])
-        start = end
-    pieces.append(text[start:])
-    return [piece for piece in pieces if piece]
+    ends = [0]
+    while len(text) - ends[-1] > size:
+        whole = ends[-1] + size
+        ends.append(next((end for end in range(whole, ends[-1], -1) if text[end - 1].isspace()), whole))
+    return [text[start:end] for start, end in pairwise([*ends, len(text)]) if end > start]
 
 
 def cut_documents(
@@ -66,8 +60,7 @@ def cut_documents(
     if chunk_chars is not None and chunk_chars < 1:
         raise UsageError(f"--chunk {chunk_chars} is too small: give the characters of one piece, for example 4000")
     separator = None if split_on is None else unescape(split_on)
-    n_units = len({document.unit for document in documents})
-    stand_alone = n_units >= UNITS_THAT_STAND_ALONE
+    stand_alone = len({document.unit for document in documents}) >= UNITS_THAT_STAND_ALONE
     pieces: list[Document] = []
     for document in documents:
         parts = [document.text] if separator is None else split_at(document.text, separator)
@@ -77,26 +70,22 @@ def cut_documents(
             name = f"{document.id}#{number}"
             pieces.append(replace(document, id=name, text=part, unit=document.unit if stand_alone else name))
     if len(pieces) <= len(documents):
-        raise DataError(_nothing_cut(spec, split_on, chunk_chars, max(len(document.text) for document in documents)))
-    done = f"{len(documents)} document(s) cut into {len(pieces)} pieces ({_flags(split_on, chunk_chars)})"
-    if stand_alone:
-        return pieces, True, f"{done}; pieces of one document stay in one unit"
-    return pieces, False, f"{done}; each piece counts as its own unit, although pieces of one text are not independent"
-
-
-def _flags(split_on: str | None, chunk_chars: int | None) -> str:
-    given = [] if split_on is None else [f"--split-on {split_on!r}"]
-    if chunk_chars is not None:
-        given.append(f"--chunk {chunk_chars}")
-    return ", ".join(given)
-
-
-def _nothing_cut(spec: str, split_on: str | None, chunk_chars: int | None, longest: int) -> str:
-    if chunk_chars is None:
-        return (
-            f"--split-on {split_on!r} cuts nothing in {spec!r}: it does not stand between texts there; try --chunk 4000"
+        if chunk_chars is None:
+            raise DataError(
+                f"--split-on {split_on!r} cuts nothing in {spec!r}: it does not stand between texts there; try --chunk 4000"
+            )
+        longest = max(len(document.text) for document in documents)
+        raise DataError(
+            f"--chunk {chunk_chars} cuts nothing in {spec!r}: its longest text has {longest} characters"
+            "; give a smaller number, or a longer text"
         )
-    return (
-        f"--chunk {chunk_chars} cuts nothing in {spec!r}: its longest text has {longest} characters"
-        "; give a smaller number, or a longer text"
+    flags = [f"--split-on {split_on!r}"] * (split_on is not None) + [f"--chunk {chunk_chars}"] * (
+        chunk_chars is not None
     )
+    units = (
+        "pieces of one document stay in one unit"
+        if stand_alone
+        else "each piece counts as its own unit, although pieces of one text are not independent"
+    )
+    note = f"{len(documents)} document(s) cut into {len(pieces)} pieces ({', '.join(flags)}); {units}"
+    return pieces, stand_alone, note

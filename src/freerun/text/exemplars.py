@@ -66,5 +66,5 @@ def with_exemplars(
         return np.concatenate(parts).astype(np.int32)
 
     ready = {unit: before(unit) for unit in {pair.unit for pair in pairs.pairs}}
-    told = tuple(replace(pair, before=ready[pair.unit]) for pair in pairs.pairs)
-    return replace(pairs, pairs=told), Exemplars(n_documents, tokens, separator)
+    with_before = tuple(replace(pair, before=ready[pair.unit]) for pair in pairs.pairs)
+    return replace(pairs, pairs=with_before), Exemplars(n_documents, tokens, separator)

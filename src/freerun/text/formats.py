@@ -12,9 +12,9 @@ from freerun.errors import DataError
 from freerun.text import arrow, readers
 from freerun.text.documents import Document
 from freerun.text.packing import PACKINGS, Packing, packing_of, unpack
-from freerun.text.reading import Reading, Row
+from freerun.text.reading import PlacedRow, Reading
 
-Reader = Callable[[bytes, str, Reading], Iterator[Row]]
+Reader = Callable[[bytes, str, Reading], Iterator[PlacedRow]]
 """From bytes, what messages call them, and how they are read, to rows."""
 
 

@@ -108,10 +108,7 @@ def cut_pairs(
     _check(n_documents, prefix_tokens, cut, continuation_tokens, train_share, minimum_units)
     longest = CONTINUATION_GRID[0] if continuation_tokens is None else continuation_tokens
     leading = [leading_tokens(document, encode, cut + longest + 1) for document in corpus.documents]
-    lengths = Lengths(
-        tokens=np.array([one.n_tokens for one in leading], dtype=np.int64),
-        units=tuple(document.unit for document in corpus.documents),
-    )
+    lengths = Lengths.of(corpus, leading)
     tokens = continuation_tokens
     if tokens is None:
         tokens = _what_fits(lengths, n_documents, cut, minimum_units)
@@ -128,10 +125,10 @@ def cut_pairs(
             document_id=document.id,
             unit=document.unit,
             split="train" if document.unit in train else "test",
-            prefix=one.ids[cut - prefix_tokens : cut],
-            continuation=one.ids[cut:window],
+            prefix=first.ids[cut - prefix_tokens : cut],
+            continuation=first.ids[cut:window],
         )
-        for document, one in chosen
+        for document, first in chosen
     ]
     pairs.sort(
         key=lambda pair: (pair.split == "test", hash_of(seed, pair.unit), hash_of(seed, pair.unit, pair.document_id))
@@ -155,11 +152,8 @@ def cut_pairs(
 
 def usable_units(corpus: Corpus, encode: Encode, windows: Sequence[int]) -> list[int]:
     """Return for each window how many units of the corpus have a document of more tokens than that."""
-    wanted = max(windows, default=0) + 1
-    lengths = Lengths(
-        tokens=np.array([leading_tokens(d, encode, wanted).n_tokens for d in corpus.documents], dtype=np.int64),
-        units=tuple(d.unit for d in corpus.documents),
-    )
+    longest = max(windows, default=0) + 1
+    lengths = Lengths.of(corpus, [leading_tokens(document, encode, longest) for document in corpus.documents])
     return [lengths.units_longer_than(window) for window in windows]
 
 
@@ -184,9 +178,9 @@ def _choose(
 ) -> list[tuple[Document, Leading]]:
     """Return up to `n_documents` usable documents: one of each unit in hash order, then a second of each, and so on."""
     of_unit: defaultdict[str, list[tuple[Document, Leading]]] = defaultdict(list)
-    for document, one in zip(documents, leading, strict=True):
-        if one.n_tokens > window:
-            of_unit[document.unit].append((document, one))
+    for document, first in zip(documents, leading, strict=True):
+        if first.n_tokens > window:
+            of_unit[document.unit].append((document, first))
     for members in of_unit.values():
         members.sort(key=lambda member: hash_of(seed, member[0].unit, member[0].id))
     chosen: list[tuple[Document, Leading]] = []

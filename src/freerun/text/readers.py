@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from freerun.errors import DataError
-from freerun.text.reading import Reading, Row
+from freerun.text.reading import PlacedRow, Reading
 from freerun.text.rows import Fault, NoRow, has_field, type_name
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -20,7 +20,7 @@ class NoRows(DataError):
     """A JSON file that is whole, but holds no rows."""
 
 
-def json_lines(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
+def json_lines(data: bytes, label: str, reading: Reading) -> Iterator[PlacedRow]:
     """Yield a row for each line of JSON; only \\n ends a line, for JSON strings may hold the other separators of Unicode."""
     lines = reading.cleaning.decode(data, label)
     if lines.lstrip()[:1] == "[":
@@ -35,7 +35,7 @@ def json_lines(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
         yield f"{label}:{number}", row
 
 
-def json_array(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
+def json_array(data: bytes, label: str, reading: Reading) -> Iterator[PlacedRow]:
     """Yield the rows of a JSON file: an array of objects or strings, or an object that holds just one such array.
 
     An object with the text field is one row. A file of JSON lines that is called .json is read as what it is.
@@ -59,7 +59,7 @@ def json_array(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
     yield from numbered(_rows_in(value, label, reading), label)
 
 
-def numbered(rows: Iterable[Any], label: str) -> Iterator[Row]:
+def numbered(rows: Iterable[Any], label: str) -> Iterator[PlacedRow]:
     """Yield rows with their places, `label:1`, `label:2`, …"""
     return ((f"{label}:{number}", row) for number, row in enumerate(rows, start=1))
 
@@ -103,17 +103,17 @@ def _rows_in(value: Any, label: str, reading: Reading) -> list[Any]:
     return list(lists[names[0]])
 
 
-def csv_rows(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
+def csv_rows(data: bytes, label: str, reading: Reading) -> Iterator[PlacedRow]:
     """Yield the rows below the header line, cells between commas, semicolons, tabs or vertical bars."""
     return _separated(data, label, reading, tuple(SEPARATORS))
 
 
-def tsv_rows(data: bytes, label: str, reading: Reading) -> Iterator[Row]:
+def tsv_rows(data: bytes, label: str, reading: Reading) -> Iterator[PlacedRow]:
     """Yield the rows below the header line, cells between tabs."""
     return _separated(data, label, reading, ("\t",))
 
 
-def _separated(data: bytes, label: str, reading: Reading, separators: tuple[str, ...]) -> Iterator[Row]:
+def _separated(data: bytes, label: str, reading: Reading, separators: tuple[str, ...]) -> Iterator[PlacedRow]:
     table = reading.cleaning.decode(data, label)
     if not table.strip():
         return
@@ -145,7 +145,7 @@ def header_of(table: str, separator: str) -> list[str]:
         return []
 
 
-def _cells(table: str, label: str, header: list[str], separator: str) -> Iterator[Row]:
+def _cells(table: str, label: str, header: list[str], separator: str) -> Iterator[PlacedRow]:
     rows = _reader(table, separator)
     number = 1
     try:

@@ -22,7 +22,7 @@ from freerun.text.rows import (
     type_name,
 )
 
-Row = tuple[str, Any]
+PlacedRow = tuple[str, Any]
 """The place of a row, as messages call it, and the row."""
 
 
@@ -47,7 +47,7 @@ class Reading:
         """Add a note that names files or fields of the corpus."""
         self.named.append(sentence)
 
-    def documents(self, rows: Iterable[Row], id_prefix: str = "") -> Iterator[Document]:
+    def documents(self, rows: Iterable[PlacedRow], id_prefix: str = "") -> Iterator[Document]:
         """Yield a document for each row that holds text: `id` and `unit` where the row has them, else its place.
 
         A row that is a string has that text in the field `text`. Rows that hold no text are counted in `bad`.

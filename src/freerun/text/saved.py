@@ -40,7 +40,7 @@ def folder_of_split(folder: Path, split: str | None, spec: str) -> Path:
             raise UsageError(f"corpus {spec!r}: {str(folder)!r} holds {there}; leave [{split}] out")
         return folder
     splits = _read(folder / SPLITS).get("splits")
-    if not isinstance(splits, list) or not splits or not all(_is_name(one) for one in splits):
+    if not isinstance(splits, list) or not splits or not all(_is_name(name) for name in splits):
         raise DataError(f"{folder / SPLITS} names no splits; save the data set again")
     if split is None and len(splits) > 1:
         raise UsageError(f"corpus {spec!r} holds the splits {', '.join(splits)}: name one, as '{folder}[{splits[0]}]'")
@@ -86,9 +86,9 @@ def _is_name(value: object) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        held = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({type(error).__name__}); save the data set again") from None
-    if not isinstance(held, dict):
+    if not isinstance(content, dict):
         raise DataError(f"{path} is no JSON object; save the data set again")
-    return held
+    return content

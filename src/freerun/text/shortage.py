@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from freerun.errors import DataError, TooFewDocuments
 from freerun.text.documents import Corpus
+from freerun.text.leading import Leading
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +20,12 @@ class Lengths:
 
     tokens: npt.NDArray[np.int64]
     units: tuple[str, ...]
+
+    @classmethod
+    def of(cls, corpus: Corpus, leading: Sequence[Leading]) -> Lengths:
+        """The lengths of a corpus, by the first tokens of its documents."""
+        n_tokens = np.array([first.n_tokens for first in leading], dtype=np.int64)
+        return cls(n_tokens, tuple(document.unit for document in corpus.documents))
 
     def units_longer_than(self, n_tokens: int) -> int:
         """Return how many units have a document of more than `n_tokens` tokens."""
@@ -45,9 +52,11 @@ def refuse(
     longest, median = int(lengths.tokens.max()), int(np.median(lengths.tokens))
     fitting = _fitting_flags(lengths, prefix_tokens, continuation_tokens, minimum_units, grid)
     if n_usable == 0:
+        least = f"--prefix 0 --tokens {grid[-1]} would fit {lengths.units_longer_than(grid[-1])}"
+        nothing = f"{least}, and {minimum_units} are needed; give longer documents"
         raise DataError(
             f"every document of corpus {corpus.spec!r} is too short: {flags} needs {window + 1} tokens, "
-            f"the longest has {longest}, the median {median}; {fitting or _nothing_fits(lengths, minimum_units, grid)}"
+            f"the longest has {longest}, the median {median}; {fitting or nothing}"
         )
     advice = [fitting] if fitting else []
     advice.append("give more documents")
@@ -73,8 +82,3 @@ def _fitting_flags(
             shown = f"--tokens {tokens}" if prefix == prefix_tokens else f"--prefix {prefix} --tokens {tokens}"
             return f"{shown} would fit {n_units} of them"
     return ""
-
-
-def _nothing_fits(lengths: Lengths, minimum_units: int, grid: Sequence[int]) -> str:
-    n_units = lengths.units_longer_than(grid[-1])
-    return f"--prefix 0 --tokens {grid[-1]} would fit {n_units}, and {minimum_units} are needed; give longer documents"

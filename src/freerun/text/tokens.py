@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -45,18 +46,12 @@ def canonical_share(encode: Callable[[str], Sequence[int]], decode: Callable[[Se
 
 
 def _longest_common_subsequence(a: list[int], b: list[int]) -> int:
-    """Return the length of the longest common subsequence, fast where few tokens differ (Myers 1986, greedy)."""
-    n, m = len(a), len(b)
-    furthest = {1: 0}  # diagonal (place in a minus place in b) -> furthest place in a
-    for n_edits in range(n + m + 1):
-        for diagonal in range(-n_edits, n_edits + 1, 2):
-            down = diagonal == -n_edits or (
-                diagonal != n_edits and furthest.get(diagonal - 1, -1) < furthest.get(diagonal + 1, -1)
-            )
-            i = furthest[diagonal + 1] if down else furthest[diagonal - 1] + 1
-            while i < n and 0 <= i - diagonal < m and a[i] == b[i - diagonal]:
-                i += 1
-            furthest[diagonal] = i
-            if i >= n and i - diagonal >= m:
-                return (n + m - n_edits) // 2
-    raise AssertionError("n + m edits always suffice")
+    """Return the length of the longest common subsequence, a row of the table as the bits of one integer (Allison & Dix 1986)."""
+    places: defaultdict[int, int] = defaultdict(int)
+    for i, token in enumerate(a):
+        places[token] |= 1 << i
+    row = 0
+    for token in b:
+        reached = row | places.get(token, 0)
+        row = reached & ((reached - (row << 1 | 1)) ^ reached)
+    return row.bit_count()

@@ -22,7 +22,7 @@ from freerun.predictors.draws import sequence_key, uniforms
 from freerun.predictors.entries import Entry
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.rowwise import Rowwise
-from freerun.predictors.rules import ContextRule, Identity
+from freerun.predictors.rules import ContextRule, Identity, Nature
 from freerun.predictors.stepwise import StateT, Stepwise
 from freerun.text.documents import Corpus, Document, assemble
 
@@ -47,7 +47,7 @@ class World(Rowwise[StateT]):
         self.context = ContextRule()
         self.end_ids = end_ids
         self.capabilities = Capabilities()
-        self.identity = Identity(name, fingerprint, nature="exact world", licence="none needed")
+        self.identity = Identity(name, fingerprint, nature=Nature("exact world"), licence="none needed")
 
     # ---- text ------------------------------------------------------------------------------------------------------
 

@@ -14,16 +14,16 @@ from freerun.comparisons.sweeps.contrasts import N_RESAMPLES, OwnTextRefused, Sw
 from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.comparison import KINDS
 from freerun.findings.evidence import Evidence
-from freerun.results.compare import ALPHA, Bounds
+from freerun.results.compare import Bounds
 from freerun.results.finding import Cell, Table
-from freerun.results.horizons import Horizon
+from freerun.results.horizons import HorizonSummary
 from freerun.results.sweep import (
     AxisResult,
     Contrast,
     Design,
+    Direction,
     HorizonDifference,
     LengthAuc,
-    Outcome,
     Setting,
     SettingDifference,
     SettingLoss,
@@ -35,7 +35,7 @@ from freerun.stats.paired import PairedDifference, slope_weights
 
 SWEEP_VERSION = 1
 CHANCE = 0.5
-WORDS: dict[Outcome, str] = {
+WORDS: dict[Direction, str] = {
     "falls": "Falls with this much context",
     "grows": "Grows with this much context",
     "none": "No fall was found",
@@ -102,7 +102,7 @@ def _measured(setting: Setting, swept: Swept, i: int) -> Setting:
         ),
         auc_last=Bounds.of(curve.detections[-1].auc),
         mean_auc=Bounds.of(mean.interval),
-        h75_tokens=Horizon.of(swept.joint.horizon(i), swept.lengths),
+        h75_tokens=HorizonSummary.of(swept.joint.horizon(i), swept.lengths),
         loss_nats_per_token=SettingLoss(loss.value, loss.low, loss.high, swept.losses[i].n_impossible),
         pairs_left_out=curve.n_dropped,
     )
@@ -119,7 +119,7 @@ def _axes(swept: Swept, axes: Sequence[Axis]) -> tuple[AxisResult, ...]:
 
 
 def _axis(swept: Swept, axis: Axis, trend: Contrast) -> AxisResult:
-    outcome = outcome_of(trend)
+    outcome = direction_of(trend)
     return AxisResult(
         axis.key,
         axis.label,
@@ -169,14 +169,14 @@ def _auc_table(swept: Swept, axis: Axis) -> Table:
 # ---- sentences ---------------------------------------------------------------------------------------------------------
 
 
-def outcome_of(trend: Contrast) -> Outcome:
+def direction_of(trend: Contrast) -> Direction:
     """What a trend says after adjustment."""
-    if trend.adjusted_p is None or trend.adjusted_p > ALPHA:
+    if not trend.found:
         return "none"
     return "falls" if trend.value < 0 else "grows"
 
 
-def axis_sentence(trend: Contrast, outcome: Outcome, axis: Axis, swept: Swept) -> str:
+def axis_sentence(trend: Contrast, outcome: Direction, axis: Axis, swept: Swept) -> str:
     """What happens to the gap along one axis, and what is left at its end."""
     longest = int(swept.lengths[-1])
     first, last = (swept.curves[axis.members[i]].mean_auc for i in (0, -1))

@@ -1,4 +1,4 @@
-"""From header likelihoods to beliefs: the posterior over sources along real and own text of the same prefixes (METHODS 5).
+"""From header likelihoods to beliefs: the posterior over sources along real and own text of the same prefixes.
 
 For every document, with x the prefix and then the continuation: q(x_≤t | s) = mean over templates of q(x_≤t | header), and
 π_t(s) ∝ π_0(s) q(x_≤t | s). Time 0 is the cut: the prefix has been read.

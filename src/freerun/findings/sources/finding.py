@@ -1,4 +1,4 @@
-"""Who does the text seem to be by, along real text and along its own? The posterior over sources from the cut on (METHODS 5)."""
+"""Who does the text seem to be by, along real text and along its own? The posterior over sources from the cut on."""
 
 from __future__ import annotations
 

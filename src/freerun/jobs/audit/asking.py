@@ -1,4 +1,4 @@
-"""The verbal claim: ask a model which of two continuations is its own (METHODS 4).
+"""The verbal claim: ask a model which of two continuations is its own.
 
 Raw text is fed, as everywhere; the chat template is off, so this asks the law that the audit audits, not the assistant that a chat
 program shows. The answer is read from the law of the next token, not sampled. Every pair is asked in both orders.

@@ -91,7 +91,7 @@ def manifest_of(
         "plan_hash": settings.hash,
         "command": _command(predictor, corpus, pairs, options, hidden),
         "model": {
-            "nature": predictor.identity.nature,
+            "nature": to_json(predictor.identity.nature),
             "licence": predictor.identity.licence,
             "vocabulary": predictor.n_tokens,
             "full_law": predictor.capabilities.full_law,

@@ -19,7 +19,7 @@ from freerun.predictors.law import Dense, Law, Observation
 from freerun.predictors.ngram import NGramCounts
 from freerun.predictors.observation import Block
 from freerun.predictors.rowwise import Rowwise
-from freerun.predictors.rules import ContextRule, Identity
+from freerun.predictors.rules import ContextRule, Identity, Nature
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def tabulated_ngram(
             while now not in place:
                 now = now[1:]
             after[row, token] = place[now]
-    identity = Identity(name, f"ngram-{counts.fingerprint()}", nature=f"{counts.order}-gram counts, in tables")
+    identity = Identity(name, f"ngram-{counts.fingerprint()}", nature=Nature(f"{counts.order}-gram counts, in tables"))
     return Tabulated(np.log(counts.probs(padded)), after, identity=identity, spelled=spelled, encode=encode)
 
 

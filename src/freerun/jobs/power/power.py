@@ -1,4 +1,4 @@
-"""Which metric sees which organism, with size and power: a table of simulations that can be interrupted (METHODS 6).
+"""Which metric sees which organism, with size and power: a table of simulations that can be interrupted.
 
 RUN/manifest.json    the plan with its hash; written first
 RUN/cells/NAME.json  the counts of one unit of work, by one atomic rename, with their SHA-256

@@ -1,4 +1,4 @@
-"""The posterior over sources along the model's own continuations, with whole laws at every step (METHODS 5).
+"""The posterior over sources along the model's own continuations, with whole laws at every step.
 
 The text is continued by the model without a header. Each step needs the law after every header too: what the model would say of
 the next token if it were told the source.

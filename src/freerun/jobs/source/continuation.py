@@ -1,4 +1,4 @@
-"""Continuation sampling: let the model write on after the text and a cue, and read which source it names (METHODS 5)."""
+"""Continuation sampling: let the model write on after the text and a cue, and read which source it names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Header scoring in an audit: how likely every source finds the real and the free continuation of the same prefixes (METHODS 5).
+"""Header scoring in an audit: how likely every source finds the real and the free continuation of the same prefixes.
 
 Measuring only. What is written is `sources/*.parquet` (records/source_likelihoods.py); findings/source*.py work out what it says.
 """

@@ -1,4 +1,4 @@
-"""Header scoring: the same tokens after every header, in batches (METHODS 5).
+"""Header scoring: the same tokens after every header, in batches.
 
 A header and the text are encoded by themselves and their ids joined, so that the text has the same tokens in every row; at the
 joint this may differ from how the tokenizer would cut header and text together.

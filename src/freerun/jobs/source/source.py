@@ -62,7 +62,7 @@ def source(
         "model": {
             "name": identity.name,
             "fingerprint": identity.fingerprint,
-            "nature": identity.nature,
+            "nature": identity.nature.describe(),
             "licence": identity.licence,
             "context": predictor.context.describe(),
         },
@@ -179,6 +179,6 @@ def notes_of(predictor: Predictor, questions: Sequence[Question]) -> list[str]:
         notes.append(
             "An exact world: its own sources are asked for, so header scoring is Bayes' rule and other has no prior."
         )
-    if "instruct" in predictor.identity.nature:
+    if predictor.identity.nature.tuned:
         notes.append("An instruct model, fed raw text: the chat template is off.")
     return notes

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from freerun.errors import BackendError
+from freerun.errors import BrokenLaw
 from freerun.predictors.observation import N_BINS, POWERS, Observation, host, is_torch
 
 LEAST_VOCABULARY = 1024
@@ -88,7 +88,7 @@ def observe(
     parts = [slice(int(a), int(b)) for a, b in pairwise(edges)]
     sound = [work(parts[0])] if n_workers == 1 else list(_pool(n_workers).map(work, parts))
     if not all(sound):
-        raise BackendError(BROKEN)
+        raise BrokenLaw(BROKEN)
     return Observation(
         token_id=chosen.astype(np.int32),
         log_prob_nats=numbers[:, 0].copy(),

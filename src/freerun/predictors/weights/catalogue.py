@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from freerun.errors import BackendError, DataError
+from freerun.predictors.rules import Nature
 
 if TYPE_CHECKING:
     from freerun.predictors.weights.gguf import GGUFMarkers
@@ -52,7 +53,7 @@ class CatalogueModel:
     download_mb: int
     disk_mb: int
     licence: str
-    nature: str
+    nature: Nature
     end_ids: tuple[int, ...]
     lead: tuple[int, ...]
 
@@ -68,7 +69,7 @@ CATALOGUE: dict[str, CatalogueModel] = {
             download_mb=93,
             disk_mb=650,
             licence="Apache-2.0",
-            nature="instruct, 4-bit weights (Q4_1) dequantised",
+            nature=Nature(tuned=True, bits=4, container="Q4_1"),
             end_ids=(0, 2),
             lead=(),
         ),
@@ -80,7 +81,7 @@ CATALOGUE: dict[str, CatalogueModel] = {
             download_mb=230,
             disk_mb=1400,
             licence="Gemma terms of use",
-            nature="base, 4-bit weights (Q4_K_M) dequantised",
+            nature=Nature(tuned=False, bits=4, container="Q4_K_M"),
             end_ids=(1, 106),
             lead=(2,),
         ),

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from freerun.report.charts.marks import FONT, coordinate, element, marker, role_of, shortened, text_width
 from freerun.report.charts.scales import Axis, drawable, log2_axis
+from freerun.report.charts.svg import drawing
 from freerun.report.numbers import UNKNOWN, format_interval, format_number
 
 _BOLD = 1.1
@@ -20,35 +21,25 @@ _BEYOND = 30.0
 
 
 def draw_scale(yardsticks: Mapping[str, Any], *, width: float, key: str = "yardsticks") -> Markup:
-    """Return the yardsticks' `scale` as an inline SVG: a point and its interval each, an open arrow for `> 128`.
-
-    `axis_label`, `low_label` and `high_label` of the dict may name the axis and what its two ends mean.
-    """
+    """Return the yardsticks' `scale` as an inline SVG: a point and its interval each, an open arrow for what lies beyond."""
     items: Sequence[Mapping[str, Any]] = yardsticks.get("scale") or ()
     wide = width > 500
     row_height, top = (34.0, 44.0) if wide else (52.0, 46.0)
     labels = min(max((text_width(str(item.get("label")), FONT) for item in items), default=0.0), 300.0) if wide else 0.0
-    said = max((_BOLD * text_width(reading(item), FONT) for item in items), default=0.0) if wide else 0.0
-    left, right = (labels + 20, width - min(said, 210.0) - 14) if wide else (2.0, width - 2)
+    readings = max((_BOLD * text_width(reading(item), FONT) for item in items), default=0.0) if wide else 0.0
+    left, right = (labels + 20, width - min(readings, 210.0) - 14) if wide else (2.0, width - 2)
     axis = _axis(yardsticks, items, left, right)
     bottom = top + row_height * len(items)
     parts = [
         element("title", str(yardsticks.get("title") or "Yardsticks"), id=f"{key}-title"),
         element("desc", " ".join(f"{item.get('label')}: {reading(item)}." for item in items), id=f"{key}-desc"),
-        _frame(yardsticks, axis, top, bottom, left, right),
+        _frame(axis, top, bottom, left, right),
     ]
     for n, item in enumerate(items):
         middle = top + row_height * n + (row_height / 2 if wide else 36.0)
         parts.append(_row(item, axis, middle, right - 4))
         parts.append(_words(item, middle if wide else middle - 22, width, left if wide else None, right))
-    return element(
-        "svg",
-        *parts,
-        class_="chart scale",
-        viewBox=f"0 0 {coordinate(width)} {coordinate(bottom + 48)}",
-        role="img",
-        aria_labelledby=f"{key}-title {key}-desc",
-    )
+    return drawing(parts, width, bottom + 48, key, "chart scale")
 
 
 def reading(item: Mapping[str, Any]) -> str:
@@ -58,9 +49,9 @@ def reading(item: Mapping[str, Any]) -> str:
     ('23 (15 to 31)', '> 128')
     """
     value, low, high = item.get("value"), item.get("low"), item.get("high")
-    said = str(item.get("text") or format_number(value))
+    words = str(item.get("text") or format_number(value))
     interval = format_interval(low, high)
-    return said if interval == UNKNOWN or "(" in said else f"{said} ({interval})"
+    return words if interval == UNKNOWN else f"{words} ({interval})"
 
 
 def _axis(yardsticks: Mapping[str, Any], items: Sequence[Mapping[str, Any]], left: float, right: float) -> Axis:
@@ -73,10 +64,9 @@ def _axis(yardsticks: Mapping[str, Any], items: Sequence[Mapping[str, Any]], lef
     )
 
 
-def _frame(yardsticks: Mapping[str, Any], axis: Axis, top: float, bottom: float, left: float, right: float) -> Markup:
+def _frame(axis: Axis, top: float, bottom: float, left: float, right: float) -> Markup:
     half = (right - left) / 2
-    low = shortened(str(yardsticks.get("low_label") or "← told apart sooner"), FONT, half)
-    high = shortened(str(yardsticks.get("high_label") or "told apart later →"), FONT, half)
+    low, high = (shortened(words, FONT, half) for words in ("← told apart sooner", "told apart later →"))
     beyond = axis.end + 8
     parts = [
         element("rect", x=beyond, y=top - 4, width=right - beyond, height=bottom - top + 4, class_="beyond"),
@@ -88,7 +78,7 @@ def _frame(yardsticks: Mapping[str, Any], axis: Axis, top: float, bottom: float,
         parts.append(element("line", x1=x, x2=x, y1=top - 4, y2=bottom, class_="grid"))
         parts.append(element("text", label, x=x, y=bottom + 19, class_="tick x"))
     parts.append(element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis"))
-    label = shortened(str(yardsticks.get("axis_label") or "tokens (doubling scale)"), FONT, right - left)
+    label = shortened("tokens (doubling scale)", FONT, right - left)
     parts.append(element("text", label, x=right, y=bottom + 40, class_="name x"))
     return element("g", *parts, class_="axes")
 
@@ -97,9 +87,10 @@ def _row(item: Mapping[str, Any], axis: Axis, y: float, edge: float) -> Markup:
     """Draw the interval and the point; what is beyond an end of the scale gets an open arrow there."""
     role = role_of(item.get("role"))
     value, low, high = (drawable(item.get(name), "log2") for name in ("value", "low", "high"))
-    text = str(item.get("text") or "").strip()
-    below = value is None and text.startswith(("<", "≤"))
-    above = (value is None and text.startswith((">", "≥"))) or any(end and end > axis.high for end in (value, high))
+    # results of earlier versions say by the sign of `text` alone where a yardstick lies
+    where = item.get("where") or {"<": "before", ">": "beyond"}.get(str(item.get("text"))[:1], "inside")
+    below = value is None and where == "before"
+    above = (value is None and where == "beyond") or any(end and end > axis.high for end in (value, high))
     open_above = above or (low is not None and high is None and value is not None)
     shapes = []
     start = axis.position(low) if low is not None else axis.position(value) if value else axis.end
@@ -124,18 +115,15 @@ def _row(item: Mapping[str, Any], axis: Axis, y: float, edge: float) -> Markup:
 def _words(item: Mapping[str, Any], y: float, width: float, left: float | None, right: float) -> Markup:
     """Write the label and the reading: beside the row where there is room, above it on a phone (`left` is None)."""
     strong = " strong" if item.get("role") == "free" else ""
-    said = shortened(reading(item), FONT, width * 0.45)
-    room = left - 20 if left is not None else width - text_width(said, FONT) - 14
+    words = shortened(reading(item), FONT, width * 0.45)
+    room = left - 20 if left is not None else width - text_width(words, FONT) - 14
     label = shortened(str(item.get("label") or ""), FONT, room)
+    side = "entry" if left is not None else "entry end"
     return element(
         "g",
         element("text", label, x=2, y=y + 4.5, class_="entry" + strong),
-        element("text", said, x=width - 2 if left is None else right + 12, y=y + 4.5, class_=_side(left) + strong),
+        element("text", words, x=width - 2 if left is None else right + 12, y=y + 4.5, class_=side + strong),
     )
-
-
-def _side(left: float | None) -> str:
-    return "entry" if left is not None else "entry end"
 
 
 def _arrow(x: float, y: float, back: float) -> str:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from freerun.report.charts.curves import chart_table
 from freerun.report.charts.svg import NARROW, WIDE
-from freerun.report.charts.yardsticks import draw_scale, reading
-from freerun.report.numbers import UNKNOWN, format_interval, format_number
+from freerun.report.charts.yardsticks import draw_scale
+from freerun.report.numbers import format_interval, format_number
 from freerun.report.pages.plan_rows import machinery_rows, plan_rows
-from freerun.report.pages.template import asset, drawn, environment, two_widths
-from freerun.report.visible import visible, visible_markup
+from freerun.report.pages.template import asset, environment, stylesheet, two_widths
+from freerun.report.visible import visible_markup
 
 STATUSES = {
     "good": ("✓", "Good sign"),
@@ -38,29 +35,17 @@ def render_page(result: Mapping[str, Any]) -> str:
     missing leave their part out.
     """
     script = asset("page.js")
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            result=result,
-            findings=_with_anchors(result.get("findings") or (), "finding"),
-            style=Markup(asset("page.css")),
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        )
+    return _PAGES.get_template("page.html.j2").render(
+        result=result,
+        findings=_with_anchors(result.get("findings") or (), "finding"),
+        style=Markup(stylesheet()),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
 def _drawn_scale(yardsticks: Mapping[str, Any]) -> Markup:
     return two_widths(*(draw_scale(yardsticks, width=width, key=f"yardsticks-{width}") for width in (WIDE, NARROW)))
-
-
-def _scale_table(yardsticks: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the table of the yardsticks: their own one where they have it, else what the scale shows."""
-    if yardsticks.get("rows"):
-        return {"columns": yardsticks.get("columns") or (), "rows": yardsticks["rows"]}
-    rows: list[Any] = [[item.get("label") or "", reading(item)] for item in yardsticks.get("scale") or ()]
-    return {"columns": ["", "tokens"], "rows": rows}
 
 
 def _numeric_columns(rows: Sequence[Sequence[object]]) -> set[int]:
@@ -90,38 +75,8 @@ def _date(text: object) -> str:
     return f"{when.day} {when:%B %Y, %H:%M}{zone}"
 
 
-def _printed(value: object) -> object:
-    """Print any value of the dict that stands in the template without a filter."""
-    if isinstance(value, (Markup, jinja2.Undefined)):
-        return value
-    if isinstance(value, str):
-        return visible(value)
-    if value is None:
-        return UNKNOWN
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return format_number(value, digits=6)
-    if isinstance(value, (list, tuple)):
-        return ", ".join(str(_printed(v)) for v in value) or UNKNOWN
-    if isinstance(value, Mapping) and "text" in value:  # a cell
-        return visible(str(value["text"]))
-    if isinstance(value, Mapping):
-        return visible(json.dumps(value, ensure_ascii=False, default=str))
-    return visible(str(value))
-
-
-def _model_text(value: object) -> Markup:
-    return visible_markup(str(value if value is not None else ""))
-
-
 def _number(value: object) -> str:
     return format_number(value if isinstance(value, (int, float)) else None)
-
-
-def _label(name: object) -> str:
-    """Print a key of the dict for people: `n_train` becomes `n train`."""
-    return str(name).replace("_", " ")
 
 
 def _status(name: object) -> dict[str, str]:
@@ -130,24 +85,18 @@ def _status(name: object) -> dict[str, str]:
     return {"name": known, "sign": sign, "words": words}
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    return environment(
-        {
-            "date": _date,
-            "drawn": drawn,
-            "drawn_scale": _drawn_scale,
-            "interval": lambda estimate: format_interval(estimate.get("low"), estimate.get("high")),
-            "chart_table": chart_table,
-            "label": _label,
-            "model_text": _model_text,
-            "machinery_rows": machinery_rows,
-            "number": _number,
-            "numeric_columns": _numeric_columns,
-            "plan_rows": plan_rows,
-            "scale_table": _scale_table,
-            "status": _status,
-        },
-        finalize=_printed,
-        undefined=jinja2.ChainableUndefined,
-    )
+_PAGES = environment(
+    {
+        "date": _date,
+        "drawn_scale": _drawn_scale,
+        "interval": lambda estimate: format_interval(estimate.get("low"), estimate.get("high")),
+        "label": lambda name: str(name).replace("_", " "),
+        "model_text": lambda value: visible_markup(str(value if value is not None else "")),
+        "machinery_rows": machinery_rows,
+        "number": _number,
+        "numeric_columns": _numeric_columns,
+        "plan_rows": plan_rows,
+        "status": _status,
+    },
+    undefined=jinja2.ChainableUndefined,
+)

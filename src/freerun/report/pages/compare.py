@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from freerun.report.charts.curves import chart_table
 from freerun.report.charts.marks import element
 from freerun.report.numbers import MINUS, UNKNOWN, format_number
 from freerun.report.pages.audit import STATUSES
-from freerun.report.pages.template import asset, drawn, environment, stylesheet
+from freerun.report.pages.template import asset, environment, stylesheet
 
 _STRIP_WIDTH, _STRIP_HEIGHT = 150.0, 18.0
 _DOT_RADIUS, _DOT_ROOM = 3.6, 5.0
@@ -25,7 +22,7 @@ _REACH = 3.0
 def render_compare(result: Mapping[str, Any]) -> str:
     """Return the page of a comparison as one HTML document that needs no network and no other file; all text is escaped."""
     style = Markup(stylesheet() + asset("compare.css"))
-    return _environment().get_template("compare.html.j2").render(result=result, style=style)
+    return _PAGES.get_template("compare.html.j2").render(result=result, style=style)
 
 
 def strip(d: Mapping[str, Any]) -> Markup:
@@ -45,10 +42,11 @@ def strip(d: Mapping[str, Any]) -> Markup:
     low = at(-1e9 if d.get("low") is None else d["low"])
     high = at(1e9 if d.get("high") is None else d["high"])
     y = _STRIP_HEIGHT / 2
-    said = f"{signed(value)}, interval {signed(d.get('low'))} to {signed(d.get('high'))}; would be found from {format_number(unit)}"
+    interval = f"{signed(d.get('low'))} to {signed(d.get('high'))}"
+    words = f"{signed(value)}, interval {interval}; would be found from {format_number(unit)}"
     return element(
         "svg",
-        element("title", said),
+        element("title", words),
         element("rect", x=at(-unit), y=2.0, width=at(unit) - at(-unit), height=_STRIP_HEIGHT - 4, class_="blind"),
         element("line", x1=middle, x2=middle, y1=0.0, y2=_STRIP_HEIGHT, class_="zero"),
         element("line", x1=low, x2=high, y1=y, y2=y, class_="ends"),
@@ -97,16 +95,4 @@ def _badge(status: str) -> dict[str, str]:
     return {"name": status, "sign": sign, "words": words}
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    return environment(
-        {
-            "badge": _badge,
-            "chance": chance,
-            "chart_table": chart_table,
-            "drawn": drawn,
-            "number": format_number,
-            "signed": signed,
-            "strip": strip,
-        },
-    )
+_PAGES = environment({"badge": _badge, "chance": chance, "signed": signed, "strip": strip})

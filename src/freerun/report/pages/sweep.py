@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from freerun.report.charts.curves import chart_table
 from freerun.report.numbers import format_number
 from freerun.report.pages.compare import chance, signed, strip
-from freerun.report.pages.template import asset, drawn, environment, stylesheet
+from freerun.report.pages.template import asset, environment, stylesheet
 
 SIGNS = {"falls": "↓", "grows": "↑", "none": "·"}
 """Sign of each outcome of a trend."""
@@ -21,7 +18,7 @@ SIGNS = {"falls": "↓", "grows": "↑", "none": "·"}
 def render_sweep(result: Mapping[str, Any]) -> str:
     """Return the page of a sweep as one HTML document that needs no network and no other file; all text is escaped."""
     style = Markup(stylesheet() + asset("compare.css"))
-    return _environment().get_template("sweep.html.j2").render(result=result, style=style)
+    return _PAGES.get_template("sweep.html.j2").render(result=result, style=style)
 
 
 def ends(estimate: Mapping[str, Any]) -> str:
@@ -33,24 +30,4 @@ def ends(estimate: Mapping[str, Any]) -> str:
     return f"{format_number(estimate['low'], digits=3)} to {format_number(estimate['high'], digits=3)}"
 
 
-def found(difference: Mapping[str, Any]) -> dict[str, Any]:
-    """A difference as `strip` draws it: told from zero where its adjusted p-value says so."""
-    p = difference.get("adjusted_p")
-    return {**difference, "found": p is not None and p <= 0.05}
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return environment(
-        {
-            "chance": chance,
-            "chart_table": chart_table,
-            "drawn": drawn,
-            "ends": ends,
-            "found": found,
-            "number": format_number,
-            "sign": SIGNS.__getitem__,
-            "signed": signed,
-            "strip": strip,
-        },
-    )
+_PAGES = environment({"chance": chance, "ends": ends, "sign": SIGNS.__getitem__, "signed": signed, "strip": strip})

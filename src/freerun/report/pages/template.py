@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
@@ -10,8 +11,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from freerun.report.charts.curves import chart_table
 from freerun.report.charts.svg import NARROW, WIDE, draw_chart
-from freerun.report.numbers import UNKNOWN
+from freerun.report.numbers import UNKNOWN, format_number
 from freerun.report.visible import visible
 
 
@@ -27,32 +29,35 @@ def stylesheet() -> str:
 
 
 def printed(value: object) -> object:
-    """What stands in a template without a filter: strings with signs for unseen characters, a dash for what is not known."""
+    """What stands in a template without a filter: signs for unseen characters, a dash for what is not known, the text of a cell."""
     if isinstance(value, (Markup, jinja2.Undefined)):
         return value
     if value is None:
         return UNKNOWN
-    if isinstance(value, Mapping) and "text" in value:  # a cell of a table
-        return visible(str(value["text"]))
-    return visible(value) if isinstance(value, str) else value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return format_number(value, digits=6)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(printed(v)) for v in value) or UNKNOWN
+    if isinstance(value, Mapping):
+        return visible(str(value["text"]) if "text" in value else json.dumps(value, ensure_ascii=False, default=str))
+    return visible(str(value))
 
 
 def environment(
-    filters: Mapping[str, Callable[..., Any]],
-    *,
-    finalize: Callable[[object], object] = printed,
-    undefined: type[jinja2.Undefined] = jinja2.StrictUndefined,
+    filters: Mapping[str, Callable[..., Any]], *, undefined: type[jinja2.Undefined] = jinja2.StrictUndefined
 ) -> jinja2.Environment:
-    """Templates of the report with these filters; everything is escaped."""
+    """Templates of the report with these filters beside the ones that all have; everything is escaped."""
     made = jinja2.Environment(
         loader=jinja2.FunctionLoader(asset),
         autoescape=True,
         undefined=undefined,
-        finalize=finalize,
+        finalize=printed,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(filters)
+    made.filters.update({"chart_table": chart_table, "drawn": drawn, "number": format_number, **filters})
     return made
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from freerun.errors import BackendError, DataError, UsageError
-from freerun.predictors.rules import Identity
+from freerun.predictors.rules import Identity, Nature
 from freerun.predictors.weights.catalogue import (
     CATALOGUE,
     catalogue_weights,
@@ -30,10 +30,9 @@ def _load(path: str, identity: Identity, options: LoadOptions, tell: Tell, **mor
     """The model with its weights rounded in place where that is asked, its identity saying so, and laid out for speed."""
     from freerun.predictors.huggingface import load_pretrained
 
-    arithmetic = () if options.dtype == "fp32" else (f"{options.dtype} arithmetic",)
     predictor = load_pretrained(
         path,
-        identity=replace(identity, nature=_listed(identity.nature, *arithmetic)),
+        identity=replace(identity, nature=replace(identity.nature, arithmetic=options.dtype)),
         dtype=options.dtype,
         device=options.device,
         end_ids=options.end_ids,
@@ -53,14 +52,10 @@ def _load(path: str, identity: Identity, options: LoadOptions, tell: Tell, **mor
             own,
             name=f"{own.name},round={options.round}",
             fingerprint=f"{own.fingerprint}-round-{options.round}",
-            nature=_listed(own.nature, f"weights rounded to {options.round} (simulated)"),
+            nature=replace(own.nature, rounded_to=options.round),
         )
     predictor.pack()
     return predictor
-
-
-def _listed(*words: str) -> str:
-    return ", ".join(w for w in words if w)
 
 
 def load_catalogued(name: str, options: LoadOptions, tell: Tell) -> Predictor:
@@ -84,9 +79,7 @@ def _load_gguf(name: str, options: LoadOptions, tell: Tell) -> Predictor:
         raise DataError(f"gguf/{name}: no such file")
     digest = sha256_of(path)
     folder = converted(path, sha256=digest, tell=tell)
-    identity = Identity(
-        f"gguf/{path.name}", f"gguf-{digest[:16]}-{options.dtype}", nature="weights from GGUF, dequantised"
-    )
+    identity = Identity(f"gguf/{path.name}", f"gguf-{digest[:16]}-{options.dtype}", nature=Nature(container="GGUF"))
     declared = _declared(markers_beside(folder) or gguf_markers(path))
     return _load(str(folder), identity, options, tell, known_as=identity.fingerprint, declared=declared)
 

@@ -15,6 +15,7 @@ import numpy as np
 from freerun.errors import UsageError
 from freerun.predictors.base import Capabilities, Chunk, Continuations, Ids, Predictor, Sample, SharesTokens
 from freerun.predictors.observation import Observation
+from freerun.predictors.rules import Nature
 from freerun.specs.backends.world import check_world
 from freerun.specs.provider import LoadOptions, Provider, Tell
 from freerun.stats.loops.lag_runs import LoopRule
@@ -32,7 +33,10 @@ class Mock(SharesTokens):
         self.capabilities = Capabilities(full_law=False, counted_draws=False)
         own = world.identity
         self.identity = replace(
-            own, name=name, fingerprint=f"mock-{n_top}-{own.fingerprint}", nature="mock of a server, whole texts only"
+            own,
+            name=name,
+            fingerprint=f"mock-{n_top}-{own.fingerprint}",
+            nature=Nature("mock of a server, whole texts only"),
         )
 
     def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:

@@ -1,4 +1,4 @@
-"""What an excess loss guarantees, exactly: total variation, horizons, rates of events (METHODS 1).
+"""What an excess loss guarantees, exactly: total variation, horizons, rates of events.
 
 P writes the text, Q is sampled, K = KL(P||Q) in nats over whole texts; by the chain rule K = tokens x mean excess loss per
 token. Everything here is about P and Q at one fixed length. Nothing here bounds KL(Q||P): that is infinite as soon as Q

@@ -1,4 +1,4 @@
-"""A lower bound on the total variation from losses alone, teacher-forced: no text is generated (METHODS 1).
+"""A lower bound on the total variation from losses alone, teacher-forced: no text is generated.
 
 On real documents let L = ln r - ln q of a whole continuation, r any reference that was fixed before these documents were seen.
 If the documents came from q, L >= ln c would have probability at most 1/c (Markov: the mean of r/q under q is at most 1). So

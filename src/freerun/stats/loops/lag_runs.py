@@ -1,4 +1,4 @@
-"""Repetition traps: when a text has begun to repeat itself, by lag runs (METHODS 3).
+"""Repetition traps: when a text has begun to repeat itself, by lag runs (Holtzman et al. 2020).
 
 A lag run of period p is r_p(t) = r_p(t-1) + 1 if x_t = x_{t-p}, else 0. A loop is complete at token t if for some
 period the last `copies` copies of a phrase, and at least `min_tokens` tokens, end at t.

@@ -1,4 +1,4 @@
-"""Do two kinds of text meet an event at the same rate? The log-rank test within strata (METHODS 3)."""
+"""Do two kinds of text meet an event at the same rate? The log-rank test within strata (Mantel 1966)."""
 
 from __future__ import annotations
 

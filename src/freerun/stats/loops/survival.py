@@ -1,4 +1,4 @@
-"""When loops begin: cumulative incidence with end of text as a competing risk (METHODS 3)."""
+"""When loops begin: cumulative incidence with end of text as a competing risk (Aalen & Johansen 1978)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a text leaves a loop, if it does: escapes per token and expected time in a trap (METHODS 3).
+"""How a text leaves a loop, if it does: escapes per token and expected time in a trap (Xu et al. 2022).
 
 A softmax gives every token some mass, so no loop of such a model is absorbing; a trap is a loop that lasts.
 """

@@ -1,4 +1,4 @@
-"""Was a text sampled from the laws that were recorded with it? Three tests on a model's own text.
+"""Was a text sampled from the laws that were recorded with it? Three tests on a model's own text (Dawid 1984).
 
 Given the past, each token is a draw from its recorded law. So three sums of martingale differences have mean 0:
 surprisal minus entropy (sees temperature and truncation), PIT by bin (sees the order of ids), and tokens by bin of

@@ -2,7 +2,7 @@
 
 q is the law that is sampled, q_s the laws that it gives when told the source, π_t the posterior that Bayes makes of them, and
 q̄_t = Σ π_t(s) q_s. If q = q̄, then π_t is a martingale along text sampled from q. What is wrong shows in one step:
-δ_t(s) = E_q π_{t+1}(s) − π_t(s) = Σ_v (q(v) − q̄_t(v)) π_t(s) q_s(v) / q̄_t(v), and |δ_t(s)| ≤ TV(q, q̄_t) (METHODS 5). Their sum
+δ_t(s) = E_q π_{t+1}(s) − π_t(s) = Σ_v (q(v) − q̄_t(v)) π_t(s) q_s(v) / q̄_t(v), and |δ_t(s)| ≤ TV(q, q̄_t). Their sum
 along a path is what the posterior drifts by without any evidence (Doob's compensator). δ = 0 says nothing of another mixture:
 the conclusion of δ ≠ 0 is "not this mixture".
 """

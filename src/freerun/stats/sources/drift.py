@@ -1,4 +1,4 @@
-"""Does belief about the source move along a model's own text without being told anything? Means over documents (METHODS 5).
+"""Does belief about the source move along a model's own text without being told anything? Means over documents.
 
 If free text is drawn from the mixture of the sources' laws, with the posterior at the cut as weights, then the posterior along
 it is a martingale: whatever the prefix, the length, and whether a text stops at an end of its own, E π_T(s) = π_0(s). Documents are

@@ -1,4 +1,4 @@
-"""The posterior over sources: which of a few predictors wrote the tokens, after each of them (METHODS 5).
+"""The posterior over sources: which of a few predictors wrote the tokens, after each of them.
 
 π_t(s) ∝ π_0(s) · q(x_≤t | s)^β. A source may speak in several ways (header templates): which one is a nuisance latent, so that
 q(x_≤t | s) = mean_j q(x_≤t | h_sj): likelihoods are averaged, not posteriors. β = 1 is Bayes.
