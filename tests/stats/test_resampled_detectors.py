@@ -8,9 +8,9 @@ import pytest
 from freerun.errors import DataError
 from freerun.stats.detection.auc import auc
 from freerun.stats.detection.logistic import Standardizer, fit_logistic
-from freerun.stats.detection.resampled_detectors import document_counts, refitted_auc_draws, resampled_contrast
+from freerun.stats.detection.resampled_detectors import refitted_auc_draws, resampled_contrast
 from freerun.stats.detection.two_sample import detect
-from freerun.stats.intervals import t_quantile
+from freerun.stats.intervals import bootstrap_groups, t_quantile
 from freerun.stats.paired import slope_weights
 
 
@@ -41,7 +41,7 @@ def test_a_document_drawn_twice_is_there_twice() -> None:
     rng = np.random.default_rng(1)
     real, free = texts(rng, rng.normal(size=(24, 4)), 0.8)
     train = np.arange(24) % 2 == 0
-    counts = [document_counts(12, n_resamples=60, rng=rng) for _ in range(2)]
+    counts = [bootstrap_groups(np.arange(12), n_resamples=60, rng=rng) for _ in range(2)]
     draws = refitted_auc_draws(real, free, train=train, penalty=3.0, train_counts=counts[0], test_counts=counts[1])
     scale = Standardizer.fit(np.concatenate([real[train], free[train].reshape(-1, 4)]))
     for b in (0, 7, 59):  # 50 are fitted together
@@ -87,7 +87,7 @@ def trial(rng: np.random.Generator, shifts: tuple[float, ...], n: int = 48) -> t
     """One sweep of three settings: the p-value of the slope, and its estimate. Detectors are trained in the trial."""
     topic = rng.normal(size=(n, 4))
     train = np.arange(n) < n // 2
-    counts = [document_counts(n // 2, n_resamples=60, rng=rng) for _ in range(2)]
+    counts = [bootstrap_groups(np.arange(n // 2), n_resamples=60, rng=rng) for _ in range(2)]
     values, draws = [], []
     for shift in shifts:
         real, free = texts(rng, topic, shift)

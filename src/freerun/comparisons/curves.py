@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from freerun.counted import counted
 from freerun.errors import TooFewDocuments
-from freerun.findings.detectability.comparison import KINDS, features_at
+from freerun.findings.detectability.comparison import best_kind, features_at
 from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
 from freerun.stats.detection.auc import auc_interval
 from freerun.stats.detection.horizon import HorizonResult, horizon_bootstrap
@@ -97,7 +97,7 @@ def pick_detectors(
         rng = statistics_rng(evidence, f"detect/{n}")
         sides = {kind: (x.real[rows], x.free[rows]) for kind, x in features_at(evidence, int(n)).items()}
         fitted = {kind: detect(*texts, train=train, rng=rng) for kind, texts in sides.items()}
-        best = max(KINDS, key=lambda kind: (fitted[kind].auc_train, kind == "laws"))
+        best = best_kind(fitted)
         yield PickedDetector(best, fitted[best], *sides[best])
 
 

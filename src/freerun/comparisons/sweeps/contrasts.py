@@ -18,13 +18,9 @@ from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
 from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
 from freerun.stats.detection.paired_horizon import ScoredCurve
-from freerun.stats.detection.resampled_detectors import (
-    document_counts,
-    refitted_auc_draws,
-    resampled_contrast,
-)
+from freerun.stats.detection.resampled_detectors import refitted_auc_draws, resampled_contrast
 from freerun.stats.detection.two_sample import Detection
-from freerun.stats.intervals import Interval, ratio_of_group_sums
+from freerun.stats.intervals import Interval, bootstrap_groups, ratio_of_group_sums
 from freerun.stats.paired import PairedDifference, contrast_of_ratios, slope_weights
 
 N_RESAMPLES = 400
@@ -146,8 +142,8 @@ def sweep(
         )
     lengths = lengths_up_to(min(e.panel.length for e in evidences))
     rng = statistics_rng(first, "sweep/resamples")
-    train_counts = document_counts(n_train, n_resamples=n_resamples, rng=rng)
-    counts = train_counts, document_counts(n_test, n_resamples=n_resamples, rng=rng)
+    train_counts = bootstrap_groups(np.arange(n_train), n_resamples=n_resamples, rng=rng)
+    counts = train_counts, bootstrap_groups(np.arange(n_test), n_resamples=n_resamples, rng=rng)
     curves = []
     for evidence, rows in zip(evidences, kept, strict=True):
         exemplars = evidence.plan.get("exemplars", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,7 +146,7 @@ def compare(evidence: Evidence) -> Comparison:
         features = features_at(evidence, int(n), controlled if with_control else None)
         for kind, x in features.items():
             kinds[kind].append(detect(x.real, x.free, train=train, rng=rng, tv_level=1 - 0.05 / len(lengths)))
-        best = max(KINDS, key=lambda kind: (kinds[kind][-1].auc_train, kind == "laws"))
+        best = best_kind({kind: detections[-1] for kind, detections in kinds.items()})
         picked.append(best)
         x, penalty = features[best], kinds[best][-1].penalty
         pairs.append(detect(x.free[:, 0], x.free[:, -1:], train=train, rng=rng))
@@ -178,6 +179,11 @@ def compare(evidence: Evidence) -> Comparison:
         n_dropped=panel.n_dropped,
         copied=copying(evidence),
     )
+
+
+def best_kind(detections: Mapping[str, Detection]) -> str:
+    """The kind that tells most on training documents, likelihood features where several do."""
+    return max(detections, key=lambda kind: (detections[kind].auc_train, kind == "laws"))
 
 
 def features_at(

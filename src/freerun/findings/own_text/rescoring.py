@@ -6,7 +6,7 @@ cache, a row that was taken for another). This is the second look, from the text
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -79,22 +79,27 @@ def rescoring(evidence: Evidence) -> Rescoring:
     by_token = log_prob_gap(tokens["log_prob_nats"][own], fresh[own])
     gap = summarise(by_token)
     cdf = np.abs(tokens["cdf_below"][own] - tokens["fresh_cdf_below"][own])
-    cdf_gap = float(np.nanmax(cdf)) if np.isfinite(cdf).any() else None
     of_text, position = evidence.token_sequence[own], tokens["position"][own]
-    n_texts = np.unique(of_text).size
-    bounds, floor, floor_nats = exact_bounds(gap), None, None
-    far = by_token > LARGEST_NATS
-    off = Off(np.unique(of_text[far]).size, int(position[far].min()) + 1) if far.any() else None
+    measured = Rescoring(
+        "not_measured",
+        np.unique(of_text).size,
+        gap,
+        largest_cdf_gap=float(np.nanmax(cdf)) if np.isfinite(cdf).any() else None,
+        by_token_nats=by_token,
+        position=position,
+    )
+    bounds, far = exact_bounds(gap), by_token > LARGEST_NATS
     if evidence.plan.get("rounded_arithmetic") is True:
         real = np.flatnonzero(again & evidence.tokens_of("real"))
         if real.size < MIN_FLOOR_TOKENS:
-            return Rescoring("not_measured", n_texts, gap, (), None, None, cdf_gap, None, by_token, position)
-        off = None
-        differences = log_prob_gap(tokens["log_prob_nats"][real], fresh[real])
-        bounds, floor, floor_nats = rounded_bounds(gap, differences), summarise(differences), floor_of(differences)
+            return measured
+        floor = log_prob_gap(tokens["log_prob_nats"][real], fresh[real])
+        bounds = rounded_bounds(gap, floor)
+        measured = replace(measured, floor=summarise(floor), floor_nats=floor_of(floor))
+    elif far.any():
+        measured = replace(measured, off=Off(np.unique(of_text[far]).size, int(position[far].min()) + 1))
     evidence.records.forget("fresh_log_prob_nats", "fresh_cdf_below", "fresh_cdf_upto", "cdf_below")
-    outcome: SecondLook = "passed" if all(b.holds for b in bounds) else "failed"
-    return Rescoring(outcome, n_texts, gap, bounds, floor, floor_nats, cdf_gap, off, by_token, position)
+    return replace(measured, outcome="passed" if all(b.holds for b in bounds) else "failed", bounds=bounds)
 
 
 # ---- words -------------------------------------------------------------------------------------------------------------

@@ -19,11 +19,6 @@ AT_ONCE = 50
 """Resamples that are fitted together."""
 
 
-def document_counts(n_documents: int, *, n_resamples: int, rng: np.random.Generator) -> Int[np.ndarray, "resamples n"]:
-    """Return how often each document is in each resample with replacement."""
-    return np.asarray(rng.multinomial(n_documents, np.full(n_documents, 1.0 / n_documents), size=n_resamples))
-
-
 def refitted_auc_draws(
     real_x: Float[np.ndarray, "units d"],
     free_x: Float[np.ndarray, "units reps d"],
