@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "freerun"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "freerun"
 ORDER = [
     "errors",
     "counted",
@@ -70,6 +73,26 @@ def test_imports_go_one_way(path: Path) -> None:
     allowed = set(ORDER[: ORDER.index(room) + 1])
     used = {m.split(".")[1] for m in imports(path) if m.startswith("freerun.") and m.split(".")[1] in ORDER}
     assert used <= allowed, f"{path} imports {sorted(used - allowed)}"
+
+
+def test_no_circle_of_imports() -> None:
+    """Of all imports, also those inside functions."""
+    modules = {".".join(("freerun", *p.relative_to(SOURCE).with_suffix("").parts)): p for p in SOURCE.rglob("*.py")}
+    graph = {name: imports(path) & set(modules) for name, path in modules.items()}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+PRIVATE = re.compile(r"METHODS\b|ARCHITECTURE\b|the source text|[Ii]ssue[ _#]?\d")
+
+
+@pytest.mark.parametrize(
+    "folder", ["src", "docs", "studies", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
+)
+def test_nothing_private_is_named(folder: str) -> None:
+    path = ROOT / folder
+    files = [path] if path.is_file() else [p for kind in ("py", "md", "j2", "toml") for p in path.rglob(f"*.{kind}")]
+    assert files
+    assert not [str(p) for p in files if PRIVATE.search(p.read_text())]
 
 
 @pytest.mark.parametrize(

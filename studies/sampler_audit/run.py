@@ -168,7 +168,7 @@ def rate(rows: list[dict[str, float]], alpha: float = AUDIT_ALPHA, test: str = "
 
 
 def blind_spot(*, texts: int = 2000, tokens: int = 64, reference_texts: int = 64) -> dict[str, float]:
-    """A wrong model of a chain at the temperature where real text surprises it as much as its own (METHODS 4).
+    """A wrong model of a chain at the temperature where real text surprises it as much as its own.
 
     Q mixes the true chain (70%) with another one, and is tempered until E_P[D] = 0. R counts bigrams of `reference_texts` real
     texts (half a count added). Rejections are at 5%; the total variation is E_P max(0, 1 − Q/P) over the same texts.

@@ -1,4 +1,4 @@
-"""What a self-detecting organism costs on real documents, and by which length it has taken over its own (METHODS 6.4)."""
+"""What a self-detecting organism costs on real documents, and by which length it has taken over its own."""
 
 from __future__ import annotations
 

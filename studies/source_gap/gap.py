@@ -1,4 +1,4 @@
-"""What part of a gap is uncertainty about the source (METHODS 2, "What the gap contains").
+"""What part of a gap is uncertainty about the source.
 
 M is the mixture, P_S the sources S of it that wrote the documents, π_t(S) their posterior after t tokens from the cut on. Then, for
 every continuation exactly,

@@ -1,4 +1,4 @@
-"""Is a planted take-over as frequent as its cost in loss says? Predicted and sampled against Q_0, length fixed (METHODS 1, 6)."""
+"""Is a planted take-over as frequent as its cost in loss says? Predicted and sampled against Q_0, length fixed."""
 
 from __future__ import annotations
 

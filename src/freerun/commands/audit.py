@@ -17,7 +17,7 @@ from freerun.commands.gating import add_gate_arguments
 from freerun.text.documents import MINIMUM_UNITS
 
 if TYPE_CHECKING:
-    from freerun.jobs.audit.dry_run import Forecast, Span
+    from freerun.jobs.audit.dry_run import Forecast
 
 EXAMPLES = """\
 examples:
@@ -198,36 +198,13 @@ def tell_forecast(forecast: Forecast, stream: TextIO) -> None:
     lines = [
         f"{forecast.model} on {forecast.corpus}: {forecast.documents} documents, {forecast.prefix} + {forecast.tokens} tokens, "
         f"batch {forecast.batch}, on {forecast.device}",
-        f"  time    {spoken_time(forecast.seconds)}, the model being loaded",
-        *(f"            {spoken_time(span):<22}{name}" for name, span in forecast.parts_seconds.items()),
+        f"  time    {forecast.seconds.time()}, the model being loaded",
+        *(f"            {span.time():<22}{name}" for name, span in forecast.parts_seconds.items()),
         f"  tokens  {forecast.tokens_to_score:,} to score{again}; {forecast.tokens_to_sample:,} to sample; "
         f"{forecast.tokens_to_score_again:,} to score again{headed_too}{found}",
-        f"  memory  {spoken_bytes(forecast.memory_bytes)}",
-        f"  disk    {spoken_bytes(forecast.disk_bytes)} in {forecast.folder}",
+        f"  memory  {forecast.memory_bytes.memory()}",
+        f"  disk    {forecast.disk_bytes.memory()} in {forecast.folder}",
         "nothing was written",
         *(f"  {line}" for line in forecast.how),
     ]
     print("\n".join(lines), file=stream)
-
-
-def spoken_time(span: Span) -> str:
-    """From … to, in the unit that suits the larger.
-
-    >>> from freerun.jobs.audit.dry_run import Span
-    >>> spoken_time(Span(40.0, 75.4)), spoken_time(Span(40.0, 600.0)), spoken_time(Span(4000.0, 9000.0))
-    ('40 to 75 s', '0.7 to 10 min', '1.1 to 2.5 h')
-    """
-    for unit, size, most in (("s", 1.0, 120.0), ("min", 60.0, 7200.0), ("h", 3600.0, float("inf"))):
-        if span.high <= most:
-            return f"{_short(span.low / size)} to {_short(span.high / size)} {unit}"
-    raise AssertionError("no time is longer than infinity")
-
-
-def spoken_bytes(span: Span) -> str:
-    """From … to, in MiB or GiB."""
-    unit, size = ("GiB", 1 << 30) if span.high >= 1 << 30 else ("MiB", 1 << 20)
-    return f"{_short(span.low / size)} to {_short(span.high / size)} {unit}"
-
-
-def _short(x: float) -> str:
-    return f"{x:.0f}" if x >= 9.5 else f"{x:.1f}".removesuffix(".0")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -45,14 +44,21 @@ exit codes: 0 done · 1 a gate failed · 2 usage · 3 too few documents, or a ga
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises instead of printing a page of usage."""
 
-    def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments: "):
-            word = message.removeprefix("unrecognized arguments: ").split()[0]
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            word = unknown[0].split()[0] if unknown[0].strip() else unknown[0]
             options = [o for action in self._actions for o in action.option_strings]
-            message = f"unknown argument {word!r}{nearest(word.split('=')[0], options)}"
-        elif match := re.match(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message):
-            choices = [c.strip(" '") for c in match[3].split(",")]
-            message = f"{match[1]} must be one of {', '.join(choices)}, not {match[2]!r}{nearest(match[2], choices)}"
+            self.error(f"unknown argument {word!r}{nearest(word.split('=')[0], options)}")
+        return parsed
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = "/".join(action.option_strings) or str(action.metavar or action.dest)
+            choices = [str(choice) for choice in action.choices]
+            self.error(f"{name} must be one of {', '.join(choices)}, not {value!r}{nearest(value, choices)}")
+
+    def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (`{self.prog} --help` lists what there is)")
 
 

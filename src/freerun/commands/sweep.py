@@ -93,17 +93,15 @@ def _line(s: dict[str, Any]) -> str:
 
 def tell_sweep_forecast(forecast: SweepForecast, stream: TextIO) -> None:
     """A forecast for people: a line a setting, and the sum."""
-    from freerun.commands.audit import spoken_bytes, spoken_time
-
     first = next(iter(forecast.settings.values()))
     lines = [
         f"{first.model} on {first.corpus}: {first.documents} documents, {len(forecast.settings)} settings, "
         f"{first.tokens} tokens after the cut, on {first.device}",
-        f"  time    {spoken_time(forecast.seconds)}, the model being loaded",
-        *(f"            {spoken_time(one.seconds):<22}{name}" for name, one in forecast.settings.items()),
-        f"            {spoken_time(forecast.comparing_seconds):<22}comparing them",
-        f"  memory  {spoken_bytes(forecast.memory_bytes)}, of the largest setting",
-        f"  disk    {spoken_bytes(forecast.disk_bytes)} in {forecast.folder}",
+        f"  time    {forecast.seconds.time()}, the model being loaded",
+        *(f"            {one.seconds.time():<22}{name}" for name, one in forecast.settings.items()),
+        f"            {forecast.comparing_seconds.time():<22}comparing them",
+        f"  memory  {forecast.memory_bytes.memory()}, of the largest setting",
+        f"  disk    {forecast.disk_bytes.memory()} in {forecast.folder}",
         "nothing was written",
     ]
     print("\n".join(lines), file=stream)

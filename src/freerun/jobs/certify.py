@@ -182,7 +182,7 @@ def _source_text() -> dict[str, Any]:
         "probability": probability,
         "prints": SOURCE_TEXT_PRINTS,
         "sentence": (
-            f"The source text's example: an extra token with 1% of the mass costs −ln 0.99 = {nats:.5f} nats "
+            f"The example of Greenblatt (2023): an extra token with 1% of the mass costs −ln 0.99 = {nats:.5f} nats "
             f"({nats / math.log(2):.4f} bits) a token; the text prints {SOURCE_TEXT_PRINTS['nats_per_token']}, ten times too much. "
             f"Its other number is right: within {SOURCE_TEXT_TOKENS:,} tokens it comes up with probability {probability:.6f} "
             f"({SOURCE_TEXT_PRINTS['probability']} in the text)."

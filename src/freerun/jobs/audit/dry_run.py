@@ -12,6 +12,7 @@ import numpy as np
 
 from freerun.jobs.audit.options import AuditOptions
 from freerun.jobs.audit.preparing import Prepared, prepare
+from freerun.jobs.audit.span import Span
 from freerun.jobs.source.in_audit import SourcePlan, plan_sources, seconds_a_token, sources_left
 from freerun.predictors.arithmetic import weight_bytes
 from freerun.predictors.base import Continuations, Predictor
@@ -54,17 +55,6 @@ FINDINGS_SECONDS_A_TOKEN = (6e-6, 4e-4)
 """Findings and page, by experience: from runs of 1,024 to 10 million recorded tokens, on a quiet and on a busy machine."""
 REST_BYTES = (300 << 20, 1200 << 20)
 """Memory of Python, the libraries and the records being written."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """From … to."""
-
-    low: float
-    high: float
-
-    def __add__(self, other: Span) -> Span:
-        return Span(self.low + other.low, self.high + other.high)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Metric:
     size: str
     p_value: Callable[[Trial], float]
     expected_column: str | None = None
-    """Its column in the table of METHODS 6."""
+    """Its column in the table of expectations."""
     source: str = ""
     least_tokens: int = 1
     largest_texts_only: bool = False
@@ -194,7 +194,7 @@ METRICS: dict[str, Metric] = {
         ASYMPTOTIC,
         _z(lambda b: b.own_declared),
         expected_column="z on declared t=1",
-        source="METHODS 4",
+        source="Brown 1971",
     ),
     "z_real": Metric(
         "z, real text",
@@ -202,7 +202,7 @@ METRICS: dict[str, Metric] = {
         "the same z of real texts under Q",
         ASYMPTOTIC,
         _z(lambda b: b.real_q),
-        source="METHODS 4",
+        source="Brown 1971",
     ),
     "loops": Metric(
         "loops",
@@ -230,7 +230,7 @@ METRICS: dict[str, Metric] = {
         AT_MOST,
         _ratio(lambda b: b.own_q, lambda b: b.own_declared),
         expected_column="LR against Q_0",
-        source="METHODS 4",
+        source="Ville 1939",
     ),
     "sources": Metric(
         "source drift",
@@ -240,7 +240,7 @@ METRICS: dict[str, Metric] = {
         _sources,
         expected_column="source drift",
         needs_sources=True,
-        source="METHODS 5; Székely & Rizzo 2013",
+        source="Székely & Rizzo 2013",
     ),
     "distinct": Metric(
         f"distinct-{DISTINCT_N}",

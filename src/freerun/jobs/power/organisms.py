@@ -38,7 +38,7 @@ class Planted:
     meaning: str
     build: Callable[[Base, int], Predictor]
     expected_row: str | None = None
-    """Its row in the table of METHODS 6, where it has one."""
+    """Its row in the table of expectations, where it has one."""
     declared: Callable[[Base, int], Predictor] | None = None
     """The law that it is declared to be, where that is not the truth."""
 

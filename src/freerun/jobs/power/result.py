@@ -29,7 +29,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "n-gram, short window": ("●", "○", "○", "●", "●", "●"),
     "int8 / bf16": ("○", "○", "–", "–", "○", "–"),
 }
-"""What METHODS 6 expected before anything was measured: ● strong, ○ weak or length-dependent, – blind."""
+"""What was expected before anything was measured: ● strong, ○ weak or length-dependent, – blind."""
 Cell = dict[str, Any]
 
 
@@ -187,7 +187,7 @@ def middle(plan: PowerPlan) -> int:
 
 
 def expectations(plan: PowerPlan, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """Found beside expected, for the organisms of METHODS 6 in the plan; `found` is None where no metric stands for a column."""
+    """Found beside expected, where something was expected of an organism; `found` is None where no metric stands for a column."""
     by_column = {METRICS[m].expected_column: m for m in plan.metrics if METRICS[m].expected_column}
     wanted = [(o, row) for o in plan.organisms if (row := PLANTED[o].expected_row) is not None]
     places = {
