@@ -13,17 +13,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from freerun.jobs.audit.audit import audit
+    from freerun.jobs.compare import compare
+    from freerun.jobs.face import certify, power, predict, source
     from freerun.runs.run import Run, open_run
     from freerun.specs.spec import load_predictor as load
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "audit", "load", "open_run"]
+__all__ = [
+    "Run",
+    "__version__",
+    "audit",
+    "certify",
+    "compare",
+    "load",
+    "open_run",
+    "power",
+    "predict",
+    "source",
+]
 
 _LAZY = {
     "audit": ("freerun.jobs.audit.audit", "audit"),
-    "open_run": ("freerun.runs.run", "open_run"),
-    "Run": ("freerun.runs.run", "Run"),
+    "certify": ("freerun.jobs.face", "certify"),
+    "compare": ("freerun.jobs.compare", "compare"),
     "load": ("freerun.specs.spec", "load_predictor"),
+    "open_run": ("freerun.runs.run", "open_run"),
+    "power": ("freerun.jobs.face", "power"),
+    "predict": ("freerun.jobs.face", "predict"),
+    "Run": ("freerun.runs.run", "Run"),
+    "source": ("freerun.jobs.face", "source"),
 }
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from freerun.errors import DataError
 from freerun.findings.summary import derive
 from freerun.jobs.audit.asking import ask, asking_key
-from freerun.jobs.audit.options import AuditOptions
+from freerun.jobs.audit.options import AuditKeywords, chosen_from
 from freerun.jobs.audit.preparing import Prepared, prepare
 from freerun.jobs.source.in_audit import (
     SourcePlan,
@@ -43,11 +43,12 @@ def audit(
     *,
     out: str | Path | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[AuditKeywords],
 ) -> Run:
     """Audit a model on a corpus, or go on with an audit that was interrupted.
 
-    `model` and `corpus` are specs or built objects; `options` are the fields of `AuditOptions`; `out` is the run's folder.
+    `model` and `corpus` are specs or built objects; `options` are those of the command line, with the defaults and units of
+    `AuditOptions`; `out` is the run's folder.
 
     Raises:
         FreerunError: see `freerun.errors`; nothing half-written stays behind.
@@ -87,15 +88,6 @@ def audit(
     if sources is not None:
         _sources(ready, sources, tell)
     return report(folder.path, progress=tell)
-
-
-def chosen_from(options: Mapping[str, Any]) -> AuditOptions:
-    """The options as a value; one reference may be given as a word, and ends as any sequence of ids."""
-    if isinstance(options.get("reference"), str):
-        options = {**options, "reference": (options["reference"],)}
-    if options.get("end_ids") is not None:
-        options = {**options, "end_ids": tuple(options["end_ids"])}
-    return AuditOptions(**options)
 
 
 def _ask(ready: Prepared, tell: Progress) -> None:

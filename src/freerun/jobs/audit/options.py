@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 from freerun.errors import UsageError
 from freerun.text.documents import Corpus
@@ -39,6 +41,44 @@ class AuditOptions:
     skip_bad_rows: bool = False
     end_ids: tuple[int, ...] | None = None
     """What ends a text, the one that ends documents first; None: all that the model's files declare."""
+
+
+class AuditKeywords(TypedDict, total=False):
+    """The fields of `AuditOptions` as keywords of `freerun.audit`; one reference may be given as a word."""
+
+    documents: int
+    prefix: int
+    cut: int | None
+    tokens: int | None
+    batch: int
+    dtype: str
+    device: str
+    reference: str | tuple[str, ...]
+    seed: int
+    sample_with: str | None
+    ask: int
+    embed_with: str | None
+    exemplars: int
+    sources: str | None
+    source_documents: int | None
+    redact_text: bool
+    text_field: str
+    split_on: str | None
+    chunk: int | None
+    trust_remote_code: bool
+    format: str | None
+    skip_bad_rows: bool
+    end_ids: Sequence[int] | None
+
+
+def chosen_from(keywords: AuditKeywords) -> AuditOptions:
+    """The keywords as a value."""
+    values: dict[str, Any] = dict(keywords)
+    if isinstance(values.get("reference"), str):
+        values["reference"] = (values["reference"],)
+    if values.get("end_ids") is not None:
+        values["end_ids"] = tuple(values["end_ids"])
+    return AuditOptions(**values)
 
 
 def check_options(options: AuditOptions) -> None:

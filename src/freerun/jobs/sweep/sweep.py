@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from freerun.comparisons.sweeps.axis import Axis
 from freerun.comparisons.sweeps.contrasts import OwnTextRefused, Swept
@@ -23,9 +23,9 @@ from freerun.comparisons.sweeps.contrasts import sweep as compare_settings
 from freerun.comparisons.sweeps.result import sweep_result
 from freerun.errors import DataError, TooFewDocuments, UsageError, nearest
 from freerun.findings.own_text.standing import own_text_of
-from freerun.jobs.audit.audit import audit, chosen_from
+from freerun.jobs.audit.audit import audit
 from freerun.jobs.audit.manifest import default_folder
-from freerun.jobs.audit.options import AuditOptions, check_options, read_any_corpus
+from freerun.jobs.audit.options import AuditKeywords, AuditOptions, check_options, chosen_from, read_any_corpus
 from freerun.jobs.audit.preparing import Prepared, prepare, tell_notes
 from freerun.organisms.wrapper import from_nothing
 from freerun.predictors.base import Predictor
@@ -159,7 +159,7 @@ def run_sweep(
     *,
     out: str | Path | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[AuditKeywords],
 ) -> Sweep:
     """Audit every setting, or go on where a sweep was interrupted, and compare them.
 
