@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from docs import cli
 from docs.schema import PAGE, schema
 from docs.tables import pages
 from freerun.commands.main import VERBS, verb_parser
@@ -48,6 +49,11 @@ def test_tables_of_numbers_are_those_of_the_code() -> None:
     """If it fails: `python docs/tables.py`."""
     for page, text in pages().items():
         assert page.read_text() == text, page.name
+
+
+def test_the_reference_of_the_command_line_is_that_of_the_parsers() -> None:
+    """If it fails: `python docs/cli.py`."""
+    assert cli.PAGE.read_text() == cli.reference()
 
 
 def test_the_schema_is_that_of_the_types() -> None:
