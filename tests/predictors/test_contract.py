@@ -68,7 +68,7 @@ def ran(
     predictor: Predictor, prefixes: list[np.ndarray], keys: Any, length: int, *, on_tokens: Any = None, **options: Any
 ) -> list[Sample]:
     asked = Continuations(prefixes, np.asarray(keys, np.uint64), length, **{"seed": 5, **options})
-    samples = list(predictor.generate(Continuations(asked), on_tokens=on_tokens))
+    samples = list(predictor.generate(asked, on_tokens=on_tokens))
     assert sorted(s.row for s in samples) == list(range(np.size(keys)))
     return sorted(samples, key=lambda s: s.row)
 
