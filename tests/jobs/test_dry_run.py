@@ -16,9 +16,9 @@ from freerun.errors import UsageError
 from freerun.jobs.audit.audit import audit
 from freerun.jobs.audit.dry_run import MARGIN, dry_run
 from freerun.jobs.audit.options import AuditOptions
-from freerun.jobs.audit.span import Span
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.stepwise import Stepwise
+from freerun.results.forecast import Span
 from freerun.worlds.catalogue import load_world
 
 WORLD = "world/markov"

@@ -17,7 +17,7 @@ from freerun.commands.gating import add_gate_arguments
 from freerun.text.documents import MINIMUM_UNITS
 
 if TYPE_CHECKING:
-    from freerun.jobs.audit.dry_run import Forecast
+    from freerun.results.forecast import Forecast
 
 EXAMPLES = """\
 examples:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from freerun.jobs.audit.options import AuditOptions
 from freerun.jobs.audit.preparing import Prepared, prepare
-from freerun.jobs.audit.span import Span
 from freerun.jobs.source.in_audit import SourcePlan, plan_sources, seconds_a_token, sources_left
 from freerun.predictors.arithmetic import weight_bytes
 from freerun.predictors.base import Continuations, Predictor
@@ -21,10 +19,10 @@ from freerun.predictors.rules import SamplingRule
 from freerun.predictors.stepwise import Stepwise
 from freerun.records.measure import Unit, units_of
 from freerun.records.rescoring import n_floor_tokens_read, n_rescored_texts, rescored_texts
+from freerun.results.forecast import Forecast, Span
 from freerun.text.documents import Corpus
 from freerun.text.tokens import decode_lossy
 
-FORECAST_VERSION = 1
 TIMED_STEPS = 8
 """Steps of a batch that are timed, after the first."""
 TIMED_CONTEXT = 32
@@ -55,38 +53,6 @@ FINDINGS_SECONDS_A_TOKEN = (6e-6, 4e-4)
 """Findings and page, by experience: from runs of 1,024 to 10 million recorded tokens, on a quiet and on a busy machine."""
 REST_BYTES = (300 << 20, 1200 << 20)
 """Memory of Python, the libraries and the records being written."""
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What an audit would take. Seconds are from a loaded model to the page; `parts_seconds` add up to `seconds`."""
-
-    model: str
-    corpus: str
-    folder: str
-    plan_hash: str
-    documents: int
-    prefix: int
-    tokens: int
-    batch: int
-    tokens_to_score: int
-    tokens_to_score_without_prefix: int
-    tokens_to_sample: int
-    tokens_to_score_again: int
-    """By fresh passes, after they were sampled; where arithmetic is rounded those read for the floor, too."""
-    tokens_to_score_after_headers: int
-    tokens_found: int
-    """Of those to score and to sample (headers apart), recorded in the folder already."""
-    seconds: Span
-    parts_seconds: dict[str, Span]
-    device: str
-    memory_bytes: Span
-    disk_bytes: Span
-    how: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """A plain object for `--json`."""
-        return {"schema_version": FORECAST_VERSION, "kind": "forecast", **asdict(self), "how": list(self.how)}
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from freerun.jobs.audit.dry_run import Forecast, dry_run
+from freerun.jobs.audit.dry_run import dry_run
 from freerun.jobs.audit.options import AuditOptions
-from freerun.jobs.audit.span import Span
 from freerun.jobs.sweep.sweep import default_folder_of, plan_sweep, prepare_sweep
 from freerun.predictors.base import Predictor
+from freerun.results.forecast import Forecast, Span
 from freerun.text.documents import Corpus
 
 SWEEP_FORECAST_VERSION = 1
