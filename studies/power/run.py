@@ -14,9 +14,8 @@ from pathlib import Path
 from freerun.commands.power import tell_power
 from freerun.commands.progress import Reporter
 from freerun.jobs.power.cells import FULL, QUICK
-from freerun.jobs.power.power import filled, power
-from freerun.report.charts.heat import heat_standing_alone
-from freerun.report.pages.power import blocks_markdown, rates_markdown
+from freerun.jobs.power.power import power
+from studies.power.pages import blocks_markdown, filled, heat_standing_alone, rates_markdown
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "freerun power --full"

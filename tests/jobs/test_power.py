@@ -18,9 +18,9 @@ from freerun.jobs.power import power as experiment
 from freerun.jobs.power.cells import FULL, QUICK, PowerPlan, chosen_plan, run_unit
 from freerun.jobs.power.metrics import METRICS
 from freerun.jobs.power.organisms import NULL, PLANTED
-from freerun.jobs.power.power import filled, power, read_part
+from freerun.jobs.power.power import power, read_part
 from freerun.jobs.power.result import COLUMNS, EXPECTED, power_result
-from freerun.report.pages.power import blocks_markdown, metrics_markdown
+from studies.power.pages import blocks_markdown, filled, metrics_markdown
 
 ROOT = Path(__file__).parents[2]
 TINY = PowerPlan(
@@ -170,9 +170,9 @@ def test_two_workers_give_the_same(whole: tuple[Path, dict[str, Any]], tmp_path:
 _A_PARENT = """
 import multiprocessing, time
 from concurrent.futures import ProcessPoolExecutor
-from freerun.jobs.power.power import _deaf
+from freerun.runs.executors import end_with_parent
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_deaf)
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent)
     pool.submit(print, "ready", flush=True).result()
     pool.submit(time.sleep, 600).result()
 """

@@ -12,10 +12,11 @@ import pytest
 
 from freerun.jobs.power.cells import PowerPlan
 from freerun.jobs.power.result import power_result
-from freerun.report.charts.heat import _DARKEST, heat_map, heat_standing_alone
-from freerun.report.pages.power import expectations_markdown, rates_markdown, render_power
+from freerun.report.charts.heat import _DARKEST, heat_map
+from freerun.report.pages.power import render_power
 from freerun.report.pages.template import asset, stylesheet
 from freerun.results.finding import to_json
+from studies.power.pages import expectations_markdown, heat_standing_alone, rates_markdown
 
 PLAN = PowerPlan(bases=("authors", "words"), lengths=(16, 64), texts=(20, 60), reruns=10, null_reruns=200, block=200)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from freerun.report.charts.marks import element, text_width
-from freerun.report.charts.picture import _resolved, _variables
-from freerun.report.pages.template import asset
 
 ROW, TOP, GAP, PADDING = 19.0, 118.0, 18.0, 8.0
 LABEL_SIZE = 12.0
@@ -122,22 +119,3 @@ def per_cent(rate: float, *, null: bool = False) -> str:
         return f"{100 * rate:.1f}"
     whole = round(100 * rate)
     return "<1" if whole == 0 else ">99" if whole == 100 else str(whole)
-
-
-def heat_standing_alone(result: Result, *, texts: int) -> str:
-    """The heat map of all bases as the text of an SVG file that needs no style sheet and no network."""
-    svg = str(heat_map(result, texts=texts, cell=30.0))
-    colours = _variables()
-    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", re.sub(r"/\*.*?\*/", "", asset("power.css"), flags=re.DOTALL))
-    lines = [f"{s.strip()} {{{_resolved(body, colours, None)}}}" for s, body in rules if ".heat" in s]
-    opened, rest = svg.split(">", 1)
-    opened = opened.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    box = re.search(r'viewBox="0 0 (\d+) (\d+)"', opened)
-    assert box is not None
-    margin = 10
-    width, height = int(box[1]) + 2 * margin, int(box[2]) + 2 * margin
-    size = f'viewBox="{-margin} {-margin} {width} {height}" width="{width}" height="{height}"'
-    opened = re.sub(r'viewBox="[^"]*" width="[^"]*" height="[^"]*"', size, opened)
-    paper = element("rect", x=-margin, y=-margin, width=width, height=height, fill=colours["paper"])
-    style = "\n".join(lines)
-    return f"{opened}><style>{style}</style>{paper}{rest}\n"

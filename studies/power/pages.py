@@ -1,0 +1,185 @@
+"""The study as Markdown and as a picture of its own: what stands in docs/power.md and beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from freerun.errors import DataError
+from freerun.report.charts.heat import heat_map, per_cent
+from freerun.report.charts.marks import element
+from freerun.report.charts.picture import _resolved, _variables
+from freerun.report.numbers import format_number
+from freerun.report.pages.power import _by_organism, _effects, percent
+from freerun.report.pages.template import asset
+
+Result = Mapping[str, Any]
+
+
+def rates_markdown(result: Result) -> str:
+    """All rates with their intervals, a table a base."""
+    lines = []
+    for base in result["bases"]:
+        lines += [f"## {base['name']}", "", f"{base['meaning'][0].upper()}{base['meaning'][1:]}.", ""]
+        labels = [m["label"] for m in result["metrics"]]
+        lines += [f"| organism | tokens | texts | {' | '.join(labels)} |", "|---" * (3 + len(labels)) + "|"]
+        for row in _rate_rows(result, base["name"]):
+            cells = [str(row["label"]), str(row["tokens"]), str(row["texts"]), *row["cells"]]
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def expectations_markdown(result: Result) -> str:
+    """What was expected and what was found, with the power at the lengths of the plan on every base."""
+    columns = list(dict.fromkeys(e["column"] for e in result["expectations"]))
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
+    for organism, entries in _by_organism(result).items():
+        cells = []
+        for entry in entries:
+            found = entry["found"] or "not run"
+            mark = "" if entry["confirmed"] in (True, None) else " **corrected**"
+            cells.append(f"{found} (expected {entry['expected']}){mark}{_numbers(result, entry)}")
+        lines.append(f"| {organism} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _numbers(result: Result, entry: Mapping[str, Any]) -> str:
+    """Power by length, one line a base, in per cent."""
+    texts = result["plan"]["texts"][-1]
+    said = []
+    for base in entry["by_base"]:
+        mine = [
+            per_cent(c["rate"])
+            for c in result["cells"]
+            if (c["base"], c["organism"], c["metric"], c["texts"]) == (base, entry["planted"], entry["metric"], texts)
+        ]
+        said.append(f"<br>{base} {' '.join(mine)}")
+    return "".join(said)
+
+
+def sizes_markdown(result: Result) -> str:
+    """The null rates of every metric against the band."""
+    null = result["null"]
+    lines = [
+        f"{result['sentence']}",
+        "",
+        "| metric | size, as declared | cells | mean | least to most | in the band |",
+        "|---|---|---|---|---|---|",
+    ]
+    labels = {m["name"]: m["label"] for m in result["metrics"]}
+    controls = result["controls"]
+    rows = [*null["by_metric"], *(controls["by_metric"] if controls else [])]
+    for m in rows:
+        kind = " (control, all organisms)" if controls and m in controls["by_metric"] else ""
+        cells = (
+            f"{labels[m['metric']]}{kind}",
+            m["size"],
+            str(m["cells"]),
+            percent(m["mean"], 1),
+            f"{percent(m['least'], 1)} to {percent(m['most'], 1)}",
+            "yes" if m["inside"] else "no",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    if controls:
+        band = f"{percent(controls['low'], 1)} to {percent(controls['high'], 1)}"
+        lines += ["", f"The controls have {controls['runs']:,} reruns a cell and a band of their own, {band}."]
+    return "\n".join(lines)
+
+
+def effects_markdown(result: Result) -> str:
+    """What each organism does, and what it costs on real text."""
+    longest = result["plan"]["lengths"][-1]
+    found = _effects(result)
+    heads = [f"{b['name']}, nats a text of {longest} tokens" for b in result["bases"]]
+    lines = [f"| organism | what it does | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|"]
+    for o in result["organisms"]:
+        costs = [found[b["name"], o["name"]] for b in result["bases"]]
+        said = [
+            f"{format_number(e['excess_nats_per_text'], digits=3)} ± {format_number(1.96 * e['standard_error'], digits=2)}"
+            for e in costs
+        ]
+        lines.append(f"| {o['label']} | {o['meaning']} | {' | '.join(said)} |")
+    return "\n".join(lines)
+
+
+def blocks_markdown(result: Result) -> dict[str, str]:
+    """The generated parts of docs/power.md, by the name of their block."""
+    plan = result["plan"]
+    made = result["provenance"]
+    facts = (
+        f"    {result['command']}\n\n"
+        f"{len(result['cells']):,} cells: {plan['reruns']:,} reruns each, {plan['null_reruns']:,} of the null; lengths "
+        f"{_joined(plan['lengths'])} tokens; {_joined(plan['texts'])} texts of each kind; {result['seconds_of_work'] / 60:.0f} "
+        f"minutes of work on {made['machine']}, Python {made['python']}, numpy {made['numpy']}, scikit-learn "
+        f"{made['scikit-learn']}. Plan {result['plan_hash']}. All rates with intervals: [data/power.md](data/power.md); as data: "
+        "[data/power.json](data/power.json)."
+    )
+    picture = (
+        f"![Power by organism, length and metric, {plan['texts'][-1]} texts a side](images/power.svg)\n\n"
+        "Per cent of reruns rejected; the first rows have nothing planted."
+    )
+    table = f"{result['expectation_rule']} Below each sign: power in per cent at {_joined(plan['lengths'])} tokens.\n\n"
+    return {
+        "run": facts,
+        "metrics": metrics_markdown(result["metrics"]),
+        "map": picture,
+        "null": sizes_markdown(result),
+        "effects": effects_markdown(result),
+        "expected": table + expectations_markdown(result),
+    }
+
+
+def _joined(values: list[int]) -> str:
+    words = [str(v) for v in values]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def metrics_markdown(metrics: list[Mapping[str, Any]]) -> str:
+    """What each metric tests, as a table."""
+    lines = ["| metric | null | test | size | source |", "|---|---|---|---|---|"]
+    for m in metrics:
+        label = f"{m['label']} (control)" if m["control"] else str(m["label"])
+        lines.append(f"| {label} | {m['null']} | {m['test']} | {m['size']} | {m['source'] or '–'} |")
+    return "\n".join(lines)
+
+
+def heat_standing_alone(result: Result, *, texts: int) -> str:
+    """The heat map of all bases as the text of an SVG file that needs no style sheet and no network."""
+    svg = str(heat_map(result, texts=texts, cell=30.0))
+    colours = _variables()
+    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", re.sub(r"/\*.*?\*/", "", asset("power.css"), flags=re.DOTALL))
+    lines = [f"{s.strip()} {{{_resolved(body, colours, None)}}}" for s, body in rules if ".heat" in s]
+    opened, rest = svg.split(">", 1)
+    opened = opened.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+    box = re.search(r'viewBox="0 0 (\d+) (\d+)"', opened)
+    assert box is not None
+    margin = 10
+    width, height = int(box[1]) + 2 * margin, int(box[2]) + 2 * margin
+    size = f'viewBox="{-margin} {-margin} {width} {height}" width="{width}" height="{height}"'
+    opened = re.sub(r'viewBox="[^"]*" width="[^"]*" height="[^"]*"', size, opened)
+    paper = element("rect", x=-margin, y=-margin, width=width, height=height, fill=colours["paper"])
+    style = "\n".join(lines)
+    return f"{opened}><style>{style}</style>{paper}{rest}\n"
+
+
+def filled(page: str, blocks: Mapping[str, str]) -> str:
+    """A page with the text between `<!-- power:NAME:begin … -->` and `<!-- power:NAME:end -->` replaced, for every block.
+
+    Raises:
+        DataError: a block that the page does not have.
+    """
+    for name, text in blocks.items():
+        shape = re.compile(
+            rf"(<!-- power:{re.escape(name)}:begin[^\n]*-->\n).*?(<!-- power:{re.escape(name)}:end -->)", re.DOTALL
+        )
+        if not shape.search(page):
+            raise DataError(f"the page has no block power:{name}")
+        page = shape.sub(partial(_put, text.strip()), page)
+    return page
+
+
+def _put(text: str, found: re.Match[str]) -> str:
+    return f"{found[1]}{text}\n{found[2]}"
