@@ -28,6 +28,7 @@ from freerun.records.measure import MeasurePlan
 from freerun.records.redact import redacted
 from freerun.records.source_likelihoods import read_sources_of
 from freerun.records.store import RunFolder, load_records
+from freerun.results.finding import to_json
 from freerun.text.pairs import Pair
 from freerun.worlds.authors import authors
 from freerun.worlds.markov import MarkovWorld
@@ -182,7 +183,7 @@ def test_headers_give_the_posterior_of_freerun_source(tmp_path: Path) -> None:
     sources = parse_sources(FILE, "speakers.toml")
     for d, row in enumerate(one.texts.own_rows):
         text = records.sequences["prefix_text"][row] + records.sequences["text"][row]
-        asked = source(world, text, sources, Asked(readouts=("header",), own_tokens=0))["latents"][0]["header"]
+        asked = to_json(source(world, text, sources, Asked(readouts=("header",), own_tokens=0)))["latents"][0]["header"]
         np.testing.assert_allclose(one.all.own[d], np.array(asked["path"])[6:], atol=1e-10)
         named = one.all.own[d][:, :2] / one.all.own[d][:, :2].sum(axis=1, keepdims=True)
         np.testing.assert_allclose(one.named.own[d][:, :2], named, atol=1e-9)

@@ -12,11 +12,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments, reading_options
 from freerun.commands.ends import add_end_ids_argument
 from freerun.errors import UsageError
+
+if TYPE_CHECKING:
+    from freerun.results.source import SourceResult
 
 EXAMPLES = """\
 examples:
@@ -106,7 +109,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.init is not None:
         return _init(arguments.init)
     _check(arguments)
-    result = _evaluated(arguments) if arguments.evaluate is not None else _asked(arguments)
+    from freerun.results.finding import to_json
+
+    result = to_json(_evaluated(arguments) if arguments.evaluate is not None else _asked(arguments))
     if arguments.output is not None:
         _write(Path(arguments.output), result)
     if arguments.json:
@@ -159,7 +164,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"-o {arguments.output} is a file: name a folder")
 
 
-def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
+def _asked(arguments: argparse.Namespace) -> SourceResult:
     from freerun.commands.predict import read_text
     from freerun.commands.progress import Reporter
     from freerun.jobs.source.file import read_sources

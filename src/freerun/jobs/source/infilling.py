@@ -7,7 +7,7 @@ prior enters as it does in header scoring, and the two can be compared.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from freerun.jobs.source.file import SourceLatent
 from freerun.jobs.source.scoring import Told, document_start, encoded
 from freerun.predictors.base import Predictor
 from freerun.predictors.stepwise import as_stepwise
+from freerun.results.source import Infilling
 from freerun.stats.sources.posterior import posterior_of
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
@@ -24,19 +25,6 @@ CONTENT_FREE = ("N/A", "[MASK]", "")
 _TOKENS_HELD = 1 << 15
 """Tokens that the states of all prompts and spellings hold together."""
 Ids = Int[np.ndarray, " tokens"]
-
-
-@dataclass(frozen=True)
-class Infilling:
-    """Probability of each value's spellings after the text and a cue, and after no text; the last entry is every other label.
-
-    Both are means over the cues (and over the content-free texts). `by_cue` has a row a cue.
-    """
-
-    posterior: Float[np.ndarray, " values_1"]
-    mass: Float[np.ndarray, " values_1"]
-    mass_without_text: Float[np.ndarray, " values_1"]
-    by_cue: Float[np.ndarray, "cues values_1"]
 
 
 def infill(
@@ -67,8 +55,11 @@ def infill(
     likelihood = np.where(mass <= 0, -np.inf, np.where(mass_without <= 0, np.inf, likelihood))
     if np.isposinf(likelihood).any():  # named after the text, and never otherwise: the text has made it possible
         certain = np.isposinf(likelihood) * np.asarray(prior)
-        return Infilling(certain / certain.sum(), mass, mass_without, by_cue)
-    return Infilling(posterior_of(np.asarray(prior), likelihood), mass, mass_without, by_cue)
+        posterior = certain / certain.sum()
+    else:
+        posterior = posterior_of(np.asarray(prior), likelihood)
+    labelled, labelled_without = 1.0 - float(mass[-1]), 1.0 - float(mass_without[-1])
+    return Infilling(posterior, mass, mass_without, labelled, labelled_without, (), by_cue)
 
 
 def label_masses(
@@ -172,7 +163,7 @@ def infill_latent(
     on_tokens: Told = lambda _: None,
 ) -> Infilling:
     """`infill` with the cues and spellings of a sources file."""
-    return infill(
+    answer = infill(
         predictor,
         text,
         cues=[encoded(predictor, c) for c in latent.cues],
@@ -181,3 +172,4 @@ def infill_latent(
         content_free=content_free_ids(predictor),
         on_tokens=on_tokens,
     )
+    return replace(answer, cues=latent.cues)

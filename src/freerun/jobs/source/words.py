@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Float, Int
 
 from freerun.predictors.base import Predictor
 from freerun.report.pages.prediction import spelled
+from freerun.results.source import Mover, Word, WordShift
 from freerun.stats.sources.posterior import information_bits, shifts, strongest
 
 _MOST_TOKENS = 12
@@ -32,46 +34,37 @@ def token_entries(predictor: Predictor, ids: Int[np.ndarray, " tokens"]) -> list
     return out
 
 
-def words_of(tokens: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Tokens grouped into words: each from `first` to `last`, with its text. A text without blanks has a word a token.
+def words_of(tokens: Sequence[Mapping[str, Any]]) -> tuple[Word, ...]:
+    """Tokens grouped into words. A text without blanks has a word a token.
 
-    >>> [w["text"] for w in words_of([{"text": "New"}, {"text": " Yo"}, {"text": "rk"}, {"text": "\\n"}, {"text": "A"}])]
+    >>> [w.text for w in words_of([{"text": "New"}, {"text": " Yo"}, {"text": "rk"}, {"text": "\\n"}, {"text": "A"}])]
     ['New', ' York', '\\nA']
     """
     pieces = list(spelled(tokens))
     no_blanks = not any(c.isspace() for piece in pieces for c in piece)
-    words: list[dict[str, Any]] = []
+    words: list[Word] = []
     for t, piece in enumerate(pieces):
-        last = words[-1]["text"] if words else ""
+        last = words[-1].text if words else ""
         begins = not words or no_blanks or (bool(last.strip()) and (piece[:1].isspace() or last[-1].isspace()))
-        if begins or t - words[-1]["first"] >= _MOST_TOKENS:
-            words.append({"first": t, "last": t, "text": piece})
+        if begins or t - words[-1].first >= _MOST_TOKENS:
+            words.append(Word(t, t, piece))
         else:
-            words[-1]["last"] = t
-            words[-1]["text"] += piece
-    return words
+            words[-1] = Word(words[-1].first, t, last + piece)
+    return tuple(words)
 
 
 def word_shifts(
-    words: Sequence[Mapping[str, Any]], posterior: Float[np.ndarray, "tokens_1 sources"], names: Sequence[str]
-) -> list[dict[str, Any]]:
-    """For each word the share of belief that it moved, what that told in bits, and what gained and lost most."""
-    at = [0, *(w["last"] + 1 for w in words)]
-    path = posterior[at]
-    moved, told, change = shifts(path), information_bits(path), np.diff(path, axis=0)
-    return [
-        {
-            "shift": float(moved[i]),
-            "information_bits": float(told[i]),
-            "toward": names[int(change[i].argmax())],
-            "gain": float(change[i].max()),
-            "away": names[int(change[i].argmin())],
-        }
-        for i in range(len(words))
-    ]
+    words: Sequence[Word], posterior: Float[np.ndarray, "tokens_1 sources"], names: Sequence[str]
+) -> tuple[WordShift, ...]:
+    """What each word did to belief."""
+    path = posterior[[0, *(w.last + 1 for w in words)]]
+    return tuple(
+        WordShift(float(moved), float(bits), names[int(d.argmax())], float(d.max()), names[int(d.argmin())])
+        for moved, bits, d in zip(shifts(path), information_bits(path), np.diff(path, axis=0), strict=True)
+    )
 
 
-def movers(words: Sequence[Mapping[str, Any]], moved: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def movers(words: Sequence[Word], moved: Sequence[WordShift]) -> tuple[Mover, ...]:
     """The words that moved most, each with its number in the text."""
-    order = strongest(np.array([m["shift"] for m in moved]), N_MOVERS)
-    return [{"word": int(i), "text": words[i]["text"], **moved[i]} for i in order]
+    order = strongest(np.array([m.shift for m in moved]), N_MOVERS)
+    return tuple(Mover(**asdict(moved[i]), word=int(i), text=words[i].text) for i in order)
