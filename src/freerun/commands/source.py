@@ -19,7 +19,7 @@ from freerun.commands.ends import add_end_ids_argument
 from freerun.errors import UsageError
 
 if TYPE_CHECKING:
-    from freerun.results.source import SourceResult
+    from freerun.results.source import SourceEvaluation, SourceResult
 
 EXAMPLES = """\
 examples:
@@ -195,7 +195,7 @@ def _asked(arguments: argparse.Namespace) -> SourceResult:
         reporter.end()
 
 
-def _evaluated(arguments: argparse.Namespace) -> dict[str, Any]:
+def _evaluated(arguments: argparse.Namespace) -> SourceEvaluation:
     from freerun.commands.progress import Reporter
     from freerun.jobs.audit.preparing import tell_notes
     from freerun.jobs.source.evaluation import evaluate, evaluation_tokens

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from freerun.results.finding import Chart, Table
 from freerun.stats.dirichlet import Shares
+from freerun.stats.intervals import Interval
+from freerun.stats.reliability import Reliability
+from freerun.stats.sources.scores import LabelScores, PermutedHeaders
 
 SURE = 0.9
 """Probability of a source from which on belief counts as sure."""
@@ -228,4 +232,62 @@ class SourceResult:
     words: tuple[Word, ...]
     latents: tuple[LatentAnswer, ...]
     seed: int
+    notes: tuple[str, ...]
+
+
+# ---- on labelled text ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Named:
+    """A model or a corpus, by name and fingerprint."""
+
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Nats a token: of the posterior with β fitted over the prior, and of the right header over none and over the wrong ones."""
+
+    posterior: Interval
+    against_no_header: Interval
+    against_wrong_headers: Interval
+
+
+@dataclass(frozen=True)
+class LabelledDocument:
+    """A document whose value is known, and what was believed of it."""
+
+    id: str
+    unit: int
+    label: str
+    posterior: Float[np.ndarray, " values_1"]
+    posterior_fitted: Float[np.ndarray, " values_1"]
+
+
+@dataclass(frozen=True)
+class SourceEvaluation:
+    """How good the posterior is on labelled text; `scores` and `reliability` by the name of what was scored."""
+
+    schema_version: int
+    kind: str
+    model: Named
+    sources: SourcesFile
+    corpus: Named
+    latent: str
+    values: tuple[str, ...]
+    n_documents: int
+    n_units: int
+    n_tokens: int
+    seed: int
+    beta: Interval
+    scores: Mapping[str, LabelScores]
+    permuted_headers: PermutedHeaders
+    gain_nats_per_token: Gains
+    reliability: Mapping[str, Reliability]
+    sentences: tuple[str, ...]
+    tables: tuple[Table, ...]
+    charts: tuple[Chart, ...]
+    documents: tuple[LabelledDocument, ...]
     notes: tuple[str, ...]
