@@ -168,11 +168,11 @@ def _asked(arguments: argparse.Namespace) -> SourceResult:
     from freerun.commands.predict import read_text
     from freerun.commands.progress import Reporter
     from freerun.jobs.source.file import read_sources
-    from freerun.jobs.source.question import Asked, check_asked
+    from freerun.jobs.source.question import SourceOptions
     from freerun.jobs.source.source import source, work_tokens
     from freerun.specs.spec import LoadOptions, load_predictor
 
-    asked = Asked(
+    asking = SourceOptions(
         readouts=tuple(r.strip() for r in arguments.readouts.split(",")),
         n_continuations=arguments.continuations,
         own_tokens=arguments.own_tokens,
@@ -182,15 +182,15 @@ def _asked(arguments: argparse.Namespace) -> SourceResult:
         priors=tuple(arguments.prior),
         seed=arguments.seed,
     )
-    check_asked(asked)
+    asking.check()
     sources = None if arguments.sources is None else read_sources(arguments.sources)
     text = read_text(arguments.text)
     reporter = Reporter()
     options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code, end_ids=arguments.end_ids)
     predictor = load_predictor(arguments.model, options, tell=reporter.say)
-    reporter.begin(work_tokens(predictor, text, sources, asked))
+    reporter.begin(work_tokens(predictor, text, sources, asking))
     try:
-        return source(predictor, text, sources, asked, on_tokens=reporter.advance, on_phase=reporter.phase)
+        return source(predictor, text, sources, asking, on_tokens=reporter.advance, on_phase=reporter.phase)
     finally:
         reporter.end()
 

@@ -17,7 +17,7 @@ from jaxtyping import Int
 from freerun.errors import UsageError
 from freerun.jobs.audit.preparing import Prepared
 from freerun.jobs.source.file import read_sources
-from freerun.jobs.source.question import AS_USUAL, Question, questions_of
+from freerun.jobs.source.question import Question, SourceOptions, questions_of
 from freerun.jobs.source.scoring import (
     Told,
     check_fits,
@@ -143,11 +143,15 @@ def plan_sources(ready: Prepared) -> SourcePlan | None:
         )
     if spec == OWN:
         world = mixture_inside(predictor)
-        questions, title, origin = questions_of(world, None, AS_USUAL), f"the sources of {world.identity.name}", OWN
+        questions, title, origin = (
+            questions_of(world, None, SourceOptions()),
+            f"the sources of {world.identity.name}",
+            OWN,
+        )
         fingerprint = hashlib.sha256(world.identity.fingerprint.encode()).hexdigest()[:16]
     else:
         sources = read_sources(spec)
-        questions = questions_of(predictor, sources, AS_USUAL)
+        questions = questions_of(predictor, sources, SourceOptions())
         title, origin, fingerprint = sources.title, sources.origin, sources.fingerprint
     return planned(
         questions,

@@ -13,14 +13,15 @@ from freerun.jobs.source.answers import (
     continuation_answer,
     header_answer,
     latent_sentence,
+    token_entries,
+    words_of,
 )
 from freerun.jobs.source.coherence import own_paths
 from freerun.jobs.source.continuation import N_TOKENS, sample_latent
 from freerun.jobs.source.file import Sources
 from freerun.jobs.source.infilling import infill_latent
-from freerun.jobs.source.question import AS_USUAL, Asked, Question, check_asked, questions_of
+from freerun.jobs.source.question import Question, SourceOptions, questions_of
 from freerun.jobs.source.scoring import document_start, encoded, header_free, token_log_probs
-from freerun.jobs.source.words import token_entries, words_of
 from freerun.predictors.base import Predictor
 from freerun.results.source import LatentAnswer, SourceModel, SourceResult, SourcesFile, Word
 from freerun.worlds.mixture import MixtureWorld
@@ -32,7 +33,7 @@ def source(
     predictor: Predictor,
     text: str,
     sources: Sources | None,
-    asked: Asked = AS_USUAL,
+    options: SourceOptions,
     *,
     on_tokens: Callable[[int], None] = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
@@ -42,8 +43,8 @@ def source(
     Raises:
         UsageError: an empty text or one too long, a setting out of range, too many rows, a prior for nothing.
     """
-    check_asked(asked)
-    questions = questions_of(predictor, sources, asked)
+    options.check()
+    questions = questions_of(predictor, sources, options)
     ids = encoded(predictor, text)
     tokens = token_entries(predictor, ids)
     words = words_of(tokens)
@@ -65,22 +66,22 @@ def source(
         n_tokens=len(ids),
         tokens=tokens,
         words=words,
-        latents=tuple(_answer(predictor, q, ids, words, asked, on_tokens, on_phase) for q in questions),
-        seed=asked.seed,
+        latents=tuple(_answer(predictor, q, ids, words, options, on_tokens, on_phase) for q in questions),
+        seed=options.seed,
         notes=tuple(notes_of(predictor, questions)),
     )
 
 
-def work_tokens(predictor: Predictor, text: str, sources: Sources | None, asked: Asked) -> int:
+def work_tokens(predictor: Predictor, text: str, sources: Sources | None, options: SourceOptions) -> int:
     """About how many tokens `source` will read and write, for a progress bar."""
     n, total = len(predictor.encode(text)), 0
-    for question in questions_of(predictor, sources, asked):
+    for question in questions_of(predictor, sources, options):
         rows = sum(map(len, question.speakers))
-        total += rows * n + asked.own_tokens * asked.n_paths * (rows + 1)
+        total += rows * n + options.own_tokens * options.n_paths * (rows + 1)
         if question.latent is not None:
             cues = len(question.latent.cues)
-            total += ("infilling" in asked.readouts) * cues * n
-            total += ("continuation" in asked.readouts) * asked.n_continuations * N_TOKENS
+            total += ("infilling" in options.readouts) * cues * n
+            total += ("continuation" in options.readouts) * options.n_continuations * N_TOKENS
     return total
 
 
@@ -92,22 +93,24 @@ def _answer(
     question: Question,
     ids: Int[np.ndarray, " tokens"],
     words: Sequence[Word],
-    asked: Asked,
+    options: SourceOptions,
     on_tokens: Callable[[int], None],
     on_phase: Callable[[str], None],
 ) -> LatentAnswer:
     on_phase(f"{question.name}: headers")
     log_probs = token_log_probs(question.speakers, ids, on_tokens=on_tokens)
-    header = header_answer(question, log_probs, words, beta=question.beta if asked.beta is None else asked.beta)
+    header = header_answer(question, log_probs, words, beta=question.beta if options.beta is None else options.beta)
     latent, infilled, continued, coherent = question.latent, None, None, None
-    if latent is not None and "infilling" in asked.readouts:
+    if latent is not None and "infilling" in options.readouts:
         on_phase(f"{question.name}: infilling")
         infilled = infill_latent(predictor, ids, latent, question.prior, on_tokens=on_tokens)
-    if latent is not None and "continuation" in asked.readouts:
+    if latent is not None and "continuation" in options.readouts:
         on_phase(f"{question.name}: continuations")
-        sampled = sample_latent(predictor, ids, latent, n=asked.n_continuations, seed=asked.seed, on_tokens=on_tokens)
+        sampled = sample_latent(
+            predictor, ids, latent, n=options.n_continuations, seed=options.seed, on_tokens=on_tokens
+        )
         continued = continuation_answer(sampled)
-    if asked.own_tokens:
+    if options.own_tokens:
         on_phase(f"{question.name}: own text")
         without = question.prior.copy()
         without[-1] = 0.0
@@ -117,9 +120,9 @@ def _answer(
             ids,
             log_probs,
             [without / without.sum(), *([question.prior] if question.prior[-1] > 0 else [])],
-            n_paths=asked.n_paths,
-            n_tokens=asked.own_tokens,
-            seed=asked.seed,
+            n_paths=options.n_paths,
+            n_tokens=options.own_tokens,
+            seed=options.seed,
             on_tokens=on_tokens,
         )
         coherent = coherence_answer(paths, question, predictor)
