@@ -19,7 +19,7 @@ from freerun.jobs.audit.preparing import Prepared
 from freerun.jobs.source.file import read_sources
 from freerun.jobs.source.question import Question, SourceOptions, questions_of
 from freerun.jobs.source.scoring import (
-    Told,
+    OnTokens,
     check_fits,
     document_start,
     rows_at_once,
@@ -239,7 +239,7 @@ def measure_sources(
     free_ids: FreeIds,
     *,
     of_unit: str | None = None,
-    on_tokens: Told = lambda _: None,
+    on_tokens: OnTokens = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Make every part that is not there yet; `of_unit`: only those of one part of the free text.
@@ -269,7 +269,7 @@ def measure_sources(
 
 
 def scored_texts(
-    question: Question, texts: Sequence[tuple[int, Ids, Ids]], *, on_tokens: Told = lambda _: None
+    question: Question, texts: Sequence[tuple[int, Ids, Ids]], *, on_tokens: OnTokens = lambda _: None
 ) -> list[ScoredText]:
     """Sequences (number, prefix, continuation) after every header.
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
 from freerun.jobs.source.file import SourceLatent
-from freerun.jobs.source.scoring import Told, document_start, encoded
+from freerun.jobs.source.scoring import OnTokens, document_start, encoded
 from freerun.predictors.base import Predictor
 from freerun.predictors.stepwise import as_stepwise
 from freerun.results.source import Infilling
@@ -35,7 +35,7 @@ def infill(
     labels: Sequence[Sequence[Ids]],
     prior: Float[np.ndarray, " values_1"],
     content_free: Sequence[Ids],
-    on_tokens: Told = lambda _: None,
+    on_tokens: OnTokens = lambda _: None,
 ) -> Infilling:
     """Ask after `text` and each of the cues. `labels[s]` are the ways to write value s; `prior` ends with none of them.
 
@@ -67,7 +67,7 @@ def label_masses(
     prompts: Sequence[Ids],
     labels: Sequence[Sequence[Ids]],
     *,
-    on_tokens: Told = lambda _: None,
+    on_tokens: OnTokens = lambda _: None,
 ) -> Float[np.ndarray, "prompts values_1"]:
     """Probability that the tokens after each prompt begin with a label of each value, and with none.
 
@@ -160,7 +160,7 @@ def infill_latent(
     latent: SourceLatent,
     prior: Float[np.ndarray, " values_1"],
     *,
-    on_tokens: Told = lambda _: None,
+    on_tokens: OnTokens = lambda _: None,
 ) -> Infilling:
     """`infill` with the cues and spellings of a sources file."""
     answer = infill(
