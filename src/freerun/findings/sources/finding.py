@@ -39,23 +39,23 @@ def source(evidence: Evidence, recorded: Sequence[SourceRecords]) -> Finding:
             "Not asked in this run. `--sources news` (or genre, decade, era, code, or a file of your own) with the same command scores "
             "every source's headers above both texts and shows how belief about the source moves along each; `--dry-run` says what it costs.",
         )
-    found, short = [], []
+    latents, short = [], []
     for records in recorded:
-        one = source_evidence(evidence, records) if _whole(records) else None
-        if one is None:
+        latent = source_evidence(evidence, records) if _whole(records) else None
+        if latent is None:
             short.append(_short(records))
         else:
-            found.append(one)
-    if not found:
+            latents.append(latent)
+    if not latents:
         return Finding.unknown("source", QUESTION, " ".join(short))
     return Finding(
         name="source",
         question=QUESTION,
-        sentence=" ".join([*(_sentence(e, evidence) for e in found), *short]),
+        sentence=" ".join([*(_sentence(e, evidence) for e in latents), *short]),
         status="neutral",
-        estimates=tuple(x for e in found for x in _estimates(e)),
-        charts=tuple(x for e in found for x in (entropy_chart(e), *belief_charts(e))),
-        tables=tuple(x for e in found for x in (drift_table(e), position_table(e))),
+        estimates=tuple(x for e in latents for x in _estimates(e)),
+        charts=tuple(x for e in latents for x in (entropy_chart(e), *belief_charts(e))),
+        tables=tuple(x for e in latents for x in (drift_table(e), position_table(e))),
         licence=(
             "Unit: the document, one text of each side after the same prefix; 95% t intervals, by position pointwise. Null of the drift: own "
             "text is drawn from the mixture of what the model says when told each source, with the beliefs at the cut as weights; then mean "
@@ -63,7 +63,7 @@ def source(evidence: Evidence, recorded: Sequence[SourceRecords]) -> Finding:
             "“not this mixture”, never “irrational”: another list of sources may fit. No drift shown is no proof of the mixture. Real "
             "text has no such null: belief may rightly move towards its true source."
         ),
-        notes=tuple(x for e in found for x in _notes(e, evidence)),
+        notes=tuple(x for e in latents for x in _notes(e, evidence)),
     )
 
 
@@ -86,12 +86,12 @@ def _sentence(e: SourceEvidence, evidence: Evidence) -> str:
     range_ = f"95% interval {signed(gap.low)} to {signed(gap.high)}"
     if gap.low > 0 or gap.high < 0:
         side = "less sure" if gap.value > 0 else "surer"
-        said = f"Along its own text it is {side} of the {name} than along the real text of the same prefixes: {signed(gap.value)} bits ({range_})."
+        sentence = f"Along its own text it is {side} of the {name} than along the real text of the same prefixes: {signed(gap.value)} bits ({range_})."
     else:
-        said = f"How unsure it is of the {name} cannot be told apart between its own and the real text of the same prefixes (own minus real {signed(gap.value)} bits, {range_})."
+        sentence = f"How unsure it is of the {name} cannot be told apart between its own and the real text of the same prefixes (own minus real {signed(gap.value)} bits, {range_})."
     own, real = e.switches["own"], e.switches["real"]
-    said += f" Its leading {name} changes after the cut in {percent(own.value)} of its own and {percent(real.value)} of the real texts."
-    return f"{said} {_drift_sentence(e, evidence)}"
+    sentence += f" Its leading {name} changes after the cut in {percent(own.value)} of its own and {percent(real.value)} of the real texts."
+    return f"{sentence} {_drift_sentence(e, evidence)}"
 
 
 def _drift_sentence(e: SourceEvidence, evidence: Evidence) -> str:

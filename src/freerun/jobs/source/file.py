@@ -78,15 +78,15 @@ class SourceLatent:
         >>> SourceLatent("decade", (decade,), 0.1, (), ()).value_of("1853")
         '1850s'
         """
-        wanted = label.strip().casefold()
+        spelling = label.strip().casefold()
         for value in self.values:
-            if wanted in (s.casefold() for s in value.spellings):
+            if spelling in (s.casefold() for s in value.spellings):
                 return value.name
-            if value.numbers is not None and re.fullmatch(r"-?\d{1,9}", wanted):
+            if value.numbers is not None and re.fullmatch(r"-?\d{1,9}", spelling):
                 low, high = value.numbers
-                if low <= int(wanted) <= high:
+                if low <= int(spelling) <= high:
                     return value.name
-        return OTHER if wanted == OTHER else None
+        return OTHER if spelling == OTHER else None
 
 
 @dataclass(frozen=True)

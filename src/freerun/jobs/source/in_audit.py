@@ -1,6 +1,6 @@
 """Header scoring in an audit: how likely every source finds the real and the free continuation of the same prefixes.
 
-Measuring only. What is written is `sources/*.parquet` (records/source_likelihoods.py); findings/source*.py work out what it says.
+Measuring only. What is written is `sources/*.parquet` (records/source_likelihoods.py); findings/sources works out what it says.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ class SourcePlan:
                 mine = [i for i in self.chosen if unit.start <= i < unit.stop]
                 for begin in range(0, len(mine), DOCUMENTS_A_PART):
                     some = tuple(mine[begin : begin + DOCUMENTS_A_PART])
-                    told = f"{asked.fingerprint}/{asked.documents}/{SOURCES_VERSION}/{','.join(map(str, some))}"
+                    content = f"{asked.fingerprint}/{asked.documents}/{SOURCES_VERSION}/{','.join(map(str, some))}"
                     out.append(
                         SourcePart(
                             name=f"source-{at}-{some[0]:06d}",
                             latent=at,
                             unit=unit.name,
                             pairs=some,
-                            key=f"{self.plan_hash}/sources/{asked.latent}/{told}",
+                            key=f"{self.plan_hash}/sources/{asked.latent}/{content}",
                             n_tokens=len(some) * self._tokens_a_document(question),
                         )
                     )
@@ -285,9 +285,9 @@ def scored_texts(
         kept = continuation[: int(beyond[0])] if beyond.size else continuation
         whole.append(np.concatenate([prefix, kept]).astype(np.int64))
     there = [i for i, ids in enumerate(whole) if ids.size]
-    found = texts_log_probs(question.speakers, [whole[i] for i in there], on_tokens=on_tokens) if there else []
+    scores = texts_log_probs(question.speakers, [whole[i] for i in there], on_tokens=on_tokens) if there else []
     none = [np.zeros((len(one), 0)) for one in question.speakers]
-    each = dict(zip(there, found, strict=True))
+    each = dict(zip(there, scores, strict=True))
     return [
         ScoredText(
             sequence,
@@ -343,7 +343,7 @@ def check_hidden(plan: SourcePlan, folder: RunFolder) -> None:
 
 def seconds_a_token(plan: SourcePlan) -> tuple[float, float]:
     """Fastest and slowest seconds a token of one batch of header rows of each latent, scored twice after a row to warm up."""
-    pair, found = plan.pairs[plan.chosen[0]], []
+    pair, seconds = plan.pairs[plan.chosen[0]], []
     ids = np.concatenate([pair.prefix, pair.continuation]).astype(np.int64)
     for question in plan.questions:
         rows = [x for one in question.speakers for x in one]
@@ -352,8 +352,8 @@ def seconds_a_token(plan: SourcePlan) -> tuple[float, float]:
         for _ in range(2):
             began = time.perf_counter()
             token_log_probs([some], ids)
-            found.append((time.perf_counter() - began) / (len(some) * len(ids)))
-    return min(found), max(found)
+            seconds.append((time.perf_counter() - began) / (len(some) * len(ids)))
+    return min(seconds), max(seconds)
 
 
 def _n_rows(question: Question) -> int:

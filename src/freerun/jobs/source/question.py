@@ -117,9 +117,9 @@ def _own_sources(predictor: Predictor, options: SourceOptions) -> list[Question]
     out = []
     for latent in predictor.latents:
         prior = predictor.marginal(predictor.prior, latent.name)
-        held = [v for v, p in zip(latent.values, prior, strict=True) if p > 0]
-        speakers = [[Speaker(predictor.given({latent.name: v}), nothing)] for v in held]
-        names = (*held, OTHER)
+        values = [v for v, p in zip(latent.values, prior, strict=True) if p > 0]
+        speakers = [[Speaker(predictor.given({latent.name: v}), nothing)] for v in values]
+        names = (*values, OTHER)
         out.append(
             Question(
                 latent.name, names, np.append(prior[prior > 0], 0.0), [*speakers, [Speaker(predictor, nothing)]], None
@@ -146,14 +146,14 @@ def priors_of(latent: SourceLatent, sources: Sources, given: Sequence[str]) -> F
     prior = np.array(latent.priors)
     fixed: dict[int, float] = {}
     for word in given:
-        left, found, share = word.rpartition("=")
+        left, sign, share = word.rpartition("=")
         name, scoped, value = left.partition(":")
         owner, value = (name, value) if scoped and name in {x.name for x in sources.latents} else (None, left)
         try:
             p = float(share)
         except ValueError:
             p = -1.0
-        if not found or not 0 < p < 1:
+        if not sign or not 0 < p < 1:
             raise UsageError(f"--prior {word!r}: wanted VALUE=P or LATENT:VALUE=P with P strictly between 0 and 1")
         holders = [x for x in sources.latents if owner in (None, x.name) and x.value_of(value) is not None]
         if not holders:
