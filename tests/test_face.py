@@ -33,7 +33,7 @@ def test_verbs_take_a_name_in_the_place_of_a_predictor() -> None:
     assert len(freerun.predict("world/markov", "abba", top=2)["tokens"]) == 4
     assert freerun.certify(0.01, 64)["kind"] == "certify"
     result = freerun.source("world/authors", "abacab")
-    assert result["kind"] == "source"
+    assert result.kind == "source"
 
 
 def test_what_is_not_there_is_said() -> None:

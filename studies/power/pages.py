@@ -12,7 +12,7 @@ from freerun.report.charts.heat import heat_map, per_cent
 from freerun.report.charts.marks import element
 from freerun.report.charts.picture import _resolved, _variables
 from freerun.report.numbers import format_number
-from freerun.report.pages.power import _by_organism, _effects, percent
+from freerun.report.pages.power import _by_organism, _effects, _rate_rows, percent
 from freerun.report.pages.template import asset
 
 Result = Mapping[str, Any]

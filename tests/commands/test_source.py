@@ -109,7 +109,7 @@ def test_a_bad_sources_file_is_refused_before_the_model_is_loaded(
     path.write_text('title = "x"\n[latent.a]\ntemplates = ["{a}", "b"]\n')
     assert main(["source", "hf/no/such-model", "text", "--sources", str(path)]) == 4
     told = capsys.readouterr().err
-    assert "bad.toml:2: " in told
+    assert "bad.toml: latent.a: " in told
     assert "lacks the field 'value'" in told
 
 

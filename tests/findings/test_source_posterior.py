@@ -15,7 +15,7 @@ from freerun.findings.sources.evidence import source_evidence
 from freerun.findings.sources.finding import source
 from freerun.records.source_likelihoods import ScoredText, SourceRecords, SourcesAsked
 from freerun.records.store import Records
-from freerun.results.finding import Finding, to_json
+from freerun.results.finding import Cell, Finding, to_json
 
 OWN_LAW = "temperature 1, full vocabulary"
 ASKED = SourcesAsked("who", ("ada", "ben", "other"), (0.4, 0.4, 0.2), (2, 2, 1), "Who", "who.toml", "0" * 16, 8)
@@ -138,7 +138,10 @@ def test_a_drift_is_said_with_the_source_that_moves() -> None:
     assert told(finding)["who_drift_p_exact"].value < 0.001
     rows = finding.tables[0].rows
     assert [r[0] for r in rows] == ["ada", "ben", "the who that leads at the cut"]
-    assert rows[0][3].startswith("−")
+    moved = rows[0][3]
+    assert isinstance(moved, Cell)
+    assert moved.text.startswith("−")
+    assert [moved.value, moved.low, moved.high] == [drift.value, drift.low, drift.high]
     deployed = source(*_listed(made([flat(0.5, 0.5)] * 24, own, asked=asked, sampling="temperature 1, top-k 50")))
     assert "what was sampled, which is not its own law" in deployed.sentence
     assert "who_mixture_excess_nats_per_token" not in told(deployed)

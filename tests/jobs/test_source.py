@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from freerun.errors import UsageError
+from freerun.jobs.source.answers import token_entries, words_of
 from freerun.jobs.source.file import Sources, parse_sources
-from freerun.jobs.source.question import Asked, priors_of, questions_of
-from freerun.jobs.source.source import source, work_tokens
-from freerun.jobs.source.words import token_entries, words_of
+from freerun.jobs.source.question import SourceOptions, priors_of, questions_of
+from freerun.jobs.source.source import source as source_result
+from freerun.jobs.source.source import work_tokens
+from freerun.results.finding import to_json
 from freerun.worlds.authors import authors
 from freerun.worlds.markov import MarkovWorld
 from freerun.worlds.mixture import Latent, MixtureWorld
@@ -45,6 +47,12 @@ templates = ["{source}:{mood}", "{source}.{mood}", "{source}{mood}", "{mood}.{so
 )
 
 
+def source_json(*arguments: Any, **settings: Any) -> dict[str, Any]:
+    """What `--json` prints."""
+    plain: dict[str, Any] = to_json(source_result(*arguments, **settings))
+    return plain
+
+
 def talker() -> MixtureWorld:
     """Two chains that name themselves in headers and, after `|` and a blank, at the end; a says `a` more often, B says `c`."""
     parts: dict[tuple[str, ...], Any] = {}
@@ -65,7 +73,9 @@ def sources() -> Sources:
 
 
 def asked(text: str = "aabacaab", **settings: Any) -> dict[str, Any]:
-    return source(talker(), text, sources(), Asked(own_tokens=6, n_paths=2, n_continuations=40, **settings))
+    return source_json(
+        talker(), text, sources(), SourceOptions(own_tokens=6, n_paths=2, n_continuations=40, **settings)
+    )
 
 
 def test_three_readouts_agree_where_the_world_is_coherent() -> None:
@@ -103,7 +113,7 @@ def test_the_posterior_is_the_one_worked_out_from_the_world() -> None:
 
 
 def test_readouts_and_own_text_can_be_left_out() -> None:
-    latent = source(talker(), "abc", sources(), Asked(readouts=("header",), own_tokens=0))["latents"][0]
+    latent = source_json(talker(), "abc", sources(), SourceOptions(readouts=("header",), own_tokens=0))["latents"][0]
     assert latent["infilling"] is latent["continuation"] is latent["coherence"] is None
     assert "One readout only" in latent["agreement"]["sentence"]
 
@@ -112,8 +122,11 @@ def test_a_fitted_beta_stands_beside() -> None:
     header = asked(beta=0.5)["latents"][0]["header"]
     assert header["fitted"]["beta"] == 0.5
     assert max(header["fitted"]["posterior"]) < max(header["posterior"])
-    with_file = source(
-        talker(), "aab", parse_sources(FILE.replace("other = 0.2", "other = 0.2\nbeta = 0.3"), "x"), Asked(own_tokens=0)
+    with_file = source_json(
+        talker(),
+        "aab",
+        parse_sources(FILE.replace("other = 0.2", "other = 0.2\nbeta = 0.3"), "x"),
+        SourceOptions(own_tokens=0),
     )
     assert with_file["latents"][0]["header"]["fitted"]["beta"] == 0.3
 
@@ -132,26 +145,29 @@ def test_coherence_with_and_without_other() -> None:
 
 def test_joint_and_its_marginals() -> None:
     both = parse_sources(TWO, "two.toml")
-    result = source(talker(), "aab", both, Asked(joint=True, own_tokens=0))
+    result = source_json(talker(), "aab", both, SourceOptions(joint=True, own_tokens=0))
     latent = result["latents"][0]
     assert latent["values"] == ["A · AA", "A · BB", "B · AA", "B · BB", "other"]
     assert latent["prior"][-1] == pytest.approx(1 - 0.8 * 0.9)
     by_source = latent["header"]["marginals"][0]
     assert by_source["A"] == pytest.approx(sum(latent["header"]["posterior"][:2]))
     assert sum(by_source.values()) == pytest.approx(1)
-    assert [x["name"] for x in source(talker(), "aab", both, Asked(own_tokens=0))["latents"]] == ["source", "mood"]
+    assert [x["name"] for x in source_json(talker(), "aab", both, SourceOptions(own_tokens=0))["latents"]] == [
+        "source",
+        "mood",
+    ]
 
 
 def test_joint_is_refused_where_it_cannot_be() -> None:
     with pytest.raises(UsageError, match="has one latent"):
-        questions_of(talker(), sources(), Asked(joint=True))
+        questions_of(talker(), sources(), SourceOptions(joint=True))
     with pytest.raises(UsageError, match=r"no \[joint\] templates"):
-        questions_of(talker(), parse_sources(TWO.split("[joint]")[0], "x"), Asked(joint=True))
+        questions_of(talker(), parse_sources(TWO.split("[joint]")[0], "x"), SourceOptions(joint=True))
     many = TWO.replace(
         "[joint]", "".join(f'[[latent.mood.value]]\nname = "{"A" * n}"\n' for n in range(3, 45)) + "[joint]"
     )
     with pytest.raises(UsageError, match=r"2 × 44 values × 5 templates are 440 rows, and at most 400"):
-        questions_of(talker(), parse_sources(many, "x"), Asked(joint=True))
+        questions_of(talker(), parse_sources(many, "x"), SourceOptions(joint=True))
 
 
 def test_priors_given_by_hand() -> None:
@@ -175,19 +191,19 @@ def test_priors_given_by_hand() -> None:
 def test_an_exact_world_is_asked_for_its_own_sources() -> None:
     world = authors(1)
     document = world.corpus(1, 60, seed=2).documents[0]
-    result = source(world, document.text, None, Asked(own_tokens=5, n_paths=2))
+    result = source_json(world, document.text, None, SourceOptions(own_tokens=5, n_paths=2))
     for latent in result["latents"]:
         exact = world.marginal(world.posterior(np.array(document.ids))[-1], latent["name"])
         np.testing.assert_allclose(latent["header"]["posterior"], [*exact, 0.0], atol=1e-10)
         own = latent["coherence"]["without_other"]
         assert own["tv_mean"] < 1e-12
         assert "it is coherent" in latent["coherence"]["sentence"]
-        assert "with_other" not in latent["coherence"]
+        assert latent["coherence"]["with_other"] is None
 
 
 def test_refusals() -> None:
     with pytest.raises(UsageError, match="--sources is missing"):
-        source(MarkovWorld(np.full((2, 2), 0.5)), "ab", None)
+        source_json(MarkovWorld(np.full((2, 2), 0.5)), "ab", None, SourceOptions())
     with pytest.raises(UsageError, match="text is empty"):
         asked("")
     for settings, reason in [
@@ -198,23 +214,23 @@ def test_refusals() -> None:
         ({"beta": 0.0}, "--beta"),
     ]:
         with pytest.raises(UsageError, match=reason):
-            source(talker(), "ab", sources(), Asked(**settings))  # type: ignore[arg-type]
+            source_json(talker(), "ab", sources(), SourceOptions(**settings))  # type: ignore[arg-type]
 
 
 def test_work_is_foreseen() -> None:
     told: list[int] = []
-    plan = Asked(own_tokens=4, n_paths=2, n_continuations=10)
-    source(talker(), "abcabc", sources(), plan, on_tokens=told.append)
+    plan = SourceOptions(own_tokens=4, n_paths=2, n_continuations=10)
+    source_json(talker(), "abcabc", sources(), plan, on_tokens=told.append)
     assert sum(told) == pytest.approx(work_tokens(talker(), "abcabc", sources(), plan), rel=0.6)
 
 
 def test_words_hold_every_token_once() -> None:
     tokens = token_entries(talker(), np.array(talker().encode("ab c. a")))
     words = words_of(tokens)
-    assert [w["text"] for w in words] == ["ab", " c.", " a"]
-    assert [t for w in words for t in range(w["first"], w["last"] + 1)] == list(range(7))
-    assert [w["text"] for w in words_of([{"text": x} for x in "abc"])] == ["a", "b", "c"]
-    assert max(w["last"] - w["first"] for w in words_of([{"text": " "}, *({"text": "x"} for _ in range(30))])) == 11
+    assert [w.text for w in words] == ["ab", " c.", " a"]
+    assert [t for w in words for t in range(w.first, w.last + 1)] == list(range(7))
+    assert [w.text for w in words_of([{"text": x} for x in "abc"])] == ["a", "b", "c"]
+    assert max(w.last - w.first for w in words_of([{"text": " "}, *({"text": "x"} for _ in range(30))])) == 11
 
 
 def test_words_add_up_to_the_shift_of_their_tokens() -> None:

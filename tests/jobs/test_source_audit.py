@@ -21,13 +21,14 @@ from freerun.jobs.audit.dry_run import dry_run
 from freerun.jobs.audit.options import AuditOptions
 from freerun.jobs.source.file import parse_sources
 from freerun.jobs.source.in_audit import FEWEST, MOST, ids_in, planned
-from freerun.jobs.source.question import Asked, questions_of
+from freerun.jobs.source.question import SourceOptions, questions_of
 from freerun.jobs.source.source import source
 from freerun.organisms.collapse import Collapse
 from freerun.records.measure import MeasurePlan
 from freerun.records.redact import redacted
 from freerun.records.source_likelihoods import read_sources_of
 from freerun.records.store import RunFolder, load_records
+from freerun.results.finding import to_json
 from freerun.text.pairs import Pair
 from freerun.worlds.authors import authors
 from freerun.worlds.markov import MarkovWorld
@@ -182,7 +183,9 @@ def test_headers_give_the_posterior_of_freerun_source(tmp_path: Path) -> None:
     sources = parse_sources(FILE, "speakers.toml")
     for d, row in enumerate(one.texts.own_rows):
         text = records.sequences["prefix_text"][row] + records.sequences["text"][row]
-        asked = source(world, text, sources, Asked(readouts=("header",), own_tokens=0))["latents"][0]["header"]
+        asked = to_json(source(world, text, sources, SourceOptions(readouts=("header",), own_tokens=0)))["latents"][0][
+            "header"
+        ]
         np.testing.assert_allclose(one.all.own[d], np.array(asked["path"])[6:], atol=1e-10)
         named = one.all.own[d][:, :2] / one.all.own[d][:, :2].sum(axis=1, keepdims=True)
         np.testing.assert_allclose(one.named.own[d][:, :2], named, atol=1e-9)
@@ -320,7 +323,7 @@ def test_how_many_documents_by_default(tokens: int, documents: int) -> None:
         Pair(f"d{i}", f"u{i // 2}", "test", np.zeros(4, np.int64), np.zeros(tokens, np.int64), before=empty)
         for i in range(160)
     ]
-    questions, plan = questions_of(authors(), None, Asked()), MeasurePlan(tokens, 8, 0)
+    questions, plan = questions_of(authors(), None, SourceOptions()), MeasurePlan(tokens, 8, 0)
     names = {"title": "", "origin": "own", "fingerprint": "f"}
     found = planned(questions, pairs, plan, "hash", n_documents=None, **names)
     assert found.chosen == tuple(range(0, 2 * documents, 2))

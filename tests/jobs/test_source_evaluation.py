@@ -12,6 +12,7 @@ import pytest
 from freerun.errors import DataError, TooFewDocuments, UsageError
 from freerun.jobs.source.evaluation import evaluate, labelled_texts
 from freerun.jobs.source.file import Sources, parse_sources
+from freerun.results.finding import to_json
 from freerun.text.documents import Corpus
 from freerun.worlds.markov import MarkovWorld
 from freerun.worlds.mixture import Latent, MixtureWorld
@@ -55,8 +56,16 @@ def sources() -> Sources:
 
 def test_a_true_posterior_is_found_calibrated() -> None:
     told: list[int] = []
-    result = evaluate(
-        world(), letters(60, 40), sources(), label_field="source", n_documents=60, n_tokens=40, on_tokens=told.append
+    result = to_json(
+        evaluate(
+            world(),
+            letters(60, 40),
+            sources(),
+            label_field="source",
+            n_documents=60,
+            n_tokens=40,
+            on_tokens=told.append,
+        )
     )
     json.dumps(result, allow_nan=False)
     assert (result["n_documents"], result["n_units"], sum(told)) == (60, 60, 60 * 11 * 40)
@@ -75,8 +84,10 @@ def test_overconfidence_is_seen_and_mended() -> None:
     """The same chains, each token repeated three times and scored as if independent: β comes to about a third."""
     tripled = letters(60, 20)
     documents = tuple(replace(d, ids=tuple(i for i in d.ids or () for _ in range(3))) for d in tripled.documents)
-    result = evaluate(
-        world(), replace(tripled, documents=documents), sources(), label_field="source", n_documents=60, n_tokens=60
+    result = to_json(
+        evaluate(
+            world(), replace(tripled, documents=documents), sources(), label_field="source", n_documents=60, n_tokens=60
+        )
     )
     assert result["beta"]["value"] < 0.7
     assert "too sure of itself" in result["sentences"][1]
@@ -84,7 +95,9 @@ def test_overconfidence_is_seen_and_mended() -> None:
 
 def test_the_same_seed_the_same_result() -> None:
     def once(seed: int) -> dict[str, Any]:
-        return evaluate(world(), letters(20, 8), sources(), label_field="source", n_documents=12, n_tokens=8, seed=seed)
+        return to_json(
+            evaluate(world(), letters(20, 8), sources(), label_field="source", n_documents=12, n_tokens=8, seed=seed)
+        )
 
     assert once(1) == once(1)
     assert [d["id"] for d in once(1)["documents"]] != [d["id"] for d in once(2)["documents"]]
@@ -116,14 +129,16 @@ def test_what_is_left_out_is_counted() -> None:
 def test_units_may_be_named_by_a_field() -> None:
     corpus = letters(40, 8)
     by_ten = tuple(replace(d, meta={**d.meta, "press": str(i % 10)}) for i, d in enumerate(corpus.documents))
-    result = evaluate(
-        world(),
-        replace(corpus, documents=by_ten),
-        sources(),
-        label_field="source",
-        unit_field="press",
-        n_documents=40,
-        n_tokens=8,
+    result = to_json(
+        evaluate(
+            world(),
+            replace(corpus, documents=by_ten),
+            sources(),
+            label_field="source",
+            unit_field="press",
+            n_documents=40,
+            n_tokens=8,
+        )
     )
     assert result["n_units"] == 10
 
@@ -132,7 +147,7 @@ def test_refusals() -> None:
     corpus = letters(20, 8)
 
     def run(**settings: Any) -> None:
-        evaluate(world(), corpus, sources(), **{"label_field": "source", "n_tokens": 8, **settings})
+        to_json(evaluate(world(), corpus, sources(), **{"label_field": "source", "n_tokens": 8, **settings}))
 
     with pytest.raises(UsageError, match="no field 'sauce'; did you mean 'source'"):
         run(label_field="sauce")
@@ -144,4 +159,4 @@ def test_refusals() -> None:
         run(n_documents=5)
     other = replace(corpus, documents=tuple(replace(d, meta={"source": "Z"}) for d in corpus.documents))
     with pytest.raises(DataError, match="'Z'"):
-        evaluate(world(), other, sources(), label_field="source", n_tokens=8)
+        to_json(evaluate(world(), other, sources(), label_field="source", n_tokens=8))

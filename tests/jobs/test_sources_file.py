@@ -1,4 +1,4 @@
-"""Sources files: what is read, and that each mistake is refused with its line and the reason."""
+"""Sources files: what is read, and that each mistake is refused with its key and the reason."""
 
 from __future__ import annotations
 
@@ -60,53 +60,60 @@ def test_priors_left_out_are_shared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "reason"),
+    ("old", "new", "place", "reason"),
     [
-        ("other = 0.2", "othre = 0.2", 3, "unknown field 'othre'; did you mean 'other'?"),
-        ('title = "Two papers"', 'tilte = "x"', 1, "unknown field 'tilte'"),
-        ("prior = 0.3", "priro = 0.3", 18, "unknown field 'priro'; did you mean 'prior'?"),
-        ("prior = 0.3", "prior = 0.4", 18, "sum to 1.1 with other = 0.2, not to 1"),
-        ("prior = 0.3\n", "", 16, "'Gazette' has no prior and others do"),
-        ("prior = 0.3", "prior = 1.3", 18, "strictly between 0 and 1"),
-        ("prior = 0.3", "prior = nan", 18, "not a number"),
-        ("prior = 0.3", "prior = true", 18, "not a number"),
-        ("other = 0.2", "other = 0.0", 3, "strictly between 0 and 1"),
-        ('"In {paper}:\\n"', '"In the paper:\\n"', 7, "has no placeholder {paper}"),
-        ('"In {paper}:\\n"', '"In {paper} by {author}:\\n"', 7, "has a placeholder {author}"),
-        ('"In {paper}:\\n"', '"In {paper!r}:\\n"', 7, "a latent's name alone"),
-        ('"In {paper}:\\n"', '"In {paper:\\n"', 7, "unmatched '{'"),
-        ('"In {paper}:\\n"', '"From {paper}\\n"', 8, "stands in templates twice"),
-        ('  "In {paper}:\\n",\n', "", 4, "4 templates, at least 5"),
-        ('"theonion.com"', '"onion"', 14, "alias 'onion' of 'The Onion' is here twice"),
-        ('"theonion.com"', '"GAZETTE"', 17, "name 'Gazette' of 'Gazette' is here already, for 'The Onion'"),
-        ('name = "Gazette"', 'name = "theonion.com"', 17, "already, for 'The Onion'"),
-        ('name = "Gazette"', 'name = "Other"', 17, "cannot be called"),
-        ('name = "Gazette"', 'name = ""', 17, "no text"),
-        ('name = "Gazette"\n', "", 16, "lacks the field 'name'"),
-        ("numbers = [1800, 1850]", "numbers = [1850, 1800]", 19, "wanted [first, last]"),
-        ('cues = ["\\nSource:"]', "cues = []", 11, "not an empty one"),
-        ('cues = ["\\nSource:"]', 'cues = "Source:"', 11, "must be a list"),
-        ('cues = ["\\nSource:"]\n', "", 2, "lacks the field 'cues'"),
-        ("other = 0.2", "other = 0.2\nbeta = 0", 4, "above 0 and at most 10"),
-        ("other = 0.2", "other = ", 3, "not TOML"),
-        ("[latent.paper]", '[latent."a b"]', 2, "one word"),
+        ("other = 0.2", "othre = 0.2", "latent.paper.othre", "unknown field 'othre'; did you mean 'other'?"),
+        ('title = "Two papers"', 'tilte = "x"', "tilte", "unknown field 'tilte'"),
+        ("prior = 0.3", "priro = 0.3", "latent.paper.value[1].priro", "unknown field 'priro'; did you mean 'prior'?"),
+        ("prior = 0.3", "prior = 0.4", "latent.paper.value", "sum to 1.1 with other = 0.2, not to 1"),
+        ("prior = 0.3\n", "", "latent.paper.value[1]", "'Gazette' has no prior and others do"),
+        ("prior = 0.3", "prior = 1.3", "latent.paper.value[1].prior", "strictly between 0 and 1"),
+        ("prior = 0.3", "prior = nan", "latent.paper.value[1].prior", "not a number"),
+        ("prior = 0.3", "prior = true", "latent.paper.value[1].prior", "not a number"),
+        ("other = 0.2", "other = 0.0", "latent.paper.other", "strictly between 0 and 1"),
+        ('"In {paper}:\\n"', '"In the paper:\\n"', "latent.paper.templates[2]", "has no placeholder {paper}"),
+        ('"In {paper}:\\n"', '"In {paper} by {author}:\\n"', "latent.paper.templates[2]", "has a placeholder {author}"),
+        ('"In {paper}:\\n"', '"In {paper!r}:\\n"', "latent.paper.templates[2]", "a latent's name alone"),
+        ('"In {paper}:\\n"', '"In {paper:\\n"', "latent.paper.templates[2]", "unmatched '{'"),
+        ('"In {paper}:\\n"', '"From {paper}\\n"', "latent.paper.templates[3]", "stands here twice"),
+        ('  "In {paper}:\\n",\n', "", "latent.paper.templates", "4 templates, at least 5"),
+        ('"theonion.com"', '"onion"', "latent.paper.value[0].aliases[1]", "alias 'onion' of 'The Onion' is here twice"),
+        (
+            '"theonion.com"',
+            '"GAZETTE"',
+            "latent.paper.value[1].name",
+            "name 'Gazette' of 'Gazette' is here already, for 'The Onion'",
+        ),
+        ('name = "Gazette"', 'name = "theonion.com"', "latent.paper.value[1].name", "already, for 'The Onion'"),
+        ('name = "Gazette"', 'name = "Other"', "latent.paper.value[1].name", "cannot be called"),
+        ('name = "Gazette"', 'name = ""', "latent.paper.value[1].name", "no text"),
+        ('name = "Gazette"\n', "", "latent.paper.value[1]", "lacks the field 'name'"),
+        ("numbers = [1800, 1850]", "numbers = [1850, 1800]", "latent.paper.value[1].numbers", "wanted [first, last]"),
+        ('cues = ["\\nSource:"]', "cues = []", "latent.paper.cues", "not an empty one"),
+        ('cues = ["\\nSource:"]', 'cues = "Source:"', "latent.paper.cues", "must be a list"),
+        ('cues = ["\\nSource:"]\n', "", "latent.paper", "lacks the field 'cues'"),
+        ("other = 0.2", "other = 0.2\nbeta = 0", "latent.paper.beta", "above 0 and at most 10"),
+        ("[latent.paper]", '[latent."a b"]', "latent.a b", "one word"),
     ],
 )
-def test_each_mistake_is_refused_with_its_line(old: str, new: str, line: int, reason: str) -> None:
+def test_each_mistake_is_refused_with_its_key(old: str, new: str, place: str, reason: str) -> None:
     assert old in GOOD
     text = GOOD.replace(old, new, 1).replace("latent.paper.", 'latent."a b".' if "a b" in new else "latent.paper.")
     message = refusal(text)
-    assert message.startswith(f"mine.toml:{line}: "), message
+    assert message.startswith(f"mine.toml: {place}: "), message
     assert reason in message
+
+
+def test_what_is_no_toml_is_refused_with_its_line() -> None:
+    assert refusal(GOOD.replace("other = 0.2", "other = ")).startswith("mine.toml:3: not TOML: ")
 
 
 def test_joint_templates_must_name_every_latent() -> None:
     text = sources_template()
     sources = parse_sources(text, "t")
     assert [x.name for x in sources.latents] == ["author", "decade"]
-    line = text.splitlines().index('  "{author} ({decade})\\n\\n",') + 1
     message = refusal(text.replace('"{author} ({decade})', '"{author} (then)'))
-    assert message.startswith(f"mine.toml:{line}: ")
+    assert message.startswith("mine.toml: joint.templates[")
     assert "{decade}" in message
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from freerun.jobs.audit.audit import audit
 from freerun.jobs.compare import compare
-from freerun.jobs.source.question import Asked
+from freerun.jobs.source.question import SourceOptions
 from freerun.jobs.source.source import source
 from freerun.report.pages.compare import render_compare
 from freerun.report.pages.source import render_source
@@ -85,7 +85,7 @@ def test_nothing_sticks_out(chromium: str, page: str, tmp_path: Path, width: int
 def test_nothing_sticks_out_of_the_page_of_sources(chromium: str, tmp_path: Path, width: int) -> None:
     world = authors()
     text = world.corpus(1, 80, seed=2).documents[0].text
-    words = json.dumps(source(world, text, None, Asked(own_tokens=4, n_paths=2)))
+    words = json.dumps(to_json(source(world, text, None, SourceOptions(own_tokens=4, n_paths=2))))
     long_names = words.replace('"gazette"', '"The Intercontinental Gazette, Weekend Edition"')
     seen = measured(chromium, render_source(json.loads(long_names)), tmp_path, width)
     assert "world/authors" in seen["heading"]

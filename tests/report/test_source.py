@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from freerun.jobs.source.question import Asked
+from freerun.jobs.source.question import SourceOptions
 from freerun.jobs.source.source import source
 from freerun.report.pages.source import EDGES, entropy_chart, own_chart, posterior_chart, render_source, scale, shade
+from freerun.results.finding import to_json
 from freerun.worlds.authors import authors
 
 
@@ -20,7 +21,9 @@ from freerun.worlds.authors import authors
 def made() -> dict[str, Any]:
     world = authors(1)
     text = world.corpus(1, 200, seed=2).documents[0].text
-    found: dict[str, Any] = json.loads(json.dumps(source(world, text, None, Asked(own_tokens=4, n_paths=2))))
+    found: dict[str, Any] = json.loads(
+        json.dumps(to_json(source(world, text, None, SourceOptions(own_tokens=4, n_paths=2))))
+    )
     latent = found["latents"][0]
     latent["infilling"] = {
         "posterior": [0.5, 0.4, 0.1],

@@ -6,10 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jaxtyping import Float
 from scipy import special, stats
 
 from freerun.errors import DataError
-from freerun.stats.sources.coherence import martingale_band, next_posteriors, one_step
+from freerun.stats.sources.coherence import martingale_band, one_step
+
+
+def next_posteriors(
+    laws: Float[np.ndarray, "sources vocabulary"], posterior: Float[np.ndarray, " sources"]
+) -> Float[np.ndarray, "vocabulary sources"]:
+    """Return π_{t+1} for every token that could come; π_t itself where no source can write the token."""
+    joint = (posterior[:, None] * laws).T
+    total = joint.sum(axis=1, keepdims=True)
+    return np.asarray(np.where(total > 0, joint / np.where(total > 0, total, 1.0), posterior))
 
 
 def some(seed: int, n_sources: int = 4, n_tokens: int = 50) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,11 +12,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments, reading_options
 from freerun.commands.ends import add_end_ids_argument
 from freerun.errors import UsageError
+
+if TYPE_CHECKING:
+    from freerun.results.source import SourceEvaluation, SourceResult
 
 EXAMPLES = """\
 examples:
@@ -45,51 +48,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init", metavar="FILE", nargs="?", const="sources.toml", help="write a commented sources file and stop"
     )
-    asked = parser.add_argument_group("what is asked")
-    asked.add_argument(
+    question = parser.add_argument_group("what is asked")
+    question.add_argument(
         "--prior",
         metavar="VALUE=P",
         action="append",
         default=[],
         help="a prior in place of the file's, also LATENT:VALUE=P; may be repeated, the others share the rest",
     )
-    asked.add_argument(
+    question.add_argument(
         "--beta", type=float, metavar="B", help="a fitted exponent of the likelihood, shown beside β = 1"
     )
-    asked.add_argument("--joint", action="store_true", help="all latents together, by the file's [joint] templates")
-    asked.add_argument(
+    question.add_argument("--joint", action="store_true", help="all latents together, by the file's [joint] templates")
+    question.add_argument(
         "--readouts",
         metavar="LIST",
         default="header,infilling,continuation",
         help="of header, infilling, continuation (default all)",
     )
-    asked.add_argument(
+    question.add_argument(
         "--continuations", type=int, default=48, metavar="N", help="continuations to read a label in (default 48)"
     )
-    asked.add_argument(
+    question.add_argument(
         "--own-tokens",
         type=int,
         default=48,
         metavar="N",
         help="tokens of its own text along which the posterior is followed; 0 for none (default 48)",
     )
-    asked.add_argument("--paths", type=int, default=4, metavar="N", help="own texts (default 4)")
-    asked.add_argument(
+    question.add_argument("--paths", type=int, default=4, metavar="N", help="own texts (default 4)")
+    question.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of everything that is sampled (default 0)"
     )
-    judged = parser.add_argument_group("on labelled text")
-    judged.add_argument(
+    labelled = parser.add_argument_group("on labelled text")
+    labelled.add_argument(
         "--evaluate",
         metavar="CORPUS",
         help=f"a corpus whose documents say their value, in place of TEXT: {CORPUS_HELP}",
     )
-    judged.add_argument("--label-field", metavar="NAME", help="the field that holds the label")
-    judged.add_argument(
+    labelled.add_argument("--label-field", metavar="NAME", help="the field that holds the label")
+    labelled.add_argument(
         "--unit-field", metavar="NAME", help="the field that says what is independent, author for example"
     )
-    judged.add_argument("--documents", type=int, default=60, metavar="N", help="documents to take (default 60)")
-    judged.add_argument("--tokens", type=int, default=128, metavar="T", help="tokens of each (default 128)")
-    add_reading_arguments(judged)
+    labelled.add_argument("--documents", type=int, default=60, metavar="N", help="documents to take (default 60)")
+    labelled.add_argument("--tokens", type=int, default=128, metavar="T", help="tokens of each (default 128)")
+    add_reading_arguments(labelled)
     form = parser.add_argument_group("what comes out")
     form.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
     form.add_argument("-o", "--output", metavar="RUN", help="a folder for result.json and report.html")
@@ -106,7 +109,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.init is not None:
         return _init(arguments.init)
     _check(arguments)
-    result = _evaluated(arguments) if arguments.evaluate is not None else _asked(arguments)
+    from freerun.results.finding import to_json
+
+    result = to_json(_evaluate(arguments) if arguments.evaluate is not None else _ask(arguments))
     if arguments.output is not None:
         _write(Path(arguments.output), result)
     if arguments.json:
@@ -159,15 +164,15 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"-o {arguments.output} is a file: name a folder")
 
 
-def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
+def _ask(arguments: argparse.Namespace) -> SourceResult:
     from freerun.commands.predict import read_text
     from freerun.commands.progress import Reporter
     from freerun.jobs.source.file import read_sources
-    from freerun.jobs.source.question import Asked, check_asked
+    from freerun.jobs.source.question import SourceOptions
     from freerun.jobs.source.source import source, work_tokens
     from freerun.specs.spec import LoadOptions, load_predictor
 
-    asked = Asked(
+    asking = SourceOptions(
         readouts=tuple(r.strip() for r in arguments.readouts.split(",")),
         n_continuations=arguments.continuations,
         own_tokens=arguments.own_tokens,
@@ -177,20 +182,20 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
         priors=tuple(arguments.prior),
         seed=arguments.seed,
     )
-    check_asked(asked)
+    asking.check()
     sources = None if arguments.sources is None else read_sources(arguments.sources)
     text = read_text(arguments.text)
     reporter = Reporter()
     options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code, end_ids=arguments.end_ids)
     predictor = load_predictor(arguments.model, options, tell=reporter.say)
-    reporter.begin(work_tokens(predictor, text, sources, asked))
+    reporter.begin(work_tokens(predictor, text, sources, asking))
     try:
-        return source(predictor, text, sources, asked, on_tokens=reporter.advance, on_phase=reporter.phase)
+        return source(predictor, text, sources, asking, on_tokens=reporter.advance, on_phase=reporter.phase)
     finally:
         reporter.end()
 
 
-def _evaluated(arguments: argparse.Namespace) -> dict[str, Any]:
+def _evaluate(arguments: argparse.Namespace) -> SourceEvaluation:
     from freerun.commands.progress import Reporter
     from freerun.jobs.audit.preparing import tell_notes
     from freerun.jobs.source.evaluation import evaluate, evaluation_tokens

@@ -14,9 +14,10 @@ from freerun.jobs import predict as prediction
 from freerun.jobs.power.cells import chosen_plan
 from freerun.jobs.power.power import power as simulate
 from freerun.jobs.source.file import Sources, read_sources
-from freerun.jobs.source.question import AS_USUAL, Asked
+from freerun.jobs.source.question import SourceOptions
 from freerun.jobs.source.source import source as ask
 from freerun.predictors.base import Predictor
+from freerun.results.source import SourceResult
 from freerun.runs.progress import Progress
 from freerun.specs.spec import load_predictor
 
@@ -31,14 +32,16 @@ def predict(model: str | Predictor, text: str, *, top: int = 5) -> dict[str, Any
 
 
 def source(
-    model: str | Predictor, text: str, sources: str | Sources | None = None, *, settings: Asked = AS_USUAL
-) -> dict[str, Any]:
+    model: str | Predictor, text: str, sources: str | Sources | None = None, *, options: SourceOptions | None = None
+) -> SourceResult:
     """Who could have written a text: the model's posterior over sources. `sources`: a file or a built-in name; a world has its own.
 
     Raises:
         UsageError: no such model or sources, or a setting out of range. DataError: a sources file that cannot be read.
     """
-    return ask(_loaded(model), text, read_sources(sources) if isinstance(sources, str) else sources, settings)
+    return ask(
+        _loaded(model), text, read_sources(sources) if isinstance(sources, str) else sources, options or SourceOptions()
+    )
 
 
 def certify(

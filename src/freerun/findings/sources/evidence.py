@@ -99,19 +99,13 @@ class SourceEvidence:
         """Whether other has no prior, so that there is one mixture only."""
         return self.all is self.named
 
-    def curve(
-        self, side: str, source: int, times: Sequence[int]
-    ) -> tuple[Float[np.ndarray, " times"], Float[np.ndarray, " times"], Float[np.ndarray, " times"]]:
+    def curve(self, side: str, source: int, times: Sequence[int]) -> list[Interval]:
         """Mean belief in a source by position with pointwise t intervals over documents, inside 0 and 1."""
-        mean, low, high = _means(np.stack([self.all.at(side, t)[:, source] for t in times]))
-        return mean, np.maximum(low, 0.0), np.minimum(high, 1.0)
+        return _means(np.stack([self.all.at(side, t)[:, source] for t in times]), most=1.0)
 
-    def entropy_curve(
-        self, side: str, times: Sequence[int]
-    ) -> tuple[Float[np.ndarray, " times"], Float[np.ndarray, " times"], Float[np.ndarray, " times"]]:
+    def entropy_curve(self, side: str, times: Sequence[int]) -> list[Interval]:
         """Mean entropy by position, bits, with pointwise t intervals over documents."""
-        mean, low, high = _means(np.stack([entropy_bits(self.all.at(side, t)) for t in times]))
-        return mean, np.maximum(low, 0.0), high
+        return _means(np.stack([entropy_bits(self.all.at(side, t)) for t in times]))
 
 
 def source_evidence(evidence: Evidence, records: SourceRecords) -> SourceEvidence | None:
@@ -239,9 +233,9 @@ def _mean(values: Float[np.ndarray, " documents"]) -> Interval:
     return cluster_ratio(values, np.ones(values.size), np.arange(values.size), level=LEVEL)
 
 
-def _means(
-    values: Float[np.ndarray, "times documents"],
-) -> tuple[Float[np.ndarray, " times"], Float[np.ndarray, " times"], Float[np.ndarray, " times"]]:
+def _means(values: Float[np.ndarray, "times documents"], *, most: float = np.inf) -> list[Interval]:
     mean, error = linearised_ratio(values, np.ones_like(values))
-    half = t_quantile(values.shape[1], LEVEL) * error
-    return mean, mean - half, mean + half
+    n = values.shape[1]
+    half = t_quantile(n, LEVEL) * error
+    low, high = np.maximum(mean - half, 0.0), np.minimum(mean + half, most)
+    return [Interval(*x, LEVEL, n) for x in zip(mean.tolist(), low.tolist(), high.tolist(), strict=True)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from freerun.counted import counted
 from freerun.findings.evidence import Evidence
-from freerun.findings.sources.evidence import LEVEL, MIN_DOCUMENTS, SourceEvidence, source_evidence
+from freerun.findings.sources.evidence import MIN_DOCUMENTS, SourceEvidence, source_evidence
 from freerun.findings.sources.pictures import (
     SIDES,
     belief_charts,
@@ -23,7 +23,6 @@ from freerun.findings.sources.pictures import (
 )
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.results.finding import Estimate, Finding
-from freerun.stats.intervals import Interval
 from freerun.stats.sources.drift import LEAST_EXPECTED, DriftTest
 
 QUESTION = "Who does the text seem to be by, along real text and along its own?"
@@ -34,27 +33,29 @@ _HOW = "mean over documents, t interval"
 def source(evidence: Evidence, recorded: Sequence[SourceRecords]) -> Finding:
     """Belief about each latent by position, its entropy on both sides, and whether it drifts along the model's own text."""
     if not recorded:
-        return _unknown(
+        return Finding.unknown(
+            "source",
+            QUESTION,
             "Not asked in this run. `--sources news` (or genre, decade, era, code, or a file of your own) with the same command scores "
-            "every source's headers above both texts and shows how belief about the source moves along each; `--dry-run` says what it costs."
+            "every source's headers above both texts and shows how belief about the source moves along each; `--dry-run` says what it costs.",
         )
-    found, short = [], []
+    latents, short = [], []
     for records in recorded:
-        one = source_evidence(evidence, records) if _whole(records) else None
-        if one is None:
+        latent = source_evidence(evidence, records) if _whole(records) else None
+        if latent is None:
             short.append(_short(records))
         else:
-            found.append(one)
-    if not found:
-        return _unknown(" ".join(short))
+            latents.append(latent)
+    if not latents:
+        return Finding.unknown("source", QUESTION, " ".join(short))
     return Finding(
         name="source",
         question=QUESTION,
-        sentence=" ".join([*(_sentence(e, evidence) for e in found), *short]),
+        sentence=" ".join([*(_sentence(e, evidence) for e in latents), *short]),
         status="neutral",
-        estimates=tuple(x for e in found for x in _estimates(e)),
-        charts=tuple(x for e in found for x in (entropy_chart(e), *belief_charts(e))),
-        tables=tuple(x for e in found for x in (drift_table(e), position_table(e))),
+        estimates=tuple(x for e in latents for x in _estimates(e)),
+        charts=tuple(x for e in latents for x in (entropy_chart(e), *belief_charts(e))),
+        tables=tuple(x for e in latents for x in (drift_table(e), position_table(e))),
         licence=(
             "Unit: the document, one text of each side after the same prefix; 95% t intervals, by position pointwise. Null of the drift: own "
             "text is drawn from the mixture of what the model says when told each source, with the beliefs at the cut as weights; then mean "
@@ -62,7 +63,7 @@ def source(evidence: Evidence, recorded: Sequence[SourceRecords]) -> Finding:
             "“not this mixture”, never “irrational”: another list of sources may fit. No drift shown is no proof of the mixture. Real "
             "text has no such null: belief may rightly move towards its true source."
         ),
-        notes=tuple(x for e in found for x in _notes(e, evidence)),
+        notes=tuple(x for e in latents for x in _notes(e, evidence)),
     )
 
 
@@ -85,12 +86,12 @@ def _sentence(e: SourceEvidence, evidence: Evidence) -> str:
     range_ = f"95% interval {signed(gap.low)} to {signed(gap.high)}"
     if gap.low > 0 or gap.high < 0:
         side = "less sure" if gap.value > 0 else "surer"
-        said = f"Along its own text it is {side} of the {name} than along the real text of the same prefixes: {signed(gap.value)} bits ({range_})."
+        sentence = f"Along its own text it is {side} of the {name} than along the real text of the same prefixes: {signed(gap.value)} bits ({range_})."
     else:
-        said = f"How unsure it is of the {name} cannot be told apart between its own and the real text of the same prefixes (own minus real {signed(gap.value)} bits, {range_})."
+        sentence = f"How unsure it is of the {name} cannot be told apart between its own and the real text of the same prefixes (own minus real {signed(gap.value)} bits, {range_})."
     own, real = e.switches["own"], e.switches["real"]
-    said += f" Its leading {name} changes after the cut in {percent(own.value)} of its own and {percent(real.value)} of the real texts."
-    return f"{said} {_drift_sentence(e, evidence)}"
+    sentence += f" Its leading {name} changes after the cut in {percent(own.value)} of its own and {percent(real.value)} of the real texts."
+    return f"{sentence} {_drift_sentence(e, evidence)}"
 
 
 def _drift_sentence(e: SourceEvidence, evidence: Evidence) -> str:
@@ -117,106 +118,48 @@ def _largest(test: DriftTest) -> int:
 
 def _estimates(e: SourceEvidence) -> list[Estimate]:
     name = e.asked.latent
-    out = [
-        _of(
-            f"{name}_entropy_gap_bits",
-            f"Entropy of belief about {name}, own minus real, last common length",
-            e.entropy["gap"],
-            "bits",
-            _HOW,
-        ),
-        _drift_estimate(e),
-        *(
-            _of(
-                f"{name}_switch_{side}",
-                f"Leading {name} changes after the cut, {label}",
-                e.switches[side],
-                "share",
-                "Clopper–Pearson over documents",
-            )
-            for side, label, _ in SIDES[::-1]
-        ),
-        *(_lead_estimate(e, side, label) for side, label, _ in SIDES[::-1]),
-        _of(f"{name}_entropy_own_bits", "Entropy of belief at the end, its own text", e.entropy["own"], "bits", _HOW),
-        _of(f"{name}_entropy_real_bits", "the same, real text", e.entropy["real"], "bits", _HOW),
-        _of(f"{name}_entropy_cut_bits", "the same, at the cut", e.entropy["cut"], "bits", _HOW),
-    ]
+    gap = f"Entropy of belief about {name}, own minus real, last common length"
+    out = [Estimate.of(f"{name}_entropy_gap_bits", gap, e.entropy["gap"], "bits", method=_HOW), _drift_estimate(e)]
+    for side, label, _ in SIDES[::-1]:
+        turned, how = f"Leading {name} changes after the cut, {label}", "Clopper–Pearson over documents"
+        out.append(Estimate.of(f"{name}_switch_{side}", turned, e.switches[side], "share", method=how))
+    for side, label, _ in SIDES[::-1]:
+        change, of_lead = e.leading[side].interval(0), f"Change of belief in the {name} that leads at the cut, {label}"
+        how = "mean over documents, other left out; t interval with four pseudo-documents"
+        out.append(Estimate.of(f"{name}_lead_change_{side}", of_lead, change, "probability", method=how))
+    for part, label in (
+        ("own", "Entropy of belief at the end, its own text"),
+        ("real", "the same, real text"),
+        ("cut", "the same, at the cut"),
+    ):
+        out.append(Estimate.of(f"{name}_entropy_{part}_bits", label, e.entropy[part], "bits", method=_HOW))
     if e.drift is not None:
-        out.append(
-            Estimate(
-                f"{name}_drift_p_exact",
-                "p of no drift at all, exact",
-                e.drift.exact_p,
-                "p",
-                n=e.n,
-                method="Hoeffding 1963 over all sources and both directions; holds at any n, and is conservative",
-            )
-        )
+        how = "Hoeffding 1963 over all sources and both directions; holds at any n, and is conservative"
+        p_name, label = f"{name}_drift_p_exact", "p of no drift at all, exact"
+        out.append(Estimate(p_name, label, e.drift.exact_p, "p", n=e.n, method=how))
+    excess = f"{name}_mixture_excess_nats_per_token"
+    cost = "What its own text costs more under the mixture of sources than under its own law"
     if e.excess is not None:
-        out.append(
-            _of(
-                f"{name}_mixture_excess_nats_per_token",
-                "What its own text costs more under the mixture of sources than under its own law",
-                e.excess,
-                "nats/token",
-                "ratio of sums, document-clustered t interval; the mean is KL(own law ‖ mixture), 0 if and only if they are the same",
-            )
-        )
+        how = "ratio of sums, document-clustered t interval; the mean is KL(own law ‖ mixture), 0 if and only if they are the same"
+        out.append(Estimate.of(excess, cost, e.excess, "nats/token", method=how))
     elif e.n_impossible:
-        out.append(
-            Estimate(
-                f"{name}_mixture_excess_nats_per_token",
-                "What its own text costs more under the mixture of sources than under its own law",
-                None,
-                "nats/token",
-                n=e.n,
-                text=f"infinite: {counted(e.n_impossible, 'text is', 'texts are')} impossible under the mixture",
-            )
-        )
+        why = f"infinite: {counted(e.n_impossible, 'text is', 'texts are')} impossible under the mixture"
+        out.append(Estimate(excess, cost, None, "nats/token", n=e.n, text=why))
     return out
 
 
 def _drift_estimate(e: SourceEvidence) -> Estimate:
     name = f"{e.asked.latent}_drift_own"
     if e.drift is None:
-        return Estimate(
-            name,
-            "Largest drift of mean belief along its own text",
-            None,
-            "probability",
-            n=e.n,
-            text="too few documents",
-        )
-    k, change = _largest(e.drift), e.drift.change
-    return Estimate(
-        name,
-        f"Drift of mean belief in {group_name(e, e.drift.groups[k])} along its own text",
-        float(change.change[k]),
-        "probability",
-        float(change.low[k]),
-        float(change.high[k]),
-        LEVEL,
-        change.n,
-        "document",
-        f"the one with the smallest p ({p_value(float(e.drift.p_holm[k]))}, Holm over {_groups(e.drift)}); other left out; t interval with four "
-        "pseudo-documents",
+        largest = "Largest drift of mean belief along its own text"
+        return Estimate(name, largest, None, "probability", n=e.n, text="too few documents")
+    k = _largest(e.drift)
+    label = f"Drift of mean belief in {group_name(e, e.drift.groups[k])} along its own text"
+    how = (
+        f"the one with the smallest p ({p_value(float(e.drift.p_holm[k]))}, Holm over {_groups(e.drift)}); other left out; "
+        "t interval with four pseudo-documents"
     )
-
-
-def _lead_estimate(e: SourceEvidence, side: str, label: str) -> Estimate:
-    name, found = e.asked.latent, e.leading[side]
-    return Estimate(
-        f"{name}_lead_change_{side}",
-        f"Change of belief in the {name} that leads at the cut, {label}",
-        float(found.change[0]),
-        "probability",
-        float(found.low[0]),
-        float(found.high[0]),
-        LEVEL,
-        found.n,
-        "document",
-        "mean over documents, other left out; t interval with four pseudo-documents",
-    )
+    return Estimate.of(name, label, e.drift.change.interval(k), "probability", method=how)
 
 
 def _notes(e: SourceEvidence, evidence: Evidence) -> list[str]:
@@ -260,11 +203,3 @@ def _notes(e: SourceEvidence, evidence: Evidence) -> list[str]:
         "Public texts are probably in the training data, with who wrote them and when: then the real side shows memory as much as judgement."
     )
     return notes
-
-
-def _unknown(why: str) -> Finding:
-    return Finding(name="source", question=QUESTION, sentence=why, status="unknown", licence="No inference.")
-
-
-def _of(name: str, label: str, x: Interval, unit: str, method: str) -> Estimate:
-    return Estimate(name, label, x.value, unit, x.low, x.high, x.level, x.n, "document", method)

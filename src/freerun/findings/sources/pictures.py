@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from freerun.findings.sources.evidence import SourceEvidence
-from freerun.results.finding import Chart, Series, Table
-from freerun.stats.sources.drift import LEADING
+from freerun.results.finding import Cell, Chart, Row, Series, Table
+from freerun.stats.intervals import Interval
+from freerun.stats.sources.drift import LEADING, BeliefChange
 
 OTHER = "other"
 MOST_PICTURES = 4
@@ -25,7 +25,7 @@ def _times(e: SourceEvidence) -> list[int]:
 
 def entropy_chart(e: SourceEvidence) -> Chart:
     times = _times(e)
-    series = tuple(_series(label, role, *e.entropy_curve(side, times)) for side, label, role in SIDES)
+    series = tuple(Series.of(label, role, e.entropy_curve(side, times)) for side, label, role in SIDES)
     return Chart(
         name=f"{e.asked.latent}_entropy",
         title=f"How unsure it is of the {e.asked.latent}, along real and own text of the same prefixes",
@@ -50,7 +50,7 @@ def belief_charts(e: SourceEvidence) -> list[Chart]:
             x_label="tokens after the cut",
             y_label="probability",
             x=tuple(float(t) for t in times),
-            series=tuple(_series(label, role, *e.curve(side, s, times)) for side, label, role in SIDES),
+            series=tuple(Series.of(label, role, e.curve(side, s, times)) for side, label, role in SIDES),
             levels=((float(e.all.prior[s]), "before the prefix"),),
             caption="Other among the sources. Bands: pointwise 95%, by document.",
         )
@@ -58,54 +58,27 @@ def belief_charts(e: SourceEvidence) -> list[Chart]:
     ]
 
 
-def _series(
-    name: str,
-    role: str,
-    mean: Float[np.ndarray, " times"],
-    low: Float[np.ndarray, " times"],
-    high: Float[np.ndarray, " times"],
-) -> Series:
-    return Series(name, role, tuple(mean.tolist()), tuple(low.tolist()), tuple(high.tolist()))
-
-
 def drift_table(e: SourceEvidence) -> Table:
     """Every source without other: where belief was at the cut, and how it moved on both sides."""
     own, real = e.changes["own"], e.changes["real"]
     p = dict(zip(e.drift.groups, e.drift.p_holm.tolist(), strict=True)) if e.drift else {}
 
-    def told(group: tuple[int, ...]) -> str:
-        return p_value(p[group]) if group in p else "rare"
+    def p_cell(group: tuple[int, ...]) -> str | Cell:
+        return Cell(p_value(p[group]), p[group], "p") if group in p else "rare"
 
-    rows = [
-        (
-            named(value),
-            percent(e.named.prior[s]),
-            percent(own.start[s]),
-            in_points(own.change[s], own.low[s], own.high[s]),
-            told((s,)),
-            in_points(real.change[s], real.low[s], real.high[s]),
-        )
+    rows: list[Row] = [
+        (named(value), share(e.named.prior[s]), share(own.start[s]), moved(own, s), p_cell((s,)), moved(real, s))
         for s, value in enumerate(e.asked.values)
         if e.named.prior[s] > 0
     ]
-    if e.drift is not None:
-        for k, group in enumerate(e.drift.groups):
-            if len(group) > 1:
-                change = e.drift.change
-                moved = in_points(change.change[k], change.low[k], change.high[k])
-                share = percent(float(e.named.prior[list(group)].sum()))
-                rows.append((group_name(e, group), share, percent(change.start[k]), moved, told(group), ""))
-    lead_own, lead_real = e.leading["own"], e.leading["real"]
-    rows.append(
-        (
-            f"the {e.asked.latent} that leads at the cut",
-            "",
-            percent(lead_own.start[0]),
-            in_points(lead_own.change[0], lead_own.low[0], lead_own.high[0]),
-            told(LEADING),
-            in_points(lead_real.change[0], lead_real.low[0], lead_real.high[0]),
-        )
-    )
+    for k, group in enumerate(e.drift.groups if e.drift else ()):
+        if e.drift is not None and len(group) > 1:
+            change, prior = e.drift.change, float(e.named.prior[list(group)].sum())
+            rows.append(
+                (group_name(e, group), share(prior), share(change.start[k]), moved(change, k), p_cell(group), "")
+            )
+    lead, real = e.leading["own"], e.leading["real"]
+    rows.append((group_name(e, LEADING), "", share(lead.start[0]), moved(lead, 0), p_cell(LEADING), moved(real, 0)))
     return Table(
         f"{e.asked.latent}_drift",
         f"Mean belief about {e.asked.latent}, other left out: from the cut to the end ({e.n} documents)",
@@ -124,15 +97,11 @@ def drift_table(e: SourceEvidence) -> Table:
 def position_table(e: SourceEvidence) -> Table:
     """Mean belief in every source at doubling positions, both sides."""
     times = [0, *(2**k for k in range(0, 20, 2) if 2**k < e.length), e.length]
-    rows = []
+    rows: list[Row] = []
     for s, value in enumerate(e.asked.values):
         if e.all.prior[s] > 0:
             for side, label, _ in SIDES:
-                mean, low, high = e.curve(side, s, times)
-                cells = [
-                    f"{percent(m)} ({percent(a)} to {percent(b)})" for m, a, b in zip(mean, low, high, strict=True)
-                ]
-                rows.append((named(value), label, *cells))
+                rows.append((named(value), label, *map(belief, e.curve(side, s, times))))
     return Table(
         f"{e.asked.latent}_by_position",
         f"Mean belief about {e.asked.latent} after so many tokens (95%, pointwise)",
@@ -154,8 +123,21 @@ def named(value: str) -> str:
     return "none of these" if value == OTHER else value
 
 
-def in_points(change: float, low: float, high: float) -> str:
-    return f"{points(change)} ({points(low)} to {points(high)}) points"
+def share(p: float) -> Cell:
+    return Cell(percent(p), float(p), "probability")
+
+
+def belief(mean: Interval) -> Cell:
+    """A mean belief with its interval."""
+    text = f"{percent(mean.value)} ({percent(mean.low)} to {percent(mean.high)})"
+    return Cell(text, mean.value, "probability", mean.low, mean.high)
+
+
+def moved(change: BeliefChange, at: int) -> Cell:
+    """A mean change of belief with its interval, in percentage points."""
+    x = change.interval(at)
+    text = f"{points(x.value)} ({points(x.low)} to {points(x.high)}) points"
+    return Cell(text, x.value, "probability", x.low, x.high)
 
 
 def points(x: float) -> str:

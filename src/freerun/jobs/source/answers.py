@@ -1,89 +1,99 @@
-"""What each readout found, as plain values and plain sentences."""
+"""The values of each readout, and the sentences made from them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from freerun.jobs.source.coherence import OwnPath
 from freerun.jobs.source.continuation import UNREAD, Continuations
 from freerun.jobs.source.file import OTHER
-from freerun.jobs.source.infilling import Infilling
 from freerun.jobs.source.question import Question
-from freerun.jobs.source.words import movers, token_entries, word_shifts
 from freerun.predictors.base import Predictor
-from freerun.report.pages.prediction import chance
+from freerun.report.pages.prediction import chance, spelled
+from freerun.results.source import (
+    SURE,
+    Agreement,
+    ByTemplate,
+    Coherence,
+    ContinuationReading,
+    DriftBand,
+    Example,
+    FittedHeader,
+    HeaderScoring,
+    Infilling,
+    Mover,
+    OwnText,
+    Word,
+    WordShift,
+)
 from freerun.stats.sources.coherence import MartingaleBand, martingale_band
 from freerun.stats.sources.posterior import (
     NATS_TO_BITS,
     cumulative_likelihood,
+    entropy_bits,
+    information_bits,
     posterior_of,
+    shifts,
     source_path,
+    strongest,
     tokens_until_settled,
     tokens_until_sure,
 )
 
-SURE = 0.9
 N_EXAMPLES = 12
 LEVEL = 0.95
+_MOST_TOKENS = 12
+"""A word of more tokens is cut: there are scripts without blanks."""
+N_MOVERS = 5
 
 
 def header_answer(
     question: Question,
     log_probs: Sequence[Float[np.ndarray, "templates tokens"]],
-    words: Sequence[Mapping[str, Any]],
+    words: Sequence[Word],
     *,
     beta: float | None,
-) -> dict[str, Any]:
-    """The posterior by header scoring, token by token and word by word; with a fitted β beside it where one is known."""
+) -> HeaderScoring:
+    """The posterior by header scoring; with a fitted β beside it where one is known."""
     likelihood = np.stack([cumulative_likelihood(x) for x in log_probs])
     path = source_path(question.prior, likelihood)
     moved = word_shifts(words, path.posterior, question.names)
     last = path.posterior[-1]
-    top = int(last.argmax())
-    low, high = _over_templates(question, log_probs)
-    settled = tokens_until_settled(path.posterior, level=SURE)
-    out = {
-        "beta": 1.0,
-        "posterior": last,
-        "top": question.names[top],
-        "log_likelihood_nats": [float(x) if np.isfinite(x) else None for x in likelihood[:, -1]],
-        "by_template": {"low": low, "high": high},
-        "path": path.posterior,
-        "entropy_bits": path.entropy_bits,
-        "information_bits": path.information_bits,
-        "shift": path.shift,
-        "words": moved,
-        "movers": movers(words, moved),
-        "tokens_to_90": tokens_until_sure(path.posterior, level=SURE),
-        "settled_tokens": settled,
-        "fitted": None,
-        "marginals": [_marginal(question, last, i) for i in range(len(question.parts[0]))] if question.parts else [],
-    }
+    fitted = None
     if beta is not None and beta != 1.0:
         tempered = source_path(question.prior, likelihood, beta=beta)
-        out["fitted"] = {
-            "beta": beta,
-            "posterior": tempered.posterior[-1],
-            "top": question.names[int(tempered.posterior[-1].argmax())],
-            "tokens_to_90": tokens_until_sure(tempered.posterior, level=SURE),
-            "path": tempered.posterior,
-            "entropy_bits": tempered.entropy_bits,
-        }
-    return out
+        end, until = tempered.posterior[-1], tokens_until_sure(tempered.posterior, level=SURE)
+        top = question.names[int(end.argmax())]
+        fitted = FittedHeader(beta, end, top, until, tempered.posterior, tempered.entropy_bits)
+    return HeaderScoring(
+        beta=1.0,
+        posterior=last,
+        top=question.names[int(last.argmax())],
+        log_likelihood_nats=likelihood[:, -1],
+        by_template=_by_template(question, log_probs),
+        path=path.posterior,
+        entropy_bits=path.entropy_bits,
+        information_bits=path.information_bits,
+        shift=path.shift,
+        words=moved,
+        movers=movers(words, moved),
+        tokens_to_90=tokens_until_sure(path.posterior, level=SURE),
+        settled_tokens=tokens_until_settled(path.posterior, level=SURE),
+        fitted=fitted,
+        marginals=tuple(_marginal(question, last, i) for i in range(len(question.parts[0]))) if question.parts else (),
+    )
 
 
-def _over_templates(
-    question: Question, log_probs: Sequence[Float[np.ndarray, "templates tokens"]]
-) -> tuple[Float[np.ndarray, " values_1"], Float[np.ndarray, " values_1"]]:
-    """Least and largest posterior of each value if one template alone were believed."""
+def _by_template(question: Question, log_probs: Sequence[Float[np.ndarray, "templates tokens"]]) -> ByTemplate:
     n = max(len(x) for x in log_probs)
     sums = np.array([[x[min(j, len(x) - 1)].sum() for x in log_probs] for j in range(n)])
-    found = posterior_of(question.prior, sums)
-    return found.min(axis=0), found.max(axis=0)
+    alone = posterior_of(question.prior, sums)
+    return ByTemplate(alone.min(axis=0), alone.max(axis=0))
 
 
 def _marginal(question: Question, posterior: Float[np.ndarray, " values_1"], at: int) -> dict[str, float]:
@@ -94,62 +104,37 @@ def _marginal(question: Question, posterior: Float[np.ndarray, " values_1"], at:
     return {**out, OTHER: float(posterior[-1])}
 
 
-def infilling_answer(found: Infilling, cues: Sequence[str]) -> dict[str, Any]:
-    """The posterior by infilling; `labelled` is how much of the model's answer names any value at all."""
-    return {
-        "posterior": found.posterior,
-        "mass": found.mass,
-        "mass_without_text": found.mass_without_text,
-        "labelled": 1.0 - float(found.mass[-1]),
-        "labelled_without_text": 1.0 - float(found.mass_without_text[-1]),
-        "cues": list(cues),
-        "by_cue": found.by_cue,
-    }
-
-
-def continuation_answer(found: Continuations) -> dict[str, Any]:
-    """Shares of what was named, unread last, with examples."""
-    read = [x for x in found.written if x[1] != UNREAD]
-    unread = [x for x in found.written if x[1] == UNREAD]
-    shown = (read + unread)[:N_EXAMPLES]
-    return {
-        "classes": list(found.classes),
-        "counts": list(found.counts),
-        "share": found.shares.share,
-        "low": found.shares.low,
-        "high": found.shares.high,
-        "level": found.shares.level,
-        "n": found.shares.n,
-        "examples": [{"text": text, "read": value} for text, value in shown],
-    }
+def continuation_answer(sampled: Continuations) -> ContinuationReading:
+    """Shares of what was named, unread last, with examples: those first in which a value was read."""
+    examples = [Example(*x) for x in sorted(sampled.written, key=lambda x: x[1] == UNREAD)[:N_EXAMPLES]]
+    return ContinuationReading(
+        **vars(sampled.shares), classes=sampled.classes, counts=sampled.counts, examples=tuple(examples)
+    )
 
 
 # ---- do they agree? --------------------------------------------------------------------------------------------------
 
 
-def agreement(answer: Mapping[str, Any]) -> dict[str, Any]:
+def agreement(
+    names: Sequence[str], scored: HeaderScoring, infilled: Infilling | None, continued: ContinuationReading | None
+) -> Agreement:
     """Which value each readout puts first, and how far they are apart (total variation; values named only, for continuations)."""
-    names = list(answer["values"])
-    header = np.asarray(answer["header"]["posterior"])
-    tops: dict[str, str | None] = {"header": names[int(header.argmax())]}
+    header = scored.posterior
+    tops: dict[str, str | None] = {"header": scored.top}
     apart: dict[str, float | None] = {}
-    if answer["infilling"] is not None:
-        infilled = np.asarray(answer["infilling"]["posterior"])
-        tops["infilling"] = names[int(infilled.argmax())]
-        apart["header_infilling"] = float(0.5 * np.abs(header - infilled).sum())
-    if answer["continuation"] is not None:
-        counts = np.array(answer["continuation"]["counts"][:-1], np.float64)
+    if infilled is not None:
+        tops["infilling"] = names[int(infilled.posterior.argmax())]
+        apart["header_infilling"] = float(0.5 * np.abs(header - infilled.posterior).sum())
+    if continued is not None:
+        counts, named = np.array(continued.counts[:-1], np.float64), header[:-1]
         first = np.flatnonzero(counts == counts.max())
         tops["continuation"] = names[int(first[0])] if counts.sum() and len(first) == 1 else None
-        named = header[:-1]
+        both = counts.sum() and named.sum()
         apart["header_continuation"] = (
-            float(0.5 * np.abs(named / named.sum() - counts / counts.sum()).sum())
-            if counts.sum() and named.sum()
-            else None
+            float(0.5 * np.abs(named / named.sum() - counts / counts.sum()).sum()) if both else None
         )
-    said = [t for t in tops.values() if t is not None]
-    agree = len(said) == len(tops) and len(set(said)) == 1 if len(tops) > 1 else None
-    return {"tops": tops, "total_variation": apart, "agree": agree, "sentence": _agreement_sentence(tops, agree)}
+    agree = len(set(tops.values())) == 1 and None not in tops.values() if len(tops) > 1 else None
+    return Agreement(tops, apart, agree, _agreement_sentence(tops, agree))
 
 
 def _agreement_sentence(tops: Mapping[str, str | None], agree: bool | None) -> str:
@@ -166,122 +151,151 @@ def _named(value: str | None) -> str:
     return "none of these" if value == OTHER else str(value)
 
 
-def latent_sentence(answer: Mapping[str, Any], n_tokens: int) -> str:
+def latent_sentence(question: Question, header: HeaderScoring, n_tokens: int) -> str:
     """The answer for a busy reader."""
-    header = answer["header"]
-    top = int(np.argmax(header["posterior"]))
-    p, before = float(header["posterior"][top]), float(answer["prior"][top])
-    when = header["settled_tokens"]
-    words = [
-        f"After {n_tokens} tokens the model's {answer['name']} is most probably {_named(header['top'])}: {chance(p)}, "
-        f"{chance(before)} before reading (header scoring)."
-    ]
-    if when is not None:
-        words.append(f"It passes {SURE:.0%} at token {when} and stays above.")
-    elif header["tokens_to_90"] is not None:
-        words.append(f"Some value passed {SURE:.0%} at token {header['tokens_to_90']}, and lost it again.")
-    else:
-        words.append(f"No value ever reaches {SURE:.0%}.")
-    return " ".join(words)
+    top = int(header.posterior.argmax())
+    words = (
+        f"After {n_tokens} tokens the model's {question.name} is most probably {_named(header.top)}: "
+        f"{chance(float(header.posterior[top]))}, {chance(float(question.prior[top]))} before reading (header scoring)."
+    )
+    if header.settled_tokens is not None:
+        return f"{words} It passes {SURE:.0%} at token {header.settled_tokens} and stays above."
+    if header.tokens_to_90 is not None:
+        return f"{words} Some value passed {SURE:.0%} at token {header.tokens_to_90}, and lost it again."
+    return f"{words} No value ever reaches {SURE:.0%}."
 
 
 # ---- along its own text ----------------------------------------------------------------------------------------------
 
 
-def coherence_answer(paths: Sequence[Sequence[OwnPath]], question: Question, predictor: Predictor) -> dict[str, Any]:
+def coherence_answer(paths: Sequence[Sequence[OwnPath]], question: Question, predictor: Predictor) -> Coherence:
     """The posterior along the model's own continuations, without `other` and with it."""
-    kinds = ["without_other", "with_other"][: len(paths)]
-    found = {kind: _coherence(mine, question.names) for kind, mine in zip(kinds, paths, strict=True)}
-    texts = [token_entries(predictor, p.ids) for p in paths[0]]
-    return {"n_paths": len(paths[0]), "tokens": texts, **found, "sentence": _coherence_sentence(found, question.names)}
+    without, *beside = [_own_text(some, question.names) for some in paths]
+    with_other = beside[0] if beside else None
+    texts = tuple(token_entries(predictor, p.ids) for p in paths[0])
+    return Coherence(
+        len(paths[0]), texts, without, with_other, _coherence_sentence(without, with_other, question.names)
+    )
 
 
-def _coherence(paths: Sequence[OwnPath], names: Sequence[str]) -> dict[str, Any]:
+def _own_text(paths: Sequence[OwnPath], names: Sequence[str]) -> OwnText:
+    steps = [s for p in paths for s in p.steps]
     n_steps = max(len(p.ids) for p in paths)
-    posterior = np.stack([_held(p.posterior, n_steps + 1) for p in paths])
-    drift = np.stack([_zero_after([s.drift for s in p.steps], n_steps) for p in paths])
-    variance = np.stack([_zero_after([s.variance for s in p.steps], n_steps) for p in paths])
-    tv = np.array([s.tv for p in paths for s in p.steps])
-    kl = np.array([s.kl_nats for p in paths for s in p.steps])
-    largest = max(float(np.abs(s.drift).max() - s.tv) for p in paths for s in p.steps)
+    posterior = np.stack([_extended(p.posterior, n_steps + 1, mode="edge") for p in paths])
+    drift, variance = (
+        np.stack([_extended(np.stack([getattr(s, name) for s in p.steps]), n_steps, mode="constant") for p in paths])
+        for name in ("drift", "variance")
+    )
+    sure = tuple(tokens_until_settled(p.posterior, level=SURE) for p in paths)
     bands = [martingale_band(posterior[:, :, s], variance[:, :, s], level=LEVEL) for s in range(len(names))]
-    sums = np.cumsum(drift, axis=1).mean(axis=0)
-    sure = [tokens_until_settled(p.posterior, level=SURE) for p in paths]
-    return {
-        "n_tokens": n_steps,
-        "start": posterior[0, 0],
-        "mean": posterior.mean(axis=0),
-        "end": posterior.mean(axis=0)[-1],
-        "paths": posterior,
-        "entropy_bits": [float(x) for x in -_plogp(posterior).sum(axis=2).mean(axis=0) * NATS_TO_BITS],
-        "tv_mean": float(tv.mean()),
-        "tv_by_step": [float(np.mean([p.steps[t].tv for p in paths if t < len(p.steps)])) for t in range(n_steps)],
-        "kl_mean_nats": float(kl.mean()) if np.isfinite(kl).all() else None,
-        "drift_rms": float(np.sqrt(np.mean(np.square(np.concatenate([[s.drift for s in p.steps] for p in paths]))))),
-        "drift_largest": float(np.abs(drift).max()),
-        "drift_over_bound": largest,
-        "accumulated": np.vstack([np.zeros(len(names)), sums]),
-        "lost_mass": float(np.mean([s.lost for p in paths for s in p.steps])),
-        "expected_information_bits": float(
-            np.mean([s.expected_information_nats for p in paths for s in p.steps]) * NATS_TO_BITS
-        ),
-        "sure_paths": sum(x is not None for x in sure),
-        "sure_tokens": sure,
-        "sure_of": [
+    return OwnText(
+        n_tokens=n_steps,
+        start=posterior[0, 0],
+        mean=posterior.mean(axis=0),
+        end=posterior.mean(axis=0)[-1],
+        paths=posterior,
+        entropy_bits=entropy_bits(posterior).mean(axis=0),
+        tv_mean=float(np.mean([s.tv for s in steps])),
+        tv_by_step=tuple(float(np.mean([p.steps[t].tv for p in paths if t < len(p.steps)])) for t in range(n_steps)),
+        kl_mean_nats=float(np.mean([s.kl_nats for s in steps])),
+        drift_rms=float(np.sqrt(np.mean(np.square([s.drift for s in steps])))),
+        drift_largest=float(np.abs(drift).max()),
+        drift_over_bound=max(float(np.abs(s.drift).max() - s.tv) for s in steps),
+        accumulated=np.vstack([np.zeros(len(names)), np.cumsum(drift, axis=1).mean(axis=0)]),
+        lost_mass=float(np.mean([s.lost for s in steps])),
+        expected_information_bits=float(np.mean([s.expected_information_nats for s in steps]) * NATS_TO_BITS),
+        sure_paths=sum(x is not None for x in sure),
+        sure_tokens=sure,
+        sure_of=tuple(
             names[int(p.posterior[-1].argmax())] if x is not None else None for p, x in zip(paths, sure, strict=True)
-        ],
-        "bands": [_band(b) for b in bands],
-        "smallest_p": min(1.0, 2 * len(names) * min(min(b.rise_p, b.fall_p) for b in bands)),
-    }
+        ),
+        bands=tuple(_band(b) for b in bands),
+        smallest_p=min(1.0, 2 * len(names) * min(min(b.rise_p, b.fall_p) for b in bands)),
+    )
 
 
-def _band(band: MartingaleBand) -> dict[str, Any]:
-    return {
-        "low": band.low,
-        "high": band.high,
-        "z": float(band.z_score[-1]),
-        "outside": bool(band.mean[-1] < band.low[-1] - 1e-12 or band.mean[-1] > band.high[-1] + 1e-12),
-        "rise_p": band.rise_p,
-        "fall_p": band.fall_p,
-        "level": band.level,
-    }
+def _extended(values: Float[np.ndarray, "steps sources"], n: int, *, mode: Literal["edge", "constant"]) -> Any:
+    """A path that ended, with its last row or zeros up to n rows."""
+    return np.pad(values, ((0, n - len(values)), (0, 0)), mode=mode)
 
 
-def _coherence_sentence(found: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:
-    own = found["without_other"]
-    start, end = np.asarray(own["start"]), np.asarray(own["end"])
-    most = int(np.argmax(np.abs(end - start)))
+def _band(band: MartingaleBand) -> DriftBand:
+    outside = bool(band.mean[-1] < band.low[-1] - 1e-12 or band.mean[-1] > band.high[-1] + 1e-12)
+    return DriftBand(band.low, band.high, float(band.z_score[-1]), outside, band.rise_p, band.fall_p, band.level)
+
+
+def _coherence_sentence(own: OwnText, beside: OwnText | None, names: Sequence[str]) -> str:
+    most = int(np.argmax(np.abs(own.end - own.start)))
     words = [
-        f"Writing on by itself for {own['n_tokens']} tokens, its belief in {_named(names[most])} goes from "
-        f"{chance(start[most])} to {chance(end[most])} on average over {len(own['paths'])} continuations; "
-        f"{own['sure_paths']} of them end {SURE:.0%} sure of one source."
+        f"Writing on by itself for {own.n_tokens} tokens, its belief in {_named(names[most])} goes from "
+        f"{chance(own.start[most])} to {chance(own.end[most])} on average over {len(own.paths)} continuations; "
+        f"{own.sure_paths} of them end {SURE:.0%} sure of one source."
     ]
-    if own["tv_mean"] < 1e-6:
+    if own.tv_mean < 1e-6:
         words.append("At every step its law is the mixture of what it says when told the source: it is coherent.")
     else:
         words.append(
-            f"At a step its law and the mixture of what it says when told the source differ by {chance(own['tv_mean'])} of all "
-            f"probability, and belief drifts by up to {chance(own['drift_largest'])} without evidence: told nothing, the "
+            f"At a step its law and the mixture of what it says when told the source differ by {chance(own.tv_mean)} of all "
+            f"probability, and belief drifts by up to {chance(own.drift_largest)} without evidence: told nothing, the "
             "model is not this mixture of sources."
         )
-    if "with_other" in found:
-        beside = found["with_other"]
+    if beside is not None:
         words.append(
-            f"With the header-free model counted as one more source (it starts with {chance(float(beside['start'][-1]))}) the "
-            f"difference is {chance(beside['tv_mean'])}."
+            f"With the header-free model counted as one more source (it starts with {chance(float(beside.start[-1]))}) the "
+            f"difference is {chance(beside.tv_mean)}."
         )
     return " ".join(words)
 
 
-def _held(values: Float[np.ndarray, "steps_1 sources"], n: int) -> Float[np.ndarray, "n sources"]:
-    """A path that ended keeps its last posterior."""
-    return np.vstack([values, np.repeat(values[-1:], n - len(values), axis=0)])
+# ---- tokens and words ------------------------------------------------------------------------------------------------
 
 
-def _zero_after(values: Sequence[Float[np.ndarray, " sources"]], n: int) -> Float[np.ndarray, "n sources"]:
-    table = np.stack(list(values))
-    return np.vstack([table, np.zeros((n - len(table), table.shape[1]))])
+def token_entries(predictor: Predictor, ids: Int[np.ndarray, " tokens"]) -> list[dict[str, Any]]:
+    """Each token with its text; its bytes where it is no UTF-8 by itself, and what it marks where it stands for no bytes."""
+    out = []
+    for i in ids:
+        data = predictor.token_bytes(int(i))
+        entry: dict[str, Any] = {"id": int(i), "text": data.decode("utf-8", errors="replace")}
+        if "\ufffd" in entry["text"]:
+            entry["bytes_hex"] = data.hex()
+        if not data:
+            entry["marker"] = "end_of_text" if int(i) in predictor.end_ids else "special"
+            entry["token"] = predictor.markers.spelling(int(i))
+        out.append(entry)
+    return out
 
 
-def _plogp(p: Float[np.ndarray, " *any"]) -> Float[np.ndarray, " *any"]:
-    return np.asarray(np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0)), 0.0))
+def words_of(tokens: Sequence[Mapping[str, Any]]) -> tuple[Word, ...]:
+    """Tokens grouped into words. A text without blanks has a word a token.
+
+    >>> [w.text for w in words_of([{"text": "New"}, {"text": " Yo"}, {"text": "rk"}, {"text": "\\n"}, {"text": "A"}])]
+    ['New', ' York', '\\nA']
+    """
+    pieces = list(spelled(tokens))
+    no_blanks = not any(c.isspace() for piece in pieces for c in piece)
+    words: list[Word] = []
+    for t, piece in enumerate(pieces):
+        last = words[-1].text if words else ""
+        begins = not words or no_blanks or (bool(last.strip()) and (piece[:1].isspace() or last[-1].isspace()))
+        if begins or t - words[-1].first >= _MOST_TOKENS:
+            words.append(Word(t, t, piece))
+        else:
+            words[-1] = Word(words[-1].first, t, last + piece)
+    return tuple(words)
+
+
+def word_shifts(
+    words: Sequence[Word], posterior: Float[np.ndarray, "tokens_1 sources"], names: Sequence[str]
+) -> tuple[WordShift, ...]:
+    """What each word did to belief."""
+    path = posterior[[0, *(w.last + 1 for w in words)]]
+    return tuple(
+        WordShift(float(moved), float(bits), names[int(d.argmax())], float(d.max()), names[int(d.argmin())])
+        for moved, bits, d in zip(shifts(path), information_bits(path), np.diff(path, axis=0), strict=True)
+    )
+
+
+def movers(words: Sequence[Word], moved: Sequence[WordShift]) -> tuple[Mover, ...]:
+    """The words that moved most, each with its number in the text."""
+    order = strongest(np.array([m.shift for m in moved]), N_MOVERS)
+    return tuple(Mover(**asdict(moved[i]), word=int(i), text=words[i].text) for i in order)

@@ -7,14 +7,14 @@ the next token if it were told the source.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import special
 
-from freerun.jobs.source.scoring import Speaker, Speakers, Told, check_fits
+from freerun.jobs.source.scoring import OnTokens, Speaker, Speakers, check_fits
 from freerun.predictors.draws import sequence_key, uniforms
 from freerun.predictors.stepwise import as_stepwise
 from freerun.stats.sources.coherence import OneStep, one_step
@@ -23,6 +23,14 @@ _TOKENS_HELD = 1 << 15
 """Tokens that the states of all rows hold together: 1.5 GB for the 135M model."""
 _LAWS_HELD = 1 << 25
 """Probabilities of whole laws held together where the sources of a long text take turns: 256 MB."""
+Ids = Int[np.ndarray, " tokens"]
+Scores = Float[np.ndarray, "templates tokens"]
+BySource = Float[np.ndarray, " sources"]
+ByRow = Float[np.ndarray, " rows"]
+RowSources = Int[np.ndarray, " rows"]
+"""The source that each row speaks for."""
+Law = Float[np.ndarray, " vocabulary"]
+Laws = Float[np.ndarray, "rows vocabulary"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,9 @@ class _Group:
     rows: tuple[int, ...]
     state: Any
 
-    def law_rows(self, path: int, n_paths: int) -> Float[np.ndarray, "rows vocabulary"]:
-        wanted = np.arange(len(self.rows)) * n_paths + path
-        return self.predictor.law(self.state).take(wanted).probs()  # type: ignore[no-any-return]
+    def law_rows(self, path: int, n_paths: int) -> Laws:
+        places = np.arange(len(self.rows)) * n_paths + path
+        return self.predictor.law(self.state).take(places).probs()  # type: ignore[no-any-return]
 
     def advanced(self, ids: Int[np.ndarray, " paths"]) -> _Group:
         return _Group(self.predictor, self.rows, self.predictor.advance(self.state, np.tile(ids, len(self.rows))))
@@ -53,14 +61,14 @@ class _Group:
 def own_paths(
     own: Speaker,
     speakers: Speakers,
-    ids: Int[np.ndarray, " tokens"],
-    before: Sequence[Float[np.ndarray, "templates tokens"]],
-    priors: Sequence[Float[np.ndarray, " sources"]],
+    ids: Ids,
+    before: Sequence[Scores],
+    priors: Sequence[BySource],
     *,
     n_paths: int,
     n_tokens: int,
     seed: int,
-    on_tokens: Told = lambda _: None,
+    on_tokens: OnTokens = lambda _: None,
 ) -> list[list[OwnPath]]:
     """Continue `ids` with `own`, `n_paths` times, and follow the posterior over `speakers` under each of `priors`.
 
@@ -74,31 +82,57 @@ def own_paths(
     n_rows = 1 + sum(map(len, speakers))
     longest = max(len(x.header) for one in speakers for x in one) + len(ids) + n_tokens
     step = _TOKENS_HELD // (n_rows * longest)
-    out: list[list[OwnPath]] = [[] for _ in priors]
-    if not step:
-        for number in range(n_paths):
-            path = _long_path(own, speakers, ids, before, priors, number, n_tokens, seed, on_tokens)
-            for mine, one in zip(out, path, strict=True):
-                mine.append(one)
-        return out
-    for begin in range(0, n_paths, step):
-        numbers = range(begin, min(begin + step, n_paths))
-        walk = _Walk(own, speakers, ids, before, priors, numbers, n_tokens, seed)
-        for mine, more in zip(out, walk.to_the_end(n_tokens, on_tokens), strict=True):
-            mine += more
-    return out
+    by_path: list[list[OwnPath]] = []
+    for begin in range(0, n_paths, max(1, step)):
+        if step:
+            walk = _Walk(own, speakers, ids, before, priors, range(begin, min(begin + step, n_paths)), n_tokens, seed)
+            by_path += walk.to_the_end(n_tokens, on_tokens)
+        else:
+            by_path.append(_long_path(own, speakers, ids, before, priors, begin, n_tokens, seed, on_tokens))
+    return [list(paths) for paths in zip(*by_path, strict=True)]
+
+
+class _Belief:
+    """Belief along one path under one prior."""
+
+    def __init__(
+        self,
+        prior: BySource,
+        sums: ByRow,
+        source_of: RowSources,
+    ) -> None:
+        self.prior, self.source_of = prior, source_of
+        self.posterior = [_posterior(sums, source_of, prior)]
+        self.steps: list[OneStep] = []
+
+    def step(
+        self,
+        own: Law,
+        laws: Laws,
+        sums: ByRow,
+    ) -> None:
+        """Enter a token: the laws before it, and ln q of everything up to it after each header."""
+        held, last = np.flatnonzero(self.prior > 0), self.posterior[-1]
+        step = one_step(own, laws[held], last[held])
+        drift, variance = np.zeros((2, len(self.prior)))
+        drift[held], variance[held] = step.drift, step.variance
+        self.steps.append(replace(step, drift=drift, variance=variance))
+        self.posterior.append(_posterior(sums, self.source_of, self.prior, otherwise=last))
+
+    def path(self, tokens: Sequence[int]) -> OwnPath:
+        return OwnPath(np.array(tokens), np.array(self.posterior), tuple(self.steps))
 
 
 def _long_path(
     own: Speaker,
     speakers: Speakers,
-    ids: Int[np.ndarray, " tokens"],
-    before: Sequence[Float[np.ndarray, "templates tokens"]],
-    priors: Sequence[Float[np.ndarray, " sources"]],
+    ids: Ids,
+    before: Sequence[Scores],
+    priors: Sequence[BySource],
     number: int,
     n_tokens: int,
     seed: int,
-    on_tokens: Told,
+    on_tokens: OnTokens,
 ) -> list[OwnPath]:
     """One path after a text so long that the states of all rows do not fit in memory together.
 
@@ -111,8 +145,7 @@ def _long_path(
     size = own.predictor.n_tokens
     block = max(1, _LAWS_HELD // ((len(speakers) + 1) * size))
     written: list[int] = []
-    posteriors = [[_posterior(sums, source_of, p)] for p in priors]
-    steps: list[list[OneStep]] = [[] for _ in priors]
+    beliefs = [_Belief(p, sums, source_of) for p in priors]
     while len(written) < n_tokens and not (written and written[-1] in own.predictor.end_ids):
         text = np.concatenate([ids, np.array(written, np.int64)])
         some = draws[len(written) : len(written) + block]
@@ -120,21 +153,17 @@ def _long_path(
         laws, after = np.zeros((len(speakers), len(fresh), size)), np.zeros((len(fresh), len(sums)))
         for s, one in enumerate(speakers):
             mine = np.flatnonzero(source_of == s)
-            laws[s], after[:, mine] = _told(one, text, fresh, sums[mine])
+            laws[s], after[:, mine] = _laws_of(one, text, fresh, sums[mine])
         for t in range(len(fresh)):
-            for k, prior in enumerate(priors):
-                held, last = np.flatnonzero(prior > 0), posteriors[k][-1]
-                steps[k].append(_spread(one_step(own_laws[t], laws[held, t], last[held]), held, len(prior)))
-                posteriors[k].append(_posterior(after[t], source_of, prior, otherwise=last))
+            for belief in beliefs:
+                belief.step(own_laws[t], laws[:, t], after[t])
         written += fresh
         sums = after[-1]
         on_tokens(len(fresh) * (1 + len(sums)))
-    return [OwnPath(np.array(written), np.array(p), tuple(s)) for p, s in zip(posteriors, steps, strict=True)]
+    return [belief.path(written) for belief in beliefs]
 
 
-def _written_on(
-    own: Speaker, text: Int[np.ndarray, " tokens"], draws: Float[np.ndarray, " steps"]
-) -> tuple[list[int], list[Float[np.ndarray, " vocabulary"]]]:
+def _written_on(own: Speaker, text: Ids, draws: Float[np.ndarray, " steps"]) -> tuple[list[int], list[Law]]:
     """Tokens drawn after header and text, up to an end of text, and the law of each."""
     (group,) = _started([own], text, 1)
     tokens: list[int] = []
@@ -149,11 +178,8 @@ def _written_on(
     return tokens, laws
 
 
-def _told(
-    templates: Sequence[Speaker],
-    text: Int[np.ndarray, " tokens"],
-    fresh: Sequence[int],
-    sums: Float[np.ndarray, " templates"],
+def _laws_of(
+    templates: Sequence[Speaker], text: Ids, fresh: Sequence[int], sums: Float[np.ndarray, " templates"]
 ) -> tuple[Float[np.ndarray, "steps vocabulary"], Float[np.ndarray, "steps templates"]]:
     """The law of one source before each of some tokens, and ln q of everything up to it after each of its headers."""
     groups = _started(templates, text, 1)
@@ -171,7 +197,7 @@ def _told(
     return np.stack(laws), np.stack(after)
 
 
-def _drawn(law: Float[np.ndarray, " vocabulary"], uniform: float) -> int:
+def _drawn(law: Law, uniform: float) -> int:
     """The token that a uniform draws; never one without mass."""
     cumulative = np.cumsum(law)
     token = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
@@ -185,25 +211,24 @@ class _Walk:
         self,
         own: Speaker,
         speakers: Speakers,
-        ids: Int[np.ndarray, " tokens"],
-        before: Sequence[Float[np.ndarray, "templates tokens"]],
-        priors: Sequence[Float[np.ndarray, " sources"]],
+        ids: Ids,
+        before: Sequence[Scores],
+        priors: Sequence[BySource],
         numbers: Sequence[int],
         n_tokens: int,
         seed: int,
     ) -> None:
         rows = [own, *(x for one in speakers for x in one)]
-        self.n, self.priors, self.own = len(numbers), priors, own
+        self.n, self.own = len(numbers), own
         self.source_of = np.array([-1, *(s for s, one in enumerate(speakers) for _ in one)])
         self.sums = np.zeros((len(rows), self.n))
         self.sums[1:] = np.concatenate([x.sum(axis=1) for x in before])[:, None]
         self.groups = _started(rows, ids, self.n)
         self.draws = np.stack([uniforms(seed, sequence_key("own", i), n_tokens) for i in numbers])
         self.tokens: list[list[int]] = [[] for _ in numbers]
-        self.posteriors = [[[_posterior(self.sums[:, i], self.source_of, p)] for i in range(self.n)] for p in priors]
-        self.steps: list[list[list[OneStep]]] = [[[] for _ in numbers] for _ in priors]
+        self.beliefs = [[_Belief(p, self.sums[:, i], self.source_of) for p in priors] for i in range(self.n)]
 
-    def to_the_end(self, n_tokens: int, on_tokens: Told) -> list[list[OwnPath]]:
+    def to_the_end(self, n_tokens: int, on_tokens: OnTokens) -> list[list[OwnPath]]:
         alive = np.ones(self.n, bool)
         for t in range(n_tokens):
             drawn = np.zeros(self.n, np.int64)
@@ -215,10 +240,7 @@ class _Walk:
                 break
             if t < n_tokens - 1:
                 self.groups = [g.advanced(drawn) for g in self.groups]
-        return [
-            [OwnPath(np.array(x), np.array(p), tuple(s)) for x, p, s in zip(self.tokens, ps, ss, strict=True)]
-            for ps, ss in zip(self.posteriors, self.steps, strict=True)
-        ]
+        return [[b.path(tokens) for b in some] for tokens, some in zip(self.tokens, self.beliefs, strict=True)]
 
     def _step(self, i: int, uniform: float) -> int:
         """Draw one token of path i and enter what the laws before it say."""
@@ -229,16 +251,13 @@ class _Walk:
         laws = _source_laws(table, self.sums[:, i], self.source_of)
         with np.errstate(divide="ignore"):
             self.sums[:, i] += np.log(table[:, token])
-        for k, prior in enumerate(self.priors):
-            held = np.flatnonzero(prior > 0)
-            last = self.posteriors[k][i][-1]
-            self.steps[k][i].append(_spread(one_step(table[0], laws[held], last[held]), held, len(prior)))
-            self.posteriors[k][i].append(_posterior(self.sums[:, i], self.source_of, prior, otherwise=last))
+        for belief in self.beliefs[i]:
+            belief.step(table[0], laws, self.sums[:, i])
         self.tokens[i].append(token)
         return token
 
 
-def _started(rows: Sequence[Speaker], ids: Int[np.ndarray, " tokens"], n_paths: int) -> list[_Group]:
+def _started(rows: Sequence[Speaker], ids: Ids, n_paths: int) -> list[_Group]:
     """Every row reads its header and the text once; the paths are copies of that."""
     groups = []
     for one in {id(x.predictor): x.predictor for x in rows}.values():
@@ -250,11 +269,7 @@ def _started(rows: Sequence[Speaker], ids: Int[np.ndarray, " tokens"], n_paths: 
     return groups
 
 
-def _source_laws(
-    table: Float[np.ndarray, "rows vocabulary"],
-    sums: Float[np.ndarray, " rows"],
-    source_of: Int[np.ndarray, " rows"],
-) -> Float[np.ndarray, "sources vocabulary"]:
+def _source_laws(table: Laws, sums: ByRow, source_of: RowSources) -> Laws:
     """The law of each source: its templates' laws, weighted by how well each has foretold the text so far."""
     laws = np.zeros((int(source_of.max()) + 1, table.shape[1]))
     for s in range(len(laws)):
@@ -265,13 +280,7 @@ def _source_laws(
     return laws
 
 
-def _posterior(
-    sums: Float[np.ndarray, " rows"],
-    source_of: Int[np.ndarray, " rows"],
-    prior: Float[np.ndarray, " sources"],
-    *,
-    otherwise: Float[np.ndarray, " sources"] | None = None,
-) -> Float[np.ndarray, " sources"]:
+def _posterior(sums: ByRow, source_of: RowSources, prior: BySource, *, otherwise: BySource | None = None) -> BySource:
     """Bayes; after a token that no source can write the posterior stays what it was."""
     with np.errstate(divide="ignore"):
         joint = np.log(prior)
@@ -282,10 +291,3 @@ def _posterior(
     if np.isneginf(total):
         return np.asarray(prior if otherwise is None else otherwise)
     return np.asarray(np.exp(joint - total))
-
-
-def _spread(step: OneStep, held: Int[np.ndarray, " held"], n: int) -> OneStep:
-    """A step over some of the sources as one over all, with zeros for those left out."""
-    drift, variance = np.zeros(n), np.zeros(n)
-    drift[held], variance[held] = step.drift, step.variance
-    return OneStep(drift, step.tv, step.lost, variance, step.expected_information_nats, step.kl_nats)

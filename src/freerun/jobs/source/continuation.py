@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from freerun.errors import UsageError
 from freerun.jobs.source.file import SourceLatent
-from freerun.jobs.source.scoring import Told, document_start, encoded
+from freerun.jobs.source.scoring import OnTokens, document_start, encoded
 from freerun.predictors import base
 from freerun.predictors.base import Predictor
 from freerun.predictors.draws import sequence_key
@@ -48,7 +48,7 @@ def sample_labels(
     n: int,
     seed: int,
     n_tokens: int = N_TOKENS,
-    on_tokens: Told = lambda _: None,
+    on_tokens: OnTokens = lambda _: None,
 ) -> Continuations:
     """Sample n continuations of text and cue at temperature 1, the cues in turn, and read a value in each.
 
@@ -100,7 +100,7 @@ def sample_latent(
     *,
     n: int,
     seed: int,
-    on_tokens: Told = lambda _: None,
+    on_tokens: OnTokens = lambda _: None,
 ) -> Continuations:
     """`sample_labels` with the cues and spellings of a sources file."""
     return sample_labels(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,12 +17,20 @@ from freerun.jobs.source.question import priors_of
 from freerun.jobs.source.scoring import encoded, latent_speakers, log_likelihoods
 from freerun.predictors.base import Predictor
 from freerun.report.numbers import format_interval, format_number
-from freerun.results.finding import Chart, Series, Table, to_json
+from freerun.results.finding import Chart, Series, Table
+from freerun.results.source import Gains, LabelledDocument, Named, SourceEvaluation, SourcesFile
 from freerun.stats.intervals import Interval, cluster_ratio
-from freerun.stats.reliability import reliability
+from freerun.stats.reliability import Reliability, reliability
 from freerun.stats.sources.bag_of_ngrams import bag_of_ngrams
 from freerun.stats.sources.posterior import posterior_of
-from freerun.stats.sources.scores import LabelScores, cross_fitted_beta, label_scores, permuted_headers, surprise_of
+from freerun.stats.sources.scores import (
+    LabelScores,
+    PermutedHeaders,
+    cross_fitted_beta,
+    label_scores,
+    permuted_headers,
+    surprise_of,
+)
 from freerun.text.documents import Corpus, Document
 from freerun.text.tokens import decode_lossy
 
@@ -55,7 +62,7 @@ def evaluate(
     priors: Sequence[str] = (),
     seed: int = 0,
     on_tokens: Callable[[int], None] = lambda _: None,
-) -> dict[str, Any]:
+) -> SourceEvaluation:
     """Score the first `n_tokens` tokens of labelled documents after every header and compare with what the labels say.
 
     Raises:
@@ -77,7 +84,7 @@ def evaluate(
     speakers = latent_speakers(predictor, latent)
     paths = np.stack([log_likelihoods(speakers, ids, on_tokens=on_tokens) for ids in labelled.ids])
     texts = [decode_lossy(predictor.token_bytes, ids) for ids in labelled.ids]
-    return judged(predictor, latent, prior, labelled, paths, texts, corpus=corpus, sources=sources, seed=seed)
+    return score_paths(predictor, latent, prior, labelled, paths, texts, corpus=corpus, sources=sources, seed=seed)
 
 
 def evaluation_tokens(sources: Sources, n_documents: int, n_tokens: int) -> int:
@@ -164,7 +171,7 @@ def labelled_texts(
 # ---- what it comes to ------------------------------------------------------------------------------------------------
 
 
-def judged(
+def score_paths(
     predictor: Predictor,
     latent: SourceLatent,
     prior: Float[np.ndarray, " values_1"],
@@ -175,7 +182,7 @@ def judged(
     corpus: Corpus,
     sources: Sources,
     seed: int,
-) -> dict[str, Any]:
+) -> SourceEvaluation:
     """Scores, fitted β, controls, the classifier, and curves by length."""
     rng = np.random.default_rng(seed)
     truth, units, last = labelled.truth, labelled.units, paths[:, :, -1]
@@ -194,59 +201,52 @@ def judged(
     own = last[np.arange(len(truth)), truth]
     wrong = (last[:, :-1].sum(axis=1) - own) / max(1, n_values - 1)
     before = surprise_of(np.tile(prior, (len(truth), 1)), truth)
-    gained = {
-        "posterior": before - surprise_of(fitted.posterior, truth),
-        "against_no_header": own - last[:, -1],
-        "against_wrong_headers": own - wrong,
-    }
-    gains = {name: cluster_ratio(nats / n_tokens, one, units) for name, nats in gained.items()}
+    gains = Gains(
+        *(
+            cluster_ratio(nats / n_tokens, one, units)
+            for nats in (before - surprise_of(fitted.posterior, truth), own - last[:, -1], own - wrong)
+        )
+    )
     reliable = {
         name: reliability(p.max(axis=1), p.argmax(axis=1) == truth, units, n_bins=5, rng=rng)
         for name, p in (("β = 1", bayes), ("β fitted", fitted.posterior))
     }
-    lengths = _lengths(n_tokens)
-    result = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "source_evaluation",
-        "model": {"name": predictor.identity.name, "fingerprint": predictor.identity.fingerprint},
-        "sources": {"title": sources.title, "file": sources.origin, "fingerprint": sources.fingerprint},
-        "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint},
-        "latent": latent.name,
-        "values": [v.name for v in latent.values],
-        "n_documents": len(truth),
-        "n_units": int(units.max()) + 1,
-        "n_tokens": n_tokens,
-        "seed": seed,
-        "beta": fitted.beta,
-        "scores": rows,
-        "permuted_headers": permuted,
-        "gain_nats_per_token": gains,
-        "reliability": reliable,
-        "sentences": _sentences(latent, rows, fitted.beta, permuted.mean, gains, len(truth), n_tokens),
-        "tables": [
-            _score_table(rows, permuted.mean, (permuted.low, permuted.high)),
+    return SourceEvaluation(
+        schema_version=SCHEMA_VERSION,
+        kind="source_evaluation",
+        model=Named(predictor.identity.name, predictor.identity.fingerprint),
+        sources=SourcesFile(sources.title, sources.origin, sources.fingerprint),
+        corpus=Named(corpus.name, corpus.fingerprint),
+        latent=latent.name,
+        values=latent.names[:-1],
+        n_documents=len(truth),
+        n_units=int(units.max()) + 1,
+        n_tokens=n_tokens,
+        seed=seed,
+        beta=fitted.beta,
+        scores=rows,
+        permuted_headers=permuted,
+        gain_nats_per_token=gains,
+        reliability=reliable,
+        sentences=_sentences(latent, rows, fitted.beta, permuted.mean, gains, len(truth), n_tokens),
+        tables=(
+            _score_table(rows, permuted),
             _gain_table(gains, fitted.beta),
             *(_reliability_table(name, r) for name, r in reliable.items()),
-        ],
-        "charts": [_by_length(prior, paths, truth, fitted.beta.value, lengths)],
-        "documents": [
-            {"id": d.id, "unit": int(u), "label": latent.values[t].name, "posterior": p, "posterior_fitted": f}
+        ),
+        charts=(_by_length(prior, paths, truth, fitted.beta.value),),
+        documents=tuple(
+            LabelledDocument(d.id, int(u), latent.values[t].name, p, f)
             for d, u, t, p, f in zip(labelled.documents, units, truth, bayes, fitted.posterior, strict=True)
-        ],
-        "notes": [
+        ),
+        notes=(
             *labelled.notes,
             "The independent unit is the corpus's unit (or what --unit-field names); intervals are clustered by it, and neither β "
-            "nor the classifier has seen a unit that it is judged on.",
+            "nor the classifier is scored on a unit that it was fitted on.",
             "Public texts are probably in the model's training data, with their date and author: then this measures memory as much "
             "as judgement, and new texts will do worse.",
-        ],
-    }
-    plain: dict[str, Any] = to_json(result)
-    return plain
-
-
-def _lengths(n_tokens: int) -> list[int]:
-    return sorted({0, n_tokens, *(2**k for k in range(20) if 2**k <= n_tokens)})
+        ),
+    )
 
 
 def _by_length(
@@ -254,10 +254,13 @@ def _by_length(
     paths: Float[np.ndarray, "texts values_1 tokens_1"],
     truth: Int[np.ndarray, " texts"],
     beta: float,
-    lengths: Sequence[int],
 ) -> Chart:
-    def curve(b: float) -> tuple[float, ...]:
-        return tuple(float(surprise_of(posterior_of(prior, paths[:, :, t], beta=b), truth).mean()) for t in lengths)
+    n_tokens = paths.shape[2] - 1
+    lengths = sorted({0, n_tokens, *(2**k for k in range(20) if 2**k <= n_tokens)})
+
+    def curve(name: str, role: str, b: float) -> Series:
+        missed = (surprise_of(posterior_of(prior, paths[:, :, t], beta=b), truth).mean() for t in lengths)
+        return Series.curve(name, role, missed)
 
     return Chart(
         name="log_score_by_length",
@@ -266,8 +269,8 @@ def _by_length(
         y_label="nats, smaller is better",
         x=tuple(float(t) for t in lengths),
         series=(
-            Series("β = 1", "free", curve(1.0)),
-            Series(f"β = {beta:.2g}, fitted on all", "reference", curve(beta)),
+            curve("β = 1", "free", 1.0),
+            curve(f"β = {beta:.2g}, fitted on all", "reference", beta),
         ),
         levels=((float(surprise_of(np.tile(prior, (len(truth), 1)), truth).mean()), "prior alone"),),
         caption="Mean of −ln of the probability that the posterior gives the true value. Above the line of the prior it is worse "
@@ -275,23 +278,26 @@ def _by_length(
     )
 
 
-def _score_table(rows: dict[str, LabelScores], chance: float, band: tuple[float, float]) -> Table:
+def _score_table(rows: Mapping[str, LabelScores], dealt: PermutedHeaders) -> Table:
     lines = [(name, _shown(s.log_score_nats), _shown(s.brier), _shown(s.accuracy)) for name, s in rows.items()]
-    lines.append(("headers dealt at random (control)", "–", "–", f"{chance:.3g} ({band[0]:.3g} to {band[1]:.3g})"))
+    chance = f"{dealt.mean:.3g} ({dealt.low:.3g} to {dealt.high:.3g})"
+    lines.append(("headers dealt at random (control)", "–", "–", chance))
     return Table("scores", "Scores", ("", "log score, nats", "Brier", "accuracy"), tuple(lines))
 
 
-def _gain_table(gains: dict[str, Interval], beta: Interval) -> Table:
-    said = {
-        "posterior": "log score gained over the prior, β fitted",
-        "against_no_header": "the right header against none",
-        "against_wrong_headers": "the right header against the wrong ones",
-    }
-    lines = [(said[k], f"{v.value:.4f} ({v.low:.4f} to {v.high:.4f})") for k, v in gains.items()]
+def _gain_table(gains: Gains, beta: Interval) -> Table:
+    lines = [
+        (label, f"{gain.value:.4f} ({gain.low:.4f} to {gain.high:.4f})")
+        for label, gain in (
+            ("log score gained over the prior, β fitted", gains.posterior),
+            ("the right header against none", gains.against_no_header),
+            ("the right header against the wrong ones", gains.against_wrong_headers),
+        )
+    ]
     return Table("gain", "Gain in nats a token", ("", "95%"), (*lines, ("fitted β", _shown(beta))))
 
 
-def _reliability_table(name: str, found: Any) -> Table:
+def _reliability_table(name: str, found: Reliability) -> Table:
     lines = [
         (f"{c:.2f}", f"{a:.2f} ({low:.2f} to {high:.2f})", f"{share:.0%}")
         for c, a, low, high, share in zip(
@@ -312,19 +318,19 @@ def _shown(x: Interval) -> str:
 
 def _sentences(
     latent: SourceLatent,
-    rows: dict[str, LabelScores],
+    rows: Mapping[str, LabelScores],
     beta: Interval,
     chance: float,
-    gains: dict[str, Interval],
+    gains: Gains,
     n: int,
     n_tokens: int,
-) -> list[str]:
+) -> tuple[str, ...]:
     bayes, fitted, prior, ngrams = rows.values()
     better = fitted.log_score_nats.value < prior.log_score_nats.value
     trust = "is not sure enough" if beta.low > 1 else "may be taken at face value"
     trust = "is too sure of itself" if beta.high < 1 else trust
     right = bayes.accuracy
-    return [
+    return (
         f"On {n} texts of {n_tokens} tokens whose {latent.name} is known, the most probable value is right in {right.value:.0%} "
         f"(95%: {max(right.low, 0):.0%} to {min(right.high, 1):.0%}); headers dealt at random are right in {chance:.0%}, a "
         f"classifier of words and pairs in {ngrams.accuracy.value:.0%}.",
@@ -332,5 +338,5 @@ def _sentences(
         f"{beta.high:.2g}). Its log score is {bayes.log_score_nats.value:.2f} nats; with β fitted on other texts it is "
         f"{fitted.log_score_nats.value:.2f}, for the prior alone {prior.log_score_nats.value:.2f}"
         + ("." if better else ": reading the text gained nothing."),
-        f"The right header saves {gains['against_wrong_headers'].value:.4f} nats a token against a wrong one.",
-    ]
+        f"The right header saves {gains.against_wrong_headers.value:.4f} nats a token against a wrong one.",
+    )

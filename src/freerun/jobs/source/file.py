@@ -1,6 +1,6 @@
 """Sources files: which latents a text may have, their values with other names for them, priors, and header templates.
 
-A file that cannot be used is refused with its line and the reason.
+A file that cannot be used is refused with the key at fault, such as `latent.paper.value[1].prior`, and the reason.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import math
 import re
 import string
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
 
 from freerun.errors import DataError, UsageError, nearest
-from freerun.jobs.source.toml_lines import line_of, toml_lines
 
 BUILTINS = ("news", "genre", "decade", "era", "code")
 """Files that come with freerun."""
@@ -79,15 +78,15 @@ class SourceLatent:
         >>> SourceLatent("decade", (decade,), 0.1, (), ()).value_of("1853")
         '1850s'
         """
-        wanted = label.strip().casefold()
+        spelling = label.strip().casefold()
         for value in self.values:
-            if wanted in (s.casefold() for s in value.spellings):
+            if spelling in (s.casefold() for s in value.spellings):
                 return value.name
-            if value.numbers is not None and re.fullmatch(r"-?\d{1,9}", wanted):
+            if value.numbers is not None and re.fullmatch(r"-?\d{1,9}", spelling):
                 low, high = value.numbers
-                if low <= int(wanted) <= high:
+                if low <= int(spelling) <= high:
                     return value.name
-        return OTHER if wanted == OTHER else None
+        return OTHER if spelling == OTHER else None
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def read_sources(spec: str) -> Sources:
     """Read a built-in sources file by its name, or any other by its path.
 
     Raises:
-        DataError: no such file, or one that cannot be used: with line and reason.
+        DataError: no such file, or one that cannot be used: with the key and the reason.
     """
     if spec in BUILTINS:
         return parse_sources(_shipped(spec), spec)
@@ -149,7 +148,7 @@ def parse_sources(text: str, origin: str) -> Sources:
     """Check a sources file and read it; `origin` is what messages call it.
 
     Raises:
-        DataError: what is wrong first, as `origin:line: reason`.
+        DataError: the first mistake, as `origin: key: reason`; what is no TOML, as `origin:line: reason`.
     """
     try:
         table = tomllib.loads(text)
@@ -157,179 +156,174 @@ def parse_sources(text: str, origin: str) -> Sources:
         place = re.search(r"^(.*?) \(at line (\d+), column \d+\)$", str(error))
         line, reason = (place[2], place[1]) if place else (text.count("\n") + 1, str(error).split(" (at ")[0])
         raise DataError(f"{origin}:{line}: not TOML: {reason}") from None
-    return _Check(toml_lines(text), origin).sources(table, hashlib.sha256(text.encode()).hexdigest()[:16])
+    return _sources(_Node(origin, (), table), hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-class _Check:
-    """Reads the parsed table; whatever is wrong is refused with the line it stands on."""
+# ---- the parts of a file ---------------------------------------------------------------------------------------------
 
-    def __init__(self, lines: dict[Any, int], origin: str) -> None:
-        self.lines, self.origin = lines, origin
 
-    def sources(self, table: Mapping[str, Any], fingerprint: str) -> Sources:
-        self._fields(table, (), ("title", "latent", "joint"), needed=("latent",))
-        latents = self._table(table["latent"], ("latent",))
-        if not latents:
-            self._refuse(("latent",), "there is no latent; begin one with [latent.NAME]")
-        found = tuple(self._latent(name, value) for name, value in latents.items())
-        joint: tuple[str, ...] = ()
-        if "joint" in table:
-            section = self._table(table["joint"], ("joint",))
-            self._fields(section, ("joint",), ("templates",), needed=("templates",))
-            joint = self._templates(section["templates"], ("joint", "templates"), [x.name for x in found])
-        title = self._string(table.get("title", self.origin), ("title",))
-        return Sources(title, found, joint, self.origin, fingerprint)
+@dataclass(frozen=True)
+class _Node:
+    """A value of the parsed file and the keys that lead to it."""
 
-    def _latent(self, name: str, given: Any) -> SourceLatent:
-        path = ("latent", name)
-        if not _WORD.fullmatch(name):
-            self._refuse(
-                path, f"the latent's name {name!r} must be one word of letters, digits and _, for placeholders"
-            )
-        table = self._table(given, path)
-        self._fields(
-            table, path, ("value", "other", "templates", "cues", "beta"), needed=("value", "templates", "cues")
-        )
-        other = self._number(table.get("other", DEFAULT_OTHER), (*path, "other"))
-        if not 0 < other < 1:
-            self._refuse(
-                (*path, "other"), f"other = {other:g}: the prior of none of these must lie strictly between 0 and 1"
-            )
-        beta = None
-        if "beta" in table:
-            beta = self._number(table["beta"], (*path, "beta"))
-            if not 0 < beta <= 10:
-                self._refuse((*path, "beta"), f"beta = {beta:g}: the exponent must be above 0 and at most 10")
-        rows = table["value"]
-        if not isinstance(rows, list) or not rows:
-            self._refuse((*path, "value"), f"values are tables: begin each with [[latent.{name}.value]]")
-        values = [self._value(row, (*path, "value", i)) for i, row in enumerate(rows)]
-        self._check_spellings(values, path)
-        return SourceLatent(
-            name,
-            self._with_priors(values, rows, other, path),
-            other,
-            self._templates(table["templates"], (*path, "templates"), [name]),
-            self._strings(table["cues"], (*path, "cues")),
-            beta,
-        )
+    origin: str
+    path: tuple[str | int, ...]
+    value: Any
 
-    def _value(self, given: Any, path: tuple[Any, ...]) -> Value:
-        row = self._table(given, path)
-        self._fields(row, path, ("name", "aliases", "prior", "numbers"), needed=("name",))
-        name = self._string(row["name"], (*path, "name"))
-        if name.casefold() == OTHER:
-            self._refuse((*path, "name"), f"a value cannot be called {name!r}: that is what none of these is called")
-        aliases = self._strings(row["aliases"], (*path, "aliases"), few_ok=True) if "aliases" in row else ()
-        prior = self._number(row["prior"], (*path, "prior")) if "prior" in row else 0.0
-        if "prior" in row and not 0 < prior < 1:
-            self._refuse((*path, "prior"), f"prior = {prior:g}: a prior must lie strictly between 0 and 1")
-        numbers = None
-        if "numbers" in row:
-            pair = row["numbers"]
-            whole = isinstance(pair, list) and len(pair) == 2 and all(type(x) is int for x in pair)
-            if not whole or pair[0] > pair[1]:
-                self._refuse((*path, "numbers"), f"numbers = {pair!r}: wanted [first, last], two whole numbers")
-            numbers = (pair[0], pair[1])
-        return Value(name, aliases, prior, numbers)
+    def __contains__(self, key: str) -> bool:
+        return key in self.value
 
-    def _check_spellings(self, values: Sequence[Value], path: tuple[Any, ...]) -> None:
-        seen: dict[str, str] = {}
-        for i, value in enumerate(values):
-            for j, spelling in enumerate(value.spellings):
-                place = (*path, "value", i, "aliases", j - 1) if j else (*path, "value", i, "name")
-                before = seen.get(spelling.strip().casefold())
-                if before is not None:
-                    whose = "twice" if before == value.name and j else f"already, for {before!r}"
-                    self._refuse(place, f"{'alias' if j else 'name'} {spelling!r} of {value.name!r} is here {whose}")
-                seen[spelling.strip().casefold()] = value.name
+    def __getitem__(self, key: str | int) -> _Node:
+        return _Node(self.origin, (*self.path, key), self.value[key])
 
-    def _with_priors(
-        self, values: Sequence[Value], rows: Sequence[Mapping[str, Any]], other: float, path: tuple[Any, ...]
-    ) -> tuple[Value, ...]:
-        given = ["prior" in row for row in rows]
-        if not any(given):
-            return tuple(replace(v, prior=(1 - other) / len(values)) for v in values)
-        if not all(given):
-            i = given.index(False)
-            self._refuse(
-                (*path, "value", i), f"{values[i].name!r} has no prior and others do: give all values one, or none"
-            )
-        total = math.fsum([other, *(v.prior for v in values)])
-        if abs(total - 1) > 1e-6:
-            last = (*path, "value", len(values) - 1, "prior")
-            self._refuse(
-                last,
-                f"the priors of {path[1]} sum to {total:.6g} with other = {other:g}, not to 1 (the last one is here)",
-            )
-        return tuple(replace(v, prior=v.prior / total) for v in values)
+    @property
+    def items(self) -> list[_Node]:
+        return [self[i] for i in range(len(self.value))]
 
-    # ---- templates ---------------------------------------------------------------------------------------------------
+    def refuse(self, reason: str) -> NoReturn:
+        place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.path)
+        raise DataError(f"{self.origin}: {place[1:]}{': ' if place else ''}{reason}")
 
-    def _templates(self, given: Any, path: tuple[Any, ...], latents: Sequence[str]) -> tuple[str, ...]:
-        templates = self._strings(given, path)
-        if len(templates) < MIN_TEMPLATES:
-            self._refuse(
-                path, f"{len(templates)} templates, at least {MIN_TEMPLATES} are needed: one wording proves nothing"
-            )
-        for i, template in enumerate(templates):
-            used = self._placeholders(template, (*path, i))
-            for name in latents:
-                if name not in used:
-                    self._refuse((*path, i), f"template {template!r} has no placeholder {{{name}}}")
-            for name in used:
-                if name not in latents:
-                    allowed = ", ".join(f"{{{x}}}" for x in latents)
-                    self._refuse(
-                        (*path, i), f"template {template!r} has a placeholder {{{name}}}; known here: {allowed}"
-                    )
-        return templates
-
-    def _placeholders(self, template: str, path: tuple[Any, ...]) -> list[str]:
-        try:
-            parts = list(string.Formatter().parse(template))
-        except ValueError as error:
-            self._refuse(path, f"template {template!r}: {error}; write a literal brace twice")
-        for _, name, form, conversion in parts:
-            if name is not None and (form or conversion or not _WORD.fullmatch(name)):
-                self._refuse(path, f"template {template!r}: a placeholder is a latent's name alone, like {{author}}")
-        return [name for _, name, _, _ in parts if name is not None]
-
-    # ---- plain values ------------------------------------------------------------------------------------------------
-
-    def _fields(
-        self, table: Mapping[str, Any], path: tuple[Any, ...], allowed: Sequence[str], *, needed: Iterable[str]
-    ) -> None:
-        for key in table:
+    def table(self, allowed: Sequence[str] = (), *, needed: Sequence[str] = ()) -> _Node:
+        """Itself, once it is a table with the fields needed and no others."""
+        if not isinstance(self.value, dict):
+            self.refuse(f"must be a table, not {self.value!r}")
+        for key in self.value if allowed else ():
             if key not in allowed:
-                self._refuse((*path, key), f"unknown field {key!r}{nearest(key, allowed)}; known: {', '.join(allowed)}")
+                self[key].refuse(f"unknown field {key!r}{nearest(key, allowed)}; known: {', '.join(allowed)}")
         for key in needed:
-            if key not in table:
-                self._refuse(path, f"{'.'.join(str(p) for p in path) or 'the file'} lacks the field {key!r}")
+            if key not in self:
+                self.refuse(f"lacks the field {key!r}")
+        return self
 
-    def _table(self, given: Any, path: tuple[Any, ...]) -> Mapping[str, Any]:
-        if not isinstance(given, dict):
-            self._refuse(path, f"{path[-1]} must be a table, not {given!r}")
-        return given
+    def string(self) -> str:
+        if not isinstance(self.value, str) or not self.value.strip():
+            self.refuse(f"{self.value!r} is no text")
+        return self.value
 
-    def _strings(self, given: Any, path: tuple[Any, ...], *, few_ok: bool = False) -> tuple[str, ...]:
-        if not isinstance(given, list) or (not given and not few_ok):
-            self._refuse(path, f"{path[-1]} must be a list of strings{'' if few_ok else ', not an empty one'}")
-        found = [self._string(x, (*path, i)) for i, x in enumerate(given)]
-        for i, x in enumerate(found):
-            if x in found[:i] and path[-1] != "aliases":
-                self._refuse((*path, i), f"{x!r} stands in {path[-1]} twice")
-        return tuple(found)
+    def strings(self, *, may_be_empty: bool = False) -> tuple[str, ...]:
+        if not isinstance(self.value, list) or not (self.value or may_be_empty):
+            self.refuse(f"must be a list of strings{'' if may_be_empty else ', not an empty one'}")
+        return tuple(item.string() for item in self.items)
 
-    def _string(self, given: Any, path: tuple[Any, ...]) -> str:
-        if not isinstance(given, str) or not given.strip():
-            self._refuse(path, f"{path[-1] if isinstance(path[-1], str) else path[-2]}: {given!r} is no text")
-        return given
+    def number(self) -> float:
+        if isinstance(self.value, bool) or not isinstance(self.value, (int, float)) or not math.isfinite(self.value):
+            self.refuse(f"{self.value!r} is not a number")
+        return float(self.value)
 
-    def _number(self, given: Any, path: tuple[Any, ...]) -> float:
-        if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given):
-            self._refuse(path, f"{path[-1]} = {given!r} is not a number")
-        return float(given)
+    def probability(self) -> float:
+        if not 0 < self.number() < 1:
+            self.refuse(f"{self.value:g}: a prior must lie strictly between 0 and 1")
+        return self.number()
 
-    def _refuse(self, path: tuple[Any, ...], reason: str) -> NoReturn:
-        raise DataError(f"{self.origin}:{line_of(self.lines, path)}: {reason}")
+
+def _sources(file: _Node, fingerprint: str) -> Sources:
+    file.table(("title", "latent", "joint"), needed=("latent",))
+    tables = file["latent"].table()
+    if not tables.value:
+        tables.refuse("there is no latent; begin one with [latent.NAME]")
+    latents = tuple(_latent(name, tables[name]) for name in tables.value)
+    joint: tuple[str, ...] = ()
+    if "joint" in file:
+        section = file["joint"].table(("templates",), needed=("templates",))
+        joint = _templates(section["templates"], [x.name for x in latents])
+    title = file["title"].string() if "title" in file else file.origin
+    return Sources(title, latents, joint, file.origin, fingerprint)
+
+
+def _latent(name: str, table: _Node) -> SourceLatent:
+    if not _WORD.fullmatch(name):
+        table.refuse(f"the latent's name {name!r} must be one word of letters, digits and _, for placeholders")
+    table.table(("value", "other", "templates", "cues", "beta"), needed=("value", "templates", "cues"))
+    other = table["other"].probability() if "other" in table else DEFAULT_OTHER
+    beta = table["beta"].number() if "beta" in table else None
+    if beta is not None and not 0 < beta <= 10:
+        table["beta"].refuse(f"{beta:g}: the exponent must be above 0 and at most 10")
+    rows = table["value"]
+    if not isinstance(rows.value, list) or not rows.value:
+        rows.refuse(f"values are tables: begin each with [[latent.{name}.value]]")
+    values = [_value(row) for row in rows.items]
+    _check_spellings(values, rows)
+    return SourceLatent(
+        name,
+        _with_priors(values, rows, other),
+        other,
+        _templates(table["templates"], [name]),
+        _distinct(table["cues"]),
+        beta,
+    )
+
+
+def _value(row: _Node) -> Value:
+    row.table(("name", "aliases", "prior", "numbers"), needed=("name",))
+    name = row["name"].string()
+    if name.casefold() == OTHER:
+        row["name"].refuse(f"a value cannot be called {name!r}: that is what none of these is called")
+    aliases = row["aliases"].strings(may_be_empty=True) if "aliases" in row else ()
+    prior = row["prior"].probability() if "prior" in row else 0.0
+    if "numbers" not in row:
+        return Value(name, aliases, prior)
+    pair = row["numbers"].value
+    whole = isinstance(pair, list) and len(pair) == 2 and all(type(x) is int for x in pair)
+    if not whole or pair[0] > pair[1]:
+        row["numbers"].refuse(f"{pair!r}: wanted [first, last], two whole numbers")
+    return Value(name, aliases, prior, (pair[0], pair[1]))
+
+
+def _check_spellings(values: Sequence[Value], rows: _Node) -> None:
+    owners: dict[str, str] = {}
+    for value, row in zip(values, rows.items, strict=True):
+        for j, spelling in enumerate(value.spellings):
+            before = owners.get(spelling.strip().casefold())
+            if before is not None:
+                place, kind = (row["aliases"][j - 1], "alias") if j else (row["name"], "name")
+                whose = "twice" if before == value.name and j else f"already, for {before!r}"
+                place.refuse(f"{kind} {spelling!r} of {value.name!r} is here {whose}")
+            owners[spelling.strip().casefold()] = value.name
+
+
+def _with_priors(values: Sequence[Value], rows: _Node, other: float) -> tuple[Value, ...]:
+    without = [row for row in rows.items if "prior" not in row]
+    if len(without) == len(values):
+        return tuple(replace(v, prior=(1 - other) / len(values)) for v in values)
+    if without:
+        without[0].refuse(f"{without[0].value['name']!r} has no prior and others do: give all values one, or none")
+    total = math.fsum([other, *(v.prior for v in values)])
+    if abs(total - 1) > 1e-6:
+        rows.refuse(f"the priors sum to {total:.6g} with other = {other:g}, not to 1")
+    return tuple(replace(v, prior=v.prior / total) for v in values)
+
+
+def _distinct(texts: _Node) -> tuple[str, ...]:
+    strings = texts.strings()
+    for i, x in enumerate(strings):
+        if x in strings[:i]:
+            texts[i].refuse(f"{x!r} stands here twice")
+    return strings
+
+
+def _templates(texts: _Node, latents: Sequence[str]) -> tuple[str, ...]:
+    templates = _distinct(texts)
+    if len(templates) < MIN_TEMPLATES:
+        texts.refuse(f"{len(templates)} templates, at least {MIN_TEMPLATES} are needed: one wording proves nothing")
+    for item in texts.items:
+        used = _placeholders(item)
+        for name in latents:
+            if name not in used:
+                item.refuse(f"template {item.value!r} has no placeholder {{{name}}}")
+        for name in used:
+            if name not in latents:
+                allowed = ", ".join(f"{{{x}}}" for x in latents)
+                item.refuse(f"template {item.value!r} has a placeholder {{{name}}}; known here: {allowed}")
+    return templates
+
+
+def _placeholders(template: _Node) -> list[str]:
+    try:
+        parts = list(string.Formatter().parse(template.value))
+    except ValueError as error:
+        template.refuse(f"template {template.value!r}: {error}; write a literal brace twice")
+    for _, name, form, conversion in parts:
+        if name is not None and (form or conversion or not _WORD.fullmatch(name)):
+            template.refuse(f"template {template.value!r}: a placeholder is a latent's name alone, like {{author}}")
+    return [name for _, name, _, _ in parts if name is not None]

@@ -1,6 +1,6 @@
 """Header scoring in an audit: how likely every source finds the real and the free continuation of the same prefixes.
 
-Measuring only. What is written is `sources/*.parquet` (records/source_likelihoods.py); findings/source*.py work out what it says.
+Measuring only. What is written is `sources/*.parquet` (records/source_likelihoods.py); findings/sources works out what it says.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from jaxtyping import Int
 from freerun.errors import UsageError
 from freerun.jobs.audit.preparing import Prepared
 from freerun.jobs.source.file import read_sources
-from freerun.jobs.source.question import AS_USUAL, Question, questions_of
+from freerun.jobs.source.question import Question, SourceOptions, questions_of
 from freerun.jobs.source.scoring import (
-    Told,
+    OnTokens,
     check_fits,
     document_start,
     rows_at_once,
@@ -86,14 +86,14 @@ class SourcePlan:
                 mine = [i for i in self.chosen if unit.start <= i < unit.stop]
                 for begin in range(0, len(mine), DOCUMENTS_A_PART):
                     some = tuple(mine[begin : begin + DOCUMENTS_A_PART])
-                    told = f"{asked.fingerprint}/{asked.documents}/{SOURCES_VERSION}/{','.join(map(str, some))}"
+                    content = f"{asked.fingerprint}/{asked.documents}/{SOURCES_VERSION}/{','.join(map(str, some))}"
                     out.append(
                         SourcePart(
                             name=f"source-{at}-{some[0]:06d}",
                             latent=at,
                             unit=unit.name,
                             pairs=some,
-                            key=f"{self.plan_hash}/sources/{asked.latent}/{told}",
+                            key=f"{self.plan_hash}/sources/{asked.latent}/{content}",
                             n_tokens=len(some) * self._tokens_a_document(question),
                         )
                     )
@@ -143,11 +143,15 @@ def plan_sources(ready: Prepared) -> SourcePlan | None:
         )
     if spec == OWN:
         world = mixture_inside(predictor)
-        questions, title, origin = questions_of(world, None, AS_USUAL), f"the sources of {world.identity.name}", OWN
+        questions, title, origin = (
+            questions_of(world, None, SourceOptions()),
+            f"the sources of {world.identity.name}",
+            OWN,
+        )
         fingerprint = hashlib.sha256(world.identity.fingerprint.encode()).hexdigest()[:16]
     else:
         sources = read_sources(spec)
-        questions = questions_of(predictor, sources, AS_USUAL)
+        questions = questions_of(predictor, sources, SourceOptions())
         title, origin, fingerprint = sources.title, sources.origin, sources.fingerprint
     return planned(
         questions,
@@ -235,7 +239,7 @@ def measure_sources(
     free_ids: FreeIds,
     *,
     of_unit: str | None = None,
-    on_tokens: Told = lambda _: None,
+    on_tokens: OnTokens = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Make every part that is not there yet; `of_unit`: only those of one part of the free text.
@@ -265,7 +269,7 @@ def measure_sources(
 
 
 def scored_texts(
-    question: Question, texts: Sequence[tuple[int, Ids, Ids]], *, on_tokens: Told = lambda _: None
+    question: Question, texts: Sequence[tuple[int, Ids, Ids]], *, on_tokens: OnTokens = lambda _: None
 ) -> list[ScoredText]:
     """Sequences (number, prefix, continuation) after every header.
 
@@ -281,9 +285,9 @@ def scored_texts(
         kept = continuation[: int(beyond[0])] if beyond.size else continuation
         whole.append(np.concatenate([prefix, kept]).astype(np.int64))
     there = [i for i, ids in enumerate(whole) if ids.size]
-    found = texts_log_probs(question.speakers, [whole[i] for i in there], on_tokens=on_tokens) if there else []
+    scores = texts_log_probs(question.speakers, [whole[i] for i in there], on_tokens=on_tokens) if there else []
     none = [np.zeros((len(one), 0)) for one in question.speakers]
-    each = dict(zip(there, found, strict=True))
+    each = dict(zip(there, scores, strict=True))
     return [
         ScoredText(
             sequence,
@@ -339,7 +343,7 @@ def check_hidden(plan: SourcePlan, folder: RunFolder) -> None:
 
 def seconds_a_token(plan: SourcePlan) -> tuple[float, float]:
     """Fastest and slowest seconds a token of one batch of header rows of each latent, scored twice after a row to warm up."""
-    pair, found = plan.pairs[plan.chosen[0]], []
+    pair, seconds = plan.pairs[plan.chosen[0]], []
     ids = np.concatenate([pair.prefix, pair.continuation]).astype(np.int64)
     for question in plan.questions:
         rows = [x for one in question.speakers for x in one]
@@ -348,8 +352,8 @@ def seconds_a_token(plan: SourcePlan) -> tuple[float, float]:
         for _ in range(2):
             began = time.perf_counter()
             token_log_probs([some], ids)
-            found.append((time.perf_counter() - began) / (len(some) * len(ids)))
-    return min(found), max(found)
+            seconds.append((time.perf_counter() - began) / (len(some) * len(ids)))
+    return min(seconds), max(seconds)
 
 
 def _n_rows(question: Question) -> int:

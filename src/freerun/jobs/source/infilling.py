@@ -7,16 +7,17 @@ prior enters as it does in header scoring, and the two can be compared.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
 from freerun.jobs.source.file import SourceLatent
-from freerun.jobs.source.scoring import Told, document_start, encoded
+from freerun.jobs.source.scoring import OnTokens, document_start, encoded
 from freerun.predictors.base import Predictor
 from freerun.predictors.stepwise import as_stepwise
+from freerun.results.source import Infilling
 from freerun.stats.sources.posterior import posterior_of
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
@@ -24,19 +25,6 @@ CONTENT_FREE = ("N/A", "[MASK]", "")
 _TOKENS_HELD = 1 << 15
 """Tokens that the states of all prompts and spellings hold together."""
 Ids = Int[np.ndarray, " tokens"]
-
-
-@dataclass(frozen=True)
-class Infilling:
-    """Probability of each value's spellings after the text and a cue, and after no text; the last entry is every other label.
-
-    Both are means over the cues (and over the content-free texts). `by_cue` has a row a cue.
-    """
-
-    posterior: Float[np.ndarray, " values_1"]
-    mass: Float[np.ndarray, " values_1"]
-    mass_without_text: Float[np.ndarray, " values_1"]
-    by_cue: Float[np.ndarray, "cues values_1"]
 
 
 def infill(
@@ -47,7 +35,7 @@ def infill(
     labels: Sequence[Sequence[Ids]],
     prior: Float[np.ndarray, " values_1"],
     content_free: Sequence[Ids],
-    on_tokens: Told = lambda _: None,
+    on_tokens: OnTokens = lambda _: None,
 ) -> Infilling:
     """Ask after `text` and each of the cues. `labels[s]` are the ways to write value s; `prior` ends with none of them.
 
@@ -67,8 +55,11 @@ def infill(
     likelihood = np.where(mass <= 0, -np.inf, np.where(mass_without <= 0, np.inf, likelihood))
     if np.isposinf(likelihood).any():  # named after the text, and never otherwise: the text has made it possible
         certain = np.isposinf(likelihood) * np.asarray(prior)
-        return Infilling(certain / certain.sum(), mass, mass_without, by_cue)
-    return Infilling(posterior_of(np.asarray(prior), likelihood), mass, mass_without, by_cue)
+        posterior = certain / certain.sum()
+    else:
+        posterior = posterior_of(np.asarray(prior), likelihood)
+    labelled, labelled_without = 1.0 - float(mass[-1]), 1.0 - float(mass_without[-1])
+    return Infilling(posterior, mass, mass_without, labelled, labelled_without, (), by_cue)
 
 
 def label_masses(
@@ -76,7 +67,7 @@ def label_masses(
     prompts: Sequence[Ids],
     labels: Sequence[Sequence[Ids]],
     *,
-    on_tokens: Told = lambda _: None,
+    on_tokens: OnTokens = lambda _: None,
 ) -> Float[np.ndarray, "prompts values_1"]:
     """Probability that the tokens after each prompt begin with a label of each value, and with none.
 
@@ -169,10 +160,10 @@ def infill_latent(
     latent: SourceLatent,
     prior: Float[np.ndarray, " values_1"],
     *,
-    on_tokens: Told = lambda _: None,
+    on_tokens: OnTokens = lambda _: None,
 ) -> Infilling:
     """`infill` with the cues and spellings of a sources file."""
-    return infill(
+    answer = infill(
         predictor,
         text,
         cues=[encoded(predictor, c) for c in latent.cues],
@@ -181,3 +172,4 @@ def infill_latent(
         content_free=content_free_ids(predictor),
         on_tokens=on_tokens,
     )
+    return replace(answer, cues=latent.cues)

@@ -21,7 +21,7 @@ MOST_ROWS = 400
 
 
 @dataclass(frozen=True)
-class Asked:
+class SourceOptions:
     """What is asked of a text, apart from model and sources."""
 
     readouts: tuple[str, ...] = READOUTS
@@ -34,8 +34,26 @@ class Asked:
     """`VALUE=P` or `LATENT:VALUE=P`, in place of the file's."""
     seed: int = 0
 
+    def check(self) -> None:
+        """Refuse settings out of range.
 
-AS_USUAL = Asked()
+        Raises:
+            UsageError: with the setting and what is allowed.
+        """
+        unknown = [r for r in self.readouts if r not in READOUTS]
+        if unknown or "header" not in self.readouts:
+            hint = nearest(unknown[0], READOUTS) if unknown else ""
+            raise UsageError(f"--readouts {','.join(self.readouts)}: of {', '.join(READOUTS)}, and header always{hint}")
+        if self.own_tokens < 0 or self.n_paths < 1:
+            raise UsageError(
+                f"--own-tokens {self.own_tokens} --paths {self.n_paths}: at least 0 tokens of at least 1 path"
+            )
+        if self.n_continuations < 1:
+            raise UsageError(
+                f"--continuations must be at least 1, not {self.n_continuations}; --readouts leaves them out"
+            )
+        if self.beta is not None and not 0 < self.beta <= 10:
+            raise UsageError(f"--beta {self.beta:g} must be above 0 and at most 10; 1 is Bayes")
 
 
 @dataclass(frozen=True)
@@ -52,16 +70,16 @@ class Question:
     beta: float | None = None
 
 
-def questions_of(predictor: Predictor, sources: Sources | None, asked: Asked) -> list[Question]:
+def questions_of(predictor: Predictor, sources: Sources | None, options: SourceOptions) -> list[Question]:
     """The posteriors to be found: one for each latent, or a joint one.
 
     Raises:
         UsageError: no sources for a model that has none of its own, no joint templates, too many rows.
     """
     if sources is None:
-        return _own_sources(predictor, asked)
-    latents = {x.name: (x, priors_of(x, sources, asked.priors)) for x in sources.latents}
-    if not asked.joint:
+        return _own_sources(predictor, options)
+    latents = {x.name: (x, priors_of(x, sources, options.priors)) for x in sources.latents}
+    if not options.joint:
         return [
             Question(x.name, x.names, prior, _few(latent_speakers(predictor, x), x.name), x, beta=x.beta)
             for x, prior in latents.values()
@@ -90,18 +108,18 @@ def questions_of(predictor: Predictor, sources: Sources | None, asked: Asked) ->
     return [Question("joint", shown, prior / prior.sum(), speakers_of(predictor, headers), None, parts)]
 
 
-def _own_sources(predictor: Predictor, asked: Asked) -> list[Question]:
+def _own_sources(predictor: Predictor, options: SourceOptions) -> list[Question]:
     if not isinstance(predictor, MixtureWorld):
         raise UsageError("--sources is missing: name a file, or one of news, genre, decade, era, code")
-    if asked.joint or asked.priors:
+    if options.joint or options.priors:
         raise UsageError("a world has its own sources and prior: --joint and --prior need a --sources file")
     nothing = np.zeros(0, np.int64)
     out = []
     for latent in predictor.latents:
         prior = predictor.marginal(predictor.prior, latent.name)
-        held = [v for v, p in zip(latent.values, prior, strict=True) if p > 0]
-        speakers = [[Speaker(predictor.given({latent.name: v}), nothing)] for v in held]
-        names = (*held, OTHER)
+        values = [v for v, p in zip(latent.values, prior, strict=True) if p > 0]
+        speakers = [[Speaker(predictor.given({latent.name: v}), nothing)] for v in values]
+        names = (*values, OTHER)
         out.append(
             Question(
                 latent.name, names, np.append(prior[prior > 0], 0.0), [*speakers, [Speaker(predictor, nothing)]], None
@@ -128,14 +146,14 @@ def priors_of(latent: SourceLatent, sources: Sources, given: Sequence[str]) -> F
     prior = np.array(latent.priors)
     fixed: dict[int, float] = {}
     for word in given:
-        left, found, share = word.rpartition("=")
+        left, sign, share = word.rpartition("=")
         name, scoped, value = left.partition(":")
         owner, value = (name, value) if scoped and name in {x.name for x in sources.latents} else (None, left)
         try:
             p = float(share)
         except ValueError:
             p = -1.0
-        if not found or not 0 < p < 1:
+        if not sign or not 0 < p < 1:
             raise UsageError(f"--prior {word!r}: wanted VALUE=P or LATENT:VALUE=P with P strictly between 0 and 1")
         holders = [x for x in sources.latents if owner in (None, x.name) and x.value_of(value) is not None]
         if not holders:
@@ -155,23 +173,3 @@ def priors_of(latent: SourceLatent, sources: Sources, given: Sequence[str]) -> F
         prior[rest] *= left_over / prior[rest].sum() if rest else 1.0
         prior[list(fixed)] = list(fixed.values())
     return np.asarray(prior / prior.sum())
-
-
-def check_asked(asked: Asked) -> None:
-    """Refuse settings out of range.
-
-    Raises:
-        UsageError: with the setting and what is allowed.
-    """
-    unknown = [r for r in asked.readouts if r not in READOUTS]
-    if unknown or "header" not in asked.readouts:
-        hint = nearest(unknown[0], READOUTS) if unknown else ""
-        raise UsageError(f"--readouts {','.join(asked.readouts)}: of {', '.join(READOUTS)}, and header always{hint}")
-    if asked.own_tokens < 0 or asked.n_paths < 1:
-        raise UsageError(
-            f"--own-tokens {asked.own_tokens} --paths {asked.n_paths}: at least 0 tokens of at least 1 path"
-        )
-    if asked.n_continuations < 1:
-        raise UsageError(f"--continuations must be at least 1, not {asked.n_continuations}; --readouts leaves them out")
-    if asked.beta is not None and not 0 < asked.beta <= 10:
-        raise UsageError(f"--beta {asked.beta:g} must be above 0 and at most 10; 1 is Bayes")

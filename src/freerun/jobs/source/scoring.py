@@ -20,7 +20,7 @@ from freerun.stats.sources.posterior import cumulative_likelihood
 _LOGITS = 1 << 24
 _COLUMNS = 16
 """Rows of a batch are few enough that a pass reads about so many tokens of each at once."""
-Told = Callable[[int], None]
+OnTokens = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def check_fits(speakers: Speakers, n_tokens: int) -> None:
 
 
 def token_log_probs(
-    speakers: Speakers, ids: Int[np.ndarray, " tokens"], *, on_tokens: Told = lambda _: None
+    speakers: Speakers, ids: Int[np.ndarray, " tokens"], *, on_tokens: OnTokens = lambda _: None
 ) -> list[Float[np.ndarray, "templates tokens"]]:
     """Log-probabilities, nats, of each of `ids` given the ones before it, after every header of every source.
 
@@ -110,7 +110,7 @@ def token_log_probs(
 
 
 def texts_log_probs(
-    speakers: Speakers, texts: Sequence[Int[np.ndarray, " tokens"]], *, on_tokens: Told = lambda _: None
+    speakers: Speakers, texts: Sequence[Int[np.ndarray, " tokens"]], *, on_tokens: OnTokens = lambda _: None
 ) -> list[list[Float[np.ndarray, "templates tokens"]]]:
     """`token_log_probs` of several texts, their rows in batches together.
 
@@ -145,7 +145,7 @@ def rows_at_once(predictor: Predictor) -> int:
 
 
 def log_likelihoods(
-    speakers: Speakers, ids: Int[np.ndarray, " tokens"], *, on_tokens: Told = lambda _: None
+    speakers: Speakers, ids: Int[np.ndarray, " tokens"], *, on_tokens: OnTokens = lambda _: None
 ) -> Float[np.ndarray, "sources tokens_1"]:
     """ln q(x_≤t | s) of every source, the average over its templates."""
     return np.stack([cumulative_likelihood(x) for x in token_log_probs(speakers, ids, on_tokens=on_tokens)])

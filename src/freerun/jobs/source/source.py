@@ -1,12 +1,8 @@
-"""Who could have written this: the posterior over sources by three readouts, and whether the model's own text keeps it coherent.
-
-Everything comes back as one plain dict for the terminal, the page and JSON.
-"""
+"""Who could have written this: the posterior over sources by three readouts, and whether the model's own text keeps it coherent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -16,18 +12,18 @@ from freerun.jobs.source.answers import (
     coherence_answer,
     continuation_answer,
     header_answer,
-    infilling_answer,
     latent_sentence,
+    token_entries,
+    words_of,
 )
 from freerun.jobs.source.coherence import own_paths
 from freerun.jobs.source.continuation import N_TOKENS, sample_latent
 from freerun.jobs.source.file import Sources
 from freerun.jobs.source.infilling import infill_latent
-from freerun.jobs.source.question import AS_USUAL, Asked, Question, check_asked, questions_of
+from freerun.jobs.source.question import Question, SourceOptions, questions_of
 from freerun.jobs.source.scoring import document_start, encoded, header_free, token_log_probs
-from freerun.jobs.source.words import token_entries, words_of
 from freerun.predictors.base import Predictor
-from freerun.results.finding import to_json
+from freerun.results.source import LatentAnswer, SourceModel, SourceResult, SourcesFile, Word
 from freerun.worlds.mixture import MixtureWorld
 
 SCHEMA_VERSION = 1
@@ -37,62 +33,55 @@ def source(
     predictor: Predictor,
     text: str,
     sources: Sources | None,
-    asked: Asked = AS_USUAL,
+    options: SourceOptions,
     *,
     on_tokens: Callable[[int], None] = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
+) -> SourceResult:
     """Ask who could have written `text`. A mixture world needs no sources file: its own latents are asked for.
-
-    Values are JSON's, never NaN or an infinity.
 
     Raises:
         UsageError: an empty text or one too long, a setting out of range, too many rows, a prior for nothing.
     """
-    check_asked(asked)
-    questions = questions_of(predictor, sources, asked)
+    options.check()
+    questions = questions_of(predictor, sources, options)
     ids = encoded(predictor, text)
     tokens = token_entries(predictor, ids)
     words = words_of(tokens)
-    found = [_answer(predictor, q, ids, words, asked, on_tokens, on_phase) for q in questions]
     identity = predictor.identity
-    result = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "source",
-        "model": {
-            "name": identity.name,
-            "fingerprint": identity.fingerprint,
-            "nature": identity.nature.describe(),
-            "licence": identity.licence,
-            "context": predictor.context.describe(),
-        },
-        "sources": {
-            "title": sources.title if sources else "the sources of this world",
-            "file": sources.origin if sources else None,
-            "fingerprint": sources.fingerprint if sources else None,
-        },
-        "text": text,
-        "n_tokens": len(ids),
-        "tokens": tokens,
-        "words": words,
-        "latents": found,
-        "seed": asked.seed,
-        "notes": notes_of(predictor, questions),
-    }
-    plain: dict[str, Any] = to_json(result)
-    return plain
+    return SourceResult(
+        schema_version=SCHEMA_VERSION,
+        kind="source",
+        model=SourceModel(
+            identity.name,
+            identity.fingerprint,
+            identity.nature.describe(),
+            identity.licence,
+            predictor.context.describe(),
+        ),
+        sources=SourcesFile(sources.title, sources.origin, sources.fingerprint)
+        if sources
+        else SourcesFile("the sources of this world", None, None),
+        text=text,
+        n_tokens=len(ids),
+        tokens=tokens,
+        words=words,
+        latents=tuple(_answer(predictor, q, ids, words, options, on_tokens, on_phase) for q in questions),
+        seed=options.seed,
+        notes=tuple(notes_of(predictor, questions)),
+    )
 
 
-def work_tokens(predictor: Predictor, text: str, sources: Sources | None, asked: Asked) -> int:
+def work_tokens(predictor: Predictor, text: str, sources: Sources | None, options: SourceOptions) -> int:
     """About how many tokens `source` will read and write, for a progress bar."""
     n, total = len(predictor.encode(text)), 0
-    for question in questions_of(predictor, sources, asked):
+    for question in questions_of(predictor, sources, options):
         rows = sum(map(len, question.speakers))
-        total += rows * n + asked.own_tokens * asked.n_paths * (rows + 1)
+        total += rows * n + options.own_tokens * options.n_paths * (rows + 1)
         if question.latent is not None:
             cues = len(question.latent.cues)
-            total += ("infilling" in asked.readouts) * cues * n
-            total += ("continuation" in asked.readouts) * asked.n_continuations * N_TOKENS
+            total += ("infilling" in options.readouts) * cues * n
+            total += ("continuation" in options.readouts) * options.n_continuations * N_TOKENS
     return total
 
 
@@ -103,35 +92,25 @@ def _answer(
     predictor: Predictor,
     question: Question,
     ids: Int[np.ndarray, " tokens"],
-    words: Sequence[Mapping[str, Any]],
-    asked: Asked,
+    words: Sequence[Word],
+    options: SourceOptions,
     on_tokens: Callable[[int], None],
     on_phase: Callable[[str], None],
-) -> dict[str, Any]:
+) -> LatentAnswer:
     on_phase(f"{question.name}: headers")
     log_probs = token_log_probs(question.speakers, ids, on_tokens=on_tokens)
-    beta = asked.beta if asked.beta is not None else question.beta
-    out: dict[str, Any] = {
-        "name": question.name,
-        "values": list(question.names),
-        "prior": question.prior,
-        "n_rows": sum(map(len, question.speakers)),
-        "header": header_answer(question, log_probs, words, beta=beta),
-        "infilling": None,
-        "continuation": None,
-        "coherence": None,
-    }
-    latent = question.latent
-    if latent is not None and "infilling" in asked.readouts:
+    header = header_answer(question, log_probs, words, beta=question.beta if options.beta is None else options.beta)
+    latent, infilled, continued, coherent = question.latent, None, None, None
+    if latent is not None and "infilling" in options.readouts:
         on_phase(f"{question.name}: infilling")
-        found = infill_latent(predictor, ids, latent, question.prior, on_tokens=on_tokens)
-        out["infilling"] = infilling_answer(found, latent.cues)
-    if latent is not None and "continuation" in asked.readouts:
+        infilled = infill_latent(predictor, ids, latent, question.prior, on_tokens=on_tokens)
+    if latent is not None and "continuation" in options.readouts:
         on_phase(f"{question.name}: continuations")
-        sampled = sample_latent(predictor, ids, latent, n=asked.n_continuations, seed=asked.seed, on_tokens=on_tokens)
-        out["continuation"] = continuation_answer(sampled)
-    out["agreement"] = agreement(out)
-    if asked.own_tokens:
+        sampled = sample_latent(
+            predictor, ids, latent, n=options.n_continuations, seed=options.seed, on_tokens=on_tokens
+        )
+        continued = continuation_answer(sampled)
+    if options.own_tokens:
         on_phase(f"{question.name}: own text")
         without = question.prior.copy()
         without[-1] = 0.0
@@ -141,14 +120,24 @@ def _answer(
             ids,
             log_probs,
             [without / without.sum(), *([question.prior] if question.prior[-1] > 0 else [])],
-            n_paths=asked.n_paths,
-            n_tokens=asked.own_tokens,
-            seed=asked.seed,
+            n_paths=options.n_paths,
+            n_tokens=options.own_tokens,
+            seed=options.seed,
             on_tokens=on_tokens,
         )
-        out["coherence"] = coherence_answer(paths, question, predictor)
-    out["sentence"] = latent_sentence(out, len(ids))
-    return out
+        coherent = coherence_answer(paths, question, predictor)
+    return LatentAnswer(
+        name=question.name,
+        values=question.names,
+        prior=question.prior,
+        n_rows=sum(map(len, question.speakers)),
+        header=header,
+        infilling=infilled,
+        continuation=continued,
+        coherence=coherent,
+        agreement=agreement(question.names, header, infilled, continued),
+        sentence=latent_sentence(question, header, len(ids)),
+    )
 
 
 def notes_of(predictor: Predictor, questions: Sequence[Question]) -> list[str]:

@@ -71,15 +71,6 @@ def one_step(
     )
 
 
-def next_posteriors(
-    laws: Float[np.ndarray, "sources vocabulary"], posterior: Float[np.ndarray, " sources"]
-) -> Float[np.ndarray, "vocabulary sources"]:
-    """Return π_{t+1} for every token that could come; π_t itself where no source can write the token."""
-    joint = (posterior[:, None] * laws).T
-    total = joint.sum(axis=1, keepdims=True)
-    return np.asarray(np.where(total > 0, joint / np.where(total > 0, total, 1.0), posterior))
-
-
 @dataclass(frozen=True)
 class MartingaleBand:
     """Mean posterior of one source over paths, and where it would lie if the posterior were a martingale.

@@ -16,7 +16,7 @@ from scipy import special, stats
 
 from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.bounds.certificates import binary_kl
-from freerun.stats.intervals import t_quantile
+from freerun.stats.intervals import Interval, t_quantile
 from freerun.stats.multiplicity import holm
 from freerun.stats.sources.posterior import posterior_of
 
@@ -65,6 +65,11 @@ class BeliefChange:
     @property
     def end(self) -> Float[np.ndarray, " sources"]:
         return np.asarray(self.start + self.change)
+
+    def interval(self, at: int) -> Interval:
+        """The mean change of one source."""
+        change, low, high = (float(x[at]) for x in (self.change, self.low, self.high))
+        return Interval(change, low, high, self.level, self.n)
 
 
 def belief_change(
