@@ -35,9 +35,7 @@ def tokens_schema(*, n_powers: int, n_references: int) -> pa.Schema:
             _field(
                 "log_prob_nats", pa.float64(), "under the model's law; null: the law gives it no mass", nullable=True
             ),
-            _field(
-                "sample_log_prob_nats", pa.float64(), "under the law that was sampled, where another", nullable=True
-            ),
+            _field("sample_log_prob_nats", pa.float64(), "under the law that was sampled, if another", nullable=True),
             _field("entropy_nats", pa.float64(), "of the model's law; null: not fully known", nullable=True),
             _field("varentropy_nats2", pa.float64(), "variance of -ln q under q", nullable=True),
             _field("rank", pa.int32(), "1 + number of ids strictly more probable; null: not known", nullable=True),
@@ -45,7 +43,7 @@ def tokens_schema(*, n_powers: int, n_references: int) -> pa.Schema:
             _field("top_log_prob_nats", pa.float32(), "its log-probability; null: not known", nullable=True),
             _field("cdf_below", pa.float64(), "mass on smaller ids (PIT); null: not known", nullable=True),
             _field("uniform", pa.float64(), "the uniform that drew the token; null: teacher-forced", nullable=True),
-            _field("log_power_sum", pa.list_(pa.float32(), n_powers), "ln of the sum of q^(1-lambda), one a lambda"),
+            _field("log_power_sum", pa.list_(pa.float32(), n_powers), "ln of the sum of q^(1-lambda), one per lambda"),
             _field(
                 "loop_mass", pa.float32(), "mass on ids that would complete a loop here; null: not known", nullable=True
             ),
@@ -166,21 +164,23 @@ def describe(*, n_powers: int, n_bins: int) -> str:
     lines = [
         "# Records",
         "",
-        f"A run's folder, record schema version {SCHEMA_VERSION}. Written by `freerun audit`; read with any Parquet reader.",
+        f"This page describes the folder of a run: record schema version {SCHEMA_VERSION}. "
+        "`freerun audit` writes it, and any Parquet reader can read it.",
         "",
         "    manifest.json          the plan with its hash, counts, versions, hardware, and the command that made it",
-        "    sequences/*.parquet    one row a sequence (a real or sampled continuation)",
-        "    tokens/*.parquet       one row a token",
-        "    sources/*.parquet      one row a sequence, source and header template; there with `--sources` only",
-        "    answers/*.parquet      one row a question; there with `--ask` only",
-        "    checksums/*.sha256     SHA-256 of the files of a part; `sha256sum -c checksums/*` in the run's folder checks them",
+        "    sequences/*.parquet    one row for each sequence (a real or sampled continuation)",
+        "    tokens/*.parquet       one row for each token",
+        "    sources/*.parquet      one row for each sequence, source and header template; only with `--sources`",
+        "    answers/*.parquet      one row for each question; only with `--ask`",
+        "    checksums/*.sha256     SHA-256 of the files of a part; to check, run `sha256sum -c checksums/*` in the run's folder",
         "    result.json            findings; report.html: the page",
-        "    .lock                  while a process writes here: another one is refused",
+        "    .lock                  there while a process writes here; any other is refused",
         "",
-        "A part is whole if it is in `sequences/`: it gets there by one rename, after its tokens and its checksums. Each part",
-        "says its unit key, plan hash and schema version in its metadata, and `rows_at_once` where memory was too short for the",
-        "batch that was planned. A file that does not fit its checksum is made again by the same `freerun audit`, which says so,",
-        "and refused by name by `freerun report`. Runs made before there were checksums are read without.",
+        "A *part* is the set of files that a run writes for one unit of work. It is complete once it is in `sequences/`: one "
+        "rename puts it there, after its tokens and its checksums. The metadata of each part holds its unit key, plan hash and "
+        "schema version, and `rows_at_once` if memory was too short for the planned batch. If a file does not match its checksum, "
+        "the same `freerun audit` makes it again and says so, and `freerun report` refuses it by name. Runs made before checksums "
+        "existed are read without them.",
     ]
     tables = (
         ("sequences", sequences_schema(n_bins=n_bins, n_hidden=576)),
@@ -194,20 +194,21 @@ def describe(*, n_powers: int, n_bins: int) -> str:
             lines.append(f"| `{field.name}` | {field.type} | {'yes' if field.nullable else ''} | {meaning} |")
     lines += [
         "",
-        "`log_power_sum` runs over λ = −1/4, −1/8, 1/8, 1/4, 1/2; calibration bins are half a nat of −ln q wide, the last",
-        "one open.",
-        "`reference_log_probs_nats` has one entry for each component named in the manifest. `embedding` is as wide as the model's",
-        "hidden states (576 in the default model); its type is null where the model shows none. `freerun report` still reads",
-        "version 1, which has neither `embedding` nor `without_prefix_log_prob_nats`, and version 2, which has no `fresh_…`.",
+        "`log_power_sum` runs over λ = −1/4, −1/8, 1/8, 1/4, 1/2. Calibration bins are half a nat of −ln q wide, and the last "
+        "one is open. `reference_log_probs_nats` has one entry for each component named in the manifest. `embedding` is as wide as "
+        "the model's hidden states (576 in the default model); its type is null if the model shows none. `freerun report` still "
+        "reads version 1, which has neither `embedding` nor `without_prefix_log_prob_nats`, and version 2, which has no `fresh_…`.",
         "",
-        "`fresh_…` stand beside the sampler's own numbers (`log_prob_nats`, `cdf_below`) on the own texts that were scored again,",
-        "and in bf16 on a few tokens of real text; which ones is decided by the plan (see",
-        "[the second look](findings/self_recognition.md)). F(<=) is the mass on smaller ids plus the token's probability.",
+        "The `fresh_…` columns stand beside the sampler's own numbers (`log_prob_nats`, `cdf_below`). They are filled for the own "
+        "texts (texts that the model wrote) that were scored again and, in bf16, for a few tokens of real text. The plan decides "
+        "which ones (see [the second look](findings/self_recognition.md)). F(<=) is the mass on smaller ids plus the token's "
+        "probability.",
         "",
-        "`answers/verbal.parquet` is there where the model was asked which text is its own (`--ask`): one row a prompt with the",
-        "documents, the right answer and the log-odds of both answers; its columns are described in `freerun/records/answers.py`.",
+        "`answers/verbal.parquet` exists if the model was asked which text is its own (`--ask`). It has one row for each prompt, "
+        "with the documents, the right answer and the log-odds of both answers. `freerun/records/answers.py` "
+        "describes its columns.",
         "",
-        "What the sources of `sources/*.parquet` are (the latent, its values with their prior, how many wordings, the file that",
-        "says so) stands in the metadata of each of its parts, as JSON under `asked`.",
+        "The metadata of each part of `sources/*.parquet` describes the sources as JSON under `asked`: the latent, its values with "
+        "their prior, how many wordings there are, and the file that says so.",
     ]
     return "\n".join(lines) + "\n"
