@@ -2,7 +2,7 @@
 
 Cuts every document into a prefix and a continuation, scores the real continuation, samples two of the model's own at temperature 1
 from the full vocabulary, and asks from which length on the two can be told apart, with controls beside every number.
-The same command again goes on where it stopped.
+If interrupted, run the same command again to resume.
 """
 
 from __future__ import annotations
@@ -73,44 +73,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="K",
-        help="show it K other documents of the corpus before each prefix (default 0)",
+        help="show the model K other documents of the corpus before each prefix (default 0)",
     )
     what.add_argument(
         "--sweep",
         metavar="KEY=N,N",
         action="append",
         default=[],
-        help="one audit for each of these: prefix=8,32,128 (the same cut for all) or exemplars=0,1,2,4, and what context does to "
-        "the gap; may be given once for each (docs/sweep.md)",
+        help="run one audit per value, prefix=8,32,128 (the same cut for all) or exemplars=0,1,2,4, and report what context does "
+        "to the gap; may be given once for each (docs/sweep.md)",
     )
     what.add_argument(
         "--reference",
         metavar="SPEC",
         action="append",
         default=[],
-        help="a model with the same tokens to compare the loss with, beside the n-gram mixture; may be given again",
+        help="a model with the same tokenizer to compare the loss with, in addition to the n-gram mixture; may be repeated",
     )
     what.add_argument(
         "--sample-with",
         metavar="RULE",
-        help="sample as deployed, not from its own law: top_k=50, top_p=0.9,t=0.7 or greedy",
+        help="sample as in deployment instead of from the full distribution: top_k=50, top_p=0.9,t=0.7 or greedy",
     )
     what.add_argument(
         "--embed-with",
         metavar="ENCODER",
-        help="place texts by this encoder (hf/ORG/NAME, hf/./folder) for the divergences, not by the model's own hidden states",
+        help="use the embeddings of this encoder (hf/ORG/NAME, hf/./folder) for the divergences, not the model's hidden states",
     )
     what.add_argument(
         "--sources",
         metavar="FILE",
-        help="follow belief about the source along both texts: a sources file, or one of news, genre, decade, era, code; own: a "
+        help="track the model's belief about who wrote the text, on real and generated text: a sources file, or one of "
+        "news, genre, decade, era, code; own: a "
         "world's own sources (default: not)",
     )
     what.add_argument(
         "--source-documents",
         type=int,
         metavar="K",
-        help="documents for that (default: for about 200,000 tokens to score, 12 to 64)",
+        help="documents to use for --sources (default: for about 200,000 tokens to score, 12 to 64)",
     )
     what.add_argument(
         "--ask",

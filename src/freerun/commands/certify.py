@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         type=float,
         action="append",
-        help="a total variation to give the horizon for; may be repeated (default .1 .25 .5 .9 .99)",
+        help="also give the length up to which total variation stays below D for sure; may be repeated (default .1 .25 .5 .9 .99)",
     )
     parser.add_argument(
         "--event-rate", metavar="A", help="share of real texts with some property, or counts: 1/1000 (95%% limits)"

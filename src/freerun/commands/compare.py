@@ -22,21 +22,24 @@ examples:
   freerun compare runs/fp32 runs/int8
   freerun compare runs/base runs/tuned -o difference.html --fail-on 'loss_nats>+0.02' --fail-on 'horizon<-16'
   freerun compare runs/step-1000 runs/step-4000 runs/step-16000 --x 1000,4000,16000 --x-label steps
-  freerun compare runs/model-a runs/model-b --anyway       # other tokens or corpora: what no longer holds is said
+  freerun compare runs/model-a runs/model-b --anyway       # other tokenizers or corpora
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "runs", metavar="RUN", nargs="+", help="folders of two or more finished audits; the first is compared with"
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        help="folders of two or more finished audits; each other one is compared with the first",
     )
     parser.add_argument(
         "--anyway",
         action="store_true",
-        help="compare runs that differ in backend, tokenisation, corpus, context or window, and say what no longer holds",
+        help="compare runs that differ in backend, tokenisation, corpus, context or window, and list what is no longer valid",
     )
     parser.add_argument(
-        "--x", metavar="NUMBERS", help="a number a run (steps, size, dose), joined by commas, for the trend"
+        "--x", metavar="NUMBERS", help="one number per run (steps, size, dose), separated by commas, for the trend"
     )
     parser.add_argument("--x-label", default="run", metavar="WORDS", help="what these numbers are (default run)")
     parser.add_argument("-o", "--out", metavar="FILE", help="write a page (one HTML file)")

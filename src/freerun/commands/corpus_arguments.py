@@ -25,7 +25,7 @@ def add_reading_arguments(group: argparse._ArgumentGroup) -> None:
         "--format",
         choices=tuple(FORMATS),
         metavar="FORMAT",
-        help=f"what standard input, a pipe or a file is whose name does not say so: {', '.join(FORMATS)}",
+        help=f"format of the input where its name does not show it (stdin, pipes): {', '.join(FORMATS)}",
     )
     group.add_argument(
         "--skip-bad-rows",

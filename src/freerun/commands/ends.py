@@ -12,5 +12,5 @@ def add_end_ids_argument(group: argparse._ArgumentGroup) -> None:
         "--end-ids",
         type=read_end_ids,
         metavar="ID,ID",
-        help="ids that end a text, the one that ends documents first (default: all that the model's files declare)",
+        help="ids that end a text, the id that ends documents given first (default: all that the model's files declare)",
     )

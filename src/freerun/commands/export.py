@@ -1,4 +1,4 @@
-"""Take a finished run's numbers elsewhere: tables, a section for a model card, an experiment tracker. No model is loaded.
+"""Export a finished run's numbers to tables, a section for a model card, or an experiment tracker. No model is loaded.
 
 csv and parquet write two tables: estimates (one row a number) and documents (one row a document and quantity). model-card writes a
 section in Markdown and its evaluation metadata as the Hugging Face hub reads it. wandb, mlflow and trackio log every number.
@@ -22,7 +22,7 @@ TO = (*TABLES, "model-card", "wandb", "mlflow", "trackio")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a finished audit")
-    parser.add_argument("--to", choices=TO, required=True, help="where to")
+    parser.add_argument("--to", choices=TO, required=True, help="output format or tracker")
     parser.add_argument("-o", "--out", metavar="FOLDER", help="folder for files (default RUN/export)")
     parser.add_argument("--project", default="freerun", metavar="NAME", help="project of a tracker (default freerun)")
     parser.add_argument("--json", action="store_true", help="print what was written as one JSON object on stdout")

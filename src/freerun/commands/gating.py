@@ -19,9 +19,9 @@ def add_gate_arguments(parser: argparse.ArgumentParser, *, example: str) -> None
         metavar="EXPR",
         action="append",
         default=[],
-        help=f"what must not be, in quotes, for example {example}; may be given again; exit 1: it is so, 3: not decided",
+        help=f"fail if this holds, for example {example} (in quotes); may be repeated; exit 1 if it holds, 3 if it is undecided",
     )
-    gates.add_argument("--junit", metavar="FILE", help="write what became of the gates as JUnit XML")
+    gates.add_argument("--junit", metavar="FILE", help="write the results of the gates as JUnit XML")
     gates.add_argument(
         "--markdown", metavar="FILE", help="add a summary table to this file, for example $GITHUB_STEP_SUMMARY"
     )

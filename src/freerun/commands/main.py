@@ -20,10 +20,10 @@ VERBS: dict[str, str] = {
     "source": "who could have written a text: the posterior over sources, token by token",
     "certify": "what an excess loss does and does not guarantee; no model",
     "compare": "what differs between finished runs of the same documents, with intervals; no model",
-    "power": "which metric sees which organism: size and power by simulation; no model",
-    "export": "a run's numbers as tables, a model-card section, or in an experiment tracker; no model",
-    "report": "derive findings and page again from a run's records; no model",
-    "models": "models that can be named, their licence, size, nature and cache",
+    "power": "which metric notices which planted defect: size and power by simulation; no model",
+    "export": "export a run's numbers to tables, a model-card section or an experiment tracker; no model",
+    "report": "rebuild the findings and the page from a run's records; no model",
+    "models": "list the models you can name, with licence, size, type and whether they are cached",
 }
 """Each verb lives in the module of its name in this package: `add_arguments(parser)` and `run(arguments) -> exit code`."""
 

@@ -1,8 +1,8 @@
-"""Which metric sees which organism: a table of simulations with the size and the power of every test.
+"""Which metric notices which planted defect? A table of simulations with the size and the power of every test.
 
 Metrics × organisms (nothing planted among them) × lengths × numbers of texts, on an exact world, an n-gram of characters and one of
 words. Real and own texts are sampled afresh in every rerun; no model is loaded. Without --full a quick version runs (shorter texts,
-fewer reruns); the full one is the table of docs/power.md. The same command again goes on where it stopped.
+fewer reruns); the full one is the table of docs/power.md. If interrupted, run the same command again to resume.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--full", action="store_true", help="texts up to 256 tokens, 200 reruns a cell and 2,000 of the null"
+        "--full",
+        action="store_true",
+        help="texts up to 256 tokens, 200 repetitions per cell and 2,000 without a defect",
     )
     parser.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/power-<plan hash>)")
     parser.add_argument(
-        "--metrics", metavar="LIST", help="some metrics only, joined by commas (a wrong name lists what there is)"
+        "--metrics", metavar="LIST", help="some metrics only, separated by commas (a wrong name lists what there is)"
     )
     parser.add_argument(
-        "--organisms", metavar="LIST", help="some organisms only, joined by commas; the null is always there"
+        "--organisms",
+        metavar="LIST",
+        help="some planted defects (organisms) only, separated by commas; the control is always there",
     )
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="processes (default 2); the result is the same"

@@ -1,7 +1,7 @@
 """Show what a model expected at every token of a text: its surprisal, rank, entropy and the most probable alternatives.
 
 TEXT is the text itself, @FILE for a UTF-8 file, or - for stdin. Nothing is added to it, and a last line end is part of it.
-Natural logarithms. A first token that no law stands before is given, not scored.
+Natural logarithms. If the model has no prediction for the first token, that token is not scored.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "text", metavar="TEXT", help="the text, @FILE or - (stdin); put -- before a text that begins with a dash"
     )
     parser.add_argument(
-        "--top", type=int, default=5, metavar="K", help="tokens to keep of each law (default 5; the terminal shows 3)"
+        "--top",
+        type=int,
+        default=5,
+        metavar="K",
+        help="alternatives to keep at each position (default 5; the terminal shows 3)",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")

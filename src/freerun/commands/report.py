@@ -9,7 +9,7 @@ EXAMPLES = """\
 examples:
   freerun report runs/NAME
   freerun report runs/NAME --json | jq .verdict
-  freerun report runs/NAME --transfer runs/OTHER    # does what gives texts away there give them away here?
+  freerun report runs/NAME --transfer runs/OTHER    # does a detector trained on the other run work here, too?
 """
 
 

@@ -1,8 +1,9 @@
-"""Who could have written a text: the model's posterior over sources, token by token, and whether its own text keeps it coherent.
+"""Who could have written a text: the model's posterior over sources, token by token, and whether it stays coherent along text
+that the model writes itself.
 
-Three readouts: header scoring (how well each header foretells the text), infilling (what the model names after the text, less
-what it names after nothing) and continuation sampling (what it writes). TEXT is the text itself, @FILE or - (stdin). Latents are
-looked at one by one; --joint looks at them together. With --evaluate, a labelled corpus says how far the posterior can be trusted.
+Three readouts: header scoring (how well each header predicts the text), infilling (which source it names after the text, minus
+a baseline without the text) and continuation sampling (what it writes). TEXT is the text itself, @FILE or - (stdin). Each latent
+(author, date) is inferred by itself; --joint infers them together. With --evaluate, a labelled corpus says how far the posterior can be trusted.
 """
 
 from __future__ import annotations
@@ -57,14 +58,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a prior in place of the file's, also LATENT:VALUE=P; may be repeated, the others share the rest",
     )
     question.add_argument(
-        "--beta", type=float, metavar="B", help="a fitted exponent of the likelihood, shown beside β = 1"
+        "--beta",
+        type=float,
+        metavar="B",
+        help="an exponent for the likelihood; results for β = 1 are shown too",
     )
     question.add_argument("--joint", action="store_true", help="all latents together, by the file's [joint] templates")
     question.add_argument(
         "--readouts",
         metavar="LIST",
         default="header,infilling,continuation",
-        help="of header, infilling, continuation (default all)",
+        help="which of header, infilling, continuation, separated by commas (default all)",
     )
     question.add_argument(
         "--continuations", type=int, default=48, metavar="N", help="continuations to read a label in (default 48)"
@@ -76,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tokens of its own text along which the posterior is followed; 0 for none (default 48)",
     )
-    question.add_argument("--paths", type=int, default=4, metavar="N", help="own texts (default 4)")
+    question.add_argument("--paths", type=int, default=4, metavar="N", help="generated texts to follow (default 4)")
     question.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of everything that is sampled (default 0)"
     )
@@ -84,11 +88,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     labelled.add_argument(
         "--evaluate",
         metavar="CORPUS",
-        help=f"a corpus whose documents say their value, in place of TEXT: {CORPUS_HELP}",
+        help=f"a labelled corpus, in place of TEXT: {CORPUS_HELP}",
     )
     labelled.add_argument("--label-field", metavar="NAME", help="the field that holds the label")
     labelled.add_argument(
-        "--unit-field", metavar="NAME", help="the field that says what is independent, author for example"
+        "--unit-field", metavar="NAME", help="the field that names the independent unit, for example author"
     )
     labelled.add_argument("--documents", type=int, default=60, metavar="N", help="documents to take (default 60)")
     labelled.add_argument("--tokens", type=int, default=128, metavar="T", help="tokens of each (default 128)")

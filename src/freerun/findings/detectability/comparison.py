@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.copying import Copying, copying
+from freerun.findings.detectability.quantities import HORIZONS
 from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
 from freerun.findings.plain_text import PlainText
 from freerun.stats.detection.betting import Wealth, betting_wealth
@@ -22,7 +23,7 @@ from freerun.stats.detection.two_sample import Detection, NullBand, detect, null
 from freerun.stats.multiplicity import holm
 
 N_SPLITS = 200
-LEVELS = (0.60, 0.75, 0.90)
+LEVELS = tuple(HORIZONS)
 ALPHA = 0.01
 """Level of `detected`: Holm over detectors and lengths."""
 
