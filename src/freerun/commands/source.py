@@ -3,7 +3,8 @@ that the model writes itself.
 
 Three readouts: header scoring (how well each header predicts the text), infilling (which source it names after the text, minus
 a baseline without the text) and continuation sampling (what it writes). TEXT is the text itself, @FILE or - (stdin). Each latent
-(author, date) is inferred by itself; --joint infers them together. With --evaluate, a labelled corpus says how far the posterior can be trusted.
+(author, date) is inferred by itself; --joint infers them together. With --evaluate, a labelled corpus says how far the posterior
+can be trusted.
 """
 
 from __future__ import annotations
