@@ -41,7 +41,7 @@ def without_times(result: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in result.items() if k not in TIMES}
 
 
-def test_plans_of_issue_7() -> None:
+def test_plans_are_as_large_as_promised() -> None:
     assert (FULL.reruns, FULL.null_reruns, FULL.lengths, FULL.texts) == (200, 2000, (16, 64, 256), (20, 60))
     assert set(FULL.bases) == set(QUICK.bases) == {"authors", "characters", "words"}
     assert set(FULL.organisms) == set(PLANTED)
