@@ -24,9 +24,15 @@ RARE = {
         "Observed / expected, tokens rarer than e⁻⁷",
         "ratio",
         gates=("rare_tokens",),
+        events=True,
     ),
     "free": Quantity(
-        "calibration", "rare_tokens_ratio_own", "the same on its own text (1 expected)", "ratio", own_text=True
+        "calibration",
+        "rare_tokens_ratio_own",
+        "the same on its own text (1 expected)",
+        "ratio",
+        own_text=True,
+        events=True,
     ),
 }
 RMS_ERROR = {

@@ -51,6 +51,7 @@ EXCESS = Quantity(
     "nats/token",
     possible_tokens=True,
     gates=("excess",),
+    against_reference=True,
 )
 QUANTITIES = (LOSS, IMPOSSIBLE, BITS, BITS_OF_TOKENS, OWN_SURPRISAL, EXCESS)
 

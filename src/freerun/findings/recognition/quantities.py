@@ -32,8 +32,14 @@ LR = {
         "Log likelihood ratio of own text, model over reference",
         "nats a text",
         own_text=True,
+        against_reference=True,
     ),
-    "real": _quantity("lr_real_mean_nats", "Log likelihood ratio of real text, model over reference", "nats a text"),
+    "real": _quantity(
+        "lr_real_mean_nats",
+        "Log likelihood ratio of real text, model over reference",
+        "nats a text",
+        against_reference=True,
+    ),
 }
 SHARE_LR = {
     "own": _quantity(

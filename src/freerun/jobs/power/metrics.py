@@ -23,7 +23,7 @@ from freerun.jobs.power.lengths import DISTINCT_N, LOOPS, REP_N, Length
 from freerun.jobs.power.texts import Block, Said
 from freerun.stats.design.frontier import frontier_p
 from freerun.stats.design.permutation import distinct_difference_p, mean_difference_p
-from freerun.stats.detection.two_sample import detect
+from freerun.stats.detection.two_sample import Detector, check_units, paired_permutation_p, stacked
 from freerun.stats.divergences import energy_test
 from freerun.stats.paired import paired_difference
 from freerun.stats.recognition.likelihood_ratio import likelihood_ratio
@@ -120,15 +120,11 @@ def _classifier(trial: Trial) -> float:
     assert real is not None
     assert own is not None
     n, k = trial.texts, trial.rerun
-    found = detect(
-        real[k, :n],
-        own[k, :n, None, :],
-        train=np.arange(n) < n // 2,
-        rng=trial.rng,
-        n_resamples=2,
-        n_permutations=len(trial.chosen),
-    )
-    return found.p_value
+    half = n // 2
+    check_units(half, n - half)
+    detector = Detector.train(real[k, :half], own[k, :half, None, :])
+    scores = detector.scores(stacked(real[k, half:n], own[k, half:n, None, :]), np.ones((1, half), np.int64))[0]
+    return paired_permutation_p(scores[:, 0], scores[:, 1:], n_permutations=len(trial.chosen), rng=trial.rng)
 
 
 def _ratio(model: Callable[[Block], Said], truth: Callable[[Block], Said]) -> Callable[[Trial], float]:
