@@ -9,9 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from freerun.report.charts.marks import FONT, coordinate, element, marker, text_width
-from freerun.report.charts.picture import framed
+from freerun.report.charts.picture import WIDE, framed
 from freerun.report.charts.scales import Axis
-from freerun.report.charts.svg import WIDE
 from freerun.report.numbers import format_number
 
 LOOKS = {

@@ -28,12 +28,12 @@ def element(name: str, *children: str, **attributes: Any) -> Markup:
         if value is not None
     )
     inner = "".join(c if isinstance(c, Markup) else escape(visible(c)) for c in children)
-    return Markup(f"<{name}{written}>{inner}</{name}>")
+    return Markup(f"<{name}{written}>{inner}</{name}>" if inner else f"<{name}{written}/>")
 
 
 def coordinate(value: float) -> str:
-    """Print a coordinate with at most two decimals."""
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    """Print a coordinate with at most one decimal: a seventh of a pixel on a screen."""
+    text = f"{value:.1f}".removesuffix(".0")
     return "0" if text == "-0" else text
 
 

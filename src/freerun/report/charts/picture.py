@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from freerun.report.charts.marks import element
-from freerun.report.charts.svg import WIDE, draw_chart
+from freerun.report.charts.svg import draw_chart
 from freerun.report.pages.template import stylesheet
+
+WIDE = 832
+"""Of a picture in a file, in pixels."""
 
 
 def standing_alone(chart: Mapping[str, Any]) -> str:
@@ -46,9 +49,9 @@ def _chart_style(colours: Mapping[str, str]) -> str:
         if (m := re.match(r"\s*\.role-(\w+) --hue: var\(--(\w+)\)", f"{s.strip()} {body.strip()}"))
     }
     lines = [
-        f"{written} {{{_resolved(body.replace('width: 100%; height: auto;', ''), colours, hue)}}}"
+        f"{written} {{{_resolved(body.replace('width: 100%; max-width: 40rem; height: auto;', ''), colours, hue)}}}"
         for selectors, body in rules
-        if "--hue:" not in body and re.search(r"\.chart\b|\.reading\b", selectors)
+        if "--hue:" not in body and re.search(r"\.chart\b|\.readings\b", selectors)
         for selector in selectors.split(",")
         for written, hue in _by_role(selector.strip(), body, hues)
     ]

@@ -16,8 +16,8 @@ from freerun.report.charts.scales import Axis, linear_axis, log2_axis
 from freerun.report.numbers import format_number
 from freerun.results.finding import Chart
 
-WIDE, NARROW = 832, 344
-"""Widths to draw for, in CSS pixels: text keeps its size, so a phone gets its own drawing, not a shrunken one."""
+WIDTH = 440
+"""Of a drawing, in its own units. It scales with the page; text is laid out at the size that a phone needs."""
 _INSET = 9.0
 _MAX_READINGS = 64
 
@@ -46,7 +46,7 @@ class _Frame:
                 yield [(i, self.x.position(x), *(self.y.position(y) for y in ys)) for i, (x, *ys) in stretch]
 
 
-def draw_chart(chart: Mapping[str, Any], *, width: float = WIDE, key: str | None = None) -> Markup:
+def draw_chart(chart: Mapping[str, Any], *, width: float = WIDTH, key: str | None = None) -> Markup:
     """Return `chart` (a `Chart` as it stands in result.json) as an inline SVG, `width` units wide.
 
     Colours come from the page's CSS variables (`--real`, `--free`, …); roles differ in dash and point shape too. Where
@@ -168,7 +168,7 @@ def _band(line: Line, frame: _Frame, key: str) -> Markup:
         upper, lower = (_path((x, ends[end]) for _, x, *ends in stretch) for end in (1, 0))
         back = _path((x, bottom) for _, x, bottom, _ in reversed(stretch))
         class_ = "area alone" if curve.band_only else "area"
-        outline = f"{upper} L{back[1:]} Z"
+        outline = f"{upper} {back[1:]}Z"
         shapes.append(element("path", d=outline, class_=class_, fill=hatch(key, curve, variant)))
         if curve.band_only:
             pattern = dash(curve.role, variant)
@@ -242,21 +242,16 @@ def _overlap(a: Box, b: Box) -> bool:
 
 
 def _readings(frame: _Frame) -> Markup:
-    """Lay invisible columns over the plot; pointing at one shows a guide line and every curve's value there."""
+    """Lay invisible columns over the plot; pointing at one shades it and shows every curve's value there."""
     plot = frame.chart
     chosen = range(0, len(plot.x), -(-len(plot.x) // _MAX_READINGS) or 1)
     at = [frame.x.position(plot.x[i]) for i in chosen]
     edges = pairwise([frame.left, *((a + b) / 2 for a, b in pairwise(at)), frame.right])
-    height = frame.bottom - frame.top
     columns = []
-    for i, x, (left, right) in zip(chosen, at, edges, strict=False):
+    for i, (left, right) in zip(chosen, edges, strict=False):
         lines = [f"{plot.x_label}: {format_number(plot.x[i])}", *(f"{s.name}: {reading(s, i)}" for s in plot.series)]
-        column = (
-            element("line", x1=x, x2=x, y1=frame.top, y2=frame.bottom, class_="guide"),
-            element("rect", x=left, y=frame.top, width=max(right - left, 0.0), height=height),
-            element("title", "\n".join(lines)),
-        )
-        columns.append(element("g", *column, class_="reading"))
+        column = _path([(left, frame.top), (right, frame.top), (right, frame.bottom), (left, frame.bottom)])
+        columns.append(element("path", element("title", "\n".join(lines)), d=column))
     return element("g", *columns, class_="readings")
 
 
@@ -265,4 +260,4 @@ def _any_value(plot: Chart) -> bool:
 
 
 def _path(points: Iterable[tuple[float, float]]) -> str:
-    return "M" + " L".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points)
+    return "M" + " ".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points)

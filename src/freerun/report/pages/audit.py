@@ -12,11 +12,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from freerun.report.charts.svg import NARROW, WIDE
 from freerun.report.charts.yardsticks import draw_scale
 from freerun.report.numbers import format_interval, format_number
 from freerun.report.pages.plan_rows import machinery_rows, plan_rows
-from freerun.report.pages.template import asset, environment, stylesheet, two_widths
+from freerun.report.pages.template import asset, environment, stylesheet
 from freerun.report.visible import visible_markup
 
 STATUSES = {
@@ -42,10 +41,6 @@ def render_page(result: Mapping[str, Any]) -> str:
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-
-
-def _drawn_scale(yardsticks: Mapping[str, Any]) -> Markup:
-    return two_widths(*(draw_scale(yardsticks, width=width, key=f"yardsticks-{width}") for width in (WIDE, NARROW)))
 
 
 def _numeric_columns(rows: Sequence[Sequence[object]]) -> set[int]:
@@ -88,7 +83,7 @@ def _status(name: object) -> dict[str, str]:
 _PAGES = environment(
     {
         "date": _date,
-        "drawn_scale": _drawn_scale,
+        "drawn_scale": draw_scale,
         "interval": lambda estimate: format_interval(estimate.get("low"), estimate.get("high")),
         "label": lambda name: str(name).replace("_", " "),
         "model_text": lambda value: visible_markup(str(value if value is not None else "")),

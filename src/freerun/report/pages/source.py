@@ -13,10 +13,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from freerun.report.charts.curves import chart_table
 from freerun.report.numbers import format_number
 from freerun.report.pages.prediction import chance, visible_token
-from freerun.report.pages.template import asset, drawn, environment, stylesheet
+from freerun.report.pages.template import asset, environment, stylesheet
 from freerun.report.visible import visible, visible_markup
 
 EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
@@ -155,8 +154,6 @@ def _environment() -> jinja2.Environment:
     made = environment(
         {
             "chance": chance,
-            "chart_table": chart_table,
-            "drawn": drawn,
             "entropy_chart": entropy_chart,
             "number": format_number,
             "own_chart": own_chart,

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from freerun.report.charts.curves import chart_table
-from freerun.report.charts.svg import NARROW, WIDE, draw_chart
+from freerun.report.charts.svg import draw_chart
 from freerun.report.numbers import UNKNOWN, format_number
 from freerun.report.visible import visible
 
@@ -57,16 +57,5 @@ def environment(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update({"chart_table": chart_table, "drawn": drawn, "number": format_number, **filters})
+    made.filters.update({"chart_table": chart_table, "drawn": draw_chart, "number": format_number, **filters})
     return made
-
-
-def drawn(chart: Mapping[str, Any], key: str | None = None) -> Markup:
-    """Draw `chart` twice, for wide and for narrow screens; the style sheet shows one of them."""
-    name = key or str(chart["name"])
-    return two_widths(*(draw_chart(chart, width=width, key=f"{name}-{width}") for width in (WIDE, NARROW)))
-
-
-def two_widths(wide: Markup, narrow: Markup) -> Markup:
-    """One picture drawn for wide and for narrow screens."""
-    return Markup('<div class="drawn wide">{}</div><div class="drawn narrow">{}</div>').format(wide, narrow)
