@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from freerun.report.charts.marks import FONT, dash, element, marker, shortened, text_width
+from freerun.report.charts.marks import FONT, dash, element, markers, shortened, text_width
 from freerun.results.finding import Series
 
 Line = tuple[Series, int]
@@ -38,7 +38,7 @@ def _entry(curve: Series, variant: int, name: str, x: float, y: float, key: str)
             swatch.append(element("line", x1=x, x2=x + 30, y1=edge, y2=edge, class_="edge", stroke_dasharray=pattern))
     else:
         line = element("line", x1=x, x2=x + 30, y1=middle, y2=middle, class_="curve", stroke_dasharray=pattern)
-        swatch = [line, marker(curve.role, variant, x + 15, middle)]
+        swatch = [line, markers(curve.role, variant, [(x + 15, middle)])]
     text = element("text", name, x=x + 37, y=y, class_="entry")
     return element("g", *swatch, text, class_=f"role-{curve.role}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -47,18 +48,22 @@ def dash(role: str, variant: int) -> str | None:
     return _DASHES[(_FIRST_DASH[role] + 2 * variant) % len(_DASHES)] or None
 
 
-def marker(role: str, variant: int, x: float, y: float, r: float = 3.6) -> Markup:
-    """Return a point in the shape of its role; odd variants are hollow."""
-    class_ = "point hollow" if variant % 2 else "point"
+def markers(role: str, variant: int, points: Iterable[tuple[float, float]], r: float = 3.6) -> Markup:
+    """Return points in the shape of their role; odd variants are hollow."""
+    shapes = [_shape(role, x, y, r) for x, y in points]
+    return element("g", *shapes, class_="points hollow" if variant % 2 else "points") if shapes else Markup("")
+
+
+def _shape(role: str, x: float, y: float, r: float) -> Markup:
     if role == "free":
-        return element("rect", x=x - r * 0.9, y=y - r * 0.9, width=r * 1.8, height=r * 1.8, class_=class_)
+        return element("rect", x=x - r * 0.9, y=y - r * 0.9, width=r * 1.8, height=r * 1.8)
     if role == "tempered":
-        return _polygon(class_, (x, y - r * 1.2), (x + r * 1.1, y + r * 0.8), (x - r * 1.1, y + r * 0.8))
+        return _polygon((x, y - r * 1.2), (x + r * 1.1, y + r * 0.8), (x - r * 1.1, y + r * 0.8))
     if role == "control":
-        return _polygon(class_, (x, y - r * 1.25), (x + r * 1.25, y), (x, y + r * 1.25), (x - r * 1.25, y))
+        return _polygon((x, y - r * 1.25), (x + r * 1.25, y), (x, y + r * 1.25), (x - r * 1.25, y))
     if role == "reference":
-        return _polygon(class_, (x - r * 1.1, y - r * 0.8), (x + r * 1.1, y - r * 0.8), (x, y + r * 1.2))
-    return element("circle", cx=x, cy=y, r=r, class_=class_)
+        return _polygon((x - r * 1.1, y - r * 0.8), (x + r * 1.1, y - r * 0.8), (x, y + r * 1.2))
+    return element("circle", cx=x, cy=y, r=r)
 
 
 def text_width(text: str, size: float) -> float:
@@ -76,8 +81,8 @@ def shortened(text: str, size: float, width: float) -> str:
     return text.rstrip() + "…"
 
 
-def _polygon(class_: str, *points: tuple[float, float]) -> Markup:
-    return element("polygon", points=" ".join(f"{coordinate(x)},{coordinate(y)}" for x, y in points), class_=class_)
+def _polygon(*points: tuple[float, float]) -> Markup:
+    return element("polygon", points=" ".join(f"{coordinate(x)},{coordinate(y)}" for x, y in points))
 
 
 def _attribute(value: Any) -> str:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from freerun.report.charts.curves import Numbers, drawable_part, read_chart, reading, variants
 from freerun.report.charts.legend import Line, define_hatches, draw_legend, hatch
-from freerun.report.charts.marks import FONT, coordinate, dash, element, marker, shortened, text_width
+from freerun.report.charts.marks import FONT, coordinate, dash, element, markers, shortened, text_width
 from freerun.report.charts.scales import Axis, linear_axis, log2_axis
 from freerun.report.numbers import format_number
 from freerun.results.finding import Chart
@@ -19,8 +19,10 @@ from freerun.results.finding import Chart
 WIDTH = 440
 """Of a drawing, in its own units. It scales with the page; text is laid out at the size that a phone needs."""
 _INSET = 9.0
-_MAX_READINGS = 64
+_MAX_READINGS = 32
+"""Columns to point at: more would be too narrow for a finger, and all numbers are in the table."""
 
+Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
 
@@ -134,17 +136,19 @@ def _y_extent(plot: Chart) -> list[float]:
 
 
 def _grid(frame: _Frame) -> Markup:
-    parts = []
-    for value, label in frame.y.ticks:
-        y = frame.y.position(value)
-        parts.append(element("line", x1=frame.left, x2=frame.right, y1=y, y2=y, class_="grid"))
-        parts.append(element("text", label, x=frame.left - 8, y=y + 4.5, class_="tick y"))
     baseline = frame.bottom
-    parts.append(element("line", x1=frame.left, x2=frame.right, y1=baseline, y2=baseline, class_="axis"))
-    for value, label in frame.x.ticks:
-        x = frame.x.position(value)
+    rows = [(frame.y.position(value), label) for value, label in frame.y.ticks]
+    columns = [(frame.x.position(value), label) for value, label in frame.x.ticks]
+    grid = [((frame.left, y), (frame.right, y)) for y, _ in rows]
+    axis = [((frame.left, baseline), (frame.right, baseline))] + [
+        ((x, baseline), (x, baseline + 5)) for x, _ in columns
+    ]
+    parts = [
+        element("path", d="".join(map(_path, strokes)), class_=c) for strokes, c in ((grid, "grid"), (axis, "axis"))
+    ]
+    parts += [element("text", label, x=frame.left - 8, y=y + 4.5, class_="tick y") for y, label in rows]
+    for x, label in columns:
         half = text_width(label, FONT) / 2
-        parts.append(element("line", x1=x, x2=x, y1=baseline, y2=baseline + 5, class_="axis"))
         at = min(max(x, half), frame.width - half)
         parts.append(element("text", label, x=at, y=baseline + 19, class_="tick x"))
     log = " (doubling scale)" if frame.chart.x_scale == "log2" else ""
@@ -183,15 +187,15 @@ def _whisker(x: float, top: float, bottom: float) -> Markup:
 
 def _line(line: Line, frame: _Frame) -> Markup:
     curve, variant = line
-    every = 1 if len(curve.y) <= 24 else -(-len(curve.y) // 9)
-    shapes, points = [], []
+    every = 1 if len(curve.y) <= 16 else -(-len(curve.y) // 9)
+    shapes: list[Markup] = []
+    points: list[Point] = []
     for stretch in frame.points(curve.y):
         if len(stretch) > 1:
             d = _path((x, y) for _, x, y in stretch)
             shapes.append(element("path", d=d, class_="curve", stroke_dasharray=dash(curve.role, variant)))
-        marked = [(x, y) for i, x, y in stretch if i % every == 0 or len(stretch) == 1]
-        points += [marker(curve.role, variant, x, y) for x, y in marked]
-    return element("g", *shapes, *points, class_=f"role-{curve.role}")
+        points += [(x, y) for i, x, y in stretch if i % every == 0 or len(stretch) == 1]
+    return element("g", *shapes, markers(curve.role, variant, points), class_=f"role-{curve.role}")
 
 
 def _level_line(frame: _Frame, level: float) -> Markup:
@@ -221,7 +225,7 @@ def _level_labels(frame: _Frame) -> Markup:
     return Markup("").join(texts)
 
 
-def _curve_samples(frame: _Frame) -> list[tuple[float, float]]:
+def _curve_samples(frame: _Frame) -> list[Point]:
     """Points of all curves, those across gaps included."""
     samples = []
     for curve in frame.chart.series:
@@ -233,7 +237,7 @@ def _curve_samples(frame: _Frame) -> list[tuple[float, float]]:
     return samples
 
 
-def _inside(point: tuple[float, float], box: Box) -> bool:
+def _inside(point: Point, box: Box) -> bool:
     return box[0] - 4 <= point[0] <= box[2] + 4 and box[1] - 2 <= point[1] <= box[3] + 2
 
 
@@ -246,7 +250,7 @@ def _readings(frame: _Frame) -> Markup:
     plot = frame.chart
     chosen = range(0, len(plot.x), -(-len(plot.x) // _MAX_READINGS) or 1)
     at = [frame.x.position(plot.x[i]) for i in chosen]
-    edges = pairwise([frame.left, *((a + b) / 2 for a, b in pairwise(at)), frame.right])
+    edges = pairwise([frame.left, *(round((a + b) / 2) for a, b in pairwise(at)), frame.right])
     columns = []
     for i, (left, right) in zip(chosen, edges, strict=False):
         lines = [f"{plot.x_label}: {format_number(plot.x[i])}", *(f"{s.name}: {reading(s, i)}" for s in plot.series)]
@@ -259,5 +263,5 @@ def _any_value(plot: Chart) -> bool:
     return any(v is not None for curve in plot.series for values in (curve.y, curve.low or ()) for v in values)
 
 
-def _path(points: Iterable[tuple[float, float]]) -> str:
+def _path(points: Iterable[Point]) -> str:
     return "M" + " ".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points)

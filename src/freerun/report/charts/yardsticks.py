@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from freerun.report.charts.marks import FONT, coordinate, element, marker, role_of, shortened, text_width
+from freerun.report.charts.marks import FONT, coordinate, element, markers, role_of, shortened, text_width
 from freerun.report.charts.scales import Axis, drawable, log2_axis
 from freerun.report.charts.svg import WIDTH, drawing
 from freerun.report.numbers import UNKNOWN, format_interval, format_number
@@ -100,7 +100,7 @@ def _row(item: Mapping[str, Any], axis: Axis, y: float, edge: float) -> Markup:
     if high is not None and not open_above:
         shapes.append(element("line", x1=stop, x2=stop, y1=y - 5, y2=y + 5, class_="whisker"))
     if value is not None and value <= axis.high:
-        shapes.append(marker(role, 0, axis.position(value), y, 5.5))
+        shapes.append(markers(role, 0, [(axis.position(value), y)], 5.5))
     return element("g", *shapes, class_=f"role-{role}")
 
 
