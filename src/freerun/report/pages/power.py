@@ -1,4 +1,4 @@
-"""The single-file page of `freerun power`, drawn from its plain dict and from nothing else; and its tables as Markdown."""
+"""The single-file page of `freerun power`, drawn from its plain dict and from nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def render_power(result: Result) -> str:
             "heat": lambda base, n: heat_map(result, texts=n, bases=[base], key=f"heat-{base}-{n}"),
             "number": format_number,
             "percent": percent,
-            "rates": partial(_rate_rows, result),
+            "rates": partial(rate_rows, result),
         }
     )
     return made.get_template("power.html.j2").render(
@@ -34,8 +34,8 @@ def render_power(result: Result) -> str:
         most=result["plan"]["texts"][-1],
         longest=result["plan"]["lengths"][-1],
         columns=list(dict.fromkeys(e["column"] for e in result["expectations"])),
-        expected=list(_by_organism(result).items()),
-        effects=_effects(result),
+        expected=list(by_organism(result).items()),
+        effects=effects(result),
     )
 
 
@@ -57,19 +57,19 @@ def _badge(status: str) -> dict[str, str]:
     return {"name": status, "sign": sign, "words": words}
 
 
-def _by_organism(result: Result) -> dict[str, list[Mapping[str, Any]]]:
+def by_organism(result: Result) -> dict[str, list[Mapping[str, Any]]]:
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for entry in result["expectations"]:
         rows.setdefault(entry["organism"], []).append(entry)
     return rows
 
 
-def _effects(result: Result) -> dict[tuple[str, str], Mapping[str, Any]]:
+def effects(result: Result) -> dict[tuple[str, str], Mapping[str, Any]]:
     longest = result["plan"]["lengths"][-1]
     return {(e["base"], e["organism"]): e for e in result["effects"] if e["tokens"] == longest}
 
 
-def _rate_rows(result: Result, base: str) -> Iterator[dict[str, Any]]:
+def rate_rows(result: Result, base: str) -> Iterator[dict[str, Any]]:
     """Rows of the table of all rates: one an organism, length and number of texts."""
     found = {(c["organism"], c["tokens"], c["texts"], c["metric"]): c for c in result["cells"] if c["base"] == base}
     for organism in result["organisms"]:
@@ -93,6 +93,3 @@ def with_interval(cell: Mapping[str, Any]) -> str:
     digits = 1 if cell["runs"] >= 1000 else 0
     value, low, high = (f"{100 * cell[name]:.{digits}f}" for name in ("rate", "low", "high"))
     return f"{value} ({low}–{high})"
-
-
-# ---- Markdown --------------------------------------------------------------------------------------------------------
