@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from freerun.findings.registry import GATES, QUESTIONS, Question
+from freerun.findings.question import Question
+from freerun.findings.registry import GATES, QUESTIONS
 
 DOCS = Path(__file__).parent
 
