@@ -6,30 +6,21 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from markupsafe import Markup
-
 from freerun.report.charts.heat import heat_map
-from freerun.report.numbers import format_number
-from freerun.report.pages.audit import STATUSES
-from freerun.report.pages.template import asset, environment, stylesheet
+from freerun.report.pages.template import Page, badge
 
 Result = Mapping[str, Any]
+_BADGE = partial(badge, good=("✓", "Every null rate in its band"), bad=("!", "A null rate outside its band"))
 
 
 def render_power(result: Result) -> str:
     """Return the page of a power table as one HTML document that needs no network and no other file; all text is escaped."""
-    made = environment(
-        {
-            "badge": _badge,
-            "heat": lambda base, n: heat_map(result, texts=n, bases=[base], key=f"heat-{base}-{n}"),
-            "number": format_number,
-            "percent": percent,
-            "rates": partial(rate_rows, result),
-        }
+    heat, rates = partial(heat_map, result), partial(rate_rows, result)
+    page = Page(
+        "power.html.j2", {"badge": _BADGE, "heat": heat, "percent": percent, "rates": rates}, css=("power.css",)
     )
-    return made.get_template("power.html.j2").render(
+    return page.render(
         result=result,
-        style=Markup(stylesheet() + asset("power.css")),
         labels={m["name"]: m["label"] for m in result["metrics"]},
         most=result["plan"]["texts"][-1],
         longest=result["plan"]["lengths"][-1],
@@ -46,15 +37,6 @@ def percent(share: float, decimals: int = 0) -> str:
     ('5%', '3.4%')
     """
     return f"{share:.{decimals}%}"
-
-
-def _badge(status: str) -> dict[str, str]:
-    sign, words = {
-        **STATUSES,
-        "good": ("✓", "Every null rate in its band"),
-        "bad": ("!", "A null rate outside its band"),
-    }[status]
-    return {"name": status, "sign": sign, "words": words}
 
 
 def by_organism(result: Result) -> dict[str, list[Mapping[str, Any]]]:

@@ -5,20 +5,16 @@ Also how tokens and probabilities are printed, which the terminal shares.
 
 from __future__ import annotations
 
-import base64
 import codecs
-import hashlib
 import math
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any
 
-import jinja2
 from markupsafe import Markup, escape
 
 from freerun.report.numbers import UNKNOWN, format_number
-from freerun.report.pages.template import asset, environment, stylesheet
+from freerun.report.pages.template import Page
 from freerun.report.visible import visible, visible_markup
 
 EDGES_NATS = (0.5, 1.0, 2.0, 4.0, 6.0, 9.0)
@@ -112,20 +108,8 @@ def render_prediction(result: Mapping[str, Any]) -> str:
 
     All text is escaped; control and bidirectional characters in it are shown as signs.
     """
-    script = asset("prediction.js")
-    return (
-        _environment()
-        .get_template("prediction.html.j2")
-        .render(
-            result=result,
-            sentence=_sentence(result),
-            running=Markup("").join(_running(result["tokens"])),
-            scale=_scale(),
-            style=Markup(stylesheet() + asset("prediction.css")),
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        )
-    )
+    running = Markup("").join(_running(result["tokens"]))
+    return _PAGE.render(result=result, sentence=_sentence(result), running=running, scale=_scale())
 
 
 def _sentence(result: Mapping[str, Any]) -> str:
@@ -198,17 +182,17 @@ def _decimal(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.2f}"
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    return environment(
-        {
-            "chance": chance,
-            "decimal": _decimal,
-            "number": format_number,
-            "percent": percent,
-            "shade": shade,
-            "share": lambda log_prob_nats: f"{100 * math.exp(log_prob_nats):.3f}",
-            "surprisal": surprisal_nats,
-            "visible_token": visible_token,
-        },
-    )
+_PAGE = Page(
+    "prediction.html.j2",
+    {
+        "chance": chance,
+        "decimal": _decimal,
+        "percent": percent,
+        "shade": shade,
+        "share": lambda log_prob_nats: f"{100 * math.exp(log_prob_nats):.3f}",
+        "surprisal": surprisal_nats,
+        "visible_token": visible_token,
+    },
+    css=("prediction.css",),
+    script="prediction.js",
+)

@@ -7,15 +7,12 @@ belief can be trusted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from freerun.report.numbers import format_number
 from freerun.report.pages.prediction import chance, visible_token
-from freerun.report.pages.template import asset, environment, stylesheet
+from freerun.report.pages.template import Page
 from freerun.report.visible import visible, visible_markup
 
 EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
@@ -32,9 +29,7 @@ def render_source(result: Mapping[str, Any]) -> str:
     All text is escaped; control and bidirectional characters in it are shown as signs. An evaluation gives a page of its
     tables and charts.
     """
-    name = "source.html.j2" if result["kind"] == "source" else "source_evaluation.html.j2"
-    style = Markup(stylesheet() + asset("prediction.css") + asset("source.css"))
-    return _environment().get_template(name).render(result=result, style=style)
+    return (_PAGE if result["kind"] == "source" else _EVALUATION).render(result=result, running=running, scale=scale)
 
 
 def shade(moved: float) -> str:
@@ -149,19 +144,16 @@ def _points(n: int) -> list[int]:
     return sorted({round(k * (n - 1) / (MOST_POINTS - 1)) for k in range(MOST_POINTS)})
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    made = environment(
-        {
-            "chance": chance,
-            "entropy_chart": entropy_chart,
-            "number": format_number,
-            "own_chart": own_chart,
-            "posterior_chart": posterior_chart,
-            "ranked": ranked,
-            "text": lambda value: visible_markup(str(value)),
-            "word": lambda value: visible_token({"text": str(value)}),
-        },
-    )
-    made.globals.update(running=running, scale=scale)
-    return made
+_FILTERS = {
+    "chance": chance,
+    "entropy_chart": entropy_chart,
+    "own_chart": own_chart,
+    "posterior_chart": posterior_chart,
+    "ranked": ranked,
+    "text": lambda value: visible_markup(str(value)),
+    "word": lambda value: visible_token({"text": str(value)}),
+}
+_PAGE, _EVALUATION = (
+    Page(template, _FILTERS, css=("prediction.css", "source.css"))
+    for template in ("source.html.j2", "source_evaluation.html.j2")
+)
