@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from freerun.report.charts.curves import Numbers, drawable_part, read_chart, reading, variants
 from freerun.report.charts.legend import Line, define_hatches, draw_legend, hatch
-from freerun.report.charts.marks import FONT, coordinate, dash, element, markers, shortened, text_width
+from freerun.report.charts.marks import FONT, Point, dash, drawing, element, markers, path, shortened, text_width
 from freerun.report.charts.scales import Axis, linear_axis, log2_axis
 from freerun.report.numbers import format_number
 from freerun.results.finding import Chart
@@ -22,7 +23,6 @@ _INSET = 9.0
 _MAX_READINGS = 32
 """Columns to point at: more would be too narrow for a finger, and all numbers are in the table."""
 
-Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
 
@@ -62,8 +62,6 @@ def draw_chart(chart: Mapping[str, Any], *, width: float = WIDTH, key: str | Non
     # the free curve, which the page is about, lies on top
     back_to_front = sorted(curves, key=lambda line: (line[0].role == "free", line[0].role == "real"))
     parts = [
-        element("title", plot.title, id=f"{key}-title"),
-        element("desc", describe(chart), id=f"{key}-desc"),
         define_hatches(curves, key),
         legend,
         _grid(frame),
@@ -76,19 +74,7 @@ def draw_chart(chart: Mapping[str, Any], *, width: float = WIDTH, key: str | Non
     if not _any_value(plot):
         middle = (frame.top + frame.bottom) / 2
         parts.append(element("text", "no value could be computed", x=width / 2, y=middle, class_="empty"))
-    return drawing(parts, width, frame.height, key)
-
-
-def drawing(parts: Sequence[Markup], width: float, height: float, key: str, kind: str = "chart") -> Markup:
-    """Return the parts as one SVG; the ids of its title and description begin with `key`."""
-    return element(
-        "svg",
-        *parts,
-        class_=kind,
-        viewBox=f"0 0 {coordinate(width)} {coordinate(height)}",
-        role="img",
-        aria_labelledby=f"{key}-title {key}-desc",
-    )
+    return drawing(parts, width, frame.height, key, plot.title, describe(chart))
 
 
 def describe(chart: Mapping[str, Any]) -> str:
@@ -144,7 +130,7 @@ def _grid(frame: _Frame) -> Markup:
         ((x, baseline), (x, baseline + 5)) for x, _ in columns
     ]
     parts = [
-        element("path", d="".join(map(_path, strokes)), class_=c) for strokes, c in ((grid, "grid"), (axis, "axis"))
+        element("path", d="".join(map(path, strokes)), class_=c) for strokes, c in ((grid, "grid"), (axis, "axis"))
     ]
     parts += [element("text", label, x=frame.left - 8, y=y + 4.5, class_="tick y") for y, label in rows]
     for x, label in columns:
@@ -167,10 +153,11 @@ def _band(line: Line, frame: _Frame, key: str) -> Markup:
     for stretch in frame.points(curve.low, curve.high):
         if len(stretch) == 1:
             _, x, bottom, top = stretch[0]
-            shapes.append(_whisker(x, top, bottom))
+            strokes = [[(x, top), (x, bottom)], *([(x - 4, end), (x + 4, end)] for end in (top, bottom))]
+            shapes.append(element("path", d=" ".join(map(path, strokes)), class_="whisker"))
             continue
-        upper, lower = (_path((x, ends[end]) for _, x, *ends in stretch) for end in (1, 0))
-        back = _path((x, bottom) for _, x, bottom, _ in reversed(stretch))
+        upper, lower = (path((x, ends[end]) for _, x, *ends in stretch) for end in (1, 0))
+        back = path((x, bottom) for _, x, bottom, _ in reversed(stretch))
         class_ = "area alone" if curve.band_only else "area"
         outline = f"{upper} {back[1:]}Z"
         shapes.append(element("path", d=outline, class_=class_, fill=hatch(key, curve, variant)))
@@ -180,11 +167,6 @@ def _band(line: Line, frame: _Frame, key: str) -> Markup:
     return element("g", *shapes, class_=f"role-{curve.role}")
 
 
-def _whisker(x: float, top: float, bottom: float) -> Markup:
-    strokes = [((x, top), (x, bottom)), ((x - 4, top), (x + 4, top)), ((x - 4, bottom), (x + 4, bottom))]
-    return element("path", d=" ".join(map(_path, strokes)), class_="whisker")
-
-
 def _line(line: Line, frame: _Frame) -> Markup:
     curve, variant = line
     every = 1 if len(curve.y) <= 16 else -(-len(curve.y) // 9)
@@ -192,7 +174,7 @@ def _line(line: Line, frame: _Frame) -> Markup:
     points: list[Point] = []
     for stretch in frame.points(curve.y):
         if len(stretch) > 1:
-            d = _path((x, y) for _, x, y in stretch)
+            d = path((x, y) for _, x, y in stretch)
             shapes.append(element("path", d=d, class_="curve", stroke_dasharray=dash(curve.role, variant)))
         points += [(x, y) for i, x, y in stretch if i % every == 0 or len(stretch) == 1]
     return element("g", *shapes, markers(curve.role, variant, points), class_=f"role-{curve.role}")
@@ -205,7 +187,7 @@ def _level_line(frame: _Frame, level: float) -> Markup:
 
 def _level_labels(frame: _Frame) -> Markup:
     """Write each level's label at that end and side of its line where it covers least of the curves."""
-    samples = _curve_samples(frame)
+    samples = list(_curve_samples(frame))
     placed: list[Box] = []
     texts = []
     for level, label in frame.chart.levels:
@@ -225,16 +207,14 @@ def _level_labels(frame: _Frame) -> Markup:
     return Markup("").join(texts)
 
 
-def _curve_samples(frame: _Frame) -> list[Point]:
+def _curve_samples(frame: _Frame) -> Iterator[Point]:
     """Points of all curves, those across gaps included."""
-    samples = []
     for curve in frame.chart.series:
-        if not curve.band_only:
-            at = [(x, y) for stretch in frame.points(curve.y) for _, x, y in stretch]
-            samples += at
-            for (x0, y0), (x1, y1) in pairwise(at):
-                samples += [(x0 + (x1 - x0) * t / 8, y0 + (y1 - y0) * t / 8) for t in range(1, 8)]
-    return samples
+        at = [] if curve.band_only else [(x, y) for stretch in frame.points(curve.y) for _, x, y in stretch]
+        if at:
+            xs, ys = zip(*at, strict=True)
+            nth = np.linspace(0, len(at) - 1, 8 * len(at) - 7)
+            yield from zip(np.interp(nth, range(len(at)), xs), np.interp(nth, range(len(at)), ys), strict=True)
 
 
 def _inside(point: Point, box: Box) -> bool:
@@ -254,14 +234,10 @@ def _readings(frame: _Frame) -> Markup:
     columns = []
     for i, (left, right) in zip(chosen, edges, strict=False):
         lines = [f"{plot.x_label}: {format_number(plot.x[i])}", *(f"{s.name}: {reading(s, i)}" for s in plot.series)]
-        column = _path([(left, frame.top), (right, frame.top), (right, frame.bottom), (left, frame.bottom)])
+        column = path([(left, frame.top), (right, frame.top), (right, frame.bottom), (left, frame.bottom)])
         columns.append(element("path", element("title", "\n".join(lines)), d=column))
     return element("g", *columns, class_="readings")
 
 
 def _any_value(plot: Chart) -> bool:
     return any(v is not None for curve in plot.series for values in (curve.y, curve.low or ()) for v in values)
-
-
-def _path(points: Iterable[Point]) -> str:
-    return "M" + " ".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points)

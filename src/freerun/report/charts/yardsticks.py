@@ -8,9 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from freerun.report.charts.marks import FONT, coordinate, element, markers, role_of, shortened, text_width
+from freerun.report.charts.marks import FONT, drawing, element, markers, path, role_of, shortened, text_width
 from freerun.report.charts.scales import Axis, drawable, log2_axis
-from freerun.report.charts.svg import WIDTH, drawing
+from freerun.report.charts.svg import WIDTH
 from freerun.report.numbers import UNKNOWN, format_interval, format_number
 
 _ROW, _TOP, _BEYOND = 52.0, 46.0, 30.0
@@ -23,15 +23,13 @@ def draw_scale(yardsticks: Mapping[str, Any], *, key: str = "yardsticks") -> Mar
     left, right = 2.0, WIDTH - 2.0
     axis = _axis(yardsticks, items, left, right)
     bottom = _TOP + _ROW * len(items)
-    parts = [
-        element("title", str(yardsticks.get("title") or "Yardsticks"), id=f"{key}-title"),
-        element("desc", " ".join(f"{item.get('label')}: {reading(item)}." for item in items), id=f"{key}-desc"),
-        _frame(axis, bottom, left, right),
-    ]
+    parts = [_frame(axis, bottom, left, right)]
     for n, item in enumerate(items):
         words = _TOP + _ROW * n + 14
         parts += [_words(item, words), _row(item, axis, words + 22, right - 4)]
-    return drawing(parts, WIDTH, bottom + 48, key, "chart scale")
+    description = " ".join(f"{item.get('label')}: {reading(item)}." for item in items)
+    title = str(yardsticks.get("title") or "Yardsticks")
+    return drawing(parts, WIDTH, bottom + 48, key, title, description, kind="chart scale")
 
 
 def reading(item: Mapping[str, Any]) -> str:
@@ -84,21 +82,21 @@ def _row(item: Mapping[str, Any], axis: Axis, y: float, edge: float) -> Markup:
     below = value is None and where == "before"
     above = (value is None and where == "beyond") or any(end and end > axis.high for end in (value, high))
     open_above = above or (low is not None and high is None and value is not None)
-    shapes = []
     start = axis.position(low) if low is not None else axis.position(value) if value else axis.end
     stop = edge if open_above else axis.position(high) if high is not None else start
     if below:
         start, stop, open_above = axis.start - 12, axis.position(high) if high else axis.start + 10, False
+    strokes = []
     if open_above or below or low is not None or high is not None:
-        shapes.append(element("line", x1=start, x2=stop, y1=y, y2=y, class_="whisker"))
+        strokes.append([(start, y), (stop, y)])
     if low is not None and not below:
-        shapes.append(element("line", x1=start, x2=start, y1=y - 5, y2=y + 5, class_="whisker"))
-    if open_above:
-        shapes.append(element("path", d=_arrow(edge, y, -8), class_="whisker"))
-    elif below:
-        shapes.append(element("path", d=_arrow(start, y, 8), class_="whisker"))
+        strokes.append([(start, y - 5), (start, y + 5)])
     if high is not None and not open_above:
-        shapes.append(element("line", x1=stop, x2=stop, y1=y - 5, y2=y + 5, class_="whisker"))
+        strokes.append([(stop, y - 5), (stop, y + 5)])
+    if open_above or below:
+        tip, back = (edge, -8) if open_above else (start, 8)
+        strokes.append([(tip + back, y - 5), (tip, y), (tip + back, y + 5)])
+    shapes = [element("path", d="".join(map(path, strokes)), class_="whisker")] if strokes else []
     if value is not None and value <= axis.high:
         shapes.append(markers(role, 0, [(axis.position(value), y)], 5.5))
     return element("g", *shapes, class_=f"role-{role}")
@@ -114,8 +112,3 @@ def _words(item: Mapping[str, Any], y: float) -> Markup:
         element("text", label, x=2, y=y + 4.5, class_="entry" + weight),
         element("text", words, x=WIDTH - 2, y=y + 4.5, class_="entry end" + weight),
     )
-
-
-def _arrow(x: float, y: float, back: float) -> str:
-    tail = coordinate(x + back)
-    return f"M{tail} {coordinate(y - 5)} L{coordinate(x)} {coordinate(y)} L{tail} {coordinate(y + 5)}"

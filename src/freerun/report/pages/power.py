@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,15 +10,17 @@ from freerun.report.charts.heat import heat_map
 from freerun.report.pages.template import Page, badge
 
 Result = Mapping[str, Any]
-_BADGE = partial(badge, good=("✓", "Every null rate in its band"), bad=("!", "A null rate outside its band"))
 
 
 def render_power(result: Result) -> str:
     """Return the page of a power table as one HTML document that needs no network and no other file; all text is escaped."""
-    heat, rates = partial(heat_map, result), partial(rate_rows, result)
-    page = Page(
-        "power.html.j2", {"badge": _BADGE, "heat": heat, "percent": percent, "rates": rates}, css=("power.css",)
-    )
+    filters: dict[str, Callable[..., Any]] = {
+        "badge": partial(badge, good=("✓", "Every null rate in its band"), bad=("!", "A null rate outside its band")),
+        "heat": lambda base, n: heat_map(result, texts=n, bases=[base], key=f"heat-{base}-{n}"),
+        "percent": percent,
+        "rates": partial(rate_rows, result),
+    }
+    page = Page("power.html.j2", filters, css=("power.css",))
     return page.render(
         result=result,
         labels={m["name"]: m["label"] for m in result["metrics"]},

@@ -6,7 +6,7 @@ belief can be trusted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -144,7 +144,7 @@ def _points(n: int) -> list[int]:
     return sorted({round(k * (n - 1) / (MOST_POINTS - 1)) for k in range(MOST_POINTS)})
 
 
-_FILTERS = {
+_FILTERS: dict[str, Callable[..., Any]] = {
     "chance": chance,
     "entropy_chart": entropy_chart,
     "own_chart": own_chart,
