@@ -57,13 +57,8 @@ def percent(log_prob_nats: float | None) -> str:
     share = 100 * math.exp(log_prob_nats)
     if share >= 99.995:
         return "100%"
-    if share >= 99.5:
-        return f"{share:.2f}%"
-    if share >= 9.95:
-        return f"{share:.0f}%"
-    if share >= 0.995:
-        return f"{share:.1f}%"
-    return f"{share:.2f}%" if share >= 0.01 else "<0.01%"
+    digits = next((n for edge, n in ((99.5, 2), (9.95, 0), (0.995, 1), (0.01, 2)) if share >= edge), None)
+    return "<0.01%" if digits is None else f"{share:.{digits}f}%"
 
 
 def chance(probability: float) -> str:
@@ -163,19 +158,12 @@ def _character(c: str, blank: bool) -> Markup:
 
 def _scale() -> list[dict[str, str]]:
     """Legend of the shades: class, surprisal, probability."""
-    edges = [0.0, *EDGES_NATS]
-    rows = []
-    for i, low in enumerate(edges):
-        last = i == len(edges) - 1
-        nats = f"{low:g}+" if last else f"{low:g}–{edges[i + 1]:g}"
-        rows.append(
-            {
-                "shade": f"s{i}",
-                "nats": nats,
-                "above": f"<{percent(-low)}" if last else f">{percent(-edges[i + 1])}",
-            }
-        )
-    return rows
+    steps = [
+        {"nats": f"{low:g}–{high:g}", "above": f">{percent(-high)}"}
+        for low, high in zip((0.0, *EDGES_NATS), EDGES_NATS, strict=False)
+    ]
+    last = {"nats": f"{EDGES_NATS[-1]:g}+", "above": f"<{percent(-EDGES_NATS[-1])}"}
+    return [{"shade": f"s{i}", **step} for i, step in enumerate([*steps, last])]
 
 
 def _decimal(value: float | None) -> str:
