@@ -40,6 +40,10 @@ class _Frame:
     x: Axis
     y: Axis
 
+    def across(self, value: float) -> tuple[Point, Point]:
+        """The ends of a line at the height of a value."""
+        return (self.left, self.y.position(value)), (self.right, self.y.position(value))
+
     def points(self, *columns: Numbers) -> Iterator[list[tuple[float, ...]]]:
         """Yield the stretches in which all columns are known: index, position of x, and position of each value."""
         rows = zip(self.chart.x, *columns, strict=True)
@@ -66,7 +70,7 @@ def draw_chart(chart: Mapping[str, Any], *, width: float = WIDTH, key: str | Non
         legend,
         _grid(frame),
         *(_band(line, frame, key) for line in curves),
-        *(_level_line(frame, level) for level, _ in plot.levels),
+        *(element("path", d=path(frame.across(level)), class_="level") for level, _ in plot.levels),
         *(_line(line, frame) for line in back_to_front if not line[0].band_only),
         _level_labels(frame),
         _readings(frame),
@@ -125,13 +129,12 @@ def _grid(frame: _Frame) -> Markup:
     baseline = frame.bottom
     rows = [(frame.y.position(value), label) for value, label in frame.y.ticks]
     columns = [(frame.x.position(value), label) for value, label in frame.x.ticks]
-    grid = [((frame.left, y), (frame.right, y)) for y, _ in rows]
-    axis = [((frame.left, baseline), (frame.right, baseline))] + [
-        ((x, baseline), (x, baseline + 5)) for x, _ in columns
+    grid = "".join(path(frame.across(value)) for value, _ in frame.y.ticks)
+    axis = [
+        ((frame.left, baseline), (frame.right, baseline)),
+        *(((x, baseline), (x, baseline + 5)) for x, _ in columns),
     ]
-    parts = [
-        element("path", d="".join(map(path, strokes)), class_=c) for strokes, c in ((grid, "grid"), (axis, "axis"))
-    ]
+    parts = [element("path", d=grid, class_="grid"), element("path", d="".join(map(path, axis)), class_="axis")]
     parts += [element("text", label, x=frame.left - 8, y=y + 4.5, class_="tick y") for y, label in rows]
     for x, label in columns:
         half = text_width(label, FONT) / 2
@@ -180,11 +183,6 @@ def _line(line: Line, frame: _Frame) -> Markup:
     return element("g", *shapes, markers(curve.role, variant, points), class_=f"role-{curve.role}")
 
 
-def _level_line(frame: _Frame, level: float) -> Markup:
-    y = frame.y.position(level)
-    return element("line", x1=frame.left, x2=frame.right, y1=y, y2=y, class_="level")
-
-
 def _level_labels(frame: _Frame) -> Markup:
     """Write each level's label at that end and side of its line where it covers least of the curves."""
     samples = list(_curve_samples(frame))
@@ -192,18 +190,22 @@ def _level_labels(frame: _Frame) -> Markup:
     texts = []
     for level, label in frame.chart.levels:
         text = shortened(label, FONT, (frame.right - frame.left) / 2)
-        width, y = text_width(text, FONT), frame.y.position(level)
+        width, height = text_width(text, FONT), frame.y.position(level)
         choices: list[tuple[int, Box, str]] = []
         for anchor, x0 in (("end", frame.right - 4 - width), ("start", frame.left + 6)):
-            for baseline in (y - 5, y + 14):
+            for baseline in (height - 5, height + 14):
                 box = (x0, baseline - 12, x0 + width, baseline + 4)
-                covered = sum(_inside(p, box) for p in samples) + 50 * sum(_overlap(box, other) for other in placed)
+                near = (box[0] - 4, box[1] - 2, box[2] + 4, box[3] + 2)
+                covered = sum(_overlap(near, (x, y, x, y)) for x, y in samples) + 50 * sum(
+                    _overlap(box, other) for other in placed
+                )
                 covered += 200 * (box[1] < frame.top - 14 or box[3] > frame.bottom)
                 choices.append((covered, box, anchor))
         _, box, anchor = min(choices, key=lambda choice: choice[0])
         placed.append(box)
-        x = box[2] if anchor == "end" else box[0]
-        texts.append(element("text", text, x=x, y=box[3] - 4, class_=f"level-label {anchor}"))
+        texts.append(
+            element("text", text, x=box[2 if anchor == "end" else 0], y=box[3] - 4, class_=f"level-label {anchor}")
+        )
     return Markup("").join(texts)
 
 
@@ -217,12 +219,8 @@ def _curve_samples(frame: _Frame) -> Iterator[Point]:
             yield from zip(np.interp(nth, range(len(at)), xs), np.interp(nth, range(len(at)), ys), strict=True)
 
 
-def _inside(point: Point, box: Box) -> bool:
-    return box[0] - 4 <= point[0] <= box[2] + 4 and box[1] - 2 <= point[1] <= box[3] + 2
-
-
 def _overlap(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
 def _readings(frame: _Frame) -> Markup:

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from freerun.report.charts.marks import element
+from freerun.report.charts.marks import element, path
 from freerun.report.numbers import MINUS, UNKNOWN, format_number
 from freerun.report.pages.template import Page, badge
 
@@ -63,9 +63,7 @@ def _mark(x: float, y: float, *, beyond: int) -> Markup:
     if not beyond:
         return element("circle", cx=x, cy=y, r=_DOT_RADIUS, class_="dot")
     tip, back, half = x + beyond * _DOT_RADIUS, x - beyond * _DOT_RADIUS, 4.5
-    return element(
-        "path", d=f"M{back:.1f} {y - half:.1f}L{tip:.1f} {y:.1f}L{back:.1f} {y + half:.1f}Z", class_="dot beyond"
-    )
+    return element("path", d=path([(back, y - half), (tip, y), (back, y + half)]) + "Z", class_="dot beyond")
 
 
 def signed(x: float | None) -> str:

@@ -27,9 +27,8 @@ def _tokens(n: Any) -> str:
 def _loop_rule(rule: Any) -> str:
     if not isinstance(rule, Mapping):
         return str(rule)
-    return "{copies} copies of at most {max_period} tokens in a row, {min_tokens} tokens in all at least".format_map(
-        rule
-    )
+    copies, longest, least = (rule.get(name) for name in ("copies", "max_period", "min_tokens"))
+    return f"{copies} copies of at most {longest} tokens in a row, {least} tokens in all at least"
 
 
 def _reference(plan: Any) -> str:

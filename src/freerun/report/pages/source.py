@@ -109,7 +109,7 @@ def _chart(
     latent: Latent, kind: str, title: str, x_label: str, y_label: str, x: list[int], series: list[Any], **more: Any
 ) -> dict[str, Any]:
     name, labels = f"{latent['name']}_{kind}", {"x_label": x_label, "y_label": y_label}
-    return {"name": name, "title": title, **labels, "x": x, "series": series, **more}
+    return {"name": name, "title": title, "caption": "", **labels, "x": x, "series": series, **more}
 
 
 def _series(latent: Latent, k: int, i: int, y: Sequence[float]) -> dict[str, Any]:
