@@ -14,7 +14,7 @@ from freerun.report.charts.svg import WIDTH
 from freerun.report.numbers import UNKNOWN, format_interval, format_number
 
 _ROW, _TOP, _BEYOND = 52.0, 46.0, 30.0
-"""Height of a row, of what stands above the rows, and the width at the right end for what lies beyond the longest length measured."""
+"""Height of a row, of what stands above the rows, and the room at the right end for what lies beyond the longest length."""
 
 
 def draw_scale(yardsticks: Mapping[str, Any], *, key: str = "yardsticks") -> Markup:
