@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from freerun.findings.registry import GATES, QUESTIONS, Question
+from freerun.findings.question import Question
+from freerun.findings.registry import GATES, QUESTIONS
 
 DOCS = Path(__file__).parent
 
@@ -20,6 +21,13 @@ def gates_table() -> str:
     return "\n".join(rows)
 
 
+def questions_table() -> str:
+    """Every question of an audit with its page, in the order of the report."""
+    rows = ["| question | page |", "|---|---|"]
+    rows += [f"| {q.question} | [{q.name.replace('_', '-')}](findings/{q.name}.md) |" for q in QUESTIONS]
+    return "\n".join(rows)
+
+
 def numbers_table(question: Question) -> str:
     """The numbers of one finding, as `result.json` and the exports name them."""
     rows = ["| number | what it is | unit | gate |", "|---|---|---|---|"]
@@ -32,6 +40,7 @@ def numbers_table(question: Question) -> str:
 def pages() -> dict[Path, str]:
     """Every page with its table made again."""
     made = {DOCS / "gates.md": filled(DOCS / "gates.md", gates_table())}
+    made[DOCS / "methods.md"] = filled(DOCS / "methods.md", questions_table(), mark="questions")
     for question in QUESTIONS:
         page = DOCS.parent / question.page
         if question.quantities:
@@ -39,9 +48,9 @@ def pages() -> dict[Path, str]:
     return made
 
 
-def filled(page: Path, table: str) -> str:
+def filled(page: Path, table: str, *, mark: str = "numbers") -> str:
     """The page with what stands between its marks replaced; at its end where it has none yet."""
-    begin, end = "<!-- numbers: made by docs/tables.py -->", "<!-- numbers: end -->"
+    begin, end = f"<!-- {mark}: made by docs/tables.py -->", f"<!-- {mark}: end -->"
     text = page.read_text()
     if begin not in text:
         text = f"{text.rstrip()}\n\n## Numbers\n\n{begin}\n{end}\n"

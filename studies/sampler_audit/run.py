@@ -1,7 +1,7 @@
 """Size and power of the sampler's audit, and what z cannot see: `python -m studies.sampler_audit.run` (about 4 minutes on 1 core).
 
 A word bigram of CPython's documentation is the model: 2,000 words, laws as skewed as those of text. The audit is the one that
-findings use, on 60 texts of 256 tokens. Writes docs/data/sampler-audit.json; fails if a rate is not what the audit promises.
+findings use, on 60 texts of 256 tokens. Writes result.json beside this file; fails if a rate is not what the audit promises.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from freerun.stats.recognition.self_recognition import self_z
 from freerun.stats.reliability import reliability
 from freerun.text.corpora import read_corpus
 from freerun.worlds.markov import random_chain
+from studies.files import json_text, write_files
 
-DOCS = Path(__file__).parents[2] / "docs"
+HERE = Path(__file__).parent
 ALPHAS = (0.05, 0.01, 0.001)
 AUDIT_ALPHA = 0.001
 NO_CONTEXT = -1
@@ -288,7 +289,7 @@ def main() -> int:
     parser.add_argument("--texts", type=int, default=60)
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--words", type=int, default=2000, help="vocabulary (default 2000)")
-    parser.add_argument("--out", type=Path, default=DOCS / "data" / "sampler-audit.json")
+    parser.add_argument("--out", type=Path, default=HERE / "result.json")
     parser.add_argument("--blind-spot", action="store_true", help="print what z cannot see, and nothing else (seconds)")
     chosen = parser.parse_args()
     if chosen.blind_spot:
@@ -331,9 +332,7 @@ def main() -> int:
         "as_promised": good,
         "provenance": to_json(provenance()),
     }
-    chosen.out.parent.mkdir(exist_ok=True, parents=True)
-    chosen.out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    print(chosen.out)
+    write_files(HERE, {str(chosen.out): json_text(result)})
     return int(not good)
 
 

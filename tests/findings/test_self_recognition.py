@@ -166,7 +166,7 @@ def test_size_and_power_of_the_audit_quick() -> None:
 
 
 def test_the_committed_rates_are_as_promised() -> None:
-    held = json.loads((ROOT / "docs" / "data" / "sampler-audit.json").read_text())
+    held = json.loads((ROOT / "studies" / "sampler_audit" / "result.json").read_text())
     assert held["as_promised"]
     assert held["texts"] * held["tokens"] == 60 * 256
     for row in held["null"]:

@@ -269,7 +269,7 @@ def _card(d: Difference) -> Card:
     return Card(
         f"{d.label}, difference",
         _spelled(d.value, form),
-        d.unit,
+        "" if d.value is None else d.unit,
         "" if d.low is None and d.high is None else interval,
         d.text or ("told from zero" if d.found else "not told from zero"),
     )

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from freerun.findings.evidence import Evidence, statistics_rng
+from freerun.findings.question import Question
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
 from freerun.results.quantity import Quantity
 from freerun.stats.divergences import EnergyTest, energy_test, frontier, precision_recall
@@ -231,3 +232,6 @@ def _chart(comparisons: list[Halves]) -> Chart:
             "its own. Read a line against that of real text, not against the corner."
         ),
     )
+
+
+ENTRY = Question("divergences", QUESTION, divergences, QUANTITIES, needs_text=True, place=90)

@@ -6,11 +6,15 @@ import math
 from collections.abc import Sequence
 
 from freerun.counted import counted
+from freerun.errors import TooFewDocuments
 from freerun.findings.detectability import quantities
-from freerun.findings.detectability.comparison import ALPHA, KINDS, N_SPLITS, Comparison
+from freerun.findings.detectability.comparison import ALPHA, KINDS, N_SPLITS, Comparison, compared
 from freerun.findings.detectability.giveaways import giveaways
 from freerun.findings.detectability.leaks import leaks
 from freerun.findings.evidence import MIN_PAIRS, Evidence
+from freerun.findings.own_text.refusal import refused_finding
+from freerun.findings.own_text.standing import own_text_of
+from freerun.findings.question import Question
 from freerun.records.redact import UNAVAILABLE
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
 from freerun.results.horizons import ends_of, outside, spoken
@@ -301,3 +305,16 @@ def _rejections(comparison: Comparison) -> str:
 
 def _p(p: float) -> str:
     return "< 0.001" if p < 1e-3 else f"{p:.3f}"
+
+
+def _answer(evidence: Evidence) -> Finding:
+    if evidence.once(own_text_of).refused:
+        return refused_finding("detectability", QUESTION)
+    comparison = evidence.once(compared)
+    if isinstance(comparison, TooFewDocuments):
+        why = str(comparison)
+        return Finding.unknown("detectability", QUESTION, why[0].upper() + why[1:] + ".")
+    return detectability(evidence, comparison)
+
+
+ENTRY = Question("detectability", QUESTION, _answer, quantities.QUANTITIES, place=20)

@@ -29,6 +29,7 @@ from freerun.findings.loops.evidence import (
     loop_evidence,
     read_arm,
 )
+from freerun.findings.question import Question
 from freerun.results.finding import Estimate, Finding
 from freerun.results.quantity import LEAST_SEQUENCES, Quantity, Sums
 from freerun.stats.bounds.certificates import ProvenKl, kl_proven_of_counts
@@ -311,3 +312,6 @@ def _log_rank(test: LogRank) -> str:
 
 def _chance(p: float) -> str:
     return f"{p:.1%}" if p >= 0.001 else f"{p:.1e}"
+
+
+ENTRY = Question("loops", QUESTION, loops, QUANTITIES, loop_sums, place=50)

@@ -16,6 +16,7 @@ from freerun.findings.own_text import rescoring
 from freerun.findings.own_text.refusal import NOT_SHOWN, of_real_text
 from freerun.findings.own_text.rescoring import Rescoring
 from freerun.findings.own_text.standing import SampledText, audit_own_text, z_of
+from freerun.findings.question import Question
 from freerun.findings.recognition import checking, quantities
 from freerun.findings.recognition.checking import Checking
 from freerun.records.plan import SamplingRule
@@ -362,3 +363,8 @@ def _p(p: float) -> str:
 
 def _signed(value: float | None) -> str:
     return "unknown" if value is None else f"{value:+.2f}".replace("-", "−")
+
+
+ENTRY = Question(
+    "self_recognition", QUESTION, self_recognition, quantities.QUANTITIES, quantities.recognition_sums, place=30
+)
