@@ -230,7 +230,7 @@ def precision_recall(
         # entry 0 of a sorted row is the vector itself
         radius = np.partition(between[cloud, cloud], neighbours, axis=1)[:, neighbours]
         shares.append(float((between[others, cloud] <= radius[None, :]).any(axis=1).mean()))
-    return PrecisionRecall(*shares, neighbours)
+    return PrecisionRecall(shares[0], shares[1], neighbours)
 
 
 def _joint(
