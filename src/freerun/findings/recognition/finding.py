@@ -15,7 +15,7 @@ from freerun.findings.evidence import Evidence
 from freerun.findings.own_text import rescoring
 from freerun.findings.own_text.refusal import NOT_SHOWN, of_real_text
 from freerun.findings.own_text.rescoring import Rescoring
-from freerun.findings.own_text.standing import SampledText, audit_own_text, z_of
+from freerun.findings.own_text.standing import AUDIT_ALPHA, AUDIT_POWER, SampledText, audit_own_text, z_of
 from freerun.findings.recognition import checking, quantities
 from freerun.findings.recognition.checking import Checking
 from freerun.records.plan import SamplingRule
@@ -25,7 +25,7 @@ from freerun.stats.detection.likelihood_features import TokenColumns
 from freerun.stats.intervals import Interval, clopper_pearson, cluster_ratio
 from freerun.stats.recognition.likelihood_ratio import LikelihoodRatio, likelihood_ratio
 from freerun.stats.recognition.sampler_audit import PIT_BINS
-from freerun.stats.recognition.self_recognition import PitUniformity, SelfRecognition, e_process_log, monte_carlo_rank
+from freerun.stats.recognition.self_recognition import PitHistogram, SelfRecognition, e_process_log, monte_carlo_rank
 
 QUESTION = "Does it recognise itself, and are the samples its law?"
 Z = "z = ΣD/√ΣV, D = −ln q(x) − H, V the varentropy; standard normal on the model's own text"
@@ -68,6 +68,7 @@ def self_recognition(evidence: Evidence) -> Finding:
         status="good" if sampled.passed and not refused else "bad",
         estimates=(
             *_audit_estimates(evidence, measured),
+            *_seeded_estimates(measured.sampled),
             *rescoring.rescoring_estimates(again),
             *_e_estimates(evidence),
             *(e for name in ratio for e in _ratio_estimates(evidence, name, ratio[name])),
@@ -119,7 +120,8 @@ def _audit_estimates(evidence: Evidence, measured: Recognition) -> tuple[Estimat
             measured.sampled.audit.p_value,
             n=own.n,
             independent_unit="sequence",
-            method="Bonferroni over total z, PIT χ² on 20 bins, and χ² of tokens against mass by bin of probability",
+            method=f"Bonferroni over {len(measured.sampled.audit.parts)} tests: {', '.join(name for name, _ in _parts(measured.sampled))}; "
+            "each holds its level at any number of tokens",
         ),
         _z_estimate(quantities.REAL_Z, real.mean, _mean_z(evidence, real, "real"), real.n, "document"),
         quantities.CONTROL_Z_TOTAL.number(
@@ -128,6 +130,37 @@ def _audit_estimates(evidence: Evidence, measured: Recognition) -> tuple[Estimat
             label=f"z of the control (t = {evidence.plan['control_temperature']:g})",
             method="the same; must be far from 0 if the audit has power",
         ),
+    )
+
+
+def _seeded_estimates(sampled: SampledText) -> tuple[Estimate, ...]:
+    """How often the uniform that drew a token lies outside the cell of a fresh pass, and the smallest faults seen by that."""
+    seeded, smallest = sampled.audit.seeded, sampled.smallest
+    if seeded is None:
+        return ()
+    how = (
+        f"at least, with {AUDIT_POWER:.0%} power at one false alarm in {1 / AUDIT_ALPHA:,.0f} audits, by the draws held against a fresh pass; "
+        "from total variation, to first order"
+    )
+    share, kept, temperature = (
+        (None, None, None) if smallest is None else (smallest.share, smallest.kept_mass, smallest.temperature)
+    )
+    return (
+        quantities.SEEDED_MISSES.estimate(
+            seeded.share,
+            independent_unit="token",
+            method="u outside [F(<x), F(≤x)) of the fresh pass (Clopper–Pearson); its mean is at least the total variation of the law that "
+            "was sampled from the fresh one",
+        ),
+        quantities.SEEDED_FLOOR.number(
+            seeded.expected / seeded.n,
+            n=seeded.n,
+            independent_unit="token",
+            method="share of each recorded cell outside the fresh one: of draws from the recorded laws",
+        ),
+        quantities.SMALLEST_SHARE.number(share, n=seeded.n, independent_unit="token", method=how),
+        quantities.SMALLEST_CUT.number(kept, n=seeded.n, independent_unit="token", method=how),
+        quantities.SMALLEST_TEMPERATURE.number(temperature, n=seeded.n, independent_unit="token", method=how),
     )
 
 
@@ -154,7 +187,7 @@ def _sd_of_z(z: SelfRecognition) -> Interval | None:
     return Interval(z.sd, z.sd - half, z.sd + half, 0.95, z.n)
 
 
-def _pit_chart(pit: PitUniformity | None) -> Chart:
+def _pit_chart(pit: PitHistogram | None) -> Chart:
     n = PIT_BINS if pit is None else len(pit.share)
     edges = np.linspace(0, 1, n + 1)
     series, y_range = Series("own text", "free", (None,) * n), (0.0, 2.0)
@@ -291,15 +324,29 @@ def _rejected(ratio: LikelihoodRatio | None) -> Cell:
     return Cell(f"{share.value:.1%} rejected", share.value, "share", share.low, share.high)
 
 
+def _parts(sampled: SampledText) -> tuple[tuple[str, float], ...]:
+    """Every test of the sampler that was made, with its p-value."""
+    audit = sampled.audit
+    parts = (
+        ("z of surprisal", audit.p_z),
+        ("mass on smaller ids", audit.p_pit),
+        ("mass by bin of probability", audit.p_calibration),
+        ("mass on more probable ids", audit.p_rank_order),
+        ("tokens that stand in the context", audit.p_repeats),
+        ("draws against a fresh pass", None if audit.seeded is None else audit.seeded.p_value),
+    )
+    return tuple((name, p) for name, p in parts if p is not None)
+
+
 def _notes(evidence: Evidence, measured: Recognition) -> tuple[str, ...]:
     own, real, ratio = measured.z["own"], measured.z["real"], measured.ratio.get("real")
-    pit, audit = measured.sampled.pit, measured.sampled.audit
-    chi = (
-        "too few tokens for PIT"
-        if pit is None
-        else f"PIT χ² = {pit.chi_square:.1f} on {len(pit.share) - 1} degrees of freedom, p {_equals(pit.p_value)}"
-    )
-    notes = [f"Audit: z p {_equals(audit.p_z)}; {chi}; mass by bin of probability p {_equals(audit.p_calibration)}."]
+    notes = [f"Audit: p by test: {'; '.join(f'{name} {_p(p)}' for name, p in _parts(measured.sampled))}."]
+    if (seeded := measured.sampled.audit.seeded) is not None:
+        notes.append(
+            f"Draws: of {seeded.n_recorded:,} uniforms {seeded.n_outside_record:,} lie outside the cell recorded with their token; of the "
+            f"{seeded.n:,} whose token was scored again {seeded.n_missed:,} lie outside the cell of the fresh pass, {seeded.expected:.2g} by "
+            "rounding."
+        )
     if own.n_flat or real.n_flat:
         notes.append(
             f"{own.n_flat} own and {real.n_flat} real texts have almost no variance (inside loops) and no z of their own. Records hold no fresh "
@@ -325,12 +372,26 @@ def _sentence(measured: Recognition) -> str:
     if measured.again.outcome == "failed":
         return f"{rescoring.refusal_words(measured.again)}. Own text is refused as evidence."
     if measured.sampled.passed:
-        verdict = f"The samples agree with the model's own law at temperature 1 (audit p = {p})"
+        verdict = (
+            f"The samples agree with the model's own law at temperature 1, {_down_to(measured.sampled)} (audit p = {p})"
+        )
     elif measured.sampling.is_model_law:
         verdict = f"The samples are NOT the model's law at temperature 1 (z = {z}, audit p {p}): mistrust this run"
     else:
         verdict = f"As declared ({measured.sampling.describe()}), the samples are not the model's law at temperature 1 (z = {z}, p {p})"
     return f"{verdict}. {rescoring.agreement_words(measured.again)} {_surprise(measured)}{_scores(measured.scores)}"
+
+
+def _down_to(sampled: SampledText) -> str:
+    """The smallest faults that the audit would have seen."""
+    smallest = sampled.smallest
+    if smallest is None:
+        return "though how small a fault would have been seen is not known"
+    temperature = "" if smallest.temperature is None else f", or a temperature off by {smallest.temperature:.2g}"
+    return (
+        f"down to one token in {max(1, round(1 / smallest.share)):,} from elsewhere, a truncation that keeps {smallest.kept_mass:.4g} of the mass"
+        f"{temperature}"
+    )
 
 
 def _surprise(measured: Recognition) -> str:
@@ -350,10 +411,6 @@ def _scores(scores: Checking | None) -> str:
         f" At {scores.longest} tokens its best single own score tells the two apart with AUC {own.value:.2f}, the likelihood ratio "
         f"against the reference with {ratio.value:.2f}."
     )
-
-
-def _equals(p: float) -> str:
-    return _p(p) if p < 1e-4 else f"= {_p(p)}"
 
 
 def _p(p: float) -> str:
