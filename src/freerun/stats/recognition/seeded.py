@@ -44,16 +44,21 @@ class Cells:
 class SeededDraws:
     """Tokens whose uniform lies outside the cell of a fresh pass (`n_missed` of `n`), and how many of them rounding explains.
 
-    `n_outside_record` of `n_recorded` lie outside the cell that was recorded with them: of a sampler that draws from the law that
-    it records, none. `p_value` is exact, and 0 where there is one.
+    `p_fresh` is the exact p-value of that. `n_outside_record` of `n_recorded` lie outside the cell that was recorded with them: none,
+    where the sampler draws from the law that it records.
     """
 
     n: int
     n_missed: int
     expected: float
+    p_fresh: float
     n_recorded: int
     n_outside_record: int
-    p_value: float
+
+    @property
+    def p_value(self) -> float:
+        """Of both: 0 where a uniform lies outside its recorded cell, which cannot be."""
+        return 0.0 if self.n_outside_record else self.p_fresh
 
     @property
     def share(self) -> Interval:
@@ -75,12 +80,16 @@ def seeded_draws(
         raise DataError("uniforms must lie in [0, 1)")
     if not again.any():
         return None
-    kept = Cells(recorded.below[again], recorded.upto[again])
+    by_rounding = Cells(recorded.below[again], recorded.upto[again]).outside(fresh)
     missed = int(np.count_nonzero(fresh.miss(u[again])))
-    by_rounding = kept.outside(fresh)
-    outside = int(np.count_nonzero(recorded.miss(u, ROUNDING)))
-    p = 0.0 if outside else poisson_binomial_sf(missed, by_rounding)
-    return SeededDraws(int(again.sum()), missed, float(by_rounding.sum()), u.size, outside, p)
+    return SeededDraws(
+        n=int(again.sum()),
+        n_missed=missed,
+        expected=float(by_rounding.sum()),
+        p_fresh=poisson_binomial_sf(missed, by_rounding),
+        n_recorded=u.size,
+        n_outside_record=int(np.count_nonzero(recorded.miss(u, ROUNDING))),
+    )
 
 
 def poisson_binomial_sf(k: int, probability: Float[np.ndarray, " n"]) -> float:
