@@ -209,11 +209,23 @@ class Trial:
             "repeats": a.p_repeats,
         }
         without = min(1.0, len(each) * min(each.values()))
-        return {"all": a.p_value, "without_uniforms": without, **each, "seeded": a.seeded.p_value, "fresh": a.seeded.p_fresh}
+        return {
+            "all": a.p_value,
+            "without_uniforms": without,
+            **each,
+            "seeded": a.seeded.p_value,
+            "fresh": a.seeded.p_fresh,
+        }
 
 
 def audited(
-    laws: Laws, ids: Texts, draws: Draws, rng: np.random.Generator, *, rounding: float = FLOAT32, rescored: int | None = None
+    laws: Laws,
+    ids: Texts,
+    draws: Draws,
+    rng: np.random.Generator,
+    *,
+    rounding: float = FLOAT32,
+    rescored: int | None = None,
 ) -> Trial:
     """The audit of texts against the laws that are said to have written them."""
     n_texts, n_tokens = ids.shape

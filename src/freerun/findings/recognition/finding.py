@@ -136,15 +136,13 @@ def _audit_estimates(evidence: Evidence, measured: Recognition) -> tuple[Estimat
 def _seeded_estimates(sampled: SampledText) -> tuple[Estimate, ...]:
     """How often the uniform that drew a token lies outside the cell of a fresh pass, and the smallest faults seen by that."""
     seeded, smallest = sampled.audit.seeded, sampled.smallest
-    if seeded is None:
+    if seeded is None or smallest is None:
         return ()
     how = (
         f"at least, with {AUDIT_POWER:.0%} power at one false alarm in {1 / AUDIT_ALPHA:,.0f} audits, by the draws held against a fresh pass; "
         "from total variation, to first order"
     )
-    share, kept, temperature = (
-        (None, None, None) if smallest is None else (smallest.share, smallest.kept_mass, smallest.temperature)
-    )
+    missed, n = seeded.all, seeded.all.n
     return (
         quantities.SEEDED_MISSES.estimate(
             seeded.share,
@@ -153,14 +151,14 @@ def _seeded_estimates(sampled: SampledText) -> tuple[Estimate, ...]:
             "was sampled from the fresh one",
         ),
         quantities.SEEDED_FLOOR.number(
-            seeded.expected / seeded.n,
-            n=seeded.n,
+            missed.expected / n,
+            n=n,
             independent_unit="token",
             method="share of each recorded cell outside the fresh one: of draws from the recorded laws",
         ),
-        quantities.SMALLEST_SHARE.number(share, n=seeded.n, independent_unit="token", method=how),
-        quantities.SMALLEST_CUT.number(kept, n=seeded.n, independent_unit="token", method=how),
-        quantities.SMALLEST_TEMPERATURE.number(temperature, n=seeded.n, independent_unit="token", method=how),
+        quantities.SMALLEST_SHARE.number(smallest.share, n=n, independent_unit="token", method=how),
+        quantities.SMALLEST_CUT.number(smallest.kept_mass, n=n, independent_unit="token", method=how),
+        quantities.SMALLEST_TEMPERATURE.number(smallest.temperature, n=n, independent_unit="token", method=how),
     )
 
 
@@ -344,8 +342,8 @@ def _notes(evidence: Evidence, measured: Recognition) -> tuple[str, ...]:
     if (seeded := measured.sampled.audit.seeded) is not None:
         notes.append(
             f"Draws: of {seeded.n_recorded:,} uniforms {seeded.n_outside_record:,} lie outside the cell recorded with their token; of the "
-            f"{seeded.n:,} whose token was scored again {seeded.n_missed:,} lie outside the cell of the fresh pass, {seeded.expected:.2g} by "
-            "rounding."
+            f"{seeded.all.n:,} whose token was scored again {seeded.all.n_missed:,} lie outside the cell of the fresh pass ({seeded.all.expected:.2g} "
+            f"are expected by rounding), {seeded.far.n_missed:,} by more than rounding can explain."
         )
     if own.n_flat or real.n_flat:
         notes.append(
@@ -385,13 +383,16 @@ def _sentence(measured: Recognition) -> str:
 def _down_to(sampled: SampledText) -> str:
     """The smallest faults that the audit would have seen."""
     smallest = sampled.smallest
-    if smallest is None:
+    faults = []
+    if smallest is not None and smallest.share is not None:
+        faults.append(f"one token in {max(1, round(1 / smallest.share)):,} from elsewhere")
+    if smallest is not None and smallest.kept_mass is not None:
+        faults.append(f"a truncation that keeps {smallest.kept_mass:.4g} of the mass")
+    if smallest is not None and smallest.temperature is not None:
+        faults.append(f"a temperature off by {smallest.temperature:.2g}")
+    if not faults:
         return "though how small a fault would have been seen is not known"
-    temperature = "" if smallest.temperature is None else f", or a temperature off by {smallest.temperature:.2g}"
-    return (
-        f"down to one token in {max(1, round(1 / smallest.share)):,} from elsewhere, a truncation that keeps {smallest.kept_mass:.4g} of the mass"
-        f"{temperature}"
-    )
+    return f"down to {', '.join(faults[:-1])}{', or ' if len(faults) > 1 else ''}{faults[-1]}"
 
 
 def _surprise(measured: Recognition) -> str:

@@ -59,17 +59,29 @@ def surprisal_p(
     variance = np.maximum(np.asarray(varentropy_nats2, np.float64), 0.0)
     tilt = tilts(variance, n_tokens)
     paths = []
-    for sign in (1.0, -1.0):
-        knots = sorted((p for p in powers if p * sign > 0), key=abs)
-        at = np.array([0.0, *(abs(p) for p in knots)])
-        heights = [variance / 2]
-        for power in knots:
-            mean = np.exp(log_power_sum[:, list(powers).index(power)] - power * entropy_nats)
-            heights.append(np.maximum(mean - 1.0, 0.0) / power**2 + _GUARD)
-        size = np.minimum(tilt, at[-1])
-        bound = _below_chords(size, at, np.maximum(np.stack(heights), 1e-12))
-        paths.append(np.cumsum(sign * size * x - np.log1p(np.square(size) * bound)))
+    for tilted in (np.minimum(tilt, max(powers)), np.maximum(-tilt, min(powers))):
+        log_mean = log_moment_bound(tilted, entropy_nats, variance, log_power_sum, powers)
+        paths.append(np.cumsum(tilted * x - log_mean))
     return _by_ville(paths)
+
+
+def log_moment_bound(
+    tilt: Float[np.ndarray, " tokens"],
+    entropy_nats: Float[np.ndarray, " tokens"],
+    varentropy_nats2: Float[np.ndarray, " tokens"],
+    log_power_sum: Float[np.ndarray, "tokens n_powers"],
+    powers: Sequence[float],
+) -> Float[np.ndarray, " tokens"]:
+    """An upper bound on ln E exp(tilt * (surprisal - entropy)); all tilts of one sign, none beyond the powers recorded."""
+    sign = -1.0 if (tilt < 0).any() else 1.0
+    knots = sorted((p for p in powers if p * sign > 0), key=abs)
+    heights = [np.asarray(varentropy_nats2, np.float64) / 2]
+    for power in knots:
+        mean = np.exp(log_power_sum[:, list(powers).index(power)] - power * entropy_nats)
+        heights.append(np.maximum(mean - 1.0, 0.0) / power**2 + _GUARD)
+    at = np.array([0.0, *(abs(p) for p in knots)])
+    bound = _below_chords(np.abs(tilt), at, np.maximum(np.stack(heights), 1e-12))
+    return np.asarray(np.log1p(np.square(tilt) * bound))
 
 
 def events_p(
