@@ -44,6 +44,7 @@ def test_the_simulated_tail_is_the_exact_one() -> None:
     extreme = (np.square(n - 5) / 5 + np.square(n - 5) / 507) >= statistic * (1 - 1e-12)
     exact = float(stats.binom.pmf(n[extreme], 512, 5 / 512).sum())
     assert exact > 4 * stats.chi2.sf(statistic, 1)
+    assert chi_square(np.array([200.0, 312.0]), expected, rng()).p_value == 1 / 100_001
     assert np.mean([chi_square(observed, expected, rng(s)).p_value for s in range(40)]) == pytest.approx(
         exact, rel=0.15
     )
