@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from scipy import optimize
 
 from freerun.findings.own_text.standing import AUDIT_ALPHA, AUDIT_POWER
-from freerun.predictors.law import BIN_WIDTH_NATS, N_BINS, Dense, Law, bin_of
+from freerun.predictors.law import BIN_WIDTH_NATS, N_BINS, Law, bin_of
 from freerun.results.finding import to_json
 from freerun.runs.provenance import provenance
 from freerun.stats.calibration import calibration_curve
@@ -36,13 +36,12 @@ from studies.sampler_audit.samplers import (
     SAMPLERS,
     Laws,
     Sampler,
-    by_law,
-    foreign,
     gamma_chain,
     sampled,
     trials,
     word_bigram,
 )
+from studies.sampler_audit.smallest import RIGHT, smallest
 
 ROOT = Path(__file__).parents[2]
 ALPHAS = (0.05, 0.01, 0.001)
@@ -57,7 +56,6 @@ PROMISED = (
     "laws rounded to bf16",
 )
 """Samplers that are found nearly always."""
-RIGHT = by_law(lambda law: law)
 
 
 @dataclass(frozen=True)
@@ -175,48 +173,6 @@ def counts_of(models: Models, design: Design, kept: Path) -> Counts:
 def rate(rows: Sequence[dict[str, float | str]], alpha: float = AUDIT_ALPHA, test: str = "all") -> dict[str, float]:
     """One row."""
     return next(r for r in rows if r["alpha"] == alpha and r["test"] == test)  # type: ignore[return-value]
-
-
-# ---- is the smallest fault that an audit names seen? -----------------------------------------------------------------------
-
-
-def smallest(laws: Laws, *, runs: int, rounding: float, texts: int = 60, tokens: int = 256) -> dict[str, float]:
-    """The smallest faults that right audits name (medians), and how often audits of those faults reject by the fresh pass alone."""
-    size = {"texts": texts, "tokens": tokens, "rounding": rounding}
-    named = [t.smallest for t in trials(laws, RIGHT, n_runs=20, seed=(8, 0), **size)]  # type: ignore[arg-type]
-    out: dict[str, float] = {"rounding_nats": rounding}
-    faults: dict[str, tuple[float, Sampler]] = {}
-    share = float(np.median([s.share for s in named if s is not None and s.share is not None]))
-    faults["share_from_elsewhere"] = (share, foreign(share))
-    kept = float(np.median([s.kept_mass for s in named if s is not None and s.kept_mass is not None]))
-    faults["truncation_kept_mass"] = (kept, by_law(lambda law: cut(law, 1 - kept)))
-    gap = float(np.median([s.temperature for s in named if s is not None and s.temperature is not None]))
-    faults["temperature_gap"] = (gap, by_law(lambda law: law.tempered(1 - gap)))
-    for name, (fault, sampler) in faults.items():
-        made = trials(laws, sampler, n_runs=runs, seed=(9, len(out)), **size)  # type: ignore[arg-type]
-        seen = [t.p_values() for t in made]
-        alpha = AUDIT_ALPHA / 6
-        hits = clopper_pearson(sum(p["fresh"] <= alpha for p in seen), runs)
-        out |= {
-            name: fault,
-            f"{name}_power": hits.value,
-            f"{name}_power_low": hits.low,
-            f"{name}_power_high": hits.high,
-        }
-        out[f"{name}_power_whole_audit"] = sum(p["all"] <= AUDIT_ALPHA for p in seen) / runs
-    return out
-
-
-def cut(law: Law, mass: float) -> Law:
-    """The law without so much of its tail: the last word that is cut is cut in part, so that every law loses the same."""
-    probs = law.probs()
-    order = np.argsort(probs, axis=1, kind="stable")
-    ascending = np.take_along_axis(probs, order, axis=1)
-    left = np.clip(np.cumsum(ascending, axis=1) - mass, 0.0, ascending)
-    out = np.empty_like(probs)
-    np.put_along_axis(out, order, left, axis=1)
-    with np.errstate(divide="ignore"):
-        return Dense(np.log(out / out.sum(axis=1, keepdims=True)))
 
 
 # ---- what z cannot see -------------------------------------------------------------------------------------------------

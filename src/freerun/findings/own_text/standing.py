@@ -73,7 +73,7 @@ def audit_own_text(evidence: Evidence) -> AuditedText:
     own, mine = z_of(evidence, "free"), evidence.tokens_of("free")
     tokens, n_tokens = evidence.records.tokens, len(rows) * evidence.length
     log_prob, entropy = tokens["log_prob_nats"][mine], tokens["entropy_nats"][mine].astype(np.float64)
-    pit = _with_share(evidence, "cdf_below", mine, log_prob)
+    pit = _with_share(evidence, "cdf_below", "pit", mine, log_prob)
     audit = SamplerAudit(
         p_z=surprisal_p(
             log_prob,
@@ -90,7 +90,7 @@ def audit_own_text(evidence: Evidence) -> AuditedText:
         seeded=_seeded(evidence, mine, log_prob),
         n_impossible=own.n_impossible,
     )
-    evidence.records.forget("cdf_below", "log_power_sum", "uniform")
+    evidence.records.forget("cdf_below", "mass_above", "log_power_sum", "uniform")
     smallest = None
     if audit.seeded is not None:
         deviation = np.abs(log_prob + entropy)[np.isfinite(log_prob)].mean()
@@ -120,10 +120,10 @@ def z_of(evidence: Evidence, arm: str) -> SelfRecognition:
 
 
 def _with_share(
-    evidence: Evidence, column: str, mine: Bool[np.ndarray, " tokens"], log_prob: Float[np.ndarray, " own"]
+    evidence: Evidence, column: str, stream: str, mine: Bool[np.ndarray, " tokens"], log_prob: Float[np.ndarray, " own"]
 ) -> Float[np.ndarray, " own"]:
     """Mass before each token plus a fresh uniform share of its own (the ones that drew the tokens would be uniform whatever the law)."""
-    share = statistics_rng(evidence, "pit" if column == "cdf_below" else column).random(log_prob.size)
+    share = statistics_rng(evidence, stream).random(log_prob.size)
     return np.asarray(np.clip(evidence.records.tokens[column][mine] + share * np.exp(log_prob), 0, 1))
 
 
@@ -134,7 +134,7 @@ def _rank_order_p(
     tokens = evidence.records.tokens
     if np.isnan(tokens["mass_above"][mine]).any():
         return None
-    values = _with_share(evidence, "mass_above", mine, log_prob)
+    values = _with_share(evidence, "mass_above", "rank order", mine, log_prob)
     return rank_order_chi_square(values, statistics_rng(evidence, "rank order null")).p_value
 
 

@@ -15,17 +15,16 @@ from freerun.findings.evidence import Evidence
 from freerun.findings.own_text import rescoring
 from freerun.findings.own_text.refusal import NOT_SHOWN, of_real_text
 from freerun.findings.own_text.rescoring import Rescoring
-from freerun.findings.own_text.standing import AUDIT_ALPHA, AUDIT_POWER, SampledText, audit_own_text, z_of
-from freerun.findings.recognition import checking, quantities
+from freerun.findings.own_text.standing import SampledText, audit_own_text, z_of
+from freerun.findings.recognition import checking, quantities, sampling
 from freerun.findings.recognition.checking import Checking
 from freerun.records.plan import SamplingRule
-from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
+from freerun.results.finding import Cell, Estimate, Finding, Table
 from freerun.results.quantity import Quantity
 from freerun.stats.detection.likelihood_features import TokenColumns
 from freerun.stats.intervals import Interval, clopper_pearson, cluster_ratio
 from freerun.stats.recognition.likelihood_ratio import LikelihoodRatio, likelihood_ratio
-from freerun.stats.recognition.sampler_audit import PIT_BINS
-from freerun.stats.recognition.self_recognition import PitHistogram, SelfRecognition, e_process_log, monte_carlo_rank
+from freerun.stats.recognition.self_recognition import SelfRecognition, e_process_log, monte_carlo_rank
 
 QUESTION = "Does it recognise itself, and are the samples its law?"
 Z = "z = ΣD/√ΣV, D = −ln q(x) − H, V the varentropy; standard normal on the model's own text"
@@ -68,7 +67,7 @@ def self_recognition(evidence: Evidence) -> Finding:
         status="good" if sampled.passed and not refused else "bad",
         estimates=(
             *_audit_estimates(evidence, measured),
-            *_seeded_estimates(measured.sampled),
+            *sampling.seeded_estimates(measured.sampled),
             *rescoring.rescoring_estimates(again),
             *_e_estimates(evidence),
             *(e for name in ratio for e in _ratio_estimates(evidence, name, ratio[name])),
@@ -79,7 +78,8 @@ def self_recognition(evidence: Evidence) -> Finding:
         tables=rescoring.rescoring_table(again, evidence.length),
         licence=(
             "Null: the tokens were drawn from the recorded laws; that these are the laws of the model a fresh pass over some of the texts says, "
-            "without a test: no difference beyond rounding is allowed. Under the null D is a martingale difference, so tokens may be counted on own "
+            "without a test: no difference beyond rounding is allowed. Under the null the tests of the sampler hold their levels at any number of "
+            "tokens. D is a martingale difference, so tokens may be counted on own "
             "text; on real text the unit is the document. The e-process and the likelihood ratio are valid at any stopping time, the rest "
             "at the fixed length. z is blind to a temperature-optimal model: |z| near 0 on real text is no proof; the likelihood ratio is not "
             "blind to it. Detectors are chosen and oriented on training documents and judged on test documents, as fitted."
@@ -92,7 +92,7 @@ def self_recognition(evidence: Evidence) -> Finding:
     return replace(
         finding,
         charts=(
-            _pit_chart(sampled.pit),
+            sampling.pit_chart(sampled.pit),
             *finding.charts,
             checking.rank_chart(evidence),
             *(() if scores is None else [checking.checking_chart(scores)]),
@@ -120,7 +120,7 @@ def _audit_estimates(evidence: Evidence, measured: Recognition) -> tuple[Estimat
             measured.sampled.audit.p_value,
             n=own.n,
             independent_unit="sequence",
-            method=f"Bonferroni over {len(measured.sampled.audit.parts)} tests: {', '.join(name for name, _ in _parts(measured.sampled))}; "
+            method=f"Bonferroni over {len(measured.sampled.audit.parts)} tests: {', '.join(name for name, _ in sampling.parts_of_audit(measured.sampled))}; "
             "each holds its level at any number of tokens",
         ),
         _z_estimate(quantities.REAL_Z, real.mean, _mean_z(evidence, real, "real"), real.n, "document"),
@@ -130,35 +130,6 @@ def _audit_estimates(evidence: Evidence, measured: Recognition) -> tuple[Estimat
             label=f"z of the control (t = {evidence.plan['control_temperature']:g})",
             method="the same; must be far from 0 if the audit has power",
         ),
-    )
-
-
-def _seeded_estimates(sampled: SampledText) -> tuple[Estimate, ...]:
-    """How often the uniform that drew a token lies outside the cell of a fresh pass, and the smallest faults seen by that."""
-    seeded, smallest = sampled.audit.seeded, sampled.smallest
-    if seeded is None or smallest is None:
-        return ()
-    how = (
-        f"at least, with {AUDIT_POWER:.0%} power at one false alarm in {1 / AUDIT_ALPHA:,.0f} audits, by the draws held against a fresh pass; "
-        "from total variation, to first order"
-    )
-    missed, n = seeded.all, seeded.all.n
-    return (
-        quantities.SEEDED_MISSES.estimate(
-            seeded.share,
-            independent_unit="token",
-            method="u outside [F(<x), F(≤x)) of the fresh pass (Clopper–Pearson); its mean is at least the total variation of the law that "
-            "was sampled from the fresh one",
-        ),
-        quantities.SEEDED_FLOOR.number(
-            missed.expected / n,
-            n=n,
-            independent_unit="token",
-            method="share of each recorded cell outside the fresh one: of draws from the recorded laws",
-        ),
-        quantities.SMALLEST_SHARE.number(smallest.share, n=n, independent_unit="token", method=how),
-        quantities.SMALLEST_CUT.number(smallest.kept_mass, n=n, independent_unit="token", method=how),
-        quantities.SMALLEST_TEMPERATURE.number(smallest.temperature, n=n, independent_unit="token", method=how),
     )
 
 
@@ -183,26 +154,6 @@ def _sd_of_z(z: SelfRecognition) -> Interval | None:
         return None
     half = 1.96 * z.sd / float(np.sqrt(2 * z.n))
     return Interval(z.sd, z.sd - half, z.sd + half, 0.95, z.n)
-
-
-def _pit_chart(pit: PitHistogram | None) -> Chart:
-    n = PIT_BINS if pit is None else len(pit.share)
-    edges = np.linspace(0, 1, n + 1)
-    series, y_range = Series("own text", "free", (None,) * n), (0.0, 2.0)
-    if pit is not None:
-        series = Series.curve("own text", "free", pit.share * n, pit.low * n, pit.high * n)
-        narrow = pit.low.min() * n > 0.8 and pit.high.max() * n < 1.2
-        y_range = (0.8, 1.2) if narrow else (0.0, float(max(2.0, pit.high.max() * n * 1.1)))
-    return Chart(
-        name="pit",
-        title="PIT of its own text: flat if the samples are its law",
-        x_label="mass below the token, plus a uniform share of its own",
-        y_label=f"share of tokens × {n}",
-        x=tuple(((edges[:-1] + edges[1:]) / 2).tolist()),
-        series=(series,),
-        levels=((1.0, "flat"),),
-        y_range=y_range,
-    )
 
 
 # ---- introspective: what its own laws say ------------------------------------------------------------------------------
@@ -322,29 +273,9 @@ def _rejected(ratio: LikelihoodRatio | None) -> Cell:
     return Cell(f"{share.value:.1%} rejected", share.value, "share", share.low, share.high)
 
 
-def _parts(sampled: SampledText) -> tuple[tuple[str, float], ...]:
-    """Every test of the sampler that was made, with its p-value."""
-    audit = sampled.audit
-    parts = (
-        ("z of surprisal", audit.p_z),
-        ("mass on smaller ids", audit.p_pit),
-        ("mass by bin of probability", audit.p_calibration),
-        ("mass on more probable ids", audit.p_rank_order),
-        ("tokens that stand in the context", audit.p_repeats),
-        ("draws against a fresh pass", None if audit.seeded is None else audit.seeded.p_value),
-    )
-    return tuple((name, p) for name, p in parts if p is not None)
-
-
 def _notes(evidence: Evidence, measured: Recognition) -> tuple[str, ...]:
     own, real, ratio = measured.z["own"], measured.z["real"], measured.ratio.get("real")
-    notes = [f"Audit: p by test: {'; '.join(f'{name} {_p(p)}' for name, p in _parts(measured.sampled))}."]
-    if (seeded := measured.sampled.audit.seeded) is not None:
-        notes.append(
-            f"Draws: of {seeded.n_recorded:,} uniforms {seeded.n_outside_record:,} lie outside the cell recorded with their token; of the "
-            f"{seeded.all.n:,} whose token was scored again {seeded.all.n_missed:,} lie outside the cell of the fresh pass ({seeded.all.expected:.2g} "
-            f"are expected by rounding), {seeded.far.n_missed:,} by more than rounding can explain."
-        )
+    notes = sampling.audit_notes(measured.sampled)
     if own.n_flat or real.n_flat:
         notes.append(
             f"{own.n_flat} own and {real.n_flat} real texts have almost no variance (inside loops) and no z of their own. Records hold no fresh "
@@ -366,33 +297,16 @@ def _notes(evidence: Evidence, measured: Recognition) -> tuple[str, ...]:
 def _sentence(measured: Recognition) -> str:
     """Whether the samples are its law, what its own laws say of real text, and how well single scores tell the two apart."""
     z = _signed(measured.z["own"].z_total)
-    p = _p(measured.sampled.audit.p_value)
+    p = sampling.p_words(measured.sampled.audit.p_value)
     if measured.again.outcome == "failed":
         return f"{rescoring.refusal_words(measured.again)}. Own text is refused as evidence."
     if measured.sampled.passed:
-        verdict = (
-            f"The samples agree with the model's own law at temperature 1, {_down_to(measured.sampled)} (audit p = {p})"
-        )
+        verdict = f"The samples agree with the model's own law at temperature 1, {sampling.down_to(measured.sampled)} (audit p = {p})"
     elif measured.sampling.is_model_law:
         verdict = f"The samples are NOT the model's law at temperature 1 (z = {z}, audit p {p}): mistrust this run"
     else:
         verdict = f"As declared ({measured.sampling.describe()}), the samples are not the model's law at temperature 1 (z = {z}, p {p})"
     return f"{verdict}. {rescoring.agreement_words(measured.again)} {_surprise(measured)}{_scores(measured.scores)}"
-
-
-def _down_to(sampled: SampledText) -> str:
-    """The smallest faults that the audit would have seen."""
-    smallest = sampled.smallest
-    faults = []
-    if smallest is not None and smallest.share is not None:
-        faults.append(f"one token in {max(1, round(1 / smallest.share)):,} from elsewhere")
-    if smallest is not None and smallest.kept_mass is not None:
-        faults.append(f"a truncation that keeps {smallest.kept_mass:.4g} of the mass")
-    if smallest is not None and smallest.temperature is not None:
-        faults.append(f"a temperature off by {smallest.temperature:.2g}")
-    if not faults:
-        return "though how small a fault would have been seen is not known"
-    return f"down to {', '.join(faults[:-1])}{', or ' if len(faults) > 1 else ''}{faults[-1]}"
 
 
 def _surprise(measured: Recognition) -> str:
@@ -412,10 +326,6 @@ def _scores(scores: Checking | None) -> str:
         f" At {scores.longest} tokens its best single own score tells the two apart with AUC {own.value:.2f}, the likelihood ratio "
         f"against the reference with {ratio.value:.2f}."
     )
-
-
-def _p(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def _signed(value: float | None) -> str:
