@@ -6,12 +6,21 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)
+SCHEMA_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
 """What a report can still be derived from. Version 1 has neither `embedding` nor `without_prefix_log_prob_nats`; versions 1 and 2
-have no text that was scored again (`fresh_…`)."""
+have no text that was scored again (`fresh_…`), versions 1 to 3 neither `mass_above` nor `fresh_repeat…`."""
 LATER = frozenset(
-    ("embedding", "without_prefix_log_prob_nats", "fresh_log_prob_nats", "fresh_cdf_below", "fresh_cdf_upto")
+    (
+        "embedding",
+        "without_prefix_log_prob_nats",
+        "fresh_log_prob_nats",
+        "fresh_cdf_below",
+        "fresh_cdf_upto",
+        "mass_above",
+        "fresh_repeat_mass",
+        "fresh_repeats",
+    )
 )
 """Columns that an older version lacks."""
 
@@ -42,6 +51,12 @@ def tokens_schema(*, n_powers: int, n_references: int) -> pa.Schema:
             _field("top_id", pa.int32(), "most probable id; null: not known", nullable=True),
             _field("top_log_prob_nats", pa.float32(), "its log-probability; null: not known", nullable=True),
             _field("cdf_below", pa.float64(), "mass on smaller ids (PIT); null: not known", nullable=True),
+            _field(
+                "mass_above",
+                pa.float64(),
+                "mass on more probable ids, and on smaller ones as probable as it (PIT in rank order); null: not known",
+                nullable=True,
+            ),
             _field("uniform", pa.float64(), "the uniform that drew the token; null: teacher-forced", nullable=True),
             _field("log_power_sum", pa.list_(pa.float32(), n_powers), "ln of the sum of q^(1-lambda), one per lambda"),
             _field(
@@ -68,6 +83,13 @@ def tokens_schema(*, n_powers: int, n_references: int) -> pa.Schema:
             _field(
                 "fresh_cdf_upto", pa.float64(), "by that pass: F(<= id), the token's own mass included", nullable=True
             ),
+            _field(
+                "fresh_repeat_mass",
+                pa.float64(),
+                "by that pass: mass on ids that stand in the context already; null: not scored again, or real",
+                nullable=True,
+            ),
+            _field("fresh_repeats", pa.float64(), "1 if the token is one of those ids, else 0", nullable=True),
         ]
     )
 
@@ -197,7 +219,8 @@ def describe(*, n_powers: int, n_bins: int) -> str:
         "`log_power_sum` runs over λ = −1/4, −1/8, 1/8, 1/4, 1/2. Calibration bins are half a nat of −ln q wide, and the last "
         "one is open. `reference_log_probs_nats` has one entry for each component named in the manifest. `embedding` is as wide as "
         "the model's hidden states (576 in the default model); its type is null if the model shows none. `freerun report` still "
-        "reads version 1, which has neither `embedding` nor `without_prefix_log_prob_nats`, and version 2, which has no `fresh_…`.",
+        "reads version 1, which has neither `embedding` nor `without_prefix_log_prob_nats`, version 2, which has no `fresh_…`, and "
+        "version 3, which has neither `mass_above` nor `fresh_repeat…`.",
         "",
         "The `fresh_…` columns stand beside the sampler's own numbers (`log_prob_nats`, `cdf_below`). They are filled for the own "
         "texts (texts that the model wrote) that were scored again and, in bf16, for a few tokens of real text. The plan decides "

@@ -75,6 +75,7 @@ def tables(
         "top_id": _null_where(seen.top_id, seen.top_id < 0),
         "top_log_prob_nats": _known(seen.top_log_prob_nats.astype(np.float32)),
         "cdf_below": _known(seen.cdf_below),
+        "mass_above": _known(seen.mass_above),
         "uniform": _null_where(np.concatenate(uniform), np.isnan(np.concatenate(uniform))),
         "log_power_sum": _fixed(seen.log_power_sum.astype(np.float32), null=np.isnan(seen.log_power_sum)),
         "loop_mass": _known(seen.loop_mass.astype(np.float32)),
@@ -99,6 +100,8 @@ def _fresh(done: Sequence[Finished], lengths: Int[np.ndarray, " sequences"]) -> 
         ("fresh_log_prob_nats", "log_prob_nats"),
         ("fresh_cdf_below", "cdf_below"),
         ("fresh_cdf_upto", "cdf_upto"),
+        ("fresh_repeat_mass", "repeat_mass"),
+        ("fresh_repeats", "repeats"),
     ):
         parts = [
             np.full(n, np.nan) if d.fresh is None else np.asarray(getattr(d.fresh, name))

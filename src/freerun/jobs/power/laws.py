@@ -31,6 +31,8 @@ class Tables:
     through: Float[np.ndarray, "laws vocabulary"]
     """Mass up to and with each id."""
     rank: Int[np.ndarray, "laws vocabulary"]
+    above: Float[np.ndarray, "laws vocabulary"]
+    """Mass on more probable ids, and on smaller ones of the same probability."""
     of_law: Observation
     """Of any token of the law: what does not depend on which one."""
 
@@ -44,11 +46,16 @@ class Tables:
             law.n_tokens - np.searchsorted(line, values, side="right")
             for line, values in zip(ascending, whole.log_probs, strict=True)
         ]
+        order = np.argsort(-whole.log_probs, axis=1, kind="stable")
+        ordered = np.take_along_axis(whole.probs, order, axis=1)
+        mass_above = np.empty_like(ordered)
+        np.put_along_axis(mass_above, order, np.cumsum(ordered, axis=1) - ordered, axis=1)
         return Tables(
             whole.log_probs,
             whole.probs,
             np.cumsum(whole.probs, axis=1),
             1 + np.array(above, np.int32),
+            mass_above,
             law.observe(np.zeros(law.n_rows, np.int64)),
         )
 
@@ -88,6 +95,7 @@ class TableLaw(Law):
             log_prob_nats=held.log_probs[rows, chosen],
             rank=held.rank[rows, chosen],
             cdf_below=before,
+            mass_above=held.above[rows, chosen],
             loop_mass=mass,
         )
 
