@@ -15,6 +15,8 @@ from freerun.commands.power import tell_power
 from freerun.commands.progress import Reporter
 from freerun.jobs.power.cells import FULL, QUICK
 from freerun.jobs.power.power import power
+from freerun.results.finding import to_json
+from studies.power.expectations import with_expectations
 from studies.power.pages import blocks_markdown, filled, heat_standing_alone, rates_markdown
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +31,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the quick table, to try the pages")
     chosen = parser.parse_args()
     plan, command = (QUICK, "freerun power") if chosen.quick else (FULL, COMMAND)
-    _, result = power(plan, out=chosen.run, workers=chosen.workers, progress=Reporter(), command=command)
+    _, simulated = power(plan, out=chosen.run, workers=chosen.workers, progress=Reporter(), command=command)
+    table = with_expectations(simulated)
+    result = to_json(table)
     page = chosen.docs / "power.md"
     written = {
         chosen.docs / "data" / "power.json": json.dumps(result, indent=1, allow_nan=False) + "\n",
@@ -43,8 +47,8 @@ def main() -> int:
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(text, encoding="utf-8")
         print(path)
-    tell_power(result, sys.stdout)
-    return int(not result["null"]["all_inside"])
+    tell_power(table, sys.stdout)
+    return int(not table.null.all_inside)
 
 
 if __name__ == "__main__":

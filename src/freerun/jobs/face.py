@@ -17,6 +17,7 @@ from freerun.jobs.source.file import Sources, read_sources
 from freerun.jobs.source.question import SourceOptions
 from freerun.jobs.source.source import source as ask
 from freerun.predictors.base import Predictor
+from freerun.results.power import PowerResult
 from freerun.results.source import SourceResult
 from freerun.runs.progress import Progress
 from freerun.specs.spec import load_predictor
@@ -72,7 +73,7 @@ def power(
     workers: int = 2,
     out: str | Path | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> PowerResult:
     """Which metric notices which planted defect: size and power by simulation, over fresh texts in every rerun. No model.
 
     Raises:
