@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
     from freerun.jobs.predict import predict
+    from freerun.results.finding import to_json
     from freerun.specs.spec import LoadOptions, load_predictor
 
     if arguments.top < 1:
@@ -83,9 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
         reporter.begin(len(predictor.encode(text)))
         reporter.phase("reading the text")
     try:
-        result = predict(
-            predictor, text, top=arguments.top, on_tokens=reporter.advance if reporter.total else lambda _: None
-        )
+        on_tokens = reporter.advance if reporter.total else lambda _: None
+        result = to_json(predict(predictor, text, top=arguments.top, on_tokens=on_tokens))
     finally:
         reporter.end()
     if arguments.json:
