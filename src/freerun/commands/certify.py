@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from freerun.commands.model_arguments import add_json_argument
 from freerun.commands.terminal import say
 from freerun.errors import UsageError
 
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--observed-rate", metavar="B", help="share of generations with it, or counts: 30/100; proves an excess"
     )
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    add_json_argument(parser)
     parser.add_argument("--svg", metavar="FILE", help="write the curve by length as one SVG file")
 
 

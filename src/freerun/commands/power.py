@@ -12,6 +12,8 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, TextIO
 
+from freerun.commands.model_arguments import add_json_argument
+
 if TYPE_CHECKING:
     from freerun.results.power import PowerResult
 
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=2, metavar="N", help="processes (default 2); the result is the same"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of every draw (default 0)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

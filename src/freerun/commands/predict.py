@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from freerun.commands.ends import add_end_ids_argument
+from freerun.commands.model_arguments import add_json_argument, add_model_arguments, load_options
 from freerun.commands.terminal import encodable, say, shown
 from freerun.errors import DataError, UsageError
 
@@ -49,20 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="alternatives to keep at each position (default 5; the terminal shows 3)",
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    add_json_argument(form)
     form.add_argument("--html", metavar="FILE", help="write a page: the text shaded by surprisal, one file, no network")
     how = parser.add_argument_group("how it runs")
-    how.add_argument(
-        "--dtype",
-        choices=("fp32", "bf16"),
-        default="fp32",
-        help="number format of weights and arithmetic (default fp32)",
-    )
-    how.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, mps (default auto)")
-    how.add_argument(
-        "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
-    )
-    add_end_ids_argument(how)
+    add_model_arguments(how)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.progress import Reporter
     from freerun.jobs.predict import predict
     from freerun.results.finding import to_json
-    from freerun.specs.spec import LoadOptions, load_predictor
+    from freerun.specs.spec import load_predictor
 
     if arguments.top < 1:
         raise UsageError(f"--top must be at least 1, not {arguments.top}")
@@ -78,8 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--html {arguments.html!r} is a folder: name a file, for example prediction.html")
     text = read_text(arguments.text)
     reporter = Reporter()
-    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code, end_ids=arguments.end_ids)
-    predictor = load_predictor(arguments.model, options, tell=reporter.say)
+    predictor = load_predictor(arguments.model, load_options(arguments), tell=reporter.say)
     if len(text) >= LONG_TEXT_CHARS:
         reporter.begin(len(predictor.encode(text)))
         reporter.phase("reading the text")

@@ -14,6 +14,7 @@ from freerun.errors import BackendError, UsageError
 from freerun.predictors.base import Predictor
 from freerun.predictors.law import Law
 from freerun.predictors.stepwise import as_stepwise
+from freerun.results.finding import to_json
 from freerun.results.predict import (
     NextLaw,
     PredictedContext,
@@ -21,6 +22,7 @@ from freerun.results.predict import (
     PredictedToken,
     PredictResult,
     ProbableToken,
+    SpelledToken,
     TextSum,
 )
 
@@ -88,12 +90,16 @@ def _utf8(text: str) -> bytes:
 # ---- one token -------------------------------------------------------------------------------------------------------
 
 
+def spelled_tokens(predictor: Predictor, ids: Int[np.ndarray, " tokens"]) -> list[dict[str, Any]]:
+    """Each token as text, as a result's JSON has it (`SpelledToken`)."""
+    return [to_json(SpelledToken(**_spelled(predictor, int(i)))) for i in ids]
+
+
 def _spelled(predictor: Predictor, token_id: int) -> dict[str, Any]:
+    """The fields of `SpelledToken`."""
     data = predictor.token_bytes(token_id)
     entry: dict[str, Any] = {"id": token_id, "text": data.decode("utf-8", errors="replace")}
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
+    if entry["text"].encode() != data:
         entry["bytes_hex"] = data.hex()
     if not data:
         entry["marker"] = "end_of_text" if token_id in predictor.end_ids else "special"
