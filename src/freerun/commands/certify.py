@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from freerun.commands.model_arguments import add_json_argument
-from freerun.commands.terminal import say
+from freerun.commands.terminal import columns_between, say
 from freerun.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(to_json(result))
         return 0
-    say(certificate_lines(result, width=max(40, min(100, shutil.get_terminal_size((100, 24)).columns))), sys.stdout)
+    say(certificate_lines(result, width=columns_between(40, 100)), sys.stdout)
     if arguments.svg is not None:
         say(["", f"picture  {arguments.svg}"], sys.stdout)
     return 0

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-import shutil
 import sys
 import textwrap
 import unicodedata
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from freerun.commands.model_arguments import add_json_argument, add_model_arguments, load_options
-from freerun.commands.terminal import encodable, say, shown
+from freerun.commands.terminal import columns_between, encodable, say, shown, takes_colour
 from freerun.errors import DataError, UsageError
 
 EXAMPLES = """\
@@ -81,15 +79,14 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(result)
         return 0
     if arguments.html is None:
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        for line in table_lines(result, width=_width(), colour=colour):
+        for line in table_lines(result, width=columns_between(32, 120), colour=takes_colour(sys.stdout)):
             print(encodable(line, sys.stdout))
     else:
         from freerun.records.store import write_atomically
         from freerun.report.pages.prediction import render_prediction
 
         write_atomically(Path(arguments.html), render_prediction(result))
-    say(summary_lines(result, width=_width()), sys.stdout)
+    say(summary_lines(result, width=columns_between(32, 120)), sys.stdout)
     if arguments.html is not None:
         say(["", f"page  {arguments.html}"], sys.stdout)
     return 0
@@ -251,7 +248,3 @@ def _coloured(line: str, token: Mapping[str, Any]) -> str:
 
     code = {"given": "2", "impossible": "1;35", "s3": "33", "s4": "33", "s5": "31", "s6": "1;31"}.get(shade(token))
     return f"\x1b[{code}m{line}\x1b[0m" if code else line
-
-
-def _width() -> int:
-    return max(32, min(120, shutil.get_terminal_size((100, 24)).columns))

@@ -10,8 +10,6 @@ can be trusted.
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,10 +119,10 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(result)
         return 0
     from freerun.commands.source_lines import evaluation_lines, print_lines, source_lines
+    from freerun.commands.terminal import columns_between, takes_colour
 
-    width = max(40, min(120, shutil.get_terminal_size((100, 24)).columns))
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    lines = source_lines(result, width=width, colour=colour) if result["kind"] == "source" else None
+    width = columns_between(40, 120)
+    lines = source_lines(result, width=width, colour=takes_colour(sys.stdout)) if result["kind"] == "source" else None
     print_lines(lines if lines is not None else evaluation_lines(result, width=width), sys.stdout)
     if arguments.out is not None:
         print(f"\npage  {Path(arguments.out) / 'report.html'}")
