@@ -14,7 +14,9 @@ from freerun.commands.power import tell_power
 from freerun.commands.progress import Reporter
 from freerun.jobs.power.cells import FULL, QUICK
 from freerun.jobs.power.power import power
+from freerun.results.finding import to_json
 from studies.files import write_files
+from studies.power.expectations import with_expectations
 from studies.power.pages import blocks_markdown, compact, filled, heat_standing_alone, rates_markdown
 
 HERE = Path(__file__).parent
@@ -30,7 +32,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the quick table, to try the pages")
     chosen = parser.parse_args()
     plan, command = (QUICK, "freerun power") if chosen.quick else (FULL, COMMAND)
-    _, result = power(plan, out=chosen.run, workers=chosen.workers, progress=Reporter(), command=command)
+    _, simulated = power(plan, out=chosen.run, workers=chosen.workers, progress=Reporter(), command=command)
+    table = with_expectations(simulated)
+    result = to_json(table)
     files = {
         "result.json": compact(result),
         "rates.md": f"<!-- written by: python -m studies.power.run -->\n{rates_markdown(result)}",
@@ -38,8 +42,8 @@ def main() -> int:
         str(PAGE): filled(PAGE.read_text(encoding="utf-8"), blocks_markdown(result)),
     }
     write_files(HERE, files)
-    tell_power(result, sys.stdout)
-    return int(not result["null"]["all_inside"])
+    tell_power(table, sys.stdout)
+    return int(not table.null.all_inside)
 
 
 if __name__ == "__main__":

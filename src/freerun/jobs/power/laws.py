@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.organisms.wrapper import Reshaped
+from freerun.organisms.resampled import Resampled
 from freerun.predictors.base import Capabilities, Predictor
 from freerun.predictors.law import Dense, Law, Observation
 from freerun.predictors.ngram import NGramCounts
@@ -194,12 +194,12 @@ def _seen_contexts(counts: NGramCounts) -> list[tuple[int, ...]]:
     return found
 
 
-def reshaped(base: Predictor, organism: Reshaped, *, name: str) -> Predictor:
-    """An organism over a base in tables as tables of its own; over any other base, the organism itself."""
-    if not isinstance(base, Tabulated):
+def tabulated(organism: Predictor) -> Predictor:
+    """A law that was resampled from one in tables as tables of its own; any other organism as it is."""
+    if not isinstance(organism, Resampled) or not isinstance(organism.inner, Tabulated):
         return organism
-    laws = organism.law(np.arange(len(base.after)))
-    return base.with_laws(laws.log_probs(), name=name, kind=organism.identity.fingerprint)
+    laws = organism.law(np.arange(len(organism.inner.after)))
+    return organism.inner.with_laws(laws.log_probs(), name=organism.identity.name, kind=organism.identity.fingerprint)
 
 
 def rounded(
