@@ -52,9 +52,9 @@ def test_document_values_add_up_to_every_estimate_of_the_report(base: freerun.Ru
 def test_curves_are_those_of_the_report(base: freerun.Run) -> None:
     charts = {c["name"]: c for c in base.findings["detectability"]["charts"]}
     drawn = charts["auc_by_length"]["series"][0]["y"]
-    assert run_curve(
-        evidence := evidence_of(base.path), lengths_up_to(evidence.panel.length)
-    ).aucs.aucs.tolist() == pytest.approx(drawn, abs=1e-12)
+    evidence = evidence_of(base.path)
+    curve = run_curve(evidence, lengths_up_to(evidence.panel.length))
+    assert curve.aucs.aucs.tolist() == pytest.approx(drawn, abs=1e-12)
 
 
 def test_the_loss_difference_is_paired_token_by_token(
@@ -102,10 +102,10 @@ def test_what_no_document_shows_has_no_interval(found: dict[str, Any]) -> None:
 
 
 def test_draws_with_the_same_keys_are_paired(base: freerun.Run, found: dict[str, Any]) -> None:
-    assert found["pairs"][0]["draws"]["texts_with_same_key"] == 80
+    assert found["pairs"][0]["draws"]["texts_with_same_key"] == 128
     again = compare(base.path, shutil.copytree(base.path, base.path.parent / "copy", dirs_exist_ok=True))
     draws = again["pairs"][0]["draws"]
-    assert (draws["texts_with_same_key"], draws["texts_the_same"], draws["tokens_until_they_differ"]) == (80, 80, 16.0)
+    assert (draws["texts_with_same_key"], draws["texts_the_same"], draws["tokens_until_they_differ"]) == (128, 128, 16.0)
     assert not any(d["found"] for d in again["pairs"][0]["differences"])
     assert again["verdict"]["status"] == "neutral"
     assert all(d["identical"] and d["low"] is d["p_value"] is None for d in again["pairs"][0]["differences"])

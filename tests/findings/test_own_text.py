@@ -29,7 +29,7 @@ from freerun.runs.run import evidence_of
 
 from .planted_samplers import Planted, StaleJoin, StaleSelect, chain, counted, letters
 
-OPTIONS: dict[str, Any] = {"documents": 64, "prefix": 8, "tokens": 32}
+OPTIONS: dict[str, Any] = {"documents": 40, "prefix": 8, "tokens": 32}
 ROOT = Path(__file__).parents[2]
 
 
@@ -45,7 +45,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> freerun.Run:
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory: pytest.TempPathFactory) -> freerun.Run:
     out = tmp_path_factory.mktemp("refused") / "run"
-    return audit(Planted(chain(), chain(1)), "world/markov", out=out, **OPTIONS)
+    return audit(Planted(chain(), chain(1)), "world/markov", out=out, **{**OPTIONS, "documents": 64})
 
 
 # ---- what is refused, and what is not ----------------------------------------------------------------------------------
@@ -166,8 +166,6 @@ def test_gates_on_own_text_are_undecided_and_those_on_real_text_are_judged(refus
         if gauge.own_text:
             assert judged.decision == "undecided", name
             assert "refused" in judged.words
-        elif name == "excess":
-            assert "48" in judged.needed  # 32 test documents are too few
         elif name not in ("sampler_p", "prefix_worth", "rare_tokens"):  # not measured in a world of 8 symbols
             assert judged.decision == "pass", name
 

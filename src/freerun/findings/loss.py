@@ -51,7 +51,6 @@ EXCESS = Quantity(
     "Excess loss shown by the reference",
     "nats/token",
     possible_tokens=True,
-    gates=("excess",),
     against_reference=True,
 )
 QUANTITIES = (LOSS, IMPOSSIBLE, BITS, BITS_OF_TOKENS, OWN_SURPRISAL, EXCESS)
