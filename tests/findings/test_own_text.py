@@ -39,7 +39,7 @@ def estimates(run: freerun.Run, finding: str = "self_recognition") -> dict[str, 
 
 @pytest.fixture(scope="module")
 def right(tmp_path_factory: pytest.TempPathFactory) -> freerun.Run:
-    return audit(chain(), "world/markov", out=tmp_path_factory.mktemp("right") / "run", **OPTIONS)
+    return audit(chain(), "world/markov", out=tmp_path_factory.mktemp("right") / "run", **{**OPTIONS, "documents": 64})
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_comparisons_leave_out_what_rests_on_refused_text(right: freerun.Run, re
 
 
 def _again(run: freerun.Run) -> Path:
-    return audit(chain(), "world/markov", out=run.path.parent / "again", **{**OPTIONS, "batch": 64}).path
+    return audit(chain(), "world/markov", out=run.path.parent / "again", **{**OPTIONS, "batch": 64, "documents": 64}).path
 
 
 def test_exports_hold_no_refused_number(refused: freerun.Run) -> None:
