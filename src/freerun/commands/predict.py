@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         for line in table_lines(result, width=_width(), colour=colour):
             print(encodable(line, sys.stdout))
     else:
-        from freerun.records.store import write_atomically
+        from freerun.files import write_atomically
         from freerun.report.pages.prediction import render_prediction
 
         write_atomically(Path(arguments.html), render_prediction(result))
