@@ -80,7 +80,7 @@ class Columns(MutableMapping[str, np.ndarray]):
                 break
             for name in names:
                 filled = -np.inf if name in ("log_prob_nats", "reference_log_probs_nats") else np.nan
-                values = _numbers(part[name].combine_chunks(), filled)
+                values = numbers(part[name].combine_chunks(), filled)
                 if name not in whole:
                     whole[name] = np.empty((self._n_rows, *values.shape[1:]), values.dtype)
                 whole[name][at : at + len(values)] = values
@@ -101,7 +101,8 @@ def _order(sequence: np.ndarray, position: np.ndarray) -> np.ndarray | None:
     return np.lexsort((position, sequence))
 
 
-def _numbers(chunk: pa.Array, filled: float) -> np.ndarray:
+def numbers(chunk: pa.Array, filled: float) -> np.ndarray:
+    """Numbers, or rows of them, with `filled` for nulls (−1 in whole numbers)."""
     if pa.types.is_fixed_size_list(chunk.type):
         flat = chunk.flatten()
         flat = flat.fill_null(filled) if flat.null_count else flat

@@ -47,11 +47,11 @@ def manifest_from(data: bytes, path: Path) -> Manifest:
         raise DataError(f"{path} cannot be read (it is no JSON object); the run must be made again")
     for key, kind in _KINDS.items():
         if key in held and not isinstance(held[key], kind):
-            raise DataError(f"{path} cannot be read ({key} is {_said(held[key])}); the run must be made again")
+            raise DataError(f"{path} cannot be read ({key} is {short(held[key])}); the run must be made again")
     for outer, key in _COUNTED:
         value = held.get(outer, {}).get(key, 1)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST:
-            raise DataError(f"{path} cannot be read ({outer}.{key} is {_said(value)}); the run must be made again")
+            raise DataError(f"{path} cannot be read ({outer}.{key} is {short(value)}); the run must be made again")
     return held
 
 
@@ -61,6 +61,7 @@ def _known(found: dict[str, Any], path: Path) -> Manifest:
     return made
 
 
-def _said(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as JSON, for messages."""
     text = json.dumps(value)
     return text if len(text) <= 40 else f"{text[:39]}…"

@@ -18,6 +18,8 @@ from freerun.predictors.entries import real
 from freerun.worlds.base import World, WorldEntry, check_probability, digest, spec_name
 from freerun.worlds.chain import row_entropy, stationary_law
 
+Beliefs = Float[np.ndarray, "rows states"]
+
 
 class HiddenMarkovWorld(World[np.ndarray]):
     """A process with hidden states. After a symbol that cannot come, what was before is forgotten: the belief is that after this
@@ -50,7 +52,7 @@ class HiddenMarkovWorld(World[np.ndarray]):
         given = () if initial is None else (self.initial,)
         super().__init__(name=name, fingerprint=digest("hmm", matrices, *given), symbols=symbols[: len(matrices)])
 
-    def read(self, prefixes: Sequence[Ids]) -> Float[np.ndarray, "rows states"]:
+    def read(self, prefixes: Sequence[Ids]) -> Beliefs:
         belief = np.tile(self.initial, (len(prefixes), 1))
         lengths = np.array([len(p) for p in prefixes], np.int64)
         for t in range(int(lengths.max(initial=0))):
@@ -58,12 +60,10 @@ class HiddenMarkovWorld(World[np.ndarray]):
             belief[alive] = self.advance(belief[alive], np.array([prefixes[int(i)][t] for i in alive], np.int64))
         return belief
 
-    def probabilities(self, state: Float[np.ndarray, "rows states"]) -> Float[np.ndarray, "rows symbols"]:
+    def probabilities(self, state: Beliefs) -> Float[np.ndarray, "rows symbols"]:
         return np.asarray(np.einsum("ri,ix->rx", state, self.emission))
 
-    def advance(
-        self, state: Float[np.ndarray, "rows states"], ids: Int[np.ndarray, " rows"]
-    ) -> Float[np.ndarray, "rows states"]:
+    def advance(self, state: Beliefs, ids: Int[np.ndarray, " rows"]) -> Beliefs:
         ids = np.asarray(ids, np.int64)
         joint = np.einsum("ri,rij->rj", state, self.matrices[ids])
         total = joint.sum(1)
@@ -133,7 +133,9 @@ def _conditional_entropy(joint: Float[np.ndarray, "*context symbols"]) -> float:
 def _from_edges(
     kind: str, states: str, edges: Sequence[tuple[str, str, str, float]], **parameters: float
 ) -> HiddenMarkovWorld:
-    """A binary model from (state, symbol, next state, probability)."""
+    """A binary model from (state, symbol, next state, probability); all parameters are probabilities."""
+    for name, value in parameters.items():
+        check_probability(name, value)
     matrices = np.zeros((2, len(states), len(states)))
     for here, symbol, there, p in edges:
         matrices["01".index(symbol), states.index(here), states.index(there)] = p
@@ -142,7 +144,6 @@ def _from_edges(
 
 def even_process(p: float = 0.5) -> HiddenMarkovWorld:
     """Ones in blocks of even length: in A a 0 with probability p, else the first of two ones. No finite order holds it."""
-    check_probability("p", p)
     return _from_edges("even", "AB", [("A", "0", "A", p), ("A", "1", "B", 1 - p), ("B", "1", "A", 1)], p=p)
 
 
@@ -156,7 +157,6 @@ EVEN = WorldEntry(
 
 def golden_mean(p: float = 0.5) -> HiddenMarkovWorld:
     """No two ones in a row: in A a 0 with probability p; after a 1 always a 0. A chain of order 1."""
-    check_probability("p", p)
     return _from_edges("golden_mean", "AB", [("A", "0", "A", p), ("A", "1", "B", 1 - p), ("B", "0", "A", 1)], p=p)
 
 
@@ -167,8 +167,6 @@ GOLDEN_MEAN = WorldEntry(
 
 def rrxor(p1: float = 0.5, p2: float = 0.5) -> HiddenMarkovWorld:
     """Random bit, random bit, their exclusive or, over and over; `p1`, `p2` are the probabilities of 0."""
-    check_probability("p1", p1)
-    check_probability("p2", p2)
     edges = [
         ("S", "0", "0", p1), ("S", "1", "1", 1 - p1),
         ("0", "0", "F", p2), ("0", "1", "T", 1 - p2),
@@ -188,7 +186,6 @@ RRXOR = WorldEntry(
 
 def z1r(p: float = 0.5) -> HiddenMarkovWorld:
     """Zero, one, random, over and over; the random bit is 1 with probability p."""
-    check_probability("p", p)
     edges = [("S", "0", "A", 1), ("A", "1", "B", 1), ("B", "0", "S", 1 - p), ("B", "1", "S", p)]
     return _from_edges("z1r", "SAB", edges, p=p)
 

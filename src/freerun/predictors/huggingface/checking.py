@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ import torch
 import transformers
 from jaxtyping import Float
 
-from freerun.errors import BackendError
+from freerun.errors import BackendError, DataError
+from freerun.files import write_atomically
 from freerun.predictors.base import Ids
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
 from freerun.predictors.huggingface.reading import LADDER, Reading
@@ -367,12 +369,6 @@ def _remembered(place: Path | None) -> Found | None:
 
 
 def _remember(place: Path | None, found: Found) -> None:
-    if place is None:
-        return
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        scratch = place.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps(asdict(found)))
-        scratch.replace(place)
-    except OSError:  # a cache that cannot be written to costs the trial again, nothing else
-        pass
+    if place is not None:
+        with suppress(DataError):  # a cache that cannot be written to costs the trial again, nothing else
+            write_atomically(place, json.dumps(asdict(found)))
