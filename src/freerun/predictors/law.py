@@ -381,16 +381,3 @@ def _alike(array: Any, like: Any) -> Any:
 def _check_whole(law: Law, what: str) -> None:
     if law.missing is not None and bool((law.missing > 0).any()):
         raise UsageError(f"a law with missing mass cannot be {what}: what is missing is not known")
-
-
-def from_probs(probs: Any) -> Dense:
-    """A law from probabilities, rows × vocabulary; rows that sum to less than 1 have the rest missing."""
-    xp = array_namespace(probs)
-    table = xp.astype(probs, xp.float64)
-    missing = 1 - host(xp.sum(table, axis=1))
-    tolerance = 1e-9 if probs.dtype == xp.float64 else 1e-5
-    if (missing < -tolerance).any():
-        raise UsageError(f"the probabilities of a row sum to {1 - missing.min():.9g}, more than 1")
-    missing = np.where(missing > tolerance, missing, 0.0)
-    logs = log(xp, table)
-    return Dense(logs, missing=missing) if missing.any() else Dense(logs)

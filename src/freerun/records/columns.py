@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ TOGETHER = (
 """What several findings read."""
 
 
-class Columns(MutableMapping[str, np.ndarray]):
+class Columns(Mapping[str, np.ndarray]):
     """Arrays by column name, sorted by (sequence, position). Nulls are −inf in log-probabilities, −1 in ids and ranks, else NaN."""
 
     def __init__(self, names: tuple[str, ...], read: Read, n_rows: int) -> None:
@@ -51,9 +51,6 @@ class Columns(MutableMapping[str, np.ndarray]):
     def __setitem__(self, name: str, value: np.ndarray) -> None:
         self._held[name] = value
         self._given.add(name)
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError("records are not taken apart")
 
     def forget(self, *names: str) -> None:
         """Let columns go that nothing is known to need soon; asked for again, they are read again."""

@@ -286,10 +286,10 @@ class _Work:
     def _located(self, error: BackendError, where: str, again: Attempt) -> BackendError:
         """The error with the document that it comes from, found by halving: `again` does for some rows what failed."""
         every = [(i, j) for i in range(len(self.block)) for j in range(self.replicates)]
-        found = blamed(every, again)
-        if found is None:
+        blame = blamed(every, again)
+        if blame is None:
             return BackendError(f"{error} (while measuring {self.unit.name}; what was finished before is kept)")
-        (i, _), position = found
+        (i, _), position = blame
         return BackendError(
             f"{error}; first seen in {_place(self.block[i], self.unit.arm)}{where}"
             f"{'' if where else f', {position} tokens after the cut'}; what was finished before is kept"

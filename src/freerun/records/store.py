@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import re
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -276,8 +276,8 @@ class Records:
     """
 
     manifest: dict[str, Any]
-    sequences: MutableMapping[str, Any]
-    tokens: MutableMapping[str, np.ndarray]
+    sequences: Mapping[str, Any]
+    tokens: Mapping[str, np.ndarray]
     starts: np.ndarray
 
     @property

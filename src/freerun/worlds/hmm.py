@@ -95,36 +95,8 @@ class HiddenMarkovWorld(World[np.ndarray]):
         return bool(((recurrent > 0).sum(2) <= 1).all())
 
     def entropy_rate(self) -> float | None:
-        """−Σ π(s) Σ p ln p where the model is unifilar, else None: see `entropy_rate_bounds`."""
+        """−Σ π(s) Σ p ln p where the model is unifilar, else None."""
         return float(self.stationary @ row_entropy(self.emission)) if self.is_unifilar else None
-
-    def entropy_rate_bounds(self, length: int = 10) -> tuple[float, float]:
-        """H(X_L | X_1 … X_{L−1}, S_0) ≤ h ≤ H(X_L | X_1 … X_{L−1}) from the stationary start, by enumeration; both tend to h.
-
-        Cover & Thomas 2006, theorem 4.5.1, for L = `length`.
-
-        Raises:
-            UsageError: a length below 1 or too many words.
-        """
-        n = self.n_tokens
-        if length < 1 or n**length > 1 << 20:
-            raise UsageError(
-                f"length={length} gives {n}^{length} words; it must be at least 1 and give at most {1 << 20}"
-            )
-        each = np.diag(self.stationary)  # each[w, s, j] = P(start in s, write w, now in j)
-        forward = each[None]
-        for _ in range(length - 1):
-            forward = np.einsum("wsi,xij->wxsj", forward, self.matrices).reshape(-1, *each.shape)
-        last = np.einsum("wsi,ix->wsx", forward, self.emission)
-        known, unknown = last, last.sum(1)
-        return _conditional_entropy(known), _conditional_entropy(unknown)
-
-
-def _conditional_entropy(joint: Float[np.ndarray, "*context symbols"]) -> float:
-    """H(symbol | context) of a joint law, nats."""
-    weight = joint.sum(-1)
-    rows = np.divide(joint, weight[..., None], out=np.zeros_like(joint), where=weight[..., None] > 0)
-    return float((weight * row_entropy(rows)).sum())
 
 
 # ---- the standard ones -----------------------------------------------------------------------------------------------
