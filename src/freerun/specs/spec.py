@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from freerun.errors import UsageError, nearest
-from freerun.organisms.catalogue import ORGANISMS
+from freerun.organisms.catalogue import ORGANISMS, organism
 from freerun.organisms.entry import Builder, OrganismEntry
 from freerun.predictors.base import Predictor
-from freerun.predictors.entries import Values, entry_of, split_outside, unwrapped
+from freerun.predictors.entries import Values, split_outside, unwrapped
 from freerun.specs.providers import AS_IT_IS, PROVIDERS, Loader, LoadOptions, Provider, Tell, provider_of
 
 
@@ -74,7 +74,7 @@ def _parse(spec: str) -> _Spec:
                 f"{spec!r}: {name!r} is no organism{nearest(name, ORGANISMS)}; a model whose own name has a + in it stands in "
                 "parentheses"
             )
-        entry = entry_of(ORGANISMS, name, "organism")
+        entry = organism(name)
         organisms.append(_Stacked("+".join([first, *stacked[: n + 1]]), entry, entry.read(values)))
         for inner in entry.named("spec", organisms[-1].values):
             nested[inner] = _parse(inner)
