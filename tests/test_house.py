@@ -16,6 +16,7 @@ SOURCE = ROOT / "src" / "freerun"
 ORDER = [
     "errors",
     "counted",
+    "files",
     "stats",
     "results",
     "text",

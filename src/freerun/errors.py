@@ -51,3 +51,12 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """
     found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says first; its class where it says nothing.
+
+    >>> first_line(ValueError("no rows\\nat all")), first_line(KeyError())
+    ('no rows', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -20,7 +20,8 @@ from jaxtyping import Float, Int
 from scipy import optimize
 
 from freerun.findings.own_text.standing import AUDIT_ALPHA, AUDIT_POWER
-from freerun.predictors.law import BIN_WIDTH_NATS, N_BINS, Law, bin_of
+from freerun.predictors.law import Law
+from freerun.predictors.observation import BIN_WIDTH_NATS, N_BINS, bin_of
 from freerun.results.finding import to_json
 from freerun.runs.provenance import provenance
 from freerun.stats.calibration import calibration_curve

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.findings.own_text.standing import AUDIT_ALPHA
-from freerun.predictors.law import N_BINS, Dense, Law, bin_of
+from freerun.predictors.law import Dense, Law
 from freerun.predictors.ngram import NGramCounts
-from freerun.predictors.observation import POWERS
+from freerun.predictors.observation import N_BINS, POWERS, bin_of
 from freerun.records.rescoring import n_rescored_texts
 from freerun.stats.recognition.sampler_audit import (
     SamplerAudit,

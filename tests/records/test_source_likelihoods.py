@@ -14,11 +14,10 @@ import pytest
 from freerun.errors import DataError
 from freerun.records.schema import SCHEMA_VERSION, sources_schema
 from freerun.records.source_likelihoods import (
+    SOURCES,
     ScoredText,
     SourcesAsked,
-    is_scored,
     keep_only,
-    part_path,
     read_sources_of,
     write_scores,
 )
@@ -71,7 +70,7 @@ def test_every_bit_comes_back(tmp_path: Path) -> None:
 def test_no_mass_is_null_and_nothing_else_is(tmp_path: Path) -> None:
     folder = folder_at(tmp_path)
     write(folder, "source-0-000000", [text(0)])
-    table = pq.read_table(part_path(folder, "source-0-000000"))
+    table = pq.read_table(SOURCES.path(folder, "source-0-000000"))
     assert table.schema.equals(sources_schema())
     assert sum(x is None for row in table["log_probs_nats"].to_pylist() for x in row) == 1
     assert table["prefix_log_prob_nats"].null_count == 0
@@ -89,20 +88,20 @@ def test_latents_stay_apart_and_in_order(tmp_path: Path) -> None:
 
 def test_a_part_is_done_if_it_is_whole_and_the_one_asked_for(tmp_path: Path) -> None:
     folder = folder_at(tmp_path)
-    assert not is_scored(folder, "source-0-000000", "k")
+    assert not SOURCES.holds(folder, "source-0-000000", "k")
     write(folder, "source-0-000000", [text(0)])
-    assert is_scored(folder, "source-0-000000", "k")
-    assert not is_scored(folder, "source-0-000000", "another")
-    path = part_path(folder, "source-0-000000")
+    assert SOURCES.holds(folder, "source-0-000000", "k")
+    assert not SOURCES.holds(folder, "source-0-000000", "another")
+    path = SOURCES.path(folder, "source-0-000000")
     data = bytearray(path.read_bytes())
     for spoiled in (data[:-1], data[: len(data) // 2], b"", data[:40] + bytes([data[40] ^ 1]) + data[41:]):
         path.write_bytes(spoiled)
-        assert not is_scored(folder, "source-0-000000", "k")
+        assert not SOURCES.holds(folder, "source-0-000000", "k")
         with pytest.raises(DataError, match=r"source-0-000000\.parquet is damaged"):
             read_sources_of(folder)
     path.write_bytes(data)
     (tmp_path / "checksums" / "source-0-000000.sha256").unlink()
-    assert not is_scored(folder, "source-0-000000", "k")
+    assert not SOURCES.holds(folder, "source-0-000000", "k")
     with pytest.raises(DataError, match="its checksum is gone"):
         read_sources_of(folder)
 

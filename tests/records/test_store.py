@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freerun.errors import DataError
+from freerun.files import write_atomically
 from freerun.records.schema import SCHEMA_VERSION, sequences_schema, tokens_schema
-from freerun.records.store import RunFolder, load_records, write_atomically
+from freerun.records.store import RunFolder, load_records
 
 MANIFEST = {"schema_version": SCHEMA_VERSION, "plan_hash": "abc", "plan": {"tokens": 64, "model": "m", "seed": 0}}
 

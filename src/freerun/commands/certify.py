@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         observed=read_rate("--observed-rate", arguments.observed_rate),
     )
     if arguments.svg is not None:
-        from freerun.records.store import write_atomically
+        from freerun.files import write_atomically
 
         write_atomically(Path(arguments.svg), draw_certificate(result))
     if arguments.json:

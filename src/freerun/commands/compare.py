@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     judged = judge_gates(arguments, gates, result, verb="compare")
     if arguments.out:
-        from freerun.records.store import write_atomically
+        from freerun.files import write_atomically
         from freerun.report.pages.compare import render_compare
 
         write_atomically(Path(arguments.out), render_compare(result))

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _card(result: dict[str, object], folder: Path) -> list[str]:
     from freerun.exports.model_card import card_section, eval_results, model_index, yaml_text
-    from freerun.records.store import write_atomically
+    from freerun.files import write_atomically
 
     files = {"model-card.md": card_section(result), "model-index.yaml": yaml_text(model_index(result))}
     entries = eval_results(result)

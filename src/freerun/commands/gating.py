@@ -49,7 +49,7 @@ def judge_gates(
 ) -> tuple[Judged, ...]:
     """Judge the gates on a result of `verb` and write the files that were asked for."""
     from freerun.comparisons.gates import judge_audit, judge_compare
-    from freerun.records.store import write_atomically
+    from freerun.files import write_atomically
     from freerun.report.gate_reports import junit_xml, markdown_table
 
     judged = (judge_compare if verb == "compare" else judge_audit)(result, gates)

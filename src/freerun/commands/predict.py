@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         for line in table_lines(result, width=columns_between(32, 120), colour=takes_colour(sys.stdout)):
             print(encodable(line, sys.stdout))
     else:
-        from freerun.records.store import write_atomically
+        from freerun.files import write_atomically
         from freerun.report.pages.prediction import render_prediction
 
         write_atomically(Path(arguments.html), render_prediction(result))

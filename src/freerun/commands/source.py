@@ -130,8 +130,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _init(name: str) -> int:
+    from freerun.files import write_atomically
     from freerun.jobs.source.file import sources_template
-    from freerun.records.store import write_atomically
 
     path = Path(name).expanduser()
     if path.exists():
@@ -228,7 +228,7 @@ def _evaluate(arguments: argparse.Namespace) -> SourceEvaluation:
 def _write(folder: Path, result: dict[str, Any]) -> None:
     import json
 
-    from freerun.records.store import write_atomically
+    from freerun.files import write_atomically
     from freerun.report.pages.source import render_source
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from freerun.errors import UsageError
+from freerun.files import write_atomically
 from freerun.findings.evidence import Evidence
 from freerun.findings.own_text.standing import own_text_of
 from freerun.findings.registry import sums_of
-from freerun.records.flat import write_parquet
-from freerun.records.store import write_atomically
+from freerun.records.parquet import write_parquet
 
 Columns = dict[str, list[Any]]
 _ESTIMATE = ("name", "label", "value", "low", "high", "level", "unit", "n", "independent_unit", "text", "method")

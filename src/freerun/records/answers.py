@@ -16,47 +16,24 @@ One row a prompt. A pair of texts is asked in both orders (two rows of the same 
     n_prompt_tokens    tokens of the whole prompt
     n_answer_tokens    tokens of the longer of the two answers (1: read from one law)
 
-The file's metadata hold `schema_version` (of answers), `unit_key` (what was asked: plan hash, prompt, settings) and `plan_hash`.
-It gets there by one rename, after its checksum in `checksums/NAME.sha256`.
 No text is stored: the texts are in `sequences/`, the prompt is in the code and its hash in `unit_key`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
-from freerun.errors import DataError
-from freerun.records import checksums
-from freerun.records.store import RunFolder, write_atomically
+from freerun.records.side_car import SideCar
+from freerun.records.store import RunFolder
 
-ANSWERS_VERSION = 1
-KIND = "answers"
-"""Folder of the parts, and their kind in the checksums."""
 KINDS = ("own_real", "own_own", "real_real", "ability")
-
-_SCHEMA = pa.schema(
-    [
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("pair", pa.int32(), nullable=False),
-        pa.field("document_id", pa.string(), nullable=False),
-        pa.field("unit", pa.string(), nullable=False),
-        pa.field("sequence_first", pa.int32(), nullable=False),
-        pa.field("sequence_second", pa.int32(), nullable=False),
-        pa.field("first_is_a", pa.bool_(), nullable=False),
-        pa.field("log_odds_a_nats", pa.float64(), nullable=True),
-        pa.field("answer_mass", pa.float64(), nullable=False),
-        pa.field("n_tokens_side", pa.int32(), nullable=False),
-        pa.field("n_prompt_tokens", pa.int32(), nullable=False),
-        pa.field("n_answer_tokens", pa.int32(), nullable=False),
-    ]
-)
+_NAME = "verbal"
+_ARROW = {"str": pa.string(), "int": pa.int32(), "bool": pa.bool_(), "float": pa.float64()}
 
 
 @dataclass(frozen=True)
@@ -94,32 +71,30 @@ class Answers:
         return len(self.pair)
 
 
-def asked(folder: RunFolder, unit_key: str, *, name: str = "verbal") -> bool:
+ANSWERS = SideCar(
+    "answers",
+    pa.schema(
+        [pa.field(f.name, _ARROW[kind := str(f.type).removesuffix(" | None")], kind != f.type) for f in fields(Answer)]
+    ),
+    version=1,
+    version_key="schema_version",
+    again="remove it and ask again (`--ask`)",
+)
+
+
+def asked(folder: RunFolder, unit_key: str) -> bool:
     """Whether these questions have been asked, all of them, and the answers fit their checksum."""
-    try:
-        held = pq.read_schema(_path(folder, name)).metadata or {}
-    except (FileNotFoundError, pa.ArrowException, OSError):
-        return False
-    return held.get(b"unit_key") == unit_key.encode() and _fault(folder, _path(folder, name), held) is None
+    return ANSWERS.holds(folder, _NAME, unit_key)
 
 
-def write_answers(
-    folder: RunFolder, rows: Sequence[Answer], *, unit_key: str, plan_hash: str, name: str = "verbal"
-) -> None:
+def write_answers(folder: RunFolder, rows: Sequence[Answer], *, unit_key: str, plan_hash: str) -> None:
     """Record the answers: one file, whole or not at all; what was asked before is replaced.
 
     Raises:
         DataError: the folder cannot be written to, or the disk is full.
     """
-    for leftover in (folder.path / KIND).glob(".*.parquet-*"):  # of a kill in the middle of a write
-        leftover.unlink(missing_ok=True)
-    meta = {"schema_version": str(ANSWERS_VERSION), "unit_key": unit_key, "plan_hash": plan_hash, "checksums": "sha256"}
-    table = pa.Table.from_pylist([asdict(r) for r in rows], schema=_SCHEMA.with_metadata(meta))
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    data = sink.getvalue().to_pybytes()
-    write_atomically(checksums.path_of(folder.path, name), checksums.written(name, {KIND: checksums.of_bytes(data)}))
-    write_atomically(_path(folder, name), data)
+    table = pa.Table.from_pylist([asdict(r) for r in rows], schema=ANSWERS.schema)
+    ANSWERS.write(folder, _NAME, table, unit_key=unit_key, plan_hash=plan_hash, notes={})
 
 
 def read_answers(folder: RunFolder) -> Answers | None:
@@ -128,41 +103,13 @@ def read_answers(folder: RunFolder) -> Answers | None:
     Raises:
         DataError: a damaged file, another schema version, or answers of another plan (named).
     """
-    parts = []
-    plan_hash = str(folder.manifest()["plan_hash"])
-    for path in sorted((folder.path / KIND).glob("*.parquet")):
-        try:
-            part = pq.read_table(path, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}); remove it and ask again") from error
-        held = part.schema.metadata or {}
-        if fault := _fault(folder, path, held):
-            raise DataError(f"{path} is damaged ({fault}); remove it and ask again")
-        version = held.get(b"schema_version", b"?").decode()
-        if version != str(ANSWERS_VERSION) or not part.schema.equals(_SCHEMA):
-            raise DataError(f"{path} has answer schema {version}, this freerun reads {ANSWERS_VERSION}; ask again")
-        if held.get(b"plan_hash") != plan_hash.encode():
-            raise DataError(f"{path} belongs to a run of another plan; remove it and ask again")
-        parts.append(part)
-    if not parts or not sum(p.num_rows for p in parts):
+    parts = [table for _, table in ANSWERS.read(folder, lambda table, _: table)]
+    if not sum(part.num_rows for part in parts):
         return None
-    table = pa.concat_tables(parts)
-    columns = {n: table[n].combine_chunks() for n in table.column_names}
+    table = pa.concat_tables(parts).select([f.name for f in fields(Answers)])
     return Answers(
-        kind=np.array(columns["kind"].to_pylist(), dtype=object),
-        pair=columns["pair"].to_numpy(zero_copy_only=False),
-        unit=np.array(columns["unit"].to_pylist(), dtype=object),
-        first_is_a=columns["first_is_a"].to_numpy(zero_copy_only=False).astype(bool),
-        log_odds_a_nats=columns["log_odds_a_nats"].fill_null(np.nan).to_numpy(zero_copy_only=False),
-        answer_mass=columns["answer_mass"].to_numpy(zero_copy_only=False),
-        n_tokens_side=columns["n_tokens_side"].to_numpy(zero_copy_only=False),
+        **{
+            name: column.fill_null(np.nan).to_numpy() if column.null_count else column.to_numpy()
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        }
     )
-
-
-def _path(folder: RunFolder, name: str) -> Path:
-    return folder.path / KIND / f"{name}.parquet"
-
-
-def _fault(folder: RunFolder, path: Path, held: dict[bytes, bytes]) -> str | None:
-    """Why the file of these metadata cannot be used; answers made before there were checksums need none."""
-    return checksums.fault(folder.path, path, required=checksums.MARK.items() <= held.items())

@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from freerun.files import sha256_of
+
 FOLDER = "checksums"
-MARK = {b"checksums": b"sha256"}
+MARK = {"checksums": "sha256"}
 """In the metadata of a part that has checksums: where they are gone, that is damage and no older version."""
 
 _LINE = re.compile(r"([0-9a-f]{64})  (\w+)/(\S+)\.parquet")
@@ -45,17 +47,17 @@ def of_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def marks(metadata: Mapping[str, str]) -> bool:
+    """Whether a part with these metadata has checksums."""
+    return MARK.items() <= metadata.items()
 
 
-def fault(run: Path, path: Path, *, required: bool = True) -> str | None:
-    """Why a file that is the whole of its part cannot be used; None: it fits its checksum, or has none and needs none."""
+def fault(run: Path, path: Path, metadata: Mapping[str, str]) -> str | None:
+    """Why a file that is the whole of its part cannot be used; None: it fits its checksum, or is older than checksums."""
     try:
         sums = read(run, path.stem)
         if sums is None:
-            return "its checksum is gone" if required else None
-        return None if sums.get(path.parent.name) == of_file(path) else "it does not fit its checksum"
+            return "its checksum is gone" if marks(metadata) else None
+        return None if sums.get(path.parent.name) == sha256_of(path) else "it does not fit its checksum"
     except OSError as error:
         return str(error.strerror or error)

@@ -1,8 +1,7 @@
 """How likely every source finds a text: `sources/NAME.parquet` of a run's folder, beside `sequences/` and `tokens/`.
 
 One row a sequence, source and header template (`sources_schema`). What was asked (the latent, its values with their prior, how many
-templates) stands in the file's metadata as JSON, with `unit_key`, `plan_hash` and `sources_version`. A part is there by one rename,
-after its checksum in `checksums/NAME.sha256`. No text and no id is stored.
+templates) stands in the file's metadata as JSON. No text and no id is stored.
 """
 
 from __future__ import annotations
@@ -11,22 +10,26 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from freerun.errors import DataError
 from freerun.records import checksums
 from freerun.records.schema import sources_schema
-from freerun.records.store import RunFolder, write_atomically
+from freerun.records.side_car import SideCar
+from freerun.records.store import RunFolder
 
 SOURCES_VERSION = 1
-KIND = "sources"
-_BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError)
+SOURCES = SideCar(
+    "sources",
+    sources_schema(),
+    version=SOURCES_VERSION,
+    version_key="sources_version",
+    again="remove it and run the same audit again with --sources",
+)
 
 
 @dataclass(frozen=True)
@@ -64,20 +67,6 @@ class SourceRecords:
     texts: tuple[ScoredText, ...]
 
 
-def part_path(folder: RunFolder, name: str) -> Path:
-    return folder.path / KIND / f"{name}.parquet"
-
-
-def is_scored(folder: RunFolder, name: str, unit_key: str) -> bool:
-    """Whether a part is there, whole, and holds this unit of work."""
-    path = part_path(folder, name)
-    try:
-        held = pq.read_schema(path).metadata or {}
-        return held.get(b"unit_key") == unit_key.encode() and checksums.fault(folder.path, path) is None
-    except _BROKEN:
-        return False
-
-
 def write_scores(
     folder: RunFolder, name: str, texts: Sequence[ScoredText], asked: SourcesAsked, *, unit_key: str, plan_hash: str
 ) -> None:
@@ -90,7 +79,6 @@ def write_scores(
     tokens = [text.token_nats[s][j] for text, s, j in rows]
     offsets = np.concatenate([[0], np.cumsum([len(t) for t in tokens])]).astype(np.int32)
     flat = np.concatenate(tokens) if tokens else np.zeros(0)
-    schema = sources_schema()
     columns: dict[str, Any] = {
         "sequence": [text.sequence for text, _, _ in rows],
         "value": [asked.values[s] for _, s, _ in rows],
@@ -98,21 +86,9 @@ def write_scores(
         "prefix_log_prob_nats": _with_nulls(np.array([text.prefix_nats[s][j] for text, s, j in rows], np.float64)),
         "log_probs_nats": pa.ListArray.from_arrays(pa.array(offsets), _with_nulls(flat)),
     }
-    meta = {
-        "sources_version": str(SOURCES_VERSION),
-        "unit_key": unit_key,
-        "plan_hash": plan_hash,
-        "asked": json.dumps(asdict(asked)),
-        "logarithms": "natural",
-        "checksums": "sha256",
-    }
-    table = pa.table({f.name: pa.array(columns[f.name]).cast(f.type) for f in schema}, schema=schema)
-    table = table.replace_schema_metadata(meta)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    data = sink.getvalue().to_pybytes()
-    write_atomically(checksums.path_of(folder.path, name), checksums.written(name, {KIND: checksums.of_bytes(data)}))
-    write_atomically(part_path(folder, name), data)
+    table = pa.table({f.name: pa.array(columns[f.name]).cast(f.type) for f in SOURCES.schema}, schema=SOURCES.schema)
+    notes = {"asked": json.dumps(asdict(asked)), "logarithms": "natural"}
+    SOURCES.write(folder, name, table, unit_key=unit_key, plan_hash=plan_hash, notes=notes)
 
 
 def keep_only(folder: RunFolder, names: Sequence[str]) -> None:
@@ -121,7 +97,7 @@ def keep_only(folder: RunFolder, names: Sequence[str]) -> None:
     Raises:
         DataError: the folder cannot be written to.
     """
-    for path in [p for p in (folder.path / KIND).glob("*.parquet") if p.stem not in names]:
+    for path in [p for p in (folder.path / SOURCES.kind).glob("*.parquet") if p.stem not in names]:
         try:
             path.unlink(missing_ok=True)
             checksums.path_of(folder.path, path.stem).unlink(missing_ok=True)
@@ -135,40 +111,21 @@ def read_sources_of(folder: RunFolder) -> tuple[SourceRecords, ...]:
     Raises:
         DataError: a damaged file (named), another version, or one of a run of another plan.
     """
-    plan_hash = str(folder.manifest()["plan_hash"])
-    found: dict[str, tuple[SourcesAsked, list[ScoredText]]] = {}
-    for path in sorted((folder.path / KIND).glob("*.parquet")):
-        asked, texts = _read_part(folder, path, plan_hash)
-        first = found.setdefault(asked.latent, (asked, []))
+    by_latent: dict[str, tuple[SourcesAsked, list[ScoredText]]] = {}
+    for path, (asked, texts) in SOURCES.read(folder, _parsed):
+        first = by_latent.setdefault(asked.latent, (asked, []))
         if first[0] != asked:
             raise DataError(
                 f"{path} asks {asked.latent} in another way than the parts before it; run the same audit again with --sources"
             )
         first[1].extend(texts)
-    return tuple(SourceRecords(asked, tuple(texts)) for asked, texts in found.values())
+    return tuple(SourceRecords(asked, tuple(texts)) for asked, texts in by_latent.values())
 
 
-def _read_part(folder: RunFolder, path: Path, plan_hash: str) -> tuple[SourcesAsked, list[ScoredText]]:
-    again = "run the same audit again with --sources, which makes it anew"
-    if fault := checksums.fault(folder.path, path):
-        raise DataError(f"{path} is damaged ({fault}); {again}")
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(use_threads=False)
-        held = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
-        version = held.get("sources_version")
-        if version != str(SOURCES_VERSION) or not table.schema.equals(sources_schema()):
-            raise DataError(
-                f"{path} has version {version} of source records, this freerun reads {SOURCES_VERSION}; {again}"
-            )
-        if held.get("plan_hash") != plan_hash:
-            raise DataError(f"{path} belongs to a run of another plan; remove it, and {again}")
-        said = json.loads(held["asked"])
-        asked = SourcesAsked(**cast(Any, {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}))
-        return asked, _texts(table, asked)
-    except _BROKEN as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path} is damaged ({reason}); {again}") from error
+def _parsed(table: pa.Table, metadata: dict[str, str]) -> tuple[SourcesAsked, list[ScoredText]]:
+    fields = json.loads(metadata["asked"])
+    asked = SourcesAsked(**cast(Any, {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}))
+    return asked, _texts(table, asked)
 
 
 def _texts(table: pa.Table, asked: SourcesAsked) -> list[ScoredText]:

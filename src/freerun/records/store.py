@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
-import tempfile
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,59 +24,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
-from freerun.errors import DataError
+from freerun.errors import DataError, first_line
+from freerun.files import FORBIDDEN, NO_HANDLES, cannot, sha256_of, write_atomically
 from freerun.records import checksums, lock
-from freerun.records.columns import Columns
-from freerun.records.manifest import manifest_from
+from freerun.records.columns import Columns, numbers
+from freerun.records.manifest import manifest_from, short
+from freerun.records.parquet import BROKEN, encoded, metadata_of
 from freerun.records.plan import upgraded
 from freerun.records.schema import LATER, READABLE_VERSIONS, sequences_schema, stamped, tokens_schema, unlike
 
-_SHORT_OF = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-_NO_HANDLES = {errno.EMFILE, errno.ENFILE}
-_NOT_TO_BLAME = {*_FORBIDDEN, *_NO_HANDLES, errno.ENOMEM}
+_NOT_TO_BLAME = {*FORBIDDEN, *NO_HANDLES, errno.ENOMEM}
 """Why a file could not be read, where the file itself may be good."""
-_BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError)
-"""What damaged Parquet raises."""
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file or nothing: a temporary neighbour, flushed to disk, then renamed.
-
-    Raises:
-        DataError: the folder cannot be written to, or the disk is full.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(handle, "wb") as f:
-                f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except (OSError, ValueError) as error:
-        raise _cannot("write", path, error) from error
-
-
-def _cannot(act: str, path: Path, error: OSError | ValueError) -> DataError:
-    """What went wrong with a file, and what to do about it."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number in _SHORT_OF:
-        way = "free some room and run the same command again: what is finished is kept"
-    elif number in _FORBIDDEN:
-        way = "make it writable, or choose another place" if act == "write" else "make it readable"
-    elif number in _NO_HANDLES:
-        way = "close other programs or raise `ulimit -n`, and run the same command again"
-    else:
-        way = "choose another place" if act == "write" else "check the disk"
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return DataError(f"cannot {act} {path}: {reason}; {way}")
 
 
 @dataclass(frozen=True)
@@ -107,15 +63,13 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.hold(self, self.path)
         except (OSError, ValueError) as error:
-            raise _cannot("write", self.path, error) from error
+            raise cannot("write", self.path, error) from error
         if self.manifest_path.exists():
             held = self.manifest()
             if held["plan_hash"] != manifest["plan_hash"]:
                 mine, theirs = manifest["plan"], held.get("plan", {})
                 changed = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
-                words = "; ".join(
-                    f"{k}: {_short(theirs.get(k))} there, {_short(mine.get(k))} asked" for k in changed[:4]
-                )
+                words = "; ".join(f"{k}: {short(theirs.get(k))} there, {short(mine.get(k))} asked" for k in changed[:4])
                 raise DataError(
                     f"{self.path} holds a run of another plan ({words}); choose another folder with -o, or remove it"
                 )
@@ -125,7 +79,7 @@ class RunFolder:
             try:
                 leftover.unlink(missing_ok=True)
             except OSError as error:
-                raise _cannot("write", leftover, error) from error
+                raise cannot("write", leftover, error) from error
 
     def _check_is_run_or_new(self) -> None:
         try:
@@ -135,7 +89,7 @@ class RunFolder:
             if self.path.is_dir() and not set(self.path.iterdir()) - ours:
                 return
         except (OSError, ValueError) as error:
-            raise _cannot("write", self.path, error) from error
+            raise cannot("write", self.path, error) from error
         raise DataError(f"{self.path} is there and is not a run; choose another folder with -o")
 
     def _leftovers(self) -> list[Path]:
@@ -157,7 +111,7 @@ class RunFolder:
                 f"{self.path}: no run here (no manifest.json); `freerun audit -o {self.path}` makes one"
             ) from None
         except (OSError, ValueError) as error:
-            raise _cannot("read", self.manifest_path, error) from error
+            raise cannot("read", self.manifest_path, error) from error
         version = held.get("schema_version")
         if version not in READABLE_VERSIONS or not isinstance(version, int):
             *earlier, last = map(str, READABLE_VERSIONS)
@@ -193,8 +147,7 @@ class RunFolder:
             fault = self._fault(path)
             if fault is not None:
                 return f"{path.relative_to(self.path)}: {fault}"
-        held = pq.read_schema(paths[0]).metadata or {}
-        if held.get(b"unit_key") != unit_key.encode():
+        if metadata_of(paths[0]).get("unit_key") != unit_key:
             return f"{paths[0].relative_to(self.path)}: it belongs to another unit of work"
         return None
 
@@ -215,11 +168,9 @@ class RunFolder:
         """
         files: dict[Path, bytes] = {}
         for kind, table in (("tokens", tokens), ("sequences", sequences)):
-            meta = stamped(table.schema, unit_key=unit_key, plan_hash=plan_hash).metadata or {}
+            meta = stamped(table.schema, unit_key=unit_key, plan_hash=plan_hash).metadata
             table = table.replace_schema_metadata({**meta, **checksums.MARK, **(notes or {})})
-            sink = pa.BufferOutputStream()
-            pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-            files[self._part(kind, name)] = sink.getvalue().to_pybytes()
+            files[self._part(kind, name)] = encoded(table)
         sums = {path.parent.name: checksums.of_bytes(data) for path, data in files.items()}
         (tokens_path, tokens_data), (sequences_path, sequences_data) = files.items()
         write_atomically(tokens_path, tokens_data)
@@ -229,8 +180,7 @@ class RunFolder:
     def notes(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Name and metadata of every part: unit key, plan hash, and what was noted when it was made."""
         for path in self._whole("sequences"):
-            held = pq.read_schema(path).metadata or {}
-            yield path.stem, {k.decode(): v.decode() for k, v in held.items() if k != b"ARROW:schema"}
+            yield path.stem, metadata_of(path)
 
     def column_names(self, kind: str) -> tuple[str, ...]:
         """Columns of the first part.
@@ -241,7 +191,7 @@ class RunFolder:
         path = self._whole(kind)[0]
         try:
             return tuple(pq.read_schema(path).names)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise _damaged(path, error) from error
 
     def parts(self, kind: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -260,14 +210,14 @@ class RunFolder:
                     part = file.read(columns=names, use_threads=False).replace_schema_metadata(None)
                 if schema is not None and part.schema != schema:
                     raise pa.ArrowInvalid("its columns are not those of the other parts")
-            except _BROKEN as error:
+            except BROKEN as error:
                 raise _damaged(path, error) from error
             schema = part.schema
             yield part
 
     def _part(self, kind: str, name: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
-            raise DataError(f"a part cannot be called {_short(name)}: letters, digits, _ and -, at most 100")
+            raise DataError(f"a part cannot be called {short(name)}: letters, digits, _ and -, at most 100")
         return self.path / kind / f"{name}.parquet"
 
     def _whole(self, kind: str) -> list[Path]:
@@ -289,19 +239,19 @@ class RunFolder:
             if self._verified.get(path) == state:
                 return None
             sums = checksums.read(self.path, path.stem)
-            if sums is not None and sums.get(path.parent.name) != checksums.of_file(path):
+            if sums is not None and sums.get(path.parent.name) != sha256_of(path):
                 return "it does not fit its checksum"
         except FileNotFoundError:
             return "it is gone"
         except OSError as error:
             if error.errno in _NOT_TO_BLAME:
-                raise _cannot("read", path, error) from error
+                raise cannot("read", path, error) from error
             return str(error.strerror or error)
         try:
-            held = pq.read_schema(path).metadata or {}
-        except _BROKEN as error:
-            return _first_line(error)
-        if sums is None and checksums.MARK.items() <= held.items():
+            marked = checksums.marks(metadata_of(path))
+        except BROKEN as error:
+            return first_line(error)
+        if sums is None and marked:
             return f"its checksum {checksums.path_of(self.path, path.stem).relative_to(self.path)} is gone"
         if sums is not None:
             self._verified[path] = state
@@ -313,17 +263,8 @@ class RunFolder:
 
 
 def _damaged(path: Path, why: str | Exception) -> DataError:
-    said = why if isinstance(why, str) else _first_line(why)
+    said = why if isinstance(why, str) else first_line(why)
     return DataError(f"{path} is damaged ({said}); remove it and run the same audit again, which makes it anew")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "…"
 
 
 @dataclass(frozen=True)
@@ -335,8 +276,8 @@ class Records:
     """
 
     manifest: dict[str, Any]
-    sequences: MutableMapping[str, Any]
-    tokens: MutableMapping[str, np.ndarray]
+    sequences: Mapping[str, Any]
+    tokens: Mapping[str, np.ndarray]
     starts: np.ndarray
 
     @property
@@ -386,14 +327,8 @@ def load_records(folder: RunFolder) -> Records:
             sequences[name] = np.array(column.to_pylist(), dtype=object)
         elif name == "embedding":
             sequences[name] = _embeddings(column)
-        elif pa.types.is_fixed_size_list(column.type):
-            sequences[name] = (
-                column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
-            )
-        elif pa.types.is_list(column.type):
-            sequences[name] = column.to_pylist()
         else:
-            sequences[name] = column.to_numpy(zero_copy_only=False)
+            sequences[name] = column.to_pylist() if pa.types.is_list(column.type) else numbers(column, np.nan)
     sequences.pop("hidden", None)  # of version 1, always null
     sequences.setdefault("embedding", np.zeros((len(raw), 0), np.float32))
     tokens, starts = _token_columns(folder, sequences["sequence"], sequences["n_tokens"])

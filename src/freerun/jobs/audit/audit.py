@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from freerun.errors import DataError
+from freerun.files import write_atomically
 from freerun.findings.summary import derive
 from freerun.jobs.audit.asking import ask, asking_key
 from freerun.jobs.audit.options import AuditKeywords, chosen_from
@@ -26,7 +27,7 @@ from freerun.records.answers import asked, read_answers, write_answers
 from freerun.records.measure import Unit, measure, units_of
 from freerun.records.redact import RedactedFolder
 from freerun.records.source_likelihoods import read_sources_of
-from freerun.records.store import load_records, write_atomically
+from freerun.records.store import load_records
 from freerun.report.pages.audit import render_page
 from freerun.results.finding import to_json
 from freerun.runs.progress import Progress, Silent

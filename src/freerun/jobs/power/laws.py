@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from freerun.errors import UsageError
 from freerun.organisms.resampled import Resampled
 from freerun.predictors.base import Capabilities, Predictor
-from freerun.predictors.law import Dense, Law, Observation
+from freerun.predictors.law import Dense, Law
 from freerun.predictors.ngram import NGramCounts
-from freerun.predictors.observation import Block
+from freerun.predictors.observation import Block, Observation
 from freerun.predictors.rowwise import Rowwise
 from freerun.predictors.rules import ContextRule, Identity, Nature
 
@@ -198,7 +198,7 @@ def tabulated(organism: Predictor) -> Predictor:
     """A law that was resampled from one in tables as tables of its own; any other organism as it is."""
     if not isinstance(organism, Resampled) or not isinstance(organism.inner, Tabulated):
         return organism
-    laws = organism.law(np.arange(len(organism.inner.after)))
+    laws = organism._reshape(organism.inner.law(np.arange(len(organism.inner.after))))
     return organism.inner.with_laws(laws.log_probs(), name=organism.identity.name, kind=organism.identity.fingerprint)
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from freerun.errors import DataError, UsageError
+from freerun.files import write_atomically
 from freerun.jobs.power.cells import Part, PowerPlan, Unit, run_unit
 from freerun.jobs.power.result import power_result
 from freerun.records.schema import SCHEMA_VERSION as RECORD_VERSION
-from freerun.records.store import RunFolder, write_atomically
+from freerun.records.store import RunFolder
 from freerun.report.pages.power import render_power
 from freerun.results.finding import to_json
 from freerun.results.json import from_json

@@ -31,10 +31,10 @@ from freerun.predictors.base import Predictor
 from freerun.records.measure import Unit, units_of
 from freerun.records.plan import MeasurePlan
 from freerun.records.source_likelihoods import (
+    SOURCES,
     SOURCES_VERSION,
     ScoredText,
     SourcesAsked,
-    is_scored,
     keep_only,
     write_scores,
 )
@@ -230,7 +230,7 @@ def mixture_inside(predictor: Predictor) -> MixtureWorld:
 
 def sources_left(plan: SourcePlan, folder: RunFolder) -> list[SourcePart]:
     """The parts that the folder does not hold yet, or holds damaged."""
-    return [part for part in plan.parts if not is_scored(folder, part.name, part.key)]
+    return [part for part in plan.parts if not SOURCES.holds(folder, part.name, part.key)]
 
 
 def measure_sources(

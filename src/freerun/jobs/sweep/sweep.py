@@ -22,6 +22,7 @@ from freerun.comparisons.sweeps.contrasts import OwnTextRefused, Swept
 from freerun.comparisons.sweeps.contrasts import sweep as compare_settings
 from freerun.comparisons.sweeps.result import sweep_result
 from freerun.errors import DataError, TooFewDocuments, UsageError, nearest
+from freerun.files import write_atomically
 from freerun.findings.own_text.standing import own_text_of
 from freerun.jobs.audit.audit import audit
 from freerun.jobs.audit.manifest import default_folder
@@ -29,7 +30,6 @@ from freerun.jobs.audit.options import AuditKeywords, AuditOptions, check_option
 from freerun.jobs.audit.preparing import Prepared, prepare, tell_notes
 from freerun.organisms.wrapper import from_nothing
 from freerun.predictors.base import Predictor
-from freerun.records.store import write_atomically
 from freerun.report.pages.sweep import render_sweep
 from freerun.results.finding import to_json
 from freerun.runs.progress import Progress, Silent
