@@ -105,7 +105,11 @@ def test_draws_with_the_same_keys_are_paired(base: freerun.Run, found: dict[str,
     assert found["pairs"][0]["draws"]["texts_with_same_key"] == 128
     again = compare(base.path, shutil.copytree(base.path, base.path.parent / "copy", dirs_exist_ok=True))
     draws = again["pairs"][0]["draws"]
-    assert (draws["texts_with_same_key"], draws["texts_the_same"], draws["tokens_until_they_differ"]) == (128, 128, 16.0)
+    assert (draws["texts_with_same_key"], draws["texts_the_same"], draws["tokens_until_they_differ"]) == (
+        128,
+        128,
+        16.0,
+    )
     assert not any(d["found"] for d in again["pairs"][0]["differences"])
     assert again["verdict"]["status"] == "neutral"
     assert all(d["identical"] and d["low"] is d["p_value"] is None for d in again["pairs"][0]["differences"])

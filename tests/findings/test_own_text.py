@@ -217,7 +217,9 @@ def test_comparisons_leave_out_what_rests_on_refused_text(right: freerun.Run, re
 
 
 def _again(run: freerun.Run) -> Path:
-    return audit(chain(), "world/markov", out=run.path.parent / "again", **{**OPTIONS, "batch": 64, "documents": 64}).path
+    return audit(
+        chain(), "world/markov", out=run.path.parent / "again", **{**OPTIONS, "batch": 64, "documents": 64}
+    ).path
 
 
 def test_exports_hold_no_refused_number(refused: freerun.Run) -> None:
