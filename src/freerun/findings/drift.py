@@ -34,7 +34,6 @@ SURPRISAL = Quantity(
     "nats",
     own_text=True,
     possible_tokens=True,
-    gates=("surprisal_drift",),
 )
 TEMPERATURE = Quantity(
     "drift",
