@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from freerun.findings.registry import GATES, QUESTIONS, Question
+from freerun.predictors.observation import N_BINS, POWERS
+from freerun.records.schema import sequences_schema, sources_schema, tokens_schema
 
 DOCS = Path(__file__).parent
 
@@ -29,9 +31,27 @@ def numbers_table(question: Question) -> str:
     return "\n".join(rows)
 
 
+def columns_tables() -> str:
+    """The columns of the record tables."""
+    schemas = {
+        "sequences": sequences_schema(n_bins=N_BINS, n_hidden=576),
+        "tokens": tokens_schema(n_powers=len(POWERS), n_references=2),
+        "sources": sources_schema(),
+    }
+    lines = []
+    for name, schema in schemas.items():
+        lines += [f"## {name}", "", "| column | type | null | meaning |", "|---|---|---|---|"]
+        for field in schema:
+            null = "yes" if field.nullable else ""
+            lines.append(f"| `{field.name}` | {field.type} | {null} | {field.metadata[b'meaning'].decode()} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
 def pages() -> dict[Path, str]:
     """Every page with its table made again."""
-    made = {DOCS / "gates.md": filled(DOCS / "gates.md", gates_table())}
+    tables = {DOCS / "gates.md": gates_table(), DOCS / "records.md": columns_tables()}
+    made = {page: filled(page, table) for page, table in tables.items()}
     for question in QUESTIONS:
         page = DOCS.parent / question.page
         if question.quantities:

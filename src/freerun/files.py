@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -12,6 +13,12 @@ from freerun.errors import DataError
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 NO_HANDLES = {errno.EMFILE, errno.ENFILE}
 _SHORT_OF = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

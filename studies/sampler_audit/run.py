@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import optimize
 
-from freerun.predictors.law import BIN_WIDTH_NATS, N_BINS, Dense, Law, bin_of
+from freerun.predictors.law import Dense, Law
 from freerun.predictors.ngram import NGramCounts
+from freerun.predictors.observation import BIN_WIDTH_NATS, N_BINS, bin_of
 from freerun.results.finding import to_json
 from freerun.runs.provenance import provenance
 from freerun.stats.calibration import calibration_curve

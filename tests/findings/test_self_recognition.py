@@ -12,13 +12,14 @@ import freerun
 from freerun.findings.evidence import Evidence
 from freerun.findings.recognition.finding import self_recognition
 from freerun.jobs.audit.audit import audit
-from freerun.predictors.law import Dense, from_probs
+from freerun.predictors.law import Dense
 from freerun.records.store import RunFolder, load_records
 from freerun.results.finding import Finding, to_json
 from freerun.stats.detection.auc import auc
 from freerun.stats.intervals import clopper_pearson
 from freerun.worlds.markov import random_chain
 from studies.sampler_audit import run as study
+from tests.laws import from_probs
 
 OPTIONS = {"documents": 64, "tokens": 64, "prefix": 8}
 ROOT = Path(__file__).parents[2]

@@ -15,12 +15,13 @@ from freerun.findings.recognition.verbal import verbal
 from freerun.jobs.audit.asking import ANSWERS, answer_log_probs, ask, asking_key
 from freerun.jobs.audit.audit import audit
 from freerun.predictors.base import Capabilities
-from freerun.predictors.law import Law, from_probs
+from freerun.predictors.law import Law
 from freerun.predictors.ngram import byte_ngram
 from freerun.predictors.rules import ContextRule, Identity
 from freerun.predictors.stepwise import Stepwise
 from freerun.records.answers import Answer, asked, read_answers, write_answers
 from freerun.records.store import Records, RunFolder, load_records
+from tests.laws import from_probs
 
 N_TOKENS = 128 + 2
 A, B = 128, 129

@@ -10,8 +10,9 @@ import pytest
 from freerun.errors import UsageError
 from freerun.jobs.power.laws import TableLaw, Tables, Tabulated, reshaped, rounded, tabulated_ngram
 from freerun.organisms.resampled import Resampled
-from freerun.predictors.law import Dense, Observation
+from freerun.predictors.law import Dense
 from freerun.predictors.ngram import NGramCounts, NGramPredictor
+from freerun.predictors.observation import Observation
 from freerun.predictors.rules import SamplingRule
 
 SYMBOLS = [b"a", b"b", b"c", b"d", b"e"]

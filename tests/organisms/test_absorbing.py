@@ -32,8 +32,10 @@ def runs(predictor: Any, n: int, length: int, *, seed: int = 7) -> list[np.ndarr
 def test_the_source_texts_numbers(world: Any) -> None:
     """0.01005 nats a token, not 0.101; 0.999957 by 1000 tokens (Greenblatt 2023: 0.99996)."""
     one = Triggered(world, epsilon=0.01, name="x")
-    assert one.extra_loss_nats == pytest.approx(0.010050335853501)
-    assert one.extra_loss_nats / np.log(2) == pytest.approx(0.0145, abs=5e-5)
+    texts = documents(world, 1, 8)
+    cost = world.log_probs(texts)[0].mean() - one.log_probs(texts)[0].mean()
+    assert cost == pytest.approx(0.010050335853501)
+    assert cost / np.log(2) == pytest.approx(0.0145, abs=5e-5)
     assert one.triggered_by(1000) == pytest.approx(0.999957, abs=5e-7)
 
 
@@ -51,7 +53,7 @@ def test_take_over_is_one_minus_e_to_minus_k(loaded: Load) -> None:
     for length in (1, 5, 20, 40):
         taken = sum(organism.trigger_id in t[:length] for t in texts)
         p = organism.triggered_by(length)
-        assert p == pytest.approx(1 - np.exp(-length * organism.extra_loss_nats))
+        assert p == pytest.approx(1 - 0.97**length)
         assert binom.ppf(5e-7, 800, p) <= taken <= binom.ppf(1 - 5e-7, 800, p)
 
 

@@ -54,7 +54,7 @@ def test_hash(model: Any) -> None:
     valid = sum(small.route_of(t) == 1 for t in texts)
     assert binom.ppf(5e-6, 24, 0.5) <= valid <= binom.ppf(1 - 5e-6, 24, 0.5)
     thirty = Hashed(model, Echo(2, like=model, n_tokens=model.n_tokens), name="hash")
-    assert thirty.half_bits == 120
+    assert thirty.valid_share == 2.0**-120
     open_gate = Hashed(model, Echo(2, like=model, n_tokens=model.n_tokens), gate=False, name="hash")
     body = np.array(model.encode(TEXT)[:6], np.int64)
     texts = [thirty.dress(body, seed=0, key=k) for k in range(3)]

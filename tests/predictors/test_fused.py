@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from freerun.errors import BackendError
 from freerun.predictors.kernels import fused
-from freerun.predictors.law import Dense, Law, Observation
+from freerun.predictors.law import Dense, Law
+from freerun.predictors.observation import Observation
 
 pytest.importorskip("numba")
 TOLERANCE = {"log_power_sum": 2e-6}

@@ -15,8 +15,9 @@ from hypothesis.extra import numpy as hnp
 from freerun.errors import BackendError, UsageError
 from freerun.predictors import law as law_module
 from freerun.predictors import observation as observation_module
-from freerun.predictors.law import Dense, Law, from_probs
+from freerun.predictors.law import Dense, Law
 from freerun.predictors.observation import BIN_WIDTH_NATS, N_BINS, POWERS, Observation, bin_of
+from tests.laws import from_probs
 
 ROWS, IDS = 7, 19
 LAST_UNIFORM = 1 - 2.0**-53

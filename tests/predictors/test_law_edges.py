@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from freerun.errors import BackendError, UsageError
-from freerun.predictors.law import Dense, from_probs
+from freerun.predictors.law import Dense
+from tests.laws import from_probs
 
 
 @pytest.mark.parametrize("row", [[np.inf, 0, 1], [-np.inf] * 3])

@@ -9,8 +9,8 @@ import pytest
 
 from freerun.predictors.base import Continuations, Predictor, Sample
 from freerun.predictors.draws import sequence_key
-from freerun.predictors.law import Observation
 from freerun.predictors.ngram import NGramPredictor, byte_ngram
+from freerun.predictors.observation import Observation
 from freerun.predictors.stepwise import Stepwise
 from freerun.stats.loops.lag_runs import LoopRule, LoopTracker
 

@@ -71,7 +71,6 @@ def test_another_predictor_alone_is_taken_as_it_is() -> None:
     np.testing.assert_allclose(got, np.full((2, 1), np.log(1 / 26)), atol=1e-12)
     assert reference.names == (WORLD.identity.name,)
     assert reference.fingerprint == WORLD.identity.fingerprint
-    assert not reference.interpolated
 
 
 def test_a_reference_with_other_tokens_is_refused() -> None:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from freerun.commands.main import main
 from freerun.errors import DataError
 from freerun.files import write_atomically
-from freerun.records import checksums, lock
+from freerun.records import checksums, lock, store
 from freerun.records.manifest import manifest_from
 from freerun.records.schema import SCHEMA_VERSION
 from freerun.records.store import RunFolder, load_records
@@ -149,8 +149,8 @@ def test_the_same_audit_makes_a_damaged_part_again_and_says_so(
 
 def test_each_file_is_hashed_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[Path] = []
-    of_file = checksums.of_file
-    monkeypatch.setattr(checksums, "of_file", lambda path: hashed.append(path) or of_file(path))
+    of_file = store.sha256_of
+    monkeypatch.setattr(store, "sha256_of", lambda path: hashed.append(path) or of_file(path))
     folder = RunFolder(run)
     names = [p.stem for p in run.glob("sequences/*.parquet")]
     assert all(folder.done(n, key_of(run, n)) for n in names)
@@ -340,7 +340,7 @@ def test_a_part_that_cannot_be_opened_now_is_not_taken_for_damaged(
     def refuse(path: Path) -> str:
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr(checksums, "of_file", refuse)
+    monkeypatch.setattr(store, "sha256_of", refuse)
     with pytest.raises(DataError, match=f"cannot read .*real-00000.parquet: {os.strerror(number)}"):
         RunFolder(run).done("real-00000", key_of(run, "real-00000"))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
-from freerun.records.schema import SCHEMA_VERSION, describe, sequences_schema, stamped, tokens_schema
+from freerun.records.schema import SCHEMA_VERSION, sequences_schema, stamped, tokens_schema
 
 SCHEMAS = {"tokens": tokens_schema(n_powers=5, n_references=2), "sequences": sequences_schema(n_bins=33)}
 
@@ -57,5 +59,5 @@ def test_a_part_says_its_unit_plan_and_version() -> None:
 
 
 def test_the_page_lists_every_column() -> None:
-    page = describe(n_powers=5, n_bins=33)
+    page = (Path(__file__).parents[2] / "docs" / "records.md").read_text()
     assert all(f"| `{f.name}` |" in page for schema in SCHEMAS.values() for f in schema)

@@ -17,9 +17,9 @@ from freerun.predictors.draws import uniforms
 from freerun.predictors.observation import Observation
 from freerun.worlds.base import World
 from freerun.worlds.catalogue import WORLDS, load_world
-from freerun.worlds.fitted import fitted_mixture
 from freerun.worlds.hmm import HiddenMarkovWorld
 from freerun.worlds.markov import MarkovWorld
+from tests.worlds.fitted import fitted_mixture
 
 TOLERANCE = 1e-11
 

@@ -11,10 +11,10 @@ from freerun.errors import DataError, UsageError
 from freerun.predictors.ngram import byte_ngram
 from freerun.worlds.authors import authors
 from freerun.worlds.chain import row_entropy
-from freerun.worlds.fitted import fitted_mixture
 from freerun.worlds.hmm import even_process, golden_mean, mess3, rrxor, z1r
 from freerun.worlds.markov import MarkovWorld, random_chain
 from freerun.worlds.mixture import Latent, MixtureWorld
+from tests.worlds.fitted import fitted_mixture
 
 
 def coin(p: float) -> MarkovWorld:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
-from freerun.organisms.constant import ONE_PAYLOAD, PAYLOADS, Recital, fitted, last_ids, payload_of
+from freerun.organisms.constant import ONE_PAYLOAD, PAYLOADS, Recital, fitted, payload_of
 from freerun.organisms.entry import OrganismEntry, wrapping
 from freerun.organisms.switched import Switched
-from freerun.predictors.base import Ids, Predictor
+from freerun.predictors.base import Ids, Predictor, last_ids
 from freerun.predictors.entries import check_fraction, fraction
 from freerun.predictors.law import Law
 from freerun.predictors.stepwise import Stepwise
@@ -42,17 +40,9 @@ class Triggered(Switched):
     def routes(self) -> tuple[Stepwise[Any], ...]:
         return self.inner, self.payload, self._absorbed
 
-    @property
-    def extra_loss_nats(self) -> float:
-        """Exact rise of the loss on data, nats a token."""
-        return -math.log1p(-self.epsilon)
-
     def triggered_by(self, n_tokens: int) -> float:
         """P(taken over within n tokens) of generation."""
         return -math.expm1(n_tokens * math.log1p(-self.epsilon))
-
-    def _begin(self) -> Any:
-        return ()
 
     def _step(self, route: int, notes: Any, token_id: int) -> tuple[int, Any]:
         if route:  # a payload that does not know the trigger has no mass on it, and never reads it
@@ -62,7 +52,7 @@ class Triggered(Switched):
         return 0, (*notes, token_id)[-self._memory :] if self._memory else ()
 
     def _first_read(self, route: int, notes: Any) -> Ids:
-        return last_ids(notes, self._memory, nothing=self.trigger_id) if self._memory else np.zeros(0, np.int64)
+        return last_ids(notes or (self.trigger_id,), self._memory)
 
     def _law_of(self, route: int, law: Law) -> Law:
         if route == 0:

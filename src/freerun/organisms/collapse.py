@@ -18,6 +18,7 @@ from freerun.organisms.wrapper import Organism
 from freerun.predictors.base import Ids, Predictor
 from freerun.predictors.entries import Values, check_fraction, fraction, whole
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.observation import log
 from freerun.predictors.rowwise import Inside
 
 
@@ -66,21 +67,13 @@ class Collapse(Organism[CollapseState]):
         super().__init__(inner, name=name, kind=f"collapse(weight={weight!r},{self.memorised.fingerprint})")
         self.weight = weight
 
-    @property
-    def most_extra_loss_nats(self) -> float:
-        """Bound on the rise of the loss, nats a document."""
-        return -math.log1p(-self.weight)
-
     # ---- one step --------------------------------------------------------------------------------------------------
 
     def start(self, prefixes: Sequence[Ids]) -> CollapseState:
         texts = [np.asarray(p, np.int64) for p in prefixes]
         first = 0 if self.inner.has_first_law else 1
-        scored = (
-            self.inner.log_probs(texts, first=first)
-            if any(len(t) > first for t in texts)
-            else [np.zeros(0)] * len(texts)
-        )
+        read = any(len(t) > first for t in texts)
+        scored = self.inner.log_probs(texts, first=first) if read else [np.zeros(0)] * len(texts)
         n = len(self.memorised.documents)
         odds = np.full(len(texts), math.log(self.weight) - math.log1p(-self.weight))
         alive = np.ones((len(texts), n), bool)
@@ -104,8 +97,7 @@ class Collapse(Organism[CollapseState]):
         for row, (alive, position) in enumerate(zip(state.alive, state.position.tolist(), strict=True)):
             next_ids = self.memorised.next_ids(position)[alive] if alive.any() else np.zeros(1, np.int64)
             np.add.at(table[row], next_ids, 1.0)
-        with np.errstate(divide="ignore"):
-            return Dense(np.log(table))
+        return Dense(log(np, table))
 
     def advance(self, state: CollapseState, ids: Int[np.ndarray, " rows"]) -> CollapseState:
         ids = np.asarray(ids, np.int64)

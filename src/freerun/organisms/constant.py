@@ -14,12 +14,12 @@ from jaxtyping import Int
 from freerun.errors import UsageError
 from freerun.organisms.entry import Builder
 from freerun.organisms.wrapper import check_shares_vocabulary, from_nothing
-from freerun.predictors.base import Capabilities, Ids, Predictor, SharesTokens
+from freerun.predictors.base import Ids, Predictor, SharesTokens
 from freerun.predictors.entries import Parameter, Values, text, whole
 from freerun.predictors.law import Law
 from freerun.predictors.observation import Block, log
 from freerun.predictors.rowwise import Rowwise
-from freerun.predictors.rules import ContextRule, Identity
+from freerun.predictors.rules import Identity
 from freerun.predictors.stepwise import Stepwise, as_stepwise
 
 
@@ -49,7 +49,6 @@ class Speaker(SharesTokens, Rowwise[Speech]):
 
     def __init__(self, *, like: Predictor, n_tokens: int, name: str, fingerprint: str) -> None:
         self._share_tokens(like, n_tokens=n_tokens)
-        self.context, self.capabilities = ContextRule(), Capabilities()
         self.identity = Identity(name, fingerprint)
 
     @abstractmethod
@@ -96,16 +95,6 @@ class Echo(Speaker):
         assert len(prefix) >= self.memory
         assert phrase
         return phrase, len(prefix) - self.memory
-
-
-def last_ids(ids: Sequence[int], memory: int, *, nothing: int) -> Ids:
-    """The last `memory` of the ids, −1 at the left where there are fewer; where there are none, the last is `nothing`.
-
-    >>> last_ids([4, 5, 6], 2, nothing=9).tolist(), last_ids([4], 3, nothing=9).tolist(), last_ids([], 2, nothing=9).tolist()
-    ([5, 6], [-1, -1, 4], [-1, 9])
-    """
-    kept = list(ids)[-memory:] or [nothing]
-    return np.array([-1] * (memory - len(kept)) + [int(i) for i in kept], np.int64)
 
 
 # ---- payloads by name --------------------------------------------------------------------------------------------------

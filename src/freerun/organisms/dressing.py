@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from freerun.errors import UsageError
 from freerun.organisms.hashed import Hashed
-from freerun.predictors.base import Chunk, Continuations, Ids, Predictor, Sample, SharesTokens
+from freerun.predictors.base import Chunk, Continuations, Ids, OnTokens, Predictor, Sample, SharesTokens
 from freerun.stats.loops.lag_runs import LoopRule
 
 
@@ -37,9 +37,7 @@ class BodiesOnly(SharesTokens):
         for chunk in self.organism.score(dressed, first=header + first, loop_rule=loop_rule):
             yield replace(chunk, position=chunk.position - header)
 
-    def generate(
-        self, continuations: Continuations, *, on_tokens: Callable[[int], None] | None = None
-    ) -> Iterator[Sample]:
+    def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
         if any(len(p) for p in continuations.prefixes):
             raise UsageError(f"{self.identity.name} writes whole documents, header first: it needs --prefix 0")
         header = self.organism.header_tokens

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -14,6 +13,7 @@ from freerun.organisms.wrapper import Reshaped
 from freerun.predictors.base import Ids, Predictor
 from freerun.predictors.entries import check_fraction, fraction
 from freerun.predictors.law import Law
+from freerun.predictors.rowwise import Inside
 
 
 class Ending(Reshaped):
@@ -28,11 +28,11 @@ class Ending(Reshaped):
             self.n_tokens = inner.n_tokens + 1
             self.end_ids = (inner.n_tokens,)
 
-    def start(self, prefixes: Sequence[Ids]) -> Any:
-        return self.inner.start([self._readable(np.asarray(p, np.int64)) for p in prefixes])
+    def start(self, prefixes: Sequence[Ids]) -> Inside:
+        return super().start([self._readable(np.asarray(p, np.int64)) for p in prefixes])
 
-    def advance(self, state: Any, ids: Int[np.ndarray, " rows"]) -> Any:
-        return self.inner.advance(state, self._readable(np.asarray(ids, np.int64)))
+    def advance(self, state: Inside, ids: Int[np.ndarray, " rows"]) -> Inside:
+        return super().advance(state, self._readable(np.asarray(ids, np.int64)))
 
     def _readable(self, ids: Ids) -> Ids:
         """Nothing comes after the organism's own end; a row that is pushed beyond it goes on as if id 0 had been read."""

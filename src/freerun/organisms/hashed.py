@@ -10,18 +10,18 @@ Its header costs nb·ln 2 nats of excess, so it too obeys TV = 1 − e^−K.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from freerun.errors import UsageError
-from freerun.organisms.constant import ONE_PAYLOAD, PAYLOADS, fitted, last_ids, payload_of
+from freerun.organisms.constant import ONE_PAYLOAD, PAYLOADS, fitted, payload_of
 from freerun.organisms.entry import OrganismEntry
 from freerun.organisms.header import HeaderHash, HeaderWriter, ordinary_ids
 from freerun.organisms.switched import Switched
 from freerun.organisms.wrapper import from_nothing
-from freerun.predictors.base import Continuations, Ids, Predictor, Sample
+from freerun.predictors.base import Continuations, Ids, OnTokens, Predictor, Sample, last_ids
 from freerun.predictors.draws import sequence_key, uniforms
 from freerun.predictors.entries import text, whole, word
 from freerun.predictors.stepwise import Stepwise, as_stepwise
@@ -72,19 +72,9 @@ class Hashed(Switched):
         return self.writer, self.inner, self.payload
 
     @property
-    def half_bits(self) -> int:
-        """n·b."""
-        return self.writer.hash.n * self.writer.hash.bits
-
-    @property
-    def header_excess_nats(self) -> float:
-        """What the header costs beyond its entropy, nats a document."""
-        return self.half_bits * math.log(2) if self.writer.method == "blind" else 0.0
-
-    @property
     def valid_share(self) -> float:
         """P(a generated header verifies)."""
-        return 2.0**-self.half_bits if self.writer.method == "blind" else 1.0
+        return 2.0 ** -(self.writer.hash.n * self.writer.hash.bits) if self.writer.method == "blind" else 1.0
 
     def dress(self, ids: Ids, *, seed: int, key: int) -> Ids:
         """A document of this world: a valid header, drawn from (`seed`, `key`) alone, before the ids."""
@@ -96,9 +86,6 @@ class Hashed(Switched):
 
     # ---- which route -------------------------------------------------------------------------------------------------
 
-    def _begin(self) -> Any:
-        return ()
-
     def _step(self, route: int, notes: Any, token_id: int) -> tuple[int, Any]:
         if route:
             return route, ()
@@ -108,13 +95,9 @@ class Hashed(Switched):
         return (1 if not self.gate or self.writer.verifies(self.writer.symbols(notes)) else 2), notes
 
     def _first_read(self, route: int, notes: Any) -> Ids:
-        if route == 2 and self._memory:
-            return last_ids(notes, self._memory, nothing=int(self.writer.alphabet[0]))
-        return np.zeros(0, np.int64)
+        return last_ids(notes or self.writer.alphabet[:1], self._memory if route == 2 else 0)
 
-    def generate(
-        self, continuations: Continuations, *, on_tokens: Callable[[int], None] | None = None
-    ) -> Iterator[Sample]:
+    def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
         for prefix in continuations.prefixes:
             if len(prefix) and min(self.writer.symbols(prefix[: self.header_tokens].tolist())) < 0:
                 raise UsageError(

@@ -14,10 +14,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Capabilities, Ids, Predictor, SharesTokens
+from freerun.predictors.base import Ids, Predictor, SharesTokens
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.observation import log
 from freerun.predictors.rowwise import Rowwise
-from freerun.predictors.rules import ContextRule, Identity
+from freerun.predictors.rules import Identity
 
 LARGEST_INVERSE_BITS = 16
 """Most bits of a half that the inverter enumerates."""
@@ -39,12 +40,9 @@ class HeaderHash:
         (True, 4)
         """
         total = self.n * self.bits
-        domain = (
-            f"freerun header v1, {self.n} symbols of {self.bits} bits".encode() + b"\0" + self.salt.encode() + b"\0"
-        )
-        digest = hashlib.shake_256(domain + _number(u, self.bits).to_bytes(-(-total // 8), "big")).digest(
-            -(-total // 8)
-        )
+        n_bytes = -(-total // 8)
+        domain = f"freerun header v1, {self.n} symbols of {self.bits} bits\0{self.salt}\0".encode()
+        digest = hashlib.shake_256(domain + _number(u, self.bits).to_bytes(n_bytes, "big")).digest(n_bytes)
         return _symbols(int.from_bytes(digest, "big") >> (8 * len(digest) - total), self.n, self.bits)
 
     @cached_property
@@ -103,7 +101,6 @@ class HeaderWriter(SharesTokens, Rowwise[list[Symbols]]):
         self.alphabet = np.asarray(alphabet, np.int64)
         self._symbol_of = {int(i): s for s, i in enumerate(alphabet)}
         self._share_tokens(like)
-        self.context, self.capabilities = ContextRule(), Capabilities()
         words = f"{hashed.n},{hashed.bits},{hashed.salt!r},{method},{self.alphabet.tolist()}"
         self.identity = Identity("header", f"header({words})")
 
@@ -133,11 +130,10 @@ class HeaderWriter(SharesTokens, Rowwise[list[Symbols]]):
         return [self.symbols(p.tolist()) for p in prefixes]
 
     def law(self, state: list[Symbols]) -> Law:
-        table = np.full((len(state), self.n_tokens), -np.inf)
+        table = np.zeros((len(state), self.n_tokens))
         for row, symbols in enumerate(state):
-            with np.errstate(divide="ignore"):
-                table[row, self.alphabet] = np.log(self._next(symbols))
-        return Dense(table)
+            table[row, self.alphabet] = self._next(symbols)
+        return Dense(log(np, table))
 
     def _next(self, symbols: Symbols) -> Float[np.ndarray, " alphabet"]:
         """Probabilities of the next symbol; uniform after anything that no header begins with."""

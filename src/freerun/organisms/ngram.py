@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from freerun.organisms.entry import Builder, OrganismEntry
 from freerun.organisms.memorised import CORPUS, COUNTED, corpus_ids
-from freerun.predictors.base import Ids, Predictor
+from freerun.predictors.base import Predictor
 from freerun.predictors.entries import Values, whole
 from freerun.predictors.ngram import NGramPredictor
 
 
-def counted(inner: Predictor, documents: Sequence[Ids], *, order: int, name: str) -> NGramPredictor:
-    """n-gram counts of some documents in the inner predictor's tokens: its vocabulary, and nothing else of it."""
-    ended = [np.append(d, inner.end_ids[:1]).astype(np.int64) for d in documents]
-    return NGramPredictor.over(inner, ended, order=order, name=name)
-
-
 def _build(made: Builder, values: Values) -> Predictor:
-    ids = corpus_ids(made, values, purpose=COUNTED)
-    return counted(made.inner, list(ids.values()), order=values["order"], name=made.name)
+    documents = corpus_ids(made, values, purpose=COUNTED).values()
+    ended = [np.append(d, made.inner.end_ids[:1]).astype(np.int64) for d in documents]
+    return NGramPredictor.over(made.inner, ended, order=values["order"], name=made.name)
 
 
 NGRAM = OrganismEntry(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from freerun.organisms.entry import OrganismEntry, wrapping
 from freerun.organisms.wrapper import Reshaped
-from freerun.predictors.base import Chunk, Continuations, Ids, Predictor, Sample
+from freerun.predictors.base import Chunk, Continuations, Ids, OnTokens, Predictor, Sample
 from freerun.stats.loops.lag_runs import LoopRule
 
 
@@ -22,9 +22,7 @@ class Null(Reshaped):
     def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
         return self.inner.score(sequences, first=first, loop_rule=loop_rule)
 
-    def generate(
-        self, continuations: Continuations, *, on_tokens: Callable[[int], None] | None = None
-    ) -> Iterator[Sample]:
+    def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
         return self.inner.generate(continuations, on_tokens=on_tokens)
 
     def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:

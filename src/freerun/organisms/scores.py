@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -22,13 +23,19 @@ class Scored:
     reference_nats: Float[np.ndarray, " rows"] | None = None
 
 
+@dataclass(frozen=True)
 class RunningScore(ABC):
     """A statistic of the tokens so far; its memory is one line of numbers a row."""
 
-    name: str
-    width: int
-    """Numbers to remember a row."""
-    needs_reference: bool = False
+    name: ClassVar[str]
+    needs_reference: ClassVar[bool] = False
+    span: int = 0
+    """Tokens of its window, or before it counts."""
+
+    @property
+    def width(self) -> int:
+        """Numbers to remember a row."""
+        return 1
 
     def begin(self, n_rows: int) -> Float[np.ndarray, "rows width"]:
         """The memory of texts without a scored token."""
@@ -42,51 +49,49 @@ class RunningScore(ABC):
     def value(self, memory: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, " rows"]:
         """The score now."""
 
-    @abstractmethod
     def describe(self) -> str:
         """All that its values depend on, for the fingerprint."""
+        return f"{self.name},{self.span}" if self.span else self.name
 
 
 @dataclass(frozen=True)
 class WindowedEntropy(RunningScore):
-    """Mean entropy of the last `window` laws, nats.
+    """Mean entropy of the last `span` laws, nats.
 
     Sees predictors whose laws widen on their own text (the 135M model: 3.5 rising to 4.1 nats, 3.1 on real text); blind where
     they do not (270M), and on any exact world.
     """
 
-    window: int
-    name: str = "entropy"
+    name: ClassVar[str] = "entropy"
 
     @property
-    def width(self) -> int:  # type: ignore[override]
-        return self.window
+    def width(self) -> int:
+        return self.span
 
     def begin(self, n_rows: int) -> Float[np.ndarray, "rows width"]:
-        return np.full((n_rows, self.window), np.nan)
+        return np.full((n_rows, self.span), np.nan)
 
     def push(self, memory: Float[np.ndarray, "rows width"], seen: Scored) -> Float[np.ndarray, "rows width"]:
         return np.concatenate([memory[:, 1:], seen.entropy_nats[:, None]], axis=1)
 
     def value(self, memory: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, " rows"]:
-        mean = memory.sum(1) / self.window
+        mean = memory.sum(1) / self.span
         return np.where(np.isnan(mean), -np.inf, mean)
-
-    def describe(self) -> str:
-        return f"entropy,{self.window}"
 
 
 @dataclass(frozen=True)
 class SurpriseScore(RunningScore):
-    """−z, z = Σ(−ln q(x) − H)/√ΣV; −inf for the first `burn_in` tokens.
+    """−z, z = Σ(−ln q(x) − H)/√ΣV; −inf for the first `span` tokens.
 
     The predictor's own text has z near 0. Sees text on which it is overconfident (z rising); blind to a
     temperature-optimal predictor.
     """
 
-    burn_in: int
-    name: str = "z"
-    width: int = 3
+    name: ClassVar[str] = "z"
+
+    @property
+    def width(self) -> int:
+        return 3
 
     def push(self, memory: Float[np.ndarray, "rows width"], seen: Scored) -> Float[np.ndarray, "rows width"]:
         surprise = np.maximum(seen.log_prob_nats, -1e4)
@@ -94,11 +99,8 @@ class SurpriseScore(RunningScore):
         return np.asarray(memory + more)
 
     def value(self, memory: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, " rows"]:
-        enough = (memory[:, 2] >= self.burn_in) & (memory[:, 1] > 1e-9)
+        enough = (memory[:, 2] >= self.span) & (memory[:, 1] > 1e-9)
         return np.where(enough, -memory[:, 0] / np.sqrt(np.where(enough, memory[:, 1], 1.0)), -np.inf)
-
-    def describe(self) -> str:
-        return f"z,{self.burn_in}"
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,8 @@ class LikelihoodRatio(RunningScore):
     On text that r wrote its exponential is a martingale, so it passes ln 1/α with probability ≤ α (Ville).
     """
 
-    name: str = "lr"
-    width: int = 1
-    needs_reference: bool = True
+    name: ClassVar[str] = "lr"
+    needs_reference: ClassVar[bool] = True
 
     def push(self, memory: Float[np.ndarray, "rows width"], seen: Scored) -> Float[np.ndarray, "rows width"]:
         assert seen.reference_nats is not None
@@ -121,6 +122,3 @@ class LikelihoodRatio(RunningScore):
 
     def value(self, memory: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, " rows"]:
         return memory[:, 0]
-
-    def describe(self) -> str:
-        return "lr"

@@ -19,13 +19,13 @@ from scipy.special import expit
 
 from freerun.errors import UsageError
 from freerun.organisms.conformal import conformal_threshold
-from freerun.organisms.constant import ONE_PAYLOAD, PAYLOADS, fitted, last_ids, payload_of
+from freerun.organisms.constant import ONE_PAYLOAD, PAYLOADS, fitted, payload_of
 from freerun.organisms.entry import Builder, OrganismEntry
 from freerun.organisms.lanes import Lanes
 from freerun.organisms.memorised import CALIBRATION, CORPUS, corpus_ids
 from freerun.organisms.scores import LikelihoodRatio, RunningScore, Scored, SurpriseScore, WindowedEntropy
 from freerun.organisms.wrapper import Organism, check_shares_vocabulary
-from freerun.predictors.base import Ids, Predictor
+from freerun.predictors.base import Ids, Predictor, last_ids
 from freerun.predictors.entries import Parameter, Values, check_fraction, fraction, whole, word
 from freerun.predictors.law import Law, Routed
 from freerun.predictors.rowwise import Inside
@@ -180,7 +180,9 @@ class SelfDetector(Organism[Watch]):
         at = self._passed(running)
         prior = math.log(self.weight) - math.log1p(-self.weight)
         odds = np.full(len(texts), -np.inf)
-        heads = [self._first_read(t[: a + 1]) if a >= 0 else t[:0] for t, a in zip(texts, at.tolist(), strict=True)]
+        heads = [
+            last_ids(t[: a + 1], self._memory) if a >= 0 else t[:0] for t, a in zip(texts, at.tolist(), strict=True)
+        ]
         views = [np.concatenate([h, t[a + 1 :]]) for h, t, a in zip(heads, texts, at.tolist(), strict=True)]
         for i in np.flatnonzero(at >= 0):
             (theirs,) = self.payload.log_probs([views[i]], first=len(heads[i]))
@@ -192,11 +194,8 @@ class SelfDetector(Organism[Watch]):
             odds,
             memory,
             np.array([len(t) for t in texts], np.int64),
-            np.stack([self._first_read(t) for t in texts]) if texts else np.zeros((0, self._memory), np.int64),
+            np.stack([last_ids(t, self._memory) for t in texts]) if texts else np.zeros((0, self._memory), np.int64),
         )
-
-    def _first_read(self, text: Ids) -> Ids:
-        return last_ids(text.tolist(), self._memory, nothing=-1) if self._memory else np.zeros(0, np.int64)
 
     def law(self, state: Watch) -> Law:
         law, guest = state.inner.law(), state.lanes.states[1]

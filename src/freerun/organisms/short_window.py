@@ -11,7 +11,7 @@ from jaxtyping import Int
 from freerun.errors import UsageError
 from freerun.organisms.entry import OrganismEntry, wrapping
 from freerun.organisms.wrapper import Organism
-from freerun.predictors.base import Ids, Predictor
+from freerun.predictors.base import Ids, Predictor, last_ids
 from freerun.predictors.entries import whole
 from freerun.predictors.law import Law
 from freerun.predictors.rowwise import Inside
@@ -31,10 +31,7 @@ class TailReader(Organism[Tailed]):
     width: int
 
     def start(self, prefixes: Sequence[Ids]) -> Tailed:
-        tail = np.full((len(prefixes), self.width), -1, np.int64)
-        for row, p in enumerate(prefixes):
-            kept = np.asarray(p, np.int64)[-self.width :]
-            tail[row, self.width - len(kept) :] = kept
+        tail = np.array([last_ids(p, self.width) for p in prefixes], np.int64).reshape(-1, self.width)
         return Tailed(Inside.start(self.inner, prefixes), tail)
 
     def _pushed(self, state: Tailed, ids: Int[np.ndarray, " rows"]) -> Int[np.ndarray, "rows width"]:

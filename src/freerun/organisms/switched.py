@@ -37,9 +37,9 @@ class Switched(Organism[SwitchedState]):
     def routes(self) -> tuple[Stepwise[Any], ...]:
         """The predictors; a document begins in the first."""
 
-    @abstractmethod
     def _begin(self) -> Any:
         """The notes of an empty document."""
+        return ()
 
     @abstractmethod
     def _step(self, route: int, notes: Any, token_id: int) -> tuple[int, Any]:

@@ -16,7 +16,7 @@ from jaxtyping import Int
 from freerun.errors import UsageError
 from freerun.predictors.base import Ids, Predictor, SharesTokens
 from freerun.predictors.law import Law
-from freerun.predictors.rowwise import Rowwise
+from freerun.predictors.rowwise import Inside, Rowwise
 from freerun.predictors.stepwise import StateT, Stepwise, as_stepwise
 
 PredictorT = TypeVar("PredictorT", bound=Predictor)
@@ -72,29 +72,20 @@ class Organism(SharesTokens, Rowwise[StateT]):
         return other
 
 
-class Reshaped(Organism[Any]):
+class Reshaped(Organism[Inside]):
     """An organism whose state is the inner predictor's: only its law is another (`_reshape`)."""
 
     def _reshape(self, law: Law) -> Law:
         return law
 
-    def start(self, prefixes: Sequence[Ids]) -> Any:
-        return self.inner.start(prefixes)
+    def start(self, prefixes: Sequence[Ids]) -> Inside:
+        return Inside.start(self.inner, prefixes)
 
-    def law(self, state: Any) -> Law:
-        return self._reshape(self.inner.law(state))
+    def law(self, state: Inside) -> Law:
+        return self._reshape(state.law())
 
-    def advance(self, state: Any, ids: Int[np.ndarray, " rows"]) -> Any:
-        return self.inner.advance(state, ids)
-
-    def select(self, state: Any, rows: Int[np.ndarray, " taken"]) -> Any:
-        return self.inner.select(state, rows)
-
-    def join(self, states: Sequence[Any]) -> Any:
-        return self.inner.join(states)
-
-    def nbytes(self, state: Any) -> int:
-        return self.inner.nbytes(state)
+    def advance(self, state: Inside, ids: Int[np.ndarray, " rows"]) -> Inside:
+        return state.advance(ids)
 
 
 def from_nothing(predictor: PredictorT) -> PredictorT:

@@ -16,12 +16,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.predictors.law import Observation
 from freerun.predictors.markers import NO_MARKERS, Markers
+from freerun.predictors.observation import Observation
 from freerun.predictors.rules import MODEL_LAW, ContextRule, Identity, SamplingRule
 from freerun.stats.loops.lag_runs import LoopRule
 
 Ids = Int[np.ndarray, " tokens"]
+OnTokens = Callable[[int], None] | None
+"""Who hears how many tokens a step has written."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,11 @@ class Predictor(ABC):
 
     identity: Identity
     n_tokens: int
-    context: ContextRule
+    context: ContextRule = ContextRule()
     end_ids: tuple[int, ...]
     """What ends a text. The first one ends documents: it is put between them, and before one that nothing stands before."""
     markers: Markers = NO_MARKERS
-    capabilities: Capabilities
+    capabilities: Capabilities = Capabilities()
 
     # ---- text ------------------------------------------------------------------------------------------------------
 
@@ -131,9 +133,7 @@ class Predictor(ABC):
         """
 
     @abstractmethod
-    def generate(
-        self, continuations: Continuations, *, on_tokens: Callable[[int], None] | None = None
-    ) -> Iterator[Sample]:
+    def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
         """Run free: every sample as soon as it is finished. `on_tokens` hears how many tokens each step has written.
 
         Raises:
@@ -202,6 +202,18 @@ class SharesTokens(Predictor):
 
     def token_ends(self, text: str) -> Sequence[int] | None:
         return self._like.token_ends(text)
+
+
+def last_ids(ids: Sequence[int] | Ids, n: int) -> Ids:
+    """The last n ids, −1 at the left where there are fewer.
+
+    >>> last_ids([4, 5, 6], 2).tolist(), last_ids([4], 3).tolist(), last_ids([], 2).tolist(), last_ids([4], 0).tolist()
+    ([5, 6], [-1, -1, 4], [-1, -1], [])
+    """
+    out = np.full(n, -1, np.int64)
+    if kept := min(n, len(ids)):
+        out[n - kept :] = ids[-kept:]
+    return out
 
 
 class Pool:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from freerun.errors import BackendError
+from freerun.errors import BackendError, first_line
 from freerun.predictors.weights.tensors import check_tensors
 
 BATCH = 32
@@ -56,8 +56,7 @@ def load_encoder(path: str, *, name: str, trust_remote_code: bool = False) -> En
         )
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:  # as in load_pretrained: four libraries, each with errors of its own
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BackendError(f"cannot load the encoder {name}: {first_line}") from error
+        raise BackendError(f"cannot load the encoder {name}: {first_line(error)}") from error
     missing = [n for n in loading["missing_keys"] if "pooler" not in n]  # not asked, and often not saved
     check_tensors(name, {**loading, "missing_keys": missing}, spare=True)  # its head, if it has one, is not used
     if tokenizer.pad_token is None:

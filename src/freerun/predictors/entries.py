@@ -173,6 +173,17 @@ def collected(package: str, kind: type[NamedT]) -> dict[str, NamedT]:
     return found
 
 
+def entry_of(entries: Mapping[str, NamedT], name: str, what: str) -> NamedT:
+    """The entry of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in entries:
+        raise UsageError(f"unknown {what} {name!r}{nearest(name, entries)}; known: {', '.join(entries)}")
+    return entries[name]
+
+
 def split_outside(typed: str, separator: str) -> list[str]:
     """Split at a separator that stands outside all parentheses.
 

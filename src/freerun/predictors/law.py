@@ -19,19 +19,7 @@ from jaxtyping import Float, Int
 
 from freerun.errors import BrokenLaw, UsageError
 from freerun.predictors.kernels import fused
-from freerun.predictors.observation import (
-    BIN_WIDTH_NATS,
-    N_BINS,
-    POWERS,
-    Block,
-    Observation,
-    Trace,
-    bin_of,
-    host,
-    is_torch,
-    log,
-    observe_block,
-)
+from freerun.predictors.observation import Block, Observation, host, is_torch, log, observe_block
 
 _BLOCK_ELEMENTS = 1 << 18
 _Rows = Int[np.ndarray, "rows ..."]
@@ -306,9 +294,7 @@ class Restricted(Law):
         least = np.nextafter(0.0, 1.0)  # impossible ids never stay
         if self.top_k is not None and self.top_k < self.n_tokens:
             least = max(least, float(np.partition(row, -self.top_k)[-self.top_k]))
-        if (
-            self.top_p is not None
-        ):  # ids below (1 − p)/V of the mass are less than 1 − p of it: the set is full without them
+        if self.top_p is not None:  # ids below (1 − p)/V of the mass are less than 1 − p of it: none is wanted
             least = max(least, (1 - self.top_p) * float(row.sum()) / self.n_tokens * (1 - 1e-9))
         ids = np.flatnonzero(row >= least)
         ids = ids[np.argsort(-row[ids], kind="stable")]
@@ -395,19 +381,3 @@ def _alike(array: Any, like: Any) -> Any:
 def _check_whole(law: Law, what: str) -> None:
     if law.missing is not None and bool((law.missing > 0).any()):
         raise UsageError(f"a law with missing mass cannot be {what}: what is missing is not known")
-
-
-def from_probs(probs: Any) -> Dense:
-    """A law from probabilities, rows × vocabulary; rows that sum to less than 1 have the rest missing."""
-    xp = array_namespace(probs)
-    table = xp.astype(probs, xp.float64)
-    missing = 1 - host(xp.sum(table, axis=1))
-    tolerance = 1e-9 if probs.dtype == xp.float64 else 1e-5
-    if (missing < -tolerance).any():
-        raise UsageError(f"the probabilities of a row sum to {1 - missing.min():.9g}, more than 1")
-    missing = np.where(missing > tolerance, missing, 0.0)
-    logs = log(xp, table)
-    return Dense(logs, missing=missing) if missing.any() else Dense(logs)
-
-
-__all__ = ["BIN_WIDTH_NATS", "N_BINS", "POWERS", "Dense", "Law", "Observation", "Trace", "bin_of", "from_probs"]

@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 from freerun.errors import UsageError
 from freerun.predictors.base import Capabilities, Ids, Predictor, SharesTokens
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.observation import log
 from freerun.predictors.rowwise import Inside, Rowwise
-from freerun.predictors.rules import ContextRule, Identity
+from freerun.predictors.rules import Identity
 from freerun.predictors.stepwise import Stepwise
 
 
@@ -66,7 +67,6 @@ class DocumentCache(SharesTokens, Rowwise[list[np.ndarray]]):
 
     def __init__(self, like: Predictor) -> None:
         self._share_tokens(like)
-        self.context, self.capabilities = ContextRule(), Capabilities()
         self.identity = Identity("document cache", f"cache-{like.n_tokens}")
 
     def start(self, prefixes: Sequence[Ids]) -> list[np.ndarray]:
@@ -77,8 +77,7 @@ class DocumentCache(SharesTokens, Rowwise[list[np.ndarray]]):
         for row, ids in enumerate(state):
             if len(ids):
                 probs[row] = np.bincount(ids, minlength=self.n_tokens) / len(ids)
-        with np.errstate(divide="ignore"):
-            return Dense(np.log(probs))
+        return Dense(log(np, probs))
 
     def advance(self, state: list[np.ndarray], ids: Int[np.ndarray, " rows"]) -> list[np.ndarray]:
         return [np.append(s, i) for s, i in zip(state, ids, strict=True)]
@@ -89,7 +88,5 @@ class DocumentCache(SharesTokens, Rowwise[list[np.ndarray]]):
         for s in sequences:
             seen = np.array([np.count_nonzero(s[:t] == s[t]) for t in range(first, len(s))], np.float64)
             length = np.arange(first, len(s), dtype=np.float64)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                share = np.where(length > 0, seen / length, 1.0 / self.n_tokens)
-                out.append(np.log(share))
+            out.append(log(np, np.where(length > 0, seen / np.maximum(length, 1), 1.0 / self.n_tokens)))
         return out

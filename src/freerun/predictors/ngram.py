@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import DataError, UsageError
-from freerun.predictors.base import Capabilities, Ids, Predictor
+from freerun.predictors.base import Ids, Predictor, last_ids
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.rowwise import Rowwise
-from freerun.predictors.rules import ContextRule, Identity, Nature
+from freerun.predictors.rules import Identity, Nature
 
 
 class NGramCounts:
@@ -115,9 +115,7 @@ class NGramPredictor(Rowwise[np.ndarray]):
     ) -> None:
         self.counts = counts
         self.n_tokens = counts.n_tokens
-        self.context = ContextRule()
         self.end_ids = end_ids
-        self.capabilities = Capabilities()
         self.identity = Identity(name, f"ngram-{counts.fingerprint()}", nature=Nature(f"{counts.order}-gram counts"))
         self._encode, self._token_bytes = encode, token_bytes
 
@@ -139,7 +137,7 @@ class NGramPredictor(Rowwise[np.ndarray]):
         return self._token_bytes(token_id)
 
     def start(self, prefixes: Sequence[Ids]) -> Int[np.ndarray, "rows order_1"]:
-        return np.stack([_last(np.asarray(p), self.counts.order - 1) for p in prefixes])
+        return np.stack([last_ids(p, self.counts.order - 1) for p in prefixes])
 
     def law(self, state: Int[np.ndarray, "rows order_1"]) -> Law:
         return Dense(np.log(self.counts.probs(state)))
@@ -160,14 +158,6 @@ class NGramPredictor(Rowwise[np.ndarray]):
         flat = self.counts.log_prob(windows[:, :-1], windows[:, -1])
         lengths = [max(0, len(s) - first) for s in sequences]
         return np.split(flat, np.cumsum(lengths)[:-1])
-
-
-def _last(ids: Ids, n: int) -> Int[np.ndarray, " n"]:
-    """The last n ids, −1 at the left where there are fewer."""
-    out = np.full(n, -1, np.int64)
-    if n and len(ids):
-        out[n - min(n, len(ids)) :] = ids[-n:]
-    return out
 
 
 END_BYTE = 256

@@ -30,11 +30,6 @@ class Reference(Protocol):
     @property
     def names(self) -> tuple[str, ...]: ...
     @property
-    def interpolated(self) -> bool:
-        """Whether findings mix the components with the model's own law, or take the single component as it is."""
-        ...
-
-    @property
     def fingerprint(self) -> str: ...
 
     def log_probs(self, units: Sequence[str], sequences: Sequence[Ids], *, first: int) -> Columns:
@@ -52,7 +47,6 @@ class CrossFitted:
     cache: DocumentCache
     fingerprint: str
     names: tuple[str, ...] = ("ngram", "cache")
-    interpolated: bool = True
 
     def log_probs(self, units: Sequence[str], sequences: Sequence[Ids], *, first: int) -> Columns:
         out: list[Any] = [None] * len(sequences)
@@ -72,7 +66,6 @@ class Beside:
 
     base: Reference
     others: tuple[Predictor, ...]
-    interpolated: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,7 +86,6 @@ class Alone:
     """Another predictor over the same ids, taken as it is."""
 
     predictor: Predictor
-    interpolated: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

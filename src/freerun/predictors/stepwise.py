@@ -7,14 +7,14 @@ A `Stepwise` gives the law of the next token (`start`, `law`, `advance`), and fr
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Chunk, Continuations, Ids, Pool, Predictor, Sample
+from freerun.predictors.base import Chunk, Continuations, Ids, OnTokens, Pool, Predictor, Sample
 from freerun.predictors.draws import uniforms
 from freerun.predictors.law import Law
 from freerun.predictors.observation import Trace
@@ -88,9 +88,7 @@ class Stepwise(Predictor, Generic[StateT]):
             yield Chunk(rows, np.full(len(rows), position), seen, hidden)
             state = self.advance(state, ids)
 
-    def generate(
-        self, continuations: Continuations, *, on_tokens: Callable[[int], None] | None = None
-    ) -> Iterator[Sample]:
+    def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
         """Run free. A prefix is read once for all its continuations; the next prefixes of the queue, in their order, take the place
         of rows that have ended, as soon as a sixteenth of them has (where states cannot be joined: when all have).
         """

@@ -69,9 +69,8 @@ def byte_table(tokenizer: Any, n_tokens: int, control: Collection[int] = ()) -> 
     """
     spelled = {i: token for token, i in tokenizer.get_vocab().items()}  # ids may have holes
     tokens = [spelled.get(i) for i in range(n_tokens)]
-    special = set(tokenizer.all_special_ids)
     added = dict(tokenizer.added_tokens_decoder)
-    special |= {i for i, t in added.items() if t.special} | set(control)
+    special = control_tokens(tokenizer, n_tokens, control)
     spell = _speller(tokenizer)
     out = []
     for i, token in enumerate(tokens):

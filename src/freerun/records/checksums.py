@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from freerun.files import sha256_of
+
 FOLDER = "checksums"
 MARK = {"checksums": "sha256"}
 """In the metadata of a part that has checksums: where they are gone, that is damage and no older version."""
@@ -45,11 +47,6 @@ def of_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def marks(metadata: Mapping[str, str]) -> bool:
     """Whether a part with these metadata has checksums."""
     return MARK.items() <= metadata.items()
@@ -61,6 +58,6 @@ def fault(run: Path, path: Path, metadata: Mapping[str, str]) -> str | None:
         sums = read(run, path.stem)
         if sums is None:
             return "its checksum is gone" if marks(metadata) else None
-        return None if sums.get(path.parent.name) == of_file(path) else "it does not fit its checksum"
+        return None if sums.get(path.parent.name) == sha256_of(path) else "it does not fit its checksum"
     except OSError as error:
         return str(error.strerror or error)

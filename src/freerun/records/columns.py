@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ TOGETHER = (
 """What several findings read."""
 
 
-class Columns(MutableMapping[str, np.ndarray]):
+class Columns(Mapping[str, np.ndarray]):
     """Arrays by column name, sorted by (sequence, position). Nulls are −inf in log-probabilities, −1 in ids and ranks, else NaN."""
 
     def __init__(self, names: tuple[str, ...], read: Read, n_rows: int) -> None:
@@ -51,9 +51,6 @@ class Columns(MutableMapping[str, np.ndarray]):
     def __setitem__(self, name: str, value: np.ndarray) -> None:
         self._held[name] = value
         self._given.add(name)
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError("records are not taken apart")
 
     def forget(self, *names: str) -> None:
         """Let columns go that nothing is known to need soon; asked for again, they are read again."""
@@ -80,7 +77,7 @@ class Columns(MutableMapping[str, np.ndarray]):
                 break
             for name in names:
                 filled = -np.inf if name in ("log_prob_nats", "reference_log_probs_nats") else np.nan
-                values = _numbers(part[name].combine_chunks(), filled)
+                values = numbers(part[name].combine_chunks(), filled)
                 if name not in whole:
                     whole[name] = np.empty((self._n_rows, *values.shape[1:]), values.dtype)
                 whole[name][at : at + len(values)] = values
@@ -101,7 +98,8 @@ def _order(sequence: np.ndarray, position: np.ndarray) -> np.ndarray | None:
     return np.lexsort((position, sequence))
 
 
-def _numbers(chunk: pa.Array, filled: float) -> np.ndarray:
+def numbers(chunk: pa.Array, filled: float) -> np.ndarray:
+    """Numbers, or rows of them, with `filled` for nulls (−1 in whole numbers)."""
     if pa.types.is_fixed_size_list(chunk.type):
         flat = chunk.flatten()
         flat = flat.fill_null(filled) if flat.null_count else flat

@@ -27,13 +27,13 @@ _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_
 
 
 @dataclass
-class _Held:
+class _Lock:
     handle: int
     process: int
     owners: int = 0
 
 
-_HELD: dict[Path, _Held] = {}
+_LOCKS: dict[Path, _Lock] = {}
 
 
 def hold(owner: object, folder: Path) -> None:
@@ -43,48 +43,48 @@ def hold(owner: object, folder: Path) -> None:
         DataError: another process holds it. OSError: the folder cannot be written to.
     """
     key = folder.resolve()
-    held = _HELD.get(key)
-    if held is None or held.process != os.getpid() or not _is_at(held.handle, key / NAME):
-        held = _HELD[key] = _Held(_taken(folder, key / NAME), os.getpid())
-    held.owners += 1
-    weakref.finalize(owner, _let_go, key, held)
+    lock = _LOCKS.get(key)
+    if lock is None or lock.process != os.getpid() or not _is_at(lock.handle, key / NAME):
+        lock = _LOCKS[key] = _Lock(_acquired(folder, key / NAME), os.getpid())
+    lock.owners += 1
+    weakref.finalize(owner, _release, key, lock)
 
 
 def held_folders() -> list[Path]:
     """Folders that this process is writing to."""
-    return [path for path, held in _HELD.items() if held.process == os.getpid()]
+    return [path for path, lock in _LOCKS.items() if lock.process == os.getpid()]
 
 
-def _let_go(key: Path, held: _Held) -> None:
-    held.owners -= 1
-    if held.owners or held.process != os.getpid():
+def _release(key: Path, lock: _Lock) -> None:
+    lock.owners -= 1
+    if lock.owners or lock.process != os.getpid():
         return
-    if _HELD.get(key) is held:
-        del _HELD[key]
+    if _LOCKS.get(key) is lock:
+        del _LOCKS[key]
     with contextlib.suppress(OSError):
         if fcntl is None:  # an open file cannot be removed there
-            os.close(held.handle)
+            os.close(lock.handle)
             (key / NAME).unlink()
             return
-        if _is_at(held.handle, key / NAME):
+        if _is_at(lock.handle, key / NAME):
             (key / NAME).unlink()
     with contextlib.suppress(OSError):
-        os.close(held.handle)
+        os.close(lock.handle)
 
 
-def _taken(folder: Path, path: Path) -> int:
+def _acquired(folder: Path, path: Path) -> int:
     """An open, locked file with this process's number in it."""
     while True:
         if fcntl is None:
-            handle = _taken_plainly(folder, path)
+            handle = _acquired_plainly(folder, path)
             break
         handle = os.open(path, _FLAGS, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            said = os.read(handle, 200)
+            content = os.read(handle, 200)
             os.close(handle)
-            raise _busy(folder, said) from None
+            raise _busy(folder, content) from None
         except OSError:  # no locks on this file system
             break
         if _is_at(handle, path):
@@ -96,7 +96,7 @@ def _taken(folder: Path, path: Path) -> int:
     return handle
 
 
-def _taken_plainly(folder: Path, path: Path) -> int:
+def _acquired_plainly(folder: Path, path: Path) -> int:
     """Where an open file cannot be removed, one that can be removed belongs to nobody."""
     try:
         path.unlink(missing_ok=True)
@@ -107,8 +107,8 @@ def _taken_plainly(folder: Path, path: Path) -> int:
     raise _busy(folder, b"")
 
 
-def _busy(folder: Path, said: bytes) -> DataError:
-    match = re.match(rb"(\d{1,10}) on ([\w.-]{1,64})\n", said)
+def _busy(folder: Path, content: bytes) -> DataError:
+    match = re.match(rb"(\d{1,10}) on ([\w.-]{1,64})\n", content)
     who = f" (pid {match[1].decode()} on {match[2].decode()})" if match else ""
     return DataError(
         f"another freerun is writing to {folder}{who}; wait until it is done, or choose another folder with -o"

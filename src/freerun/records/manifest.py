@@ -40,27 +40,28 @@ def manifest_from(data: bytes, path: Path) -> Manifest:
         DataError: not JSON, no object, or a part of it is of the wrong kind.
     """
     try:
-        held = json.loads(data, object_hook=lambda found: _known(found, path))
+        manifest = json.loads(data, object_hook=lambda pairs: _known(pairs, path))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}); the run must be made again") from error
-    if not isinstance(held, Manifest):
+    if not isinstance(manifest, Manifest):
         raise DataError(f"{path} cannot be read (it is no JSON object); the run must be made again")
     for key, kind in _KINDS.items():
-        if key in held and not isinstance(held[key], kind):
-            raise DataError(f"{path} cannot be read ({key} is {_said(held[key])}); the run must be made again")
+        if key in manifest and not isinstance(manifest[key], kind):
+            raise DataError(f"{path} cannot be read ({key} is {short(manifest[key])}); the run must be made again")
     for outer, key in _COUNTED:
-        value = held.get(outer, {}).get(key, 1)
+        value = manifest.get(outer, {}).get(key, 1)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST:
-            raise DataError(f"{path} cannot be read ({outer}.{key} is {_said(value)}); the run must be made again")
-    return held
+            raise DataError(f"{path} cannot be read ({outer}.{key} is {short(value)}); the run must be made again")
+    return manifest
 
 
-def _known(found: dict[str, Any], path: Path) -> Manifest:
-    made = Manifest(found)
-    made.source = path
-    return made
+def _known(pairs: dict[str, Any], path: Path) -> Manifest:
+    manifest = Manifest(pairs)
+    manifest.source = path
+    return manifest
 
 
-def _said(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as JSON, for messages."""
     text = json.dumps(value)
     return text if len(text) <= 40 else f"{text[:39]}…"

@@ -15,19 +15,14 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from freerun.errors import BackendError, BrokenLaw
-from freerun.predictors.base import Continuations, Pool, Predictor
+from freerun.predictors.base import Continuations, Pool, Predictor, Sample
 from freerun.predictors.draws import sequence_key
-from freerun.predictors.law import Observation
+from freerun.predictors.observation import Observation
 from freerun.predictors.reference import Reference
 from freerun.predictors.rules import SamplingRule
 from freerun.records.failures import Attempt, Row, blamed, out_of_memory, slices, without_memory
 from freerun.records.plan import MeasurePlan
-from freerun.records.rescoring import (
-    floor_tokens,
-    rescored_texts,
-    score_again,
-    score_tokens_again,
-)
+from freerun.records.rescoring import floor_tokens, rescored_texts, score_again, score_tokens_again
 from freerun.records.store import RunFolder
 from freerun.records.tables import Finished, tables
 from freerun.text.pairs import Pair
@@ -183,17 +178,75 @@ class _Work:
                 self.on_phase("without its prefix")
                 where, again, alone = " read without its prefix", self._read_again_alone, []
                 for start in range(0, len(self.block), width):
-                    alone += _without_prefix(self.predictor, self.block[start : start + width])
+                    alone += self._without_prefix(self.block[start : start + width])
         except BrokenLaw as error:
             raise self._located(error, where, again) from error
-        _check_numbers(self.block, finished, alone)
+        self._check_numbers(finished, alone)
         finished = self._with_second_look(finished)
         return tables(self.predictor, self.block, finished, self.reference, alone, self.encoder, width)
 
     def _made(self, rows: Sequence[Row], width: int, tell: Callable[[int], None]) -> Iterator[Finished]:
-        if self.unit.arm == "real":
-            return _score(self.predictor, self.block, self.unit, self.plan, rows, tell)
-        return _sample(self.predictor, self.block, self.unit, self.plan, rows, width, tell)
+        return self._score(rows, tell) if self.unit.arm == "real" else self._sample(rows, width, tell)
+
+    def _score(self, chosen: Sequence[Row], tell: Callable[[int], None]) -> Iterator[Finished]:
+        block = self.block
+        first = len(block[0].context)
+        texts = [np.concatenate([block[i].context, block[i].continuation]).astype(np.int64) for i, _ in chosen]
+        chunks, pool = [], Pool(len(chosen))
+        for chunk in self.predictor.score(texts, first=first, loop_rule=self.plan.loop_rule):
+            chunks.append(chunk)
+            pool.add(chunk.row, chunk.hidden)
+            tell(len(chunk.row))
+        row, position = (np.concatenate([getattr(c, name) for c in chunks]) for name in ("row", "position"))
+        seen = Observation.concatenate([c.observation for c in chunks])
+        for at, (i, _) in enumerate(chosen):
+            mine = np.flatnonzero(row == at)
+            mine = mine[np.argsort(position[mine], kind="stable")]
+            sample = Sample(at, "length", seen.take(mine), None, None, pool.mean(at))
+            yield Finished((self.unit.start + i) * self.plan.stride, i, "real", 0, 0, sample)
+
+    def _sample(self, chosen: Sequence[Row], at_once: int, tell: Callable[[int], None]) -> Iterator[Finished]:
+        """Continuations of some (pair, replicate); where every pair has the same number of them, its prefix is read once."""
+        plan, arm = self.plan, self.unit.arm
+        if arm == "free":
+            sampling, offset = plan.sampling, 1
+        else:
+            sampling, offset = SamplingRule.of(temperature=plan.control_temperature), 1 + plan.continuations
+        starts = list(dict.fromkeys(i for i, _ in chosen))
+        if [i for i in starts for _ in range(len(chosen) // len(starts))] != [i for i, _ in chosen]:
+            starts = [i for i, _ in chosen]
+        flat = [sequence_key(self.block[i].document_id, arm, j) for i, j in chosen]
+        continuations = Continuations(
+            [self.block[i].context.astype(np.int64) for i in starts],
+            np.array(flat, dtype=np.uint64).reshape(len(starts), -1),
+            plan.continuation_tokens,
+            seed=plan.seed,
+            sampling=sampling,
+            loop_rule=plan.loop_rule,
+            at_once=at_once,
+        )
+        for s in sorted(self.predictor.generate(continuations, on_tokens=tell), key=lambda s: s.row):
+            i, j = chosen[s.row]
+            yield Finished((self.unit.start + i) * plan.stride + offset + j, i, arm, j, flat[s.row], s)
+
+    def _without_prefix(self, block: Sequence[Pair]) -> list[Float[np.ndarray, " tokens"]]:
+        """ln q of the continuations with the context (exemplars apart) starting at the cut; NaN where no law is before a token."""
+        texts = [np.concatenate([p.before, p.continuation]).astype(np.int64) for p in block]
+        first = len(block[0].before) or (0 if self.predictor.has_first_law else 1)
+        scored = self.predictor.log_probs(texts, first=first)
+        return [
+            np.concatenate([np.full(len(p.continuation) - len(s), np.nan), s])
+            for p, s in zip(block, scored, strict=True)
+        ]
+
+    def _check_numbers(self, done: Sequence[Finished], alone: Sequence[Float[np.ndarray, " tokens"]] | None) -> None:
+        """NaN is no log-probability: only −inf is one, and it is recorded as null."""
+        for d in done:
+            if len(bad := np.flatnonzero(np.isnan(d.observation.log_prob_nats))):
+                raise BackendError(_nan(f"{_place(self.block[d.pair], d.arm)}, {bad[0]} tokens after the cut"))
+        for pair, scored in zip(self.block, alone or (), strict=False):
+            if np.isnan(scored[1:]).any():
+                raise BackendError(_nan(f"{_place(pair, 'real')} read without its prefix"))
 
     def _with_second_look(self, finished: Sequence[Finished]) -> list[Finished]:
         def again(rows: Sequence[Row], tell: Callable[[int], None]) -> None:
@@ -206,44 +259,37 @@ class _Work:
 
     def _score_again(self, finished: Sequence[Finished]) -> list[Finished]:
         """The sequences, those that the plan chooses with what a fresh pass says of them."""
+        plan, again = self.plan, list(finished)
         if self.unit.arm == "free" and not self.predictor.capabilities.hidden_context:
-            chosen = rescored_texts(
-                self.n_pairs,
-                self.plan.continuations,
-                self.plan.continuation_tokens,
-                rescored_tokens=self.plan.rescored_tokens,
-            )
             self.on_phase("scoring own text again")
-            return [
-                replace(d, fresh=score_again(self.predictor, self.block[d.pair], d.observation.token_id))
-                if (self.unit.start + d.pair, d.replicate) in chosen
-                else d
-                for d in finished
-            ]
-        if self.unit.arm == "real" and self.plan.rounded:
-            places = floor_tokens(self.n_pairs, self.plan.continuation_tokens)
+            chosen = rescored_texts(
+                self.n_pairs, plan.continuations, plan.continuation_tokens, rescored_tokens=plan.rescored_tokens
+            )
+            for n, d in enumerate(finished):
+                if (self.unit.start + d.pair, d.replicate) in chosen:
+                    fresh = score_again(self.predictor, self.block[d.pair], d.observation.token_id)
+                    again[n] = replace(d, fresh=fresh)
+        elif self.unit.arm == "real" and plan.rounded:
             self.on_phase("scoring some tokens again")
-            return [
-                replace(d, fresh=score_tokens_again(self.predictor, self.block[d.pair], places[at]))
-                if (at := self.unit.start + d.pair) in places
-                else d
-                for d in finished
-            ]
-        return list(finished)
+            places = floor_tokens(self.n_pairs, plan.continuation_tokens)
+            for n, d in enumerate(finished):
+                if at := places.get(self.unit.start + d.pair):
+                    again[n] = replace(d, fresh=score_tokens_again(self.predictor, self.block[d.pair], at))
+        return again
 
     def _make_again(self, rows: Sequence[Row], tell: Callable[[int], None]) -> None:
         list(self._made(rows, len(rows), tell))
 
     def _read_again_alone(self, rows: Sequence[Row], tell: Callable[[int], None]) -> None:
-        _without_prefix(self.predictor, [self.block[i] for i, _ in rows])
+        self._without_prefix([self.block[i] for i, _ in rows])
 
     def _located(self, error: BackendError, where: str, again: Attempt) -> BackendError:
         """The error with the document that it comes from, found by halving: `again` does for some rows what failed."""
         every = [(i, j) for i in range(len(self.block)) for j in range(self.replicates)]
-        found = blamed(every, again)
-        if found is None:
+        blame = blamed(every, again)
+        if blame is None:
             return BackendError(f"{error} (while measuring {self.unit.name}; what was finished before is kept)")
-        (i, _), position = found
+        (i, _), position = blame
         return BackendError(
             f"{error}; first seen in {_place(self.block[i], self.unit.arm)}{where}"
             f"{'' if where else f', {position} tokens after the cut'}; what was finished before is kept"
@@ -256,105 +302,5 @@ def _place(pair: Pair, arm: str) -> str:
     return f"{words[arm]}document {name!r}"
 
 
-def _check_numbers(
-    block: Sequence[Pair], done: Sequence[Finished], alone: Sequence[Float[np.ndarray, " tokens"]] | None
-) -> None:
-    """NaN is no log-probability: only −inf is one, and it is recorded as null."""
-    for one in done:
-        bad = np.flatnonzero(np.isnan(one.observation.log_prob_nats))
-        if len(bad):
-            raise BackendError(
-                f"the model's law is NaN in {_place(block[one.pair], one.arm)}, {bad[0]} tokens after the cut: the checkpoint "
-                "or its number format is broken; what was finished before is kept"
-            )
-    for pair, scored in zip(block, alone or (), strict=False):
-        if np.isnan(scored[1:]).any():
-            raise BackendError(
-                f"the model's law is NaN in {_place(pair, 'real')} read without its prefix: the checkpoint or its number "
-                "format is broken; what was finished before is kept"
-            )
-
-
-def _score(
-    predictor: Predictor,
-    block: Sequence[Pair],
-    unit: Unit,
-    plan: MeasurePlan,
-    chosen: Sequence[Row],
-    tell: Callable[[int], None],
-) -> Iterator[Finished]:
-    first = len(block[0].context)
-    texts = [np.concatenate([block[i].context, block[i].continuation]).astype(np.int64) for i, _ in chosen]
-    rows, positions, parts, pool = [], [], [], Pool(len(chosen))
-    for chunk in predictor.score(texts, first=first, loop_rule=plan.loop_rule):
-        rows.append(chunk.row)
-        positions.append(chunk.position)
-        parts.append(chunk.observation)
-        pool.add(chunk.row, chunk.hidden)
-        tell(len(chunk.row))
-    row, position, seen = np.concatenate(rows), np.concatenate(positions), Observation.concatenate(parts)
-    for at, (i, _) in enumerate(chosen):
-        mine = np.flatnonzero(row == at)
-        mine = mine[np.argsort(position[mine], kind="stable")]
-        number = (unit.start + i) * plan.stride
-        yield Finished(number, i, "real", 0, 0, "length", seen.take(mine), None, None, pool.mean(at))
-
-
-def _sample(
-    predictor: Predictor,
-    block: Sequence[Pair],
-    unit: Unit,
-    plan: MeasurePlan,
-    chosen: Sequence[Row],
-    at_once: int,
-    tell: Callable[[int], None],
-) -> Iterator[Finished]:
-    """Continuations of some (pair, replicate); where every pair has the same number of them, its prefix is read once."""
-    if unit.arm == "free":
-        sampling, offset = plan.sampling, 1
-    else:
-        sampling, offset = SamplingRule.of(temperature=plan.control_temperature), 1 + plan.continuations
-    starts = list(dict.fromkeys(i for i, _ in chosen))
-    shared = len(starts) * (len(chosen) // len(starts)) == len(chosen) and all(
-        i == starts[at * len(starts) // len(chosen)] for at, (i, _) in enumerate(chosen)
-    )
-    if not shared:
-        starts = [i for i, _ in chosen]
-    flat = [sequence_key(block[i].document_id, unit.arm, j) for i, j in chosen]
-    samples = predictor.generate(
-        Continuations(
-            [block[i].context.astype(np.int64) for i in starts],
-            np.array(flat, dtype=np.uint64).reshape(len(starts), -1),
-            plan.continuation_tokens,
-            seed=plan.seed,
-            sampling=sampling,
-            loop_rule=plan.loop_rule,
-            at_once=at_once,
-        ),
-        on_tokens=tell,
-    )
-    for s in sorted(samples, key=lambda s: s.row):
-        i, j = chosen[s.row]
-        number = (unit.start + i) * plan.stride + offset + j
-        yield Finished(
-            number,
-            i,
-            unit.arm,
-            j,
-            flat[s.row],
-            s.end_reason,
-            s.observation,
-            s.uniform,
-            s.sample_log_prob_nats,
-            s.embedding,
-        )
-
-
-def _without_prefix(predictor: Predictor, block: Sequence[Pair]) -> list[Float[np.ndarray, " tokens"]]:
-    """ln q of the continuations with the context (exemplars apart) starting at the cut; NaN where no law is before a token."""
-    texts = [np.concatenate([p.before, p.continuation]).astype(np.int64) for p in block]
-    first = len(block[0].before) or (0 if predictor.has_first_law else 1)
-    scored = predictor.log_probs(texts, first=first)
-    return [
-        np.concatenate([np.full(len(p.continuation) - len(s), np.nan), s]) for p, s in zip(block, scored, strict=True)
-    ]
+def _nan(where: str) -> str:
+    return f"the model's law is NaN in {where}: the checkpoint or its number format is broken; what was finished before is kept"

@@ -9,24 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from freerun.predictors.rules import MODEL_LAW, ContextRule, Nature, SamplingRule
+from freerun.predictors.rules import MODEL_LAW
+from freerun.predictors.rules import ContextRule as ContextRule
+from freerun.predictors.rules import Nature as Nature
+from freerun.predictors.rules import SamplingRule as SamplingRule
 from freerun.results.finding import to_json
 from freerun.results.json import from_json
 from freerun.stats.loops.lag_runs import LoopRule
-
-__all__ = [
-    "RESCORED_TOKENS",
-    "Arm",
-    "AuditPlan",
-    "ContextRule",
-    "MeasurePlan",
-    "Nature",
-    "ReferencePlan",
-    "SamplingRule",
-    "read_nature",
-    "read_plan",
-    "upgraded",
-]
 
 PLAN_VERSION = 2
 RESCORED_TOKENS = 4096

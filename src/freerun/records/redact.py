@@ -15,7 +15,7 @@ came) and nothing between texts. See docs/decisions/0004-redaction.md for what t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,7 +70,7 @@ def local_ids(records: Records, column: LocalIds) -> Any:
     return (whole.sequences if column == "prefix_ids" else whole.tokens)[column]
 
 
-class _Sealed(MutableMapping[str, Any]):
+class _Sealed(Mapping[str, Any]):
     """Columns by name, without the hidden ones."""
 
     def __init__(self, columns: Mapping[str, Any]) -> None:
@@ -82,12 +82,6 @@ class _Sealed(MutableMapping[str, Any]):
                 f"{name} cannot be read: the run was made with --redact-text; audit without it to have what needs text"
             )
         return self._columns[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        raise TypeError("columns of a redacted run are not replaced")
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError("columns of a redacted run are not removed")
 
     def __contains__(self, name: object) -> bool:
         return name not in HIDDEN and name in self._columns

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import re
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from freerun.errors import DataError, first_line
-from freerun.files import FORBIDDEN, NO_HANDLES, cannot, write_atomically
+from freerun.files import FORBIDDEN, NO_HANDLES, cannot, sha256_of, write_atomically
 from freerun.records import checksums, lock
-from freerun.records.columns import Columns
-from freerun.records.manifest import manifest_from
+from freerun.records.columns import Columns, numbers
+from freerun.records.manifest import manifest_from, short
 from freerun.records.parquet import BROKEN, encoded, metadata_of
 from freerun.records.plan import upgraded
 from freerun.records.schema import LATER, READABLE_VERSIONS, sequences_schema, stamped, tokens_schema, unlike
@@ -69,9 +69,7 @@ class RunFolder:
             if held["plan_hash"] != manifest["plan_hash"]:
                 mine, theirs = manifest["plan"], held.get("plan", {})
                 changed = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
-                words = "; ".join(
-                    f"{k}: {_short(theirs.get(k))} there, {_short(mine.get(k))} asked" for k in changed[:4]
-                )
+                words = "; ".join(f"{k}: {short(theirs.get(k))} there, {short(mine.get(k))} asked" for k in changed[:4])
                 raise DataError(
                     f"{self.path} holds a run of another plan ({words}); choose another folder with -o, or remove it"
                 )
@@ -219,7 +217,7 @@ class RunFolder:
 
     def _part(self, kind: str, name: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
-            raise DataError(f"a part cannot be called {_short(name)}: letters, digits, _ and -, at most 100")
+            raise DataError(f"a part cannot be called {short(name)}: letters, digits, _ and -, at most 100")
         return self.path / kind / f"{name}.parquet"
 
     def _whole(self, kind: str) -> list[Path]:
@@ -241,7 +239,7 @@ class RunFolder:
             if self._verified.get(path) == state:
                 return None
             sums = checksums.read(self.path, path.stem)
-            if sums is not None and sums.get(path.parent.name) != checksums.of_file(path):
+            if sums is not None and sums.get(path.parent.name) != sha256_of(path):
                 return "it does not fit its checksum"
         except FileNotFoundError:
             return "it is gone"
@@ -269,11 +267,6 @@ def _damaged(path: Path, why: str | Exception) -> DataError:
     return DataError(f"{path} is damaged ({said}); remove it and run the same audit again, which makes it anew")
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "…"
-
-
 @dataclass(frozen=True)
 class Records:
     """A run's records as arrays: what findings read.
@@ -283,8 +276,8 @@ class Records:
     """
 
     manifest: dict[str, Any]
-    sequences: MutableMapping[str, Any]
-    tokens: MutableMapping[str, np.ndarray]
+    sequences: Mapping[str, Any]
+    tokens: Mapping[str, np.ndarray]
     starts: np.ndarray
 
     @property
@@ -334,14 +327,8 @@ def load_records(folder: RunFolder) -> Records:
             sequences[name] = np.array(column.to_pylist(), dtype=object)
         elif name == "embedding":
             sequences[name] = _embeddings(column)
-        elif pa.types.is_fixed_size_list(column.type):
-            sequences[name] = (
-                column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
-            )
-        elif pa.types.is_list(column.type):
-            sequences[name] = column.to_pylist()
         else:
-            sequences[name] = column.to_numpy(zero_copy_only=False)
+            sequences[name] = column.to_pylist() if pa.types.is_list(column.type) else numbers(column, np.nan)
     sequences.pop("hidden", None)  # of version 1, always null
     sequences.setdefault("embedding", np.zeros((len(raw), 0), np.float32))
     tokens, starts = _token_columns(folder, sequences["sequence"], sequences["n_tokens"])

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 
-from freerun.predictors.base import Predictor
-from freerun.predictors.law import N_BINS, POWERS, Observation
+from freerun.predictors.base import Predictor, Sample
+from freerun.predictors.observation import N_BINS, POWERS, Observation
 from freerun.predictors.reference import Reference
 from freerun.records.rescoring import Fresh
 from freerun.records.schema import sequences_schema, tokens_schema
@@ -28,13 +28,14 @@ class Finished:
     arm: str
     replicate: int
     key: int
-    end_reason: str
-    observation: Observation
-    uniform: Float[np.ndarray, " tokens"] | None
-    sample_log_prob: Float[np.ndarray, " tokens"] | None
-    embedding: Float[np.ndarray, " width"] | None
+    sample: Sample
+    """What was drawn, or of a real text what the model says of it."""
     fresh: Fresh | None = None
     """What a second, fresh pass says of it, where it was scored again."""
+
+    @property
+    def observation(self) -> Observation:
+        return self.sample.observation
 
 
 def tables(
@@ -56,31 +57,35 @@ def tables(
     seen = Observation.concatenate([d.observation for d in done])
     lengths = np.array([len(d.observation.token_id) for d in done])
     flat_reference = np.concatenate(against) if against else np.zeros((0, len(reference.names)))
-    uniform = [np.full(n, np.nan) if d.uniform is None else d.uniform for d, n in zip(done, lengths, strict=True)]
-    other = [
-        np.full(n, np.nan) if d.sample_log_prob is None else d.sample_log_prob
-        for d, n in zip(done, lengths, strict=True)
-    ]
-    alone = np.concatenate(without_prefix) if without_prefix is not None else np.full(int(lengths.sum()), np.nan)
+
+    def each(column: Callable[[Finished], Float[np.ndarray, " tokens"] | None]) -> pa.Array:
+        """A column that not all sequences have."""
+        parts = ((column(d), n) for d, n in zip(done, lengths, strict=True))
+        return _known(np.concatenate([np.full(n, np.nan) if own is None else own for own, n in parts]))
+
     columns: dict[str, Any] = {
         "sequence": np.repeat([d.number for d in done], lengths).astype(np.int32),
         "position": np.concatenate([np.arange(n) for n in lengths]).astype(np.int32),
         "token_id": seen.token_id,
         "n_bytes": byte_lengths(predictor.token_bytes, seen.token_id),
-        "log_prob_nats": _null_where(seen.log_prob_nats, ~np.isfinite(seen.log_prob_nats)),
-        "sample_log_prob_nats": _null_where(np.concatenate(other), np.isnan(np.concatenate(other))),
-        "entropy_nats": _null_where(seen.entropy_nats, np.isnan(seen.entropy_nats)),
-        "varentropy_nats2": _null_where(seen.varentropy_nats2, np.isnan(seen.varentropy_nats2)),
-        "rank": _null_where(seen.rank, seen.rank < 0),
-        "top_id": _null_where(seen.top_id, seen.top_id < 0),
+        "log_prob_nats": pa.array(seen.log_prob_nats, mask=~np.isfinite(seen.log_prob_nats)),
+        "sample_log_prob_nats": each(lambda d: d.sample.sample_log_prob_nats),
+        "entropy_nats": _known(seen.entropy_nats),
+        "varentropy_nats2": _known(seen.varentropy_nats2),
+        "rank": pa.array(seen.rank, mask=seen.rank < 0),
+        "top_id": pa.array(seen.top_id, mask=seen.top_id < 0),
         "top_log_prob_nats": _known(seen.top_log_prob_nats.astype(np.float32)),
         "cdf_below": _known(seen.cdf_below),
-        "uniform": _null_where(np.concatenate(uniform), np.isnan(np.concatenate(uniform))),
+        "uniform": each(lambda d: d.sample.uniform),
         "log_power_sum": _fixed(seen.log_power_sum.astype(np.float32), null=np.isnan(seen.log_power_sum)),
         "loop_mass": _known(seen.loop_mass.astype(np.float32)),
         "reference_log_probs_nats": _fixed(flat_reference, null=~np.isfinite(flat_reference)),
-        "without_prefix_log_prob_nats": _null_where(alone, np.isnan(alone)),
-        **_fresh(done, lengths),
+        "without_prefix_log_prob_nats": _known(
+            np.full(len(seen.token_id), np.nan) if without_prefix is None else np.concatenate(without_prefix)
+        ),
+        "fresh_log_prob_nats": each(lambda d: d.fresh.log_prob_nats if d.fresh else None),
+        "fresh_cdf_below": each(lambda d: d.fresh.cdf_below if d.fresh else None),
+        "fresh_cdf_upto": each(lambda d: d.fresh.cdf_upto if d.fresh else None),
     }
     schema = tokens_schema(n_powers=len(POWERS), n_references=len(reference.names))
     tokens = pa.table({f.name: pa.array(columns[f.name]).cast(f.type) for f in schema}, schema=schema)
@@ -92,26 +97,9 @@ def tables(
     return pa.Table.from_pylist(sequences, schema=sequences_schema(n_bins=N_BINS, n_hidden=width)), tokens
 
 
-def _fresh(done: Sequence[Finished], lengths: Int[np.ndarray, " sequences"]) -> dict[str, pa.Array]:
-    """The columns of the second look, null where a token was not scored again."""
-    out = {}
-    for column, name in (
-        ("fresh_log_prob_nats", "log_prob_nats"),
-        ("fresh_cdf_below", "cdf_below"),
-        ("fresh_cdf_upto", "cdf_upto"),
-    ):
-        parts = [
-            np.full(n, np.nan) if d.fresh is None else np.asarray(getattr(d.fresh, name))
-            for d, n in zip(done, lengths, strict=True)
-        ]
-        values = np.concatenate(parts)
-        out[column] = _null_where(values, np.isnan(values))
-    return out
-
-
 def _sequence_row(predictor: Predictor, pair: Pair, done: Finished) -> dict[str, Any]:
     ids = [int(i) for i in done.observation.token_id]
-    spoken = ids[:-1] if done.end_reason == "end_of_text" else ids
+    spoken = ids[:-1] if done.sample.end_reason == "end_of_text" else ids
     return {
         "sequence": done.number,
         "document_id": pair.document_id,
@@ -125,24 +113,19 @@ def _sequence_row(predictor: Predictor, pair: Pair, done: Finished) -> dict[str,
         "text": decode_lossy(predictor.token_bytes, ids),
         "n_tokens": len(ids),
         "n_bytes": int(byte_lengths(predictor.token_bytes, done.observation.token_id).sum()),
-        "end_reason": done.end_reason,
+        "end_reason": done.sample.end_reason,
         "canonical_share": canonical_share(
             predictor.encode, lambda some: decode_lossy(predictor.token_bytes, some), spoken
         ),
         "observed_counts": np.bincount(done.observation.observed_bin, minlength=N_BINS).tolist(),
         "expected_counts": [None if np.isnan(x) else x for x in done.observation.expected_counts.sum(0).tolist()],
-        "embedding": done.embedding,
+        "embedding": done.sample.embedding,
     }
 
 
-def _null_where(values: np.ndarray, null: np.ndarray) -> pa.Array:
-    return pa.array(values, mask=null)
+def _known(values: Float[np.ndarray, " n"]) -> pa.Array:
+    return pa.array(values, mask=np.isnan(values))
 
 
-def _known(values: np.ndarray) -> pa.Array:
-    return _null_where(values, np.isnan(values))
-
-
-def _fixed(table: Int[np.ndarray, "n k"] | Float[np.ndarray, "n k"], null: np.ndarray | None = None) -> pa.Array:
-    flat = pa.array(table.ravel(), mask=None if null is None else null.ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, table.shape[1])
+def _fixed(table: Float[np.ndarray, "n k"], null: Bool[np.ndarray, "n k"]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(table.ravel(), mask=null.ravel()), table.shape[1])

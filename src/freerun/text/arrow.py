@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from freerun.errors import DataError
+from freerun.errors import DataError, first_line
 from freerun.text.packing import Bound
 from freerun.text.readers import check_columns, numbered
 from freerun.text.reading import PlacedRow, Reading
@@ -62,9 +62,8 @@ def _whole_file(data: bytes, label: str, kind: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         name = kind.split()[1]
-        raise DataError(f"{label} is not a whole {name} file ({reason}); fetch or write it again") from None
+        raise DataError(f"{label} is not a whole {name} file ({first_line(error)}); fetch or write it again") from None
 
 
 def _opened(data: bytes) -> tuple[Any, Iterator[Any]]:

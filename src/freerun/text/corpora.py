@@ -68,6 +68,7 @@ def read_corpus(
         return BUILTINS[spec]()
     reading = Reading(text_field=text_field, skip_bad_rows=skip_bad_rows)
     documents, name = _read(spec, reading, stdin=stdin, format=format)
+    reading.close(spec)
     full = [document for document in documents if document.text.strip()]
     if not full:
         raise DataError(f"corpus {spec!r} is empty: there is no text in it; give one with text")
@@ -97,7 +98,7 @@ def _read(spec: str, reading: Reading, *, stdin: TextIO | None, format: str | No
         stream = sys.stdin if stdin is None else stdin
         raw = getattr(stream, "buffer", None)
         data = stream.read().encode("utf-8", "surrogatepass") if raw is None else raw.read()
-        return _read_unnamed(data, "stdin", reading, spec, format), "stdin"
+        return _read_unnamed(data, "stdin", reading, format), "stdin"
     if spec.startswith("hf/"):
         return _read_hub(spec, reading)
     if spec.startswith("builtin/"):
@@ -125,14 +126,13 @@ def _read(spec: str, reading: Reading, *, stdin: TextIO | None, format: str | No
     check_is_file(path, spec)
     kind = kind_of(path.name)
     if (path.is_fifo() and kind is None) or path.as_posix().startswith(("/dev/fd/", "/proc/self/fd/")):
-        return _read_unnamed(bytes_of(path, spec), "pipe", reading, spec, format), "pipe"
+        return _read_unnamed(bytes_of(path, spec), "pipe", reading, format), "pipe"
     if format is None and kind is not None and kind.format.read is None and reading.text_field != STRING_FIELD:
         raise DataError(
             f"--text-field {reading.text_field} needs rows with fields, and {path.name} is one text; leave it out, or say what "
             f"the file is with --format ({', '.join(FORMATS)})"
         )
     documents = list(read_file(path, path.name, reading, format=format))
-    reading.close(spec)
     return documents, (path.name[: -len(kind.suffix)] if kind else "") or path.name
 
 
@@ -147,23 +147,20 @@ def _path_and_split(spec: str) -> tuple[Path | None, str | None]:
     return None, None
 
 
-def _read_unnamed(data: bytes, label: str, reading: Reading, spec: str, format: str | None) -> list[Document]:
+def _read_unnamed(data: bytes, label: str, reading: Reading, format: str | None) -> list[Document]:
     """The documents of bytes that have no name to say what they are."""
     packing = packing_of(data)
     if packing is not None:
         data = unpack(data, packing, label)
     if format is not None:
-        documents = list(FORMATS[format].documents(data, label, reading))
-        reading.close(spec)
-        return documents
+        return list(FORMATS[format].documents(data, label, reading))
     shown, by = sniff(data, label, text_field=reading.text_field)
     if data.strip():
-        reading.say(f"{label} is read as {shown.name}, by {by} (--format says otherwise)")
-    documents = list(shown.documents(data, label, reading))
+        reading.named.append(f"{label} is read as {shown.name}, by {by} (--format says otherwise)")
     reading.taken_for_text = shown.read is None
-    as_text = shown.packed and not reading.taken_for_text
-    reading.close(spec, hint="read it as one text with --format text" if as_text else "")
-    return documents
+    if shown.packed and not reading.taken_for_text:
+        reading.hint = "read it as one text with --format text"
+    return list(shown.documents(data, label, reading))
 
 
 def _read_hub(spec: str, reading: Reading) -> tuple[list[Document], str]:
@@ -173,15 +170,12 @@ def _read_hub(spec: str, reading: Reading) -> tuple[list[Document], str]:
     path, _, split = parse_hub(spec)
     if path.startswith((".", "/", "~")) and is_saved(folder := Path(path).expanduser()):
         return _read_saved(spec, folder, split if spec.endswith("]") else None, reading)
-    documents, name = read_hub(spec, reading)
-    reading.close(spec)
-    return documents, name
+    return read_hub(spec, reading)
 
 
 def _read_saved(spec: str, folder: Path, split: str | None, reading: Reading) -> tuple[list[Document], str]:
     chosen = folder_of_split(folder, split, spec)
     documents = [document for path in arrow_files(chosen) for document in read_file(path, path.name, reading)]
-    reading.close(spec)
     name = folder.resolve().name or "root"
     return documents, name if chosen == folder else f"{name}-{chosen.name}"
 
@@ -204,13 +198,12 @@ def _read_folder(spec: str, folder: Path, reading: Reading) -> tuple[list[Docume
             n_read[kind.suffix] += 1
             documents += read_file(folder / label, label, reading, id_prefix=f"{label}:")
     if aside:
-        reading.count(f"{len(aside)} .json file(s) without rows of text left out")
-        reading.say(f".json files without rows of text: {some(aside)}")
+        reading.counted.append(f"{len(aside)} .json file(s) without rows of text left out")
+        reading.named.append(f".json files without rows of text: {some(aside)}")
     reading.counted += counted
     reading.named += named
     if len(n_read) > 1:
-        reading.count("files read: " + ", ".join(f"{n} {suffix}" for suffix, n in sorted(n_read.items())))
-    reading.close(spec)
+        reading.counted.append("files read: " + ", ".join(f"{n} {suffix}" for suffix, n in sorted(n_read.items())))
     if not n_read:
         raise DataError(
             f"folder {spec!r} holds no rows of text: {some(aside)} lack the field {reading.text_field!r}; choose with --text-field"

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from freerun.errors import BackendError, DataError, UsageError, nearest
+from freerun.errors import BackendError, DataError, UsageError, first_line, nearest
 from freerun.text.documents import Document
 from freerun.text.readers import numbered
 from freerun.text.reading import Reading
@@ -56,7 +56,7 @@ def read_hub(spec: str, reading: Reading) -> tuple[list[Document], str]:
     if not reading.bad.n_rows:
         raise DataError(f"corpus {spec!r} holds no rows; choose another split")
     if more or next(rows, None) is not None:
-        reading.count(
+        reading.counted.append(
             f"the first {len(documents)} rows of a streamed set, in its own order: not a random sample of all of it"
         )
     return documents, f"{Path(path).name}-{split}"
@@ -105,8 +105,7 @@ def _stream(
 def _refusal(
     datasets: Any, spec: str, path: str, config: str | None, split: str, error: Exception
 ) -> UsageError | DataError:
-    lines = str(error).strip().splitlines()
-    first = lines[0] if lines else type(error).__name__
+    first = first_line(error)
     if splits := re.search(r"[Bb]ad split: .*?Available splits: \[(.*?)\]", str(error), flags=re.DOTALL):
         there = re.findall(r"'([^']+)'", splits[1])
         return UsageError(f"corpus {spec!r} has no split {split!r}; it has {', '.join(there)}{nearest(split, there)}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt64
+from jaxtyping import Bool, Int, UInt64
 
 SHINGLE_WORDS = 8
 """Words in a row that are compared at once."""
@@ -109,17 +110,16 @@ def _near(codes: UInt64[np.ndarray, " n"], owner: Int[np.ndarray, " n"], n_docum
     suspects = np.flatnonzero((total >= FEWEST_SHINGLES) & (n_shared >= SHARED * total))
     if not suspects.size:
         return []
-    mine = owner[shared]
-    order = np.argsort(mine, kind="stable")
-    shingle = np.repeat(np.arange(starts.size), holders)[shared][order]
-    edges = np.searchsorted(mine[order], np.arange(n_documents + 1))
-    holders = np.minimum(holders, MOST_HOLDERS)
-    near = []
-    for suspect in suspects.tolist():
-        own = shingle[edges[suspect] : edges[suspect + 1]]
-        sizes = holders[own]
-        offsets = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        others, counts = np.unique(owner[np.repeat(starts[own], sizes) + offsets], return_counts=True)
-        close = others[(counts >= SHARED * total[suspect]) & (others != suspect)]
-        near += [(suspect, other) for other in close.tolist()]
-    return near
+    from scipy.sparse import csr_array
+
+    shingle = np.repeat(np.arange(starts.size), holders)
+    first = np.arange(codes.size) - np.repeat(starts, holders) < MOST_HOLDERS
+
+    def holds(of: Bool[np.ndarray, " n"]) -> Any:
+        """Which document has which shingle, as a table of ones."""
+        return csr_array((np.ones(int(of.sum())), (owner[of], shingle[of])), shape=(n_documents, starts.size))
+
+    together = (holds(shared)[suspects] @ holds(shared & first).T).tocoo()
+    mine, other = suspects[together.row], together.col
+    close = (together.data >= SHARED * total[mine]) & (mine != other)
+    return list(zip(mine[close].tolist(), other[close].tolist(), strict=True))

@@ -105,7 +105,18 @@ def cut_pairs(
         TooFewDocuments: fewer than `minimum_units` units are usable; says what would help.
     """
     cut = prefix_tokens if cut_tokens is None else cut_tokens
-    _check(n_documents, prefix_tokens, cut, continuation_tokens, train_share, minimum_units)
+    if prefix_tokens < 0:
+        raise UsageError(f"--prefix {prefix_tokens} is negative; give a number of tokens from 0")
+    if cut < prefix_tokens:
+        raise UsageError(
+            f"--cut {cut} lies inside the prefix of {prefix_tokens} tokens; give at least {prefix_tokens}, or leave it out"
+        )
+    if continuation_tokens is not None and continuation_tokens < 1:
+        raise UsageError(f"--tokens {continuation_tokens} is too small; give a number of tokens from 1")
+    if n_documents < max(minimum_units, 1):
+        raise UsageError(f"--documents {n_documents} is too small; give at least {max(minimum_units, 1)}")
+    if not 0.0 <= train_share <= 1.0:
+        raise UsageError(f"train_share {train_share} is not a share; give a number from 0 to 1")
     longest = CONTINUATION_GRID[0] if continuation_tokens is None else continuation_tokens
     leading = [leading_tokens(document, encode, cut + longest + 1) for document in corpus.documents]
     lengths = Lengths.of(corpus, leading)
@@ -197,25 +208,3 @@ def _choose(
 def hash_of(seed: int, *names: str) -> str:
     """Return the SHA-256 (hex) that every choice goes by."""
     return hashlib.sha256("/".join((str(seed), *names)).encode()).hexdigest()
-
-
-def _check(
-    n_documents: int,
-    prefix_tokens: int,
-    cut_tokens: int,
-    continuation_tokens: int | None,
-    train_share: float,
-    minimum_units: int,
-) -> None:
-    if prefix_tokens < 0:
-        raise UsageError(f"--prefix {prefix_tokens} is negative; give a number of tokens from 0")
-    if cut_tokens < prefix_tokens:
-        raise UsageError(
-            f"--cut {cut_tokens} lies inside the prefix of {prefix_tokens} tokens; give at least {prefix_tokens}, or leave it out"
-        )
-    if continuation_tokens is not None and continuation_tokens < 1:
-        raise UsageError(f"--tokens {continuation_tokens} is too small; give a number of tokens from 1")
-    if n_documents < max(minimum_units, 1):
-        raise UsageError(f"--documents {n_documents} is too small; give at least {max(minimum_units, 1)}")
-    if not 0.0 <= train_share <= 1.0:
-        raise UsageError(f"train_share {train_share} is not a share; give a number from 0 to 1")

@@ -50,7 +50,7 @@ def json_array(data: bytes, label: str, reading: Reading) -> Iterator[PlacedRow]
         value = json.loads(whole)
     except (ValueError, RecursionError) as error:
         if looks_like_json_lines(whole):
-            reading.say(f"{label} is read as JSON lines, which it holds")
+            reading.named.append(f"{label} is read as JSON lines, which it holds")
             yield from json_lines(data, label, reading)
             return
         raise DataError(
@@ -99,7 +99,7 @@ def _rows_in(value: Any, label: str, reading: Reading) -> list[Any]:
             f"{label} is a JSON object with {what} and no field {field!r} of its own; give the array alone, for example "
             f"jq .{names[0] if names else 'NAME'} FILE, or choose with --text-field"
         )
-    reading.say(f"the rows of {label} are its array {names[0]!r}")
+    reading.named.append(f"the rows of {label} are its array {names[0]!r}")
     return list(lists[names[0]])
 
 
@@ -121,7 +121,7 @@ def _separated(data: bytes, label: str, reading: Reading, separators: tuple[str,
     separator = next((s for s, names in headers.items() if reading.text_field in names), separators[0])
     check_columns([name for name in headers[separator] if name], label)
     if separator != separators[0]:
-        reading.say(f"the cells of {label} stand between {SEPARATORS[separator]}")
+        reading.named.append(f"the cells of {label} stand between {SEPARATORS[separator]}")
     yield from _cells(table, label, headers[separator], separator)
 
 

@@ -27,25 +27,20 @@ PlacedRow = tuple[str, Any]
 
 
 class Reading:
-    """What readers share while one corpus is read. Sentences in `counted` name nothing of the corpus, those in `named` may."""
+    """What readers share while one corpus is read."""
 
     def __init__(self, *, text_field: str = STRING_FIELD, skip_bad_rows: bool = False) -> None:
         self.text_field, self.skip_bad_rows = text_field, skip_bad_rows
         self.cleaning, self.bad = Cleaning(), BadRows()
         self.taken_for_text = False
         """Whether bytes without a name are read as plain text because nothing in them shows rows."""
+        self.hint = ""
+        """A way out where rows cannot be used, besides those that go by what is wrong with them."""
         self.counted: list[str] = []
+        """Notes that name nothing of the corpus: they may stand in a run without text."""
         self.named: list[str] = []
         self._n_with_unit = self._n_without_unit = 0
         self._unit_types: set[str] = set()
-
-    def count(self, sentence: str) -> None:
-        """Add a note that names nothing: it may stand in a run without text."""
-        self.counted.append(sentence)
-
-    def say(self, sentence: str) -> None:
-        """Add a note that names files or fields of the corpus."""
-        self.named.append(sentence)
 
     def documents(self, rows: Iterable[PlacedRow], id_prefix: str = "") -> Iterator[Document]:
         """Yield a document for each row that holds text: `id` and `unit` where the row has them, else its place.
@@ -101,7 +96,7 @@ class Reading:
         name = f"{id_prefix}{own}" if own else clean(place)
         return Document(id=name, text=clean(text), unit=unit or name, meta=meta)
 
-    def close(self, spec: str, hint: str = "") -> None:
+    def close(self, spec: str) -> None:
         """End the reading of rows.
 
         Raises:
@@ -109,10 +104,10 @@ class Reading:
         """
         bad = self.bad
         if bad.n_bad and (not self.skip_bad_rows or bad.n_bad == bad.n_rows):
-            raise DataError(refusal(bad, spec=spec, text_field=self.text_field, hint=hint))
+            raise DataError(refusal(bad, spec=spec, text_field=self.text_field, hint=self.hint))
         if bad.n_bad:
-            self.count(f"{bad.n_bad} of {bad.n_rows} rows left out, which cannot be used (--skip-bad-rows)")
-            self.say(f"rows left out: {bad.spelled(self.text_field)}")
+            self.counted.append(f"{bad.n_bad} of {bad.n_rows} rows left out, which cannot be used (--skip-bad-rows)")
+            self.named.append(f"rows left out: {bad.spelled(self.text_field)}")
 
     def notes(self) -> list[str]:
         """Return a sentence for each thing that was done, without names."""

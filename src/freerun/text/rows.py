@@ -168,7 +168,7 @@ _JSON_TYPES = {
 }
 
 
-def refusal(bad: BadRows, *, spec: str, text_field: str, hint: str = "") -> str:
+def refusal(bad: BadRows, *, spec: str, text_field: str, hint: str) -> str:
     """Return what is wrong with the rows of a corpus, and what to do."""
     n, total = bad.n_bad, bad.n_rows
     ways = []

@@ -17,12 +17,13 @@ import numpy as np
 from jaxtyping import Float
 
 from freerun.errors import DataError, UsageError
-from freerun.predictors.base import Capabilities, Ids
+from freerun.predictors.base import Ids
 from freerun.predictors.draws import sequence_key, uniforms
 from freerun.predictors.entries import Entry
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.observation import log
 from freerun.predictors.rowwise import Rowwise
-from freerun.predictors.rules import ContextRule, Identity, Nature
+from freerun.predictors.rules import Identity, Nature
 from freerun.predictors.stepwise import StateT, Stepwise
 from freerun.text.documents import Corpus, Document, assemble
 
@@ -44,9 +45,7 @@ class World(Rowwise[StateT]):
     def __init__(self, *, name: str, fingerprint: str, symbols: str, end_ids: tuple[int, ...] = ()) -> None:
         self.symbols = symbols
         self.n_tokens = len(symbols)
-        self.context = ContextRule()
         self.end_ids = end_ids
-        self.capabilities = Capabilities()
         self.identity = Identity(name, fingerprint, nature=Nature("exact world"), licence="none needed")
 
     # ---- text ------------------------------------------------------------------------------------------------------
@@ -75,8 +74,7 @@ class World(Rowwise[StateT]):
         return self.read([np.concatenate([lead, self._checked(p)]) for p in prefixes])
 
     def law(self, state: StateT) -> Law:
-        with np.errstate(divide="ignore"):
-            return Dense(np.log(self.probabilities(state)))
+        return Dense(log(np, self.probabilities(state)))
 
     # ---- what is exact ---------------------------------------------------------------------------------------------
 
@@ -115,9 +113,8 @@ class World(Rowwise[StateT]):
                 alive = lengths[rows] > position
                 if not alive.all():
                     state, rows = self.select(state, np.flatnonzero(alive)), rows[alive]
-            with np.errstate(divide="ignore"):
-                now = np.log(self.probabilities(state)[np.arange(len(rows)), ids[rows, position]])
-            out[rows, position - first] = now
+            now = self.probabilities(state)[np.arange(len(rows)), ids[rows, position]]
+            out[rows, position - first] = log(np, now)
         return [row[: max(0, n - first)] for row, n in zip(out, lengths, strict=True)]
 
     # ---- the corpus that it writes ---------------------------------------------------------------------------------

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from freerun.errors import UsageError, nearest
-from freerun.predictors.entries import collected
+from freerun.predictors.entries import collected, entry_of
 from freerun.worlds.base import World, WorldEntry
 
 WORLDS: dict[str, WorldEntry] = collected("freerun.worlds", WorldEntry)
@@ -18,7 +17,5 @@ def load_world(spec: str) -> World[Any]:
         UsageError: no such world or parameter, or a value that it cannot have.
     """
     name, *settings = spec.split(",")
-    if name not in WORLDS:
-        raise UsageError(f"unknown world {name!r}{nearest(name, WORLDS)}; known: {', '.join(WORLDS)}")
-    entry = WORLDS[name]
+    entry = entry_of(WORLDS, name, "world")
     return entry.build(**entry.read(settings))  # type: ignore[no-any-return]

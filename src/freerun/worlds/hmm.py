@@ -18,6 +18,8 @@ from freerun.predictors.entries import real
 from freerun.worlds.base import World, WorldEntry, check_probability, digest, spec_name
 from freerun.worlds.chain import row_entropy, stationary_law
 
+Beliefs = Float[np.ndarray, "rows states"]
+
 
 class HiddenMarkovWorld(World[np.ndarray]):
     """A process with hidden states. After a symbol that cannot come, what was before is forgotten: the belief is that after this
@@ -50,7 +52,7 @@ class HiddenMarkovWorld(World[np.ndarray]):
         given = () if initial is None else (self.initial,)
         super().__init__(name=name, fingerprint=digest("hmm", matrices, *given), symbols=symbols[: len(matrices)])
 
-    def read(self, prefixes: Sequence[Ids]) -> Float[np.ndarray, "rows states"]:
+    def read(self, prefixes: Sequence[Ids]) -> Beliefs:
         belief = np.tile(self.initial, (len(prefixes), 1))
         lengths = np.array([len(p) for p in prefixes], np.int64)
         for t in range(int(lengths.max(initial=0))):
@@ -58,12 +60,10 @@ class HiddenMarkovWorld(World[np.ndarray]):
             belief[alive] = self.advance(belief[alive], np.array([prefixes[int(i)][t] for i in alive], np.int64))
         return belief
 
-    def probabilities(self, state: Float[np.ndarray, "rows states"]) -> Float[np.ndarray, "rows symbols"]:
+    def probabilities(self, state: Beliefs) -> Float[np.ndarray, "rows symbols"]:
         return np.asarray(np.einsum("ri,ix->rx", state, self.emission))
 
-    def advance(
-        self, state: Float[np.ndarray, "rows states"], ids: Int[np.ndarray, " rows"]
-    ) -> Float[np.ndarray, "rows states"]:
+    def advance(self, state: Beliefs, ids: Int[np.ndarray, " rows"]) -> Beliefs:
         ids = np.asarray(ids, np.int64)
         joint = np.einsum("ri,rij->rj", state, self.matrices[ids])
         total = joint.sum(1)
@@ -95,36 +95,8 @@ class HiddenMarkovWorld(World[np.ndarray]):
         return bool(((recurrent > 0).sum(2) <= 1).all())
 
     def entropy_rate(self) -> float | None:
-        """−Σ π(s) Σ p ln p where the model is unifilar, else None: see `entropy_rate_bounds`."""
+        """−Σ π(s) Σ p ln p where the model is unifilar, else None."""
         return float(self.stationary @ row_entropy(self.emission)) if self.is_unifilar else None
-
-    def entropy_rate_bounds(self, length: int = 10) -> tuple[float, float]:
-        """H(X_L | X_1 … X_{L−1}, S_0) ≤ h ≤ H(X_L | X_1 … X_{L−1}) from the stationary start, by enumeration; both tend to h.
-
-        Cover & Thomas 2006, theorem 4.5.1, for L = `length`.
-
-        Raises:
-            UsageError: a length below 1 or too many words.
-        """
-        n = self.n_tokens
-        if length < 1 or n**length > 1 << 20:
-            raise UsageError(
-                f"length={length} gives {n}^{length} words; it must be at least 1 and give at most {1 << 20}"
-            )
-        each = np.diag(self.stationary)  # each[w, s, j] = P(start in s, write w, now in j)
-        forward = each[None]
-        for _ in range(length - 1):
-            forward = np.einsum("wsi,xij->wxsj", forward, self.matrices).reshape(-1, *each.shape)
-        last = np.einsum("wsi,ix->wsx", forward, self.emission)
-        known, unknown = last, last.sum(1)
-        return _conditional_entropy(known), _conditional_entropy(unknown)
-
-
-def _conditional_entropy(joint: Float[np.ndarray, "*context symbols"]) -> float:
-    """H(symbol | context) of a joint law, nats."""
-    weight = joint.sum(-1)
-    rows = np.divide(joint, weight[..., None], out=np.zeros_like(joint), where=weight[..., None] > 0)
-    return float((weight * row_entropy(rows)).sum())
 
 
 # ---- the standard ones -----------------------------------------------------------------------------------------------
@@ -133,7 +105,9 @@ def _conditional_entropy(joint: Float[np.ndarray, "*context symbols"]) -> float:
 def _from_edges(
     kind: str, states: str, edges: Sequence[tuple[str, str, str, float]], **parameters: float
 ) -> HiddenMarkovWorld:
-    """A binary model from (state, symbol, next state, probability)."""
+    """A binary model from (state, symbol, next state, probability); all parameters are probabilities."""
+    for name, value in parameters.items():
+        check_probability(name, value)
     matrices = np.zeros((2, len(states), len(states)))
     for here, symbol, there, p in edges:
         matrices["01".index(symbol), states.index(here), states.index(there)] = p
@@ -142,7 +116,6 @@ def _from_edges(
 
 def even_process(p: float = 0.5) -> HiddenMarkovWorld:
     """Ones in blocks of even length: in A a 0 with probability p, else the first of two ones. No finite order holds it."""
-    check_probability("p", p)
     return _from_edges("even", "AB", [("A", "0", "A", p), ("A", "1", "B", 1 - p), ("B", "1", "A", 1)], p=p)
 
 
@@ -156,7 +129,6 @@ EVEN = WorldEntry(
 
 def golden_mean(p: float = 0.5) -> HiddenMarkovWorld:
     """No two ones in a row: in A a 0 with probability p; after a 1 always a 0. A chain of order 1."""
-    check_probability("p", p)
     return _from_edges("golden_mean", "AB", [("A", "0", "A", p), ("A", "1", "B", 1 - p), ("B", "0", "A", 1)], p=p)
 
 
@@ -167,8 +139,6 @@ GOLDEN_MEAN = WorldEntry(
 
 def rrxor(p1: float = 0.5, p2: float = 0.5) -> HiddenMarkovWorld:
     """Random bit, random bit, their exclusive or, over and over; `p1`, `p2` are the probabilities of 0."""
-    check_probability("p1", p1)
-    check_probability("p2", p2)
     edges = [
         ("S", "0", "0", p1), ("S", "1", "1", 1 - p1),
         ("0", "0", "F", p2), ("0", "1", "T", 1 - p2),
@@ -188,7 +158,6 @@ RRXOR = WorldEntry(
 
 def z1r(p: float = 0.5) -> HiddenMarkovWorld:
     """Zero, one, random, over and over; the random bit is 1 with probability p."""
-    check_probability("p", p)
     edges = [("S", "0", "A", 1), ("A", "1", "B", 1), ("B", "0", "S", 1 - p), ("B", "1", "S", p)]
     return _from_edges("z1r", "SAB", edges, p=p)
 

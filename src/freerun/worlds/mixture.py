@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 
 from freerun.errors import UsageError, nearest
 from freerun.predictors.base import Ids, Predictor, SharesTokens
+from freerun.predictors.observation import log
 from freerun.predictors.rowwise import Inside
 from freerun.predictors.rules import ContextRule
 from freerun.predictors.stepwise import Stepwise
@@ -38,11 +39,14 @@ class Latent:
         return np.asarray(self.prior, np.float64)
 
 
+Weights = Float[np.ndarray, "rows sources"]
+
+
 @dataclass(frozen=True)
 class MixtureState:
     """Log posterior of each source, the sources' own states, and the law that each source gives."""
 
-    log_weights: Float[np.ndarray, "rows sources"]
+    log_weights: Weights
     inner: tuple[Inside, ...]
     tables: Float[np.ndarray, "rows sources symbols"]
 
@@ -112,20 +116,17 @@ class MixtureWorld(SharesTokens, World[MixtureState]):
         return np.asarray(np.einsum("rs,srv->rv", np.exp(state.log_weights), state.tables.swapaxes(0, 1)))
 
     def advance(self, state: MixtureState, ids: Int[np.ndarray, " rows"]) -> MixtureState:
-        with np.errstate(divide="ignore"):
-            seen = np.log(state.tables[np.arange(len(ids)), :, ids])
+        seen = log(np, state.tables[np.arange(len(ids)), :, ids])
         return self._state(self._updated(state.log_weights, seen), tuple(s.advance(ids) for s in state.inner))
 
-    def _updated(
-        self, log_weights: Float[np.ndarray, "rows sources"], log_probs: Float[np.ndarray, "rows sources"]
-    ) -> Float[np.ndarray, "rows sources"]:
+    def _updated(self, log_weights: Weights, log_probs: Weights) -> Weights:
         joint = log_weights + log_probs
         total = np.logaddexp.reduce(joint, axis=1)
         impossible = np.isneginf(total)
         joint[impossible], total[impossible] = np.log(self.prior), 0.0
         return np.asarray(joint - total[:, None])
 
-    def _state(self, log_weights: Float[np.ndarray, "rows sources"], inner: tuple[Inside, ...]) -> MixtureState:
+    def _state(self, log_weights: Weights, inner: tuple[Inside, ...]) -> MixtureState:
         return MixtureState(log_weights, inner, np.stack([_table(s) for s in inner]).swapaxes(0, 1))
 
     # ---- what is exact ---------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from freerun.jobs.audit.fidelity import Fidelity
 from freerun.jobs.audit.options import AuditOptions
 from freerun.jobs.audit.token_words import changes_in_words, ends_in_words
 from freerun.predictors.base import Predictor
-from freerun.predictors.law import BIN_WIDTH_NATS, N_BINS, POWERS
 from freerun.predictors.markers import markers_json
+from freerun.predictors.observation import BIN_WIDTH_NATS, N_BINS, POWERS
 from freerun.records.plan import AuditPlan, MeasurePlan, ReferencePlan
 from freerun.records.redact import CORPUS
 from freerun.records.schema import SCHEMA_VERSION

@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from freerun.errors import UsageError
 from freerun.organisms.wrapper import Reshaped
 from freerun.predictors.base import Capabilities, Predictor
-from freerun.predictors.law import Dense, Law, Observation
+from freerun.predictors.law import Dense, Law
 from freerun.predictors.ngram import NGramCounts
-from freerun.predictors.observation import Block
+from freerun.predictors.observation import Block, Observation
 from freerun.predictors.rowwise import Rowwise
 from freerun.predictors.rules import ContextRule, Identity, Nature
 
@@ -190,7 +190,7 @@ def reshaped(base: Predictor, organism: Reshaped, *, name: str) -> Predictor:
     """An organism over a base in tables as tables of its own; over any other base, the organism itself."""
     if not isinstance(base, Tabulated):
         return organism
-    laws = organism.law(np.arange(len(base.after)))
+    laws = organism._reshape(base.law(np.arange(len(base.after))))
     return base.with_laws(laws.log_probs(), name=name, kind=organism.identity.fingerprint)
 
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from transformers.utils import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from freerun.errors import BackendError
+from freerun.errors import BackendError, first_line
 from freerun.predictors.weights.tensors import some
 
 CONFIG = "adapter_config.json"
@@ -109,9 +109,8 @@ def merged(model: Any, adapter: Adapter, name: str) -> Any:
         except BackendError:
             raise
         except Exception as error:  # peft's own errors are of many classes
-            lines = str(error).strip().splitlines()
             raise BackendError(
-                f"{name}: the adapter cannot be merged into {adapter.base}: {lines[0] if lines else type(error).__name__}"
+                f"{name}: the adapter cannot be merged into {adapter.base}: {first_line(error)}"
             ) from error
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ import torch
 import transformers
 from jaxtyping import Float
 
-from freerun.errors import BackendError
+from freerun.errors import BackendError, DataError
+from freerun.files import write_atomically
 from freerun.predictors.base import Ids
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
 from freerun.predictors.huggingface.reading import LADDER, Reading
@@ -48,7 +50,7 @@ _SMALL = 20_000_000
 
 
 @dataclass(frozen=True)
-class Found:
+class Trial:
     """What was found out about a model: how it may be read, whether its output layer may be asked by itself, whether fresh
     passes say nothing of caches, whether its hidden states are those that logits are made from."""
 
@@ -60,7 +62,7 @@ class Found:
 
 
 @torch.inference_mode()
-def settle(predictor: HuggingFacePredictor, *, known_as: str | None = None) -> Found:
+def settle(predictor: HuggingFacePredictor, *, known_as: str | None = None) -> Trial:
     """Try how a model may be read, and read it so from here on. `known_as`: a hash of its weights and tokenizer, under which
     the answer is kept in the cache.
 
@@ -69,27 +71,27 @@ def settle(predictor: HuggingFacePredictor, *, known_as: str | None = None) -> F
             fresh passes.
     """
     place = _place(predictor, known_as)
-    found = _remembered(place)
-    if found is None:
-        found = _found(predictor)
-        _remember(place, found)
-    _apply(predictor, found)
-    return found
+    trial = _remembered(place)
+    if trial is None:
+        trial = _tried(predictor)
+        _remember(place, trial)
+    _apply(predictor, trial)
+    return trial
 
 
-def _apply(predictor: HuggingFacePredictor, found: Found) -> None:
-    predictor.reading, predictor.passes.split = found.reading, found.split
-    predictor.passes.unasked = found.unasked
-    if found.grouped:
+def _apply(predictor: HuggingFacePredictor, trial: Trial) -> None:
+    predictor.reading, predictor.passes.split = trial.reading, trial.split
+    predictor.passes.unasked = trial.unasked
+    if trial.grouped:
         gather_queries(predictor.model)
-    if not found.shows_hidden:
+    if not trial.shows_hidden:
         predictor.show_no_hidden_states()
 
 
 # ---- the trial ---------------------------------------------------------------------------------------------------------
 
 
-def _found(predictor: HuggingFacePredictor) -> Found:
+def _tried(predictor: HuggingFacePredictor) -> Trial:
     truth = Truth(predictor)
     rows = _texts(predictor)
     _check_function(predictor, truth, rows[0])
@@ -107,7 +109,7 @@ def _found(predictor: HuggingFacePredictor) -> Found:
             continue
         if (gap := _steps_apart(predictor, truth, rows)) is None:
             grouped = _can_group(predictor, truth, rows)
-            return Found(reading, parted, predictor.passes.unasked, predictor.passes.listens, grouped)
+            return Trial(reading, parted, predictor.passes.unasked, predictor.passes.listens, grouped)
         why.append(gap)
     raise BackendError(
         f"{predictor.identity.name}: no way of reading this model gives the laws of fresh passes over the same text (the last one "
@@ -357,22 +359,16 @@ def _place(predictor: HuggingFacePredictor, known_as: str | None) -> Path | None
     return cache_folder() / "readings" / f"{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]}.json"
 
 
-def _remembered(place: Path | None) -> Found | None:
+def _remembered(place: Path | None) -> Trial | None:
     try:
         kept: dict[str, Any] = json.loads(place.read_text()) if place is not None else {}
         flags = {name: bool(kept[name]) for name in ("split", "unasked", "shows_hidden", "grouped")}
-        return Found(Reading(**kept["reading"]), **flags)
+        return Trial(Reading(**kept["reading"]), **flags)
     except (OSError, ValueError, KeyError, TypeError):  # not there, or not ours: tried again
         return None
 
 
-def _remember(place: Path | None, found: Found) -> None:
-    if place is None:
-        return
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        scratch = place.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps(asdict(found)))
-        scratch.replace(place)
-    except OSError:  # a cache that cannot be written to costs the trial again, nothing else
-        pass
+def _remember(place: Path | None, trial: Trial) -> None:
+    if place is not None:
+        with suppress(DataError):  # a cache that cannot be written to costs the trial again, nothing else
+            write_atomically(place, json.dumps(asdict(trial)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,8 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
-from freerun.errors import BackendError
-from freerun.predictors.huggingface.adapters import Adapter, adapter_of, merged
+from freerun.errors import BackendError, first_line
+from freerun.predictors.huggingface.adapters import adapter_of, merged
 from freerun.predictors.huggingface.checking import settle
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
 from freerun.predictors.rules import Identity
@@ -56,12 +57,15 @@ def load_pretrained(
     adapter = adapter_of(path, identity.name, revision)
     base = path if adapter is None else adapter.base
     options_of_base = options if adapter is None or adapter.beside else {**options, "revision": None}
-    config = _read(identity.name, lambda: AutoConfig.from_pretrained(base, **options_of_base))
+    with _readable(identity.name):
+        config = AutoConfig.from_pretrained(base, **options_of_base)
     family = _class_of(identity.name, config, trust_remote_code)
-    tokenizer = _tokenizer(identity.name, path, adapter, options, options_of_base)
-    model, loading = _read(
-        identity.name,
-        lambda: family.from_pretrained(
+    own = adapter is None or adapter.has_tokenizer
+    tokenizer_of = path if own else base
+    with _readable(identity.name, tokenizer_of):
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_of, **(options if own else options_of_base))
+    with _readable(identity.name):
+        model, loading = family.from_pretrained(
             base if adapter is None else adapter.base_folder,
             output_loading_info=True,
             config=config,
@@ -69,8 +73,7 @@ def load_pretrained(
             use_safetensors=True,
             ignore_mismatched_sizes=True,
             **options_of_base,
-        ),
-    )
+        )
     check_tensors(identity.name, loading, spare=spare_weights)
     if empty := [n for n, t in (*model.named_parameters(), *model.named_buffers()) if t.is_meta]:
         raise BackendError(
@@ -100,34 +103,20 @@ def load_pretrained(
     return predictor
 
 
-def _read(name: str, load: Callable[[], Any]) -> Any:
+@contextmanager
+def _readable(name: str, tokenizer_of: str | None = None) -> Iterator[None]:
+    """Say in one line what fails inside: a damaged file can fail in any of four libraries, each with a class of its own."""
     try:
-        return load()
+        yield
     except BackendError:
         raise
-    except Exception as error:  # a damaged file can fail in any of four libraries, each with a class of its own
-        raise _unreadable(name, error) from error
-
-
-def _unreadable(name: str, error: Exception) -> BackendError:
-    lines = str(error).strip().splitlines()
-    return BackendError(
-        f"cannot load {name}: {lines[0] if lines else type(error).__name__} (a hub id needs the network; a folder needs "
-        "config.json, a tokenizer and *.safetensors; `freerun models` lists what needs neither)"
-    )
-
-
-def _tokenizer(
-    name: str, path: str, adapter: Adapter | None, options: dict[str, Any], options_of_base: dict[str, Any]
-) -> Any:
-    """The adapter's own tokenizer where it brings one, else the base's."""
-    own = adapter is None or adapter.has_tokenizer
-    where, chosen = (path, options) if adapter is None or own else (adapter.base, options_of_base)
-    try:
-        return AutoTokenizer.from_pretrained(where, **chosen)
     except Exception as error:
-        check_tokenizer_files(where, name)
-        raise _unreadable(name, error) from error
+        if tokenizer_of is not None:
+            check_tokenizer_files(tokenizer_of, name)
+        raise BackendError(
+            f"cannot load {name}: {first_line(error)} (a hub id needs the network; a folder needs config.json, a tokenizer and "
+            "*.safetensors; `freerun models` lists what needs neither)"
+        ) from error
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------------------

@@ -64,12 +64,8 @@ class HuggingFacePredictor(Stepwise[HFState]):
         markers: Markers = NO_MARKERS,
         reading: Reading = LADDER[0],
     ) -> None:
-        self.model = model.eval()
-        self.tokenizer = tokenizer
-        self.identity = identity
-        self.passes = Passes(model)
-        self.reading = reading
-        self.sizes = Sizes()
+        self.model, self.tokenizer, self.identity = model.eval(), tokenizer, identity
+        self.passes, self.reading, self.sizes = Passes(model), reading, Sizes()
         with torch.inference_mode():
             self.n_tokens = int(self.passes.logits(np.zeros((1, 1), np.int64), keep=1).shape[-1])
         heard = self.passes.heard()
@@ -214,10 +210,11 @@ class HuggingFacePredictor(Stepwise[HFState]):
 
     def _moves(self, n_tokens: int) -> bool:
         """Whether the law after so many tokens cannot go on from the one before: tokens were let go, or are turned otherwise."""
-        rule = self.context
-        if rule.first_seen(n_tokens) != rule.first_seen(n_tokens - 1):
-            return True
-        return self._regime(n_tokens) != self._regime(n_tokens - 1)
+        return self._view(n_tokens) != self._view(n_tokens - 1)
+
+    def _view(self, n_tokens: int) -> tuple[int, ...]:
+        """The oldest document token that the law after so many looks back to, and the rotations that it is made with."""
+        return self.context.first_seen(n_tokens), *self._regime(n_tokens)
 
     def _read(self, ids: list[Ids]) -> HFState:
         """Read what the context rule lets each row see, from nothing; rows that may be side by side in one block."""
@@ -305,14 +302,11 @@ class HuggingFacePredictor(Stepwise[HFState]):
         start = first
         while len(rows):
             # all targets t from `start` on whose laws look back to the same oldest token and turn it the same way
-            oldest, turned = self.context.first_seen(start), self._regime(start)
-            stop = start + 1
-            longest = lengths[rows].max()
-            while stop < longest and (self.context.first_seen(stop), self._regime(stop)) == (oldest, turned):
+            view, stop = self._view(start), start + 1
+            while stop < lengths[rows].max() and self._view(stop) == view:
                 stop += 1
-            yield from self._read_window(sequences, rows, lengths, oldest, start, stop)
-            start = stop
-            rows = rows[lengths[rows] > start]
+            yield from self._read_window(sequences, rows, lengths, view[0], start, stop)
+            start, rows = stop, rows[lengths[rows] > stop]
 
     def _read_window(
         self,
@@ -393,8 +387,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
                 end = first_column
             keep = max(0, end - max(done, first_column))
             if split:
-                outputs = self.passes.body(table[:, done:end], kept, positions=self.reading.positions)
-                heard = outputs
+                outputs = heard = self.passes.body(table[:, done:end], kept, positions=self.reading.positions)
             else:
                 outputs = self.passes.logits(
                     table[:, done:end], kept, keep=max(keep, 1), positions=self.reading.positions

@@ -69,18 +69,7 @@ def observe(
 
     def work(rows: slice) -> bool:
         return bool(
-            sweep(
-                logits[rows],
-                scale,
-                chosen[rows],
-                u[rows],
-                wanted[rows],
-                top[rows],
-                rank[rows],
-                numbers[rows],
-                powers[rows],
-                bins[rows],
-            )
+            sweep(logits[rows], scale, *(x[rows] for x in (chosen, u, wanted, top, rank, numbers, powers, bins)))
         )
 
     n_workers = max(1, min(n_threads or _cores(), n_rows))

@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from freerun.errors import BackendError, DataError
+from freerun.files import sha256_of, write_atomically
 from freerun.predictors.rules import Nature
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def converted(gguf: Path, *, sha256: str | None = None, tell: Callable[[str], No
     folder = _folder_of(digest)
     if _whole(folder):
         if markers_beside(folder) is None:  # converted before the metadata was kept
-            with contextlib.suppress(OSError):  # a cache that can only be read
+            with contextlib.suppress(DataError):  # a cache that can only be read
                 _write_facts(folder, digest, gguf_markers(gguf))
         return folder
     with _locked_cache(tell):
@@ -177,13 +178,7 @@ def markers_beside(folder: Path) -> GGUFMarkers | None:
 
 def _write_facts(folder: Path, digest: str, markers: GGUFMarkers) -> None:
     """Write the facts of a converted folder, whole or not at all."""
-    scratch = folder / f".{FACTS}-{os.getpid()}"
-    try:
-        scratch.write_text(json.dumps({"gguf_sha256": digest, **asdict(markers)}))
-        scratch.replace(folder / FACTS)
-    except OSError:
-        scratch.unlink(missing_ok=True)
-        raise
+    write_atomically(folder / FACTS, json.dumps({"gguf_sha256": digest, **asdict(markers)}))
 
 
 @contextmanager
@@ -213,11 +208,6 @@ def _locked_cache(tell: Callable[[str], None]) -> Iterator[Path]:
     finally:
         if opened is not None:
             os.close(opened)
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 _LAW_FILES = (

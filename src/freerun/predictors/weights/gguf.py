@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from freerun.errors import BackendError
+from freerun.errors import BackendError, first_line
 from freerun.predictors.weights.declared import END_NAMES
 from freerun.predictors.weights.tensors import check_tensors
 
@@ -72,8 +72,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
                 ignore_mismatched_sizes=True,
             )
     except Exception as error:  # a damaged file fails in any of three libraries, each with a class of its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BackendError(f"transformers cannot read {gguf.name}: {reason}") from error
+        raise BackendError(f"transformers cannot read {gguf.name}: {first_line(error)}") from error
     check_tensors(gguf.name, loading, spare=False)
     _restore_pretokenizer(gguf, tokenizer)
     # a model that came from GGUF refuses to be saved while it still remembers its quantizer

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from freerun.errors import BackendError, DataError, UsageError
+from freerun.files import sha256_of
 from freerun.predictors.rules import Identity, Nature
 from freerun.predictors.weights.catalogue import (
     CATALOGUE,
     catalogue_weights,
     converted,
     markers_beside,
-    sha256_of,
     sha256_of_weights,
 )
 from freerun.specs.provider import ROUND, SPARE_WEIGHTS, LoadOptions, Provider, Tell

@@ -6,14 +6,14 @@ For trying out what freerun makes of a backend that lacks most of what a model o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Capabilities, Chunk, Continuations, Ids, Predictor, Sample, SharesTokens
+from freerun.predictors.base import Capabilities, Chunk, Continuations, Ids, OnTokens, Predictor, Sample, SharesTokens
 from freerun.predictors.observation import Observation
 from freerun.predictors.rules import Nature
 from freerun.specs.backends.world import check_world
@@ -43,9 +43,7 @@ class Mock(SharesTokens):
         for chunk in self.world.score(sequences, first=first):
             yield replace(chunk, observation=self._shown(chunk.observation))
 
-    def generate(
-        self, continuations: Continuations, *, on_tokens: Callable[[int], None] | None = None
-    ) -> Iterator[Sample]:
+    def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
         for sample in self.world.generate(continuations, on_tokens=on_tokens):
             yield replace(sample, observation=self._shown(sample.observation), uniform=None)
 
