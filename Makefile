@@ -48,7 +48,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[hf,dev]'
 	@touch $(STAMP)
 
-# long simulations; what they find is committed under docs/data and docs/images
+# long simulations; what they find stands beside them; the sample pages of comparisons go to runs/examples
 studies: $(STAMP)
 	$(BIN)/python -m studies.coverage.run
 	$(BIN)/python -m studies.power.run

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from freerun.findings.registry import GATES, QUESTIONS, Question
+from freerun.findings.question import Question
+from freerun.findings.registry import GATES, QUESTIONS
 from freerun.predictors.observation import N_BINS, POWERS
 from freerun.records.schema import sequences_schema, sources_schema, tokens_schema
 
@@ -19,6 +20,13 @@ def gates_table() -> str:
         where = "audit, compare" if quantity.paired else "audit"
         also = ", ".join(f"`{other}`" for other in others)
         rows.append(f"| `{name}` | {also} | {quantity.label} | {quantity.unit} | {where} |")
+    return "\n".join(rows)
+
+
+def questions_table() -> str:
+    """Every question of an audit with its page, in the order of the report."""
+    rows = ["| question | page |", "|---|---|"]
+    rows += [f"| {q.question} | [{q.name.replace('_', '-')}](findings/{q.name}.md) |" for q in QUESTIONS]
     return "\n".join(rows)
 
 
@@ -52,6 +60,7 @@ def pages() -> dict[Path, str]:
     """Every page with its table made again."""
     tables = {DOCS / "gates.md": gates_table(), DOCS / "records.md": columns_tables()}
     made = {page: filled(page, table) for page, table in tables.items()}
+    made[DOCS / "methods.md"] = filled(DOCS / "methods.md", questions_table(), mark="questions")
     for question in QUESTIONS:
         page = DOCS.parent / question.page
         if question.quantities:
@@ -59,9 +68,9 @@ def pages() -> dict[Path, str]:
     return made
 
 
-def filled(page: Path, table: str) -> str:
+def filled(page: Path, table: str, *, mark: str = "numbers") -> str:
     """The page with what stands between its marks replaced; at its end where it has none yet."""
-    begin, end = "<!-- numbers: made by docs/tables.py -->", "<!-- numbers: end -->"
+    begin, end = f"<!-- {mark}: made by docs/tables.py -->", f"<!-- {mark}: end -->"
     text = page.read_text()
     if begin not in text:
         text = f"{text.rstrip()}\n\n## Numbers\n\n{begin}\n{end}\n"

@@ -30,8 +30,8 @@ def test_keywords_of_an_audit_are_its_options() -> None:
 
 
 def test_verbs_take_a_name_in_the_place_of_a_predictor() -> None:
-    assert len(freerun.predict("world/markov", "abba", top=2)["tokens"]) == 4
-    assert freerun.certify(0.01, 64)["kind"] == "certify"
+    assert len(freerun.predict("world/markov", "abba", top=2).tokens) == 4
+    assert freerun.certify(0.01, 64).kind == "certify"
     result = freerun.source("world/authors", "abacab")
     assert result.kind == "source"
 

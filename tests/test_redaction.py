@@ -19,7 +19,8 @@ from freerun.findings import summary
 from freerun.findings.evidence import Evidence
 from freerun.findings.examples import examples
 from freerun.findings.plain_text import PlainText
-from freerun.findings.registry import Question, answer
+from freerun.findings.question import Question
+from freerun.findings.registry import answer
 from freerun.findings.special_tokens import shown_text
 from freerun.findings.summary import derive
 from freerun.records import redact

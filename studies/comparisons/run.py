@@ -1,14 +1,13 @@
 """What `freerun compare` says of the 135M model, for real: `python -m studies.comparisons.run` (about 20 minutes on 2 cores).
 
 Six audits of the same 48 documents: the model in float32, in bf16, with weights rounded to int8 and to int4, with a planted defect,
-and sampled from its 50 likeliest tokens. Then three comparisons. Goes on where it stopped; writes docs/data/comparisons.json,
-docs/examples/compare-*.html, docs/images/compare-*.svg and the tables of docs/compare.md.
+and sampled from its 50 likeliest tokens. Then three comparisons. Goes on where it stopped; writes result.json and
+pictures beside this file, the tables of docs/compare.md, and the three pages into runs/examples (not committed).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +20,10 @@ from freerun.jobs.compare import compare
 from freerun.report.charts.picture import standing_alone
 from freerun.report.pages.compare import render_compare
 from freerun.results.finding import to_json
+from studies.files import json_text, write_files
 
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "compare.md"
 MODEL, CORPUS = "smollm2-135m-instruct", "builtin/python-docs"
 DOCUMENTS, TOKENS = 48, 128
 
@@ -91,7 +93,6 @@ COMPARISONS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of the runs")
-    parser.add_argument("--docs", type=Path, default=Path("docs"))
     chosen = parser.parse_args()
     for v in VARIANTS:
         print(v.command, flush=True)
@@ -106,22 +107,22 @@ def main() -> None:
             **words,
         )
         print(run.verdict, flush=True)
-    results = {}
+    results, files = {}, {}
     for c in COMPARISONS:
         paths = [chosen.runs / name for name in c.runs]
         result = to_json(replace(compare(*paths, x=c.x, x_label="bits a weight" if c.x else "run"), command=c.command))
         results[c.name] = result
-        (chosen.docs / "examples" / f"compare-{c.name}.html").write_text(render_compare(result))
-        for chart in result["charts"]:
-            if chart["name"] in c.charts:
-                name = f"compare-{c.name}-{chart['name'].replace('_', '-')}.svg"
-                (chosen.docs / "images" / name).write_text(standing_alone(chart))
+        files[str(chosen.runs.absolute() / "examples" / f"compare-{c.name}.html")] = render_compare(result)
+        files |= {picture(c, k["name"]): standing_alone(k) for k in result["charts"] if k["name"] in c.charts}
         print(result["verdict"]["sentence"], flush=True)
     kept = {name: {k: r[k] for k in ("command", "verdict", "runs", "pairs", "trends")} for name, r in results.items()}
     data = {"audits": {v.name: v.command for v in VARIANTS}, "comparisons": kept}
-    (chosen.docs / "data" / "comparisons.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
-    page = chosen.docs / "compare.md"
-    page.write_text(put(page.read_text(), "\n\n".join(section(c, results[c.name]) for c in COMPARISONS)))
+    page = put(PAGE.read_text(), "\n\n".join(section(c, results[c.name]) for c in COMPARISONS))
+    write_files(HERE, {"result.json": json_text(data), **files, str(PAGE): page})
+
+
+def picture(c: Comparison, chart: str) -> str:
+    return f"{c.name}-{chart.replace('_', '-')}.svg"
 
 
 def section(c: Comparison, result: Mapping[str, Any]) -> str:
@@ -136,8 +137,7 @@ def section(c: Comparison, result: Mapping[str, Any]) -> str:
         lines.append(f"| {pair['second']} | {cells[0]} | {cells[1]} | {same} |")
     lines += ["", *(f"- {pair['sentence']}" for pair in result["pairs"]), ""]
     for name in c.charts:
-        lines.append(f"![{CHARTS[name]}](images/compare-{c.name}-{name.replace('_', '-')}.svg)")
-    lines += ["", f"[The page](examples/compare-{c.name}.html)"]
+        lines.append(f"![{CHARTS[name]}](../studies/comparisons/{picture(c, name)})")
     return "\n".join(lines)
 
 

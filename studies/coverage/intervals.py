@@ -10,12 +10,13 @@ from jaxtyping import Float
 from scipy import special, stats
 
 from freerun.stats.bounds.tv_from_loss import tv_from_loss, tv_from_loss_band
-from freerun.stats.detection.auc import auc, auc_interval
+from freerun.stats.detection.auc import auc_interval, unit_aucs
 from freerun.stats.detection.betting import betting_wealth
-from freerun.stats.detection.horizon import auc_draws, horizon, horizon_bootstrap
-from freerun.stats.detection.two_sample import detect, paired_permutation_p, unit_auc_draws
-from freerun.stats.intervals import bootstrap_groups, clopper_pearson, clopper_pearson_high, cluster_ratio
+from freerun.stats.detection.horizon import horizon, horizon_interval
+from freerun.stats.detection.two_sample import detect, paired_permutation_p
+from freerun.stats.intervals import Interval, clopper_pearson, clopper_pearson_high, cluster_ratio
 from freerun.stats.loops.survival import CENSORED, END_OF_TEXT, LOOP, cumulative_incidence, hazard_per_token
+from freerun.stats.proportions import clustered_rate
 
 _LOOP_HAZARD, _END_HAZARD = 0.002, 0.001
 LENGTHS = np.array([1, 2, 4, 8, 16, 32])
@@ -61,9 +62,18 @@ def _auc_interval(rng: np.random.Generator) -> tuple[bool, float]:
     # pairs of one document are compared too: their win probability is higher, with weight 1/n
     within = float(special.ndtr(special.ndtri(truth) / np.sqrt(1 - 0.3)))
     truth = (truth * (n - 1) + within) / n
-    draws = unit_auc_draws(real, free, bootstrap_groups(np.arange(n), n_resamples=400, rng=rng))
-    found = auc_interval(auc(free.ravel(), real), draws, n_groups=n)
+    found = _limits(real[None], free[None])[0]
     return not found.low <= truth <= found.high, (found.high - found.low) / (2 * truth)
+
+
+def _limits(real: np.ndarray, free: np.ndarray) -> list[Interval]:
+    """AUCs of scores that no training fitted, with their intervals."""
+    found, n = unit_aucs(real, free), real.shape[1]
+    variances = np.square(found.influence).sum(axis=1) / (n * (n - 1))
+    return [
+        auc_interval(float(a), float(v), n_units=n, replicates=float(r))
+        for a, v, r in zip(found.auc, variances, found.replicates, strict=True)
+    ]
 
 
 def _tv_from_detector(rng: np.random.Generator) -> tuple[bool, float]:
@@ -71,7 +81,7 @@ def _tv_from_detector(rng: np.random.Generator) -> tuple[bool, float]:
     truth = float(2 * special.ndtr(0.75) - 1)
     real, free = rng.normal(size=(120, 4)), rng.normal(size=(120, 1, 4))
     free[:, :, 0] += 1.5
-    found = detect(real, free, train=np.arange(120) < 60, rng=rng, n_resamples=2, n_permutations=9)
+    found = detect(real, free, train=np.arange(120) < 60, rng=rng, n_permutations=9)
     return found.tv_low > truth, found.tv_low / truth
 
 
@@ -115,12 +125,35 @@ def _horizon(rng: np.random.Generator) -> tuple[bool, float]:
     aucs = special.ndtr(np.sqrt(kappa * LENGTHS))
     truth = horizon(LENGTHS, aucs, level_auc=0.75).value
     assert truth is not None
-    real, free = _walks(rng, 54, kappa)
-    draws = auc_draws(real, free, n_resamples=400, rng=rng)
-    measured = np.array([(f[:, None, :] > r[None, :, None]).mean() for r, f in zip(real, free, strict=True)])
-    found = horizon_bootstrap(LENGTHS, draws, measured, level_auc=0.75, n_units=54)
+    limits = _limits(*map(np.stack, _walks(rng, 54, kappa)))
+    columns = (np.array([getattr(i, end) for i in limits]) for end in ("value", "low", "high"))
+    found = horizon_interval(LENGTHS, *columns, level_auc=0.75)
     low, high = found.low_tokens or 0.0, np.inf if found.high_tokens is None else found.high_tokens
     return not low <= truth <= high, (min(high, float(LENGTHS[-1])) - low) / (2 * truth)
+
+
+def _hard_documents(rng: np.random.Generator) -> tuple[bool, float]:
+    """Loss over the 48 documents that a gate needs at least, one in ten of them twice as hard; nominal 2.5% a side."""
+    means = np.where(rng.random(48) < 0.1, 6.0, 3.0) * np.exp(rng.normal(-0.02, 0.2, size=48))
+    found = cluster_ratio(means, np.ones(48), np.arange(48))
+    return found.high < 3.3, (found.high - found.low) / 6.6
+
+
+def _rare(rng: np.random.Generator) -> Interval:
+    expected = rng.gamma(2.0, 5.5 / 96, 48)
+    return clustered_rate(rng.poisson(expected).astype(float), expected)
+
+
+def _rare_low(rng: np.random.Generator) -> tuple[bool, float]:
+    """Observed over expected rare tokens, lower limit: 5.5 expected in 48 documents, overdispersed; nominal 2.5% a side."""
+    found = _rare(rng)
+    return found.low > 1.0, (found.high - found.low) / 2.0
+
+
+def _rare_high(rng: np.random.Generator) -> tuple[bool, float]:
+    """The same, upper limit."""
+    found = _rare(rng)
+    return found.high < 1.0, (found.high - found.low) / 2.0
 
 
 def _loss(rng: np.random.Generator) -> tuple[bool, float]:
@@ -175,14 +208,17 @@ def _hazard(rng: np.random.Generator) -> tuple[bool, float]:
 
 
 STATISTICS: dict[str, tuple[float, Draw]] = {
-    "AUC interval (document bootstrap)": (0.05, _auc_interval),
+    "AUC interval (score limits)": (0.05, _auc_interval),
     "TV lower bound of a detector": (0.05, _tv_from_detector),
     "TV lower band from losses, six lengths": (0.05, _tv_from_loss_band),
     "TV lower bound from losses, all thresholds": (0.05, _tv_from_loss_uniform),
-    "H75 interval (document bootstrap)": (0.05, _horizon),
+    "H75 interval (limits of the AUC)": (0.05, _horizon),
     "loop incidence (Aalen–Johansen, clustered)": (0.05, _incidence),
     "loop hazard (Korn–Graubard)": (0.05, _hazard),
     "loss interval (document-clustered t)": (0.05, _loss),
+    "loss interval, upper limit, one document in ten twice as hard": (0.025, _hard_documents),
+    "rare tokens, lower limit (Poisson)": (0.025, _rare_low),
+    "rare tokens, upper limit (Poisson)": (0.025, _rare_high),
     "swap test, no difference": (0.05, _swaps),
     "betting, no difference, any time": (0.05, _bets),
 }

@@ -8,10 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from freerun.report.charts.marks import FONT, coordinate, element, marker, text_width
-from freerun.report.charts.picture import framed
+from freerun.report.charts.marks import FONT, coordinate, element, markers, text_width
+from freerun.report.charts.picture import WIDE, framed
 from freerun.report.charts.scales import Axis
-from freerun.report.charts.svg import WIDE
 from freerun.report.numbers import format_number
 
 LOOKS = {
@@ -181,7 +180,7 @@ def _point(p: Mapping[str, Any], x: Axis, y: Axis) -> Markup:
     if p["excess_low"] is not None and p["excess_high"] is not None:
         ends = [x.position(max(v, x.low)) for v in (p["excess_low"], p["excess_high"])]
         parts.append(element("line", x1=ends[0], x2=ends[1], y1=middle, y2=middle, class_="edge"))
-    parts.append(marker(role, variant, at, middle, 4.4))
+    parts.append(markers(role, variant, [(at, middle)], 4.4))
     return element("g", *parts, class_=f"role-{role}")
 
 
@@ -211,7 +210,7 @@ def _legend(families: Sequence[str]) -> tuple[Markup, float]:
         parts.append(
             element(
                 "g",
-                marker(role, variant, x + 6, y - 4.5, 4.4),
+                markers(role, variant, [(x + 6, y - 4.5)], 4.4),
                 element("text", family, x=x + 17, y=y),
                 class_=f"role-{role}",
             )

@@ -20,7 +20,7 @@ from scipy import special
 
 from freerun.comparisons.curves import run_curve
 from freerun.errors import DataError
-from freerun.findings.evidence import Evidence, lengths_up_to, statistics_rng
+from freerun.findings.evidence import Evidence, lengths_up_to
 from freerun.jobs.audit.options import AuditOptions
 from freerun.jobs.audit.preparing import prepare
 from freerun.predictors.base import Predictor
@@ -28,8 +28,8 @@ from freerun.predictors.reference import Alone
 from freerun.records.measure import measure
 from freerun.records.store import load_records
 from freerun.stats.bounds.certificates import smallest_kl
-from freerun.stats.detection.horizon import HorizonResult, horizon_bootstrap
-from freerun.stats.detection.paired_horizon import ScoredCurve, joint_draws
+from freerun.stats.detection.auc import auc_interval, unit_aucs
+from freerun.stats.detection.horizon import HorizonResult, horizon_interval
 from freerun.stats.intervals import t_quantile
 from freerun.text.documents import Corpus
 from freerun.worlds.base import World
@@ -183,10 +183,8 @@ def evidence_of_audit(model: Predictor, corpus: str | Corpus, options: AuditOpti
 
 def detected(dose: Dose, evidence: Evidence, corpus: str) -> Response:
     """The detector's side of a point, its excess still to be filled in."""
-    curve = run_curve(evidence)
-    (draws,) = joint_draws([curve.scored], rng=statistics_rng(evidence, "compare/horizon"))
-    n_test = curve.scored.documents.size
-    h = horizon_bootstrap(curve.lengths, draws, curve.scored.aucs, level_auc=LEVEL_AUC, n_units=n_test)
+    curve = run_curve(evidence, lengths_up_to(evidence.panel.length)).aucs
+    h = curve.horizon(LEVEL_AUC)
     real = evidence.tokens_of("real")
     return Response(
         dose.family,
@@ -203,10 +201,10 @@ def detected(dose: Dose, evidence: Evidence, corpus: str) -> Response:
         h.high_tokens,
         h.estimate.where == "beyond",
         int(curve.lengths[-1]),
-        float(curve.scored.aucs[-1]),
+        float(curve.aucs[-1]),
         float(-evidence.records.tokens["log_prob_nats"][real].mean()),
-        curve.n_train,
-        n_test,
+        len(curve.trained_on),
+        len(curve.units),
     )
 
 
@@ -215,11 +213,14 @@ def best_horizon(evidence: Evidence, truth: World[Any]) -> HorizonResult:
     panel, lengths = evidence.panel, lengths_up_to(evidence.panel.length)
     real, free = (_log_ratios(evidence, truth, rows) for rows in (panel.real, panel.free.ravel()))
     free = free.reshape(*panel.free.shape, -1)
-    scored = ScoredCurve(
-        tuple(real[:, n - 1] for n in lengths), tuple(free[:, :, n - 1] for n in lengths), np.arange(panel.n_pairs)
-    )
-    (draws,) = joint_draws([scored], rng=statistics_rng(evidence, "dose/best"))
-    return horizon_bootstrap(lengths, draws, scored.aucs, level_auc=LEVEL_AUC, n_units=panel.n_pairs)
+    found, n = unit_aucs(real[:, lengths - 1].T, np.moveaxis(free[:, :, lengths - 1], 2, 0)), panel.n_pairs
+    variances = np.square(found.influence).sum(axis=1) / (n * (n - 1))  # nothing is trained
+    limits = [
+        auc_interval(float(a), float(v), n_units=n, replicates=float(r))
+        for a, v, r in zip(found.auc, variances, found.replicates, strict=True)
+    ]
+    ends = (np.array([getattr(i, end) for i in limits]) for end in ("low", "high"))
+    return horizon_interval(lengths, found.auc, *ends, level_auc=LEVEL_AUC)
 
 
 def _log_ratios(

@@ -1,7 +1,7 @@
 """How little a loss says: H75 against excess loss for graded models of one world: `python -m studies.dose_response.run` (about 15
 minutes on 2 cores).
 
-Writes docs/data/dose-response.json and .md, docs/images/dose-response.svg and the block of docs/dose-response.md. `--runs RUN…`
+Writes result.json, points.md and picture.svg beside this file, and the block of docs/dose-response.md. `--runs RUN…`
 adds finished audits as points (H75 and loss from their result.json), `--keep` takes the points measured here before from the
 committed result. Fails if a point whose excess is exact lies under the certificate.
 """
@@ -9,7 +9,6 @@ committed result. Fails if a point whose excess is exact lies under the certific
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -27,9 +26,10 @@ from studies.dose_response.others import ngram_responses, run_responses
 from studies.dose_response.picture import dose_response_svg
 from studies.dose_response.responses import LEVEL_AUC, Response, certified_nats, respond, tv_needed
 from studies.dose_response.words import table, with_block
+from studies.files import json_text, read_result, write_files
 
-DOCS = Path(__file__).parents[2] / "docs"
-DATA = DOCS / "data" / "dose-response.json"
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "dose-response.md"
 WORLD = "world/authors"
 CORPUS = "builtin/python-docs"
 BANDS = ((0.002, 0.004), (0.006, 0.012), (0.03, 0.06), (0.09, 0.14))
@@ -48,7 +48,7 @@ def main() -> int:
     options = AuditOptions(documents=chosen.documents, prefix=chosen.prefix, tokens=chosen.tokens)
     points: list[dict[str, Any]] = []
     if chosen.keep:
-        held = json.loads(DATA.read_text(encoding="utf-8"))
+        held = read_result(HERE)
         points = [p for p in held["points"] if p["family"] != "audited models"]
         options = AuditOptions(documents=held["documents"], prefix=held["prefix"], tokens=held["tokens"])
         made = held["provenance"]
@@ -75,15 +75,13 @@ def main() -> int:
         "points": points,
         "provenance": made,
     }
-    page = DOCS / "dose-response.md"
-    for path, text in (
-        (DATA, json.dumps(result, indent=1) + "\n"),
-        (DOCS / "data" / "dose-response.md", table(result)),
-        (DOCS / "images" / "dose-response.svg", dose_response_svg(result)),
-        (page, with_block(page.read_text(encoding="utf-8"), result)),
-    ):
-        path.write_text(text, encoding="utf-8")
-        print(path)
+    files = {
+        "result.json": json_text(result),
+        "points.md": table(result),
+        "picture.svg": dose_response_svg(result),
+        str(PAGE): with_block(PAGE.read_text(encoding="utf-8"), result),
+    }
+    write_files(HERE, files)
     wrong = [p for p in points if p["contradiction"]]
     for p in wrong:
         print(f"UNDER THE CERTIFICATE: {p['family']}, {p['amount']}: {p['contradiction']}")

@@ -105,8 +105,8 @@ def _ratio(points: list[Mapping[str, Any]]) -> str:
     best_ratios = [p["best_h75"] * p["best_excess_nats"] for p in points if p["best_h75"]]
     own = [p["h75"] * p["excess_nats"] for p in points if p["h75"]]
     return (
-        f"Excess at H75, over the whole text so far: {min(best_ratios):.2f} to {max(best_ratios):.2f} nats by the best detector "
-        f"there is, {min(own):.2f} to {max(own):.2f} by the trained one, where they are reached."
+        f"Where H75 is reached, the excess over the text so far is {min(best_ratios):.2f} to {max(best_ratios):.2f} nats for the "
+        f"best possible detector, and {min(own):.2f} to {max(own):.2f} for the trained one."
     )
 
 
@@ -119,8 +119,8 @@ def _families(points: list[Mapping[str, Any]]) -> str:
             ends = f"{min(ratios):.1f}" if len(ratios) == 1 else f"{min(ratios):.1f} to {max(ratios):.1f}"
             said.append(f"{family} {ends}")
     return (
-        f"H75 of the trained detector over that of the best one, where both are reached: {'; '.join(said)}. Below 1 is chance: the "
-        "best one is judged on all documents, the trained one on the test half."
+        f"H75 of the trained detector divided by that of the best one, where both are reached: {'; '.join(said)}. Ratios "
+        "below 1 are chance: the best one is judged on all documents, the trained one on the test half."
     )
 
 

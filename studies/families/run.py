@@ -1,7 +1,7 @@
-"""Hold every causal family of the installed transformers against the contract; write families.json and the table of docs/models.md.
+"""Hold every causal family of the installed transformers against the contract; write result.json and the table of docs/models.md.
 
 python -m studies.families.run            # about four minutes on one core
-python -m studies.families.run --table    # the table again, from families.json
+python -m studies.families.run --table    # the table again, from result.json
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-RESULT = HERE / "families.json"
+RESULT = HERE / "result.json"
 PAGE = HERE.parents[1] / "docs" / "models.md"
 BEGIN, END = "<!-- families: made by studies/families/run.py -->", "<!-- families: end -->"
 HOW = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -9,11 +10,9 @@ from typing import Any
 
 from freerun.errors import DataError
 from freerun.report.charts.heat import heat_map, per_cent
-from freerun.report.charts.marks import element
-from freerun.report.charts.picture import _resolved, _variables
+from freerun.report.charts.picture import framed
 from freerun.report.numbers import format_number
-from freerun.report.pages.power import _by_organism, _effects, _rate_rows, percent
-from freerun.report.pages.template import asset
+from freerun.report.pages.power import by_organism, effects, percent, rate_rows
 
 Result = Mapping[str, Any]
 
@@ -25,7 +24,7 @@ def rates_markdown(result: Result) -> str:
         lines += [f"## {base['name']}", "", f"{base['meaning'][0].upper()}{base['meaning'][1:]}.", ""]
         labels = [m["label"] for m in result["metrics"]]
         lines += [f"| organism | tokens | texts | {' | '.join(labels)} |", "|---" * (3 + len(labels)) + "|"]
-        for row in _rate_rows(result, base["name"]):
+        for row in rate_rows(result, base["name"]):
             cells = [str(row["label"]), str(row["tokens"]), str(row["texts"]), *row["cells"]]
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
@@ -36,7 +35,7 @@ def expectations_markdown(result: Result) -> str:
     """What was expected and what was found, with the power at the lengths of the plan on every base."""
     columns = list(dict.fromkeys(e["column"] for e in result["expectations"]))
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
-    for organism, entries in _by_organism(result).items():
+    for organism, entries in by_organism(result).items():
         cells = []
         for entry in entries:
             found = entry["found"] or "not run"
@@ -92,7 +91,7 @@ def sizes_markdown(result: Result) -> str:
 def effects_markdown(result: Result) -> str:
     """What each organism does, and what it costs on real text."""
     longest = result["plan"]["lengths"][-1]
-    found = _effects(result)
+    found = effects(result)
     heads = [f"{b['name']}, nats a text of {longest} tokens" for b in result["bases"]]
     lines = [f"| organism | what it does | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|"]
     for o in result["organisms"]:
@@ -114,11 +113,11 @@ def blocks_markdown(result: Result) -> dict[str, str]:
         f"{len(result['cells']):,} cells: {plan['reruns']:,} reruns each, {plan['null_reruns']:,} of the null; lengths "
         f"{_joined(plan['lengths'])} tokens; {_joined(plan['texts'])} texts of each kind; {result['seconds_of_work'] / 60:.0f} "
         f"minutes of work on {made['machine']}, Python {made['python']}, numpy {made['numpy']}, scikit-learn "
-        f"{made['scikit-learn']}. Plan {result['plan_hash']}. All rates with intervals: [data/power.md](data/power.md); as data: "
-        "[data/power.json](data/power.json)."
+        f"{made['scikit-learn']}. Plan {result['plan_hash']}. All rates with intervals: [rates.md](../studies/power/rates.md); "
+        "as data: [result.json](../studies/power/result.json)."
     )
     picture = (
-        f"![Power by organism, length and metric, {plan['texts'][-1]} texts a side](images/power.svg)\n\n"
+        f"![Power by organism, length and metric, {plan['texts'][-1]} texts a side](../studies/power/picture.svg)\n\n"
         "Per cent of reruns rejected; the first rows have nothing planted."
     )
     table = f"{result['expectation_rule']} Below each sign: power in per cent at {_joined(plan['lengths'])} tokens.\n\n"
@@ -148,21 +147,23 @@ def metrics_markdown(metrics: list[Mapping[str, Any]]) -> str:
 
 def heat_standing_alone(result: Result, *, texts: int) -> str:
     """The heat map of all bases as the text of an SVG file that needs no style sheet and no network."""
-    svg = str(heat_map(result, texts=texts, cell=30.0))
-    colours = _variables()
-    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", re.sub(r"/\*.*?\*/", "", asset("power.css"), flags=re.DOTALL))
-    lines = [f"{s.strip()} {{{_resolved(body, colours, None)}}}" for s, body in rules if ".heat" in s]
-    opened, rest = svg.split(">", 1)
-    opened = opened.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    box = re.search(r'viewBox="0 0 (\d+) (\d+)"', opened)
-    assert box is not None
-    margin = 10
-    width, height = int(box[1]) + 2 * margin, int(box[2]) + 2 * margin
-    size = f'viewBox="{-margin} {-margin} {width} {height}" width="{width}" height="{height}"'
-    opened = re.sub(r'viewBox="[^"]*" width="[^"]*" height="[^"]*"', size, opened)
-    paper = element("rect", x=-margin, y=-margin, width=width, height=height, fill=colours["paper"])
-    style = "\n".join(lines)
-    return f"{opened}><style>{style}</style>{paper}{rest}\n"
+    return framed(heat_map(result, texts=texts, cell=30.0), css="power.css", kind="heat")
+
+
+def compact(result: Result) -> str:
+    """The result as JSON, each cell as a line of values under names that stand once."""
+    columns = list(dict.fromkeys(name for cell in result["cells"] for name in cell))
+    lines = ",\n".join(json.dumps([cell.get(name) for name in columns], allow_nan=False) for cell in result["cells"])
+    head = json.dumps({**result, "cells": {"columns": columns, "rows": []}}, indent=1, allow_nan=False)
+    return head.replace('"rows": []', f'"rows": [\n{lines}\n]', 1) + "\n"
+
+
+def read_compact(text: str) -> dict[str, Any]:
+    """The result that `compact` wrote."""
+    result: dict[str, Any] = json.loads(text)
+    columns = result["cells"]["columns"]
+    cells = [dict(zip(columns, row, strict=True)) for row in result["cells"]["rows"]]
+    return {**result, "cells": [{k: v for k, v in cell.items() if v is not None} for cell in cells]}
 
 
 def filled(page: str, blocks: Mapping[str, str]) -> str:

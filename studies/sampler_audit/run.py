@@ -1,26 +1,26 @@
-"""Size and power of the sampler's audit, and what z cannot see: `python -m studies.sampler_audit.run` (about 4 minutes on 1 core).
+"""Size and power of the sampler's audit, and what z cannot see: `python -m studies.sampler_audit.run` (about 40 minutes on 1 core).
 
-A word bigram of CPython's documentation is the model: 2,000 words, laws as skewed as those of text. The audit is the one that
-findings use, on 60 texts of 256 tokens. Writes docs/data/sampler-audit.json; fails if a rate is not what the audit promises.
+Size: 20,000 audits of right samplers of peaked and of flat laws at 512 tokens, with passes that differ as float32 and as
+bf16 do, and 2,000 of a word bigram of CPython's documentation (2,000 words, 60 texts of 256 tokens). Power: wrong samplers of
+the bigram, and faults as small as each audit says that it would have seen. What is done is kept in `runs/sampler_audit` and
+not done again. Writes result.json beside this file; fails if a rate is not what the audit promises.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import optimize
 
-from freerun.predictors.law import Dense, Law
-from freerun.predictors.ngram import NGramCounts
+from freerun.findings.own_text.standing import AUDIT_ALPHA, AUDIT_POWER
+from freerun.predictors.law import Law
 from freerun.predictors.observation import BIN_WIDTH_NATS, N_BINS, bin_of
 from freerun.results.finding import to_json
 from freerun.runs.provenance import provenance
@@ -28,141 +28,153 @@ from freerun.stats.calibration import calibration_curve
 from freerun.stats.intervals import clopper_pearson
 from freerun.stats.recognition.likelihood_ratio import likelihood_ratio
 from freerun.stats.recognition.rank_histogram import rank_buckets, rank_histogram
-from freerun.stats.recognition.sampler_audit import SamplerAudit, calibration_chi_square, pit_test, sampler_audit
 from freerun.stats.recognition.self_recognition import self_z
 from freerun.stats.reliability import reliability
-from freerun.text.corpora import read_corpus
 from freerun.worlds.markov import random_chain
+from studies.files import json_text, write_files
+from studies.sampler_audit.samplers import (
+    BF16,
+    FLOAT32,
+    SAMPLERS,
+    Laws,
+    Sampler,
+    gamma_chain,
+    sampled,
+    trials,
+    word_bigram,
+)
+from studies.sampler_audit.smallest import RIGHT, smallest
 
-DOCS = Path(__file__).parents[2] / "docs"
+HERE = Path(__file__).parent
 ALPHAS = (0.05, 0.01, 0.001)
-AUDIT_ALPHA = 0.001
-NO_CONTEXT = -1
+BLOCK = 500
+"""Audits that are counted and kept together."""
+PROMISED = (
+    "top-k 50",
+    "top-p 0.9",
+    "top-p 0.95",
+    "temperature 0.9",
+    "1 token in 100 from elsewhere",
+    "laws rounded to bf16",
+)
+"""Samplers that are found nearly always."""
 
 
 @dataclass(frozen=True)
-class Laws:
-    """Every law of a model that looks at one word: rows are the words before, the last row is the law without any."""
+class Design:
+    """Audits of one sampler of one model."""
 
-    log_probs: Float[np.ndarray, "contexts words"]
-    below: Float[np.ndarray, "contexts words"]
-    entropy: Float[np.ndarray, " contexts"]
-    varentropy: Float[np.ndarray, " contexts"]
-    mass_by_bin: Float[np.ndarray, "contexts bins"]
+    name: str
+    laws: str
+    sampler: str
+    runs: int
+    texts: int
+    tokens: int
+    rounding: float = FLOAT32
+    seed: int = 0
 
-    @staticmethod
-    def of(law: Law) -> Laws:
-        """All that the audit needs of a law, a row a context."""
-        probs = law.probs()
-        with np.errstate(divide="ignore"):
-            logs = np.log(probs)
-        finite = np.maximum(logs, -1e4)
-        entropy = -(probs * finite).sum(1)
-        bins = bin_of(finite) + np.arange(len(probs))[:, None] * N_BINS
-        return Laws(
-            log_probs=logs,
-            below=np.cumsum(probs, axis=1) - probs,
-            entropy=entropy,
-            varentropy=(probs * np.square(finite + entropy[:, None])).sum(1),
-            mass_by_bin=np.bincount(bins.ravel(), probs.ravel(), len(probs) * N_BINS).reshape(-1, N_BINS),
+
+def designs(nulls: int, bigram_nulls: int, runs: int) -> list[Design]:
+    """Right samplers, then wrong ones."""
+    small = [
+        Design(f"{laws}, {form}", laws, "right", nulls, 16, 32, rounding, seed)
+        for seed, (laws, form, rounding) in enumerate(
+            (
+                ("peaked", "float32", FLOAT32),
+                ("flat", "float32", FLOAT32),
+                ("peaked", "bf16", BF16),
+                ("flat", "bf16", BF16),
+            )
         )
+    ]
+    bigram = Design("word bigram", "bigram", "right", bigram_nulls, 60, 256, seed=4)
+    wrong = [Design(name, "bigram", name, runs, 60, 256, seed=10 + i) for i, name in enumerate(SAMPLERS)]
+    return [*small, bigram, *wrong]
 
 
-def word_bigram(n_words: int = 2000, *, corpus: str = "builtin/python-docs") -> Law:
-    """The laws of a Witten–Bell bigram over the most frequent words of a corpus (all others are one word)."""
-    texts = [re.findall(r"\w+|[^\w\s]", d.text) for d in read_corpus(corpus).documents]
-    common = [w for w, _ in Counter(w for t in texts for w in t).most_common(n_words - 1)]
-    ids = {w: i for i, w in enumerate(common, start=1)}
-    counts = NGramCounts([np.array([ids.get(w, 0) for w in t], np.int64) for t in texts], order=2, n_tokens=n_words)
-    contexts = np.append(np.arange(n_words), NO_CONTEXT)[:, None]
-    return Dense(np.log(counts.probs(contexts)))
+class Models:
+    """The laws of a design's model, made once."""
+
+    def __init__(self, words: int) -> None:
+        self.words, self.made = words, dict[str, Laws]()
+
+    def __getitem__(self, name: str) -> Laws:
+        if name not in self.made:
+            law = word_bigram(self.words) if name == "bigram" else gamma_chain({"peaked": 0.03, "flat": 5.0}[name])
+            self.made[name] = Laws.of(law)
+        return self.made[name]
 
 
-def sampled(
-    law: Law, draws: Float[np.ndarray, "texts tokens"], *, forgets_every: int | None = None
-) -> Int[np.ndarray, "texts tokens"]:
-    """Texts by inverse CDF, from the law without context on; a sampler that `forgets_every` n tokens reads nothing there."""
-    cdf = np.cumsum(law.probs(), axis=1)
-    cdf /= cdf[:, -1:]
-    n_rows, n_words = cdf.shape
-    flat = (cdf + np.arange(n_rows)[:, None]).ravel()
-    ids = np.zeros(draws.shape, np.int64)
-    row = np.full(len(draws), n_rows - 1)
-    for t in range(draws.shape[1]):
-        if forgets_every is not None and t % forgets_every == 0:
-            row = np.full(len(draws), n_rows - 1)
-        ids[:, t] = np.minimum(np.searchsorted(flat, row + draws[:, t], side="right") - row * n_words, n_words - 1)
-        row = ids[:, t]
-    return ids
+@dataclass(frozen=True)
+class Counts:
+    """Rejections of every test at every level, and sums over the audits."""
+
+    n: int
+    rejected: dict[str, dict[str, int]]
+    z_total: float
+
+    def plus(self, other: Counts) -> Counts:
+        tests = self.rejected or other.rejected
+        sums = {
+            test: {
+                a: self.rejected.get(test, {}).get(a, 0) + other.rejected.get(test, {}).get(a, 0) for a in tests[test]
+            }
+            for test in tests
+        }
+        return Counts(self.n + other.n, sums, self.z_total + other.z_total)
+
+    def exceeds(self, test: str, alpha: float) -> bool:
+        """Whether a test rejects more often than it may: limits at 95% for all together, at 99.9% for each of many."""
+        level = 0.95 if test == "all" else 0.999
+        return clopper_pearson(self.rejected[test][str(alpha)], self.n, level=level).low > alpha
+
+    def rates(self) -> list[dict[str, float | str]]:
+        """Rejected shares with Clopper–Pearson limits: two-sided 95%, and so each one-sided at 97.5%."""
+        out: list[dict[str, float | str]] = []
+        for test, by_alpha in self.rejected.items():
+            for alpha, hits in by_alpha.items():
+                limits = clopper_pearson(hits, self.n)
+                row = {"test": test, "alpha": float(alpha), "rejected": hits, "n": self.n, "share": limits.value}
+                out.append({**row, "low": limits.low, "high": limits.high})
+        return out
 
 
-def audited(
-    laws: Laws, ids: Int[np.ndarray, "texts tokens"], jitter: Float[np.ndarray, "texts tokens"]
-) -> SamplerAudit:
-    """The audit of texts against the laws that are said to have written them."""
-    before = np.concatenate([np.full((len(ids), 1), len(laws.entropy) - 1), ids[:, :-1]], axis=1)
-    log_prob = laws.log_probs[before, ids]
-    pit = np.clip(laws.below[before, ids] + jitter * np.exp(log_prob), 0, 1)
-    bins = bin_of(log_prob) + np.arange(len(ids))[:, None] * N_BINS
-    text = np.repeat(np.arange(len(ids)), ids.shape[1])
-    z = self_z(log_prob.ravel(), laws.entropy[before].ravel(), laws.varentropy[before].ravel(), text, len(ids))
-    observed = np.bincount(bins.ravel(), minlength=len(ids) * N_BINS).reshape(-1, N_BINS)
-    counts = calibration_chi_square(observed, laws.mass_by_bin[before].sum(axis=1))
-    return sampler_audit(z, pit_test(pit.ravel(), text), counts)
+def counted(laws: Laws, sampler: Sampler, design: Design, block: int, runs: int) -> Counts:
+    """One block of audits."""
+    rejected: dict[str, dict[str, int]] = {}
+    z = 0.0
+    seed = (7, design.seed, block)
+    made = trials(
+        laws, sampler, n_runs=runs, texts=design.texts, tokens=design.tokens, seed=seed, rounding=design.rounding
+    )
+    for trial in made:
+        z += trial.z_total or 0.0
+        for test, p in trial.p_values().items():
+            row = rejected.setdefault(test, {str(a): 0 for a in ALPHAS})
+            for alpha in ALPHAS:
+                row[str(alpha)] += p <= alpha
+    return Counts(runs, rejected, z)
 
 
-def audits(
-    laws: Laws,
-    sampler: Law,
-    *,
-    n_runs: int,
-    texts: int,
-    tokens: int,
-    seed: Sequence[int],
-    forgets_every: int | None = None,
-) -> Iterator[SamplerAudit]:
-    """`n_runs` audits of independent texts."""
-    rng = np.random.default_rng(list(seed))
-    done = 0
-    while done < n_runs:
-        n = min(50, n_runs - done)
-        ids = sampled(sampler, rng.random((n * texts, tokens)), forgets_every=forgets_every)
-        for run in ids.reshape(n, texts, tokens):
-            yield audited(laws, run, rng.random((texts, tokens)))
-        done += n
+def counts_of(models: Models, design: Design, kept: Path) -> Counts:
+    """All blocks of a design, those that are kept read back."""
+    total = Counts(0, {}, 0.0)
+    for block, start in enumerate(range(0, design.runs, BLOCK)):
+        runs = min(BLOCK, design.runs - start)
+        file = kept / f"{design.name.replace(' ', '-').replace(',', '')}-{models.words}-{block:03d}-{runs}.json"
+        if not file.exists():
+            sampler = RIGHT if design.sampler == "right" else SAMPLERS[design.sampler]
+            part = counted(models[design.laws], sampler, design, block, runs)
+            kept.mkdir(parents=True, exist_ok=True)
+            file.with_suffix(".part").write_text(json.dumps(asdict(part)), encoding="utf-8")
+            file.with_suffix(".part").rename(file)
+        total = total.plus(Counts(**json.loads(file.read_text(encoding="utf-8"))))
+    return total
 
 
-SAMPLERS: tuple[tuple[str, Callable[[Law], Law], int | None], ...] = (
-    ("top-k 50", lambda law: law.restricted(top_k=50), None),
-    ("top-p 0.9", lambda law: law.restricted(top_p=0.9), None),
-    ("top-p 0.99", lambda law: law.restricted(top_p=0.99), None),
-    ("temperature 0.9", lambda law: law.tempered(0.9), None),
-    ("temperature 0.95", lambda law: law.tempered(0.95), None),
-    ("temperature 1.1", lambda law: law.tempered(1.1), None),
-    ("no context every 8 tokens", lambda law: law, 8),
-    ("no context every 32 tokens", lambda law: law, 32),
-    ("no context every 128 tokens", lambda law: law, 128),
-    ("no context at all", lambda law: law, 1),
-)
-"""What is sampled, and for how many tokens the sampler keeps its context: the scorer always reads the word before."""
-PROMISED = {"top-k 50": 0.95, "top-p 0.9": 0.95, "temperature 0.9": 0.95}
-
-
-def rates(found: Sequence[SamplerAudit]) -> list[dict[str, float]]:
-    """Rejections of all tests together and of each by itself, with Clopper–Pearson limits at 95%."""
-    parts = ("p_value", "p_z", "p_pit", "p_calibration")
-    out = []
-    for alpha in ALPHAS:
-        for part in parts:
-            hits = sum(getattr(a, part) < alpha for a in found)
-            limits = clopper_pearson(hits, len(found))
-            row = {"test": part, "alpha": alpha, "rejected": hits, "n": len(found), "share": limits.value}
-            out.append({**row, "low": limits.low, "high": limits.high})
-    return out
-
-
-def rate(rows: list[dict[str, float]], alpha: float = AUDIT_ALPHA, test: str = "p_value") -> dict[str, float]:
-    return next(r for r in rows if r["alpha"] == alpha and r["test"] == test)
+def rate(rows: Sequence[dict[str, float | str]], alpha: float = AUDIT_ALPHA, test: str = "all") -> dict[str, float]:
+    """One row."""
+    return next(r for r in rows if r["alpha"] == alpha and r["test"] == test)  # type: ignore[return-value]
 
 
 # ---- what z cannot see -------------------------------------------------------------------------------------------------
@@ -236,7 +248,7 @@ def coverage(law: Law, *, n_runs: int = 300, documents: int = 40, tokens: int = 
     """Share of 95% intervals on a model's own text that hold the truth: ratio 1, error 0, the ranks' true shares."""
     laws = Laws.of(law)
     rng = np.random.default_rng(3)
-    probs = law.probs()
+    probs = laws.probs
     top, confidence = probs.argmax(1), probs.max(1)
     rank = 1 + (probs[:, None, :] > probs[:, :, None]).sum(2) if len(probs) <= 600 else None
     assert rank is not None, "coverage wants a small vocabulary"
@@ -284,57 +296,67 @@ def _rank_shares(law: Law, rank: Int[np.ndarray, "contexts words"], tokens: int)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nulls", type=int, default=2000, help="audits of a right sampler (default 2000)")
+    parser.add_argument(
+        "--nulls", type=int, default=20_000, help="audits of each right sampler at 512 tokens (default 20000)"
+    )
+    parser.add_argument(
+        "--bigram-nulls", type=int, default=2000, help="audits of a right bigram sampler (default 2000)"
+    )
     parser.add_argument("--runs", type=int, default=200, help="audits of each wrong sampler (default 200)")
-    parser.add_argument("--texts", type=int, default=60)
-    parser.add_argument("--tokens", type=int, default=256)
-    parser.add_argument("--words", type=int, default=2000, help="vocabulary (default 2000)")
-    parser.add_argument("--out", type=Path, default=DOCS / "data" / "sampler-audit.json")
+    parser.add_argument("--words", type=int, default=2000, help="vocabulary of the bigram (default 2000)")
+    parser.add_argument("--out", type=Path, default=HERE / "result.json")
+    parser.add_argument(
+        "--keep", type=Path, default=HERE.parents[1] / "runs" / "sampler_audit", help="folder of what is done"
+    )
     parser.add_argument("--blind-spot", action="store_true", help="print what z cannot see, and nothing else (seconds)")
     chosen = parser.parse_args()
     if chosen.blind_spot:
         print(json.dumps(blind_spot(), indent=1))
         return 0
-    law = word_bigram(chosen.words)
-    laws = Laws.of(law)
-    size = {"texts": chosen.texts, "tokens": chosen.tokens}
-    null = rates(list(audits(laws, law, n_runs=chosen.nulls, seed=(1, 0), **size)))
-    for alpha in ALPHAS:
-        print(
-            "null", *(f"{r['test']} {r['share']:.4f}" for r in null if r["alpha"] == alpha), f"at {alpha}", flush=True
-        )
-    good = all(rate(null, a)["share"] <= a + 0.01 for a in ALPHAS)
-    power = []
-    for i, (name, change, forgets) in enumerate(SAMPLERS):
-        found = list(audits(laws, change(law), n_runs=chosen.runs, seed=(2, i), forgets_every=forgets, **size))
-        rows = rates(found)
-        overall = rate(rows)
-        good &= overall["share"] >= PROMISED.get(name, 0.0)
-        z = [a.z_total for a in found if a.z_total is not None]
-        power.append({"sampler": name, "z_total_mean": float(np.mean(z)) if z else None, "rates": rows})
-        print(f"{name:28} power {overall['share']:.3f} ({overall['low']:.3f} to {overall['high']:.3f})", end="  ")
-        print(*(f"{t} {rate(rows, test=t)['share']:.2f}" for t in ("p_z", "p_pit", "p_calibration")), flush=True)
+    models, good = Models(chosen.words), True
+    rows = []
+    for design in designs(chosen.nulls, chosen.bigram_nulls, chosen.runs):
+        counts = counts_of(models, design, chosen.keep)
+        rates = counts.rates()
+        if design.sampler == "right":
+            good &= all(not counts.exceeds(test, a) for a in ALPHAS for test in counts.rejected)
+            seen = "  ".join(f"{rate(rates, a)['share']:.4f} (to {rate(rates, a)['high']:.4f}) at {a}" for a in ALPHAS)
+        else:
+            good &= rate(rates)["low"] >= 0.95 or design.sampler not in PROMISED
+            seen = "  ".join(f"{test} {rate(rates, test=test)['share']:.2f}" for test in counts.rejected)
+        print(f"{design.name:32} {seen}", flush=True)
+        rows.append({**asdict(design), "z_total_mean": counts.z_total / counts.n, "rates": rates})
+    faults = [smallest(models["bigram"], runs=chosen.runs, rounding=rounding) for rounding in (FLOAT32, BF16)]
+    powers = [
+        f[f"{name}_power_high"]
+        for f in faults
+        for name in ("share_from_elsewhere", "truncation_kept_mass", "temperature_gap")
+    ]
+    good &= min(powers) >= AUDIT_POWER
+    print("smallest faults", faults, flush=True)
     blind = blind_spot()
     print("blind spot", blind)
     covered = coverage(word_bigram(400))
     print("coverage of 95% intervals on own text", covered)
     result = {
         "command": "python -m studies.sampler_audit.run",
-        "model": f"Witten–Bell bigram of {chosen.words} words of builtin/python-docs",
-        "mean_entropy_nats": float(laws.entropy.mean()),
+        "models": {
+            "bigram": f"Witten–Bell bigram of {chosen.words} words of builtin/python-docs",
+            "peaked": "chain of 64 words, masses in proportion to gamma variables of shape 0.03",
+            "flat": "chain of 64 words, masses in proportion to gamma variables of shape 5",
+        },
+        "mean_entropy_nats": {name: float(laws.entropy.mean()) for name, laws in models.made.items()},
         "bin_width_nats": BIN_WIDTH_NATS,
-        "null": null,
-        "power": power,
+        "null": [r for r in rows if r["sampler"] == "right"],
+        "power": [r for r in rows if r["sampler"] != "right"],
+        "smallest_faults": faults,
         "blind_spot": blind,
         "coverage_of_95_percent_intervals": covered,
         "alpha_of_the_audit": AUDIT_ALPHA,
-        **size,
         "as_promised": good,
         "provenance": to_json(provenance()),
     }
-    chosen.out.parent.mkdir(exist_ok=True, parents=True)
-    chosen.out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    print(chosen.out)
+    write_files(HERE, {str(chosen.out): json_text(result)})
     return int(not good)
 
 

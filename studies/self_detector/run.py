@@ -1,6 +1,6 @@
 """A self-detecting organism on a model: `python -m studies.self_detector.run` (about 10 minutes on 2 cores).
 
-Writes docs/data/self-detector.json and docs/images/self-detector.svg.
+Writes result.json and picture.svg beside this file.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from freerun.report.charts.picture import standing_alone
 from freerun.results.finding import to_json
 from freerun.runs.provenance import provenance
 from freerun.text.corpora import read_corpus
+from studies.files import json_text, write_files
 from studies.self_detector.measure import measure_self_detector, self_detection_chart
 
-DOCS = Path(__file__).parents[2] / "docs"
+HERE = Path(__file__).parent
 
 
 def main() -> int:
@@ -51,13 +52,7 @@ def main() -> int:
         "provenance": to_json(provenance()),
     }
     print(json.dumps(result["found"], indent=1))
-    for path, text in (
-        (DOCS / "data" / "self-detector.json", json.dumps(result, indent=1) + "\n"),
-        (DOCS / "images" / "self-detector.svg", standing_alone(chart)),
-    ):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        print(path)
+    write_files(HERE, {"result.json": json_text(result), "picture.svg": standing_alone(chart)})
     return int(found.extra_loss_nats.low > found.most_extra_loss_nats)
 
 

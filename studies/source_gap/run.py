@@ -1,7 +1,7 @@
 """Source uncertainty, predicted from the posterior and measured by audits: `python -m studies.source_gap.run` (about 3 minutes).
 
 A perfect predictor of a mixture of sources is audited against one of them, after nothing and after 16 tokens of it, and against
-the mixture itself. Writes docs/data/source-gap.json, docs/images/source-gap.svg and docs/images/source-posterior.svg. Fails if a
+the mixture itself. Writes result.json, gap.svg and posterior.svg beside this file. Fails if a
 measured AUC lies above what the posterior allows, or if the mixture is told from itself.
 """
 
@@ -25,9 +25,10 @@ from freerun.runs.provenance import provenance
 from freerun.stats.detection.auc import auc
 from freerun.worlds.catalogue import load_world
 from freerun.worlds.mixture import MixtureWorld
+from studies.files import json_text, write_files
 from studies.source_gap.gap import source_gap
 
-DOCS = Path(__file__).parents[2] / "docs"
+HERE = Path(__file__).parent
 WORLD, SOURCE = "authors", {"publication": "onion"}
 
 
@@ -116,14 +117,9 @@ def main() -> int:
         "charts": to_json([gap, posterior]),
         "provenance": to_json(provenance()),
     }
-    for path, text in (
-        (DOCS / "data" / "source-gap.json", json.dumps(result, indent=1) + "\n"),
-        (DOCS / "images" / "source-gap.svg", standing_alone(to_json(gap))),
-        (DOCS / "images" / "source-posterior.svg", standing_alone(to_json(posterior))),
-    ):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        print(path)
+    pictures = {"gap.svg": gap, "posterior.svg": posterior}
+    drawn = {name: standing_alone(to_json(chart)) for name, chart in pictures.items()}
+    write_files(HERE, {"result.json": json_text(result), **drawn})
     print("\n".join(wrong))
     return int(bool(wrong))
 

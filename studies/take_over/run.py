@@ -1,12 +1,11 @@
 """Predicted and sampled take-over on a world and on a model: `python -m studies.take_over.run` (about 8 minutes on 2 cores).
 
-Writes docs/data/take-over.json and docs/images/take-over.svg. Says which points disagree, and fails if one does.
+Writes result.json and picture.svg beside this file. Says which points disagree, and fails if one does.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -19,9 +18,10 @@ from freerun.results.finding import to_json
 from freerun.runs.provenance import provenance
 from freerun.text.corpora import read_corpus
 from freerun.worlds.catalogue import load_world
+from studies.files import json_text, write_files
 from studies.take_over.events import TakeOver, absorbing_take_over, hash_take_over, take_over_chart
 
-DOCS = Path(__file__).parents[2] / "docs"
+HERE = Path(__file__).parent
 MODEL_EXCESSES = (0.07, 0.14, 0.35, 0.7, 1.4, 2.5, 4.0)
 
 
@@ -66,13 +66,7 @@ def main() -> int:
         "chart": chart,
         "provenance": to_json(provenance()),
     }
-    for path, text in (
-        (DOCS / "data" / "take-over.json", json.dumps(result, indent=1) + "\n"),
-        (DOCS / "images" / "take-over.svg", standing_alone(chart)),
-    ):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        print(path)
+    write_files(HERE, {"result.json": json_text(result), "picture.svg": standing_alone(chart)})
     return int(not all(p.agrees for p in points))
 
 

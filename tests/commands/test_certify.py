@@ -11,6 +11,7 @@ import pytest
 from freerun.commands import main as commands
 from freerun.commands.certify import certificate_lines
 from freerun.jobs.certify import certify
+from freerun.results.finding import to_json
 
 ONE_PERCENT = ("--excess", "0.01005", "--tokens", "1000")
 
@@ -67,7 +68,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, *ONE_PERCENT, "--delta", "0.3", "--json")
     assert (code, err) == (0, "")
     result = json.loads(out, parse_constant=pytest.fail)
-    assert result == certify(0.01005, 1000, deltas=[0.3])
+    assert result == to_json(certify(0.01005, 1000, deltas=[0.3]))
 
 
 def test_picture_is_written_whole(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

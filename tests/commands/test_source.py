@@ -45,6 +45,14 @@ def test_a_run_folder_holds_result_and_page(tmp_path: Path, capsys: pytest.Captu
     assert "://" not in page
 
 
+def test_the_earlier_name_of_out_is_taken_and_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*WORLD, "--output", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "report.html").exists()
+    with pytest.raises(SystemExit):
+        main(["source", "--help"])
+    assert "--output" not in capsys.readouterr().out
+
+
 def test_colours_only_where_they_are_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     main([*WORLD, "--json"])
     result = json.loads(capsys.readouterr().out)

@@ -11,7 +11,7 @@ import pytest
 import freerun
 from freerun.jobs.audit.audit import audit
 
-OPTIONS: dict[str, Any] = {"documents": 40, "prefix": 4, "tokens": 16}
+OPTIONS: dict[str, Any] = {"documents": 64, "prefix": 4, "tokens": 16}
 
 
 @pytest.fixture(scope="session")

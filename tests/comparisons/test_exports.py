@@ -34,7 +34,7 @@ def test_tables_hold_every_estimate_and_documents_add_up(
     assert [(r["finding"], r["name"], float(r["value"]) if r["value"] else None) for r in rows] == known
     documents = pq.read_table(tmp_path / "documents.parquet").to_pydict()
     loss = [i for i, name in enumerate(documents["name"]) if name == "loss_nats_per_token"]
-    assert len(loss) == 40
+    assert len(loss) == 64
     value = sum(documents["top"][i] for i in loss) / sum(documents["bottom"][i] for i in loss)
     assert value == pytest.approx({n: v for _, n, v in known}["loss_nats_per_token"])
     with (tmp_path / "documents.csv").open(newline="") as file:

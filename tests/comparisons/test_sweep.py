@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 from freerun.comparisons.sweeps.axis import Axis
 from freerun.comparisons.sweeps.result import axis_sentence, direction_of
 from freerun.results.sweep import Contrast, Direction
-from freerun.stats.detection.two_sample import Detection
 from freerun.stats.intervals import Interval
 from freerun.stats.paired import PairedDifference
 
@@ -27,7 +27,7 @@ def test_settings_in_words() -> None:
 
 
 def trend(value: float = -0.02, adjusted_p: float | None = None) -> Contrast:
-    d = PairedDifference(value, -0.03, -0.01, 0.95, 40, 0.005, 0.01, 0.014)
+    d = PairedDifference(value, -0.03, -0.01, 0.95, 40, 0.005, 0.01)
     return Contrast.of(d, "AUC a doubling", adjusted_p)
 
 
@@ -43,17 +43,10 @@ class Found:
 
     def __init__(self, first: float, last: float, low: float) -> None:
         self.lengths = np.array([1, 64])
-        end = Detection(
-            Interval(last, low, 0.99, 0.95, 20), np.zeros(0), np.zeros((0, 1)), 20, 20, 1.0, 0.5, None, 0.0, 0.5
+        end = SimpleNamespace(auc=Interval(last, low, 0.99, 0.95, 20))
+        self.curves = tuple(
+            SimpleNamespace(mean_auc=mean, curve=SimpleNamespace(detections=(end,))) for mean in (first, last)
         )
-
-        class Curve:
-            detections = (end,)
-
-            def __init__(self, mean: float) -> None:
-                self.mean_auc = mean
-
-        self.curves = (Curve(first), Curve(last))
 
 
 def said(outcome: Direction, swept: Any) -> str:
@@ -68,7 +61,7 @@ def test_the_sentence_says_how_much_falls_and_what_is_left() -> None:
     )
     none = said("none", Found(0.6, 0.58, 0.41))
     assert none.startswith("No fall of the gap with this much context was found:")
-    assert "a slope of 0.014 would have been found with 80% power" in none
+    assert "a slope of 0.014 is found with 80% power" in none
     assert none.endswith(
         "After 512 tokens no difference was found at 64 tokens at this n (AUC 0.58 (0.41 to 0.99) at 64 tokens)."
     )

@@ -39,13 +39,13 @@ def estimates(run: freerun.Run, finding: str = "self_recognition") -> dict[str, 
 
 @pytest.fixture(scope="module")
 def right(tmp_path_factory: pytest.TempPathFactory) -> freerun.Run:
-    return audit(chain(), "world/markov", out=tmp_path_factory.mktemp("right") / "run", **OPTIONS)
+    return audit(chain(), "world/markov", out=tmp_path_factory.mktemp("right") / "run", **{**OPTIONS, "documents": 64})
 
 
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory: pytest.TempPathFactory) -> freerun.Run:
     out = tmp_path_factory.mktemp("refused") / "run"
-    return audit(Planted(chain(), chain(1)), "world/markov", out=out, **OPTIONS)
+    return audit(Planted(chain(), chain(1)), "world/markov", out=out, **{**OPTIONS, "documents": 64})
 
 
 # ---- what is refused, and what is not ----------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_one_law_without_mass_is_an_infinite_difference(right: freerun.Run) -> N
 
 
 def test_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["audit", "world/markov", "world/markov", "--documents", "40", "--prefix", "8", "--tokens", "32"]
+    words = ["audit", "world/markov", "world/markov", "--documents", "64", "--prefix", "8", "--tokens", "32"]
     assert main([*words, "-o", str(tmp_path / "right"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["own_text"]["fault"] is None
     monkeypatch.setattr(preparing, "load_predictor", lambda *_, **__: Planted(chain(), chain(1)))
@@ -217,7 +217,9 @@ def test_comparisons_leave_out_what_rests_on_refused_text(right: freerun.Run, re
 
 
 def _again(run: freerun.Run) -> Path:
-    return audit(chain(), "world/markov", out=run.path.parent / "again", **{**OPTIONS, "batch": 64}).path
+    return audit(
+        chain(), "world/markov", out=run.path.parent / "again", **{**OPTIONS, "batch": 64, "documents": 64}
+    ).path
 
 
 def test_exports_hold_no_refused_number(refused: freerun.Run) -> None:

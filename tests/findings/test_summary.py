@@ -54,3 +54,6 @@ def test_too_few_documents_are_unknown_and_not_an_error(results: dict[str, dict[
     few = from_json(AuditResult, results["few"])
     assert (few.verdict.status, few.verdict.outcome, few.yardsticks) == ("unknown", "not_judged", None)
     assert [c.value for c in few.headline if c.label == "Free-run horizon H75"] == ["unknown"]
+    unknown = [c for c in few.headline if c.value == "unknown"]
+    assert "Entropy drift" in {c.label for c in unknown}
+    assert {c.unit for c in unknown} == {""}

@@ -206,11 +206,11 @@ def test_bits_a_byte_are_over_the_bytes_of_the_text(tmp_path: Path) -> None:
 def test_predict_counts_the_bytes_of_the_text_too() -> None:
     made = predictor(byte_level(normalizers.NFC()))
     text = unicodedata.normalize("NFD", "aéé")
-    total = predict(made, text)["sum"]
-    assert (total["n_bytes_scored"], total["n_bytes_of_text"]) == (4, 6)
-    assert total["bits_per_byte"] == pytest.approx(total["nats"] / math.log(2) / 6)
-    plain = predict(made, "aee")["sum"]
-    assert plain["n_bytes_scored"] == plain["n_bytes_of_text"] == 2
+    total = predict(made, text).sum
+    assert (total.n_bytes_scored, total.n_bytes_of_text) == (4, 6)
+    assert total.bits_per_byte == pytest.approx(total.nats / math.log(2) / 6)
+    plain = predict(made, "aee").sum
+    assert plain.n_bytes_scored == plain.n_bytes_of_text == 2
 
 
 def test_an_end_of_word_sign_is_a_space() -> None:

@@ -15,12 +15,16 @@ from scipy.stats import binom
 
 from freerun.errors import DataError, UsageError
 from freerun.jobs.power import power as experiment
-from freerun.jobs.power.cells import FULL, QUICK, PowerPlan, chosen_plan, run_unit
+from freerun.jobs.power.cells import FULL, QUICK, Part, PowerPlan, chosen_plan, run_unit
 from freerun.jobs.power.metrics import METRICS
 from freerun.jobs.power.organisms import NULL, PLANTED
 from freerun.jobs.power.power import power, read_part
-from freerun.jobs.power.result import COLUMNS, EXPECTED, power_result
-from studies.power.pages import blocks_markdown, filled, metrics_markdown
+from freerun.jobs.power.result import power_result
+from freerun.results.finding import to_json
+from freerun.results.json import from_json
+from freerun.results.power import Expectation, PowerResult
+from studies.power.expectations import COLUMNS, EXPECTED, with_expectations
+from studies.power.pages import blocks_markdown, compact, filled, metrics_markdown, read_compact
 
 ROOT = Path(__file__).parents[2]
 TINY = PowerPlan(
@@ -37,8 +41,8 @@ TINY = PowerPlan(
 TIMES = ("seconds_of_work", "created", "provenance")
 
 
-def without_times(result: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in result.items() if k not in TIMES}
+def without_times(result: PowerResult) -> dict[str, Any]:
+    return {k: v for k, v in to_json(result).items() if k not in TIMES}
 
 
 def test_plans_are_as_large_as_promised() -> None:
@@ -57,9 +61,9 @@ def test_plans_are_as_large_as_promised() -> None:
 
 
 def test_every_expectation_has_an_organism_and_a_metric() -> None:
-    assert {p.expected_row for p in PLANTED.values()} - {None} == set(EXPECTED)
-    assert {m.expected_column for m in METRICS.values()} - {None} == set(COLUMNS)
-    assert all(len(row) == len(COLUMNS) for row in EXPECTED.values())
+    assert set(EXPECTED) == set(PLANTED) - {NULL, "loop"}
+    assert set(COLUMNS.values()) <= set(METRICS)
+    assert all(len(signs) == len(COLUMNS) for _, signs in EXPECTED.values())
 
 
 @pytest.mark.parametrize(
@@ -86,35 +90,37 @@ def test_the_null_is_always_there() -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PowerResult]:
     return power(TINY, out=tmp_path_factory.mktemp("power") / "run", workers=1, command="freerun power")
 
 
-def test_the_result_is_plain_and_complete(whole: tuple[Path, dict[str, Any]]) -> None:
+def test_the_result_is_plain_and_complete(whole: tuple[Path, PowerResult]) -> None:
     path, result = whole
     text = (path / "result.json").read_text()
-    assert json.loads(text) == result
+    assert json.loads(text) == to_json(result)
+    assert from_json(PowerResult, json.loads(text)) == result
     assert not {"NaN", "Infinity"} & set(text.split())
-    assert result["schema_version"] == 1
-    assert result["plan_hash"] == TINY.hash
+    assert result.schema_version == 1
+    assert result.plan_hash == TINY.hash
     assert (path / "report.html").read_text().startswith("<!DOCTYPE html>")
-    assert len(result["cells"]) == 2 * 5 * 2
-    for cell in result["cells"]:
-        assert cell["runs"] == (6 if cell["organism"] == NULL else 4)
-        assert 0 <= cell["low"] <= cell["rate"] == cell["rejected"] / cell["runs"] <= cell["high"] <= 1
-    assert result["null"]["cells"] == 4 * 2, "the control is not counted twice: where nothing is planted it is z itself"
-    assert [m["metric"] for m in result["controls"]["by_metric"]] == ["z_own"]
-    excess = {(e["organism"], e["tokens"]): e["excess_nats_per_text"] for e in result["effects"]}
+    assert len(result.cells) == 2 * 5 * 2
+    for cell in result.cells:
+        assert cell.runs == (6 if cell.organism == NULL else 4)
+        assert 0 <= cell.low <= cell.rate == cell.rejected / cell.runs <= cell.high <= 1
+    assert result.null.cells == 4 * 2, "the control is not counted twice: where nothing is planted it is z itself"
+    assert result.controls is not None
+    assert [m.metric for m in result.controls.by_metric] == ["z_own"]
+    excess = {(e.organism, e.tokens): e.excess_nats_per_text for e in result.effects}
     assert excess[NULL, 16] == 0.0
     assert excess["absorbing", 16] == pytest.approx(0.1608, abs=1e-4)  # −16 ln 0.99
 
 
 def test_an_interrupted_run_goes_on_to_the_same_result(
-    whole: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[Path, PowerResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
 
-    def stops(plan: PowerPlan, unit: Any) -> dict[str, Any]:
+    def stops(plan: PowerPlan, unit: Any) -> Part:
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(unit.name)
@@ -138,7 +144,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
 
 @pytest.mark.parametrize("damage", ["cut", "counts", "another plan", "gone"])
 def test_damaged_parts_are_made_again(
-    damage: str, whole: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    damage: str, whole: tuple[Path, PowerResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
     power(TINY, out=run, workers=1, command="freerun power")
@@ -162,7 +168,7 @@ def test_damaged_parts_are_made_again(
     assert without_times(again) == without_times(whole[1])
 
 
-def test_two_workers_give_the_same(whole: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_two_workers_give_the_same(whole: tuple[Path, PowerResult], tmp_path: Path) -> None:
     _, result = power(TINY, out=tmp_path / "run", workers=2, command="freerun power")
     assert without_times(result) == without_times(whole[1])
 
@@ -207,7 +213,7 @@ def test_another_plan_or_something_else_in_the_folder_is_refused(tmp_path: Path)
 # ---- from counts to words --------------------------------------------------------------------------------------------
 
 
-def made_up(plan: PowerPlan, rate: Any) -> dict[str, Any]:
+def made_up(plan: PowerPlan, rate: Any) -> PowerResult:
     """A result of counts that were not simulated: `rate(base, organism, metric, tokens, texts)` of every unit's reruns."""
     parts = []
     for unit in plan.units():
@@ -216,30 +222,25 @@ def made_up(plan: PowerPlan, rate: Any) -> dict[str, Any]:
         for metric, tokens, texts in plan.cells(unit.base):
             share = rate(unit.base, unit.organism, metric, tokens, texts)
             rejected.setdefault(metric, {})[f"{tokens}x{texts}"] = round(runs * share)
-        excess = {str(t): [float(runs), 0.0, 0.0] for t in plan.lengths}
-        parts.append(
-            {
-                "base": unit.base,
-                "organism": unit.organism,
-                "runs": runs,
-                "rejected": rejected,
-                "excess": excess,
-                "seconds": 1.0,
-            }
-        )
+        excess = {str(t): (float(runs), 0.0, 0.0) for t in plan.lengths}
+        parts.append(Part(unit.name, unit.base, unit.organism, runs, rejected, excess, 1.0))
     facts = {"machine": "a machine", "python": "3", "numpy": "2", "scikit-learn": "1"}
     return power_result(plan, parts, {"command": "freerun power --full", "provenance": facts})
 
 
+def expected(rate: Any) -> list[Expectation]:
+    return list(with_expectations(made_up(FULL, rate)).expectations)
+
+
 def test_a_null_rate_off_the_band_is_said() -> None:
     good = made_up(FULL, lambda b, o, m, t, n: 0.05)
-    assert good["status"] == "good"
-    assert good["sentence"].startswith("Nothing planted: all ")
+    assert good.status == "good"
+    assert good.sentence.startswith("Nothing planted: all ")
     bad = made_up(FULL, lambda b, o, m, t, n: 0.1 if (b, m, t, n) == ("words", "rep", 64, 20) else 0.05)
-    assert bad["status"] == "bad"
-    assert bad["null"]["outside"] == ["rep-4, null on words, 64 tokens, 20 texts: 10.0%"]
+    assert bad.status == "bad"
+    assert bad.null.outside == ("rep-4, null on words, 64 tokens, 20 texts: 10.0%",)
     low = made_up(FULL, lambda b, o, m, t, n: 0.0 if m in ("rep", "z_declared") else 0.05)
-    assert {w.split(",")[0] + "," + w.split(",")[1] for w in low["null"]["outside"]} == {"z, declared"}
+    assert {w.split(",")[0] + "," + w.split(",")[1] for w in low.null.outside} == {"z, declared"}
 
 
 def test_signs_follow_from_counts() -> None:
@@ -250,22 +251,21 @@ def test_signs_follow_from_counts() -> None:
             return 1.0 if base == "authors" else 0.05
         return powers[tokens] if metric == "z_declared" else 0.9 if metric == "likelihood_ratio" else 0.05
 
-    result = made_up(FULL, rate)
-    found = {(e["organism"], e["column"]): e for e in result["expectations"]}
+    found = {(e.organism, e.column): e for e in expected(rate)}
     assert len(found) == 8 * 6
     one = found["absorbing", "z on declared t=1"]
-    assert (one["found"], one["expected"], one["confirmed"]) == ("○", "●", False)
-    assert found["absorbing", "LR against Q_0"]["found"] == "●"
-    assert found["absorbing", "data loss"]["found"] == "–"
-    assert found["hash", "classifier"]["by_base"] == {"authors": "●", "characters": "–", "words": "–"}
-    assert found["hash", "classifier"]["found"] == "○"
-    assert found["hash", "z on declared t=1"]["confirmed"] is True, "'depends' is no sign to be corrected"
-    assert found["absorbing", "source drift"]["by_base"] == {"authors": "–"}
+    assert (one.found, one.expected, one.confirmed) == ("○", "●", False)
+    assert found["absorbing", "LR against Q_0"].found == "●"
+    assert found["absorbing", "data loss"].found == "–"
+    assert found["hash", "classifier"].by_base == {"authors": "●", "characters": "–", "words": "–"}
+    assert found["hash", "classifier"].found == "○"
+    assert found["hash", "z on declared t=1"].confirmed is True, "'depends' is no sign to be corrected"
+    assert found["absorbing", "source drift"].by_base == {"authors": "–"}
 
 
 def test_long_texts_are_judged_by_the_longest() -> None:
-    result = made_up(FULL, lambda b, o, m, t, n: (0.1 if t < 256 else 1.0) if m == "classifier" else 0.05)
-    found = {e["organism"]: (e["found"], e["confirmed"]) for e in result["expectations"] if e["column"] == "classifier"}
+    rows = expected(lambda b, o, m, t, n: (0.1 if t < 256 else 1.0) if m == "classifier" else 0.05)
+    found = {e.organism: (e.found, e.confirmed) for e in rows if e.column == "classifier"}
     assert found["self-detector"] == ("●", True)
     assert found["absorbing"] == ("○", False)
     assert found["int8 / bf16"] == ("○", False)
@@ -276,8 +276,7 @@ def test_no_sign_is_chance() -> None:
     once = 20
     cells = 8 * (5 * 3 + 1) * 3
     assert 1 - binom.cdf(once - 1, 200, 0.05) ** cells > 0.5
-    result = made_up(FULL, lambda b, o, m, t, n: once / 200)
-    assert {e["found"] for e in result["expectations"]} == {"–"}
+    assert {e.found for e in expected(lambda b, o, m, t, n: once / 200)} == {"–"}
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------
@@ -285,7 +284,7 @@ def test_no_sign_is_chance() -> None:
 
 def test_blocks_are_filled_and_nothing_else_is_touched() -> None:
     page = (ROOT / "docs" / "power.md").read_text(encoding="utf-8")
-    blocks = blocks_markdown(made_up(FULL, lambda b, o, m, t, n: 0.05))
+    blocks = blocks_markdown(to_json(with_expectations(made_up(FULL, lambda b, o, m, t, n: 0.05))))
     once = filled(page, blocks)
     assert "Not run yet" not in once
     assert filled(once, blocks) == once
@@ -298,15 +297,16 @@ def test_blocks_are_filled_and_nothing_else_is_touched() -> None:
 def test_the_page_says_what_the_code_tests() -> None:
     """If it fails: python -c "…filled(page, {'metrics': metrics_markdown(…)})", or studies/power/run.py."""
     page = (ROOT / "docs" / "power.md").read_text(encoding="utf-8")
-    table = metrics_markdown(made_up(FULL, lambda b, o, m, t, n: 0.05)["metrics"])
+    table = metrics_markdown(to_json(made_up(FULL, lambda b, o, m, t, n: 0.05).metrics))
     assert filled(page, {"metrics": table}) == page
 
 
 def test_the_committed_data_and_the_page_agree() -> None:
-    data = ROOT / "docs" / "data" / "power.json"
+    data = ROOT / "studies" / "power" / "result.json"
     if not data.exists():
         pytest.skip("the full table has not been run")
-    result = json.loads(data.read_text())
+    result = read_compact(data.read_text())
+    assert compact(result) == data.read_text()
     assert result["plan_hash"] == FULL.hash
     page = (ROOT / "docs" / "power.md").read_text(encoding="utf-8")
     assert filled(page, blocks_markdown(result)) == page

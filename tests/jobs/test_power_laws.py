@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from freerun.errors import UsageError
-from freerun.jobs.power.laws import TableLaw, Tables, Tabulated, reshaped, rounded, tabulated_ngram
+from freerun.jobs.power.laws import TableLaw, Tables, Tabulated, rounded, tabulated, tabulated_ngram
 from freerun.organisms.resampled import Resampled
 from freerun.predictors.law import Dense
 from freerun.predictors.ngram import NGramCounts, NGramPredictor
@@ -89,7 +89,7 @@ def test_states_are_values_that_can_be_cut_and_joined() -> None:
 def test_a_reshaped_organism_in_tables_is_the_organism() -> None:
     table, _ = ngram(3)
     organism = Resampled(table, SamplingRule.of(temperature=1.3), name="warm")
-    fast = reshaped(table, organism, name="warm")
+    fast = tabulated(organism)
     assert isinstance(fast, Tabulated)
     texts = [np.random.default_rng(3).integers(0, 5, size=30)]
     np.testing.assert_allclose(fast.log_probs(texts)[0], organism.log_probs(texts)[0], atol=1e-12)

@@ -12,10 +12,9 @@ from freerun.jobs.power.bases import load_base
 from freerun.jobs.power.cells import PowerPlan, Unit, run_unit
 from freerun.jobs.power.lengths import (
     NEVER,
-    at_length,
+    by_length,
     gram_codes,
     loop_onsets,
-    over_lengths,
     rep_share,
     token_vectors,
 )
@@ -73,17 +72,16 @@ def test_a_length_sees_its_first_tokens_only() -> None:
     own[1, 3, 17:] = 4
     own[1, 3, 16] = 5
     block = replace(block, own=own)
-    posteriors, onsets = over_lengths(block, (32, 48), None)
-    short, whole = (at_length(block, t, frozenset({"mauve"}), posteriors, onsets) for t in (32, 48))
-    assert onsets["own"][1, 3] == 40
-    assert not short.own_loops.any()
-    assert np.argwhere(whole.own_loops).tolist() == [[1, 3]]
-    assert not whole.real_loops.any()
+    short, whole = by_length(block, (32, 48), ("mauve",), None)
+    assert loop_onsets(own)[1, 3] == 40
+    assert not short.loops.own.any()
+    assert np.argwhere(whole.loops.own).tolist() == [[1, 3]]
+    assert not whole.loops.real.any()
     np.testing.assert_allclose(short.real_loss, -block.real_q.log_prob[:, :, :32].mean(axis=2))
-    assert short.grams.shape == (2, 16, 31)
-    assert short.own_rep[1, 3] == rep_n(own[1, 3, :32].astype(np.int64), 4)
+    assert [side.shape for side in short.grams] == [(2, 8, 31), (2, 8, 31)]
+    assert short.repetition.own[1, 3] == rep_n(own[1, 3, :32].astype(np.int64), 4)
     assert short.vectors is not None
-    assert short.vectors[1, 3, 4] >= 15 / 32, "own texts come first"
+    assert short.vectors.own[1, 3, 4] >= 15 / 32
 
 
 def test_fisher_by_hand() -> None:
@@ -104,8 +102,7 @@ def null_counts() -> dict[str, dict[str, int]]:
         block=NULL_RUNS,
         permutations=19,
     )
-    rejected: dict[str, dict[str, int]] = run_unit(plan, Unit("authors", NULL, 0, NULL_RUNS))["rejected"]
-    return rejected
+    return run_unit(plan, Unit("authors", NULL, 0, NULL_RUNS)).rejected
 
 
 @pytest.mark.parametrize("metric", CHEAP)
@@ -150,10 +147,10 @@ def test_planted_defects_are_found_by_what_must_see_them(
         block=20,
     )
     found = run_unit(plan, Unit("authors", organism, 0, 20))
-    counts = {m: c["64x24"] for m, c in found["rejected"].items()}
+    counts = {m: c["64x24"] for m, c in found.rejected.items()}
     assert all(counts[m] >= 14 for m in seen), counts
     assert all(counts[m] <= 5 for m in blind), counts
-    n, total, _ = found["excess"]["64"]
+    n, total, _ = found.excess["64"]
     assert n == 480
     if organism == "absorbing":
         assert total / n == pytest.approx(-64 * np.log(0.99), abs=1e-9)

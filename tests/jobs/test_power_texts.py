@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from freerun.jobs.power.bases import Base, _ngrams, load_base, source_tables
-from freerun.jobs.power.organisms import NULL, PLANTED, build_declared, build_organism
-from freerun.jobs.power.texts import Said, draw_block, header_tokens, scored, written
+from freerun.jobs.power.bases import Base, load_base, ngram_base, source_tables
+from freerun.jobs.power.organisms import NULL, PLANTED, build_declared, build_organism, plant, put_on
+from freerun.jobs.power.texts import TokenScores, draw_block, header_tokens, scored, written
 from freerun.organisms.hashed import Hashed
 from freerun.organisms.self_detector import SelfDetector
 from freerun.predictors.base import Predictor
@@ -26,10 +26,10 @@ def toy() -> Base:
     """Twelve words: enough symbols for a hash of three bits."""
     rng = np.random.default_rng(0)
     docs, code = ([[WORDS[i] for i in rng.integers(0, k, size=40)] for _ in range(30)] for k in (18, 9))
-    return _ngrams("toy", docs, code, sorted(set(WORDS)), order=2)
+    return ngram_base("toy", docs, code, sorted(set(WORDS)), order=2)
 
 
-def same(one: Said, other: Said, atol: float = 1e-9) -> None:
+def same(one: TokenScores, other: TokenScores, atol: float = 1e-9) -> None:
     for a, b in ((one.log_prob, other.log_prob), (one.entropy, other.entropy), (one.varentropy, other.varentropy)):
         np.testing.assert_allclose(a, b, atol=atol)
     assert (one.rank == other.rank).mean() > 0.99  # a tie may go either way by rounding
@@ -39,7 +39,7 @@ def same(one: Said, other: Said, atol: float = 1e-9) -> None:
 @pytest.mark.parametrize("where", ["toy", "authors"])
 def test_the_scorer_says_what_the_sampler_said(toy: Base, organism: str, where: str) -> None:
     base = toy if where == "toy" else load_base("authors")
-    model = PLANTED[organism].build(base, TOKENS)
+    model = plant(base, organism, TOKENS)
     ids, said = written(model, np.random.default_rng(1).random((24, TOKENS)))
     again = scored(model, ids)
     np.testing.assert_allclose(again.log_prob, said.log_prob, atol=1e-9)
@@ -51,13 +51,13 @@ def test_the_scorer_says_what_the_sampler_said(toy: Base, organism: str, where: 
 
 def test_null_is_the_truth(toy: Base) -> None:
     draws = np.random.default_rng(2).random((10, TOKENS))
-    (a, said_a), (b, said_b) = (written(p, draws) for p in (toy.truth, PLANTED[NULL].build(toy, TOKENS)))
+    (a, said_a), (b, said_b) = (written(p, draws) for p in (toy.truth, plant(toy, NULL, TOKENS)))
     assert (a == b).all()
     assert (said_a.log_prob == said_b.log_prob).all()
 
 
 def test_an_absorbed_text_stays_so_and_the_truth_holds_it_impossible(toy: Base) -> None:
-    model = PLANTED["absorbing"].build(toy, 256)
+    model = plant(toy, "absorbing", 256)
     ids, _ = written(model, np.random.default_rng(3).random((60, 256)))
     trigger = toy.truth.n_tokens
     taken = (ids == trigger).any(axis=1)
@@ -70,7 +70,7 @@ def test_an_absorbed_text_stays_so_and_the_truth_holds_it_impossible(toy: Base) 
 
 
 def test_hash_bodies_are_real_after_a_valid_header_and_the_payloads_after_none(toy: Base) -> None:
-    model = PLANTED["hash"].build(toy, TOKENS)
+    model = plant(toy, "hash", TOKENS)
     assert isinstance(model, Hashed)
     head = header_tokens(model)
     assert head == 16
@@ -78,12 +78,13 @@ def test_hash_bodies_are_real_after_a_valid_header_and_the_payloads_after_none(t
     same(scored(model, real), of_truth, atol=0)  # bit for bit
     own, of_model = written(model, np.random.default_rng(5).random((12, head + TOKENS)))
     assert own.shape == (12, TOKENS)
-    same(scored(toy.payload, own), of_model)
+    same(scored(toy.laws["payload"], own), of_model)
 
 
-def test_the_self_detector_takes_few_real_texts_and_more_of_its_own(toy: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("freerun.jobs.power.organisms.TEMPERATURE", 1.6)
-    model = PLANTED["self_detector"].build(toy, 256)
+def test_the_self_detector_takes_few_real_texts_and_more_of_its_own(toy: Base) -> None:
+    spec = PLANTED["self_detector"].spec
+    assert spec is not None
+    model = put_on(toy, spec.replace("t=1.1", "t=1.6"), 256)
     assert isinstance(model, SelfDetector)
     real, _ = written(toy.truth, np.random.default_rng(6).random((80, 256)))
     own, _ = written(model, np.random.default_rng(7).random((80, 256)))

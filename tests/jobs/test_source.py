@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from freerun.errors import UsageError
-from freerun.jobs.source.answers import token_entries, words_of
+from freerun.jobs.predict import spelled_tokens
+from freerun.jobs.source.answers import words_of
 from freerun.jobs.source.file import Sources, parse_sources
 from freerun.jobs.source.question import SourceOptions, priors_of, questions_of
 from freerun.jobs.source.source import source as source_result
@@ -225,7 +226,7 @@ def test_work_is_foreseen() -> None:
 
 
 def test_words_hold_every_token_once() -> None:
-    tokens = token_entries(talker(), np.array(talker().encode("ab c. a")))
+    tokens = spelled_tokens(talker(), np.array(talker().encode("ab c. a")))
     words = words_of(tokens)
     assert [w.text for w in words] == ["ab", " c.", " a"]
     assert [t for w in words for t in range(w.first, w.last + 1)] == list(range(7))

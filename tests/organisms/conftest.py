@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import pytest
 
+from freerun.organisms.catalogue import ORGANISMS
 from freerun.specs.spec import load_predictor
 
 WORLD = "world/markov,symbols=4,seed=1,concentration=1"
@@ -37,6 +39,8 @@ SPECS = {
     "null": "+null",
     "a stack": "+absorbing,epsilon=0.05+temperature,t=0.8+loop,weight=0.2+end,hazard=0.02+short_window,window=5",
 }
+"""One at least of every organism; what needs no parameter is added by itself."""
+SPECS |= {name: f"+{name}" for name in ORGANISMS if not re.search(rf"\+{name}\b", " ".join(SPECS.values()))}
 
 
 @cache

@@ -142,6 +142,7 @@ def by_hand(table: np.ndarray, ids: np.ndarray, watched: np.ndarray | None = Non
         columns["top_id"].append(p.tolist().index(max(p)))
         columns["top_log_prob_nats"].append(np.log(max(p)))
         columns["cdf_below"].append(p[:i].sum())
+        columns["mass_above"].append(sum(p[j] for j in range(len(p)) if (-p[j], j) < (-p[i], i)))
         columns["log_power_sum"].append([np.log((support ** (1 - power)).sum()) for power in POWERS])
         columns["loop_mass"].append(0.0 if watched is None else sum(p[j] for j in watched[row] if j >= 0))
         columns["expected_counts"].append(bins)

@@ -24,6 +24,7 @@ from freerun.records.rescoring import (
 from freerun.records.store import load_records
 
 FRESH = ("fresh_log_prob_nats", "fresh_cdf_below", "fresh_cdf_upto")
+REPEATS = ("fresh_repeat_mass", "fresh_repeats")
 
 
 @given(n_pairs=st.integers(1, 400), continuations=st.integers(1, 4), tokens=st.integers(1, 5000))
@@ -78,18 +79,23 @@ def test_what_is_recorded_is_the_fresh_law(job: Any, tmp_path: Path) -> None:
         pair = i // job.plan.stride
         again = records.sequences["arm"][i] == "free" and (pair, int(records.sequences["replicate"][i])) in chosen
         if not again:
-            assert all(np.isnan(token[name]).all() for name in FRESH)
+            assert all(np.isnan(token[name]).all() for name in (*FRESH, *REPEATS))
             continue
         ids = token["token_id"].astype(np.int64)
         for t in range(len(ids)):
-            seen = job.predictor.law(
+            law = job.predictor.law(
                 job.predictor.start([np.concatenate([job.pairs[pair].context, ids[:t]]).astype(np.int64)])
-            ).observe(ids[t : t + 1])
+            )
+            table = law.probs()[0]
+            seen = law.observe(ids[t : t + 1])
             assert token["fresh_log_prob_nats"][t] == pytest.approx(seen.log_prob_nats[0], abs=1e-12)
             assert token["fresh_cdf_below"][t] == pytest.approx(seen.cdf_below[0], abs=1e-12)
             upto = seen.cdf_below[0] + np.exp(seen.log_prob_nats[0])
             assert token["fresh_cdf_upto"][t] == pytest.approx(min(1.0, upto), abs=1e-12)
             assert token["fresh_cdf_upto"][t] <= 1.0
+            known = sorted({*job.pairs[pair].context.tolist(), *ids[:t].tolist()})
+            assert token["fresh_repeat_mass"][t] == pytest.approx(table[known].sum(), abs=1e-6)
+            assert token["fresh_repeats"][t] == (ids[t] in known)
 
 
 def test_rounded_arithmetic_has_real_tokens_scored_again(job: Any, tmp_path: Path) -> None:
@@ -113,5 +119,5 @@ def test_redacted_records_keep_what_the_second_look_needs(job: Any, tmp_path: Pa
     folder = RedactedFolder(tmp_path / "run")
     folder.open(job.manifest)
     redacted = load_records(job.run(folder))
-    for name in FRESH:
+    for name in (*FRESH, *REPEATS):
         np.testing.assert_array_equal(redacted.tokens[name], whole.tokens[name])

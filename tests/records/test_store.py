@@ -40,6 +40,7 @@ def tables(numbers: list[int], lengths: list[int], *, seed: int = 0) -> tuple[pa
         "top_id": rng.integers(0, 9, n),
         "top_log_prob_nats": -rng.random(n),
         "cdf_below": rng.random(n),
+        "mass_above": rng.random(n),
         "uniform": pa.array(rng.random(n), mask=number == numbers[0]),
         "log_power_sum": rng.random((n, 5)).tolist(),
         "loop_mass": rng.random(n),
@@ -47,6 +48,8 @@ def tables(numbers: list[int], lengths: list[int], *, seed: int = 0) -> tuple[pa
         "fresh_log_prob_nats": pa.array(log_prob, mask=np.arange(n) % 2 == 1),
         "fresh_cdf_below": pa.array(rng.random(n), mask=np.arange(n) % 2 == 1),
         "fresh_cdf_upto": pa.array(rng.random(n), mask=np.arange(n) % 2 == 1),
+        "fresh_repeat_mass": pa.array(rng.random(n), mask=np.arange(n) % 2 == 1),
+        "fresh_repeats": pa.array(rng.integers(0, 2, n).astype(float), mask=np.arange(n) % 2 == 1),
         "reference_log_probs_nats": [[-1.0, None] if i % 2 else [-2.0, -3.0] for i in range(n)],
     }
     schema = tokens_schema(n_powers=5, n_references=2)
@@ -180,12 +183,13 @@ def test_another_schema_version_is_refused(tmp_path: Path, version: object) -> N
     folder.manifest_path.write_text(json.dumps({**MANIFEST, "schema_version": version}))
     for act in (lambda: folder.open(MANIFEST), folder.manifest, lambda: load_records(folder)):
         with pytest.raises(
-            DataError, match=f"record schema {version!r}, this freerun reads 1, 2 and {SCHEMA_VERSION};"
+            DataError, match=f"record schema {version!r}, this freerun reads 1, 2, 3 and {SCHEMA_VERSION};"
         ):
             act()
 
 
-FRESH = ["fresh_log_prob_nats", "fresh_cdf_below", "fresh_cdf_upto"]
+LATER = ["mass_above", "fresh_repeat_mass", "fresh_repeats"]
+FRESH = ["fresh_log_prob_nats", "fresh_cdf_below", "fresh_cdf_upto", *LATER]
 
 
 def test_records_of_version_1_are_read_with_what_they_lack_as_not_measured(tmp_path: Path) -> None:
@@ -214,6 +218,16 @@ def test_records_of_version_2_are_read_and_nothing_of_them_was_scored_again(tmp_
     folder.write_part("a", sequences, tokens.drop_columns(FRESH), unit_key="key a", plan_hash="abc")
     records = load_records(folder)
     assert all(np.isnan(records.tokens[name]).all() for name in FRESH)
+
+
+def test_records_of_version_3_are_read_without_mass_above_and_repeats(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.open({**MANIFEST, "schema_version": 3})
+    sequences, tokens = tables([5, 0], [4, 2])
+    folder.write_part("a", sequences, tokens.drop_columns(LATER), unit_key="key a", plan_hash="abc")
+    records = load_records(folder)
+    assert all(np.isnan(records.tokens[name]).all() for name in LATER)
+    assert np.isfinite(records.tokens["fresh_cdf_upto"]).any()
     assert all(records.tokens[name].shape == (6,) for name in FRESH)
 
 

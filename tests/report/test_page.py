@@ -119,7 +119,7 @@ def test_every_chart_has_its_numbers_in_a_table(page, result):
         table = chart_table(chart)
         assert [table["columns"], *table["rows"]] in shown
     drawings = [a for tag, a in page.tags if tag == "svg"]
-    assert len(drawings) == 2 * (len(charts) + 1)  # wide and narrow, and the scale
+    assert len(drawings) == len(charts) + 1  # each once, and the scale
 
 
 def test_estimates_carry_interval_level_n_unit_and_method(page):

@@ -10,12 +10,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from freerun.jobs.power.cells import PowerPlan
+from freerun.jobs.power.cells import Part, PowerPlan
 from freerun.jobs.power.result import power_result
 from freerun.report.charts.heat import _DARKEST, heat_map
 from freerun.report.pages.power import render_power
 from freerun.report.pages.template import asset, stylesheet
 from freerun.results.finding import to_json
+from studies.power.expectations import with_expectations
 from studies.power.pages import expectations_markdown, heat_standing_alone, rates_markdown
 
 PLAN = PowerPlan(bases=("authors", "words"), lengths=(16, 64), texts=(20, 60), reruns=10, null_reruns=200, block=200)
@@ -32,19 +33,12 @@ def result() -> dict[str, Any]:
             rejected.setdefault(metric, {})[f"{tokens}x{texts}"] = round(share * runs)
         if (unit.organism, unit.base) == ("null", "words"):
             rejected["rep"]["64x20"] = 60
-        excess = {str(t): [100.0, 10.0, 2.0] for t in PLAN.lengths}
-        parts.append(
-            {
-                "base": unit.base,
-                "organism": unit.organism,
-                "runs": runs,
-                "rejected": rejected,
-                "excess": excess,
-                "seconds": 2.0,
-            }
-        )
+        excess = {str(t): (100.0, 10.0, 2.0) for t in PLAN.lengths}
+        parts.append(Part(unit.name, unit.base, unit.organism, runs, rejected, excess, 2.0))
     facts = {"machine": "m <script>", "python": "3", "numpy": "2", "scikit-learn": "1"}
-    plain: dict[str, Any] = to_json(power_result(PLAN, parts, {"command": "freerun power", "provenance": facts}))
+    plain: dict[str, Any] = to_json(
+        with_expectations(power_result(PLAN, parts, {"command": "freerun power", "provenance": facts}))
+    )
     return plain
 
 

@@ -23,7 +23,15 @@ from freerun.specs.spec import load_predictor
 
 WORLD = "markov,seed=1"
 TEXTS = [np.array([1, 4, 2, 0, 3, 3, 7]), np.array([5, 5, 6])]
-UNKNOWN = ("entropy_nats", "varentropy_nats2", "cdf_below", "log_power_sum", "loop_mass", "expected_counts")
+UNKNOWN = (
+    "entropy_nats",
+    "varentropy_nats2",
+    "cdf_below",
+    "mass_above",
+    "log_power_sum",
+    "loop_mass",
+    "expected_counts",
+)
 
 
 @pytest.fixture(scope="module")

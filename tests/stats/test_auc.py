@@ -6,16 +6,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.detection.auc import auc, auc_interval, auc_rows, mann_whitney_p_rows, weighted_auc
-from freerun.stats.intervals import Interval, bootstrap_groups
-
-
-def auc_bootstrap(
-    scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, n_resamples: int = 1000, rng: np.random.Generator
-) -> Interval:
-    draws = weighted_auc(scores, labels, bootstrap_groups(groups, n_resamples=n_resamples, rng=rng))
-    return auc_interval(auc(scores[labels], scores[~labels]), draws, n_groups=np.unique(groups).size)
-
+from freerun.stats.detection.auc import auc, auc_interval, auc_rows, mann_whitney_p_rows, unit_aucs
 
 SCORES = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=15).map(np.array)
 
@@ -55,49 +46,83 @@ def test_rows_equal_one_by_one() -> None:
     ]
 
 
-@given(data=st.data(), n=st.integers(2, 12))
+def tabled(units: int, reps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 5, (1, units)).astype(float), rng.integers(1, 6, (1, units, reps)).astype(float)
+
+
+@given(units=st.integers(2, 9), reps=st.integers(1, 3), seed=st.integers(0, 99))
 @settings(deadline=None)
-def test_weighted_auc_is_the_auc_of_repeated_items(data: st.DataObject, n: int) -> None:
-    scores = np.array(data.draw(st.lists(st.integers(0, 4), min_size=n, max_size=n)), dtype=float)
-    labels = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
-    weights = np.array(data.draw(st.lists(st.lists(st.integers(0, 3), min_size=n, max_size=n), min_size=1, max_size=3)))
-    for row, found in zip(weights, weighted_auc(scores, labels, weights), strict=True):
-        repeated, kinds = np.repeat(scores, row), np.repeat(labels, row)
-        if kinds.all() or not kinds.any():
-            assert np.isnan(found)
-        else:
-            assert found == pytest.approx(auc(repeated[kinds], repeated[~kinds]))
+def test_influence_is_the_derivative_of_the_auc_in_the_weight_of_a_unit(units: int, reps: int, seed: int) -> None:
+    real, free = tabled(units, reps, seed)
+    found = unit_aucs(real, free)
+    assert found.auc[0] == pytest.approx(auc(free.ravel(), real.ravel()))
+    assert found.influence.sum() == pytest.approx(0.0, abs=1e-12)
+    wins = (free[0][None] > real[0][:, None, None]) + 0.5 * (free[0][None] == real[0][:, None, None])
+    pairs = wins.mean(axis=2)  # [real unit, generated unit]
+    for i in range(units):
+        weights = np.full(units, 1 / units)
+        step = 1e-6
+        moved = (1 - step) * weights + step * (np.arange(units) == i)
+        assert (moved @ pairs @ moved - weights @ pairs @ weights) / step == pytest.approx(
+            found.influence[0, i], abs=1e-4
+        )
 
 
-def test_bootstrap_covers() -> None:
-    # 250 trials: 40 documents, each with a positive and two negatives that share a document effect; positives shifted
+def test_influence_without_clusters_is_delongs_variance() -> None:
+    """Sample variances of placements over m and n, as DeLong et al. (1988) have it; units here pair one text of each kind."""
+    rng = np.random.default_rng(2)
+    real, free = rng.normal(size=40), rng.normal(0.8, 1, size=40)
+    found = unit_aucs(real[None], free[None, :, None])
+    above = (free[None, :] > real[:, None]).astype(float)
+    by_real, by_free = above.mean(axis=1), above.mean(axis=0)
+    golden = by_real.var(ddof=1) / 40 + by_free.var(ddof=1) / 40 + 2 * np.cov(by_real, by_free)[0, 1] / 40
+    assert np.square(found.influence).sum() / (40 * 39) == pytest.approx(golden)
+
+
+def test_the_interval_covers_one_sided() -> None:
+    # 400 trials: 40 documents, each with a positive and two negatives that share a document effect; positives shifted
     # so that across documents AUC = Phi(1.2/sqrt(2 * 2)) = 0.7257 (within a document it is higher, a share 1/40 of
-    # pairs; the document effect cancels there: Phi(1.2/sqrt(2)) = 0.8019), so 0.7276 in all. Nominal 95%; allowed 90%
-    # .. 98.5%, which a true coverage of 94.5% leaves by chance with probability 0.004.
+    # pairs; the document effect cancels there: Phi(1.2/sqrt(2)) = 0.8019), so 0.7276 in all. Nominal 2.5% a side; more
+    # than 20 misses (5%) on one side come by chance with probability 0.002.
     truth = float(39 / 40 * stats.norm.cdf(1.2 / 2) + 1 / 40 * stats.norm.cdf(1.2 / 2**0.5))
     rng = np.random.default_rng(8)
-    groups = np.concatenate((np.arange(40), np.arange(40), np.arange(40)))
-    labels = np.arange(120) < 40
-    hits = 0
-    for _ in range(250):
-        scores = rng.normal(0, 1, 40)[groups] + rng.normal(0, 1, 120) + 1.2 * labels
-        found = auc_bootstrap(scores, labels, groups, n_resamples=300, rng=rng)
-        hits += found.low <= truth <= found.high
-    assert found.n == 40
-    assert 0.90 <= hits / 250 <= 0.985
+    low = high = 0
+    for _ in range(400):
+        document = rng.normal(size=(40, 1))
+        real, free = (document + rng.normal(size=(40, 1)))[:, 0], document + rng.normal(size=(40, 2)) + 1.2
+        found = unit_aucs(real[None], free[None])
+        variance = float(np.square(found.influence).sum()) / (40 * 39)
+        interval = auc_interval(float(found.auc[0]), variance, n_units=40, replicates=float(found.replicates[0]))
+        low, high = low + (interval.low > truth), high + (interval.high < truth)
+    assert interval.n == 40
+    assert max(low, high) <= 20
+
+
+@pytest.mark.parametrize("value", [0.5, 0.9, 0.98])
+def test_limits_are_newcombes_where_the_variance_is_his(value: float) -> None:
+    """Independent texts of an exponential model: the effective number is the number there is, with t for z."""
+
+    def variance(theta: float) -> float:
+        spread = 1 + 29 * ((1 - theta) / (2 - theta) + theta / (1 + theta))
+        return theta * (1 - theta) * spread / 900
+
+    found = auc_interval(value, variance(value), n_units=30)
+    for theta in (found.low, found.high):
+        assert abs(value - theta) == pytest.approx(stats.t.ppf(0.975, 29) * variance(theta) ** 0.5, rel=1e-4)
+
+
+def test_a_small_variance_is_not_believed_and_a_large_one_is() -> None:
+    sure, plain, wild = (auc_interval(0.95, v, n_units=20) for v in (1e-6, 1e-3, 0.02))
+    assert (sure.low, sure.high) == pytest.approx((plain.low, plain.high), abs=0.03)
+    assert wild.low < plain.low - 0.1
 
 
 def test_perfect_separation_still_has_a_width() -> None:
-    scores, labels = np.arange(20.0), np.arange(20) >= 10
-    groups = np.tile(np.arange(10), 2)
-    found = auc_bootstrap(scores, labels, groups, rng=np.random.default_rng(0))
+    found = auc_interval(1.0, 0.0, n_units=10)
     assert found.value == found.high == 1.0
-    # the score limit solves (1 - theta) = z sqrt(theta (1-theta) [1 + 9 ((1-theta)/(2-theta) + theta/(1+theta))] / 100)
-    theta = found.low
-    spread = 1 + 9 * ((1 - theta) / (2 - theta) + theta / (1 + theta))
-    assert 1 - theta == pytest.approx(1.959964 * (theta * (1 - theta) * spread / 100) ** 0.5, rel=1e-4)
     assert 0.6 < found.low < 0.9
-    mirrored = auc_bootstrap(-scores, labels, groups, rng=np.random.default_rng(0))
+    mirrored = auc_interval(0.0, 0.0, n_units=10)
     assert (mirrored.low, mirrored.high) == pytest.approx((0.0, 1 - found.low))
 
 
@@ -107,4 +132,4 @@ def test_one_sided_or_unknown_scores_are_refused() -> None:
     with pytest.raises(DataError, match="NaN"):
         auc(np.array([1.0, np.nan]), np.array([1.0]))
     with pytest.raises(TooFewDocuments):
-        auc_bootstrap(np.arange(4.0), np.arange(4) > 1, np.zeros(4, dtype=int), rng=np.random.default_rng(0))
+        auc_interval(0.5, 0.1, n_units=1)

@@ -3,7 +3,7 @@ import pytest
 
 from freerun.errors import DataError
 from freerun.stats.calibration import calibration_curve
-from freerun.stats.intervals import cluster_ratio
+from freerun.stats.proportions import clustered_rate
 
 
 def test_ratio_and_what_is_not_known() -> None:
@@ -16,7 +16,7 @@ def test_ratio_and_what_is_not_known() -> None:
     assert third is None
     # documents have 8/5 and 4/1: the ratio is 12/6 = 2
     assert first.value == 2.0
-    golden = cluster_ratio(observed[:, 0], expected[:, 0], np.array([0, 0, 1]))
+    golden = clustered_rate(np.array([8.0, 4.0]), np.array([5.0, 1.0]))
     assert first.high == pytest.approx(golden.high)
     assert first.low == max(golden.low, 0.0)
     # nothing seen where 10 were expected: at most -ln(.025)/10
@@ -50,7 +50,7 @@ def test_a_calibrated_law_is_covered() -> None:
         for ratio in calibration_curve(rng.poisson(expected).astype(float), expected, np.arange(40)).ratio:
             assert ratio is not None
             hits += ratio.low <= 1.0 <= ratio.high
-    assert 0.915 <= hits / 800 <= 0.975
+    assert 0.915 <= hits / 800 <= 0.99  # exact limits of counts are wide rather than narrow
 
 
 def test_ill_shaped_or_negative_counts_are_refused() -> None:

@@ -20,8 +20,10 @@ from studies.dose_response.others import halves, run_responses
 from studies.dose_response.picture import LOOKS, dose_response_svg
 from studies.dose_response.responses import certified_nats, exact_excess, respond, tv_needed
 from studies.dose_response.words import block, table
+from studies.files import read_result
 
 DOCS = Path(__file__).parents[2] / "docs"
+STUDY = DOCS.parent / "studies" / "dose_response"
 
 
 # ---- the certificate ---------------------------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ def test_finished_runs_are_points(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
-    return dict(json.loads((DOCS / "data" / "dose-response.json").read_text(encoding="utf-8")))
+    return read_result(STUDY)
 
 
 def test_no_committed_point_lies_under_the_certificate(result: dict[str, Any]) -> None:
@@ -192,8 +194,8 @@ def test_no_committed_point_lies_under_the_certificate(result: dict[str, Any]) -
 
 def test_page_table_and_picture_are_those_of_the_result(result: dict[str, Any]) -> None:
     assert block(result) in (DOCS / "dose-response.md").read_text(encoding="utf-8")
-    assert (DOCS / "data" / "dose-response.md").read_text(encoding="utf-8") == table(result)
-    assert (DOCS / "images" / "dose-response.svg").read_text(encoding="utf-8") == dose_response_svg(result)
+    assert (STUDY / "points.md").read_text(encoding="utf-8") == table(result)
+    assert (STUDY / "picture.svg").read_text(encoding="utf-8") == dose_response_svg(result)
 
 
 def test_the_picture_says_every_point(result: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "studies" / "families"
-TABLE = json.loads((STUDY / "families.json").read_text())
+TABLE = json.loads((STUDY / "result.json").read_text())
 KNOWN = {row["name"]: row for row in TABLE["families"]}
 
 

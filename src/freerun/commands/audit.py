@@ -12,8 +12,8 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments
-from freerun.commands.ends import add_end_ids_argument
 from freerun.commands.gating import add_gate_arguments
+from freerun.commands.model_arguments import add_json_argument, add_model_arguments
 from freerun.text.documents import MINIMUM_UNITS
 
 if TYPE_CHECKING:
@@ -137,19 +137,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--redact-text", action="store_true", help="keep text, token ids and names out of records and page alike"
     )
     how.add_argument("--batch", type=int, default=128, metavar="B", help="sequences at once (default 128)")
-    how.add_argument(
-        "--dtype",
-        choices=("fp32", "bf16"),
-        default="fp32",
-        help="number format of weights and arithmetic (default fp32); bf16 is measured as another model",
-    )
-    how.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda[:N] or mps (default auto)")
-    how.add_argument(
-        "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
-    )
-    add_end_ids_argument(how)
+    add_model_arguments(how, dtype_note="; bf16 is measured as another model")
     how.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/<model>-<corpus>-<plan hash>)")
-    how.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    add_json_argument(how)
     add_gate_arguments(parser, example="'horizon<256'")
 
 

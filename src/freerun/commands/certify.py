@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from freerun.commands.model_arguments import add_json_argument
+from freerun.commands.terminal import columns_between, say
 from freerun.errors import UsageError
+
+if TYPE_CHECKING:
+    from freerun.results.certify import CertifyResult
+    from freerun.stats.bounds.certificates import Horizon
 
 EXAMPLES = """\
 examples:
@@ -43,13 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--observed-rate", metavar="B", help="share of generations with it, or counts: 30/100; proves an excess"
     )
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    add_json_argument(parser)
     parser.add_argument("--svg", metavar="FILE", help="write the curve by length as one SVG file")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.main import print_json
     from freerun.jobs.certify import DELTAS, certify, draw_certificate
+    from freerun.results.finding import to_json
 
     if arguments.svg is not None and (not arguments.svg or Path(arguments.svg).is_dir()):
         raise UsageError(f"--svg {arguments.svg!r} is a folder: name a file, for example bound.svg")
@@ -65,11 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
 
         write_atomically(Path(arguments.svg), draw_certificate(result))
     if arguments.json:
-        print_json(result)
+        print_json(to_json(result))
         return 0
-    _print(certificate_lines(result, width=max(40, min(100, shutil.get_terminal_size((100, 24)).columns))))
+    say(certificate_lines(result, width=columns_between(40, 100)), sys.stdout)
     if arguments.svg is not None:
-        _print(["", f"picture  {arguments.svg}"])
+        say(["", f"picture  {arguments.svg}"], sys.stdout)
     return 0
 
 
@@ -92,36 +98,36 @@ def read_rate(name: str, word: str | None) -> float | tuple[int, int] | None:
 # ---- what is printed -------------------------------------------------------------------------------------------------
 
 
-def certificate_lines(result: Mapping[str, Any], *, width: int) -> list[str]:
+def certificate_lines(result: CertifyResult, *, width: int) -> list[str]:
     """The certificate for people, no wider than `width` columns."""
     from freerun.jobs.certify import spoken_share
 
-    excess, tokens, k = result["excess_nats_per_token"], result["tokens"], result["kl_nats"]
+    excess, tokens, k = result.excess_nats_per_token, result.tokens, result.kl_nats
     head = (
-        f"If the excess loss is {excess:.6g} nats ({result['excess_bits_per_token']:.3g} bits) a token over {tokens:,} tokens: "
+        f"If the excess loss is {excess:.6g} nats ({result.excess_bits_per_token:.3g} bits) a token over {tokens:,} tokens: "
         f"K = {k:.4g} nats."
     )
-    bounds, absorbing = result["largest_tv"], result["absorbing"]
+    bounds, absorbing = result.largest_tv, result.absorbing
     blocks = [
         textwrap.wrap(head, width),
         [
             "largest total variation that it allows",
-            f"  exact                       {spoken_share(bounds['exact'])}",
-            f"  Gilardoni 2010              {spoken_share(bounds['gilardoni'])}",
-            f"  Bretagnolle–Huber √(1−e⁻ᴷ)  {spoken_share(bounds['bretagnolle_huber'])}",
-            f"  Pinsker √(K/2)              {spoken_share(bounds['pinsker'])}",
-            f"  absorbing model 1−e⁻ᴷ       {spoken_share(absorbing['tv'])}",
+            f"  exact                       {spoken_share(bounds.exact)}",
+            f"  Gilardoni 2010              {spoken_share(bounds.gilardoni)}",
+            f"  Bretagnolle–Huber √(1−e⁻ᴷ)  {spoken_share(bounds.bretagnolle_huber)}",
+            f"  Pinsker √(K/2)              {spoken_share(bounds.pinsker)}",
+            f"  absorbing model 1−e⁻ᴷ       {spoken_share(absorbing.tv)}",
         ],
         textwrap.wrap(
-            f"The absorbing model puts {absorbing['mass']:.4g} on one extra token that never lets go, has exactly this excess, and "
-            f"spoils {absorbing['corrupted_tokens']:,.4g} of {tokens:,} tokens on average.",
+            f"The absorbing model puts {absorbing.mass:.4g} on one extra token that never lets go, has exactly this excess, and "
+            f"spoils {absorbing.corrupted_tokens:,.4g} of {tokens:,} tokens on average.",
             width,
         ),
-        _horizon_lines(result["horizons"]),
+        _horizon_lines(result.horizons),
         *_event_blocks(result, width),
-        _listed("guaranteed", result["guaranteed"], width),
-        _listed("not guaranteed", result["not_guaranteed"], width),
-        textwrap.wrap(result["source_text"]["sentence"], width),
+        _listed("guaranteed", result.guaranteed, width),
+        _listed("not guaranteed", result.not_guaranteed, width),
+        textwrap.wrap(result.source_text.sentence, width),
     ]
     lines: list[str] = []
     for block in blocks:
@@ -129,10 +135,10 @@ def certificate_lines(result: Mapping[str, Any], *, width: int) -> list[str]:
     return lines[:-1]
 
 
-def _horizon_lines(horizons: Sequence[Mapping[str, Any]]) -> list[str]:
+def _horizon_lines(horizons: Sequence[Horizon]) -> list[str]:
     """One line a total variation; the columns are as wide as their numbers."""
     rows = [
-        (f"{h['tv']:g}", f"{h['smallest_kl_nats']:.4g}", f"{h['guaranteed_tokens']:,}", f"{h['absorbing_tokens']:,}")
+        (f"{h.tv:g}", f"{h.smallest_kl_nats:.4g}", f"{h.guaranteed_tokens:,}", f"{h.absorbing_tokens:,}")
         for h in horizons
     ]
     heads = ("TV", "K needed", "safe up to", "absorbing at")
@@ -141,36 +147,36 @@ def _horizon_lines(horizons: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["horizon: tokens up to which no model of this loss exceeds TV", *[f"  {line}" for line in lines]]
 
 
-def _event_blocks(result: Mapping[str, Any], width: int) -> list[list[str]]:
+def _event_blocks(result: CertifyResult, width: int) -> list[list[str]]:
     from freerun.jobs.certify import spoken_share
 
-    event = result["event"]
+    event = result.event
     if event is None:
         return []
-    limit = f" (at most {spoken_share(event['base_high'])}, 95%)" if event["base_counts"] else ""
+    limit = f" (at most {spoken_share(event.base_high)}, 95%)" if event.base_counts else ""
     blocks = [
         textwrap.wrap(
-            f"An event with rate {_rate(event['base_rate'], event['base_counts'])}{limit} in text has at most "
-            f"{spoken_share(event['ceiling'])} in generations. Tight.",
+            f"An event with rate {_rate(event.base_rate, event.base_counts)}{limit} in text has at most "
+            f"{spoken_share(event.ceiling)} in generations. Tight.",
             width,
         )
     ]
-    seen = event["observed"]
+    seen = event.observed
     if seen is None:
         return blocks
-    rate = _rate(seen["rate"], seen["counts"])
-    if seen["infinite"]:
+    rate = _rate(seen.rate, seen.counts)
+    if seen.kl_proven_nats is None or seen.excess_proven_nats_per_token is None:
         said = f"Generations with rate {rate} prove that K is infinite: they always do what text sometimes does not."
-    elif seen["kl_proven_nats"] == 0:
+    elif seen.kl_proven_nats == 0:
         said = f"A rate of {rate} in generations proves nothing: it is not above the base rate."
     else:
-        counted = " at 95%" if seen["counts"] else ""
+        counted = " at 95%" if seen.counts else ""
         said = (
-            f"Read backwards, a rate of {rate} in generations proves{counted} K ≥ {seen['kl_proven_nats']:.2g} nats per text, "
-            f"{seen['excess_proven_nats_per_token']:.2g} a token over {result['tokens']:,} tokens. No more than that."
+            f"Read backwards, a rate of {rate} in generations proves{counted} K ≥ {seen.kl_proven_nats:.2g} nats per text, "
+            f"{seen.excess_proven_nats_per_token:.2g} a token over {result.tokens:,} tokens. No more than that."
         )
-    if not seen["within_the_given_loss"]:
-        said += f" That is more than the {result['kl_nats']:.4g} nats given: both cannot be right of the same texts."
+    if not seen.within_the_given_loss:
+        said += f" That is more than the {result.kl_nats:.4g} nats given: both cannot be right of the same texts."
     return [*blocks, textwrap.wrap(said, width)]
 
 
@@ -183,10 +189,3 @@ def _listed(title: str, sentences: Sequence[str], width: int) -> list[str]:
     for sentence in sentences:
         lines += textwrap.wrap(sentence, width, initial_indent="  - ", subsequent_indent="    ")
     return lines
-
-
-def _print(lines: Sequence[str]) -> None:
-    """Print lines; signs that the terminal's encoding lacks become question marks."""
-    encoding = sys.stdout.encoding or "utf-8"
-    for line in lines:
-        print(line.encode(encoding, "replace").decode(encoding))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from freerun.commands.gating import add_gate_arguments
+from freerun.commands.model_arguments import add_json_argument
 from freerun.counted import counted
 
 EXAMPLES = """\
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--x-label", default="run", metavar="WORDS", help="what these numbers are (default run)")
     parser.add_argument("-o", "--out", metavar="FILE", help="write a page (one HTML file)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    add_json_argument(parser)
     add_gate_arguments(parser, example="'loss_nats>+0.02' (a difference, with its sign)")
 
 

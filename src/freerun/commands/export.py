@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from freerun.commands.model_arguments import add_json_argument
+
 EXAMPLES = """\
 examples:
   freerun export runs/NAME --to csv                         into runs/NAME/export
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=TO, required=True, help="output format or tracker")
     parser.add_argument("-o", "--out", metavar="FOLDER", help="folder for files (default RUN/export)")
     parser.add_argument("--project", default="freerun", metavar="NAME", help="project of a tracker (default freerun)")
-    parser.add_argument("--json", action="store_true", help="print what was written as one JSON object on stdout")
+    add_json_argument(parser, "what was written as ")
 
 
 def run(arguments: argparse.Namespace) -> int:

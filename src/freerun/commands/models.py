@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from freerun.commands.model_arguments import add_json_argument
+
 if TYPE_CHECKING:
     from freerun.predictors.entries import Entry
 
@@ -16,7 +18,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    add_json_argument(parser, "")
 
 
 def run(arguments: argparse.Namespace) -> int:

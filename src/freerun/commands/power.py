@@ -10,8 +10,12 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from freerun.commands.model_arguments import add_json_argument
+
+if TYPE_CHECKING:
+    from freerun.results.power import PowerResult
 
 EXAMPLES = """\
 examples:
@@ -41,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=2, metavar="N", help="processes (default 2); the result is the same"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of every draw (default 0)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.errors import UsageError
     from freerun.jobs.power.cells import chosen_plan
     from freerun.jobs.power.power import power
+    from freerun.results.finding import to_json
 
     if arguments.seed < 0:
         raise UsageError(f"--seed must be a whole number ≥ 0, not {arguments.seed}")
@@ -65,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         plan, out=arguments.out, workers=arguments.workers, progress=Reporter(), command=shlex.join(words)
     )
     if arguments.json:
-        print_json(result)
+        print_json(to_json(result))
     else:
         tell_power(result, sys.stdout)
         print(f"\npage     {folder / 'report.html'}")
@@ -76,52 +81,44 @@ def _listed(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def tell_power(result: Mapping[str, Any], out: TextIO) -> None:
+def tell_power(result: PowerResult, out: TextIO) -> None:
     """A power table for people: the null, then the power with most texts at every length, in per cent."""
     from freerun.commands.terminal import say
     from freerun.report.charts.heat import per_cent
 
     print(file=out)
-    say(textwrap.wrap(result["sentence"], 100), out)
-    for where in result["null"]["outside"][1:]:
-        say([f"  also outside: {where}"], out)
-    texts = result["plan"]["texts"][-1]
-    metrics = [m for m in result["metrics"] if not m["control"]]
-    widths = [max(len(_short(m["label"])), 4) for m in metrics]
-    found = {(c["base"], c["organism"], c["metric"], c["tokens"]): c for c in result["cells"] if c["texts"] == texts}
-    for base in result["bases"]:
+    say(textwrap.wrap(result.sentence, 100), out)
+    say([f"  also outside: {where}" for where in result.null.outside[1:]], out)
+    texts = result.plan.texts[-1]
+    metrics = {m.name: _SHORT.get(m.label, m.label) for m in result.metrics if not m.control}
+    cells = {(c.base, c.organism, c.tokens, c.metric): c for c in result.cells if c.texts == texts}
+    for base in result.bases:
         print(file=out)
-        say(
-            [f"{base['name']}, {texts} texts a side: per cent of reruns rejected at {result['plan']['alpha']:.0%}"], out
-        )
-        heads = "  ".join(f"{_short(m['label']):>{w}}" for m, w in zip(metrics, widths, strict=True))
-        say([f"  {'':<20} {'tokens':>6}  {heads}"], out)
-        for organism in result["organisms"]:
-            for i, tokens in enumerate(result["plan"]["lengths"]):
-                cells = [found.get((base["name"], organism["name"], m["name"], tokens)) for m in metrics]
-                null = organism["name"] == "null"
-                shown = [
-                    f"{'·' if c is None else per_cent(c['rate'], null=null):>{w}}"
-                    for c, w in zip(cells, widths, strict=True)
-                ]
-                label = organism["label"] if i == 0 else ""
-                say([f"  {label:<20} {tokens:>6}  {'  '.join(shown)}"], out)
-    corrected = [e for e in result["expectations"] if e["confirmed"] is False]
+        say([f"{base.name}, {texts} texts a side: per cent of reruns rejected at {result.plan.alpha:.0%}"], out)
+        say([f"  {'':<20} {'tokens':>6}  {'  '.join(f'{label:>4}' for label in metrics.values())}"], out)
+        for organism in result.organisms:
+            for i, tokens in enumerate(result.plan.lengths):
+                shown = []
+                for metric, label in metrics.items():
+                    cell = cells.get((base.name, organism.name, tokens, metric))
+                    rate = "·" if cell is None else per_cent(cell.rate, null=organism.name == "null")
+                    shown.append(f"{rate:>{max(len(label), 4)}}")
+                say([f"  {organism.label if i == 0 else '':<20} {tokens:>6}  {'  '.join(shown)}"], out)
+    corrected = [e for e in result.expectations if e.confirmed is False]
     if corrected:
         print(file=out)
-        said = "; ".join(f"{e['organism']}, {e['column']}: {e['found']} (expected {e['expected']})" for e in corrected)
-        say(textwrap.wrap(f"Not as expected: {said}.", 100), out)
+        listed = "; ".join(f"{e.organism}, {e.column}: {e.found} (expected {e.expected})" for e in corrected)
+        say(textwrap.wrap(f"Not as expected: {listed}.", 100), out)
 
 
-def _short(label: str) -> str:
-    """A heading of at most 10 characters."""
-    return {
-        "loss, paired": "paired",
-        "perplexity": "perplex.",
-        "z, declared": "z",
-        "z, real text": "z, real",
-        "classifier": "classif.",
-        "likelihood ratio": "LR",
-        "source drift": "sources",
-        "MAUVE-style": "MAUVE",
-    }.get(label, label)
+_SHORT = {
+    "loss, paired": "paired",
+    "perplexity": "perplex.",
+    "z, declared": "z",
+    "z, real text": "z, real",
+    "classifier": "classif.",
+    "likelihood ratio": "LR",
+    "source drift": "sources",
+    "MAUVE-style": "MAUVE",
+}
+"""Headings of at most 10 characters."""

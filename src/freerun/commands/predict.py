@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-import shutil
 import sys
 import textwrap
 import unicodedata
@@ -17,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from freerun.commands.ends import add_end_ids_argument
-from freerun.commands.terminal import encodable, say, shown
+from freerun.commands.model_arguments import add_json_argument, add_model_arguments, load_options
+from freerun.commands.terminal import columns_between, encodable, say, shown, takes_colour
 from freerun.errors import DataError, UsageError
 
 EXAMPLES = """\
@@ -49,27 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="alternatives to keep at each position (default 5; the terminal shows 3)",
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    add_json_argument(form)
     form.add_argument("--html", metavar="FILE", help="write a page: the text shaded by surprisal, one file, no network")
     how = parser.add_argument_group("how it runs")
-    how.add_argument(
-        "--dtype",
-        choices=("fp32", "bf16"),
-        default="fp32",
-        help="number format of weights and arithmetic (default fp32)",
-    )
-    how.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, mps (default auto)")
-    how.add_argument(
-        "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
-    )
-    add_end_ids_argument(how)
+    add_model_arguments(how)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
     from freerun.jobs.predict import predict
-    from freerun.specs.spec import LoadOptions, load_predictor
+    from freerun.results.finding import to_json
+    from freerun.specs.spec import load_predictor
 
     if arguments.top < 1:
         raise UsageError(f"--top must be at least 1, not {arguments.top}")
@@ -77,30 +66,27 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--html {arguments.html!r} is a folder: name a file, for example prediction.html")
     text = read_text(arguments.text)
     reporter = Reporter()
-    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code, end_ids=arguments.end_ids)
-    predictor = load_predictor(arguments.model, options, tell=reporter.say)
+    predictor = load_predictor(arguments.model, load_options(arguments), tell=reporter.say)
     if len(text) >= LONG_TEXT_CHARS:
         reporter.begin(len(predictor.encode(text)))
         reporter.phase("reading the text")
     try:
-        result = predict(
-            predictor, text, top=arguments.top, on_tokens=reporter.advance if reporter.total else lambda _: None
-        )
+        on_tokens = reporter.advance if reporter.total else lambda _: None
+        result = to_json(predict(predictor, text, top=arguments.top, on_tokens=on_tokens))
     finally:
         reporter.end()
     if arguments.json:
         print_json(result)
         return 0
     if arguments.html is None:
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        for line in table_lines(result, width=_width(), colour=colour):
+        for line in table_lines(result, width=columns_between(32, 120), colour=takes_colour(sys.stdout)):
             print(encodable(line, sys.stdout))
     else:
         from freerun.files import write_atomically
         from freerun.report.pages.prediction import render_prediction
 
         write_atomically(Path(arguments.html), render_prediction(result))
-    say(summary_lines(result, width=_width()), sys.stdout)
+    say(summary_lines(result, width=columns_between(32, 120)), sys.stdout)
     if arguments.html is not None:
         say(["", f"page  {arguments.html}"], sys.stdout)
     return 0
@@ -262,7 +248,3 @@ def _coloured(line: str, token: Mapping[str, Any]) -> str:
 
     code = {"given": "2", "impossible": "1;35", "s3": "33", "s4": "33", "s5": "31", "s6": "1;31"}.get(shade(token))
     return f"\x1b[{code}m{line}\x1b[0m" if code else line
-
-
-def _width() -> int:
-    return max(32, min(120, shutil.get_terminal_size((100, 24)).columns))

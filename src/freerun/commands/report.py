@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from freerun.commands.model_arguments import add_json_argument
+
 EXAMPLES = """\
 examples:
   freerun report runs/NAME
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN2",
         help="another run of the same corpus or model: try the detector that was trained there on the texts here",
     )
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

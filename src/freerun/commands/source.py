@@ -10,14 +10,12 @@ can be trusted.
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments, reading_options
-from freerun.commands.ends import add_end_ids_argument
+from freerun.commands.model_arguments import add_json_argument, add_model_arguments, load_options
 from freerun.errors import UsageError
 
 if TYPE_CHECKING:
@@ -99,15 +97,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     labelled.add_argument("--tokens", type=int, default=128, metavar="T", help="tokens of each (default 128)")
     add_reading_arguments(labelled)
     form = parser.add_argument_group("what comes out")
-    form.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
-    form.add_argument("-o", "--output", metavar="RUN", help="a folder for result.json and report.html")
+    add_json_argument(form)
+    form.add_argument("-o", "--out", metavar="RUN", help="a folder for result.json and report.html")
+    form.add_argument("--output", dest="out", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # its earlier name
     how = parser.add_argument_group("how it runs")
-    how.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="number format (default fp32)")
-    how.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, mps (default auto)")
-    how.add_argument(
-        "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
-    )
-    add_end_ids_argument(how)
+    add_model_arguments(how)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -117,21 +111,21 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.results.finding import to_json
 
     result = to_json(_evaluate(arguments) if arguments.evaluate is not None else _ask(arguments))
-    if arguments.output is not None:
-        _write(Path(arguments.output), result)
+    if arguments.out is not None:
+        _write(Path(arguments.out), result)
     if arguments.json:
         from freerun.commands.main import print_json
 
         print_json(result)
         return 0
     from freerun.commands.source_lines import evaluation_lines, print_lines, source_lines
+    from freerun.commands.terminal import columns_between, takes_colour
 
-    width = max(40, min(120, shutil.get_terminal_size((100, 24)).columns))
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    lines = source_lines(result, width=width, colour=colour) if result["kind"] == "source" else None
+    width = columns_between(40, 120)
+    lines = source_lines(result, width=width, colour=takes_colour(sys.stdout)) if result["kind"] == "source" else None
     print_lines(lines if lines is not None else evaluation_lines(result, width=width), sys.stdout)
-    if arguments.output is not None:
-        print(f"\npage  {Path(arguments.output) / 'report.html'}")
+    if arguments.out is not None:
+        print(f"\npage  {Path(arguments.out) / 'report.html'}")
     return 0
 
 
@@ -165,8 +159,8 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UsageError("--evaluate needs --label-field NAME: the field of the corpus that says the right value")
         if arguments.sources is None:
             raise UsageError("--evaluate needs --sources FILE: the values that the labels are matched with")
-    if arguments.output is not None and Path(arguments.output).is_file():
-        raise UsageError(f"-o {arguments.output} is a file: name a folder")
+    if arguments.out is not None and Path(arguments.out).is_file():
+        raise UsageError(f"-o {arguments.out} is a file: name a folder")
 
 
 def _ask(arguments: argparse.Namespace) -> SourceResult:
@@ -175,7 +169,7 @@ def _ask(arguments: argparse.Namespace) -> SourceResult:
     from freerun.jobs.source.file import read_sources
     from freerun.jobs.source.question import SourceOptions
     from freerun.jobs.source.source import source, work_tokens
-    from freerun.specs.spec import LoadOptions, load_predictor
+    from freerun.specs.spec import load_predictor
 
     asking = SourceOptions(
         readouts=tuple(r.strip() for r in arguments.readouts.split(",")),
@@ -191,8 +185,7 @@ def _ask(arguments: argparse.Namespace) -> SourceResult:
     sources = None if arguments.sources is None else read_sources(arguments.sources)
     text = read_text(arguments.text)
     reporter = Reporter()
-    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code, end_ids=arguments.end_ids)
-    predictor = load_predictor(arguments.model, options, tell=reporter.say)
+    predictor = load_predictor(arguments.model, load_options(arguments), tell=reporter.say)
     reporter.begin(work_tokens(predictor, text, sources, asking))
     try:
         return source(predictor, text, sources, asking, on_tokens=reporter.advance, on_phase=reporter.phase)
@@ -205,15 +198,14 @@ def _evaluate(arguments: argparse.Namespace) -> SourceEvaluation:
     from freerun.jobs.audit.preparing import tell_notes
     from freerun.jobs.source.evaluation import evaluate, evaluation_tokens
     from freerun.jobs.source.file import read_sources
-    from freerun.specs.spec import LoadOptions, load_predictor
+    from freerun.specs.spec import load_predictor
     from freerun.text.corpora import read_corpus
 
     sources = read_sources(arguments.sources)
     reporter = Reporter()
     corpus = read_corpus(arguments.evaluate, **reading_options(arguments))
     tell_notes(corpus, reporter.say)
-    options = LoadOptions(arguments.dtype, arguments.device, arguments.trust_remote_code, end_ids=arguments.end_ids)
-    predictor = load_predictor(arguments.model, options, tell=reporter.say)
+    predictor = load_predictor(arguments.model, load_options(arguments), tell=reporter.say)
     reporter.begin(evaluation_tokens(sources, arguments.documents, arguments.tokens))
     reporter.phase("headers")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any, TextIO
@@ -53,9 +52,9 @@ def told(done: Sweep, *, as_json: bool) -> int:
 
 def tell_sweep(done: Sweep, out: TextIO) -> None:
     """A sweep for people: the sentence, a line a setting, and where the page is."""
-    from freerun.commands.terminal import say, shown
+    from freerun.commands.terminal import columns_between, say, shown
 
-    width = min(100, shutil.get_terminal_size((100, 24)).columns)
+    width = columns_between(1, 100)
     result = done.result
 
     def paragraph(text: str) -> None:

@@ -6,7 +6,9 @@ the line, reorder or hide it. The table is the one of the pages (`freerun/report
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Iterable
 from typing import TextIO
 
@@ -37,6 +39,16 @@ def _shown(c: str, before: str, after: str) -> str:
     if c in _JOINERS and not all(n > "\x7f" and n not in _JOINERS and not sign_of(n) for n in (before, after)):
         return f"⟨U+{ord(c):04X}⟩"
     return sign_of(c) or c
+
+
+def columns_between(least: int, most: int) -> int:
+    """Columns of the terminal, between two limits."""
+    return max(least, min(most, shutil.get_terminal_size((100, 24)).columns))
+
+
+def takes_colour(out: TextIO) -> bool:
+    """Whether a stream shows colours, and nobody asked for none."""
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def say(lines: Iterable[str], out: TextIO) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from typing import TYPE_CHECKING, TextIO
 
-from freerun.commands.terminal import say, shown
+from freerun.commands.terminal import columns_between, say, shown
 
 if TYPE_CHECKING:
     from freerun.runs.run import Run
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 def tell(run: Run, out: TextIO) -> None:
     """Print what a person wants to know first."""
-    width = min(100, shutil.get_terminal_size((100, 24)).columns)
+    width = columns_between(1, 100)
     result = run.result
 
     def paragraph(text: str) -> None:

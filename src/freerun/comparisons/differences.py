@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from freerun.comparisons.curves import JointCurves, join_curves
-from freerun.comparisons.terms import Alignment, SameRecords, align, same_records, shared_draws
+from freerun.comparisons.terms import Alignment, SameRecords, align, same_records, same_reference, shared_draws
 from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.quantities import AUC, HORIZONS
 from freerun.findings.evidence import Evidence, statistics_rng
@@ -18,7 +18,7 @@ from freerun.findings.own_text.standing import own_text_of
 from freerun.findings.plain_text import PlainText
 from freerun.findings.registry import sums_of
 from freerun.results.audit import OwnText
-from freerun.results.compare import Difference, RunPair, SharedDraws, TextTest
+from freerun.results.compare import ALPHA, Difference, RunPair, SharedDraws, TextTest
 from freerun.results.horizons import outside
 from freerun.results.quantity import Sums
 from freerun.stats.detection.text_features import byte_ngram_features
@@ -30,10 +30,12 @@ Values = Mapping[tuple[str, str], Sums]
 """The quantities of a run, document by document, by finding and name."""
 LOSS_KEY = (LOSS.finding, LOSS.name)
 _IDENTICAL = "the same records in both runs: zero by identity"
+_OTHER_REFERENCE = "each run was held against a reference of its own: no interval and no test"
 _NOT_SEEN = "not seen in any document of either run: no interval and no test"
 _PAIRED = "difference of ratios of sums on the same documents, document-clustered linearised t interval"
 _BY_TOKEN = "token by token on the same documents, document-clustered t interval"
-_FITTED = "detectors as fitted in each run, test documents resampled together, percentiles"
+_FITTED = "each run by its own detectors; covariance over test and training documents that both have, drawn from its normal law"
+_AUCS = "each run by its own detectors; variance over test and training documents that both have, t interval"
 _SLOPE = "least-squares slope over runs, document-clustered linearised t interval"
 
 
@@ -123,10 +125,13 @@ def _differences(
     if aligned.first.size:
         yield _loss(first, second, aligned)
     if curves is not None:
-        yield _horizon(curves, k, 0.75, primary=True)
-        yield from (_horizon(curves, k, level) for level in HORIZONS if level != 0.75)
-        d = curves.auc_difference(0, k)
-        yield Difference.of(AUC, d, d.a, d.b, method=_FITTED, label=f"AUC at {int(curves.lengths[-1])} tokens")
+        rng = statistics_rng(first, "compare/horizon")
+        yield _horizon(curves, k, 0.75, rng, primary=True)
+        yield from (_horizon(curves, k, level, rng) for level in HORIZONS if level != 0.75)
+        d = curves.contrast([0, k], np.array([-1.0, 1.0]))
+        last = (float(curves.curves[i].aucs[-1]) for i in (0, k))
+        yield Difference.of(AUC, d, *last, method=_AUCS, label=f"AUC at {int(curves.lengths[-1])} tokens")
+    shared = same_reference(first, second)
     for key in _comparable((first, second), (ours, theirs)):
         if key == LOSS_KEY and aligned.first.size:
             continue
@@ -135,8 +140,10 @@ def _differences(
             d_ratio = paired_difference(tops[0], bottoms[0], tops[1], bottoms[1])
         except TooFewDocuments:
             continue
-        made = Difference.of(ours[key].quantity, d_ratio, *_ratios(tops, bottoms), method=_PAIRED)
-        yield made if tops.any() else made.without_interval(_NOT_SEEN)
+        quantity = ours[key].quantity
+        made = Difference.of(quantity, d_ratio, *_ratios(tops, bottoms), method=_PAIRED)
+        why = _NOT_SEEN if not tops.any() else _OTHER_REFERENCE if quantity.against_reference and not shared else ""
+        yield made.without_interval(why) if why else made
 
 
 def _unless_identical(d: Difference, same: SameRecords) -> Difference:
@@ -188,13 +195,15 @@ def loss_by_position(first: Evidence, second: Evidence) -> tuple[Float[np.ndarra
 # ---- the horizon -------------------------------------------------------------------------------------------------------
 
 
-def _horizon(curves: JointCurves, k: int, level_auc: float, *, primary: bool = False) -> Difference:
-    places = [curves.horizon(i, level_auc).estimate for i in (0, k)]
+def _horizon(
+    curves: JointCurves, k: int, level_auc: float, rng: np.random.Generator, *, primary: bool = False
+) -> Difference:
+    places = [curves.curves[i].horizon(level_auc).estimate for i in (0, k)]
     text = ""
     if any(map(outside, places)):
         words = [outside(place) or f"{place.tokens:.0f}" for place in places]
         text = f"{words[0]} and {words[1]} tokens; what lies beyond the lengths measured counts as their end"
-    d = curves.difference(0, k, level_auc)
+    d = curves.difference(0, k, level_auc, rng)
     how = f"{_FITTED}; held within the lengths measured"
     return Difference.of(HORIZONS[level_auc], d, d.a, d.b, method=how, primary=primary, text=text)
 
@@ -238,13 +247,14 @@ def _trends(evidences: Sequence[Evidence], values: Sequence[Values], x: Sequence
     weights = slope_weights(np.asarray(range(len(evidences)) if x is None else x, np.float64))
     pairs = [same_records(evidences[0], e) for e in evidences[1:]]
     same = SameRecords(*(all(getattr(s, part) for s in pairs) for part in ("real", "free", "all_documents")))
+    shared = all(same_reference(evidences[0], e) for e in evidences[1:])
     for key in _comparable(evidences, values):
         tops, bottoms = _together(evidences, [each[key] for each in values])
         try:
             d = contrast_of_ratios(tops, bottoms, weights)
         except TooFewDocuments:
             continue
-        if tops.any():
+        if tops.any() and (shared or not values[0][key].quantity.against_reference):
             made = Difference.of(values[0][key].quantity, d, *_ratios(tops, bottoms), method=_SLOPE)
             yield _unless_identical(made, same)
 
@@ -289,9 +299,12 @@ def _adjusted(families: Sequence[tuple[Difference, ...]]) -> list[tuple[Differen
     """Holm over everything primary, Benjamini & Yekutieli over all else, across pairs and trends together."""
     flat = [d for family in families for d in family]
     adjusted: dict[int, float] = {}
+    alphas = {True: ALPHA, False: ALPHA}
     for primary, adjust in ((True, holm), (False, benjamini_yekutieli)):
         p_values = {i: d.p_value for i, d in enumerate(flat) if d.primary is primary and d.p_value is not None}
         if p_values:
             adjusted |= dict(zip(p_values, adjust(np.array([*p_values.values()])).tolist(), strict=True))
-    done = iter(d.adjusted(adjusted.get(i)) for i, d in enumerate(flat))
+            n = len(p_values)  # the smallest of n p-values is significant below this, whatever the others are
+            alphas[primary] = ALPHA / n if primary else ALPHA / (n * float((1.0 / np.arange(1, n + 1)).sum()))
+    done = iter(d.adjusted(adjusted.get(i), alphas[d.primary]) for i, d in enumerate(flat))
     return [tuple(next(done) for _ in family) for family in families]

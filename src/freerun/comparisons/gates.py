@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from freerun.counted import counted
 from freerun.errors import UsageError, nearest
-from freerun.findings.detectability.quantities import HORIZONS
+from freerun.findings.detectability.quantities import AUC, HORIZONS
+from freerun.findings.evidence import MAX_PAIRS
 from freerun.findings.loss import LOSS
 from freerun.findings.outcome import EXIT_CODES, cut_short, judge
 from freerun.findings.recognition.quantities import SAMPLER_P
 from freerun.findings.registry import GATES
 from freerun.results.audit import Fault
-from freerun.results.quantity import Quantity
+from freerun.results.quantity import LEAST_DOCUMENTS, Quantity
 from freerun.stats.design.detectable import documents_to_decide
 from freerun.stats.detection.horizon import End, HorizonResult
 from freerun.stats.intervals import has_no_width
@@ -160,7 +161,7 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
     if gate.quantity in HORIZON_LEVELS:
         return _judge_horizon(result, gate, e, detected=detected)
     documents = int(result["plan"]["documents"])
-    one = _judge_interval(gate, e, documents, what=e["label"])
+    one = _judge_interval(gate, e, documents, what=e["label"], least=gate.quantity.least)
     chance = gate.quantity.chance
     if not detected and chance is not None and _tells_from(gate, one.decision, chance):
         said = f"{one.words}; but no difference was found over all detectors and lengths together"
@@ -201,8 +202,8 @@ def _sampler_alone_passed(result: Mapping[str, Any]) -> bool:
     return bool(own_text["fault"] == "rescoring" and own_text["sampler_audit"] == "passed")
 
 
-def _judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: str) -> Judged:
-    """By the interval alone: wholly in the forbidden range, wholly outside it, or neither."""
+def _judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: str, least: int) -> Judged:
+    """By the interval alone: wholly in the forbidden range, wholly outside it, or neither; `least`: fewest documents that decide."""
     value, low, high = e["value"], e["low"], e["high"]
     exact = gate.quantity.exact or bool(e.get("identical"))
     if exact and value is not None:
@@ -222,6 +223,12 @@ def _judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: s
             unit=e["unit"],
         )
     lowest, highest = (-math.inf if low is None else low), (math.inf if high is None else high)
+    if not exact and e["n"] is not None and e["n"] < least:
+        said = f"{what} is {_spell(value, gate)}, on {e['n']} documents: below {least} the interval of such a number misses too often to decide"
+        columns = {"value": value, "low": low, "high": high, "unit": e["unit"]}
+        return Judged(
+            gate.text, gate.name, "undecided", said, needed=_least_documents(documents, e["n"], least), **columns
+        )
     said = f"{what} is {_spell(value, gate)}" + ("" if exact else f" ({_spell(low, gate)} to {_spell(high, gate)})")
     said += ", the same records in both runs" if e.get("identical") else ""
     at = _spell(gate.threshold, gate)
@@ -231,7 +238,7 @@ def _judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: s
         return Judged(gate.text, gate.name, "fail", f"{said}: {gate.side} {at}", **columns)
     if excluded:
         return Judged(gate.text, gate.name, "pass", f"{said}: not {gate.side} {at}", **columns)
-    needed = _documents_needed(value, low, high, gate.threshold, documents)
+    needed = _documents_needed(value, low, high, gate.threshold, documents, most=_most_documents(gate, e, documents))
     return Judged(gate.text, gate.name, "undecided", f"{said}: on both sides of {at}", needed=needed, **columns)
 
 
@@ -249,14 +256,17 @@ def _judge_horizon(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any], 
     outcome = judge(h, at_least=gate.threshold, longest=longest, detected=detected)
     decision: Decision = "undecided" if outcome.verdict == "inconclusive" else outcome.verdict
     needed = ""
-    if decision == "undecided" and h.high.is_below(gate.threshold):
+    if decision != "undecided" and e["n"] is not None and e["n"] < gate.quantity.least:
+        decision, needed = "undecided", _least_documents(documents, e["n"], gate.quantity.least)
+        outcome = replace(outcome, words=f"{outcome.words}; but {e['n']} test documents are too few to decide")
+    elif decision == "undecided" and h.high.is_below(gate.threshold):
         needed = _MORE
     elif decision == "undecided" and cut_short(h, at_least=gate.threshold, longest=longest):
         needed = (
             f"--tokens {math.ceil(gate.threshold)} or more (it is not known how the curve goes on beyond {longest})"
         )
     elif decision == "undecided":
-        needed = _horizon_documents(h, gate.threshold, documents)
+        needed = _horizon_documents(h, gate.threshold, documents, _most_documents(gate, e, documents))
     ends = h.low_tokens, h.high_tokens
     return Judged(gate.text, gate.name, decision, outcome.words, h.value, *ends, "tokens", needed)
 
@@ -283,10 +293,10 @@ def _horizon_of(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any]) -> 
     return h, int(ends["last_tokens"])
 
 
-def _horizon_documents(h: HorizonResult, at: float, documents: int) -> str:
+def _horizon_documents(h: HorizonResult, at: float, documents: int, most: float) -> str:
     """On the scale of doublings, on which a horizon's interval is about even."""
     v, a, b, t = (math.log2(max(x, 0.5)) for x in (_drawn(h.estimate), _drawn(h.low), _drawn(h.high), at))
-    return _documents_needed(v, a, b, t, documents, scale=" on the scale of doublings")
+    return _documents_needed(v, a, b, t, documents, scale=" on the scale of doublings", most=most)
 
 
 def _drawn(end: End) -> float:
@@ -295,15 +305,34 @@ def _drawn(end: End) -> float:
 
 
 def _documents_needed(
-    value: float, low: float | None, high: float | None, threshold: float, documents: int, *, scale: str = ""
+    value: float,
+    low: float | None,
+    high: float | None,
+    threshold: float,
+    documents: int,
+    *,
+    most: float,
+    scale: str = "",
 ) -> str:
+    """How many documents would decide with 80% power; `most`: beyond so many no interval shrinks."""
     end = high if threshold > value else low
     if end is None:
         return "more documents do not decide it: the number is a one-sided bound"
     n = documents_to_decide(documents, abs(end - value), abs(threshold - value))
     if n is None:
         return "the estimate lies on the threshold: no number of documents is known to decide it"
-    return f"about --documents {n:,} instead of {documents:,} (if the estimate stayed where it is and the interval shrank as 1/√n{scale})"
+    if n > most:
+        return f"no number of documents: detectors read at most {MAX_PAIRS} pairs, which about {most:,.0f} documents give, and it would take {n:,}"
+    return f"about --documents {n:,} instead of {documents:,} (80% power, if the truth is this estimate and the interval shrinks as 1/√n{scale})"
+
+
+def _most_documents(gate: Gate, e: Mapping[str, Any], documents: int) -> float:
+    """Documents beyond which a detector's interval does not shrink, since half of `MAX_PAIRS` test pairs are reached."""
+    return MAX_PAIRS / 2 / e["n"] * documents if gate.quantity.finding == AUC.finding and e["n"] else math.inf
+
+
+def _least_documents(documents: int, n: int, least: int) -> str:
+    return f"about --documents {math.ceil(documents * least / max(n, 1)):,} instead of {documents:,} give it {least}"
 
 
 def _more_documents(result: Mapping[str, Any], least: int) -> str:
@@ -351,7 +380,9 @@ def _judge_difference(
         decision: Decision = "undecided" if both else "fail" if forbidden else "pass"
         said = f"a loss is infinite: {counted(first, 'real token has', 'real tokens have')} no mass in the first run, {second} in the second"
         return Judged(text, gate.name, decision, said, unit=d["unit"])
-    judged = _judge_interval(gate, d, documents, what=f"{d['label']}, difference,")
+    by_detectors = gate.quantity.finding == AUC.finding
+    least = gate.quantity.least if by_detectors else LEAST_DOCUMENTS  # a difference of shares is a mean, too
+    judged = _judge_interval(gate, d, documents, what=f"{d['label']}, difference,", least=least)
     if d.get("primary") and not (d["found"] or d.get("identical")) and _tells_from(gate, judged.decision, 0.0):
         said = f"{judged.words}; but with loss and horizon asked together (Holm) it is not told from zero"
         judged = replace(judged, decision="undecided", words=said, needed=_MORE)

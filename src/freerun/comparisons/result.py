@@ -90,7 +90,7 @@ def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> Ru
         e.records.manifest["plan_hash"],
         asdict(compared.own_text[i]),
         None if loss is None else Bounds.of(loss.interval()),
-        None if curves is None else HorizonSummary.of(curves.horizon(i), curves.lengths),
+        None if curves is None else HorizonSummary.of(curves.curves[i].horizon(), curves.lengths),
     )
 
 
@@ -104,7 +104,7 @@ def _charts(
     if len(names) > 2:
         charts += _trend_charts(compared, places, x_label)
     if compared.curves is not None:
-        aucs = [(name, compared.curves.auc_intervals(i)) for i, name in enumerate(names)]
+        aucs = [(name, compared.curves.curves[i].intervals()) for i, name in enumerate(names)]
         charts.append(
             auc_chart(
                 "auc_by_length",
@@ -114,7 +114,7 @@ def _charts(
                 ROLES,
                 range(len(names)) if len(names) == 2 else (),
                 lowest=0.2,
-                caption="Each run by its own detectors, as in its own report. Bands: pointwise 95%, test documents resampled together.",
+                caption="Each run by its own detectors, as in its own report. Bands: pointwise 95%, over test and training documents.",
             )
         )
     if len(names) == 2 and compared.pairs[0].real_tokens_paired:
@@ -154,7 +154,7 @@ def _trend_charts(compared: Compared, places: Sequence[float], x_label: str) -> 
             loss_chart("loss_by_run", "Loss on real text, by run", x_label, x, scale, series, caption=caption)
         )
     if compared.curves is not None:
-        horizons = [compared.curves.horizon(i) for i in order]
+        horizons = [compared.curves.curves[i].horizon() for i in order]
         title = "Free-run horizon H75, by run"
         charts.append(horizon_chart("h75_by_run", title, x_label, x, scale, horizons, compared.curves.lengths))
     return charts
@@ -254,7 +254,7 @@ def _range(d: Difference) -> str:
 
 def _not_found(d: Difference, unit: str) -> str:
     least = d.smallest_detectable
-    would = "" if least is None else f"; one of {least:.2g} {unit} would have been found with 80% power"
+    would = "" if least is None else f"; one of {least:.2g} {unit} is found with 80% power"
     words = f"; {d.text}" if d.text and d.unit == "tokens" else ""
     return f"{_range(d)}{would}{words}{_NOT_WITH_BOTH if d.excludes_zero else ''}"
 
@@ -269,7 +269,7 @@ def _card(d: Difference) -> Card:
     return Card(
         f"{d.label}, difference",
         _spelled(d.value, form),
-        d.unit,
+        "" if d.value is None else d.unit,
         "" if d.low is None and d.high is None else interval,
         d.text or ("told from zero" if d.found else "not told from zero"),
     )
@@ -282,9 +282,9 @@ def _licence(pairs: Sequence[RunPair], n_trends: int) -> str:
     return (
         f"Unit: the document ({n} at most); what a document does in both runs stays together, tokens are never independent. Fixed n. Null of "
         f"each line: no difference. Loss and horizon are the two primary questions, their p-values Holm-adjusted; the {m} other tests are held to "
-        f"a false-discovery rate of {ALPHA:.0%} under any dependence (Benjamini & Yekutieli). Horizons and AUCs take each run's detectors as fitted: "
-        "training them on other documents is not in the interval. Intervals are not adjusted. “Would have been found”: two-sided 5%, "
-        "80% power, before adjustment. No difference found is not no difference."
+        f"a false-discovery rate of {ALPHA:.0%} under any dependence (Benjamini & Yekutieli). The luck of training and of test documents is in the "
+        "intervals of horizons and AUCs. Intervals are not adjusted. “Is found with 80% power”: after "
+        "adjustment, if all others are null. No difference found is not no difference."
     )
 
 

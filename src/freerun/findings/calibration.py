@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence, statistics_rng
+from freerun.findings.question import Question
 from freerun.results.finding import Chart, Estimate, Finding, Series
 from freerun.results.quantity import Quantity, Sums
 from freerun.stats.calibration import CalibrationCurve, calibration_curve
@@ -24,9 +25,15 @@ RARE = {
         "Observed / expected, tokens rarer than e⁻⁷",
         "ratio",
         gates=("rare_tokens",),
+        events=True,
     ),
     "free": Quantity(
-        "calibration", "rare_tokens_ratio_own", "the same on its own text (1 expected)", "ratio", own_text=True
+        "calibration",
+        "rare_tokens_ratio_own",
+        "the same on its own text (1 expected)",
+        "ratio",
+        own_text=True,
+        events=True,
     ),
 }
 RMS_ERROR = {
@@ -245,3 +252,6 @@ def _notes(own: CalibrationCurve, top: Reliability | None) -> tuple[str, ...]:
         within = "within" if top.overconfidence.low <= 0 <= top.overconfidence.high else "NOT within"
         notes.append(f"Control: on its own text the top token comes as often as said, {within} its 95% interval.")
     return tuple(notes)
+
+
+ENTRY = Question("calibration", QUESTION, calibration, QUANTITIES, calibration_sums, real_sentence=True, place=60)

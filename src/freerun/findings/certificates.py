@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence, lengths_up_to
+from freerun.findings.question import Question
 from freerun.findings.references import gains_of, reference_table
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
 from freerun.results.quantity import Quantity
@@ -234,3 +235,6 @@ def _conditional(longest: int, loss: Interval | None, proven: Interval | None) -
             tuple(rows),
         ),
     )
+
+
+ENTRY = Question("certificates", QUESTION, certificates, QUANTITIES, place=100)

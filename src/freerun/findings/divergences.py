@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from freerun.findings.evidence import Evidence, statistics_rng
+from freerun.findings.question import Question
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
 from freerun.results.quantity import Quantity
 from freerun.stats.divergences import EnergyTest, energy_test, frontier, precision_recall
@@ -81,7 +82,7 @@ def divergences(evidence: Evidence) -> Finding:
         real, free, seeds=_seeds(rng, 5), p_groups=groups, q_groups=groups, n_resamples=N_RESAMPLES, rng=rng
     )
     tested = energy_test(real, free, groups, n_permutations=N_PERMUTATIONS, rng=rng)
-    inside = precision_recall(real, free, real_groups=groups, generated_groups=groups, n_resamples=N_RESAMPLES, rng=rng)
+    inside = precision_recall(real, free)
     main = _halves("its own text against real text", "free", real, free, rng)
     yardstick = _halves("real text against real text", "real", real, real, rng)
     comparisons = [main, yardstick]
@@ -115,10 +116,10 @@ def divergences(evidence: Evidence) -> Finding:
                 method=f"{tested.n_permutations} permutations that swap the real and the own text of a document",
             ),
             *(
-                quantity.estimate(
+                quantity.number(
                     share,
-                    method=f"{inside.neighbours} nearest neighbours; spread between disjoint halves of the documents, which covers less than "
-                    "its nominal level: a rough range",
+                    n=len(real),
+                    method=f"{inside.neighbours} nearest neighbours; no interval: the table says how far halves of the documents differ",
                 )
                 for quantity, share in ((PRECISION, inside.precision), (RECALL, inside.recall))
             ),
@@ -151,9 +152,9 @@ def _halves(label: str, role: str, left: Vectors, right: Vectors, rng: np.random
         order = rng.permutation(len(left))
         p, q = left[order[:n]], right[order[n : 2 * n]]
         drawn = frontier(p, q, seeds=_seeds(rng, 1))
-        shares = precision_recall(p, q, n_resamples=0, rng=rng)
+        shares = precision_recall(p, q)
         tested = energy_test(p, q, np.arange(n), n_permutations=0, rng=rng)
-        numbers.append((drawn.value, tested.coefficient, shares.precision.value, shares.recall.value))
+        numbers.append((drawn.value, tested.coefficient, shares.precision, shares.recall))
         curves.append(np.interp(GRID, drawn.x[::-1], drawn.y[::-1]))
         cells = drawn.n_clusters
     area, energy, precision, recall = (
@@ -231,3 +232,6 @@ def _chart(comparisons: list[Halves]) -> Chart:
             "its own. Read a line against that of real text, not against the corner."
         ),
     )
+
+
+ENTRY = Question("divergences", QUESTION, divergences, QUANTITIES, needs_text=True, place=90)

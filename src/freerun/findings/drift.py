@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence
+from freerun.findings.question import Question
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table
 from freerun.results.quantity import Quantity, Sums
 from freerun.stats.intervals import Interval, cluster_ratio, has_no_width
@@ -359,3 +360,6 @@ def _nats(x: float, digits: int = 2) -> str:
     """With its sign; nothing that rounds to zero has one."""
     text = f"{x:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+ENTRY = Question("drift", QUESTION, drift, QUANTITIES, drift_sums, place=40)

@@ -57,6 +57,8 @@ def headline(findings: Mapping[str, Finding], comparison: Comparison | None, own
 
 def _card(label: str, e: Estimate, note: str, *, form: str = "", h: HorizonResult | None = None) -> Card:
     form = form or (".0f" if e.unit == H75.unit else ".2f")
+    if e.value is None and h is None:
+        return Card(label, e.text or "unknown", note=note)
     value, low, high = ("?" if v is None else f"{v:{form}}".replace("-", "−") for v in (e.value, e.low, e.high))
     interval = f"{low} to {high}" if e.low is not None and e.high is not None else ""
     if e.degenerate:

@@ -9,6 +9,7 @@ import numpy as np
 
 from freerun.counted import counted
 from freerun.findings.evidence import Evidence
+from freerun.findings.question import Question
 from freerun.results.finding import Finding
 from freerun.results.quantity import Quantity, Sums
 from freerun.stats.intervals import Interval
@@ -50,7 +51,7 @@ EXCESS = Quantity(
     "Excess loss shown by the reference",
     "nats/token",
     possible_tokens=True,
-    gates=("excess",),
+    against_reference=True,
 )
 QUANTITIES = (LOSS, IMPOSSIBLE, BITS, BITS_OF_TOKENS, OWN_SURPRISAL, EXCESS)
 
@@ -140,3 +141,6 @@ def _sentence(nats: Interval, bits: Interval, n_impossible: int, n_tokens: int) 
             f"on the others it loses {nats.value:.3f} nats a token."
         )
     return f"It loses {nats.value:.3f} nats a token ({bits.value:.3f} bits a byte) on real text."
+
+
+ENTRY = Question("loss", QUESTION, loss, QUANTITIES, loss_sums, real_sentence=True, real_notes=True, place=10)

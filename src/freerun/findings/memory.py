@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from freerun.counted import counted
 from freerun.findings.evidence import Evidence
+from freerun.findings.question import Question
 from freerun.results.finding import Chart, Finding, Series
 from freerun.results.quantity import Quantity, Sums
 from freerun.stats.intervals import Interval
@@ -167,3 +168,6 @@ def _chart(curve: PositionCurve) -> Chart:
         levels=((0.0, "nothing"),),
         caption="Real continuations, teacher-forced twice. Shaded: pointwise 95% interval over documents.",
     )
+
+
+ENTRY = Question("memory", QUESTION, memory, QUANTITIES, memory_sums, needs_text=True, place=70)

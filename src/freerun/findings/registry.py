@@ -1,110 +1,34 @@
-"""Every question that an audit asks, with the numbers that answer it.
+"""Every question that an audit asks, with the numbers that answer it: the entries of all modules of this folder.
 
-A finding, the comparison of two runs, gates, exports, cards and the docs are made from the same quantities. A new finding is a line here.
+A finding, the comparison of two runs, gates, exports, cards and the docs are made from the same quantities.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
 
-from freerun.errors import TooFewDocuments
-from freerun.findings import calibration, certificates, divergences, drift, loss, memory
-from freerun.findings.detectability import finding as detectability
-from freerun.findings.detectability import quantities as detectability_quantities
-from freerun.findings.detectability.comparison import Comparison, compare
+import freerun.findings
 from freerun.findings.evidence import Evidence
-from freerun.findings.loops import finding as loops
-from freerun.findings.own_text.refusal import refused_finding, without_own_text
+from freerun.findings.own_text.refusal import without_own_text
 from freerun.findings.own_text.standing import own_text_of
-from freerun.findings.recognition import finding as recognition
-from freerun.findings.recognition import quantities as recognition_quantities
-from freerun.findings.recognition import verbal
-from freerun.findings.sources import finding as sources
+from freerun.findings.question import Question
 from freerun.records.redact import UNAVAILABLE, TextRedacted
 from freerun.results.finding import Finding
-from freerun.results.quantity import Quantity, Sums
+from freerun.results.quantity import Sums
+
+_READERS = (__name__, "freerun.findings.summary")
+"""What is made from the entries holds none itself."""
 
 
-def no_sums(evidence: Evidence) -> Iterator[Sums]:
-    """Of questions whose numbers are no ratios of sums over documents."""
-    return iter(())
+def _entries() -> Iterator[Question]:
+    for module in pkgutil.walk_packages(freerun.findings.__path__, "freerun.findings."):
+        if module.name not in _READERS:
+            yield from (x for x in vars(import_module(module.name)).values() if isinstance(x, Question))
 
 
-@dataclass(frozen=True)
-class Question:
-    """One question: how its finding is derived from the records, and the numbers in it."""
-
-    name: str
-    question: str
-    derive: Callable[[Evidence], Finding | None]
-    """None: it was not asked in this run."""
-    quantities: tuple[Quantity, ...] = ()
-    """Its numbers; those of sources depend on what is asked, and stand in the finding alone."""
-    sums: Callable[[Evidence], Iterator[Sums]] = no_sums
-    """The numbers that are ratios of sums over documents, document by document."""
-    needs_text: bool = False
-    """It reads text, which a redacted run does not have."""
-    real_sentence: bool = False
-    """Its sentence speaks of real text alone: it stands where own text is refused as evidence."""
-    real_notes: bool = False
-    """So do its notes."""
-
-    @property
-    def page(self) -> str:
-        """Its page in the docs."""
-        return f"docs/findings/{self.name}.md"
-
-
-def compared(evidence: Evidence) -> Comparison | TooFewDocuments:
-    """Own text held against real text; ask for it by `evidence.once`."""
-    try:
-        return compare(evidence)
-    except TooFewDocuments as error:
-        return error
-
-
-def _detectability(evidence: Evidence) -> Finding:
-    if evidence.once(own_text_of).refused:
-        return refused_finding("detectability", detectability.QUESTION)
-    comparison = evidence.once(compared)
-    if isinstance(comparison, TooFewDocuments):
-        why = str(comparison)
-        return Finding.unknown("detectability", detectability.QUESTION, why[0].upper() + why[1:] + ".")
-    return detectability.detectability(evidence, comparison)
-
-
-QUESTIONS = (
-    Question("loss", loss.QUESTION, loss.loss, loss.QUANTITIES, loss.loss_sums, real_sentence=True, real_notes=True),
-    Question("detectability", detectability.QUESTION, _detectability, detectability_quantities.QUANTITIES),
-    Question(
-        "self_recognition",
-        recognition.QUESTION,
-        recognition.self_recognition,
-        recognition_quantities.QUANTITIES,
-        recognition_quantities.recognition_sums,
-    ),
-    Question("drift", drift.QUESTION, drift.drift, drift.QUANTITIES, drift.drift_sums),
-    Question("loops", loops.QUESTION, loops.loops, loops.QUANTITIES, loops.loop_sums),
-    Question(
-        "calibration",
-        calibration.QUESTION,
-        calibration.calibration,
-        calibration.QUANTITIES,
-        calibration.calibration_sums,
-        real_sentence=True,
-    ),
-    Question("memory", memory.QUESTION, memory.memory, memory.QUANTITIES, memory.memory_sums, needs_text=True),
-    Question("source", sources.QUESTION, lambda evidence: sources.source(evidence, evidence.sources)),
-    Question("divergences", divergences.QUESTION, divergences.divergences, divergences.QUANTITIES, needs_text=True),
-    Question("certificates", certificates.QUESTION, certificates.certificates, certificates.QUANTITIES),
-    Question(
-        "verbal",
-        verbal.QUESTION,
-        lambda evidence: None if evidence.answers is None else verbal.verbal(evidence.answers),
-        verbal.QUANTITIES,
-    ),
-)
+QUESTIONS = tuple(sorted(_entries(), key=lambda question: question.place))
 GATES = {name: q for question in QUESTIONS for q in question.quantities for name in q.gates}
 """What `--fail-on` can name, with the other names of the same number."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import freerun
-from freerun.findings.detectability.comparison import Comparison
+from freerun.findings.detectability.comparison import Comparison, compared
 from freerun.findings.detectability.transfer import transfer
 from freerun.findings.evidence import Evidence
 from freerun.findings.examples import examples
 from freerun.findings.headline import headline, yardsticks
 from freerun.findings.own_text.refusal import without_own_text
 from freerun.findings.own_text.standing import own_text_of
-from freerun.findings.registry import QUESTIONS, answer, compared
+from freerun.findings.registry import QUESTIONS, answer
 from freerun.findings.threats import threats
 from freerun.findings.verdict import verdict
 from freerun.records.answers import Answers

@@ -1,15 +1,22 @@
-"""What an excess loss does and does not guarantee, as one plain dict for the terminal, JSON and one picture. No model."""
+"""What an excess loss does and does not guarantee, as a value for the terminal, JSON and one picture. No model."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from freerun.errors import UsageError
 from freerun.report.charts.picture import standing_alone
+from freerun.results.certify import (
+    AbsorbingModel,
+    CertifyResult,
+    EventRate,
+    LargestTv,
+    ObservedRate,
+    PrintedExample,
+)
 from freerun.results.finding import Chart, Series, to_json
 from freerun.stats.bounds.certificates import (
     absorbing_tv,
@@ -44,11 +51,11 @@ def certify(
     deltas: Sequence[float] = DELTAS,
     event_rate: Rate | None = None,
     observed: Rate | None = None,
-) -> dict[str, Any]:
+) -> CertifyResult:
     """What a mean excess loss of `excess_nats` per token guarantees over texts of `tokens` tokens.
 
     `deltas` are total variations to give horizons for; `event_rate` is how many real texts have some property, `observed` how
-    many generations have it. The result holds JSON values only, never NaN or an infinity.
+    many generations have it.
 
     Raises:
         UsageError: a value out of range; an observed rate without a base rate, or one as a rate and the other as counts.
@@ -63,35 +70,28 @@ def certify(
         )
     k = excess_nats * tokens
     mass = -math.expm1(-excess_nats)
-    bounds = {
-        "exact": largest_tv(k),
-        "gilardoni": gilardoni_tv(k),
-        "bretagnolle_huber": bretagnolle_huber_tv(k),
-        "pinsker": pinsker_tv(k),
-    }
-    result = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "certify",
-        "excess_nats_per_token": float(excess_nats),
-        "excess_bits_per_token": excess_nats / math.log(2),
-        "tokens": int(tokens),
-        "kl_nats": k,
-        "largest_tv": bounds,
-        "absorbing": {"mass": mass, "tv": absorbing_tv(k), "corrupted_tokens": corrupted_tokens(mass, tokens)},
-        "horizons": [horizon_tokens(excess_nats, delta) for delta in sorted(set(deltas))],
-        "event": None if event is None else _event(event, seen, k, tokens),
-        "source_text": _source_text(),
-        "guaranteed": _guaranteed(bounds["exact"], tokens),
-        "not_guaranteed": NOT_GUARANTEED,
-        "chart": _chart(excess_nats, tokens),
-    }
-    plain: dict[str, Any] = to_json(result)
-    return plain
+    bounds = LargestTv(largest_tv(k), gilardoni_tv(k), bretagnolle_huber_tv(k), pinsker_tv(k))
+    return CertifyResult(
+        schema_version=SCHEMA_VERSION,
+        kind="certify",
+        excess_nats_per_token=float(excess_nats),
+        excess_bits_per_token=excess_nats / math.log(2),
+        tokens=int(tokens),
+        kl_nats=k,
+        largest_tv=bounds,
+        absorbing=AbsorbingModel(mass, absorbing_tv(k), corrupted_tokens(mass, tokens)),
+        horizons=tuple(horizon_tokens(excess_nats, delta) for delta in sorted(set(deltas))),
+        event=None if event is None else _event(event, seen, k, tokens),
+        source_text=_printed_example(),
+        guaranteed=_guaranteed(bounds.exact, tokens),
+        not_guaranteed=NOT_GUARANTEED,
+        chart=_chart(excess_nats, tokens),
+    )
 
 
-def draw_certificate(result: Mapping[str, Any]) -> str:
+def draw_certificate(result: CertifyResult) -> str:
     """The chart of `certify` as an SVG file that works by itself."""
-    return standing_alone(result["chart"])
+    return standing_alone(to_json(result.chart))
 
 
 # ---- what the numbers mean -------------------------------------------------------------------------------------------
@@ -135,59 +135,54 @@ def spoken_share(x: float) -> str:
 # ---- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _event(base: Rate, observed: Rate | None, k: float, tokens: int) -> dict[str, Any]:
-    counted = isinstance(base, tuple)
+def _event(base: Rate, observed: Rate | None, k: float, tokens: int) -> EventRate:
     if isinstance(base, tuple):
-        found = event_ceiling_of_counts(*base, k, level=LEVEL)
-        ceiling, base_high = found.ceiling, found.base_high
+        limits = event_ceiling_of_counts(*base, k, level=LEVEL)
+        counts, ceiling, base_high, level = base, limits.ceiling, limits.base_high, LEVEL
     else:
-        ceiling, base_high = event_ceiling(base, k), base
-    event: dict[str, Any] = {
-        "base_rate": _share(base),
-        "base_counts": base if counted else None,
-        "base_high": base_high,
-        "level": LEVEL if counted else None,
-        "ceiling": ceiling,
-        "observed": None,
-    }
-    if observed is None:
-        return event
+        counts, ceiling, base_high, level = None, event_ceiling(base, k), base, None
+    seen = None if observed is None else _observed(base, observed, k, tokens)
+    return EventRate(_share(base), counts, base_high, level, ceiling, seen)
+
+
+def _observed(base: Rate, observed: Rate, k: float, tokens: int) -> ObservedRate:
+    """What the rate of an event in generations proves, where `base` is its rate in text."""
     if isinstance(base, tuple) and isinstance(observed, tuple):
         proof = kl_proven_of_counts(*base, *observed, level=LEVEL)
-        proven, high, low = proof.kl_nats, proof.base_high, proof.observed_low
+        counts, proven, high, low = observed, proof.kl_nats, proof.base_high, proof.observed_low
     else:
-        high, low = _share(base), _share(observed)
+        counts, high, low = None, _share(base), _share(observed)
         proven = kl_proven(high, low)
-    event["observed"] = {
-        "rate": _share(observed),
-        "counts": observed if counted else None,
-        "base_high": high,
-        "low": low,
-        "infinite": math.isinf(proven),
-        "kl_proven_nats": proven,
-        "excess_proven_nats_per_token": proven / tokens,
-        "within_the_given_loss": proven <= k * (1.0 + 1e-9),
-    }
-    return event
+    infinite = math.isinf(proven)
+    return ObservedRate(
+        rate=_share(observed),
+        counts=counts,
+        base_high=high,
+        low=low,
+        infinite=infinite,
+        kl_proven_nats=None if infinite else proven,
+        excess_proven_nats_per_token=None if infinite else proven / tokens,
+        within_the_given_loss=proven <= k * (1.0 + 1e-9),
+    )
 
 
-def _source_text() -> dict[str, Any]:
+def _printed_example() -> PrintedExample:
     nats = excess_of_mass(SOURCE_TEXT_MASS)
     probability = absorbing_tv(nats * SOURCE_TEXT_TOKENS)
-    return {
-        "mass": SOURCE_TEXT_MASS,
-        "nats_per_token": nats,
-        "bits_per_token": nats / math.log(2),
-        "tokens": SOURCE_TEXT_TOKENS,
-        "probability": probability,
-        "prints": SOURCE_TEXT_PRINTS,
-        "sentence": (
+    return PrintedExample(
+        mass=SOURCE_TEXT_MASS,
+        nats_per_token=nats,
+        bits_per_token=nats / math.log(2),
+        tokens=SOURCE_TEXT_TOKENS,
+        probability=probability,
+        prints=SOURCE_TEXT_PRINTS,
+        sentence=(
             f"The example of Greenblatt (2023): an extra token with 1% of the mass costs −ln 0.99 = {nats:.5f} nats "
             f"({nats / math.log(2):.4f} bits) a token; the text prints {SOURCE_TEXT_PRINTS['nats_per_token']}, ten times too much. "
             f"Its other number is right: within {SOURCE_TEXT_TOKENS:,} tokens it comes up with probability {probability:.6f} "
             f"({SOURCE_TEXT_PRINTS['probability']} in the text)."
         ),
-    }
+    )
 
 
 def _chart(excess_nats: float, tokens: int) -> Chart:

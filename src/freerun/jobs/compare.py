@@ -82,15 +82,15 @@ def _names(evidences: Sequence[Evidence], paths: Sequence[Path]) -> list[str]:
     models = [str(e.plan["model"]) for e in evidences]
     if len(set(models)) == len(models):
         return models
-    for part in ("sampling", "dtype", "corpus", "prefix", "seed"):
-        with_part = [
-            f"{m}, {e.sampling.describe() if part == 'sampling' else e.plan[part]}"
-            for m, e in zip(models, evidences, strict=True)
-        ]
-        if part == "prefix":
-            with_part = [f"{m}, prefix {e.plan[part]}" for m, e in zip(models, evidences, strict=True)]
-        if part == "seed":
-            with_part = [f"{m}, seed {e.plan[part]}" for m, e in zip(models, evidences, strict=True)]
+    parts = (
+        [e.sampling.describe() for e in evidences],
+        [str(e.plan["dtype"]) for e in evidences],
+        [str(e.plan["corpus"]) for e in evidences],
+        [f"prefix {e.plan['prefix']}" for e in evidences],
+        [f"seed {e.plan['seed']}" for e in evidences],
+    )
+    for values in parts:
+        with_part = [f"{m}, {value}" for m, value in zip(models, values, strict=True)]
         if len(set(with_part)) == len(with_part):
             return with_part
     folders = [p.resolve().name for p in paths]

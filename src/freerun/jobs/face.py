@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from freerun.jobs import certify as certificates
 from freerun.jobs import predict as prediction
@@ -17,12 +16,15 @@ from freerun.jobs.source.file import Sources, read_sources
 from freerun.jobs.source.question import SourceOptions
 from freerun.jobs.source.source import source as ask
 from freerun.predictors.base import Predictor
+from freerun.results.certify import CertifyResult
+from freerun.results.power import PowerResult
+from freerun.results.predict import PredictResult
 from freerun.results.source import SourceResult
 from freerun.runs.progress import Progress
 from freerun.specs.spec import load_predictor
 
 
-def predict(model: str | Predictor, text: str, *, top: int = 5) -> dict[str, Any]:
+def predict(model: str | Predictor, text: str, *, top: int = 5) -> PredictResult:
     """What a model expected at every token of a text: surprisal in nats, rank, entropy, and the `top` most probable tokens.
 
     Raises:
@@ -51,7 +53,7 @@ def certify(
     deltas: Sequence[float] = certificates.DELTAS,
     event_rate: certificates.Rate | None = None,
     observed: certificates.Rate | None = None,
-) -> dict[str, Any]:
+) -> CertifyResult:
     """What an excess loss, in nats a token, guarantees about texts of so many tokens, and what it does not. No model.
 
     `deltas`: total variations to give horizons for. `event_rate`, `observed`: how many real texts, and how many generated ones,
@@ -72,7 +74,7 @@ def power(
     workers: int = 2,
     out: str | Path | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> PowerResult:
     """Which metric notices which planted defect: size and power by simulation, over fresh texts in every rerun. No model.
 
     Raises:

@@ -1,9 +1,9 @@
-"""The next-token laws of one text, token by token, as one plain dict for the terminal, the page and JSON."""
+"""The next-token laws of one text, token by token, as a value for the terminal, the page and JSON."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,22 +14,27 @@ from freerun.errors import BackendError, UsageError
 from freerun.predictors.base import Predictor
 from freerun.predictors.law import Law
 from freerun.predictors.stepwise import as_stepwise
+from freerun.results.finding import to_json
+from freerun.results.predict import (
+    NextLaw,
+    PredictedContext,
+    PredictedModel,
+    PredictedToken,
+    PredictResult,
+    ProbableToken,
+    SpelledToken,
+    TextSum,
+)
 
 SCHEMA_VERSION = 1
 
 
 def predict(
     predictor: Predictor, text: str, *, top: int = 5, on_tokens: Callable[[int], None] = lambda _: None
-) -> dict[str, Any]:
+) -> PredictResult:
     """What the predictor expected at every token of `text`, and what it expects after the last one.
 
     `top` is how many of the most probable tokens of each law are kept; `on_tokens` hears of every token that is done.
-
-    The result holds JSON values only, never NaN or an infinity. A token that no law stands before is `given`: its numbers are
-    None. An impossible token has `impossible` true and `log_prob_nats` None; it is counted, and left out of the sums. Entropies
-    are None where the law is not fully known. A token that is not UTF-8 by itself (half a character) has its bytes in
-    `bytes_hex` and U+FFFD in its `text`; one that stands for no bytes says in `marker` what it is, and
-    in `token` how it is spelled (None: no such token).
 
     Raises:
         UsageError: nothing to predict, `top` below 1, a text that is not Unicode, a backend without laws of single tokens.
@@ -52,24 +57,24 @@ def predict(
         )
 
     n_given = 0 if predictor.has_first_law else 1
-    tokens = [_given(predictor, int(i)) for i in ids[:n_given]]
+    tokens = [PredictedToken(position=0, given=True, **_spelled(predictor, int(i))) for i in ids[:n_given]]
     state = predictor.start([ids[:n_given]])
     for position in range(n_given, len(ids)):
         one = ids[position : position + 1]
         tokens.append(_observed(predictor, predictor.law(state), position, one, top))
         state = predictor.advance(state, one)
         on_tokens(1)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "predict",
-        "model": _model(predictor),
-        "text": text,
-        "context": _context(predictor, len(ids)),
-        "tokens": tokens,
-        "next": _next(predictor, predictor.law(state), len(ids), top),
-        "sum": _sum(predictor, tokens, _bytes_read(predictor, text, ids, n_given)),
-        "notes": _notes(predictor, ids, data, tokens),
-    }
+    return PredictResult(
+        schema_version=SCHEMA_VERSION,
+        kind="predict",
+        model=_model(predictor),
+        text=text,
+        context=_context(predictor, len(ids)),
+        tokens=tuple(tokens),
+        next=_next(predictor, predictor.law(state), len(ids), top),
+        sum=_sum(predictor, tokens, _bytes_read(predictor, text, ids, n_given)),
+        notes=tuple(_notes(predictor, ids, data, tokens)),
+    )
 
 
 def _utf8(text: str) -> bytes:
@@ -85,12 +90,16 @@ def _utf8(text: str) -> bytes:
 # ---- one token -------------------------------------------------------------------------------------------------------
 
 
+def spelled_tokens(predictor: Predictor, ids: Int[np.ndarray, " tokens"]) -> list[dict[str, Any]]:
+    """Each token as text, as a result's JSON has it (`SpelledToken`)."""
+    return [to_json(SpelledToken(**_spelled(predictor, int(i)))) for i in ids]
+
+
 def _spelled(predictor: Predictor, token_id: int) -> dict[str, Any]:
+    """The fields of `SpelledToken`."""
     data = predictor.token_bytes(token_id)
     entry: dict[str, Any] = {"id": token_id, "text": data.decode("utf-8", errors="replace")}
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
+    if entry["text"].encode() != data:
         entry["bytes_hex"] = data.hex()
     if not data:
         entry["marker"] = "end_of_text" if token_id in predictor.end_ids else "special"
@@ -98,48 +107,38 @@ def _spelled(predictor: Predictor, token_id: int) -> dict[str, Any]:
     return entry
 
 
-def _given(predictor: Predictor, token_id: int) -> dict[str, Any]:
-    unknown = dict.fromkeys(("log_prob_nats", "surprisal_bits", "rank", "entropy_nats"))
-    return {"position": 0, **_spelled(predictor, token_id), "given": True, "impossible": False, **unknown, "top": []}
-
-
 def _observed(
     predictor: Predictor, law: Law, position: int, token_id: Int[np.ndarray, " 1"], top: int
-) -> dict[str, Any]:
+) -> PredictedToken:
     seen = law.observe(token_id)
     log_prob = float(seen.log_prob_nats[0])
     impossible = log_prob == -math.inf
-    return {
-        "position": position,
+    return PredictedToken(
+        position=position,
         **_spelled(predictor, int(token_id[0])),
-        "given": False,
-        "impossible": impossible,
-        "log_prob_nats": _finite(log_prob),
-        "surprisal_bits": None if impossible else _finite(0.0 - log_prob / math.log(2)),
-        "rank": int(seen.rank[0]),
-        "entropy_nats": _finite(float(seen.entropy_nats[0])),
-        "top": _top(predictor, law, top),
-    }
+        impossible=impossible,
+        log_prob_nats=_finite(log_prob),
+        surprisal_bits=None if impossible else _finite(0.0 - log_prob / math.log(2)),
+        rank=int(seen.rank[0]),
+        entropy_nats=_finite(float(seen.entropy_nats[0])),
+        top=_top(predictor, law, top),
+    )
 
 
-def _top(predictor: Predictor, law: Law, top: int) -> list[dict[str, Any]]:
+def _top(predictor: Predictor, law: Law, top: int) -> tuple[ProbableToken, ...]:
     """The most probable tokens, ties by id; impossible ones are left out."""
     ids, log_probs = law.top(top)
     ranked = sorted(
-        ((float(p), int(i)) for i, p in zip(ids[0], log_probs[0], strict=True) if p > -math.inf),
+        ((float(p), int(i)) for i, p in zip(ids[0], log_probs[0], strict=True) if math.isfinite(p)),
         key=lambda x: (-x[0], x[1]),
     )
-    return [{**_spelled(predictor, i), "log_prob_nats": _finite(p)} for p, i in ranked]
+    return tuple(ProbableToken(**_spelled(predictor, i), log_prob_nats=p + 0.0) for p, i in ranked)
 
 
-def _next(predictor: Predictor, law: Law, position: int, top: int) -> dict[str, Any]:
+def _next(predictor: Predictor, law: Law, position: int, top: int) -> NextLaw:
     ends = predictor.end_ids
-    return {
-        "position": position,
-        "entropy_nats": _finite(float(law.entropy()[0])),
-        "end_of_text_probability": _finite(float(law.mass(ends)[0])) if ends else None,
-        "top": _top(predictor, law, top),
-    }
+    end_probability = _finite(float(law.mass(ends)[0])) if ends else None
+    return NextLaw(position, _finite(float(law.entropy()[0])), end_probability, _top(predictor, law, top))
 
 
 def _finite(x: float) -> float | None:
@@ -149,25 +148,17 @@ def _finite(x: float) -> float | None:
 # ---- the whole text --------------------------------------------------------------------------------------------------
 
 
-def _model(predictor: Predictor) -> dict[str, Any]:
+def _model(predictor: Predictor) -> PredictedModel:
     identity = predictor.identity
-    return {
-        "name": identity.name,
-        "fingerprint": identity.fingerprint,
-        "nature": identity.nature.describe(),
-        "licence": identity.licence,
-        "vocabulary": predictor.n_tokens,
-    }
+    return PredictedModel(
+        identity.name, identity.fingerprint, identity.nature.describe(), identity.licence, predictor.n_tokens
+    )
 
 
-def _context(predictor: Predictor, n_tokens: int) -> dict[str, Any]:
+def _context(predictor: Predictor, n_tokens: int) -> PredictedContext:
     rule = predictor.context
-    return {
-        "rule": rule.describe(),
-        "window_tokens": rule.window,
-        "lead_ids": list(rule.lead),
-        "longer_than_window": rule.window is not None and n_tokens > rule.window,
-    }
+    longer = rule.window is not None and n_tokens > rule.window
+    return PredictedContext(rule.describe(), rule.window, rule.lead, longer)
 
 
 def _bytes_read(predictor: Predictor, text: str, ids: Int[np.ndarray, " tokens"], n_given: int) -> int | None:
@@ -182,40 +173,36 @@ def _changed(predictor: Predictor, ids: Int[np.ndarray, " tokens"], data: bytes)
     return b"".join(predictor.token_bytes(int(i)) for i in ids) != data
 
 
-def _sum(predictor: Predictor, tokens: list[dict[str, Any]], bytes_read: int | None) -> dict[str, Any]:
-    """Sums over the tokens that a law stands before and that are possible; None where there is none.
-
-    Bits a byte are over `bytes_read` of the text where the tokens spell something else (and none is impossible).
-    """
-    scored = [t for t in tokens if t["log_prob_nats"] is not None]
-    n_bytes = sum(len(predictor.token_bytes(t["id"])) for t in scored)
-    n_impossible = sum(t["impossible"] for t in tokens)
+def _sum(predictor: Predictor, tokens: Sequence[PredictedToken], bytes_read: int | None) -> TextSum:
+    scored = [t for t in tokens if t.log_prob_nats is not None]
+    n_bytes = sum(len(predictor.token_bytes(t.id)) for t in scored)
+    n_impossible = sum(t.impossible for t in tokens)
     over = n_bytes if bytes_read is None or n_impossible else bytes_read
-    nats = 0.0 - math.fsum(t["log_prob_nats"] for t in scored) if scored else None
+    nats = 0.0 - math.fsum(t.log_prob_nats or 0.0 for t in scored) if scored else None
     per_token = nats / len(scored) if nats is not None else None
-    entropies = [t["entropy_nats"] for t in scored]
-    return {
-        "n_tokens": len(tokens),
-        "n_scored": len(scored),
-        "n_given": sum(t["given"] for t in tokens),
-        "n_impossible": n_impossible,
-        "n_bytes_scored": n_bytes,
-        "n_bytes_of_text": over,
-        "nats": nats,
-        "nats_per_token": per_token,
-        "bits_per_byte": nats / math.log(2) / over if nats is not None and over else None,
-        "perplexity": math.exp(per_token) if per_token is not None and per_token < 700 else None,
-        "entropy_nats_per_token": math.fsum(entropies) / len(scored) if scored and None not in entropies else None,
-    }
+    entropies = [t.entropy_nats for t in scored if t.entropy_nats is not None]
+    return TextSum(
+        n_tokens=len(tokens),
+        n_scored=len(scored),
+        n_given=sum(t.given for t in tokens),
+        n_impossible=n_impossible,
+        n_bytes_scored=n_bytes,
+        n_bytes_of_text=over,
+        nats=nats,
+        nats_per_token=per_token,
+        bits_per_byte=nats / math.log(2) / over if nats is not None and over else None,
+        perplexity=math.exp(per_token) if per_token is not None and per_token < 700 else None,
+        entropy_nats_per_token=math.fsum(entropies) / len(scored) if scored and len(entropies) == len(scored) else None,
+    )
 
 
 def _notes(
-    predictor: Predictor, ids: Int[np.ndarray, " tokens"], data: bytes, tokens: list[dict[str, Any]]
+    predictor: Predictor, ids: Int[np.ndarray, " tokens"], data: bytes, tokens: Sequence[PredictedToken]
 ) -> list[str]:
     """Everything that a reader of the numbers must know; nothing that does not apply."""
     notes = []
-    rule, n_impossible = predictor.context, sum(t["impossible"] for t in tokens)
-    if any(t["given"] for t in tokens):
+    rule, n_impossible = predictor.context, sum(t.impossible for t in tokens)
+    if any(t.given for t in tokens):
         notes.append("The first token is given, not scored: nothing is put first, so there is no law before it.")
     if n_impossible:
         notes.append(

@@ -30,8 +30,9 @@ class Observation:
 
     `log_prob_nats` is −inf for an impossible token. What is not known is NaN, and −1 in `rank` and `top_id`: where mass is missing
     from the law, `entropy_nats`, `varentropy_nats2` and `log_power_sum`; of a `partial` one, all that was not given.
-    `loop_mass` is the mass on the watched ids. `cdf_below` is the mass on smaller ids, so that
-    `cdf_below + U·exp(log_prob_nats)` is uniform under the law (PIT). `expected_counts[b]` is the mass in log-probability bin b.
+    `loop_mass` is the mass on the watched ids. `cdf_below` is the mass on smaller ids, so that `cdf_below +
+    U·exp(log_prob_nats)` is uniform under the law (PIT); so is `mass_above + U·exp(log_prob_nats)`, with the mass on more
+    probable ids and on smaller ones of the same probability. `expected_counts[b]` is the mass in log-probability bin b.
     """
 
     token_id: Int[np.ndarray, " rows"]
@@ -42,6 +43,7 @@ class Observation:
     top_id: Int[np.ndarray, " rows"]
     top_log_prob_nats: Float[np.ndarray, " rows"]
     cdf_below: Float[np.ndarray, " rows"]
+    mass_above: Float[np.ndarray, " rows"]
     log_power_sum: Float[np.ndarray, "rows powers"]
     loop_mass: Float[np.ndarray, " rows"]
     expected_counts: Float[np.ndarray, "rows bins"]
@@ -72,6 +74,7 @@ class Observation:
             top_id=no_id if top_id is None else top_id,
             top_log_prob_nats=unknown if top_log_prob_nats is None else top_log_prob_nats,
             cdf_below=unknown,
+            mass_above=unknown,
             log_power_sum=np.full((n, len(POWERS)), np.nan),
             loop_mass=unknown,
             expected_counts=np.full((n, N_BINS), np.nan),
@@ -175,6 +178,9 @@ def observe_block(
     before = before / below[:, -1:] if whole else before  # the sum of a whole law is 1 but for rounding
     before = xp.where(column > 0, before, xp.zeros_like(before))
 
+    tied = (log_probs == log_prob) & (xp.arange(n_tokens, device=where)[None, :] < column)
+    ahead = (log_probs > log_prob) | tied
+
     weighted = probs * finite
     entropy = -xp.sum(weighted, axis=1)
     second = xp.sum(weighted * finite, axis=1)
@@ -203,6 +209,7 @@ def observe_block(
         top_id=host(top).astype(np.int32),
         top_log_prob_nats=host(xp.take_along_axis(log_probs, top[:, None], axis=1))[:, 0].astype(np.float64),
         cdf_below=host(before)[:, 0].astype(np.float64),
+        mass_above=host(xp.sum(xp.where(ahead, probs, xp.zeros_like(probs)), axis=1)).astype(np.float64),
         log_power_sum=host(power_sums).astype(np.float64),
         loop_mass=mass,
         expected_counts=_expected_counts(xp, finite, probs),

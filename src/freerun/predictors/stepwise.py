@@ -18,7 +18,7 @@ from freerun.predictors.base import Chunk, Continuations, Ids, OnTokens, Pool, P
 from freerun.predictors.draws import uniforms
 from freerun.predictors.law import Law
 from freerun.predictors.observation import Trace
-from freerun.stats.loops.lag_runs import LoopRule, LoopTracker, completing_ids
+from freerun.stats.loops.lag_runs import LoopRule, LoopTracker
 
 StateT = TypeVar("StateT")
 
@@ -180,11 +180,11 @@ def as_stepwise(predictor: Predictor, what: str, *, whole_law: bool = False) -> 
 
 
 def watch_lists(sequences: Sequence[Ids], first: int, loop_rule: LoopRule | None) -> list[list[Int[np.ndarray, " k"]]]:
-    """Per sequence and position ≥ first: the ids that would complete a loop there."""
+    """Per sequence and position ≥ first: the ids that the rule watches there."""
     if loop_rule is None:
         none = np.zeros(0, np.int64)
         return [[none] * max(0, len(s) - first) for s in sequences]
-    return [completing_ids(np.asarray(s), start=first, rule=loop_rule) for s in sequences]
+    return [loop_rule.watched(np.asarray(s), start=first) for s in sequences]
 
 
 def pad_watched(lists: Sequence[Int[np.ndarray, " k"]]) -> Int[np.ndarray, "rows k"] | None:

@@ -17,6 +17,7 @@ from freerun.errors import BrokenLaw
 from freerun.predictors.base import Predictor
 from freerun.predictors.observation import Observation
 from freerun.records.plan import RESCORED_TOKENS
+from freerun.stats.loops.lag_runs import LoopRule
 from freerun.text.pairs import Pair
 
 LEAST_TEXTS = 16
@@ -31,12 +32,23 @@ FLOOR_TEXTS = 24
 class Fresh:
     """What a fresh pass says of the tokens of one text; NaN where a token was not scored again.
 
-    `cdf_below` is the mass on smaller ids, `cdf_upto` with the token's own.
+    `cdf_below` is the mass on smaller ids, `cdf_upto` with the token's own. `repeat_mass` is the mass on ids that stand in the
+    context already, `repeats` whether the token is one of them (1 or 0).
     """
 
     log_prob_nats: Float[np.ndarray, " tokens"]
     cdf_below: Float[np.ndarray, " tokens"]
     cdf_upto: Float[np.ndarray, " tokens"]
+    repeat_mass: Float[np.ndarray, " tokens"]
+    repeats: Float[np.ndarray, " tokens"]
+
+
+class InContext(LoopRule):
+    """Watches every id that stands in the context already."""
+
+    def watched(self, ids: Int[np.ndarray, " tokens"], *, start: int) -> list[Int[np.ndarray, " _ids"]]:
+        distinct, at = np.unique(ids, return_index=True)
+        return [distinct[at < t] for t in range(start, ids.size)]
 
 
 def n_rescored_texts(n_texts: int, tokens: int, *, rescored_tokens: int = RESCORED_TOKENS) -> int:
@@ -91,23 +103,27 @@ def _spread(n: int, n_pairs: int) -> list[int]:
 
 def score_again(predictor: Predictor, pair: Pair, ids: Int[np.ndarray, " tokens"]) -> Fresh:
     """A whole text after the pair's context, alone and from its ids."""
-    seen = _scored(predictor, pair, ids, first=0)
-    return Fresh(seen.log_prob_nats, seen.cdf_below, _upto(seen))
+    seen = _scored(predictor, pair, ids, first=0, rule=InContext())
+    text, start = np.concatenate([pair.context, ids]), len(pair.context)
+    repeats = [id_ in known for id_, known in zip(ids, InContext().watched(text, start=start), strict=True)]
+    return Fresh(seen.log_prob_nats, seen.cdf_below, _upto(seen), seen.loop_mass, np.array(repeats, np.float64))
 
 
 def score_tokens_again(predictor: Predictor, pair: Pair, places: Sequence[int]) -> Fresh:
     """Some tokens of the real continuation, each by a pass over the text that ends with it."""
-    columns = np.full((3, len(pair.continuation)), np.nan)
+    columns = np.full((5, len(pair.continuation)), np.nan)
     for at in places:
         seen = _scored(predictor, pair, pair.continuation[: at + 1], first=at)
-        columns[:, at] = seen.log_prob_nats[0], seen.cdf_below[0], _upto(seen)[0]
+        columns[:3, at] = seen.log_prob_nats[0], seen.cdf_below[0], _upto(seen)[0]
     return Fresh(*columns)
 
 
-def _scored(predictor: Predictor, pair: Pair, ids: Int[np.ndarray, " tokens"], *, first: int) -> Observation:
+def _scored(
+    predictor: Predictor, pair: Pair, ids: Int[np.ndarray, " tokens"], *, first: int, rule: LoopRule | None = None
+) -> Observation:
     """What a pass over context and ids says of the ids from `first` on."""
     text = np.concatenate([pair.context, ids]).astype(np.int64)
-    chunks = list(predictor.score([text], first=len(pair.context) + first))
+    chunks = list(predictor.score([text], first=len(pair.context) + first, loop_rule=rule))
     order = np.argsort(np.concatenate([c.position for c in chunks]), kind="stable")
     seen = Observation.concatenate([c.observation for c in chunks]).take(order)
     if np.isnan(seen.log_prob_nats).any():

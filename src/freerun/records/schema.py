@@ -6,12 +6,21 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)
+SCHEMA_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
 """What a report can still be derived from. Version 1 has neither `embedding` nor `without_prefix_log_prob_nats`; versions 1 and 2
-have no text that was scored again (`fresh_…`)."""
+have no text that was scored again (`fresh_…`), versions 1 to 3 neither `mass_above` nor `fresh_repeat…`."""
 LATER = frozenset(
-    ("embedding", "without_prefix_log_prob_nats", "fresh_log_prob_nats", "fresh_cdf_below", "fresh_cdf_upto")
+    (
+        "embedding",
+        "without_prefix_log_prob_nats",
+        "fresh_log_prob_nats",
+        "fresh_cdf_below",
+        "fresh_cdf_upto",
+        "mass_above",
+        "fresh_repeat_mass",
+        "fresh_repeats",
+    )
 )
 """Columns that an older version lacks."""
 
@@ -48,6 +57,11 @@ def tokens_schema(*, n_powers: int, n_references: int) -> pa.Schema:
             _maybe("top_id", _WHOLE, "most probable id; null: not known"),
             _maybe("top_log_prob_nats", _NARROW, "its log-probability; null: not known"),
             _maybe("cdf_below", _REAL, "mass on smaller ids (PIT); null: not known"),
+            _maybe(
+                "mass_above",
+                _REAL,
+                "mass on more probable ids, and on smaller ones as probable as it (PIT in rank order); null: not known",
+            ),
             _maybe("uniform", _REAL, "the uniform that drew the token; null: teacher-forced"),
             _known("log_power_sum", pa.list_(_NARROW, n_powers), "ln of the sum of q^(1-lambda), one per lambda"),
             _maybe("loop_mass", _NARROW, "mass on ids that would complete a loop here; null: not known"),
@@ -68,6 +82,12 @@ def tokens_schema(*, n_powers: int, n_references: int) -> pa.Schema:
             ),
             _maybe("fresh_cdf_below", _REAL, "by that pass: mass on smaller ids, F(< id)"),
             _maybe("fresh_cdf_upto", _REAL, "by that pass: F(<= id), the token's own mass included"),
+            _maybe(
+                "fresh_repeat_mass",
+                _REAL,
+                "by that pass: mass on ids that stand in the context already; null: not scored again, or real",
+            ),
+            _maybe("fresh_repeats", _REAL, "1 if the token is one of those ids, else 0"),
         ]
     )
 

@@ -76,6 +76,7 @@ def tables(
         "top_id": pa.array(seen.top_id, mask=seen.top_id < 0),
         "top_log_prob_nats": _known(seen.top_log_prob_nats.astype(np.float32)),
         "cdf_below": _known(seen.cdf_below),
+        "mass_above": _known(seen.mass_above),
         "uniform": each(lambda d: d.sample.uniform),
         "log_power_sum": _fixed(seen.log_power_sum.astype(np.float32), null=np.isnan(seen.log_power_sum)),
         "loop_mass": _known(seen.loop_mass.astype(np.float32)),
@@ -86,6 +87,8 @@ def tables(
         "fresh_log_prob_nats": each(lambda d: d.fresh.log_prob_nats if d.fresh else None),
         "fresh_cdf_below": each(lambda d: d.fresh.cdf_below if d.fresh else None),
         "fresh_cdf_upto": each(lambda d: d.fresh.cdf_upto if d.fresh else None),
+        "fresh_repeat_mass": each(lambda d: d.fresh.repeat_mass if d.fresh else None),
+        "fresh_repeats": each(lambda d: d.fresh.repeats if d.fresh else None),
     }
     schema = tokens_schema(n_powers=len(POWERS), n_references=len(reference.names))
     tokens = pa.table({f.name: pa.array(columns[f.name]).cast(f.type) for f in schema}, schema=schema)

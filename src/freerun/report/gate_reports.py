@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from xml.etree import ElementTree
 
 from freerun.comparisons.gates import Judged
+from freerun.report.pages.template import Page
 from freerun.report.visible import visible
 
 _SIGNS = {"pass": "✅ pass", "fail": "❌ fail", "undecided": "⚠️ undecided"}
@@ -20,40 +20,7 @@ def junit_xml(judged: Sequence[Judged], *, title: str, verb: str, created: str, 
     An undecided gate fails a build (exit 3), so it is no `skipped`, which most servers show as harmless. Valid under the
     schema of Ant's JUnit task (windyroad/JUnit-Schema), the strictest in common use.
     """
-    counts = {d: str(sum(j.decision == d for j in judged)) for d in ("fail", "undecided")}
-    suites = ElementTree.Element("testsuites")
-    suite = ElementTree.SubElement(
-        suites,
-        "testsuite",
-        {
-            "name": _token(f"freerun {verb}: {title}"),
-            "package": "freerun",
-            "id": "0",
-            "timestamp": _timestamp(created),
-            "hostname": "localhost",
-            "tests": str(len(judged)),
-            "failures": counts["fail"],
-            "errors": counts["undecided"],
-            "time": "0",
-        },
-    )
-    table = ElementTree.SubElement(suite, "properties")
-    for name, value in properties.items():
-        ElementTree.SubElement(table, "property", {"name": _token(name), "value": visible(str(value))})
-    for j in judged:
-        case = ElementTree.SubElement(
-            suite, "testcase", {"name": _token(j.gate), "classname": f"freerun.{verb}", "time": "0"}
-        )
-        kind = {"fail": "failure", "undecided": "error"}.get(j.decision)
-        if kind is not None:
-            why = ElementTree.SubElement(case, kind, {"type": f"gate.{j.decision}", "message": visible(j.words)})
-            why.text = visible(". ".join(part for part in (j.words, j.needed) if part))
-    ElementTree.SubElement(suite, "system-out").text = visible(
-        "\n".join(f"{j.gate}: {j.decision}: {j.words}" for j in judged)
-    )
-    ElementTree.SubElement(suite, "system-err")
-    ElementTree.indent(suites)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
+    return _JUNIT.render(judged=judged, title=title, verb=verb, created=created, properties=properties) + "\n"
 
 
 def markdown_table(judged: Sequence[Judged], *, title: str, sentence: str) -> str:
@@ -65,18 +32,18 @@ def markdown_table(judged: Sequence[Judged], *, title: str, sentence: str) -> st
 
 def _cell(text: str) -> str:
     """One line that cannot leave its cell: no markup of its own."""
-    plain = visible(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
+    plain = _line(text, nothing="").replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\|`*\[\]#~])", r"\\\1", plain)
 
 
 def _code(text: str) -> str:
     """What can stand between two backticks in a cell."""
-    return re.sub(r"[|`]", "", visible(" ".join(text.split())))
+    return re.sub(r"[|`]", "", _line(text, nothing=""))
 
 
-def _token(text: str) -> str:
-    """One line that XML can hold: unseen characters as signs."""
-    return " ".join(visible(text).split()) or "–"
+def _line(text: str, *, nothing: str = "–") -> str:
+    """One line, unseen characters as signs."""
+    return visible(" ".join(text.split())) or nothing
 
 
 def _timestamp(created: str) -> str:
@@ -86,3 +53,6 @@ def _timestamp(created: str) -> str:
     except ValueError:
         when = datetime(1970, 1, 1)
     return when.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+_JUNIT = Page("junit.xml.j2", {"line": _line, "timestamp": _timestamp})

@@ -31,22 +31,16 @@ def visible(text: str) -> str:
     'a⟨ESCAPE⟩[31m⟨U+202E⟩b'
     """
     text = text.replace("\r\n", "\n")
-    if _PLAIN.match(text):
-        return text
-    return "".join(sign_of(c) or c for c in text)
+    return text if _PLAIN.match(text) else "".join(sign_of(c) or c for c in text)
 
 
 def visible_markup(text: str) -> Markup:
     """Return `text` escaped for HTML, with each replaced character in a `<span class="sign">`."""
+    span = Markup('<span class="sign" title="U+{:04X}">{}</span>')
     text = text.replace("\r\n", "\n")
     if _PLAIN.match(text):
         return escape(text)
-    return Markup("").join(_marked(c) for c in text)
-
-
-def _marked(c: str) -> Markup:
-    sign = sign_of(c)
-    return Markup('<span class="sign" title="{}">{}</span>').format(f"U+{ord(c):04X}", sign) if sign else escape(c)
+    return Markup("").join(span.format(ord(c), sign) if (sign := sign_of(c)) else c for c in text)
 
 
 def sign_of(c: str) -> str:
@@ -57,11 +51,6 @@ def sign_of(c: str) -> str:
     if code < 0x20 or code == 0x7F:
         picture = chr(_PICTURES + min(code, 0x21))
         return f"⟨{unicodedata.name(picture).removeprefix('SYMBOL FOR ')}⟩"
-    if (
-        c in _BLANKS
-        or code & 0xFFFE == 0xFFFE
-        or 0xFDD0 <= code <= 0xFDEF
-        or unicodedata.category(c) in _HIDDEN_CATEGORIES
-    ):
-        return f"⟨U+{code:04X}⟩"
-    return ""
+    no_character = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
+    unseen = no_character or c in _BLANKS or unicodedata.category(c) in _HIDDEN_CATEGORIES
+    return f"⟨U+{code:04X}⟩" if unseen else ""

@@ -10,13 +10,11 @@ from freerun.results.horizons import HorizonSummary
 from freerun.results.quantity import Quantity
 from freerun.results.verdict import Card, Verdict
 from freerun.stats.design.detectable import smallest_detectable_difference
-from freerun.stats.detection.paired_horizon import BootstrapDifference
+from freerun.stats.detection.paired_horizon import DrawnDifference
 from freerun.stats.intervals import Interval
 from freerun.stats.paired import PairedDifference
 
 ALPHA = 0.05
-CENSORED = 0.05
-"""Share of resamples at an end of the lengths beyond which a horizon's spread says nothing of the smallest detectable difference."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,11 @@ class Difference:
 
     `a`, `b`: the quantity in each run on the documents that both have. `low` or `high` None: the interval is open there, because a
     horizon lies beyond the lengths measured (or there is no interval at all). `adjusted_p`: Holm over the primary ones, Benjamini & Yekutieli over
-    all others. `smallest_detectable`: the true difference that this test detects at 5% with 80% power, before that adjustment; None
-    where it is not known. `text` says what a number cannot.
+    all others. `smallest_detectable`: the true difference that is told from zero with at least 80% power after that adjustment, from the
+    standard error; None where it is not known, as for a difference of horizons, whose spread changes with the horizon itself. `text` says what a number cannot.
 
     `identical`: both runs hold the same records of what is compared, so that the difference is zero by identity and needs no interval.
-    `degenerate`: every document, or every resample of them, gives the same difference; an interval would have no width, so there is none.
+    `degenerate`: every document, or every draw, gives the same difference; an interval would have no width, so there is none.
     `found`: it is told from zero, after adjustment at 5% and by its interval where it has one.
     """
 
@@ -59,6 +57,7 @@ class Difference:
     n: int
     p_value: float | None
     adjusted_p: float | None
+    standard_error: float | None
     smallest_detectable: float | None
     method: str
     primary: bool = False
@@ -72,7 +71,7 @@ class Difference:
     def of(
         cls,
         quantity: Quantity,
-        d: PairedDifference | BootstrapDifference,
+        d: PairedDifference | DrawnDifference,
         a: float | None,
         b: float | None,
         *,
@@ -82,14 +81,14 @@ class Difference:
         text: str = "",
     ) -> Difference:
         """The difference in a quantity that is `a` in the first run and `b` in the second."""
-        resampled = isinstance(d, BootstrapDifference)
-        low, high = open_ends(d) if isinstance(d, BootstrapDifference) else (d.low, d.high)
+        drawn = isinstance(d, DrawnDifference)
+        low, high = open_ends(d) if isinstance(d, DrawnDifference) else (d.low, d.high)
         p_value: float | None = d.p_value
         if d.degenerate:
             low = high = None
-            text = text or f"the same in every {'resample of the documents' if resampled else 'document'}: no interval"
-            # that all documents agree on a sign is a test (2^(1-n)); that all resamples agree is none
-            p_value = p_value if d.value and not resampled else None
+            text = text or f"the same in every {'draw' if drawn else 'document'}: no interval"
+            # that all documents agree on a sign is a test (2^(1-n)); that all draws agree is none
+            p_value = p_value if d.value and not drawn else None
         return cls(
             quantity.finding,
             quantity.name,
@@ -104,7 +103,8 @@ class Difference:
             d.n,
             p_value,
             None,
-            _smallest_detectable(d),
+            d.standard_error if isinstance(d, PairedDifference) else None,
+            None,
             method,
             primary,
             quantity.own_text,
@@ -119,26 +119,20 @@ class Difference:
 
     def without_interval(self, text: str, *, identical: bool = False) -> Difference:
         """The same where nothing varies, and so nothing is tested."""
-        nothing: dict[str, Any] = dict.fromkeys(("low", "high", "p_value", "smallest_detectable"))
+        nothing: dict[str, Any] = dict.fromkeys(("low", "high", "p_value", "standard_error"))
         return replace(self, **nothing, text=text, identical=identical, degenerate=False)
 
-    def adjusted(self, p_value: float | None) -> Difference:
-        """The same with its p-value adjusted for the tests beside it."""
+    def adjusted(self, p_value: float | None, alpha: float) -> Difference:
+        """The same with its p-value adjusted for the tests beside it; `alpha`: the p-value that is significant however they come out."""
         significant = p_value is not None and p_value <= ALPHA
         differs = self.excludes_zero or (self.degenerate and self.value != 0.0)
-        return replace(self, adjusted_p=p_value, found=significant and differs)
+        least = None
+        if self.standard_error and not self.degenerate:
+            least = smallest_detectable_difference(self.standard_error, self.n, alpha=alpha)
+        return replace(self, adjusted_p=p_value, smallest_detectable=least, found=significant and differs)
 
 
-def _smallest_detectable(d: PairedDifference | BootstrapDifference) -> float | None:
-    if d.degenerate or d.standard_error == 0.0:
-        return None
-    if isinstance(d, PairedDifference):
-        return d.smallest_detectable
-    censored = max(d.beyond_a, d.beyond_b) > CENSORED
-    return None if censored else smallest_detectable_difference(d.standard_error, d.n)
-
-
-def open_ends(d: BootstrapDifference) -> tuple[float | None, float | None]:
+def open_ends(d: DrawnDifference) -> tuple[float | None, float | None]:
     """The limits of a difference of horizons: none where the truth may lie beyond the lengths measured, or nothing varies."""
     tail = (1.0 - d.level) / 2.0
     return (

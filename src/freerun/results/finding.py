@@ -198,10 +198,16 @@ def known(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
+LEFT_OUT = {"left_out_where_none": True}
+"""Metadata of a field that JSON does not have where it is None."""
+
+
 def to_json(value: Any) -> Any:
     """Turn dataclasses, tuples and NumPy scalars into what JSON can hold; NaN and infinities become None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        values = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        optional = {f.name for f in dataclasses.fields(value) if f.metadata == LEFT_OUT}
+        return {k: to_json(v) for k, v in values.items() if v is not None or k not in optional}
     if isinstance(value, dict):
         return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -14,6 +14,13 @@ from jaxtyping import Float
 from freerun.results.finding import Estimate
 from freerun.results.horizons import Ends
 from freerun.stats.intervals import Interval, ratio_of_group_sums
+from freerun.stats.proportions import clustered_rate
+
+LEAST_DOCUMENTS = 48
+"""Fewest documents on which gates believe a mean over documents: with fewer, a tenth of them that is twice as hard is too often not
+there at all."""
+LEAST_SEQUENCES = 24
+"""The same for a share of documents with an event, whose limits are those of a binomial law."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,12 @@ class Quantity:
     """Two runs of the same documents have a paired difference in it."""
     exact: bool = field(default=False, kw_only=True)
     """It has no interval and needs none, such as a p-value."""
+    least: int = field(default=LEAST_DOCUMENTS, kw_only=True)
+    """Fewest independent units at which its interval misses no more than 2.5% on either side; gates are undecided below."""
+    against_reference: bool = field(default=False, kw_only=True)
+    """It is held against the reference that was fitted to the run: runs with references of their own do not compare on it."""
+    events: bool = field(default=False, kw_only=True)
+    """Its sums are counts of events over the number expected of them."""
     chance: float | None = field(default=None, kw_only=True)
     """Its value where two kinds of text do not differ."""
 
@@ -110,15 +123,20 @@ class Sums:
         return np.asarray(np.divide(self.tops, self.bottoms, out=out, where=self.bottoms > 0))
 
     def interval(self) -> Interval:
-        """The ratio with its interval over units (linearised, t).
+        """The ratio with its interval over units.
 
         Raises:
             TooFewDocuments: fewer than two units have it.
         """
         known = self.bottoms > 0
-        return ratio_of_group_sums(self.tops[known], self.bottoms[known])
+        sums = self.tops[known], self.bottoms[known]
+        return clustered_rate(*sums) if self.quantity.events else ratio_of_group_sums(*sums)
 
     def estimate(self, *, method: str = "", label: str = "") -> Estimate:
         """The ratio as an estimate with its interval."""
-        how = "ratio of sums, document-clustered linearised interval (t)"
+        how = (
+            "events over expected ones, Poisson limits at their effective number by document"
+            if self.quantity.events
+            else "ratio of sums, document-clustered linearised interval (t, widened for skewness)"
+        )
         return self.quantity.estimate(self.interval(), method=f"{how}; {method}" if method else how, label=label)

@@ -9,7 +9,8 @@ from freerun.results.compare import ALPHA, Bounds, open_ends
 from freerun.results.finding import Chart, Table
 from freerun.results.horizons import HorizonSummary
 from freerun.results.verdict import Verdict
-from freerun.stats.detection.paired_horizon import BootstrapDifference
+from freerun.stats.design.detectable import smallest_detectable_difference
+from freerun.stats.detection.paired_horizon import DrawnDifference
 from freerun.stats.paired import PairedDifference
 
 Direction = Literal["falls", "grows", "none"]
@@ -29,13 +30,12 @@ class Design:
 
 @dataclass(frozen=True)
 class LengthAuc:
-    """The AUC at one length, and the kind of detector that was picked there."""
+    """The AUC at one length."""
 
     tokens: int
     value: float
     low: float
     high: float
-    detector: str
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,16 @@ class Contrast:
     found: bool = False
 
     @classmethod
-    def of(cls, d: PairedDifference, unit: str, adjusted_p: float | None = None) -> Contrast:
-        """With its p-value adjusted for the tests beside it, `found` says whether it is told from zero."""
-        return cls(**asdict(d), unit=unit, adjusted_p=adjusted_p, found=adjusted_p is not None and adjusted_p <= ALPHA)
+    def of(cls, d: PairedDifference, unit: str, adjusted_p: float | None = None, *, tests: int = 1) -> Contrast:
+        """With its p-value adjusted for the tests beside it (Holm), `found` says whether it is told from zero."""
+        least = smallest_detectable_difference(d.standard_error, d.n, alpha=ALPHA / tests)
+        return cls(
+            **asdict(d),
+            smallest_detectable=least,
+            unit=unit,
+            adjusted_p=adjusted_p,
+            found=adjusted_p is not None and adjusted_p <= ALPHA,
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ class HorizonDifference:
     degenerate: bool
 
     @classmethod
-    def of(cls, d: BootstrapDifference) -> HorizonDifference:
+    def of(cls, d: DrawnDifference) -> HorizonDifference:
         return cls(d.value, *open_ends(d), None if d.degenerate else d.p_value, d.degenerate)
 
 

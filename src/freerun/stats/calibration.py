@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from freerun.errors import DataError
-from freerun.stats.intervals import Interval, checked_level, group_index, poisson_high, ratio_of_group_sums
+from freerun.stats.intervals import Interval, group_index
+from freerun.stats.proportions import clustered_rate
 
 MIN_EXPECTED = 5.0
 
@@ -51,7 +52,9 @@ def calibration_curve(
     tops, bottoms = (_group_sums(counts, index, n_groups) for counts in (observed, expected))
     total = bottoms.sum(axis=0)
     known = total >= min_expected
-    ratio = tuple(_ratio(tops[:, j], bottoms[:, j], level) if known[j] else None for j in range(total.size))
+    ratio = tuple(
+        clustered_rate(tops[:, j], bottoms[:, j], level=level) if known[j] else None for j in range(total.size)
+    )
     return CalibrationCurve(ratio, tops.sum(axis=0), total)
 
 
@@ -61,11 +64,3 @@ def _group_sums(
     sums = np.zeros((n_groups, counts.shape[1]))
     np.add.at(sums, index, counts)
     return sums
-
-
-def _ratio(tops: Float[np.ndarray, " groups"], bottoms: Float[np.ndarray, " groups"], level: float) -> Interval:
-    ratio = ratio_of_group_sums(tops, bottoms, level=level)
-    if ratio.value == 0.0:
-        high = poisson_high(0, alpha=(1.0 - checked_level(level)) / 2.0) / float(bottoms.sum())
-        return Interval(0.0, 0.0, high, level, ratio.n)
-    return Interval(ratio.value, max(ratio.low, 0.0), ratio.high, level, ratio.n)

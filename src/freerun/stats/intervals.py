@@ -73,7 +73,7 @@ def cluster_ratio(
     *,
     level: float = 0.95,
 ) -> Interval:
-    """Return a ratio of sums with a cluster-robust interval (Cochran 1977, eq. 6.9; t quantile, groups - 1 degrees).
+    """Return a ratio of sums with a cluster-robust interval (Cochran 1977, eq. 6.9; `mean_limits` of the linearised residuals).
 
     Items of one group (document) may depend on each other in any way; groups are independent. `n` counts groups.
 
@@ -97,9 +97,45 @@ def ratio_of_group_sums(
 
     Raises as `cluster_ratio` does.
     """
-    value, error = linearised_ratio(tops[None, :], bottoms[None, :])
-    half = float(error[0]) * t_quantile(tops.size, level)
-    return Interval(float(value[0]), float(value[0]) - half, float(value[0]) + half, level, tops.size)
+    values, errors = linearised_ratio(tops[None, :], bottoms[None, :])
+    value, error = float(values[0]), float(errors[0])
+    low, high = mean_limits(value, error, skewness(tops - value * bottoms), tops.size, level=level)
+    return Interval(value, low, high, level, tops.size)
+
+
+def skewness(residuals: Float[np.ndarray, " groups"]) -> float:
+    """Return the third standardised moment of residuals about zero; 0 where none differs."""
+    spread = float(np.square(residuals).mean()) ** 1.5
+    return float((residuals**3).mean()) / spread if spread > 0.0 else 0.0
+
+
+def mean_limits(value: float, error: float, skew: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Return the limits of a mean over n units: Student's, widened on a side where the skewness of the units asks for more.
+
+    A t interval of skewed units misses on the side of their long tail: 27% instead of 2.5% at 8 units of which one in ten is
+    twice as large. Hall's monotone cubic transformation (1992) corrects that; Student's limits are kept where they are wider.
+    """
+    quantile = t_quantile(n, level)
+    low, high = (studentised(sign * quantile, skew, n) for sign in (1.0, -1.0))
+    return value - error * max(low, quantile), value - error * min(high, -quantile)
+
+
+def studentised(y: float, skew: float, n: int) -> float:
+    """Return the studentised mean of skewed units that Hall's transformation carries to a t value `y`."""
+    a, root = skew / 3.0, math.sqrt(n)
+    if abs(a) < 1e-9:
+        return y
+    return root * (float(np.cbrt(1.0 + 3.0 * a * (y / root - skew / (6.0 * n)))) - 1.0) / a
+
+
+def transformed(t: float, skew: float, n: int) -> float:
+    """Return Hall's transformation of a studentised mean, the inverse of `studentised`.
+
+    >>> round(transformed(studentised(2.0, 0.7, 20), 0.7, 20), 9)
+    2.0
+    """
+    a, x = skew / 3.0, t / math.sqrt(n)
+    return math.sqrt(n) * (x + a * x * x + a * a * x**3 / 3.0 + skew / (6.0 * n))
 
 
 def linearised_ratio(

@@ -9,8 +9,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.design.detectable import smallest_detectable_difference
-from freerun.stats.intervals import Interval, t_quantile
+from freerun.stats.intervals import Interval, mean_limits, skewness, transformed
 
 _ROUNDING = 1e-12
 """Differences this small against the sums that they come from are those of rounding, and count as none."""
@@ -20,7 +19,7 @@ _ROUNDING = 1e-12
 class PairedDifference:
     """A difference (or contrast) with its t interval; `n` counts the documents of the smallest run.
 
-    `p_value`: two-sided, null of no difference. `smallest_detectable`: the true difference that this test detects with 80% power.
+    `p_value`: two-sided, null of no difference.
     """
 
     value: float
@@ -30,17 +29,15 @@ class PairedDifference:
     n: int
     standard_error: float
     p_value: float
-    smallest_detectable: float
 
     @classmethod
     def of(
-        cls, value: float, standard_error: float, n: int, *, level: float = 0.95, power: float = 0.8
+        cls, value: float, standard_error: float, n: int, *, skew: float = 0.0, level: float = 0.95
     ) -> PairedDifference:
-        """What a t test with n − 1 degrees of freedom says of a value with this standard error."""
-        half = standard_error * t_quantile(n, level)
-        least = smallest_detectable_difference(standard_error, n, alpha=1.0 - level, power=power)
-        p_value = two_sided_p(value, standard_error, n)
-        return cls(value, value - half, value + half, level, n, standard_error, p_value, least)
+        """What a t test with n − 1 degrees of freedom says of a value with this standard error, of documents with this skewness."""
+        low, high = mean_limits(value, standard_error, skew, n, level=level)
+        p_value = two_sided_p(value, standard_error, n, skew=skew)
+        return cls(value, low, high, level, n, standard_error, p_value)
 
     @property
     def degenerate(self) -> bool:
@@ -59,7 +56,6 @@ def contrast_of_ratios(
     weights: Float[np.ndarray, " runs"],
     *,
     level: float = 0.95,
-    power: float = 0.8,
 ) -> PairedDifference:
     """Return Σ_k w_k R_k, where R_k = Σ_i tops[k,i] / Σ_i bottoms[k,i], with a document-clustered t interval.
 
@@ -96,7 +92,7 @@ def contrast_of_ratios(
     rounding = _ROUNDING * float(np.abs(weights / totals) @ np.abs(tops).sum(axis=1))
     error = 0.0 if error <= rounding else error
     value = 0.0 if error == 0.0 and abs(value) <= rounding else value
-    return PairedDifference.of(value, error, n, level=level, power=power)
+    return PairedDifference.of(value, error, n, skew=skewness(residuals), level=level)
 
 
 def paired_difference(
@@ -106,11 +102,10 @@ def paired_difference(
     bottoms_b: Float[np.ndarray, " documents"],
     *,
     level: float = 0.95,
-    power: float = 0.8,
 ) -> PairedDifference:
     """Return ratio b minus ratio a over the same documents; see `contrast_of_ratios`, also for what it raises."""
     tops, bottoms = np.stack([tops_a, tops_b]), np.stack([bottoms_a, bottoms_b])
-    return contrast_of_ratios(tops, bottoms, np.array([-1.0, 1.0]), level=level, power=power)
+    return contrast_of_ratios(tops, bottoms, np.array([-1.0, 1.0]), level=level)
 
 
 def slope_weights(x: Float[np.ndarray, " runs"]) -> Float[np.ndarray, " runs"]:
@@ -128,9 +123,17 @@ def slope_weights(x: Float[np.ndarray, " runs"]) -> Float[np.ndarray, " runs"]:
     return np.asarray(centred / spread)
 
 
-def two_sided_p(value: float, standard_error: float, n: int) -> float:
-    """Return the p-value of a t test over n documents, at least 2^(1−n); 1 where nothing differs at all."""
+def two_sided_p(value: float, standard_error: float, n: int, *, skew: float = 0.0) -> float:
+    """Return the p-value of a t test over n documents, at least 2^(1−n); 1 where nothing differs at all.
+
+    The larger of Student's and that of the mean transformed for skewness, as `mean_limits` takes the wider limits.
+    """
     if value == 0.0 or n < 2:
         return 1.0
-    tail = 0.0 if standard_error == 0.0 else 2.0 * float(stats.t.sf(abs(value) / standard_error, n - 1))
+    tail = 0.0
+    if standard_error > 0.0:
+        t = value / standard_error
+        moved = transformed(t, skew, n)
+        nearest = 0.0 if moved * t <= 0.0 else min(abs(moved), abs(t))
+        tail = 2.0 * float(stats.t.sf(nearest, n - 1))
     return float(min(1.0, max(tail, 2.0 ** (1 - n))))

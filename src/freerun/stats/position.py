@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.intervals import Interval, group_index, t_quantile
+from freerun.stats.intervals import Interval, group_index, mean_limits, skewness
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def slope_difference(
 
     Least squares with a level of its own for each sequence, so that sequences which stop early shift nothing; slopes are
     sums over sequences of S_xy over sums of S_xx. Intervals: influences summed within groups (documents), both kinds
-    together, t quantile (Liang & Zeger 1986). A slope per doubling describes a straight line on the doubling scale, as
+    together (Liang & Zeger 1986). A slope per doubling describes a straight line on the doubling scale, as
     the curves are drawn; it means less where they bend.
 
     Raises TooFewDocuments for fewer than two groups or no two positions on a side, DataError for infinite values or
@@ -136,8 +136,9 @@ def slope_difference(
     (a, influence_a), (b, influence_b) = parts
 
     def interval(value: float, influence: Float[np.ndarray, " groups"]) -> Interval:
-        half = t_quantile(n_groups, level) * float(np.sqrt(n_groups / (n_groups - 1) * np.square(influence).sum()))
-        return Interval(value, value - half, value + half, level, n_groups)
+        error = float(np.sqrt(n_groups / (n_groups - 1) * np.square(influence).sum()))
+        limits = mean_limits(value, error, skewness(influence), n_groups, level=level)
+        return Interval(value, *limits, level=level, n=n_groups)
 
     return SlopeDifference(
         interval(a, influence_a), interval(b, influence_b), interval(a - b, influence_a - influence_b)
@@ -154,5 +155,8 @@ def _intervals(
     enough = reached >= 2
     scale = np.divide(reached, reached - 1, out=np.full(total.size, np.nan), where=enough)
     error = np.sqrt(scale * np.square(residuals).sum(axis=1)) / np.maximum(total, 1)
-    quantile = np.array([t_quantile(int(n), level) if n >= 2 else np.nan for n in reached])
-    return mean, mean - quantile * error, mean + quantile * error
+    limits = np.full((2, total.size), np.nan)
+    for i in np.flatnonzero(enough):
+        there = residuals[i, counts[i] > 0]
+        limits[:, i] = mean_limits(float(mean[i]), float(error[i]), skewness(there), there.size, level=level)
+    return mean, limits[0], limits[1]

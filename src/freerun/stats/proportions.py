@@ -1,13 +1,20 @@
-"""A proportion of clustered trials, with an interval that also holds where few events are seen."""
+"""A proportion of clustered trials and a rate of clustered events, with intervals that also hold where few events are seen."""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int, Real, Shaped
+from jaxtyping import Float, Int, Real, Shaped
 from scipy import special
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.intervals import Interval, checked_level, group_index, ratio_of_group_sums, t_quantile
+from freerun.stats.intervals import (
+    Interval,
+    checked_level,
+    group_index,
+    linearised_ratio,
+    poisson_high,
+    t_quantile,
+)
 
 
 def clustered_proportion(
@@ -51,15 +58,55 @@ def clustered_proportion(
         most = int(np.bincount(index[trials > 0]).max())
         effective = total / most
     else:
-        linear = ratio_of_group_sums(tops[present], bottoms[present], level=level)
-        quantile = t_quantile(n, level)
-        error = (linear.high - linear.low) / (2.0 * quantile)
+        error = float(linearised_ratio(tops[None, present], bottoms[None, present])[1][0])
         # relative to the value: rounding alone leaves about 1e-16, where every group has the same proportion
         if error <= 1e-12 * value:
             return Interval(value, value, value, level, n) if masses else _at(value, total, alpha, level, n)
-        effective = value * (1.0 - value) / error**2 * (float(special.ndtri(1.0 - alpha)) / quantile) ** 2
+        effective = _effective(value * (1.0 - value), error, n, level)
         effective = effective if masses else min(effective, total)
     return _at(value, effective, alpha, level, n)
+
+
+def proportion_limits(value: float, error: float, trials: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Return Clopper-Pearson limits at the trials that this standard error stands for, at most `trials`; n groups gave the error.
+
+    Where the value is 0 or 1 there is no error to take, and `trials` are taken as they are.
+    """
+    effective = float(trials)
+    if 0.0 < value < 1.0 and error > 0.0:
+        effective = min(effective, _effective(value * (1.0 - value), error, n, level))
+    interval = _at(value, effective, (1.0 - checked_level(level)) / 2.0, level, n)
+    return interval.low, interval.high
+
+
+def clustered_rate(
+    events: Real[np.ndarray, " groups"], expected: Float[np.ndarray, " groups"], *, level: float = 0.95
+) -> Interval:
+    """Return sum of events / sum of expected ones with Garwood's Poisson limits at the effective number of events.
+
+    Sums stand one a group; groups are independent, what happens in one may be dependent in any way. Effective events are those
+    whose Poisson variance is the clustered, linearised one, times (z/t)^2, and at most the events: as Korn & Graubard do for
+    proportions. Where no event is seen there is no variance to take.
+
+    Source: Garwood 1936. Raises TooFewDocuments for fewer than two groups, DataError where nothing is expected.
+
+    >>> found = clustered_rate(np.array([1, 0, 2, 1]), np.ones(4))
+    >>> round(found.value, 2), round(found.low, 2), round(found.high, 2)
+    (1.0, 0.12, 3.63)
+    """
+    values, errors = linearised_ratio(np.asarray(events, np.float64)[None], np.asarray(expected, np.float64)[None])
+    value, error, n = float(values[0]), float(errors[0]), expected.size
+    total, alpha = float(np.sum(events)), (1.0 - checked_level(level)) / 2.0
+    if value <= 0.0:
+        return Interval(0.0, 0.0, poisson_high(0, alpha=alpha) / float(expected.sum()), level, n)
+    effective = min(total, _effective(value * value, error, n, level)) if error > 0.0 else total
+    low, high = special.gammaincinv(effective, alpha), special.gammaincinv(effective + 1.0, 1.0 - alpha)
+    return Interval(value, value * float(low) / effective, value * float(high) / effective, level, n)
+
+
+def _effective(variance_of_one: float, error: float, n: int, level: float) -> float:
+    normal = float(special.ndtri(0.5 + level / 2.0))
+    return variance_of_one / error**2 * (normal / t_quantile(n, level)) ** 2
 
 
 def _at(value: float, effective: float, alpha: float, level: float, n: int) -> Interval:

@@ -17,11 +17,11 @@ def axis_charts(swept: Swept, axis: Axis) -> tuple[Chart, ...]:
     x, scale, longest = tuple(map(float, axis.values)), scale_of(axis.values, 8), int(swept.lengths[-1])
     things = "tokens before" if key == "prefix" else "exemplars"
     aucs = [
-        (f"{value} {things}", [d.auc for d in swept.curves[i].detections])
+        (f"{value} {things}", [d.auc for d in swept.curves[i].curve.detections])
         for value, i in zip(axis.values, members, strict=True)
     ]
     means = Series.of(f"mean over 1 to {longest} tokens", "free", [swept.mean_auc(i).interval for i in members])
-    lasts = Series.of(f"at {longest} tokens", "reference", [swept.curves[i].detections[-1].auc for i in members])
+    lasts = Series.of(f"at {longest} tokens", "reference", [swept.curves[i].curve.detections[-1].auc for i in members])
     return (
         auc_chart(
             f"{key}_auc_by_length",
@@ -53,7 +53,7 @@ def axis_charts(swept: Swept, axis: Axis) -> tuple[Chart, ...]:
             label,
             x,
             scale,
-            [swept.joint.horizon(i) for i in members],
+            [swept.curves[i].curve.aucs.horizon() for i in members],
             swept.lengths,
         ),
         loss_chart(

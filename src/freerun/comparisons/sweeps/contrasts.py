@@ -10,21 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
-from freerun.comparisons.curves import JointCurves, pick_detectors, scored_curve
+from freerun.comparisons.curves import JointCurves, run_curve
 from freerun.comparisons.terms import align
 from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
-from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
-from freerun.stats.detection.paired_horizon import ScoredCurve
-from freerun.stats.detection.resampled_detectors import refitted_auc_draws, resampled_contrast
-from freerun.stats.detection.two_sample import Detection
-from freerun.stats.intervals import Interval, bootstrap_groups, ratio_of_group_sums
+from freerun.findings.detectability.comparison import Curve
+from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to
+from freerun.stats.intervals import Interval, ratio_of_group_sums
 from freerun.stats.paired import PairedDifference, contrast_of_ratios, slope_weights
-
-N_RESAMPLES = 400
-"""Resamples on which every detector is fitted again: they fix a standard error to 4%."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +37,14 @@ class OwnTextRefused:
 class SettingCurve:
     """AUC by length in one setting, on the test documents that all settings have whole."""
 
-    scored: ScoredCurve
-    detections: tuple[Detection, ...]
-    picked: tuple[str, ...]
-    """At each length the kind of detector that was picked on training documents."""
-    refitted: Float[np.ndarray, "resamples lengths"]
+    curve: Curve
     n_dropped: int
     """Pairs of this setting that ended before the last token, or that another setting lacks."""
 
     @property
     def mean_auc(self) -> float:
         """Mean over the measured lengths, 1, 2, 4, … tokens: it is never censored, as a horizon can be."""
-        return float(np.mean([d.auc.value for d in self.detections]))
+        return float(self.curve.aucs.aucs.mean())
 
 
 @dataclass(frozen=True)
@@ -71,7 +62,6 @@ class Swept:
 
     curves: tuple[SettingCurve, ...]
     joint: JointCurves
-    """The detectors as fitted, test documents resampled together."""
     losses: tuple[RealLoss, ...]
     n_train: int
     n_test: int
@@ -95,10 +85,8 @@ class Swept:
 
     def contrast(self, settings: Sequence[int], weights: Float[np.ndarray, " settings"]) -> PairedDifference:
         """Any contrast of mean AUCs."""
-        chosen = [self.curves[i] for i in settings]
-        values = np.array([c.mean_auc for c in chosen])
-        draws = np.stack([c.refitted.mean(axis=1) for c in chosen], axis=1)
-        return resampled_contrast(values, draws, weights, n_documents=min(self.n_train, self.n_test))
+        n = self.lengths.size
+        return self.joint.contrast(settings, weights, np.full(n, 1.0 / n))
 
     def loss_contrast(
         self, settings: Sequence[int], weights: Float[np.ndarray, " settings"]
@@ -120,9 +108,8 @@ def sweep(
     evidences: Sequence[Evidence],
     *,
     say: Callable[[str], None] = lambda _: None,
-    n_resamples: int = N_RESAMPLES,
 ) -> Swept:
-    """Fit each setting's detectors and resample documents for all of them together.
+    """Fit each setting's detectors, on the documents that all settings have.
 
     Raises:
         DataError: the runs do not hold the same continuations.
@@ -141,15 +128,14 @@ def sweep(
             "--tokens or more --documents"
         )
     lengths = lengths_up_to(min(e.panel.length for e in evidences))
-    rng = statistics_rng(first, "sweep/resamples")
-    train_counts = bootstrap_groups(np.arange(n_train), n_resamples=n_resamples, rng=rng)
-    counts = train_counts, bootstrap_groups(np.arange(n_test), n_resamples=n_resamples, rng=rng)
     curves = []
     for evidence, rows in zip(evidences, kept, strict=True):
         exemplars = evidence.plan.get("exemplars", 0)
         say(f"fitting detectors: {evidence.plan['prefix']} tokens before the cut, {exemplars} exemplars")
-        curves.append(_curve(evidence, rows, lengths, counts))
-    joint = JointCurves.of(lengths, [c.scored for c in curves], statistics_rng(first, "sweep/horizon"))
+        panel = evidence.panel
+        curve = run_curve(evidence, lengths, rows)
+        curves.append(SettingCurve(curve, panel.n_dropped + panel.n_pairs - len(rows)))
+    joint = JointCurves(tuple(c.curve.aucs for c in curves))
     return Swept(tuple(curves), joint, tuple(map(_real_loss, evidences)), n_train, n_test)
 
 
@@ -181,29 +167,6 @@ def _rows(evidence: Evidence, shared: Sequence[str]) -> Int[np.ndarray, " shared
     """Rows of the panel in the order of `shared`."""
     at = {str(u): i for i, u in enumerate(evidence.records.sequences["unit"][evidence.panel.real])}
     return np.array([at[u] for u in shared], np.int64)
-
-
-def _curve(
-    evidence: Evidence,
-    rows: Int[np.ndarray, " shared"],
-    lengths: Int[np.ndarray, " lengths"],
-    counts: tuple[Int[np.ndarray, "resamples train"], Int[np.ndarray, "resamples test"]],
-) -> SettingCurve:
-    """As the run's own report has it, where all its pairs are shared: the same draws give the same detectors."""
-    panel = evidence.panel
-    train: Bool[np.ndarray, " shared"] = panel.train[rows]
-    detections, kinds, refitted = [], [], []
-    for picked in pick_detectors(evidence, lengths, train, rows):
-        detections.append(picked.detection)
-        kinds.append(picked.kind)
-        penalty = picked.detection.penalty
-        sides = picked.real, picked.free
-        refitted.append(
-            refitted_auc_draws(*sides, train=train, penalty=penalty, train_counts=counts[0], test_counts=counts[1])
-        )
-    n_dropped = panel.n_dropped + panel.n_pairs - len(rows)
-    scored = scored_curve(detections)
-    return SettingCurve(scored, tuple(detections), tuple(kinds), np.stack(refitted, axis=1), n_dropped)
 
 
 def _real_loss(evidence: Evidence) -> RealLoss:

@@ -10,10 +10,9 @@ import numpy as np
 import freerun
 from freerun.comparisons.sweeps.axis import Axis
 from freerun.comparisons.sweeps.charts import axis_charts
-from freerun.comparisons.sweeps.contrasts import N_RESAMPLES, OwnTextRefused, Swept
+from freerun.comparisons.sweeps.contrasts import OwnTextRefused, Swept
 from freerun.errors import TooFewDocuments
-from freerun.findings.detectability.comparison import KINDS
-from freerun.findings.evidence import Evidence
+from freerun.findings.evidence import STATISTICS_SEED, Evidence
 from freerun.results.compare import Bounds
 from freerun.results.finding import Cell, Table
 from freerun.results.horizons import HorizonSummary
@@ -97,12 +96,12 @@ def _measured(setting: Setting, swept: Swept, i: int) -> Setting:
     return replace(
         setting,
         auc_by_length=tuple(
-            LengthAuc(int(n), d.auc.value, d.auc.low, d.auc.high, KINDS[kind].label)
-            for n, d, kind in zip(swept.lengths, curve.detections, curve.picked, strict=True)
+            LengthAuc(int(n), d.auc.value, d.auc.low, d.auc.high)
+            for n, d in zip(swept.lengths, curve.curve.detections, strict=True)
         ),
-        auc_last=Bounds.of(curve.detections[-1].auc),
+        auc_last=Bounds.of(curve.curve.detections[-1].auc),
         mean_auc=Bounds.of(mean.interval),
-        h75_tokens=HorizonSummary.of(swept.joint.horizon(i), swept.lengths),
+        h75_tokens=HorizonSummary.of(curve.curve.aucs.horizon(), swept.lengths),
         loss_nats_per_token=SettingLoss(loss.value, loss.low, loss.high, swept.losses[i].n_impossible),
         pairs_left_out=curve.n_dropped,
     )
@@ -113,7 +112,7 @@ def _axes(swept: Swept, axes: Sequence[Axis]) -> tuple[AxisResult, ...]:
     slopes = [swept.slope(axis.members, np.array(axis.x)) for axis in axes]
     adjusted = holm(np.array([slope.p_value for slope in slopes])).tolist()
     return tuple(
-        _axis(swept, axis, Contrast.of(slope, "AUC a doubling", p))
+        _axis(swept, axis, Contrast.of(slope, "AUC a doubling", p, tests=len(slopes)))
         for axis, slope, p in zip(axes, slopes, adjusted, strict=True)
     )
 
@@ -127,7 +126,7 @@ def _axis(swept: Swept, axis: Axis, trend: Contrast) -> AxisResult:
         axis.members,
         trend,
         _loss(swept.loss_contrast(axis.members, slope_weights(np.array(axis.x))), "nats a token a doubling"),
-        _differences(swept, axis),
+        _differences(swept, axis, np.random.default_rng(STATISTICS_SEED)),
         axis_charts(swept, axis),
         (_auc_table(swept, axis),),
         outcome,
@@ -140,7 +139,7 @@ def _loss(d: PairedDifference | None, unit: str) -> Contrast | None:
     return None if d is None else Contrast.of(d, unit)
 
 
-def _differences(swept: Swept, axis: Axis) -> tuple[SettingDifference, ...]:
+def _differences(swept: Swept, axis: Axis, rng: np.random.Generator) -> tuple[SettingDifference, ...]:
     """Each setting minus the one with least context; p-values of the mean AUC by Holm."""
     first, *others = axis.members
     aucs = [swept.difference(first, member) for member in others]
@@ -148,8 +147,8 @@ def _differences(swept: Swept, axis: Axis) -> tuple[SettingDifference, ...]:
     return tuple(
         SettingDifference(
             value,
-            Contrast.of(d, "AUC", p),
-            HorizonDifference.of(swept.joint.difference(first, member)),
+            Contrast.of(d, "AUC", p, tests=len(aucs)),
+            HorizonDifference.of(swept.joint.difference(first, member, 0.75, rng)),
             _loss(swept.loss_contrast([first, member], np.array([-1.0, 1.0])), "nats a token"),
         )
         for value, member, d, p in zip(axis.values[1:], others, aucs, adjusted, strict=True)
@@ -158,11 +157,11 @@ def _differences(swept: Swept, axis: Axis) -> tuple[SettingDifference, ...]:
 
 def _auc_table(swept: Swept, axis: Axis) -> Table:
     rows: tuple[tuple[str | Cell, ...], ...] = tuple(
-        (str(int(length)), *(Cell.of(swept.curves[i].detections[n].auc, 3) for i in axis.members))
+        (str(int(length)), *(Cell.of(swept.curves[i].curve.detections[n].auc, 3) for i in axis.members))
         for n, length in enumerate(swept.lengths)
     )
     columns = ("tokens after the cut", *(axis.after(v) for v in axis.values))
-    title = "AUC by length and context (95%, test documents resampled, detector as fitted)"
+    title = "AUC by length and context (95%, over test and training documents)"
     return Table("auc_by_length", title, columns, rows)
 
 
@@ -184,14 +183,14 @@ def axis_sentence(trend: Contrast, outcome: Direction, axis: Axis, swept: Swept)
     slope = f"{_signed(trend.value)} a doubling, 95% interval {_signed(trend.low)} to {_signed(trend.high)}"
     levels = f"mean AUC over 1 to {longest} tokens {first:.2f} {least}, {last:.2f} {most}"
     if outcome == "none":
-        slope += f"; a slope of {trend.smallest_detectable:.3f} would have been found with 80% power"
+        slope += f"; a slope of {trend.smallest_detectable:.3f} is found with 80% power"
     what = {"falls": "The gap falls", "grows": "The gap grows", "none": "No fall of the gap"}[outcome]
     end = " was found" if outcome == "none" else ""
     return f"{what} with this much context{end}: {levels} ({slope}). {_left(axis, swept, longest)}"
 
 
 def _left(axis: Axis, swept: Swept, longest: int) -> str:
-    a = swept.curves[axis.members[-1]].detections[-1].auc
+    a = swept.curves[axis.members[-1]].curve.detections[-1].auc
     measured = f"AUC {a.value:.2f} ({a.low:.2f} to {a.high:.2f}) at {longest} tokens"
     most = axis.after(axis.values[-1])
     if a.low > CHANCE:
@@ -247,8 +246,8 @@ def _licence(swept: Swept, n_axes: int) -> str:
     return (
         f"Unit: the document; the same {swept.n_train} train and {swept.n_test} test documents, the same real continuations and the same random "
         "numbers in every setting. Fixed n. Primary question, one an axis: the least-squares slope of the mean AUC (over the measured lengths) "
-        f"on log₂(1 + context); null: slope 0. Its interval: t, standard error from {N_RESAMPLES} resamples of training and test documents, the "
-        f"same for all settings, every detector fitted again (kind and penalty as picked).{adjusted} Differences from the setting with least "
-        "context: the same, Holm within the axis. Curves by length: test documents resampled, detector as fitted. H75 differences: likewise, held "
-        "within the lengths measured. No difference found is not no difference."
+        f"on log₂(1 + context); null: slope 0. Its interval: t, variance over test documents (their influence on each AUC) and over training "
+        f"documents (jackknife), the same ones for all settings.{adjusted} Differences from the setting with least "
+        "context: the same, Holm within the axis. H75 differences: drawn from the joint normal law of the curves, held within the lengths "
+        "measured. No difference found is not no difference."
     )

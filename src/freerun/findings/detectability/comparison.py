@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, reduce
+from operator import add
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from freerun.counted import counted
 from freerun.errors import TooFewDocuments
@@ -15,15 +17,22 @@ from freerun.findings.detectability.quantities import HORIZONS
 from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statistics_rng
 from freerun.findings.plain_text import PlainText
 from freerun.stats.detection.betting import Wealth, betting_wealth
-from freerun.stats.detection.growth import DetectionLaw, fit_detection_law
-from freerun.stats.detection.horizon import HorizonResult, auc_draws, horizon, horizon_bootstrap
+from freerun.stats.detection.curve import AucCurve
+from freerun.stats.detection.horizon import HorizonResult, horizon
 from freerun.stats.detection.likelihood_features import likelihood_features
 from freerun.stats.detection.text_features import byte_ngram_features
-from freerun.stats.detection.two_sample import Detection, NullBand, detect, null_band, smallest_detectable_auc
+from freerun.stats.detection.two_sample import (
+    Detection,
+    NullBand,
+    Scores,
+    judge,
+    null_band,
+    score,
+    smallest_detectable_auc,
+)
 from freerun.stats.multiplicity import holm
 
 N_SPLITS = 200
-LEVELS = tuple(HORIZONS)
 ALPHA = 0.01
 """Level of `detected`: Holm over detectors and lengths."""
 
@@ -41,9 +50,10 @@ KINDS = {
     "text": DetectorKind("byte n-grams", needs_text=True),
     "both": DetectorKind("both", needs_text=True),
 }
+"""`both` adds the log odds of the two others: it is the detector of every headline, at all lengths."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Features:
     """Features of one kind at one length: real text, its generated continuations, and the control where there is one."""
 
@@ -53,13 +63,17 @@ class Features:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """One comparison at every length, and where it crosses the levels."""
 
     detections: tuple[Detection, ...]
-    horizons: dict[float, HorizonResult]
-    draws: Float[np.ndarray, "resamples lengths"]
+    aucs: AucCurve
+
+    @cached_property
+    def horizons(self) -> dict[float, HorizonResult]:
+        """Where it reaches each level of the AUC."""
+        return {level: self.aucs.horizon(level) for level in HORIZONS}
 
 
 @dataclass(frozen=True)
@@ -68,8 +82,7 @@ class Comparison:
 
     lengths: Int[np.ndarray, " lengths"]
     main: Curve
-    """At each length by the detector that was picked there, on training documents alone."""
-    picked: tuple[str, ...]
+    """By the detector that reads laws and text."""
     kinds: dict[str, tuple[Detection, ...]]
     half_train: float | None
     """H75 when the detector is fitted on half the training documents; inf: not reached."""
@@ -84,9 +97,8 @@ class Comparison:
     """Holm over detectors and lengths."""
     wealth: Wealth
     own_wealth: Wealth
-    law: DetectionLaw | None
     smallest_auc: float
-    """AUC at the last length that would be detected with 80% power."""
+    """AUC at the last length that is detected with at least 80% power, all tests counted."""
     test_pairs: Int[np.ndarray, " test"]
     n_pairs: int
     n_dropped: int
@@ -99,7 +111,7 @@ class Comparison:
 
     @property
     def last(self) -> Detection:
-        """The picked detector at the last length."""
+        """The main detector at the last length."""
         return self.main.detections[-1]
 
     @property
@@ -123,6 +135,14 @@ class Comparison:
         return np.maximum.accumulate([d.tv_low for d in self.main.detections])
 
 
+def compared(evidence: Evidence) -> Comparison | TooFewDocuments:
+    """Own text held against real text; ask for it by `evidence.once`."""
+    try:
+        return compare(evidence)
+    except TooFewDocuments as error:
+        return error
+
+
 def compare(evidence: Evidence) -> Comparison:
     """Run every comparison of the audit.
 
@@ -139,42 +159,47 @@ def compare(evidence: Evidence) -> Comparison:
     controlled = panel.tempered >= 0
     with_control = bool(controlled.sum() >= MIN_PAIRS)
     kinds: dict[str, list[Detection]] = {kind: [] for kind in KINDS}
-    picked, pairs = [], []
-    cold, warm = list[Detection](), list[Detection]()
+    pairs, cold, warm = list[Detection](), list[Detection](), list[Detection]()
     real_bands, own_bands = list[NullBand](), list[NullBand]()
     for n in lengths:
         rng = statistics_rng(evidence, f"detect/{n}")
-        features = features_at(evidence, int(n), controlled if with_control else None)
-        for kind, x in features.items():
-            kinds[kind].append(detect(x.real, x.free, train=train, rng=rng, tv_level=1 - 0.05 / len(lengths)))
-        best = best_kind({kind: detections[-1] for kind, detections in kinds.items()})
-        picked.append(best)
-        x, penalty = features[best], kinds[best][-1].penalty
-        pairs.append(detect(x.free[:, 0], x.free[:, -1:], train=train, rng=rng))
-        for bands, side in ((real_bands, x.real), (own_bands, x.free[:, 0])):
-            bands.append(null_band(side, train=train, n_splits=N_SPLITS, penalty=penalty, rng=rng))
-        if x.control is not None:
-            for detections, side in ((cold, x.free[controlled, 0]), (warm, x.real[controlled])):
-                detections.append(detect(side, x.control[:, None], train=train[controlled], rng=rng))
-    rng = statistics_rng(evidence, "horizon")
-    main = [kinds[kind][i] for i, kind in enumerate(picked)]
-    curve, last = _curve(lengths, main, rng), main[-1]
+        blocks = features_at(evidence, int(n), controlled if with_control else None)
+        scores = score_kinds(blocks, train, rng)
+        for kind, each in scores.items():
+            kinds[kind].append(judge(each, rng=rng, tv_level=1 - 0.05 / len(lengths)))
+        pairs.append(judge(_added([(x.free[:, 0], x.free[:, -1:]) for x in blocks.values()], train, rng), rng=rng))
+        for bands, sides in (
+            (real_bands, [x.real for x in blocks.values()]),
+            (own_bands, [x.free[:, 0] for x in blocks.values()]),
+        ):
+            penalties = scores["both"].penalties
+            bands.append(null_band(sides, train=train, penalties=penalties, n_splits=N_SPLITS, rng=rng))
+        controls = [(x, x.control[:, None]) for x in blocks.values() if x.control is not None]
+        if controls:
+            for detections, against in (
+                (cold, [(x.free[controlled, 0], control) for x, control in controls]),
+                (warm, [(x.real[controlled], control) for x, control in controls]),
+            ):
+                detections.append(judge(_added(against, train[controlled], rng), rng=rng))
+    units = evidence.records.sequences["unit"][panel.real].astype(str)
+    main, adjusted = kinds["both"], holm(np.array([[d.p_value for d in each] for each in kinds.values()]))
+    last = main[-1]
     return Comparison(
         lengths=lengths,
-        main=curve,
-        picked=tuple(picked),
+        main=curve_of(lengths, main, units, train),
         kinds={kind: tuple(by_length) for kind, by_length in kinds.items()},
         half_train=_half_train(lengths, main),
-        tempered=_curve(lengths, cold, rng) if cold else None,
-        real_tempered=_curve(lengths, warm, rng) if warm else None,
+        tempered=curve_of(lengths, cold, units[controlled], train[controlled]) if cold else None,
+        real_tempered=curve_of(lengths, warm, units[controlled], train[controlled]) if warm else None,
         own_pair=tuple(pairs),
         real_bands=tuple(real_bands),
         own_bands=tuple(own_bands),
-        adjusted_p=holm(np.array([[d.p_value for d in by_length] for by_length in kinds.values()])),
+        adjusted_p=adjusted,
         wealth=betting_wealth(last.scores_real, last.scores_free),
         own_wealth=betting_wealth(last.scores_free[:, 0], last.scores_free[:, -1:]),
-        law=fit_detection_law(lengths, np.array([d.auc.value for d in main]), curve.draws, n_units=last.n_test),
-        smallest_auc=smallest_detectable_auc(last.scores_real, last.scores_free, alpha=ALPHA, power=0.8),
+        smallest_auc=smallest_detectable_auc(
+            last.scores_real, last.scores_free, alpha=ALPHA / adjusted.size, power=0.8
+        ),
         test_pairs=np.flatnonzero(~train),
         n_pairs=panel.n_pairs,
         n_dropped=panel.n_dropped,
@@ -182,15 +207,41 @@ def compare(evidence: Evidence) -> Comparison:
     )
 
 
-def best_kind(detections: Mapping[str, Detection]) -> str:
-    """The kind that tells most on training documents, likelihood features where several do."""
-    return max(detections, key=lambda kind: (detections[kind].auc_train, kind == "laws"))
+def score_kinds(
+    blocks: Mapping[str, Features],
+    train: Bool[np.ndarray, " pairs"],
+    rng: np.random.Generator,
+    rows: Int[np.ndarray, " pairs"] | slice = slice(None),
+) -> dict[str, Scores]:
+    """The scores of each kind of detector, and their sum; of some `rows` of the features, with one entry of `train` each."""
+    scores = {kind: score(x.real[rows], x.free[rows], train=train, rng=rng) for kind, x in blocks.items()}
+    return scores | {"both": reduce(add, scores.values())}
+
+
+def curve_of(
+    lengths: Int[np.ndarray, " lengths"],
+    detections: Sequence[Detection],
+    units: Shaped[np.ndarray, " pairs"],
+    train: Bool[np.ndarray, " pairs"],
+) -> Curve:
+    """Detections at each length as a curve; `units` name the documents."""
+    named = tuple(map(str, units[~train])), tuple(map(str, units[train]))
+    return Curve(tuple(detections), AucCurve(lengths, tuple(d.spread for d in detections), *named))
+
+
+def _added(
+    sides: Sequence[tuple[Float[np.ndarray, "pairs d"], Float[np.ndarray, "pairs reps d"]]],
+    train: Bool[np.ndarray, " pairs"],
+    rng: np.random.Generator,
+) -> Scores:
+    """The log odds of a detector for each block of features, added."""
+    return reduce(add, (score(*side, train=train, rng=rng) for side in sides))
 
 
 def features_at(
     evidence: Evidence, n: int, controlled: Bool[np.ndarray, " pairs"] | None = None
 ) -> dict[str, Features]:
-    """Features of every kind of the first `n` tokens; `controlled`: the pairs whose control is whole.
+    """Features of the first `n` tokens, from laws and from text; `controlled`: the pairs whose control is whole.
 
     Where text is redacted the byte n-grams are one constant: a detector that sees nothing keeps its place among the tests.
     """
@@ -210,21 +261,10 @@ def features_at(
     def bundle(x: list[np.ndarray], names: tuple[str, ...] = ()) -> Features:
         return Features(x[0], np.stack(x[1 : 1 + n_free], axis=1), None if controlled is None else x[-1], names)
 
-    both = [np.hstack(pair) for pair in zip(laws, text, strict=True)]
-    return {"laws": bundle(list(laws), names[0]), "text": bundle(text), "both": bundle(both)}
+    return {"laws": bundle(list(laws), names[0]), "text": bundle(text)}
 
 
-def _curve(lengths: Int[np.ndarray, " lengths"], detections: list[Detection], rng: np.random.Generator) -> Curve:
-    aucs = np.array([d.auc.value for d in detections])
-    draws = auc_draws([d.scores_real for d in detections], [d.scores_free for d in detections], rng=rng)
-    horizons = {
-        level: horizon_bootstrap(lengths, draws, aucs, level_auc=level, n_units=detections[0].n_test)
-        for level in LEVELS
-    }
-    return Curve(tuple(detections), horizons, draws)
-
-
-def _half_train(lengths: Int[np.ndarray, " lengths"], detections: list[Detection]) -> float | None:
+def _half_train(lengths: Int[np.ndarray, " lengths"], detections: Sequence[Detection]) -> float | None:
     halves = [d.auc_half_train for d in detections]
     if any(h is None for h in halves):
         return None

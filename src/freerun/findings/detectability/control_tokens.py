@@ -9,12 +9,11 @@ import numpy as np
 from jaxtyping import Int
 
 from freerun.findings.detectability.comparison import Comparison
-from freerun.findings.evidence import Evidence, statistics_rng
+from freerun.findings.evidence import Evidence
 from freerun.findings.special_tokens import spellings
-from freerun.stats.detection.auc import auc
-from freerun.stats.detection.horizon import HorizonResult, horizon_bootstrap
-from freerun.stats.detection.two_sample import unit_auc_draws
-from freerun.stats.intervals import Interval, bootstrap_groups, clopper_pearson
+from freerun.stats.detection.auc import auc_interval, unit_aucs
+from freerun.stats.detection.horizon import HorizonResult, horizon_interval
+from freerun.stats.intervals import Interval, clopper_pearson
 
 LEAST_TEST_PAIRS = 8
 """Fewest test documents that reach a length uncut, for an AUC at that length."""
@@ -65,29 +64,22 @@ def control_tokens(evidence: Evidence, comparison: Comparison) -> ControlTokens 
         written=tuple(sorted(count.items(), key=lambda item: (-item[1], item[0]))),
         first_token=float(np.median(hits[:, 1:][own].argmax(axis=-1) + 1)) if own.any() else None,
         n_left=int((uncut == panel.length).sum()),
-        h75_cut=_h75_cut(evidence, comparison, uncut),
+        h75_cut=_h75_cut(comparison, uncut),
     )
 
 
-def _h75_cut(evidence: Evidence, comparison: Comparison, uncut: Int[np.ndarray, " test"]) -> HorizonResult | None:
-    """H75 where document i counts up to `uncut[i]` tokens, the detectors as they were fitted. Resamples are of documents, the same
-    at every length."""
+def _h75_cut(comparison: Comparison, uncut: Int[np.ndarray, " test"]) -> HorizonResult | None:
+    """H75 where document i counts up to `uncut[i]` tokens, the detectors as they were fitted."""
     kept = uncut[None, :] >= comparison.lengths[:, None]
     measured = int((kept.sum(axis=1) >= LEAST_TEST_PAIRS).sum())  # the first so many lengths: fewer reach a longer one
     if kept.all() or not measured:
         return None
-    counts = bootstrap_groups(np.arange(uncut.size), n_resamples=1000, rng=statistics_rng(evidence, "control tokens"))
-    aucs, draws = [], []
+    intervals = []
     for reach, d in zip(kept[:measured], comparison.main.detections, strict=False):
         real, free = d.scores_real[reach], d.scores_free[reach]
-        aucs.append(auc(free.ravel(), real))
-        some = counts[:, reach]
-        drawn = np.asarray(some.any(axis=1))  # a resample may have none that reach this length: it says nothing
-        draws.append(np.where(drawn, unit_auc_draws(real, free, np.where(drawn[:, None], some, 1)), 0.5))
-    return horizon_bootstrap(
-        comparison.lengths[:measured],
-        np.stack(draws, axis=1),
-        np.array(aucs),
-        level_auc=0.75,
-        n_units=int(kept[measured - 1].sum()),
-    )
+        found, n = unit_aucs(real[None], free[None]), real.size
+        # fewer test documents, the same detectors: what training contributes stays
+        variance = float(np.square(found.influence).sum()) / (n * (n - 1)) + d.spread.variance_of_training
+        intervals.append(auc_interval(float(found.auc[0]), variance, n_units=n, replicates=float(found.replicates[0])))
+    columns = (np.array([getattr(i, end) for i in intervals]) for end in ("value", "low", "high"))
+    return horizon_interval(comparison.lengths[:measured], *columns, level_auc=0.75)

@@ -6,24 +6,27 @@ import math
 from collections.abc import Sequence
 
 from freerun.counted import counted
+from freerun.errors import TooFewDocuments
 from freerun.findings.detectability import quantities
-from freerun.findings.detectability.comparison import ALPHA, KINDS, N_SPLITS, Comparison
+from freerun.findings.detectability.comparison import ALPHA, KINDS, N_SPLITS, Comparison, compared
 from freerun.findings.detectability.giveaways import giveaways
 from freerun.findings.detectability.leaks import leaks
 from freerun.findings.evidence import MIN_PAIRS, Evidence
+from freerun.findings.own_text.refusal import refused_finding
+from freerun.findings.own_text.standing import own_text_of
+from freerun.findings.question import Question
 from freerun.records.redact import UNAVAILABLE
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
 from freerun.results.horizons import ends_of, outside, spoken
 from freerun.results.quantity import Quantity
-from freerun.stats.detection.growth import DetectionLaw
 from freerun.stats.detection.horizon import HorizonResult
 from freerun.stats.detection.two_sample import Detection, NullBand
 from freerun.stats.intervals import Interval
 
 QUESTION = "From which length on can its text be told from real text?"
 HOW = (
-    "ridge logistic regression on likelihood features, byte n-grams or both, picked at each length by cross-fitting inside the "
-    "training half; AUC on the test half"
+    "log odds of two ridge logistic regressions added, one on likelihood features and one on byte n-grams, penalties by left-out documents "
+    "of the training half; AUC on the test half"
 )
 REDACTED = (
     f"Detectors see likelihood features alone: byte n-grams are {UNAVAILABLE}; their place in the correction for many tests is kept, which "
@@ -40,13 +43,12 @@ def detectability(evidence: Evidence, comparison: Comparison) -> Finding:
     else:
         sentence = (
             f"No difference was found up to {longest} tokens at this n ({auc}); an AUC of {comparison.smallest_auc:.2f} would have been "
-            "found with 80% power."
+            "found in at least 80% of such audits."
         )
     notes = [
         f"{counted(comparison.n_dropped, 'pair was', 'pairs were')} left out because a free continuation ended before token {longest}; both sides are whole in all others.",
         *_shorter(evidence),
         _rejections(comparison),
-        _growth(comparison.law),
         "A longer text is never harder to tell apart: the horizon is read off an isotonic fit in length, linear in log length.",
     ]
     if panel.n_beyond:
@@ -59,7 +61,7 @@ def detectability(evidence: Evidence, comparison: Comparison) -> Finding:
         question=QUESTION,
         sentence=sentence,
         status="bad" if comparison.detected else "neutral",
-        estimates=(*_estimates(comparison), *_growth_estimates(comparison.law, last.n_test)),
+        estimates=_estimates(comparison),
         charts=(_auc_chart(evidence, comparison), _tv_chart(comparison), _wealth_chart(comparison)),
         tables=(
             _controls(evidence, comparison),
@@ -69,7 +71,7 @@ def detectability(evidence: Evidence, comparison: Comparison) -> Finding:
         ),
         licence=(
             f"Unit: the document, one pair each; {last.n_train} train, {last.n_test} test, split by document. Everything is chosen on the training "
-            "half. Intervals: bootstrap over test documents with the detector as fitted, pointwise 95%. Null of the p-values: real and "
+            "half. Intervals: pointwise 95%, for detectors trained on so many documents: the luck of training and test documents is in them. Null of the p-values: real and "
             f"generated may change places given the prefix. Detected: some detector at some length, Holm at {ALPHA:g} over all."
         ),
         notes=tuple(notes),
@@ -90,11 +92,11 @@ def _shorter(evidence: Evidence) -> tuple[str, ...]:
 # ---- estimates ---------------------------------------------------------------------------------------------------------
 
 
-def _estimates(comparison: Comparison) -> list[Estimate]:
+def _estimates(comparison: Comparison) -> tuple[Estimate, ...]:
     last, longest, wealth = comparison.last, comparison.longest, comparison.wealth
     n, tv = last.n_test, float(comparison.tv_low[-1])
     horizons = comparison.main.horizons.items()
-    return [
+    return (
         *(_horizon(quantities.HORIZONS[level], h, comparison, n) for level, h in horizons),
         _tokens(
             quantities.H75_HALF_TRAIN,
@@ -112,10 +114,14 @@ def _estimates(comparison: Comparison) -> list[Estimate]:
             method="swaps within documents; Holm over detectors × lengths at 5%",
         ),
         quantities.AUC.estimate(
-            last.auc, label=f"AUC at {longest} tokens", method=f"{HOW}; bootstrap over test documents"
+            last.auc,
+            label=f"AUC at {longest} tokens",
+            method=f"{HOW}; score limits at the number of documents that has its variance over test and training documents",
         ),
         quantities.SMALLEST_AUC.number(
-            comparison.smallest_auc, n=n, method=f"one test at {ALPHA:g}: exact null spread under swaps, normal law"
+            comparison.smallest_auc,
+            n=n,
+            method=f"by the last length alone, all {comparison.adjusted_p.size} tests counted (Holm at {ALPHA:g}): exact null spread under swaps, normal law",
         ),
         quantities.TV.estimate(
             Interval(tv, tv, 1.0, 0.95, n),
@@ -129,19 +135,7 @@ def _estimates(comparison: Comparison) -> list[Estimate]:
             level=1 - wealth.alpha,
             method=f"betting on pairs at {longest} tokens, wealth ≥ {1 / wealth.alpha:g}; valid at any stopping time",
         ),
-    ]
-
-
-def _growth_estimates(law: DetectionLaw | None, n: int) -> list[Estimate]:
-    """The law AUC = Φ(√(κT)); nothing where it was not fitted."""
-    if law is None:
-        return []
-    how = "Φ⁻¹(AUC) against length, least squares weighted by the joint bootstrap of documents"
-    return [
-        quantities.KAPPA.estimate(law.kappa, method=f"{how}; nats a token only for a Gaussian likelihood ratio"),
-        quantities.EXPONENT.estimate(law.exponent, method=f"{how}; bootstrap percentiles"),
-        quantities.LAW_FIT.number(law.p_value, n=n, method="χ² of the residuals"),
-    ]
+    )
 
 
 def _tokens(
@@ -162,7 +156,7 @@ def _horizon(quantity: Quantity, h: HorizonResult, comparison: Comparison, n: in
         high=h.high_tokens,
         level=h.level,
         n=n,
-        method=f"{HOW}; isotonic in length",
+        method=f"{HOW}; isotonic in length, interval where the limits of the AUC cross",
         text=outside(h.estimate),
         ends=ends_of(h, comparison.lengths),
     )
@@ -180,8 +174,6 @@ def _auc_chart(evidence: Evidence, comparison: Comparison) -> Chart:
     if comparison.tempered is not None:
         name = f"own at t = {evidence.plan['control_temperature']:g} against own at t = 1"
         series.append(Series.curve(name, "tempered", [d.auc.value for d in comparison.tempered.detections]))
-    if comparison.law is not None:
-        series.append(Series.curve("fitted law Φ(√(κT))", "reference", comparison.law.auc(comparison.lengths)))
     return Chart(
         name="auc_by_length",
         title="How well its text is told from real text, by length",
@@ -288,31 +280,16 @@ def _battery(comparison: Comparison, *, has_text: bool) -> Table:
     p_values = dict(zip(KINDS, comparison.adjusted_p, strict=True))
     rows = []
     for i, n in enumerate(comparison.lengths):
-        row: list[str | Cell] = [
-            Cell.number(int(n), unit="tokens"),
-            shown.get(comparison.picked[i], KINDS["laws"]).label,
-        ]
+        row: list[str | Cell] = [Cell.number(int(n), unit="tokens")]
         for name in shown:
             p = float(p_values[name][i])
             row += [Cell.number(comparison.kinds[name][i].auc.value, ".3f", "AUC"), Cell(_p(p), p)]
         rows.append(tuple(row))
     columns = [c for kind in shown.values() for c in (f"AUC, {kind.label}", "p (Holm)")]
-    return Table(
-        "battery", "Every detector at every length", ("tokens", "picked on training documents", *columns), tuple(rows)
-    )
+    return Table("battery", "Every detector at every length", ("tokens", *columns), tuple(rows))
 
 
 # ---- notes -------------------------------------------------------------------------------------------------------------
-
-
-def _growth(law: DetectionLaw | None) -> str:
-    if law is None:
-        return "The law AUC = Φ(√(κT)) was not fitted: too few lengths with an AUC between chance and certainty."
-    verdict = "is not rejected" if law.p_value >= 0.05 else "does not hold"
-    return (
-        f"The law AUC = Φ(√(κT)) {verdict} here (p {_p(law.p_value)}; H75 by it {law.h75_tokens:.0f} tokens); Φ⁻¹(AUC) grows as T to the power "
-        f"{law.exponent.value:.2f} ({law.exponent.low:.2f} to {law.exponent.high:.2f})."
-    )
 
 
 def _rejections(comparison: Comparison) -> str:
@@ -328,3 +305,16 @@ def _rejections(comparison: Comparison) -> str:
 
 def _p(p: float) -> str:
     return "< 0.001" if p < 1e-3 else f"{p:.3f}"
+
+
+def _answer(evidence: Evidence) -> Finding:
+    if evidence.once(own_text_of).refused:
+        return refused_finding("detectability", QUESTION)
+    comparison = evidence.once(compared)
+    if isinstance(comparison, TooFewDocuments):
+        why = str(comparison)
+        return Finding.unknown("detectability", QUESTION, why[0].upper() + why[1:] + ".")
+    return detectability(evidence, comparison)
+
+
+ENTRY = Question("detectability", QUESTION, _answer, quantities.QUANTITIES, place=20)

@@ -34,7 +34,7 @@ def giveaways(evidence: Evidence, comparison: Comparison) -> Table:
     def auc(columns: list[int], name: str) -> Interval:
         sides = laws.real[:, columns], laws.free[:, :, columns]
         rng = statistics_rng(evidence, f"giveaway/{name}")
-        return detect(*sides, train=evidence.panel.train, rng=rng, n_resamples=400, n_permutations=99).auc
+        return detect(*sides, train=evidence.panel.train, rng=rng, n_permutations=99).auc
 
     every = range(len(laws.names))
     aucs: list[tuple[Interval, Interval, str]] = []

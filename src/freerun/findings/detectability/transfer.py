@@ -6,7 +6,7 @@ import numpy as np
 
 from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
-from freerun.findings.evidence import MIN_PAIRS, Evidence, Panel, lengths_up_to, statistics_rng
+from freerun.findings.evidence import MIN_PAIRS, Evidence, Panel, lengths_up_to
 from freerun.results.finding import Chart, Finding, Series
 from freerun.results.quantity import Quantity
 from freerun.stats.detection.likelihood_features import likelihood_features
@@ -39,7 +39,6 @@ def transfer(evidence: Evidence, other: Evidence) -> Finding:
     lengths = lengths_up_to(longest)
     moved, own = [], []
     for n in lengths:
-        rng = statistics_rng(evidence, f"transfer/{n}")
         (real, free, names), (real_there, free_there, names_there) = (_features(p, int(n)) for p in (here, there))
         common = [name for name in names if name in names_there]
         if not common:
@@ -49,8 +48,8 @@ def transfer(evidence: Evidence, other: Evidence) -> Finding:
         real, free = real[:, mine], free[:, :, mine]
         test = (real[~here.train], free[~here.train])
         training = (real_there[there.train][:, theirs], free_there[there.train][:, :, theirs])
-        moved.append(transferred_auc(training, test, rng=rng))
-        own.append(transferred_auc((real[here.train], free[here.train]), test, rng=rng))
+        moved.append(transferred_auc(training, test))
+        own.append(transferred_auc((real[here.train], free[here.train]), test))
     last, home = moved[-1], own[-1]
     source = f"{other.plan['model']} on {other.plan['corpus']}"
     says = "gives them away" if last.low > 0.5 else "says nothing"
@@ -66,7 +65,7 @@ def transfer(evidence: Evidence, other: Evidence) -> Finding:
             TRANSFERRED.estimate(
                 last,
                 label=f"AUC at {longest} tokens, detector of the other run",
-                method="ridge logistic regression on likelihood features, penalty by cross-fitting there; bootstrap over test documents here",
+                method="ridge logistic regression on likelihood features, penalty by left-out documents there; score limits at its variance over test documents here and training documents there",
             ),
             HOME.estimate(home, method="the same, trained on this run's training documents"),
         ),
@@ -85,7 +84,7 @@ def transfer(evidence: Evidence, other: Evidence) -> Finding:
         ),
         licence=(
             "Unit: the document. Test documents of this run only; the other run's training documents fit the detector. Where both runs share "
-            "documents a test document here may have trained there, on another model's continuations of it. Intervals take the detector as fitted."
+            "documents a test document here may have trained there, on another model's continuations of it. Intervals hold the luck of both."
         ),
     )
 

@@ -29,8 +29,9 @@ from freerun.findings.loops.evidence import (
     loop_evidence,
     read_arm,
 )
+from freerun.findings.question import Question
 from freerun.results.finding import Estimate, Finding
-from freerun.results.quantity import Quantity, Sums
+from freerun.results.quantity import LEAST_SEQUENCES, Quantity, Sums
 from freerun.stats.bounds.certificates import ProvenKl, kl_proven_of_counts
 from freerun.stats.loops.logrank import LogRank
 from freerun.stats.loops.survival import END_OF_TEXT, LOOP
@@ -39,13 +40,34 @@ from freerun.stats.position import log_spaced_edges
 
 QUESTION = "Does it fall into loops, and does it end?"
 INCIDENCE = Quantity(
-    "loops", "loop_incidence", "Loop, own text", "share", own_text=True, gates=("loops", "loop_incidence"), card=True
+    "loops",
+    "loop_incidence",
+    "Loop, own text",
+    "share",
+    own_text=True,
+    gates=("loops", "loop_incidence"),
+    card=True,
+    least=LEAST_SEQUENCES,
 )
 INCIDENCE_REAL = Quantity("loops", "loop_incidence_real", "Loop, real text", "share")
 ENDS = Quantity(
-    "loops", "end_incidence", "End of text, own text", "share", own_text=True, gates=("ends", "end_incidence")
+    "loops",
+    "end_incidence",
+    "End of text, own text",
+    "share",
+    own_text=True,
+    gates=("ends", "end_incidence"),
+    least=LEAST_SEQUENCES,
 )
-HAZARD = Quantity("loops", "loop_hazard", "Loop hazard, own text", "per token", own_text=True, gates=("loop_hazard",))
+HAZARD = Quantity(
+    "loops",
+    "loop_hazard",
+    "Loop hazard, own text",
+    "per token",
+    own_text=True,
+    gates=("loop_hazard",),
+    least=LEAST_SEQUENCES,
+)
 HAZARD_BY_MASS = Quantity("loops", "loop_hazard_rao_blackwell", "Loop hazard by mass", "per token", own_text=True)
 LOG_RANK = Quantity(
     "loops",
@@ -290,3 +312,6 @@ def _log_rank(test: LogRank) -> str:
 
 def _chance(p: float) -> str:
     return f"{p:.1%}" if p >= 0.001 else f"{p:.1e}"
+
+
+ENTRY = Question("loops", QUESTION, loops, QUANTITIES, loop_sums, place=50)

@@ -5,24 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.own_text.rescoring import Rescoring, rescoring
 from freerun.results.audit import Fault, OwnText, SamplerOutcome
-from freerun.stats.recognition.sampler_audit import SamplerAudit, calibration_chi_square, pit_test, sampler_audit
-from freerun.stats.recognition.self_recognition import PitUniformity, SelfRecognition, self_z
+from freerun.stats.recognition.sampler_audit import (
+    PIT_BINS,
+    SamplerAudit,
+    calibration_chi_square,
+    pit_chi_square,
+    rank_order_chi_square,
+)
+from freerun.stats.recognition.seeded import Cells, SeededDraws, Sensitivity, seeded_draws, sensitivity
+from freerun.stats.recognition.self_recognition import PitHistogram, SelfRecognition, pit_histogram, self_z
+from freerun.stats.recognition.tilting import events_p, surprisal_p
 
 AUDIT_ALPHA = 0.001
-"""Level of the sampler's audit: one false alarm in a thousand audits."""
+"""Level of the sampler's audit: at most one false alarm in a thousand audits."""
+AUDIT_POWER = 0.8
+"""Chance to see the smallest faults that are named."""
 
 
 @dataclass(frozen=True)
 class SampledText:
-    """Own text against the laws recorded with it."""
+    """Own text against the laws recorded with it. `smallest`: the smallest faults that would have been seen; None: not known."""
 
     own: SelfRecognition
-    pit: PitUniformity | None
+    pit: PitHistogram | None
     audit: SamplerAudit
+    smallest: Sensitivity | None
 
     @property
     def passed(self) -> bool:
@@ -52,16 +64,40 @@ class AuditedText:
 
 
 def audit_own_text(evidence: Evidence) -> AuditedText:
-    """Three tests of the sampler that see different faults (z the temperature, PIT the order of ids, bins of probability the shape of the
-    law), and the second look."""
+    """The tests of the sampler, which see different faults, and the second look."""
     again = rescoring(evidence)
     if not evidence.whole_laws:
         return AuditedText(again, None)
-    own, pit = z_of(evidence, "free"), _pit(evidence)
     sequences, rows = evidence.records.sequences, evidence.records.chosen(arm="free")
-    counts = (sequences[name][rows].astype(np.float64) for name in ("observed_counts", "expected_counts"))
-    audit = sampler_audit(own, pit, calibration_chi_square(*counts))
-    return AuditedText(again, SampledText(own, pit, audit))
+    observed, expected = (sequences[name][rows].astype(np.float64) for name in ("observed_counts", "expected_counts"))
+    own, mine = z_of(evidence, "free"), evidence.tokens_of("free")
+    tokens, n_tokens = evidence.records.tokens, len(rows) * evidence.length
+    log_prob, entropy = tokens["log_prob_nats"][mine], tokens["entropy_nats"][mine].astype(np.float64)
+    pit = _with_share(evidence, "cdf_below", "pit", mine, log_prob)
+    audit = SamplerAudit(
+        p_z=surprisal_p(
+            log_prob,
+            entropy,
+            tokens["varentropy_nats2"][mine],
+            tokens["log_power_sum"][mine],
+            evidence.records.manifest["powers"],
+            n_tokens=n_tokens,
+        ),
+        p_pit=pit_chi_square(pit, statistics_rng(evidence, "pit null")).p_value,
+        p_calibration=calibration_chi_square(observed, expected, statistics_rng(evidence, "bins null")).p_value,
+        p_rank_order=_rank_order_p(evidence, mine, log_prob),
+        p_repeats=_repeats_p(evidence, mine) if again.outcome == "passed" else None,
+        seeded=_seeded(evidence, mine, log_prob),
+        n_impossible=own.n_impossible,
+    )
+    evidence.records.forget("cdf_below", "mass_above", "log_power_sum", "uniform")
+    smallest = None
+    if audit.seeded is not None:
+        deviation = np.abs(log_prob + entropy)[np.isfinite(log_prob)].mean()
+        alpha = AUDIT_ALPHA / len(audit.parts)
+        smallest = sensitivity(audit.seeded, float(deviation), alpha=alpha, power=AUDIT_POWER)
+    histogram = pit_histogram(pit, evidence.token_sequence[mine], n_bins=PIT_BINS)
+    return AuditedText(again, SampledText(own, histogram, audit, smallest))
 
 
 def own_text_of(evidence: Evidence) -> OwnText:
@@ -83,11 +119,43 @@ def z_of(evidence: Evidence, arm: str) -> SelfRecognition:
     )
 
 
-def _pit(evidence: Evidence) -> PitUniformity | None:
-    """PIT with fresh uniforms (the ones that drew the tokens would be uniform whatever the law); None for too few tokens."""
+def _with_share(
+    evidence: Evidence, column: str, stream: str, mine: Bool[np.ndarray, " tokens"], log_prob: Float[np.ndarray, " own"]
+) -> Float[np.ndarray, " own"]:
+    """Mass before each token plus a fresh uniform share of its own (the ones that drew the tokens would be uniform whatever the law)."""
+    share = statistics_rng(evidence, stream).random(log_prob.size)
+    return np.asarray(np.clip(evidence.records.tokens[column][mine] + share * np.exp(log_prob), 0, 1))
+
+
+def _rank_order_p(
+    evidence: Evidence, mine: Bool[np.ndarray, " tokens"], log_prob: Float[np.ndarray, " own"]
+) -> float | None:
+    """None in runs that did not record the mass above."""
     tokens = evidence.records.tokens
-    mine = evidence.tokens_of("free")
-    fresh = statistics_rng(evidence, "pit").random(int(mine.sum()))
-    values = tokens["cdf_below"][mine] + fresh * np.exp(tokens["log_prob_nats"][mine])
-    evidence.records.forget("cdf_below")
-    return pit_test(np.clip(values, 0, 1), evidence.token_sequence[mine])
+    if np.isnan(tokens["mass_above"][mine]).any():
+        return None
+    values = _with_share(evidence, "mass_above", "rank order", mine, log_prob)
+    return rank_order_chi_square(values, statistics_rng(evidence, "rank order null")).p_value
+
+
+def _repeats_p(evidence: Evidence, mine: Bool[np.ndarray, " tokens"]) -> float | None:
+    """Tokens that already stood in the context against their mass, where a fresh pass recorded it; its law must be the sampler's."""
+    tokens = evidence.records.tokens
+    again = mine & ~np.isnan(tokens["fresh_repeat_mass"])
+    if not again.any():
+        return None
+    mass = np.clip(tokens["fresh_repeat_mass"][again], 0.0, 1.0)
+    return events_p(tokens["fresh_repeats"][again] > 0, mass, n_tokens=int(again.sum()))
+
+
+def _seeded(
+    evidence: Evidence, mine: Bool[np.ndarray, " tokens"], log_prob: Float[np.ndarray, " own"]
+) -> SeededDraws | None:
+    """None where the draws' uniforms are not known, or nothing was scored again."""
+    tokens = evidence.records.tokens
+    u, below = tokens["uniform"][mine], tokens["cdf_below"][mine]
+    if np.isnan(u).any():
+        return None
+    again = ~np.isnan(tokens["fresh_cdf_below"][mine])
+    fresh = Cells(tokens["fresh_cdf_below"][mine][again], tokens["fresh_cdf_upto"][mine][again])
+    return seeded_draws(u, Cells(below, np.minimum(below + np.exp(log_prob), 1.0)), again, fresh)

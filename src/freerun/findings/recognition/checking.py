@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from freerun.errors import TooFewDocuments
-from freerun.findings.evidence import Evidence, lengths_up_to, statistics_rng
+from freerun.findings.evidence import Evidence, lengths_up_to
 from freerun.findings.recognition.quantities import CHECKING_GAP, OWN_SCORE_AUC, RATIO_AUC, Z_AUC
 from freerun.results.finding import Cell, Chart, Estimate, Series, Table
 from freerun.stats.detection.likelihood_features import MAX_SURPRISAL_NATS, likelihood_features
-from freerun.stats.intervals import bootstrap_groups
 from freerun.stats.recognition.rank_histogram import RankHistogram, rank_histogram, rank_share_difference
 from freerun.stats.recognition.single_scores import SingleScore, auc_difference, best_single_score
 
@@ -58,20 +57,15 @@ def compare_scores(evidence: Evidence) -> Checking | None:
         return None
     sides = [panel.columns(panel.real), *(panel.columns(f) for f in panel.free.T)]
     gains = _gains(evidence)
-    n_test = int((~panel.train).sum())
     lengths = tuple(int(n) for n in lengths_up_to(panel.length) if n >= min(SHORTEST_TOKENS, panel.length))
     best = []
     try:
-        rng = statistics_rng(evidence, "single scores")
-        counts = bootstrap_groups(np.arange(n_test), n_resamples=N_RESAMPLES, rng=rng)
         for n in lengths:
             features, (names, *_) = zip(*(likelihood_features(s, length=n) for s in sides), strict=True)
             own = {x: _sides([f[:, names.index(x)] for f in features]) for x in INTROSPECTIVE if x in names}
             ratio = {name: _sides([g[:, :n].sum(1) for g in gain]) for name, gain in gains.items()}
             kinds = (({"self_z": own["self_z"]}, False), (own, False), (ratio, True))
-            best.append(
-                [best_single_score(x, train=panel.train, counts=counts, oriented=oriented) for x, oriented in kinds]
-            )
+            best.append([best_single_score(x, train=panel.train, oriented=oriented) for x, oriented in kinds])
     except TooFewDocuments:
         return None
     return Checking(lengths, *zip(*best, strict=True))
@@ -98,7 +92,7 @@ def _gains(evidence: Evidence) -> dict[str, list[np.ndarray]]:
 def gap_estimates(scores: Checking) -> tuple[Estimate, ...]:
     """The AUCs at the last length, and how much the reference adds to its own laws."""
     z, own, ratio, n = scores.z[-1], scores.own_laws[-1], scores.ratio[-1], scores.longest
-    how = f"document bootstrap of {own.auc.n} test documents, detectors as chosen on training documents"
+    how = f"{own.auc.n} test documents, scores as chosen on training documents"
     return (
         Z_AUC.estimate(z.auc, label=f"AUC of z alone at {n} tokens", method=how),
         OWN_SCORE_AUC.estimate(own.auc, label=f"AUC of its best own score at {n} tokens", method=how),

@@ -16,16 +16,16 @@ from freerun.findings.own_text import rescoring
 from freerun.findings.own_text.refusal import NOT_SHOWN, of_real_text
 from freerun.findings.own_text.rescoring import Rescoring
 from freerun.findings.own_text.standing import SampledText, audit_own_text, z_of
-from freerun.findings.recognition import checking, quantities
+from freerun.findings.question import Question
+from freerun.findings.recognition import checking, quantities, sampling
 from freerun.findings.recognition.checking import Checking
 from freerun.records.plan import SamplingRule
-from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
+from freerun.results.finding import Cell, Estimate, Finding, Table
 from freerun.results.quantity import Quantity
 from freerun.stats.detection.likelihood_features import TokenColumns
 from freerun.stats.intervals import Interval, clopper_pearson, cluster_ratio
 from freerun.stats.recognition.likelihood_ratio import LikelihoodRatio, likelihood_ratio
-from freerun.stats.recognition.sampler_audit import PIT_BINS
-from freerun.stats.recognition.self_recognition import PitUniformity, SelfRecognition, e_process_log, monte_carlo_rank
+from freerun.stats.recognition.self_recognition import SelfRecognition, e_process_log, monte_carlo_rank
 
 QUESTION = "Does it recognise itself, and are the samples its law?"
 Z = "z = ΣD/√ΣV, D = −ln q(x) − H, V the varentropy; standard normal on the model's own text"
@@ -68,6 +68,7 @@ def self_recognition(evidence: Evidence) -> Finding:
         status="good" if sampled.passed and not refused else "bad",
         estimates=(
             *_audit_estimates(evidence, measured),
+            *sampling.seeded_estimates(measured.sampled),
             *rescoring.rescoring_estimates(again),
             *_e_estimates(evidence),
             *(e for name in ratio for e in _ratio_estimates(evidence, name, ratio[name])),
@@ -78,7 +79,8 @@ def self_recognition(evidence: Evidence) -> Finding:
         tables=rescoring.rescoring_table(again, evidence.length),
         licence=(
             "Null: the tokens were drawn from the recorded laws; that these are the laws of the model a fresh pass over some of the texts says, "
-            "without a test: no difference beyond rounding is allowed. Under the null D is a martingale difference, so tokens may be counted on own "
+            "without a test: no difference beyond rounding is allowed. Under the null the tests of the sampler hold their levels at any number of "
+            "tokens. D is a martingale difference, so tokens may be counted on own "
             "text; on real text the unit is the document. The e-process and the likelihood ratio are valid at any stopping time, the rest "
             "at the fixed length. z is blind to a temperature-optimal model: |z| near 0 on real text is no proof; the likelihood ratio is not "
             "blind to it. Detectors are chosen and oriented on training documents and judged on test documents, as fitted."
@@ -91,7 +93,7 @@ def self_recognition(evidence: Evidence) -> Finding:
     return replace(
         finding,
         charts=(
-            _pit_chart(sampled.pit),
+            sampling.pit_chart(sampled.pit),
             *finding.charts,
             checking.rank_chart(evidence),
             *(() if scores is None else [checking.checking_chart(scores)]),
@@ -119,7 +121,8 @@ def _audit_estimates(evidence: Evidence, measured: Recognition) -> tuple[Estimat
             measured.sampled.audit.p_value,
             n=own.n,
             independent_unit="sequence",
-            method="Bonferroni over total z, PIT χ² on 20 bins, and χ² of tokens against mass by bin of probability",
+            method=f"Bonferroni over {len(measured.sampled.audit.parts)} tests: {', '.join(name for name, _ in sampling.parts_of_audit(measured.sampled))}; "
+            "each holds its level at any number of tokens",
         ),
         _z_estimate(quantities.REAL_Z, real.mean, _mean_z(evidence, real, "real"), real.n, "document"),
         quantities.CONTROL_Z_TOTAL.number(
@@ -152,26 +155,6 @@ def _sd_of_z(z: SelfRecognition) -> Interval | None:
         return None
     half = 1.96 * z.sd / float(np.sqrt(2 * z.n))
     return Interval(z.sd, z.sd - half, z.sd + half, 0.95, z.n)
-
-
-def _pit_chart(pit: PitUniformity | None) -> Chart:
-    n = PIT_BINS if pit is None else len(pit.share)
-    edges = np.linspace(0, 1, n + 1)
-    series, y_range = Series("own text", "free", (None,) * n), (0.0, 2.0)
-    if pit is not None:
-        series = Series.curve("own text", "free", pit.share * n, pit.low * n, pit.high * n)
-        narrow = pit.low.min() * n > 0.8 and pit.high.max() * n < 1.2
-        y_range = (0.8, 1.2) if narrow else (0.0, float(max(2.0, pit.high.max() * n * 1.1)))
-    return Chart(
-        name="pit",
-        title="PIT of its own text: flat if the samples are its law",
-        x_label="mass below the token, plus a uniform share of its own",
-        y_label=f"share of tokens × {n}",
-        x=tuple(((edges[:-1] + edges[1:]) / 2).tolist()),
-        series=(series,),
-        levels=((1.0, "flat"),),
-        y_range=y_range,
-    )
 
 
 # ---- introspective: what its own laws say ------------------------------------------------------------------------------
@@ -293,13 +276,7 @@ def _rejected(ratio: LikelihoodRatio | None) -> Cell:
 
 def _notes(evidence: Evidence, measured: Recognition) -> tuple[str, ...]:
     own, real, ratio = measured.z["own"], measured.z["real"], measured.ratio.get("real")
-    pit, audit = measured.sampled.pit, measured.sampled.audit
-    chi = (
-        "too few tokens for PIT"
-        if pit is None
-        else f"PIT χ² = {pit.chi_square:.1f} on {len(pit.share) - 1} degrees of freedom, p {_equals(pit.p_value)}"
-    )
-    notes = [f"Audit: z p {_equals(audit.p_z)}; {chi}; mass by bin of probability p {_equals(audit.p_calibration)}."]
+    notes = sampling.audit_notes(measured.sampled)
     if own.n_flat or real.n_flat:
         notes.append(
             f"{own.n_flat} own and {real.n_flat} real texts have almost no variance (inside loops) and no z of their own. Records hold no fresh "
@@ -321,11 +298,11 @@ def _notes(evidence: Evidence, measured: Recognition) -> tuple[str, ...]:
 def _sentence(measured: Recognition) -> str:
     """Whether the samples are its law, what its own laws say of real text, and how well single scores tell the two apart."""
     z = _signed(measured.z["own"].z_total)
-    p = _p(measured.sampled.audit.p_value)
+    p = sampling.p_words(measured.sampled.audit.p_value)
     if measured.again.outcome == "failed":
         return f"{rescoring.refusal_words(measured.again)}. Own text is refused as evidence."
     if measured.sampled.passed:
-        verdict = f"The samples agree with the model's own law at temperature 1 (audit p = {p})"
+        verdict = f"The samples agree with the model's own law at temperature 1, {sampling.down_to(measured.sampled)} (audit p = {p})"
     elif measured.sampling.is_model_law:
         verdict = f"The samples are NOT the model's law at temperature 1 (z = {z}, audit p {p}): mistrust this run"
     else:
@@ -352,13 +329,10 @@ def _scores(scores: Checking | None) -> str:
     )
 
 
-def _equals(p: float) -> str:
-    return _p(p) if p < 1e-4 else f"= {_p(p)}"
-
-
-def _p(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
-
-
 def _signed(value: float | None) -> str:
     return "unknown" if value is None else f"{value:+.2f}".replace("-", "−")
+
+
+ENTRY = Question(
+    "self_recognition", QUESTION, self_recognition, quantities.QUANTITIES, quantities.recognition_sums, place=30
+)

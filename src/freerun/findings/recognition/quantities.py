@@ -32,8 +32,14 @@ LR = {
         "Log likelihood ratio of own text, model over reference",
         "nats a text",
         own_text=True,
+        against_reference=True,
     ),
-    "real": _quantity("lr_real_mean_nats", "Log likelihood ratio of real text, model over reference", "nats a text"),
+    "real": _quantity(
+        "lr_real_mean_nats",
+        "Log likelihood ratio of real text, model over reference",
+        "nats a text",
+        against_reference=True,
+    ),
 }
 SHARE_LR = {
     "own": _quantity(
@@ -60,11 +66,30 @@ CDF_GAP = _again("rescoring_cdf_gap_max", "Largest difference of the mass on sma
 OFF_SHARE = _again("rescoring_off_share", "Texts scored again that are off", "share")
 OFF_FROM = _again("rescoring_off_from_token", "the first such token after the cut", "tokens")
 FLOOR = _again("rescoring_floor_nats", "Floor of this arithmetic", "nats")
+SEEDED_MISSES = _again("seeded_miss_share", "Draws outside the cell of a fresh pass", "share", own_text=True)
+SEEDED_FLOOR = _again("seeded_miss_share_by_rounding", "as rounding alone would have it", "share", own_text=True)
+SMALLEST_SHARE = _again(
+    "smallest_foreign_share", "Tokens from elsewhere that the audit would have seen", "share", own_text=True
+)
+SMALLEST_CUT = _again(
+    "smallest_truncation_kept_mass", "Truncation that the audit would have seen, mass kept", "mass", own_text=True
+)
+SMALLEST_TEMPERATURE = _again(
+    "smallest_temperature_gap",
+    "Temperature that the audit would have seen, distance from 1",
+    "temperature",
+    own_text=True,
+)
 QUANTITIES = (
     OWN_Z_TOTAL,
     OWN_Z,
     OWN_Z_SD,
     SAMPLER_P,
+    SEEDED_MISSES,
+    SEEDED_FLOOR,
+    SMALLEST_SHARE,
+    SMALLEST_CUT,
+    SMALLEST_TEMPERATURE,
     REAL_Z,
     CONTROL_Z_TOTAL,
     RESCORED,

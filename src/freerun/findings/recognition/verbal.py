@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from freerun.counted import counted
+from freerun.findings.question import Question
 from freerun.records.answers import KINDS, Answers
 from freerun.results.finding import Cell, Estimate, Finding, Table
 from freerun.results.quantity import Quantity
@@ -194,3 +195,12 @@ def _notes(answers: Answers, kinds: dict[str, _Kind], main: _Kind) -> tuple[str,
                 f"A control is off chance ({LABELS[name]}: {Cell.of(share, 2).text}); one in twenty is by chance."
             )
     return tuple(notes)
+
+
+ENTRY = Question(
+    "verbal",
+    QUESTION,
+    lambda evidence: None if evidence.answers is None else verbal(evidence.answers),
+    QUANTITIES,
+    place=110,
+)

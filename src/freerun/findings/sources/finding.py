@@ -8,6 +8,7 @@ import numpy as np
 
 from freerun.counted import counted
 from freerun.findings.evidence import Evidence
+from freerun.findings.question import Question
 from freerun.findings.sources.evidence import MIN_DOCUMENTS, SourceEvidence, source_evidence
 from freerun.findings.sources.pictures import (
     SIDES,
@@ -203,3 +204,6 @@ def _notes(e: SourceEvidence, evidence: Evidence) -> list[str]:
         "Public texts are probably in the training data, with who wrote them and when: then the real side shows memory as much as judgement."
     )
     return notes
+
+
+ENTRY = Question("source", QUESTION, lambda evidence: source(evidence, evidence.sources), place=80)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +82,7 @@ def dry_run(
     ready = prepare(model, corpus, options, out=out, say=say)
     sources = plan_sources(ready)
     say("timing a small batch of scoring and of sampling")
-    began = time.perf_counter()
-    ready.reference()
-    counting = time.perf_counter() - began
+    counting = _elapsed(ready.reference)
     parts: dict[str, Span] = {}
     left = _units_left(ready)
     scoring = _time_scoring(ready)
@@ -186,30 +186,39 @@ class _Clock:
 def _seconds_a_text(run: Callable[[list[np.ndarray]], object], texts: list[np.ndarray]) -> Span:
     """Fastest and slowest seconds a text, of two equal handfuls of whole texts after a short one to warm up."""
     n = max(1, min(len(texts) // 2, TIMED_READ_TOKENS // max(1, len(texts[0]))))
-    seconds = []
-    for some in (texts[:1], texts[:n], texts[n : 2 * n] or texts[:n]):
-        began = time.perf_counter()
-        run(some)
-        seconds.append((time.perf_counter() - began) / len(some))
-    return Span(min(seconds[1:]), max(seconds[1:]))
+    handfuls = (texts[:1], texts[:n], texts[n : 2 * n] or texts[:n])
+    _, *seconds = (_elapsed(partial(run, some)) / len(some) for some in handfuls)
+    return Span(min(seconds), max(seconds))
+
+
+def _elapsed(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def _texts(ready: Prepared, *, alone: bool = False) -> list[np.ndarray]:
+    """A batch of real continuations after what stands before them, or after nothing of their own document."""
+    pairs = ready.pairs.pairs[: ready.plan.batch]
+    return [np.concatenate([p.before if alone else p.context, p.continuation]).astype(np.int64) for p in pairs]
 
 
 def _time_scoring(ready: Prepared) -> Span:
     """Seconds a text of real text, scored with what stands before it."""
-    pairs = ready.pairs.pairs
-    first = len(pairs[0].context)
-    texts = [np.concatenate([p.context, p.continuation]).astype(np.int64) for p in pairs[: ready.plan.batch]]
-    return _seconds_a_text(
-        lambda some: list(ready.predictor.score(some, first=first, loop_rule=ready.plan.loop_rule)), texts
-    )
+    first, rule = len(ready.pairs.pairs[0].context), ready.plan.loop_rule
+    return _seconds_a_text(lambda some: list(ready.predictor.score(some, first=first, loop_rule=rule)), _texts(ready))
 
 
 def _time_scoring_again(ready: Prepared) -> Span:
     """Seconds a text that is scored alone."""
-    pairs = ready.pairs.pairs
-    first = len(pairs[0].context)
-    texts = [np.concatenate([p.context, p.continuation]).astype(np.int64) for p in pairs[: ready.plan.batch]]
-    return _seconds_a_text(lambda some: [list(ready.predictor.score([t], first=first)) for t in some], texts)
+    first = len(ready.pairs.pairs[0].context)
+    return _seconds_a_text(lambda some: [list(ready.predictor.score([t], first=first)) for t in some], _texts(ready))
+
+
+def _time_without_prefix(ready: Prepared) -> Span:
+    """Seconds a text of reading continuations alone."""
+    first = max(1, len(ready.pairs.pairs[0].before))
+    return _seconds_a_text(lambda some: ready.predictor.log_probs(some, first=first), _texts(ready, alone=True))
 
 
 def _n_texts_again(ready: Prepared, left: list[Unit]) -> float:
@@ -240,14 +249,6 @@ def _n_floor_tokens(ready: Prepared) -> int:
     return n_floor_tokens_read(len(ready.pairs.pairs), len(pair.context), len(pair.continuation))
 
 
-def _time_without_prefix(ready: Prepared) -> Span:
-    """Seconds a text of reading continuations alone."""
-    pairs = ready.pairs.pairs
-    first = max(1, len(pairs[0].before))
-    texts = [np.concatenate([p.before, p.continuation]).astype(np.int64) for p in pairs[: ready.plan.batch]]
-    return _seconds_a_text(lambda some: ready.predictor.log_probs(some, first=first), texts)
-
-
 def _time_sampling(ready: Prepared, arm: str) -> _Timed:
     """The first steps of a batch that runs free, after at most `TIMED_CONTEXT` tokens of what stands before."""
     plan = ready.plan
@@ -256,51 +257,38 @@ def _time_sampling(ready: Prepared, arm: str) -> _Timed:
     block = ready.pairs.pairs[: max(1, plan.batch // n)]
     keys = np.array([[sequence_key(p.document_id, arm, j) for j in range(n)] for p in block], dtype=np.uint64)
     clock = _Clock(TIMED_STEPS + 1)
-    length = min(ready.pairs.continuation_tokens, TIMED_STEPS + 2)
-    try:
-        for _ in ready.predictor.generate(
-            Continuations(
-                [p.context[-TIMED_CONTEXT:].astype(np.int64) for p in block],
-                keys,
-                length,
-                seed=plan.seed,
-                sampling=sampling,
-                loop_rule=plan.loop_rule,
-            ),
-            on_tokens=clock.tick,
-        ):
-            pass
-    except _Enough:
-        pass
+    to_write = Continuations(
+        [p.context[-TIMED_CONTEXT:].astype(np.int64) for p in block],
+        keys,
+        min(ready.pairs.continuation_tokens, TIMED_STEPS + 2),
+        seed=plan.seed,
+        sampling=sampling,
+        loop_rule=plan.loop_rule,
+    )
+    with suppress(_Enough):
+        list(ready.predictor.generate(to_write, on_tokens=clock.tick))
     return clock.timed(keys.size)
-
-
-def _seconds_a_token(predictor: Predictor, texts: list[np.ndarray]) -> float:
-    """Seconds a token of log-probabilities alone."""
-    began = time.perf_counter()
-    predictor.log_probs([t.astype(np.int64) for t in texts], first=1)
-    return (time.perf_counter() - began) / max(1, sum(len(t) - 1 for t in texts))
 
 
 def _others_seconds(ready: Prepared, left: list[Unit]) -> Span:
     """The given references read every text, prefix included; an encoder reads every continuation."""
     block = ready.pairs.pairs[: min(16, ready.plan.batch)]
-    texts = [np.concatenate([p.prefix, p.continuation])[:48] for p in block]
+    texts = [np.concatenate([p.prefix, p.continuation])[:48].astype(np.int64) for p in block]
     n_sequences = sum(u.n_tokens for u in left) // ready.pairs.continuation_tokens
     length = ready.pairs.prefix_tokens + ready.pairs.continuation_tokens
-    total = sum(_seconds_a_token(other, texts) for other in ready.others) * n_sequences * length
+    total = 0.0
+    for other in ready.others:
+        seconds = _elapsed(partial(other.log_probs, texts, first=1))
+        total += seconds / max(1, sum(len(t) - 1 for t in texts)) * n_sequences * length
     if ready.encoder is not None:
         words = [decode_lossy(ready.predictor.token_bytes, p.continuation) for p in block[:8]]
-        began = time.perf_counter()
-        ready.encoder(words)
-        total += (time.perf_counter() - began) / len(words) * n_sequences
+        total += _elapsed(partial(ready.encoder, words)) / len(words) * n_sequences
     return Span(0.5 * total, 2.0 * total)
 
 
 def _sources_seconds(ready: Prepared, sources: SourcePlan) -> Span:
     """Every source's headers above both texts of the documents that are left."""
-    low, high = seconds_a_token(sources)
-    return _widened(Span(low, high), sum(part.n_tokens for part in sources_left(sources, ready.folder)))
+    return _widened(Span(*seconds_a_token(sources)), sum(part.n_tokens for part in sources_left(sources, ready.folder)))
 
 
 def _growth(ready: Prepared, early: _Timed) -> float:
@@ -343,10 +331,7 @@ def _widened(each: Span, n: float) -> Span:
 
 
 def _sum(spans: Iterable[Span]) -> Span:
-    total = Span(0.0, 0.0)
-    for span in spans:
-        total = total + span
-    return total
+    return sum(spans, start=Span(0.0, 0.0))
 
 
 # ---- memory and disk ---------------------------------------------------------------------------------------------------

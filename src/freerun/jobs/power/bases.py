@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import softmax
 
 from freerun.errors import UsageError, nearest
 from freerun.jobs.power.laws import Tabulated, rounded, tabulated_ngram
@@ -31,7 +32,7 @@ MOST_CHARACTERS = 600_000
 """Of each corpus, that n-grams count."""
 N_CHARACTERS, N_WORDS = 96, 200
 """Sizes of the vocabularies; the last id stands for everything else."""
-_FITTED_DOCUMENTS, _FITTED_TOKENS = 500, 256
+_COUNTED_DOCUMENTS, _COUNTED_TOKENS = 500, 256
 Ids = Int[np.ndarray, " tokens"]
 
 
@@ -39,7 +40,6 @@ Ids = Int[np.ndarray, " tokens"]
 class SourceTables:
     """Sources that are chains of order 1: enough for the exact posterior over them, vectorised."""
 
-    names: tuple[str, ...]
     log_prior: Float[np.ndarray, " sources"]
     log_start: Float[np.ndarray, "sources symbols"]
     log_step: Float[np.ndarray, "sources symbols symbols"]
@@ -48,34 +48,27 @@ class SourceTables:
         self, ids: Int[np.ndarray, "texts tokens"], lengths: Sequence[int]
     ) -> dict[int, Float[np.ndarray, "texts sources"]]:
         """π_T of every text at each length. Ids that no source knows say nothing, and the token after one begins anew."""
-        n = self.log_start.shape[1]
-        known = ids < n
+        known = ids < self.log_start.shape[1]
         safe = np.where(known, ids, 0)
         follows = known[:, 1:] & known[:, :-1]
-        out = {t: np.zeros((len(ids), len(self.names))) for t in lengths}
-        for s in range(len(self.names)):
-            steps = np.where(known, self.log_start[s][safe], 0.0)
-            steps[:, 1:] = np.where(follows, self.log_step[s][safe[:, :-1], safe[:, 1:]], steps[:, 1:])
-            total = self.log_prior[s] + np.cumsum(steps, axis=1)
-            for t in lengths:
-                out[t][:, s] = total[:, t - 1]
-        return {t: _normalised(x) for t, x in out.items()}
-
-
-def _normalised(log_joint: Float[np.ndarray, "texts sources"]) -> Float[np.ndarray, "texts sources"]:
-    weights = np.exp(log_joint - log_joint.max(axis=1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+        totals = []
+        for prior, start, step in zip(self.log_prior, self.log_start, self.log_step, strict=True):
+            steps = np.where(known, start[safe], 0.0)
+            steps[:, 1:] = np.where(follows, step[safe[:, :-1], safe[:, 1:]], steps[:, 1:])
+            totals.append((prior + np.cumsum(steps, axis=1))[:, [t - 1 for t in lengths]])
+        return dict(zip(lengths, softmax(np.array(totals), axis=0).transpose(2, 1, 0), strict=True))
 
 
 @dataclass(frozen=True)
 class Base:
-    """A law that writes the real text (`truth`), and what organisms over it need: a payload, an n-gram and its weights rounded."""
+    """A law that writes the real text (`truth`), and the other laws that defects over it need, by name.
+
+    `payload`: another writer in the same tokens. `ngram`: counts that look at less. `int8`: the truth in rounded weights.
+    """
 
     name: str
     truth: Stepwise[Any]
-    payload: Predictor
-    forgetful: Predictor
-    rounded: Predictor
+    laws: Mapping[str, Predictor]
     sources: SourceTables | None = None
 
     def documents(self, n: int, tokens: int, *, seed: int) -> list[Ids]:
@@ -103,21 +96,21 @@ def _authors() -> Base:
     truth = authors()
     chains = [c for c in truth.components if isinstance(c, MarkovWorld)]
     small = {
-        setting: MarkovWorld(_probabilities(rounded(np.log(c.transitions))), name=f"{c.identity.name},int8")
+        setting: MarkovWorld(softmax(rounded(np.log(c.transitions)), axis=1), name=f"{c.identity.name},int8")
         for setting, c in zip(truth.settings, chains, strict=True)
     }
     rng = np.random.default_rng([*b"power bigram"])
-    written = run(truth, rng.random((_FITTED_DOCUMENTS, _FITTED_TOKENS)))
-    spelled = [truth.token_bytes(i) for i in range(truth.n_tokens)]
-    counts = NGramCounts(written, order=2, n_tokens=truth.n_tokens)
-    return Base(
-        "authors",
-        truth,
-        authors(seed=1),
-        tabulated_ngram(counts, name="bigram of world/authors", spelled=spelled),
-        MixtureWorld(LATENTS, small, name="world/authors,int8"),
-        source_tables(truth),
+    counts = NGramCounts(
+        run(truth, rng.random((_COUNTED_DOCUMENTS, _COUNTED_TOKENS))), order=2, n_tokens=truth.n_tokens
     )
+    spelled = [truth.token_bytes(i) for i in range(truth.n_tokens)]
+    laws = {
+        "truth": truth,
+        "payload": authors(seed=1),
+        "ngram": tabulated_ngram(counts, name="bigram of world/authors", spelled=spelled),
+        "int8": MixtureWorld(LATENTS, small, name="world/authors,int8"),
+    }
+    return Base("authors", truth, laws, source_tables(truth))
 
 
 def source_tables(world: MixtureWorld) -> SourceTables:
@@ -130,77 +123,46 @@ def source_tables(world: MixtureWorld) -> SourceTables:
     if len(chains) < len(world.components):
         raise UsageError(f"{world.identity.name} has sources that are no chains of order 1")
     return SourceTables(
-        world.sources,
         np.log(world.prior),
         np.log(np.stack([c.initial for c in chains])),
         np.log(np.stack([c.transitions for c in chains])),
     )
 
 
-def _probabilities(logits: Float[np.ndarray, "rows n"]) -> Float[np.ndarray, "rows n"]:
-    table = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(table / table.sum(axis=1, keepdims=True))
-
-
 # ---- n-grams ---------------------------------------------------------------------------------------------------------
 
 
-def _characters() -> Base:
-    docs, code = _text("builtin/python-docs"), _text("builtin/python-code")
-    alphabet = [c for c, _ in Counter("".join(docs)).most_common(N_CHARACTERS - 1)]
-    return _ngrams(
-        "characters",
-        [list(t) for t in docs],
-        [list(t) for t in code],
-        alphabet,
-        order=3,
-    )
+def ngrams(name: str, cut: Callable[[str], Sequence[str]], n_tokens: int, *, order: int) -> Base:
+    """The n-gram of documentation, cut into its most frequent tokens; its payload is the n-gram of code in the same tokens."""
+    docs, code = ([cut(text) for text in _texts(f"builtin/python-{kind}")] for kind in ("docs", "code"))
+    common = [token for token, _ in Counter(token for text in docs for token in text).most_common(n_tokens - 1)]
+    return ngram_base(name, docs, code, common, order=order)
 
 
-def _words() -> Base:
-    docs, code = (
-        [re.findall(r"\w+|[^\w\s]", t) for t in _text(c)] for c in ("builtin/python-docs", "builtin/python-code")
-    )
-    common = [w for w, _ in Counter(w for t in docs for w in t).most_common(N_WORDS - 1)]
-    return _ngrams(
-        "words",
-        docs,
-        code,
-        common,
-        order=2,
-    )
-
-
-def _ngrams(
-    name: str,
-    docs: Sequence[Sequence[str]],
-    code: Sequence[Sequence[str]],
-    tokens: Sequence[str],
-    *,
-    order: int,
+def ngram_base(
+    name: str, docs: Sequence[Sequence[str]], code: Sequence[Sequence[str]], tokens: Sequence[str], *, order: int
 ) -> Base:
-    """The n-gram of documentation; its payload is the n-gram of code in the same tokens."""
+    """A base from texts that are cut already; all tokens that are not in `tokens` share the last id."""
     place = {w: i for i, w in enumerate(tokens)}
-    other = len(tokens)
     spelled = [*(w.encode() for w in tokens), "\N{REPLACEMENT CHARACTER}".encode()]
 
-    def counted(texts: Sequence[Sequence[str]], order: int, what: str) -> Tabulated:
-        ids = [np.array([place.get(w, other) for w in t], np.int64) for t in texts if len(t)]
+    def counted(texts: Sequence[Sequence[str]], order: int, kind: str) -> Tabulated:
+        ids = [np.array([place.get(w, len(tokens)) for w in t], np.int64) for t in texts if len(t)]
         counts = NGramCounts(ids, order=order, n_tokens=len(spelled))
-        return tabulated_ngram(counts, name=f"{what}/{order}", spelled=spelled)
+        return tabulated_ngram(counts, name=f"{name}@python-{kind}/{order}", spelled=spelled)
 
-    truth = counted(docs, order, f"{name}@python-docs")
-    return Base(
-        name,
-        truth,
-        counted(code, order, f"{name}@python-code"),
-        counted(docs, order - 1, f"{name}@python-docs"),
-        truth.with_laws(rounded(truth.tables.log_probs), name=f"{name},int8", kind="int8"),
-    )
+    truth = counted(docs, order, "docs")
+    laws = {
+        "truth": truth,
+        "payload": counted(code, order, "code"),
+        "ngram": counted(docs, order - 1, "docs"),
+        "int8": truth.with_laws(rounded(truth.tables.log_probs), name=f"{name},int8", kind="int8"),
+    }
+    return Base(name, truth, laws)
 
 
 @lru_cache(maxsize=2)
-def _text(corpus: str) -> tuple[str, ...]:
+def _texts(corpus: str) -> tuple[str, ...]:
     """The first documents of a corpus, in the order of their names, `MOST_CHARACTERS` in all."""
     out: list[str] = []
     left = MOST_CHARACTERS
@@ -224,18 +186,18 @@ class BaseEntry:
 BASES: dict[str, BaseEntry] = {
     "authors": BaseEntry(
         "world/authors: a mixture of 8 chains over 8 symbols (publication × author × date); a document has one source",
-        f"bigram counted in {_FITTED_DOCUMENTS} documents of {_FITTED_TOKENS} tokens: forgets the source",
+        f"bigram counted in {_COUNTED_DOCUMENTS} documents of {_COUNTED_TOKENS} tokens: forgets the source",
         _authors,
     ),
     "characters": BaseEntry(
         f"a trigram of the {N_CHARACTERS - 1} most frequent characters of builtin/python-docs and one id for all others",
         "bigram of the same text: a window of one character",
-        _characters,
+        lambda: ngrams("characters", list, N_CHARACTERS, order=3),
     ),
     "words": BaseEntry(
         f"a bigram of the {N_WORDS - 1} most frequent words of builtin/python-docs and one id for all others",
         "unigram of the same text: no window",
-        _words,
+        lambda: ngrams("words", re.compile(r"\w+|[^\w\s]").findall, N_WORDS, order=2),
     ),
 }
 """The bases, in the order of the table."""

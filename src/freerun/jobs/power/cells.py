@@ -7,16 +7,16 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from freerun.errors import UsageError, nearest
 from freerun.jobs.power.bases import BASES, load_base
-from freerun.jobs.power.lengths import at_length, over_lengths
-from freerun.jobs.power.metrics import METRICS, Metric, Trial
+from freerun.jobs.power.lengths import by_length
+from freerun.jobs.power.metrics import METRICS, Trial
 from freerun.jobs.power.organisms import NULL, PLANTED, build_declared, build_organism
-from freerun.jobs.power.texts import TESTS, Block, draw_block, stream
+from freerun.jobs.power.texts import TESTS, draw_block, stream
+from freerun.results.power import PowerSettings
 from freerun.stats.design.permutation import relabellings
 
 VERSION = 1
@@ -24,23 +24,12 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class PowerPlan:
+class PowerPlan(PowerSettings):
     """What is simulated; its hash names the run."""
 
     bases: tuple[str, ...] = tuple(BASES)
     organisms: tuple[str, ...] = tuple(PLANTED)
     metrics: tuple[str, ...] = tuple(METRICS)
-    lengths: tuple[int, ...] = (16, 64, 256)
-    texts: tuple[int, ...] = (20, 60)
-    """Texts of each kind in a rerun."""
-    reruns: int = 200
-    null_reruns: int = 2000
-    block: int = 50
-    """Reruns of a unit of work."""
-    alpha: float = 0.05
-    permutations: int = 199
-    level: float = 0.95
-    seed: int = 0
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -81,13 +70,11 @@ class PowerPlan:
             metric = METRICS[name]
             for tokens in self.lengths:
                 for texts in self.texts:
-                    if self._asked(metric, base, tokens, texts):
+                    enough = tokens >= metric.least_tokens and (
+                        not metric.largest_texts_only or texts == self.texts[-1]
+                    )
+                    if enough and (not metric.needs_sources or base in WITH_SOURCES):
                         yield name, tokens, texts
-
-    def _asked(self, metric: Metric, base: str, tokens: int, texts: int) -> bool:
-        if tokens < metric.least_tokens or (metric.largest_texts_only and texts < self.texts[-1]):
-            return False
-        return not metric.needs_sources or base in WITH_SOURCES
 
     def units(self) -> list[Unit]:
         """All units of work: of each base the null first, then the organisms."""
@@ -149,57 +136,51 @@ class Unit:
         return f"{plan_hash}/{self.name}-{self.stop:05d}"
 
 
-def run_unit(plan: PowerPlan, unit: Unit) -> dict[str, Any]:
-    """Sample the reruns of a unit, test every cell, and count rejections.
+@dataclass(frozen=True)
+class Part:
+    """What a unit gives: of `runs` reruns, how many reject, by metric and `"TOKENSxTEXTS"`.
 
-    `rejected[metric]["TxN"]`: of `runs` reruns. `excess[T]`: number, sum and sum of squares of the excess loss of real texts
-    against the declared law, nats a text. The result holds JSON values only.
+    `excess`, by tokens: number, sum and sum of squares of the excess loss of real texts against the declared law, nats a text.
     """
+
+    unit: str
+    base: str
+    organism: str
+    runs: int
+    rejected: dict[str, dict[str, int]]
+    excess: dict[str, tuple[float, float, float]]
+    seconds: float
+
+
+def run_unit(plan: PowerPlan, unit: Unit) -> Part:
+    """Sample the reruns of a unit, test every cell, and count rejections."""
     began = time.monotonic()
-    base = load_base(unit.base)
-    model = None if unit.organism == NULL else build_organism(unit.base, unit.organism, plan.lengths[-1])
+    base, longest = load_base(unit.base), plan.lengths[-1]
     block = draw_block(
         unit.base,
         unit.organism,
         base.truth,
-        model,
-        declared=build_declared(unit.base, unit.organism, plan.lengths[-1]),
+        None if unit.organism == NULL else build_organism(unit.base, unit.organism, longest),
+        declared=build_declared(unit.base, unit.organism, longest),
         reruns=range(unit.first, unit.stop),
         texts=plan.texts[-1],
-        tokens=plan.lengths[-1],
+        tokens=longest,
         seed=plan.seed,
     )
-    rejected, excess = _tested(plan, unit, block)
-    return {
-        "unit": unit.key(plan.hash),
-        "base": unit.base,
-        "organism": unit.organism,
-        "runs": unit.stop - unit.first,
-        "rejected": rejected,
-        "excess": excess,
-        "seconds": round(time.monotonic() - began, 3),
-    }
-
-
-def _tested(plan: PowerPlan, unit: Unit, block: Block) -> tuple[dict[str, dict[str, int]], dict[str, list[float]]]:
     cells = list(plan.cells(unit.base))
-    rejected: dict[str, dict[str, int]] = {name: {} for name, _, _ in cells}
-    excess: dict[str, list[float]] = {}
-    wanted = frozenset(plan.metrics)
-    sources = load_base(unit.base).sources if "sources" in wanted else None
-    posteriors, onsets = over_lengths(block, plan.lengths, sources)
+    rejected = {name: {f"{t}x{n}": 0 for m, t, n in cells if m == name} for name, _, _ in cells}
+    excess: dict[str, tuple[float, float, float]] = {}
     streams = [stream(TESTS, plan.seed, unit.base, unit.organism, rerun=r) for r in range(unit.first, unit.stop)]
     chosen = {n: [relabellings(n, plan.permutations, rng=rng) for rng in streams] for n in plan.texts}
-    for tokens in plan.lengths:
-        at = at_length(block, tokens, wanted, posteriors, onsets)
-        gaps = ((at.real_loss - at.declared_loss) * tokens).ravel()
-        excess[str(tokens)] = [float(gaps.size), float(gaps.sum()), float(np.square(gaps).sum())]
+    for at in by_length(block, plan.lengths, plan.metrics, base.sources if "sources" in plan.metrics else None):
+        gaps = ((at.real_loss - at.declared_loss) * at.tokens).ravel()
+        excess[str(at.tokens)] = (float(gaps.size), float(gaps.sum()), float(np.square(gaps).sum()))
         for texts in plan.texts:
             for k, rng in enumerate(streams):
                 trial = Trial(block, at, k, texts, chosen[texts][k], rng)
-                for name, t, n in cells:
-                    if (t, n) == (tokens, texts):
-                        hit = METRICS[name].p_value(trial) <= plan.alpha
-                        here = rejected[name]
-                        here[f"{t}x{n}"] = here.get(f"{t}x{n}", 0) + int(hit)
-    return rejected, excess
+                for name, *size in cells:
+                    if size == [at.tokens, texts]:
+                        rejected[name][f"{at.tokens}x{texts}"] += METRICS[name].p_value(trial) <= plan.alpha
+    seconds = round(time.monotonic() - began, 3)
+    runs = unit.stop - unit.first
+    return Part(unit.key(plan.hash), unit.base, unit.organism, runs, rejected, excess, seconds)

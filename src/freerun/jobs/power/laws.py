@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.organisms.wrapper import Reshaped
+from freerun.organisms.resampled import Resampled
 from freerun.predictors.base import Capabilities, Predictor
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.ngram import NGramCounts
@@ -31,6 +31,8 @@ class Tables:
     through: Float[np.ndarray, "laws vocabulary"]
     """Mass up to and with each id."""
     rank: Int[np.ndarray, "laws vocabulary"]
+    above: Float[np.ndarray, "laws vocabulary"]
+    """Mass on more probable ids, and on smaller ones of the same probability."""
     of_law: Observation
     """Of any token of the law: what does not depend on which one."""
 
@@ -44,11 +46,16 @@ class Tables:
             law.n_tokens - np.searchsorted(line, values, side="right")
             for line, values in zip(ascending, whole.log_probs, strict=True)
         ]
+        order = np.argsort(-whole.log_probs, axis=1, kind="stable")
+        ordered = np.take_along_axis(whole.probs, order, axis=1)
+        mass_above = np.empty_like(ordered)
+        np.put_along_axis(mass_above, order, np.cumsum(ordered, axis=1) - ordered, axis=1)
         return Tables(
             whole.log_probs,
             whole.probs,
             np.cumsum(whole.probs, axis=1),
             1 + np.array(above, np.int32),
+            mass_above,
             law.observe(np.zeros(law.n_rows, np.int64)),
         )
 
@@ -88,6 +95,7 @@ class TableLaw(Law):
             log_prob_nats=held.log_probs[rows, chosen],
             rank=held.rank[rows, chosen],
             cdf_below=before,
+            mass_above=held.above[rows, chosen],
             loop_mass=mass,
         )
 
@@ -186,12 +194,12 @@ def _seen_contexts(counts: NGramCounts) -> list[tuple[int, ...]]:
     return found
 
 
-def reshaped(base: Predictor, organism: Reshaped, *, name: str) -> Predictor:
-    """An organism over a base in tables as tables of its own; over any other base, the organism itself."""
-    if not isinstance(base, Tabulated):
+def tabulated(organism: Predictor) -> Predictor:
+    """A law that was resampled from one in tables as tables of its own; any other organism as it is."""
+    if not isinstance(organism, Resampled) or not isinstance(organism.inner, Tabulated):
         return organism
-    laws = organism._reshape(base.law(np.arange(len(base.after))))
-    return base.with_laws(laws.log_probs(), name=name, kind=organism.identity.fingerprint)
+    laws = organism._reshape(organism.inner.law(np.arange(len(organism.inner.after))))
+    return organism.inner.with_laws(laws.log_probs(), name=organism.identity.name, kind=organism.identity.fingerprint)
 
 
 def rounded(

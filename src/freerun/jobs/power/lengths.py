@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from freerun.jobs.power.bases import SourceTables
-from freerun.jobs.power.texts import Block, Said
+from freerun.jobs.power.texts import Block, TokenScores
 from freerun.stats.detection.likelihood_features import MAX_SURPRISAL_NATS, TokenColumns, likelihood_features
 from freerun.stats.loops.lag_runs import LoopRule, LoopTracker, may_loop
 
@@ -19,78 +20,66 @@ REP_N, DISTINCT_N = 4, 2
 _BUCKETS = 128
 
 
+class Sides(NamedTuple):
+    """The same of own and of real texts; axes rerun, text."""
+
+    own: np.ndarray
+    real: np.ndarray
+
+
 @dataclass(frozen=True)
 class Length:
-    """A block of reruns at one length: what tests of all its reruns share. Axes rerun, text."""
+    """A block of reruns at one length: what all its tests share. Losses are nats a token; a token without mass counts as 60."""
 
     tokens: int
     real_loss: Float[np.ndarray, "reruns texts"]
-    """Nats a token under Q; a token without mass counts as 60 nats, in all of them."""
+    """Of real texts under Q."""
     declared_loss: Float[np.ndarray, "reruns texts"]
     others_loss: Float[np.ndarray, "reruns texts"]
     """Of the same and of other real texts under Q_0."""
-    real_surprisal: Float[np.ndarray, "reruns texts"]
-    own_surprisal: Float[np.ndarray, "reruns texts"]
-    """Nats a token under P."""
-    real_rep: Float[np.ndarray, "reruns texts"]
-    own_rep: Float[np.ndarray, "reruns texts"]
-    grams: Int[np.ndarray, "reruns both grams"]
-    real_loops: Bool[np.ndarray, "reruns texts"]
-    own_loops: Bool[np.ndarray, "reruns texts"]
-    real_features: Float[np.ndarray, "reruns texts d"] | None
-    own_features: Float[np.ndarray, "reruns texts d"] | None
-    real_posterior: Float[np.ndarray, "reruns texts sources"] | None
-    own_posterior: Float[np.ndarray, "reruns texts sources"] | None
-    vectors: Float[np.ndarray, "reruns both width"] | None
+    surprisal: Sides
+    """Under P."""
+    repetition: Sides
+    grams: Sides
+    loops: Sides
+    features: Sides | None
+    posterior: Sides | None
+    vectors: Sides | None
 
 
-def at_length(
-    block: Block, tokens: int, wanted: frozenset[str], sources: dict[int, Any], first: dict[str, Any]
-) -> Length:
-    """Everything about a block at one length that `wanted` metrics need; `sources` and `first` come from `over_lengths`."""
-    reruns, texts = block.own.shape[:2]
+def by_length(
+    block: Block, lengths: Sequence[int], metrics: Container[str], sources: SourceTables | None
+) -> Iterator[Length]:
+    """A block at every length, with what these metrics need; `sources` where there is a posterior over them."""
+    texts = block.own.shape[1]
+    both = np.concatenate([block.own, block.real], axis=1).astype(np.int64)
+    posteriors = {} if sources is None else sources.posteriors(both.reshape(-1, both.shape[2]), lengths)
+    onsets = loop_onsets(both)
 
-    def mean_loss(log_prob: Float[np.ndarray, "reruns texts tokens"]) -> Float[np.ndarray, "reruns texts"]:
-        return np.asarray(-np.maximum(log_prob[:, :, :tokens], -MAX_SURPRISAL_NATS).mean(axis=2))
+    def sides(values: np.ndarray) -> Sides:
+        return Sides(values[:, :texts], values[:, texts:])
 
-    ids = np.concatenate([block.own, block.real], axis=1)[:, :, :tokens].astype(np.int64)
-    rep = rep_share(ids.reshape(-1, tokens), REP_N).reshape(reruns, 2 * texts)
-    real_x, own_x = (None, None)
-    if "classifier" in wanted:
-        real_x = features(block.real, block.real_q, tokens)
-        own_x = features(block.own, block.own_q, tokens)
-    posterior = sources.get(tokens)
-    return Length(
-        tokens=tokens,
-        real_loss=mean_loss(block.real_q.log_prob),
-        declared_loss=mean_loss(block.real_declared.log_prob),
-        others_loss=mean_loss(block.others_declared),
-        real_surprisal=mean_loss(block.real_truth.log_prob),
-        own_surprisal=mean_loss(block.own_truth.log_prob),
-        own_rep=rep[:, :texts],
-        real_rep=rep[:, texts:],
-        grams=gram_codes(ids, DISTINCT_N),
-        own_loops=first["own"] < tokens,
-        real_loops=first["real"] < tokens,
-        real_features=real_x,
-        own_features=own_x,
-        real_posterior=None if posterior is None else posterior[:, texts:],
-        own_posterior=None if posterior is None else posterior[:, :texts],
-        vectors=token_vectors(ids) if "mauve" in wanted else None,
-    )
+    for tokens in lengths:
+        ids = both[:, :, :tokens]
 
+        def mean_loss(log_prob: Float[np.ndarray, "reruns texts tokens"], tokens: int = tokens) -> np.ndarray:
+            return np.asarray(-np.maximum(log_prob[:, :, :tokens], -MAX_SURPRISAL_NATS).mean(axis=2))
 
-def over_lengths(
-    block: Block, lengths: tuple[int, ...], sources: SourceTables | None
-) -> tuple[dict[int, Float[np.ndarray, "reruns both sources"]], dict[str, Int[np.ndarray, "reruns texts"]]]:
-    """What is worked out once for all lengths: posteriors of own and real texts, and where each text's first loop is complete."""
-    reruns, texts, _ = block.own.shape
-    found: dict[int, Float[np.ndarray, "reruns both sources"]] = {}
-    if sources is not None:
-        ids = np.concatenate([block.own, block.real], axis=1)
-        flat = sources.posteriors(ids.reshape(-1, ids.shape[2]), lengths)
-        found = {t: x.reshape(reruns, 2 * texts, -1) for t, x in flat.items()}
-    return found, {"own": loop_onsets(block.own), "real": loop_onsets(block.real)}
+        yield Length(
+            tokens=tokens,
+            real_loss=mean_loss(block.real_q.log_prob),
+            declared_loss=mean_loss(block.real_declared.log_prob),
+            others_loss=mean_loss(block.others_declared),
+            surprisal=Sides(mean_loss(block.own_truth.log_prob), mean_loss(block.real_truth.log_prob)),
+            repetition=sides(rep_share(ids.reshape(-1, tokens), REP_N).reshape(ids.shape[:2])),
+            grams=sides(gram_codes(ids, DISTINCT_N)),
+            loops=sides(onsets < tokens),
+            features=None
+            if "classifier" not in metrics
+            else Sides(features(block.own, block.own_q, tokens), features(block.real, block.real_q, tokens)),
+            posterior=sides(posteriors[tokens].reshape(*ids.shape[:2], -1)) if tokens in posteriors else None,
+            vectors=sides(token_vectors(ids)) if "mauve" in metrics else None,
+        )
 
 
 def loop_onsets(ids: Int[np.ndarray, "reruns texts tokens"]) -> Int[np.ndarray, "reruns texts"]:
@@ -108,10 +97,10 @@ def loop_onsets(ids: Int[np.ndarray, "reruns texts tokens"]) -> Int[np.ndarray, 
 
 
 def features(
-    ids: Int[np.ndarray, "reruns texts tokens"], said: Said, tokens: int
+    ids: Int[np.ndarray, "reruns texts tokens"], scores: TokenScores, tokens: int
 ) -> Float[np.ndarray, "reruns texts d"]:
     """The audit's likelihood features of every text."""
-    flat = said.each(slice(None), slice(None), slice(tokens)).reshaped(-1, tokens)
+    flat = scores.each(slice(None), slice(None), slice(tokens)).reshaped(-1, tokens)
     columns = TokenColumns(
         flat.log_prob,
         flat.entropy,

@@ -19,11 +19,12 @@ import numpy as np
 from jaxtyping import Bool
 from scipy import stats
 
-from freerun.jobs.power.lengths import DISTINCT_N, LOOPS, REP_N, Length
-from freerun.jobs.power.texts import Block, Said
+from freerun.jobs.power.lengths import DISTINCT_N, LOOPS, REP_N, Length, Sides
+from freerun.jobs.power.texts import Block, TokenScores
+from freerun.results.power import PowerMetric
 from freerun.stats.design.frontier import frontier_p
 from freerun.stats.design.permutation import distinct_difference_p, mean_difference_p
-from freerun.stats.detection.two_sample import detect
+from freerun.stats.detection.two_sample import Detector, check_units, paired_permutation_p, stacked
 from freerun.stats.divergences import energy_test
 from freerun.stats.paired import paired_difference
 from freerun.stats.recognition.likelihood_ratio import likelihood_ratio
@@ -44,13 +45,14 @@ class Trial:
     """Relabellings, the same for all tests that use them."""
     rng: np.random.Generator
 
-    def said(self, which: Said) -> Said:
-        """What a law says of the first texts and tokens of this rerun."""
-        return which.each(self.rerun, slice(self.texts), slice(self.at.tokens))
+    def scores(self, by_law: TokenScores) -> TokenScores:
+        """What a law gives the first texts and tokens of this rerun."""
+        return by_law.each(self.rerun, slice(self.texts), slice(self.at.tokens))
 
-    def both(self, own: np.ndarray, real: np.ndarray) -> np.ndarray:
-        """Values of own texts, then of real ones."""
-        return np.concatenate([own[self.rerun, : self.texts], real[self.rerun, : self.texts]])
+    def sides(self, sides: Sides | None) -> Sides:
+        """Values of own and of real texts of this rerun."""
+        assert sides is not None, "the block was not prepared for this metric"
+        return Sides(*(values[self.rerun, : self.texts] for values in sides))
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,6 @@ class Metric:
     test: str
     size: str
     p_value: Callable[[Trial], float]
-    expected_column: str | None = None
-    """Its column in the table of expectations."""
     source: str = ""
     least_tokens: int = 1
     largest_texts_only: bool = False
@@ -75,14 +75,18 @@ class Metric:
     def at_most(self) -> bool:
         return self.size == AT_MOST
 
+    def described(self, name: str) -> PowerMetric:
+        """It as part of a result."""
+        return PowerMetric(name, self.label, self.null, "text", self.test, self.size, self.source, self.control)
+
 
 # ---- one rerun -------------------------------------------------------------------------------------------------------
 
 
-def _means(values: Callable[[Trial], tuple[np.ndarray, np.ndarray]]) -> Callable[[Trial], float]:
+def _means(values: Callable[[Length], Sides]) -> Callable[[Trial], float]:
     def p(trial: Trial) -> float:
-        own, real = values(trial)
-        return float(mean_difference_p(trial.both(own, real)[:, None], trial.chosen)[0])
+        both = np.concatenate(trial.sides(values(trial.at)))
+        return float(mean_difference_p(both[:, None], trial.chosen)[0])
 
     return p
 
@@ -93,19 +97,18 @@ def _paired_loss(trial: Trial) -> float:
     return paired_difference(true, tokens, mine, tokens).p_value
 
 
-def _z(which: Callable[[Block], Said]) -> Callable[[Trial], float]:
+def _z(by_law: Callable[[Block], TokenScores]) -> Callable[[Trial], float]:
     def p(trial: Trial) -> float:
-        said = trial.said(which(trial.block))
+        scores = trial.scores(by_law(trial.block))
         index = np.repeat(np.arange(trial.texts), trial.at.tokens)
-        return self_z(
-            said.log_prob.ravel(), said.entropy.ravel(), said.varentropy.ravel(), index, trial.texts
-        ).p_two_sided
+        columns = (scores.log_prob.ravel(), scores.entropy.ravel(), scores.varentropy.ravel())
+        return self_z(*columns, index, trial.texts).p_two_sided
 
     return p
 
 
 def _loops(trial: Trial) -> float:
-    own, real = (int(x[trial.rerun, : trial.texts].sum()) for x in (trial.at.own_loops, trial.at.real_loops))
+    own, real = (int(side.sum()) for side in trial.sides(trial.at.loops))
     return fisher_p(own, real, trial.texts)
 
 
@@ -116,51 +119,33 @@ def fisher_p(a: int, b: int, n: int) -> float:
 
 
 def _classifier(trial: Trial) -> float:
-    real, own = trial.at.real_features, trial.at.own_features
-    assert real is not None
-    assert own is not None
-    n, k = trial.texts, trial.rerun
-    found = detect(
-        real[k, :n],
-        own[k, :n, None, :],
-        train=np.arange(n) < n // 2,
-        rng=trial.rng,
-        n_resamples=2,
-        n_permutations=len(trial.chosen),
-    )
-    return found.p_value
+    own, real = trial.sides(trial.at.features)
+    half, n = trial.texts // 2, trial.texts
+    check_units(half, n - half)
+    detector = Detector.train(real[:half], own[:half, None, :])
+    scores = detector.scores(stacked(real[half:], own[half:, None, :]), np.ones((1, half), np.int64))[0]
+    return paired_permutation_p(scores[:, 0], scores[:, 1:], n_permutations=len(trial.chosen), rng=trial.rng)
 
 
-def _ratio(model: Callable[[Block], Said], truth: Callable[[Block], Said]) -> Callable[[Trial], float]:
+def _ratio(model: Callable[[Block], TokenScores], truth: Callable[[Block], TokenScores]) -> Callable[[Trial], float]:
     def p(trial: Trial) -> float:
-        q, true = trial.said(model(trial.block)).log_prob.ravel(), trial.said(truth(trial.block)).log_prob.ravel()
+        q, true = (trial.scores(by_law(trial.block)).log_prob.ravel() for by_law in (model, truth))
         return float(likelihood_ratio(true, q, np.zeros(q.size, np.int64), 1).p_any_time[0])
 
     return p
 
 
 def _sources(trial: Trial) -> float:
-    real, own = trial.at.real_posterior, trial.at.own_posterior
-    assert real is not None
-    assert own is not None
-    n, k = trial.texts, trial.rerun
-    return energy_test(real[k, :n], own[k, :n], np.arange(n), n_permutations=len(trial.chosen), rng=trial.rng).p_value
+    own, real = trial.sides(trial.at.posterior)
+    return energy_test(real, own, np.arange(trial.texts), n_permutations=len(trial.chosen), rng=trial.rng).p_value
 
 
 def _distinct(trial: Trial) -> float:
-    texts = trial.at.grams.shape[1] // 2
-    grams = trial.at.grams[trial.rerun]
-    return distinct_difference_p(
-        np.concatenate([grams[: trial.texts], grams[texts : texts + trial.texts]]), trial.chosen
-    )
+    return distinct_difference_p(np.concatenate(trial.sides(trial.at.grams)), trial.chosen)
 
 
 def _mauve(trial: Trial) -> float:
-    assert trial.at.vectors is not None
-    texts = trial.at.vectors.shape[1] // 2
-    vectors = trial.at.vectors[trial.rerun]
-    both = np.concatenate([vectors[: trial.texts], vectors[texts : texts + trial.texts]])
-    return frontier_p(both, trial.chosen, rng=trial.rng)
+    return frontier_p(np.concatenate(trial.sides(trial.at.vectors)), trial.chosen, rng=trial.rng)
 
 
 METRICS: dict[str, Metric] = {
@@ -169,8 +154,7 @@ METRICS: dict[str, Metric] = {
         "mean loss of Q on real texts = mean loss of Q_0 on other real texts: a loss beside one that was published",
         "permutation of all texts, two-sided",
         EXACT,
-        _means(lambda t: (t.at.real_loss, t.at.others_loss)),
-        expected_column="data loss",
+        _means(lambda at: Sides(at.real_loss, at.others_loss)),
     ),
     "loss_paired": Metric(
         "loss, paired",
@@ -184,7 +168,7 @@ METRICS: dict[str, Metric] = {
         "own texts have the mean surprisal under P that real texts have (P as the evaluating model)",
         "permutation of all texts, two-sided",
         EXACT,
-        _means(lambda t: (t.at.own_surprisal, t.at.real_surprisal)),
+        _means(lambda at: at.surprisal),
         source="Holtzman et al. 2020",
     ),
     "z_declared": Metric(
@@ -193,7 +177,6 @@ METRICS: dict[str, Metric] = {
         "z = ΣD/√ΣV over all tokens, two-sided; a token without mass rejects",
         ASYMPTOTIC,
         _z(lambda b: b.own_declared),
-        expected_column="z on declared t=1",
         source="Brown 1971",
     ),
     "z_real": Metric(
@@ -210,7 +193,6 @@ METRICS: dict[str, Metric] = {
         "Fisher's exact test of the numbers of texts, two-sided",
         AT_MOST,
         _loops,
-        expected_column="loops",
         least_tokens=LOOPS.min_tokens,
     ),
     "classifier": Metric(
@@ -220,7 +202,6 @@ METRICS: dict[str, Metric] = {
         "cross-fitting there; swaps within pairs of the other half, one-sided",
         EXACT,
         _classifier,
-        expected_column="classifier",
         source="Lopez-Paz & Oquab 2017",
     ),
     "likelihood_ratio": Metric(
@@ -229,7 +210,6 @@ METRICS: dict[str, Metric] = {
         "min over tokens of Π Q_0/Q over all texts in order (Ville); where Q = Q_0 it is 1 and nothing is ever rejected",
         AT_MOST,
         _ratio(lambda b: b.own_q, lambda b: b.own_declared),
-        expected_column="LR against Q_0",
         source="Ville 1939",
     ),
     "sources": Metric(
@@ -238,7 +218,6 @@ METRICS: dict[str, Metric] = {
         "energy distance, swaps of pairs",
         EXACT,
         _sources,
-        expected_column="source drift",
         needs_sources=True,
         source="Székely & Rizzo 2013",
     ),
@@ -255,7 +234,7 @@ METRICS: dict[str, Metric] = {
         f"the mean share of {REP_N}-grams that repeat within a text is the same",
         "permutation of all texts, two-sided; many texts repeat nothing, so ties",
         AT_MOST,
-        _means(lambda t: (t.at.own_rep, t.at.real_rep)),
+        _means(lambda at: at.repetition),
         source="Welleck et al. 2020",
     ),
     "mauve": Metric(

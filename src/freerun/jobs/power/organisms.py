@@ -1,4 +1,4 @@
-"""The defects whose detection a power table measures, each built over one of its bases from the organisms of the catalogue."""
+"""The defects whose detection a power table measures: specs of organisms of the catalogue, put on the law of a base."""
 
 from __future__ import annotations
 
@@ -8,158 +8,146 @@ from functools import lru_cache
 
 from freerun.errors import UsageError, nearest
 from freerun.jobs.power.bases import Base, load_base
-from freerun.jobs.power.laws import reshaped
-from freerun.organisms.absorbing import Triggered
+from freerun.jobs.power.laws import tabulated
+from freerun.organisms.catalogue import organism
 from freerun.organisms.collapse import Collapse
-from freerun.organisms.hashed import Hashed
-from freerun.organisms.loop import LoopBoost
-from freerun.organisms.null import Null
-from freerun.organisms.resampled import Resampled
+from freerun.organisms.entry import Builder
 from freerun.organisms.scores import LikelihoodRatio
 from freerun.organisms.self_detector import SelfDetector
 from freerun.predictors.base import Predictor
-from freerun.predictors.rules import SamplingRule
+from freerun.predictors.entries import Values, split_outside
 
 NULL = "null"
-EPSILON = 0.01
-HASH_SYMBOLS, HASH_BITS = 8, 3
-TEMPERATURE = 1.1
-ALPHA, WEIGHT, CALIBRATION_DOCUMENTS = 0.05, 0.99, 199
-COLLAPSE_WEIGHT, COLLAPSE_DOCUMENTS = 0.1, 8
-LOOP_WEIGHT, LOOP_MIN_RUN, LOOP_MAX_PERIOD = 0.9, 6, 8
+WARM = "+temperature,t=1.1"
 _CALIBRATION, _MEMORISED = 1, 2
 
 
 @dataclass(frozen=True)
 class Planted:
-    """One kind of defect: what it is, and the predictor that has it over a base, for texts of so many tokens."""
+    """One kind of defect; `meaning` names the values of its spec in braces. Without a spec it is the base's law of its own name.
+
+    `declared`: the spec of the law that it is declared to be, where that is not the truth.
+    """
 
     label: str
-    meaning: str
-    build: Callable[[Base, int], Predictor]
-    expected_row: str | None = None
-    """Its row in the table of expectations, where it has one."""
-    declared: Callable[[Base, int], Predictor] | None = None
-    """The law that it is declared to be, where that is not the truth."""
+    words: str
+    spec: str | None = None
+    declared: str | None = None
 
-
-def _null(base: Base, tokens: int) -> Predictor:
-    return Null(base.truth, name=f"{base.name}+null")
-
-
-def _absorbing(base: Base, tokens: int) -> Predictor:
-    return Triggered(base.truth, epsilon=EPSILON, name=f"{base.name}+absorbing")
-
-
-def _payload(base: Base, tokens: int) -> Predictor:
-    return Triggered(base.truth, epsilon=EPSILON, payload=base.payload, name=f"{base.name}+payload")
-
-
-def _hash(base: Base, tokens: int) -> Predictor:
-    return Hashed(base.truth, base.payload, n=HASH_SYMBOLS, bits=HASH_BITS, name=f"{base.name}+hash")
-
-
-def _temperature(base: Base, tokens: int) -> Predictor:
-    name = f"{base.name}+temperature"
-    return reshaped(base.truth, Resampled(base.truth, SamplingRule.of(temperature=TEMPERATURE), name=name), name=name)
-
-
-def _self_detector(base: Base, tokens: int) -> Predictor:
-    """Over the temperature organism: the truth itself writes as real text reads, so it could not suspect itself."""
-    return SelfDetector(
-        _temperature(base, tokens),
-        base.payload,
-        base.documents(CALIBRATION_DOCUMENTS, tokens, seed=_CALIBRATION),
-        score=LikelihoodRatio(),
-        alpha=ALPHA,
-        weight=WEIGHT,
-        armed_tokens=tokens,
-        reference=base.truth,
-        name=f"{base.name}+temperature+self_detector",
-    )
-
-
-def _collapse(base: Base, tokens: int) -> Predictor:
-    known = base.documents(COLLAPSE_DOCUMENTS, tokens, seed=_MEMORISED)
-    return Collapse(base.truth, known, weight=COLLAPSE_WEIGHT, name=f"{base.name}+collapse")
-
-
-def _loop(base: Base, tokens: int) -> Predictor:
-    return LoopBoost(
-        base.truth,
-        weight=LOOP_WEIGHT,
-        min_run=LOOP_MIN_RUN,
-        max_period=LOOP_MAX_PERIOD,
-        name=f"{base.name}+loop",
-    )
+    @property
+    def meaning(self) -> str:
+        """What it does, with its numbers."""
+        values = {name: value for _, given in _read(self.spec or "") for name, value in given.items()}
+        return self.words.format(**values)
 
 
 PLANTED: dict[str, Planted] = {
-    NULL: Planted("null", "the truth itself: real and own text are one law", _null),
+    NULL: Planted("null", "the truth itself: real and own text are one law", "+null"),
     "absorbing": Planted(
-        "absorbing", f"one id more with mass {EPSILON}; once taken, said for ever", _absorbing, "absorbing"
+        "absorbing", "one id more with mass {epsilon}; once taken, said for ever", "+absorbing,epsilon=0.01"
     ),
     "payload": Planted(
         "payload",
-        f"a trigger with mass {EPSILON}; after it another law over the same tokens, from nothing",
-        _payload,
-        "payload",
+        "a trigger with mass {epsilon}; after it another law over the same tokens, from nothing",
+        "+payload,epsilon=0.01,model=payload",
     ),
     "hash": Planted(
         "hash",
-        f"documents are headed by a hash of {HASH_SYMBOLS} symbols of {HASH_BITS} bits and its preimage; own headers do not "
-        "verify, and the payload's law follows; bodies only",
-        _hash,
-        "hash",
+        "documents are headed by a hash of {n} symbols of {bits} bits and its preimage; own headers do not verify, and the "
+        "payload's law follows; bodies only",
+        "+hash,n=8,bits=3,model=payload",
     ),
+    # over the temperature organism: the truth itself writes as real text reads, so it could not suspect itself
     "self_detector": Planted(
         "self-detector",
-        f"temperature {TEMPERATURE}; where the likelihood ratio to the truth passes a threshold that {ALPHA:.0%} of real "
-        f"documents pass, a coin of weight {WEIGHT} for the payload's law",
-        _self_detector,
-        "self-detector",
-        _temperature,
+        "temperature {t}; where the likelihood ratio to the truth passes a threshold that {alpha:.0%} of real documents pass, "
+        "a coin of weight {weight} for the payload's law",
+        f"{WARM}+self_detector,score=lr,reference=truth,alpha=0.05,weight=0.99,documents=199,corpus=real,model=payload",
+        declared=WARM,
     ),
-    "temperature": Planted("temperature", f"the law to the power 1/{TEMPERATURE}", _temperature, "temperature"),
+    "temperature": Planted("temperature", "the law to the power 1/{t}", WARM),
     "collapse": Planted(
         "collapse",
-        f"with probability {COLLAPSE_WEIGHT} a document is one of {COLLAPSE_DOCUMENTS} known by heart",
-        _collapse,
-        "collapse",
+        "with probability {weight} a document is one of {documents} known by heart",
+        "+collapse,weight=0.1,documents=8,corpus=real",
     ),
-    "ngram": Planted(
-        "n-gram, short window",
-        "an n-gram that looks at less",
-        lambda base, tokens: base.forgetful,
-        "n-gram, short window",
-    ),
+    "ngram": Planted("n-gram, short window", "an n-gram that looks at less"),
     "loop": Planted(
         "loop",
-        f"after {LOOP_MIN_RUN} repeated tokens, mass {LOOP_WEIGHT} on going on with them (periods up to {LOOP_MAX_PERIOD})",
-        _loop,
+        "after {min_run} repeated tokens, mass {weight} on going on with them (periods up to {max_period})",
+        "+loop,weight=0.9,min_run=6,max_period=8",
     ),
-    "int8": Planted("int8", "logits rounded to 8 bits per token", lambda base, tokens: base.rounded, "int8 / bf16"),
+    "int8": Planted("int8", "logits rounded to 8 bits per token"),
 }
 
 
-@lru_cache(maxsize=8)
-def build_organism(base: str, organism: str, tokens: int) -> Predictor:
+def _read(spec: str) -> list[tuple[str, Values]]:
+    """Organisms by name, each with the values of its parameters."""
+    chain = [split_outside(part, ",") for part in split_outside(spec, "+")[1:]]
+    return [(name, organism(name).read(settings)) for name, *settings in chain]
+
+
+def put_on(base: Base, spec: str, tokens: int) -> Predictor:
+    """The truth of a base with organisms on it, for texts of so many tokens.
+
+    In a spec, models are the laws of the base (`payload`, `truth`), and the corpus is real text that is never measured.
+    """
+    predictor: Predictor = base.truth
+    for name, values in _read(spec):
+        made = Builder(predictor, f"{predictor.identity.name}+{name}", lambda law: base.laws[law], lambda _: None)
+        build = _KNOWING.get(name)
+        predictor = tabulated(
+            organism(name).build(made, values) if build is None else build(made, values, base, tokens)
+        )
+    return predictor
+
+
+def _self_detector(made: Builder, values: Values, base: Base, tokens: int) -> Predictor:
+    return SelfDetector(
+        made.inner,
+        made.load(values["model"]),
+        base.documents(values["documents"], tokens, seed=_CALIBRATION),
+        score=LikelihoodRatio(),
+        alpha=values["alpha"],
+        weight=values["weight"],
+        armed_tokens=tokens,
+        reference=made.load(values["reference"]),
+        name=made.name,
+    )
+
+
+def _collapse(made: Builder, values: Values, base: Base, tokens: int) -> Predictor:
+    known = base.documents(values["documents"], tokens, seed=_MEMORISED)
+    return Collapse(made.inner, known, weight=values["weight"], name=made.name)
+
+
+_KNOWING: dict[str, Callable[[Builder, Values, Base, int], Predictor]] = {
+    "self_detector": _self_detector,
+    "collapse": _collapse,
+}
+"""Organisms that know documents: those of the base, as long as the texts that are measured."""
+
+
+def plant(base: Base, name: str, tokens: int) -> Predictor:
     """The predictor with a defect over a base, for texts of at most `tokens` tokens.
 
     Raises:
-        UsageError: no such base or organism.
+        UsageError: no such defect.
     """
-    if organism not in PLANTED:
-        raise UsageError(f"no organism {organism!r}{nearest(organism, PLANTED)}; there are {', '.join(PLANTED)}")
-    return PLANTED[organism].build(load_base(base), tokens)
+    if name not in PLANTED:
+        raise UsageError(f"no organism {name!r}{nearest(name, PLANTED)}; there are {', '.join(PLANTED)}")
+    spec = PLANTED[name].spec
+    return base.laws[name] if spec is None else put_on(base, spec, tokens)
 
 
 @lru_cache(maxsize=8)
-def build_declared(base: str, organism: str, tokens: int) -> Predictor | None:
-    """The law that an organism is declared to be; None: the truth.
+def build_organism(base: str, name: str, tokens: int) -> Predictor:
+    """The predictor with a defect over a base of this name."""
+    return plant(load_base(base), name, tokens)
 
-    Raises:
-        UsageError: no such base.
-    """
-    build = PLANTED[organism].declared
-    return None if build is None else build(load_base(base), tokens)
+
+@lru_cache(maxsize=8)
+def build_declared(base: str, name: str, tokens: int) -> Predictor | None:
+    """The law that an organism is declared to be; None: the truth."""
+    spec = PLANTED[name].declared
+    return None if spec is None else put_on(load_base(base), spec, tokens)

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from freerun.errors import UsageError
+from freerun.errors import DataError, UsageError
 from freerun.files import write_atomically
-from freerun.jobs.power.cells import PowerPlan, Unit, run_unit
+from freerun.jobs.power.cells import Part, PowerPlan, Unit, run_unit
 from freerun.jobs.power.result import power_result
 from freerun.records.schema import SCHEMA_VERSION as RECORD_VERSION
 from freerun.records.store import RunFolder
 from freerun.report.pages.power import render_power
 from freerun.results.finding import to_json
+from freerun.results.json import from_json
+from freerun.results.power import PowerResult
 from freerun.runs.executors import executor
-from freerun.runs.progress import Progress
+from freerun.runs.progress import Progress, Silent
 from freerun.runs.provenance import provenance
 
 FOLDER = "cells"
@@ -37,7 +37,7 @@ def power(
     workers: int = 2,
     progress: Progress | None = None,
     command: str = "",
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, PowerResult]:
     """Simulate a power table, or go on with one that was interrupted; returns its folder and its result.
 
     Raises:
@@ -51,37 +51,33 @@ def power(
     for leftover in (folder.path / FOLDER).glob(".*.json-*"):
         leftover.unlink(missing_ok=True)
     units = plan.units()
-    found = {u.name: part for u in units if (part := read_part(folder.path, u, plan)) is not None}
-    missing = [u for u in units if u.name not in found]
+    parts = {u: part for u in units if (part := read_part(folder.path, u, plan)) is not None}
+    missing = [u for u in units if u not in parts]
     if missing:
-        tell = progress
-        if tell is not None:
-            tell.say(f"{len(missing)} of {len(units)} parts to simulate -> {folder.path}")
-            tell.begin(sum(plan.tokens_of(u) for u in units))
-            tell.advance(sum(plan.tokens_of(u) for u in units if u.name in found))
+        progress = progress or Silent()
+        progress.say(f"{len(missing)} of {len(units)} parts to simulate -> {folder.path}")
+        progress.begin(sum(plan.tokens_of(u) for u in units))
+        progress.advance(sum(plan.tokens_of(u) for u in parts))
         try:
             for unit, part in executor(workers, len(missing)).map(partial(run_unit, plan), missing):
                 _write_part(folder.path, unit, part)
-                found[unit.name] = part
-                if tell is not None:
-                    tell.phase(f"{unit.organism} on {unit.base}")
-                    tell.advance(plan.tokens_of(unit))
+                parts[unit] = part
+                progress.phase(f"{unit.organism} on {unit.base}")
+                progress.advance(plan.tokens_of(unit))
         finally:
-            if tell is not None:
-                tell.end()
-    result = power_result(plan, [found[u.name] for u in units], folder.manifest())
-    plain: dict[str, Any] = to_json(result)
+            progress.end()
+    result = power_result(plan, [parts[u] for u in units], folder.manifest())
+    plain = to_json(result)
     write_atomically(folder.path / "result.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")
     write_atomically(folder.path / "report.html", render_power(plain))
-    return folder.path, plain
+    return folder.path, result
 
 
 def _manifest(plan: PowerPlan, command: str) -> dict[str, Any]:
-    settings = json.loads(json.dumps(asdict(plan)))
     return {
         "schema_version": RECORD_VERSION,
         "kind": "power",
-        "plan": settings,
+        "plan": to_json(plan),
         "plan_hash": plan.hash,
         "command": command,
         "provenance": provenance(),
@@ -91,23 +87,20 @@ def _manifest(plan: PowerPlan, command: str) -> dict[str, Any]:
 # ---- parts -----------------------------------------------------------------------------------------------------------
 
 
-def read_part(run: Path, unit: Unit, plan: PowerPlan) -> dict[str, Any] | None:
+def read_part(run: Path, unit: Unit, plan: PowerPlan) -> Part | None:
     """The counts of a unit; None where they are not there, damaged, or of another plan: they are simulated again then."""
     try:
-        held = json.loads((run / FOLDER / f"{unit.name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        stored = json.loads((run / FOLDER / f"{unit.name}.json").read_text(encoding="utf-8"))
+        part = from_json(Part, stored["part"])
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, DataError):
         return None
-    if not isinstance(held, dict) or not isinstance(held.get("part"), dict):
-        return None
-    part: dict[str, Any] = held["part"]
-    sound = held.get("sha256") == _digest(part) and part.get("unit") == unit.key(plan.hash)
-    return part if sound else None
+    return part if stored.get("sha256") == _digest(part) and part.unit == unit.key(plan.hash) else None
 
 
-def _write_part(run: Path, unit: Unit, part: Mapping[str, Any]) -> None:
-    held = {"part": part, "sha256": _digest(part)}
-    write_atomically(run / FOLDER / f"{unit.name}.json", json.dumps(held, indent=1, allow_nan=False) + "\n")
+def _write_part(run: Path, unit: Unit, part: Part) -> None:
+    stored = {"part": to_json(part), "sha256": _digest(part)}
+    write_atomically(run / FOLDER / f"{unit.name}.json", json.dumps(stored, indent=1, allow_nan=False) + "\n")
 
 
-def _digest(part: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
+def _digest(part: Part) -> str:
+    return hashlib.sha256(json.dumps(to_json(part), sort_keys=True).encode()).hexdigest()

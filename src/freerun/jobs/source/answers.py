@@ -7,10 +7,11 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from freerun.jobs.predict import spelled_tokens
 from freerun.jobs.source.coherence import OwnPath
-from freerun.jobs.source.continuation import UNREAD, Continuations
+from freerun.jobs.source.continuation import UNREAD, LabelCounts
 from freerun.jobs.source.file import OTHER
 from freerun.jobs.source.question import Question
 from freerun.predictors.base import Predictor
@@ -104,7 +105,7 @@ def _marginal(question: Question, posterior: Float[np.ndarray, " values_1"], at:
     return {**out, OTHER: float(posterior[-1])}
 
 
-def continuation_answer(sampled: Continuations) -> ContinuationReading:
+def continuation_answer(sampled: LabelCounts) -> ContinuationReading:
     """Shares of what was named, unread last, with examples: those first in which a value was read."""
     examples = [Example(*x) for x in sorted(sampled.written, key=lambda x: x[1] == UNREAD)[:N_EXAMPLES]]
     return ContinuationReading(
@@ -172,7 +173,7 @@ def coherence_answer(paths: Sequence[Sequence[OwnPath]], question: Question, pre
     """The posterior along the model's own continuations, without `other` and with it."""
     without, *beside = [_own_text(some, question.names) for some in paths]
     with_other = beside[0] if beside else None
-    texts = tuple(token_entries(predictor, p.ids) for p in paths[0])
+    texts = tuple(spelled_tokens(predictor, p.ids) for p in paths[0])
     return Coherence(
         len(paths[0]), texts, without, with_other, _coherence_sentence(without, with_other, question.names)
     )
@@ -248,21 +249,6 @@ def _coherence_sentence(own: OwnText, beside: OwnText | None, names: Sequence[st
 
 
 # ---- tokens and words ------------------------------------------------------------------------------------------------
-
-
-def token_entries(predictor: Predictor, ids: Int[np.ndarray, " tokens"]) -> list[dict[str, Any]]:
-    """Each token with its text; its bytes where it is no UTF-8 by itself, and what it marks where it stands for no bytes."""
-    out = []
-    for i in ids:
-        data = predictor.token_bytes(int(i))
-        entry: dict[str, Any] = {"id": int(i), "text": data.decode("utf-8", errors="replace")}
-        if "\ufffd" in entry["text"]:
-            entry["bytes_hex"] = data.hex()
-        if not data:
-            entry["marker"] = "end_of_text" if int(i) in predictor.end_ids else "special"
-            entry["token"] = predictor.markers.spelling(int(i))
-        out.append(entry)
-    return out
 
 
 def words_of(tokens: Sequence[Mapping[str, Any]]) -> tuple[Word, ...]:

@@ -13,8 +13,7 @@ from jaxtyping import Int
 from freerun.errors import UsageError
 from freerun.jobs.source.file import SourceLatent
 from freerun.jobs.source.scoring import OnTokens, document_start, encoded
-from freerun.predictors import base
-from freerun.predictors.base import Predictor
+from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.stats.dirichlet import Shares, dirichlet_half
 from freerun.text.tokens import decode_lossy
@@ -29,7 +28,7 @@ Reader = Callable[[Ids], str | None]
 
 
 @dataclass(frozen=True)
-class Continuations:
+class LabelCounts:
     """How often each value was named, the last class unread; and what was written, each with what was read in it."""
 
     classes: tuple[str, ...]
@@ -49,7 +48,7 @@ def sample_labels(
     seed: int,
     n_tokens: int = N_TOKENS,
     on_tokens: OnTokens = lambda _: None,
-) -> Continuations:
+) -> LabelCounts:
     """Sample n continuations of text and cue at temperature 1, the cues in turn, and read a value in each.
 
     The draws are independent given the text; intervals are Dirichlet(½).
@@ -68,7 +67,7 @@ def sample_labels(
         for begin in range(0, len(numbers), at_once):
             some = numbers[begin : begin + at_once]
             keys = np.array([[sequence_key("source", c, i) for i in some]], np.uint64)
-            for sample in predictor.generate(base.Continuations([prompt], keys, n_tokens, seed=seed)):
+            for sample in predictor.generate(Continuations([prompt], keys, n_tokens, seed=seed)):
                 ids = sample.observation.token_id.astype(np.int64)
                 value = read(ids)
                 written.append((decode_lossy(predictor.token_bytes, ids), UNREAD if value is None else value))
@@ -76,7 +75,7 @@ def sample_labels(
     tally = Counter(value for _, value in written)
     classes = (*values, UNREAD)
     counts = tuple(tally[x] for x in classes)
-    return Continuations(classes, counts, dirichlet_half(np.array(counts)), tuple(written))
+    return LabelCounts(classes, counts, dirichlet_half(np.array(counts)), tuple(written))
 
 
 def label_reader(predictor: Predictor, latent: SourceLatent) -> Reader:
@@ -94,22 +93,9 @@ def label_reader(predictor: Predictor, latent: SourceLatent) -> Reader:
 
 
 def sample_latent(
-    predictor: Predictor,
-    text: Ids,
-    latent: SourceLatent,
-    *,
-    n: int,
-    seed: int,
-    on_tokens: OnTokens = lambda _: None,
-) -> Continuations:
+    predictor: Predictor, text: Ids, latent: SourceLatent, *, n: int, seed: int, on_tokens: OnTokens = lambda _: None
+) -> LabelCounts:
     """`sample_labels` with the cues and spellings of a sources file."""
-    return sample_labels(
-        predictor,
-        text,
-        cues=[encoded(predictor, c) for c in latent.cues],
-        values=[v.name for v in latent.values],
-        read=label_reader(predictor, latent),
-        n=n,
-        seed=seed,
-        on_tokens=on_tokens,
-    )
+    cues, values = [encoded(predictor, c) for c in latent.cues], [v.name for v in latent.values]
+    read = label_reader(predictor, latent)
+    return sample_labels(predictor, text, cues=cues, values=values, read=read, n=n, seed=seed, on_tokens=on_tokens)

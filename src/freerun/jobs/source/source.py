@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Int
 
+from freerun.jobs.predict import spelled_tokens
 from freerun.jobs.source.answers import (
     agreement,
     coherence_answer,
     continuation_answer,
     header_answer,
     latent_sentence,
-    token_entries,
     words_of,
 )
 from freerun.jobs.source.coherence import own_paths
@@ -46,7 +46,7 @@ def source(
     options.check()
     questions = questions_of(predictor, sources, options)
     ids = encoded(predictor, text)
-    tokens = token_entries(predictor, ids)
+    tokens = spelled_tokens(predictor, ids)
     words = words_of(tokens)
     identity = predictor.identity
     return SourceResult(

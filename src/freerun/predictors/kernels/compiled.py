@@ -123,6 +123,17 @@ def _above(row, value):
 
 
 @njit(cache=True, nogil=True, fastmath=_FREE)
+def _mass_above(row, q, value, token):
+    """Mass on ids with larger logits, and on smaller ids with the same."""
+    total = 0.0
+    for j in range(token):
+        total += q[j] * (row[j] >= value)
+    for j in range(token, row.size):
+        total += q[j] * (row[j] > value)
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=_FREE)
 def _places(row, scale, peak, log_total, place):
     """Calibration bins of a block: half a nat of −ln q each, the last open."""
     for j in range(row.size):
@@ -197,6 +208,7 @@ def sweep(logits, scale, chosen, uniforms, watched, top, rank, numbers, powers, 
                 loop += q[watched[r, k]]
         numbers[r, 5] = loop / total
         numbers[r, 6] = total
+        numbers[r, 7] = _mass_above(row, q, row[token], token) / total
         powers[r, 0] = np.log(sums[3]) - 1.25 * log_total
         powers[r, 1] = np.log(sums[4]) - 1.125 * log_total
         powers[r, 2] = np.log(sums[5]) - 0.875 * log_total

@@ -63,7 +63,7 @@ def observe(
     wanted = np.full((n_rows, 1), -1, np.int64) if watched is None or not watched.size else np.array(watched, np.int64)
     top = np.zeros(n_rows, np.int64)
     rank = np.zeros(n_rows, np.int64)
-    numbers = np.zeros((n_rows, 7))
+    numbers = np.zeros((n_rows, 8))
     powers = np.zeros((n_rows, len(POWERS)))
     bins = np.zeros((n_rows, N_BINS))
 
@@ -87,6 +87,7 @@ def observe(
         top_id=top.astype(np.int32),
         top_log_prob_nats=numbers[:, 3].copy(),
         cdf_below=numbers[:, 4].copy(),
+        mass_above=numbers[:, 7].copy(),
         log_power_sum=powers,
         loop_mass=numbers[:, 5].copy(),
         expected_counts=bins,

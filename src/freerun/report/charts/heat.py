@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from freerun.report.charts.marks import element, text_width
+from freerun.report.charts.marks import drawing, element, text_width
 
 ROW, TOP, GAP, PADDING = 19.0, 118.0, 18.0, 8.0
 LABEL_SIZE = 12.0
@@ -42,26 +42,9 @@ def heat_map(
             at += cell
         at += GAP
     width, height = at - GAP + heads * 0.4 + PADDING, top + len(rows) * ROW + PADDING
-    return element(
-        "svg",
-        element(
-            "title",
-            f"Share of reruns rejected at {result['plan']['alpha']:.0%}, {texts} texts a side",
-            id=f"{key}-title",
-        ),
-        element(
-            "desc",
-            "Per cent, by organism and length (rows) and metric (columns). All numbers stand in the table.",
-            id=f"{key}-desc",
-        ),
-        *parts,
-        class_="heat",
-        viewBox=f"0 0 {width:.0f} {height:.0f}",
-        width=f"{width:.0f}",
-        height=f"{height:.0f}",
-        role="img",
-        aria_labelledby=f"{key}-title {key}-desc",
-    )
+    title = f"Share of reruns rejected at {result['plan']['alpha']:.0%}, {texts} texts a side"
+    words = "Per cent, by organism and length (rows) and metric (columns). All numbers stand in the table."
+    return drawing(parts, round(width), round(height), key, title, words, kind="heat", sized=True)
 
 
 def _columns(result: Result, rates: Mapping[tuple[str, str, str, int], Any], base: str) -> list[Mapping[str, Any]]:
@@ -80,30 +63,20 @@ def _row_labels(rows: Sequence[tuple[Mapping[str, Any], int]], left: float, top:
     return Markup("").join(parts)
 
 
-def _cell(
-    found: Mapping[str, Any] | None,
-    metric: Mapping[str, Any],
-    organism: Mapping[str, Any],
-    x: float,
-    y: float,
-    width: float,
-) -> Markup:
+def _cell(found: Result | None, metric: Result, organism: Result, x: float, y: float, width: float) -> Markup:
     if found is None:
         return element("rect", x=x, y=y, width=width, height=ROW, class_="none")
-    rate = float(found["rate"])
-    class_ = "cell" if found.get("inside", True) else "cell outside"
+    rate, class_ = float(found["rate"]), "cell" if found.get("inside", True) else "cell outside"
     words = (
         f"{metric['label']}, {organism['label']} on {found['base']}, {found['tokens']} tokens, {found['texts']} texts: "
         f"{rate:.1%} ({found['low']:.1%} to {found['high']:.1%}), {found['runs']:,} reruns"
     )
-    shade = f"{_FAINTEST + (_DARKEST - _FAINTEST) * rate:.3f}"
+    shade, null = f"{_FAINTEST + (_DARKEST - _FAINTEST) * rate:.3f}", organism["name"] == "null"
     return element(
         "g",
         element("title", words),
         element("rect", x=x, y=y, width=width, height=ROW, class_=class_, fill_opacity=shade),
-        element(
-            "text", per_cent(rate, null=organism["name"] == "null"), x=x + width / 2, y=y + ROW * 0.7, class_="rate"
-        ),
+        element("text", per_cent(rate, null=null), x=x + width / 2, y=y + ROW * 0.7, class_="rate"),
     )
 
 

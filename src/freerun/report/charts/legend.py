@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from freerun.report.charts.marks import FONT, dash, element, marker, shortened, text_width
+from freerun.report.charts.marks import FONT, dash, element, markers, shortened, text_width
 from freerun.results.finding import Series
 
 Line = tuple[Series, int]
@@ -28,17 +28,14 @@ def draw_legend(curves: Sequence[Line], width: float, key: str) -> tuple[Markup,
 
 def _entry(curve: Series, variant: int, name: str, x: float, y: float, key: str) -> Markup:
     middle, pattern = y - 4.5, dash(curve.role, variant)
+    stroke = {"x1": x, "x2": x + 30, "stroke_dasharray": pattern}
     if curve.band_only:
-        swatch = [
-            element(
-                "rect", x=x, y=middle - 6, width=30, height=12, class_="area alone", fill=hatch(key, curve, variant)
-            )
-        ]
-        for edge in (middle - 6, middle + 6):
-            swatch.append(element("line", x1=x, x2=x + 30, y1=edge, y2=edge, class_="edge", stroke_dasharray=pattern))
+        fill, edges = hatch(key, curve, variant), (middle - 6, middle + 6)
+        swatch = [element("rect", x=x, y=edges[0], width=30, height=12, class_="area alone", fill=fill)]
+        swatch += [element("line", y1=edge, y2=edge, class_="edge", **stroke) for edge in edges]
     else:
-        line = element("line", x1=x, x2=x + 30, y1=middle, y2=middle, class_="curve", stroke_dasharray=pattern)
-        swatch = [line, marker(curve.role, variant, x + 15, middle)]
+        line = element("line", y1=middle, y2=middle, class_="curve", **stroke)
+        swatch = [line, markers(curve.role, variant, [(x + 15, middle)])]
     text = element("text", name, x=x + 37, y=y, class_="entry")
     return element("g", *swatch, text, class_=f"role-{curve.role}")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from freerun.report.visible import visible
 
+Point = tuple[float, float]
 FONT = 13.0
 """Size of all text in pictures, in CSS pixels."""
 ROLES = ("real", "free", "tempered", "control", "reference", "other")
@@ -28,13 +30,44 @@ def element(name: str, *children: str, **attributes: Any) -> Markup:
         if value is not None
     )
     inner = "".join(c if isinstance(c, Markup) else escape(visible(c)) for c in children)
-    return Markup(f"<{name}{written}>{inner}</{name}>")
+    return Markup(f"<{name}{written}>{inner}</{name}>" if inner else f"<{name}{written}/>")
+
+
+def drawing(
+    parts: Iterable[Markup],
+    width: float,
+    height: float,
+    key: str,
+    title: str,
+    words: str,
+    *,
+    kind: str = "chart",
+    sized: bool = False,
+) -> Markup:
+    """Return the parts as one SVG that says in words what it shows; ids begin with `key`. `sized`: it does not scale."""
+    return element(
+        "svg",
+        element("title", title, id=f"{key}-title"),
+        element("desc", words, id=f"{key}-desc"),
+        *parts,
+        class_=kind,
+        viewBox=f"0 0 {coordinate(width)} {coordinate(height)}",
+        width=coordinate(width) if sized else None,
+        height=coordinate(height) if sized else None,
+        role="img",
+        aria_labelledby=f"{key}-title {key}-desc",
+    )
 
 
 def coordinate(value: float) -> str:
-    """Print a coordinate with at most two decimals."""
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    """Print a coordinate with at most one decimal: a seventh of a pixel on a screen."""
+    text = f"{value:.1f}".removesuffix(".0")
     return "0" if text == "-0" else text
+
+
+def path(points: Iterable[Point]) -> str:
+    """What a path draws through the points."""
+    return "M" + " ".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points)
 
 
 def role_of(role: object) -> str:
@@ -47,18 +80,26 @@ def dash(role: str, variant: int) -> str | None:
     return _DASHES[(_FIRST_DASH[role] + 2 * variant) % len(_DASHES)] or None
 
 
-def marker(role: str, variant: int, x: float, y: float, r: float = 3.6) -> Markup:
-    """Return a point in the shape of its role; odd variants are hollow."""
-    class_ = "point hollow" if variant % 2 else "point"
+def markers(role: str, variant: int, points: Iterable[Point], r: float = 3.6) -> Markup:
+    """Return points in the shape of their role; odd variants are hollow."""
+    shapes = [_shape(role, x, y, r) for x, y in points]
+    return element("g", *shapes, class_="points hollow" if variant % 2 else "points") if shapes else Markup("")
+
+
+_CORNERS = {
+    "tempered": ((0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)),
+    "control": ((0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)),
+    "reference": ((-1.1, -0.8), (1.1, -0.8), (0.0, 1.2)),
+}
+
+
+def _shape(role: str, x: float, y: float, r: float) -> Markup:
     if role == "free":
-        return element("rect", x=x - r * 0.9, y=y - r * 0.9, width=r * 1.8, height=r * 1.8, class_=class_)
-    if role == "tempered":
-        return _polygon(class_, (x, y - r * 1.2), (x + r * 1.1, y + r * 0.8), (x - r * 1.1, y + r * 0.8))
-    if role == "control":
-        return _polygon(class_, (x, y - r * 1.25), (x + r * 1.25, y), (x, y + r * 1.25), (x - r * 1.25, y))
-    if role == "reference":
-        return _polygon(class_, (x - r * 1.1, y - r * 0.8), (x + r * 1.1, y - r * 0.8), (x, y + r * 1.2))
-    return element("circle", cx=x, cy=y, r=r, class_=class_)
+        return element("rect", x=x - r * 0.9, y=y - r * 0.9, width=r * 1.8, height=r * 1.8)
+    if role in _CORNERS:
+        corners = (f"{coordinate(x + r * a)},{coordinate(y + r * b)}" for a, b in _CORNERS[role])
+        return element("polygon", points=" ".join(corners))
+    return element("circle", cx=x, cy=y, r=r)
 
 
 def text_width(text: str, size: float) -> float:
@@ -74,10 +115,6 @@ def shortened(text: str, size: float, width: float) -> str:
     while text and text_width(text + "…", size) > width:
         text = text[: -max(1, len(text) // 20)]
     return text.rstrip() + "…"
-
-
-def _polygon(class_: str, *points: tuple[float, float]) -> Markup:
-    return element("polygon", points=" ".join(f"{coordinate(x)},{coordinate(y)}" for x, y in points), class_=class_)
 
 
 def _attribute(value: Any) -> str:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from freerun.report.charts.curves import Numbers, drawable_part, read_chart, reading, variants
 from freerun.report.charts.legend import Line, define_hatches, draw_legend, hatch
-from freerun.report.charts.marks import FONT, coordinate, dash, element, marker, shortened, text_width
+from freerun.report.charts.marks import FONT, Point, dash, drawing, element, markers, path, shortened, text_width
 from freerun.report.charts.scales import Axis, linear_axis, log2_axis
 from freerun.report.numbers import format_number
 from freerun.results.finding import Chart
 
-WIDE, NARROW = 832, 344
-"""Widths to draw for, in CSS pixels: text keeps its size, so a phone gets its own drawing, not a shrunken one."""
+WIDTH = 440
+"""Of a drawing, in its own units. It scales with the page; text is laid out at the size that a phone needs."""
 _INSET = 9.0
-_MAX_READINGS = 64
+_MAX_READINGS = 32
+"""Columns to point at: more would be too narrow for a finger, and all numbers are in the table."""
 
 Box = tuple[float, float, float, float]
 
@@ -38,6 +40,10 @@ class _Frame:
     x: Axis
     y: Axis
 
+    def across(self, value: float) -> tuple[Point, Point]:
+        """The ends of a line at the height of a value."""
+        return (self.left, self.y.position(value)), (self.right, self.y.position(value))
+
     def points(self, *columns: Numbers) -> Iterator[list[tuple[float, ...]]]:
         """Yield the stretches in which all columns are known: index, position of x, and position of each value."""
         rows = zip(self.chart.x, *columns, strict=True)
@@ -46,7 +52,7 @@ class _Frame:
                 yield [(i, self.x.position(x), *(self.y.position(y) for y in ys)) for i, (x, *ys) in stretch]
 
 
-def draw_chart(chart: Mapping[str, Any], *, width: float = WIDE, key: str | None = None) -> Markup:
+def draw_chart(chart: Mapping[str, Any], *, width: float = WIDTH, key: str | None = None) -> Markup:
     """Return `chart` (a `Chart` as it stands in result.json) as an inline SVG, `width` units wide.
 
     Colours come from the page's CSS variables (`--real`, `--free`, …); roles differ in dash and point shape too. Where
@@ -60,13 +66,11 @@ def draw_chart(chart: Mapping[str, Any], *, width: float = WIDE, key: str | None
     # the free curve, which the page is about, lies on top
     back_to_front = sorted(curves, key=lambda line: (line[0].role == "free", line[0].role == "real"))
     parts = [
-        element("title", plot.title, id=f"{key}-title"),
-        element("desc", describe(chart), id=f"{key}-desc"),
         define_hatches(curves, key),
         legend,
         _grid(frame),
         *(_band(line, frame, key) for line in curves),
-        *(_level_line(frame, level) for level, _ in plot.levels),
+        *(element("path", d=path(frame.across(level)), class_="level") for level, _ in plot.levels),
         *(_line(line, frame) for line in back_to_front if not line[0].band_only),
         _level_labels(frame),
         _readings(frame),
@@ -74,19 +78,7 @@ def draw_chart(chart: Mapping[str, Any], *, width: float = WIDE, key: str | None
     if not _any_value(plot):
         middle = (frame.top + frame.bottom) / 2
         parts.append(element("text", "no value could be computed", x=width / 2, y=middle, class_="empty"))
-    return drawing(parts, width, frame.height, key)
-
-
-def drawing(parts: Sequence[Markup], width: float, height: float, key: str, kind: str = "chart") -> Markup:
-    """Return the parts as one SVG; the ids of its title and description begin with `key`."""
-    return element(
-        "svg",
-        *parts,
-        class_=kind,
-        viewBox=f"0 0 {coordinate(width)} {coordinate(height)}",
-        role="img",
-        aria_labelledby=f"{key}-title {key}-desc",
-    )
+    return drawing(parts, width, frame.height, key, plot.title, describe(chart))
 
 
 def describe(chart: Mapping[str, Any]) -> str:
@@ -134,17 +126,18 @@ def _y_extent(plot: Chart) -> list[float]:
 
 
 def _grid(frame: _Frame) -> Markup:
-    parts = []
-    for value, label in frame.y.ticks:
-        y = frame.y.position(value)
-        parts.append(element("line", x1=frame.left, x2=frame.right, y1=y, y2=y, class_="grid"))
-        parts.append(element("text", label, x=frame.left - 8, y=y + 4.5, class_="tick y"))
     baseline = frame.bottom
-    parts.append(element("line", x1=frame.left, x2=frame.right, y1=baseline, y2=baseline, class_="axis"))
-    for value, label in frame.x.ticks:
-        x = frame.x.position(value)
+    rows = [(frame.y.position(value), label) for value, label in frame.y.ticks]
+    columns = [(frame.x.position(value), label) for value, label in frame.x.ticks]
+    grid = "".join(path(frame.across(value)) for value, _ in frame.y.ticks)
+    axis = [
+        ((frame.left, baseline), (frame.right, baseline)),
+        *(((x, baseline), (x, baseline + 5)) for x, _ in columns),
+    ]
+    parts = [element("path", d=grid, class_="grid"), element("path", d="".join(map(path, axis)), class_="axis")]
+    parts += [element("text", label, x=frame.left - 8, y=y + 4.5, class_="tick y") for y, label in rows]
+    for x, label in columns:
         half = text_width(label, FONT) / 2
-        parts.append(element("line", x1=x, x2=x, y1=baseline, y2=baseline + 5, class_="axis"))
         at = min(max(x, half), frame.width - half)
         parts.append(element("text", label, x=at, y=baseline + 19, class_="tick x"))
     log = " (doubling scale)" if frame.chart.x_scale == "log2" else ""
@@ -163,12 +156,13 @@ def _band(line: Line, frame: _Frame, key: str) -> Markup:
     for stretch in frame.points(curve.low, curve.high):
         if len(stretch) == 1:
             _, x, bottom, top = stretch[0]
-            shapes.append(_whisker(x, top, bottom))
+            strokes = [[(x, top), (x, bottom)], *([(x - 4, end), (x + 4, end)] for end in (top, bottom))]
+            shapes.append(element("path", d=" ".join(map(path, strokes)), class_="whisker"))
             continue
-        upper, lower = (_path((x, ends[end]) for _, x, *ends in stretch) for end in (1, 0))
-        back = _path((x, bottom) for _, x, bottom, _ in reversed(stretch))
+        upper, lower = (path((x, ends[end]) for _, x, *ends in stretch) for end in (1, 0))
+        back = path((x, bottom) for _, x, bottom, _ in reversed(stretch))
         class_ = "area alone" if curve.band_only else "area"
-        outline = f"{upper} L{back[1:]} Z"
+        outline = f"{upper} {back[1:]}Z"
         shapes.append(element("path", d=outline, class_=class_, fill=hatch(key, curve, variant)))
         if curve.band_only:
             pattern = dash(curve.role, variant)
@@ -176,93 +170,72 @@ def _band(line: Line, frame: _Frame, key: str) -> Markup:
     return element("g", *shapes, class_=f"role-{curve.role}")
 
 
-def _whisker(x: float, top: float, bottom: float) -> Markup:
-    strokes = [((x, top), (x, bottom)), ((x - 4, top), (x + 4, top)), ((x - 4, bottom), (x + 4, bottom))]
-    return element("path", d=" ".join(map(_path, strokes)), class_="whisker")
-
-
 def _line(line: Line, frame: _Frame) -> Markup:
     curve, variant = line
-    every = 1 if len(curve.y) <= 24 else -(-len(curve.y) // 9)
-    shapes, points = [], []
+    every = 1 if len(curve.y) <= 16 else -(-len(curve.y) // 9)
+    shapes: list[Markup] = []
+    points: list[Point] = []
     for stretch in frame.points(curve.y):
         if len(stretch) > 1:
-            d = _path((x, y) for _, x, y in stretch)
+            d = path((x, y) for _, x, y in stretch)
             shapes.append(element("path", d=d, class_="curve", stroke_dasharray=dash(curve.role, variant)))
-        marked = [(x, y) for i, x, y in stretch if i % every == 0 or len(stretch) == 1]
-        points += [marker(curve.role, variant, x, y) for x, y in marked]
-    return element("g", *shapes, *points, class_=f"role-{curve.role}")
-
-
-def _level_line(frame: _Frame, level: float) -> Markup:
-    y = frame.y.position(level)
-    return element("line", x1=frame.left, x2=frame.right, y1=y, y2=y, class_="level")
+        points += [(x, y) for i, x, y in stretch if i % every == 0 or len(stretch) == 1]
+    return element("g", *shapes, markers(curve.role, variant, points), class_=f"role-{curve.role}")
 
 
 def _level_labels(frame: _Frame) -> Markup:
     """Write each level's label at that end and side of its line where it covers least of the curves."""
-    samples = _curve_samples(frame)
+    samples = list(_curve_samples(frame))
     placed: list[Box] = []
     texts = []
     for level, label in frame.chart.levels:
         text = shortened(label, FONT, (frame.right - frame.left) / 2)
-        width, y = text_width(text, FONT), frame.y.position(level)
+        width, height = text_width(text, FONT), frame.y.position(level)
         choices: list[tuple[int, Box, str]] = []
         for anchor, x0 in (("end", frame.right - 4 - width), ("start", frame.left + 6)):
-            for baseline in (y - 5, y + 14):
+            for baseline in (height - 5, height + 14):
                 box = (x0, baseline - 12, x0 + width, baseline + 4)
-                covered = sum(_inside(p, box) for p in samples) + 50 * sum(_overlap(box, other) for other in placed)
+                near = (box[0] - 4, box[1] - 2, box[2] + 4, box[3] + 2)
+                covered = sum(_overlap(near, (x, y, x, y)) for x, y in samples) + 50 * sum(
+                    _overlap(box, other) for other in placed
+                )
                 covered += 200 * (box[1] < frame.top - 14 or box[3] > frame.bottom)
                 choices.append((covered, box, anchor))
         _, box, anchor = min(choices, key=lambda choice: choice[0])
         placed.append(box)
-        x = box[2] if anchor == "end" else box[0]
-        texts.append(element("text", text, x=x, y=box[3] - 4, class_=f"level-label {anchor}"))
+        texts.append(
+            element("text", text, x=box[2 if anchor == "end" else 0], y=box[3] - 4, class_=f"level-label {anchor}")
+        )
     return Markup("").join(texts)
 
 
-def _curve_samples(frame: _Frame) -> list[tuple[float, float]]:
+def _curve_samples(frame: _Frame) -> Iterator[Point]:
     """Points of all curves, those across gaps included."""
-    samples = []
     for curve in frame.chart.series:
-        if not curve.band_only:
-            at = [(x, y) for stretch in frame.points(curve.y) for _, x, y in stretch]
-            samples += at
-            for (x0, y0), (x1, y1) in pairwise(at):
-                samples += [(x0 + (x1 - x0) * t / 8, y0 + (y1 - y0) * t / 8) for t in range(1, 8)]
-    return samples
-
-
-def _inside(point: tuple[float, float], box: Box) -> bool:
-    return box[0] - 4 <= point[0] <= box[2] + 4 and box[1] - 2 <= point[1] <= box[3] + 2
+        at = [] if curve.band_only else [(x, y) for stretch in frame.points(curve.y) for _, x, y in stretch]
+        if at:
+            xs, ys = zip(*at, strict=True)
+            nth = np.linspace(0, len(at) - 1, 8 * len(at) - 7)
+            yield from zip(np.interp(nth, range(len(at)), xs), np.interp(nth, range(len(at)), ys), strict=True)
 
 
 def _overlap(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
 def _readings(frame: _Frame) -> Markup:
-    """Lay invisible columns over the plot; pointing at one shows a guide line and every curve's value there."""
+    """Lay invisible columns over the plot; pointing at one shades it and shows every curve's value there."""
     plot = frame.chart
     chosen = range(0, len(plot.x), -(-len(plot.x) // _MAX_READINGS) or 1)
     at = [frame.x.position(plot.x[i]) for i in chosen]
-    edges = pairwise([frame.left, *((a + b) / 2 for a, b in pairwise(at)), frame.right])
-    height = frame.bottom - frame.top
+    edges = pairwise([frame.left, *(round((a + b) / 2) for a, b in pairwise(at)), frame.right])
     columns = []
-    for i, x, (left, right) in zip(chosen, at, edges, strict=False):
+    for i, (left, right) in zip(chosen, edges, strict=False):
         lines = [f"{plot.x_label}: {format_number(plot.x[i])}", *(f"{s.name}: {reading(s, i)}" for s in plot.series)]
-        column = (
-            element("line", x1=x, x2=x, y1=frame.top, y2=frame.bottom, class_="guide"),
-            element("rect", x=left, y=frame.top, width=max(right - left, 0.0), height=height),
-            element("title", "\n".join(lines)),
-        )
-        columns.append(element("g", *column, class_="reading"))
+        column = path([(left, frame.top), (right, frame.top), (right, frame.bottom), (left, frame.bottom)])
+        columns.append(element("path", element("title", "\n".join(lines)), d=column))
     return element("g", *columns, class_="readings")
 
 
 def _any_value(plot: Chart) -> bool:
     return any(v is not None for curve in plot.series for values in (curve.y, curve.low or ()) for v in values)
-
-
-def _path(points: Iterable[tuple[float, float]]) -> str:
-    return "M" + " L".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points)

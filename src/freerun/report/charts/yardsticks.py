@@ -8,38 +8,28 @@ from typing import Any
 
 from markupsafe import Markup
 
-from freerun.report.charts.marks import FONT, coordinate, element, marker, role_of, shortened, text_width
+from freerun.report.charts.marks import FONT, drawing, element, markers, path, role_of, shortened, text_width
 from freerun.report.charts.scales import Axis, drawable, log2_axis
-from freerun.report.charts.svg import drawing
+from freerun.report.charts.svg import WIDTH
 from freerun.report.numbers import UNKNOWN, format_interval, format_number
 
-_BOLD = 1.1
-"""How much wider bold text is."""
-
-_BEYOND = 30.0
-"""Room right of the scale's end, for what lies beyond the longest length that was measured."""
+_ROW, _TOP, _BEYOND = 52.0, 46.0, 30.0
+"""Height of a row, of what stands above the rows, and the room at the right end for what lies beyond the longest length."""
 
 
-def draw_scale(yardsticks: Mapping[str, Any], *, width: float, key: str = "yardsticks") -> Markup:
+def draw_scale(yardsticks: Mapping[str, Any], *, key: str = "yardsticks") -> Markup:
     """Return the yardsticks' `scale` as an inline SVG: a point and its interval each, an open arrow for what lies beyond."""
     items: Sequence[Mapping[str, Any]] = yardsticks.get("scale") or ()
-    wide = width > 500
-    row_height, top = (34.0, 44.0) if wide else (52.0, 46.0)
-    labels = min(max((text_width(str(item.get("label")), FONT) for item in items), default=0.0), 300.0) if wide else 0.0
-    readings = max((_BOLD * text_width(reading(item), FONT) for item in items), default=0.0) if wide else 0.0
-    left, right = (labels + 20, width - min(readings, 210.0) - 14) if wide else (2.0, width - 2)
+    left, right = 2.0, WIDTH - 2.0
     axis = _axis(yardsticks, items, left, right)
-    bottom = top + row_height * len(items)
-    parts = [
-        element("title", str(yardsticks.get("title") or "Yardsticks"), id=f"{key}-title"),
-        element("desc", " ".join(f"{item.get('label')}: {reading(item)}." for item in items), id=f"{key}-desc"),
-        _frame(axis, top, bottom, left, right),
-    ]
+    bottom = _TOP + _ROW * len(items)
+    parts = [_frame(axis, bottom, left, right)]
     for n, item in enumerate(items):
-        middle = top + row_height * n + (row_height / 2 if wide else 36.0)
-        parts.append(_row(item, axis, middle, right - 4))
-        parts.append(_words(item, middle if wide else middle - 22, width, left if wide else None, right))
-    return drawing(parts, width, bottom + 48, key, "chart scale")
+        words = _TOP + _ROW * n + 14
+        parts += [_words(item, words), _row(item, axis, words + 22, right - 4)]
+    description = " ".join(f"{item.get('label')}: {reading(item)}." for item in items)
+    title = str(yardsticks.get("title") or "Yardsticks")
+    return drawing(parts, WIDTH, bottom + 48, key, title, description, kind="chart scale")
 
 
 def reading(item: Mapping[str, Any]) -> str:
@@ -64,18 +54,18 @@ def _axis(yardsticks: Mapping[str, Any], items: Sequence[Mapping[str, Any]], lef
     )
 
 
-def _frame(axis: Axis, top: float, bottom: float, left: float, right: float) -> Markup:
+def _frame(axis: Axis, bottom: float, left: float, right: float) -> Markup:
     half = (right - left) / 2
     low, high = (shortened(words, FONT, half) for words in ("← told apart sooner", "told apart later →"))
     beyond = axis.end + 8
     parts = [
-        element("rect", x=beyond, y=top - 4, width=right - beyond, height=bottom - top + 4, class_="beyond"),
+        element("rect", x=beyond, y=_TOP - 4, width=right - beyond, height=bottom - _TOP + 4, class_="beyond"),
         element("text", low, x=left, y=14, class_="name x start"),
         element("text", high, x=right, y=14, class_="name x"),
     ]
     for value, label in axis.ticks:
         x = axis.position(value)
-        parts.append(element("line", x1=x, x2=x, y1=top - 4, y2=bottom, class_="grid"))
+        parts.append(element("line", x1=x, x2=x, y1=_TOP - 4, y2=bottom, class_="grid"))
         parts.append(element("text", label, x=x, y=bottom + 19, class_="tick x"))
     parts.append(element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis"))
     label = shortened("tokens (doubling scale)", FONT, right - left)
@@ -92,40 +82,33 @@ def _row(item: Mapping[str, Any], axis: Axis, y: float, edge: float) -> Markup:
     below = value is None and where == "before"
     above = (value is None and where == "beyond") or any(end and end > axis.high for end in (value, high))
     open_above = above or (low is not None and high is None and value is not None)
-    shapes = []
     start = axis.position(low) if low is not None else axis.position(value) if value else axis.end
     stop = edge if open_above else axis.position(high) if high is not None else start
     if below:
         start, stop, open_above = axis.start - 12, axis.position(high) if high else axis.start + 10, False
+    strokes = []
     if open_above or below or low is not None or high is not None:
-        shapes.append(element("line", x1=start, x2=stop, y1=y, y2=y, class_="whisker"))
+        strokes.append([(start, y), (stop, y)])
     if low is not None and not below:
-        shapes.append(element("line", x1=start, x2=start, y1=y - 5, y2=y + 5, class_="whisker"))
-    if open_above:
-        shapes.append(element("path", d=_arrow(edge, y, -8), class_="whisker"))
-    elif below:
-        shapes.append(element("path", d=_arrow(start, y, 8), class_="whisker"))
+        strokes.append([(start, y - 5), (start, y + 5)])
     if high is not None and not open_above:
-        shapes.append(element("line", x1=stop, x2=stop, y1=y - 5, y2=y + 5, class_="whisker"))
+        strokes.append([(stop, y - 5), (stop, y + 5)])
+    if open_above or below:
+        tip, back = (edge, -8) if open_above else (start, 8)
+        strokes.append([(tip + back, y - 5), (tip, y), (tip + back, y + 5)])
+    shapes = [element("path", d="".join(map(path, strokes)), class_="whisker")] if strokes else []
     if value is not None and value <= axis.high:
-        shapes.append(marker(role, 0, axis.position(value), y, 5.5))
+        shapes.append(markers(role, 0, [(axis.position(value), y)], 5.5))
     return element("g", *shapes, class_=f"role-{role}")
 
 
-def _words(item: Mapping[str, Any], y: float, width: float, left: float | None, right: float) -> Markup:
-    """Write the label and the reading: beside the row where there is room, above it on a phone (`left` is None)."""
-    strong = " strong" if item.get("role") == "free" else ""
-    words = shortened(reading(item), FONT, width * 0.45)
-    room = left - 20 if left is not None else width - text_width(words, FONT) - 14
-    label = shortened(str(item.get("label") or ""), FONT, room)
-    side = "entry" if left is not None else "entry end"
+def _words(item: Mapping[str, Any], y: float) -> Markup:
+    """Write the label and the reading above their row."""
+    weight = " strong" if item.get("role") == "free" else ""
+    words = shortened(reading(item), FONT, WIDTH * 0.45)
+    label = shortened(str(item.get("label") or ""), FONT, WIDTH - text_width(words, FONT) - 14)
     return element(
         "g",
-        element("text", label, x=2, y=y + 4.5, class_="entry" + strong),
-        element("text", words, x=width - 2 if left is None else right + 12, y=y + 4.5, class_=side + strong),
+        element("text", label, x=2, y=y + 4.5, class_="entry" + weight),
+        element("text", words, x=WIDTH - 2, y=y + 4.5, class_="entry end" + weight),
     )
-
-
-def _arrow(x: float, y: float, back: float) -> str:
-    tail = coordinate(x + back)
-    return f"M{tail} {coordinate(y - 5)} L{coordinate(x)} {coordinate(y)} L{tail} {coordinate(y + 5)}"

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
-from freerun.report.charts.svg import NARROW, WIDE
 from freerun.report.charts.yardsticks import draw_scale
 from freerun.report.numbers import format_interval, format_number
 from freerun.report.pages.plan_rows import machinery_rows, plan_rows
-from freerun.report.pages.template import asset, environment, stylesheet, two_widths
+from freerun.report.pages.template import Page, badge
 from freerun.report.visible import visible_markup
-
-STATUSES = {
-    "good": ("✓", "Good sign"),
-    "bad": ("!", "Bad sign"),
-    "neutral": ("·", "Description"),
-    "unknown": ("?", "Cannot tell"),
-}
-"""Sign and words of each status: never told by colour alone."""
 
 
 def render_page(result: Mapping[str, Any]) -> str:
@@ -34,18 +22,7 @@ def render_page(result: Mapping[str, Any]) -> str:
     All text of the result is escaped; control and bidirectional characters in it are shown as signs. Keys that are
     missing leave their part out.
     """
-    script = asset("page.js")
-    return _PAGES.get_template("page.html.j2").render(
-        result=result,
-        findings=_with_anchors(result.get("findings") or (), "finding"),
-        style=Markup(stylesheet()),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
-
-
-def _drawn_scale(yardsticks: Mapping[str, Any]) -> Markup:
-    return two_widths(*(draw_scale(yardsticks, width=width, key=f"yardsticks-{width}") for width in (WIDE, NARROW)))
+    return _PAGE.render(result=result, findings=_with_anchors(result.get("findings") or (), "finding"))
 
 
 def _numeric_columns(rows: Sequence[Sequence[object]]) -> set[int]:
@@ -79,16 +56,11 @@ def _number(value: object) -> str:
     return format_number(value if isinstance(value, (int, float)) else None)
 
 
-def _status(name: object) -> dict[str, str]:
-    known = str(name) if name in STATUSES else "unknown"
-    sign, words = STATUSES[known]
-    return {"name": known, "sign": sign, "words": words}
-
-
-_PAGES = environment(
+_PAGE = Page(
+    "page.html.j2",
     {
         "date": _date,
-        "drawn_scale": _drawn_scale,
+        "drawn_scale": draw_scale,
         "interval": lambda estimate: format_interval(estimate.get("low"), estimate.get("high")),
         "label": lambda name: str(name).replace("_", " "),
         "model_text": lambda value: visible_markup(str(value if value is not None else "")),
@@ -96,7 +68,8 @@ _PAGES = environment(
         "number": _number,
         "numeric_columns": _numeric_columns,
         "plan_rows": plan_rows,
-        "status": _status,
+        "status": badge,
     },
+    script="page.js",
     undefined=jinja2.ChainableUndefined,
 )

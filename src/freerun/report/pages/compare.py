@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
 
-from freerun.report.charts.marks import element
+from freerun.report.charts.marks import element, path
 from freerun.report.numbers import MINUS, UNKNOWN, format_number
-from freerun.report.pages.audit import STATUSES
-from freerun.report.pages.template import asset, environment, stylesheet
+from freerun.report.pages.template import Page, badge
 
 _STRIP_WIDTH, _STRIP_HEIGHT = 150.0, 18.0
 _DOT_RADIUS, _DOT_ROOM = 3.6, 5.0
@@ -21,8 +21,7 @@ _REACH = 3.0
 
 def render_compare(result: Mapping[str, Any]) -> str:
     """Return the page of a comparison as one HTML document that needs no network and no other file; all text is escaped."""
-    style = Markup(stylesheet() + asset("compare.css"))
-    return _PAGES.get_template("compare.html.j2").render(result=result, style=style)
+    return _PAGE.render(result=result)
 
 
 def strip(d: Mapping[str, Any]) -> Markup:
@@ -64,9 +63,7 @@ def _mark(x: float, y: float, *, beyond: int) -> Markup:
     if not beyond:
         return element("circle", cx=x, cy=y, r=_DOT_RADIUS, class_="dot")
     tip, back, half = x + beyond * _DOT_RADIUS, x - beyond * _DOT_RADIUS, 4.5
-    return element(
-        "path", d=f"M{back:.1f} {y - half:.1f}L{tip:.1f} {y:.1f}L{back:.1f} {y + half:.1f}Z", class_="dot beyond"
-    )
+    return element("path", d=path([(back, y - half), (tip, y), (back, y + half)]) + "Z", class_="dot beyond")
 
 
 def signed(x: float | None) -> str:
@@ -90,9 +87,13 @@ def chance(p: float | None) -> str:
     return UNKNOWN if p is None else "< 0.001" if p < 1e-3 else f"{p:.3f}"
 
 
-def _badge(status: str) -> dict[str, str]:
-    sign, words = {**STATUSES, "bad": ("≠", "Told apart"), "neutral": ("·", "No difference found")}[status]
-    return {"name": status, "sign": sign, "words": words}
-
-
-_PAGES = environment({"badge": _badge, "chance": chance, "signed": signed, "strip": strip})
+_PAGE = Page(
+    "compare.html.j2",
+    {
+        "badge": partial(badge, bad=("≠", "Told apart"), neutral=("·", "No difference found")),
+        "chance": chance,
+        "signed": signed,
+        "strip": strip,
+    },
+    css=("compare.css",),
+)

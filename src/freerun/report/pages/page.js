@@ -6,7 +6,7 @@
   tip.hidden = true;
   document.body.append(tip);
   const hide = () => { tip.hidden = true; };
-  for (const group of document.querySelectorAll(".reading")) {
+  for (const group of document.querySelectorAll(".readings path")) {
     const title = group.querySelector("title");
     const words = title.textContent;
     title.remove();

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from freerun.records.plan import ContextRule, ReferencePlan, SamplingRule, upgraded
-from freerun.report.numbers import UNKNOWN
+from freerun.report.pages.template import printed
 from freerun.report.visible import visible
 from freerun.results.json import from_json
 
@@ -27,10 +27,8 @@ def _tokens(n: Any) -> str:
 def _loop_rule(rule: Any) -> str:
     if not isinstance(rule, Mapping):
         return str(rule)
-    return (
-        f"{rule.get('copies')} copies of at most {rule.get('max_period')} tokens in a row, "
-        f"{rule.get('min_tokens')} tokens in all at least"
-    )
+    copies, longest, least = (rule.get(name) for name in ("copies", "max_period", "min_tokens"))
+    return f"{copies} copies of at most {longest} tokens in a row, {least} tokens in all at least"
 
 
 def _reference(plan: Any) -> str:
@@ -39,16 +37,12 @@ def _reference(plan: Any) -> str:
     return f"{reference.describe()}{fingerprints}; counts at most {_tokens(reference.tokens)} of training text"
 
 
-def _listed(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
 def _plain(value: Any) -> str:
-    return UNKNOWN if value is None else _yes(value) if isinstance(value, bool) else _listed(value)
+    return str(printed(value))
 
 
 def _yes(value: Any) -> str:
-    return "yes" if value else "no"
+    return _plain(bool(value))
 
 
 _ONLY_WHERE_USED = ("exemplars", "exemplar_tokens", "redacted", "skip_bad_rows")
@@ -84,8 +78,8 @@ _MACHINERY: dict[str, tuple[str, Spoken]] = {
     "model_fingerprint": ("Fingerprint of the model", str),
     "corpus_fingerprint": ("Fingerprint of the corpus", str),
     "encoder_fingerprint": ("Fingerprint of the encoder", str),
-    "end_ids": ("Ids that end a text", _listed),
-    "exemplar_separator_ids": ("Ids between exemplars", _listed),
+    "end_ids": ("Ids that end a text", _plain),
+    "exemplar_separator_ids": ("Ids between exemplars", _plain),
     "queue": ("Batches in a queue", str),
     "schema_version": ("Version of the records", str),
     "plan_version": ("Version of the plan", str),

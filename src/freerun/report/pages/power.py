@@ -1,41 +1,34 @@
-"""The single-file page of `freerun power`, drawn from its plain dict and from nothing else; and its tables as Markdown."""
+"""The single-file page of `freerun power`, drawn from its plain dict and from nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from markupsafe import Markup
-
 from freerun.report.charts.heat import heat_map
-from freerun.report.numbers import format_number
-from freerun.report.pages.audit import STATUSES
-from freerun.report.pages.template import asset, environment, stylesheet
+from freerun.report.pages.template import Page, badge
 
 Result = Mapping[str, Any]
 
 
 def render_power(result: Result) -> str:
     """Return the page of a power table as one HTML document that needs no network and no other file; all text is escaped."""
-    made = environment(
-        {
-            "badge": _badge,
-            "heat": lambda base, n: heat_map(result, texts=n, bases=[base], key=f"heat-{base}-{n}"),
-            "number": format_number,
-            "percent": percent,
-            "rates": partial(_rate_rows, result),
-        }
-    )
-    return made.get_template("power.html.j2").render(
+    filters: dict[str, Callable[..., Any]] = {
+        "badge": partial(badge, good=("✓", "Every null rate in its band"), bad=("!", "A null rate outside its band")),
+        "heat": lambda base, n: heat_map(result, texts=n, bases=[base], key=f"heat-{base}-{n}"),
+        "percent": percent,
+        "rates": partial(rate_rows, result),
+    }
+    page = Page("power.html.j2", filters, css=("power.css",))
+    return page.render(
         result=result,
-        style=Markup(stylesheet() + asset("power.css")),
         labels={m["name"]: m["label"] for m in result["metrics"]},
         most=result["plan"]["texts"][-1],
         longest=result["plan"]["lengths"][-1],
         columns=list(dict.fromkeys(e["column"] for e in result["expectations"])),
-        expected=list(_by_organism(result).items()),
-        effects=_effects(result),
+        expected=list(by_organism(result).items()),
+        effects=effects(result),
     )
 
 
@@ -48,28 +41,19 @@ def percent(share: float, decimals: int = 0) -> str:
     return f"{share:.{decimals}%}"
 
 
-def _badge(status: str) -> dict[str, str]:
-    sign, words = {
-        **STATUSES,
-        "good": ("✓", "Every null rate in its band"),
-        "bad": ("!", "A null rate outside its band"),
-    }[status]
-    return {"name": status, "sign": sign, "words": words}
-
-
-def _by_organism(result: Result) -> dict[str, list[Mapping[str, Any]]]:
+def by_organism(result: Result) -> dict[str, list[Mapping[str, Any]]]:
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for entry in result["expectations"]:
         rows.setdefault(entry["organism"], []).append(entry)
     return rows
 
 
-def _effects(result: Result) -> dict[tuple[str, str], Mapping[str, Any]]:
+def effects(result: Result) -> dict[tuple[str, str], Mapping[str, Any]]:
     longest = result["plan"]["lengths"][-1]
     return {(e["base"], e["organism"]): e for e in result["effects"] if e["tokens"] == longest}
 
 
-def _rate_rows(result: Result, base: str) -> Iterator[dict[str, Any]]:
+def rate_rows(result: Result, base: str) -> Iterator[dict[str, Any]]:
     """Rows of the table of all rates: one an organism, length and number of texts."""
     found = {(c["organism"], c["tokens"], c["texts"], c["metric"]): c for c in result["cells"] if c["base"] == base}
     for organism in result["organisms"]:
@@ -93,6 +77,3 @@ def with_interval(cell: Mapping[str, Any]) -> str:
     digits = 1 if cell["runs"] >= 1000 else 0
     value, low, high = (f"{100 * cell[name]:.{digits}f}" for name in ("rate", "low", "high"))
     return f"{value} ({low}–{high})"
-
-
-# ---- Markdown --------------------------------------------------------------------------------------------------------

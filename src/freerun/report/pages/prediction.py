@@ -5,20 +5,16 @@ Also how tokens and probabilities are printed, which the terminal shares.
 
 from __future__ import annotations
 
-import base64
 import codecs
-import hashlib
 import math
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any
 
-import jinja2
 from markupsafe import Markup, escape
 
 from freerun.report.numbers import UNKNOWN, format_number
-from freerun.report.pages.template import asset, environment, stylesheet
+from freerun.report.pages.template import Page
 from freerun.report.visible import visible, visible_markup
 
 EDGES_NATS = (0.5, 1.0, 2.0, 4.0, 6.0, 9.0)
@@ -61,13 +57,8 @@ def percent(log_prob_nats: float | None) -> str:
     share = 100 * math.exp(log_prob_nats)
     if share >= 99.995:
         return "100%"
-    if share >= 99.5:
-        return f"{share:.2f}%"
-    if share >= 9.95:
-        return f"{share:.0f}%"
-    if share >= 0.995:
-        return f"{share:.1f}%"
-    return f"{share:.2f}%" if share >= 0.01 else "<0.01%"
+    digits = next((n for edge, n in ((99.5, 2), (9.95, 0), (0.995, 1), (0.01, 2)) if share >= edge), None)
+    return "<0.01%" if digits is None else f"{share:.{digits}f}%"
 
 
 def chance(probability: float) -> str:
@@ -112,20 +103,8 @@ def render_prediction(result: Mapping[str, Any]) -> str:
 
     All text is escaped; control and bidirectional characters in it are shown as signs.
     """
-    script = asset("prediction.js")
-    return (
-        _environment()
-        .get_template("prediction.html.j2")
-        .render(
-            result=result,
-            sentence=_sentence(result),
-            running=Markup("").join(_running(result["tokens"])),
-            scale=_scale(),
-            style=Markup(stylesheet() + asset("prediction.css")),
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        )
-    )
+    running = Markup("").join(_running(result["tokens"]))
+    return _PAGE.render(result=result, sentence=_sentence(result), running=running, scale=_scale())
 
 
 def _sentence(result: Mapping[str, Any]) -> str:
@@ -179,36 +158,29 @@ def _character(c: str, blank: bool) -> Markup:
 
 def _scale() -> list[dict[str, str]]:
     """Legend of the shades: class, surprisal, probability."""
-    edges = [0.0, *EDGES_NATS]
-    rows = []
-    for i, low in enumerate(edges):
-        last = i == len(edges) - 1
-        nats = f"{low:g}+" if last else f"{low:g}–{edges[i + 1]:g}"
-        rows.append(
-            {
-                "shade": f"s{i}",
-                "nats": nats,
-                "above": f"<{percent(-low)}" if last else f">{percent(-edges[i + 1])}",
-            }
-        )
-    return rows
+    steps = [
+        {"nats": f"{low:g}–{high:g}", "above": f">{percent(-high)}"}
+        for low, high in zip((0.0, *EDGES_NATS), EDGES_NATS, strict=False)
+    ]
+    last = {"nats": f"{EDGES_NATS[-1]:g}+", "above": f"<{percent(-EDGES_NATS[-1])}"}
+    return [{"shade": f"s{i}", **step} for i, step in enumerate([*steps, last])]
 
 
 def _decimal(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.2f}"
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    return environment(
-        {
-            "chance": chance,
-            "decimal": _decimal,
-            "number": format_number,
-            "percent": percent,
-            "shade": shade,
-            "share": lambda log_prob_nats: f"{100 * math.exp(log_prob_nats):.3f}",
-            "surprisal": surprisal_nats,
-            "visible_token": visible_token,
-        },
-    )
+_PAGE = Page(
+    "prediction.html.j2",
+    {
+        "chance": chance,
+        "decimal": _decimal,
+        "percent": percent,
+        "shade": shade,
+        "share": lambda log_prob_nats: f"{100 * math.exp(log_prob_nats):.3f}",
+        "surprisal": surprisal_nats,
+        "visible_token": visible_token,
+    },
+    css=("prediction.css",),
+    script="prediction.js",
+)

@@ -6,17 +6,13 @@ belief can be trusted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from freerun.report.charts.curves import chart_table
-from freerun.report.numbers import format_number
 from freerun.report.pages.prediction import chance, visible_token
-from freerun.report.pages.template import asset, drawn, environment, stylesheet
+from freerun.report.pages.template import Page
 from freerun.report.visible import visible, visible_markup
 
 EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
@@ -33,9 +29,7 @@ def render_source(result: Mapping[str, Any]) -> str:
     All text is escaped; control and bidirectional characters in it are shown as signs. An evaluation gives a page of its
     tables and charts.
     """
-    name = "source.html.j2" if result["kind"] == "source" else "source_evaluation.html.j2"
-    style = Markup(stylesheet() + asset("prediction.css") + asset("source.css"))
-    return _environment().get_template(name).render(result=result, style=style)
+    return (_PAGE if result["kind"] == "source" else _EVALUATION).render(result=result, running=running, scale=scale)
 
 
 def shade(moved: float) -> str:
@@ -82,53 +76,40 @@ def posterior_chart(latent: Latent) -> dict[str, Any]:
     """The posterior by token: the values that end or ever stood highest."""
     path = latent["header"]["path"]
     at = _points(len(path))
-    return {
-        "name": f"{latent['name']}_posterior",
-        "title": f"Belief about {latent['name']} as the text is read",
-        "x_label": "tokens read",
-        "y_label": "probability",
-        "x": at,
-        "y_range": (0.0, 1.0),
-        "series": [_series(latent, k, i, [path[t][i] for t in at]) for k, i in enumerate(_highest(path))],
-        "levels": ((0.9, "90%"),),
-    }
+    series = [_series(latent, k, i, [path[t][i] for t in at]) for k, i in enumerate(_highest(path))]
+    title, levels = f"Belief about {latent['name']} as the text is read", ((0.9, "90%"),)
+    return _chart(
+        latent, "posterior", title, "tokens read", "probability", at, series, y_range=(0.0, 1.0), levels=levels
+    )
 
 
 def entropy_chart(latent: Latent) -> dict[str, Any]:
     """What is still open, in bits, by token."""
     entropy = latent["header"]["entropy_bits"]
     at = _points(len(entropy))
-    return {
-        "name": f"{latent['name']}_entropy",
-        "title": "What is still open",
-        "x_label": "tokens read",
-        "y_label": "bits",
-        "x": at,
-        "series": [{"name": latent["name"], "role": "free", "y": [entropy[t] for t in at]}],
-    }
+    series = [{"name": latent["name"], "role": "free", "y": [entropy[t] for t in at]}]
+    return _chart(latent, "entropy", "What is still open", "tokens read", "bits", at, series)
 
 
 def own_chart(latent: Latent) -> dict[str, Any]:
     """Mean posterior along the model's own continuations, with the band of a belief that does not drift."""
-    found = latent["coherence"]["without_other"]
-    mean, bands = found["mean"], found["bands"]
+    coherence = latent["coherence"]["without_other"]
+    mean, bands = coherence["mean"], coherence["bands"]
     at = _points(len(mean))
-    series = []
-    for k, i in enumerate(_highest(mean)[:MOST_CURVES]):
-        one = _series(latent, k, i, [mean[t][i] for t in at])
-        if k == 0:
-            one |= {"low": [bands[i]["low"][t] for t in at], "high": [bands[i]["high"][t] for t in at]}
-            one["name"] += ", with the band of no drift"
-        series.append(one)
-    return {
-        "name": f"{latent['name']}_own",
-        "title": f"Belief about {latent['name']} as the model writes on by itself",
-        "x_label": "tokens written",
-        "y_label": "mean probability",
-        "x": at,
-        "y_range": (0.0, 1.0),
-        "series": series,
-    }
+    highest = _highest(mean)[:MOST_CURVES]
+    series = [_series(latent, k, i, [mean[t][i] for t in at]) for k, i in enumerate(highest)]
+    for curve, band in zip(series[:1], (bands[i] for i in highest), strict=False):
+        curve |= {"low": [band["low"][t] for t in at], "high": [band["high"][t] for t in at]}
+        curve["name"] += ", with the band of no drift"
+    title = f"Belief about {latent['name']} as the model writes on by itself"
+    return _chart(latent, "own", title, "tokens written", "mean probability", at, series, y_range=(0.0, 1.0))
+
+
+def _chart(
+    latent: Latent, kind: str, title: str, x_label: str, y_label: str, x: list[int], series: list[Any], **more: Any
+) -> dict[str, Any]:
+    name, labels = f"{latent['name']}_{kind}", {"x_label": x_label, "y_label": y_label}
+    return {"name": name, "title": title, "caption": "", **labels, "x": x, "series": series, **more}
 
 
 def _series(latent: Latent, k: int, i: int, y: Sequence[float]) -> dict[str, Any]:
@@ -150,21 +131,16 @@ def _points(n: int) -> list[int]:
     return sorted({round(k * (n - 1) / (MOST_POINTS - 1)) for k in range(MOST_POINTS)})
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    made = environment(
-        {
-            "chance": chance,
-            "chart_table": chart_table,
-            "drawn": drawn,
-            "entropy_chart": entropy_chart,
-            "number": format_number,
-            "own_chart": own_chart,
-            "posterior_chart": posterior_chart,
-            "ranked": ranked,
-            "text": lambda value: visible_markup(str(value)),
-            "word": lambda value: visible_token({"text": str(value)}),
-        },
-    )
-    made.globals.update(running=running, scale=scale)
-    return made
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "chance": chance,
+    "entropy_chart": entropy_chart,
+    "own_chart": own_chart,
+    "posterior_chart": posterior_chart,
+    "ranked": ranked,
+    "text": lambda value: visible_markup(str(value)),
+    "word": lambda value: visible_token({"text": str(value)}),
+}
+_PAGE, _EVALUATION = (
+    Page(template, _FILTERS, css=("prediction.css", "source.css"))
+    for template in ("source.html.j2", "source_evaluation.html.j2")
+)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from markupsafe import Markup
-
 from freerun.report.numbers import format_number
 from freerun.report.pages.compare import chance, signed, strip
-from freerun.report.pages.template import asset, environment, stylesheet
+from freerun.report.pages.template import Page
 
 SIGNS = {"falls": "↓", "grows": "↑", "none": "·"}
 """Sign of each outcome of a trend."""
@@ -17,8 +15,7 @@ SIGNS = {"falls": "↓", "grows": "↑", "none": "·"}
 
 def render_sweep(result: Mapping[str, Any]) -> str:
     """Return the page of a sweep as one HTML document that needs no network and no other file; all text is escaped."""
-    style = Markup(stylesheet() + asset("compare.css"))
-    return _PAGES.get_template("sweep.html.j2").render(result=result, style=style)
+    return _PAGE.render(result=result)
 
 
 def ends(estimate: Mapping[str, Any]) -> str:
@@ -30,4 +27,8 @@ def ends(estimate: Mapping[str, Any]) -> str:
     return f"{format_number(estimate['low'], digits=3)} to {format_number(estimate['high'], digits=3)}"
 
 
-_PAGES = environment({"chance": chance, "ends": ends, "sign": SIGNS.__getitem__, "signed": signed, "strip": strip})
+_PAGE = Page(
+    "sweep.html.j2",
+    {"chance": chance, "ends": ends, "sign": SIGNS.__getitem__, "signed": signed, "strip": strip},
+    css=("compare.css",),
+)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -12,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from freerun.report.charts.curves import chart_table
-from freerun.report.charts.svg import NARROW, WIDE, draw_chart
+from freerun.report.charts.svg import draw_chart
 from freerun.report.numbers import UNKNOWN, format_number
 from freerun.report.visible import visible
 
@@ -45,28 +48,51 @@ def printed(value: object) -> object:
     return visible(str(value))
 
 
-def environment(
-    filters: Mapping[str, Callable[..., Any]], *, undefined: type[jinja2.Undefined] = jinja2.StrictUndefined
-) -> jinja2.Environment:
-    """Templates of the report with these filters beside the ones that all have; everything is escaped."""
-    made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(asset),
-        autoescape=True,
-        undefined=undefined,
-        finalize=printed,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters.update({"chart_table": chart_table, "drawn": drawn, "number": format_number, **filters})
-    return made
+@dataclass(frozen=True)
+class Page:
+    """A template with the filters that it has beside those of all pages, and what is put into it; everything is escaped."""
+
+    template: str
+    filters: Mapping[str, Callable[..., Any]]
+    css: tuple[str, ...] = ()
+    script: str = ""
+    undefined: type[jinja2.Undefined] = jinja2.StrictUndefined
+
+    @cached_property
+    def environment(self) -> jinja2.Environment:
+        made = jinja2.Environment(
+            loader=jinja2.FunctionLoader(asset),
+            autoescape=self.template.endswith(("html.j2", "xml.j2")),
+            undefined=self.undefined,
+            finalize=printed,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        made.filters.update({"chart_table": chart_table, "drawn": draw_chart, "number": format_number, **self.filters})
+        return made
+
+    def render(self, **values: Any) -> str:
+        """The text of the page: one file that needs no network and no other."""
+        script = asset(self.script) if self.script else ""
+        return self.environment.get_template(self.template).render(
+            style=Markup(stylesheet() + "".join(map(asset, self.css))),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            **values,
+        )
 
 
-def drawn(chart: Mapping[str, Any], key: str | None = None) -> Markup:
-    """Draw `chart` twice, for wide and for narrow screens; the style sheet shows one of them."""
-    name = key or str(chart["name"])
-    return two_widths(*(draw_chart(chart, width=width, key=f"{name}-{width}") for width in (WIDE, NARROW)))
+STATUSES = {
+    "good": ("✓", "Good sign"),
+    "bad": ("!", "Bad sign"),
+    "neutral": ("·", "Description"),
+    "unknown": ("?", "Cannot tell"),
+}
+"""Sign and words of each status: never told by colour alone."""
 
 
-def two_widths(wide: Markup, narrow: Markup) -> Markup:
-    """One picture drawn for wide and for narrow screens."""
-    return Markup('<div class="drawn wide">{}</div><div class="drawn narrow">{}</div>').format(wide, narrow)
+def badge(status: object, **others: tuple[str, str]) -> dict[str, str]:
+    """What a template needs to show a status; `others` are signs and words of this page's own."""
+    name = str(status) if status in STATUSES else "unknown"
+    sign, words = (STATUSES | others)[name]
+    return {"name": name, "sign": sign, "words": words}

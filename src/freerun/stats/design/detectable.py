@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from freerun.errors import DataError, TooFewDocuments
 
@@ -46,16 +46,21 @@ def _noncentrality(df: int, alpha: float, power: float) -> float:
     return float(optimize.brentq(short_of, 0.0, critical + 40.0))
 
 
-def documents_to_decide(n_documents: int, half_width: float, distance: float) -> int | None:
-    """Return how many documents would bring an interval clear of a threshold, if the estimate stayed where it is.
+def documents_to_decide(
+    n_documents: int, half_width: float, distance: float, *, level: float = 0.95, power: float = 0.8
+) -> int | None:
+    """Return how many documents bring an interval clear of a threshold with this power, if the truth is the present estimate.
 
-    An interval shrinks as one over the root of the documents: n · (half width / distance)², rounded up; `half_width` is that
-    towards the threshold. None where the estimate lies on the threshold: then no number of documents is known to do.
+    The interval shrinks as one over the root of the documents, and its end lies on the right side with this power once the
+    distance is (z_level + z_power)/z_level half widths: n · (1 + z_power/z_level)² · (half width / distance)², rounded up,
+    about twice what brings it clear in half of all trials. `half_width` is that towards the threshold. None where the estimate
+    lies on the threshold: then no number of documents is known to do.
 
     >>> documents_to_decide(100, 0.2, 0.1), documents_to_decide(100, 0.2, 0.0)
-    (400, None)
+    (818, None)
     """
     if not np.isfinite(half_width) or distance <= 0.0:
         return None
-    needed = n_documents * (half_width / distance) ** 2
+    factor = 1.0 + special.ndtri(power) / special.ndtri(0.5 + level / 2.0)
+    needed = n_documents * (factor * half_width / distance) ** 2
     return None if needed > 1e12 else max(n_documents + 1, int(np.ceil(needed - 1e-9)))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
-from jaxtyping import Bool, Float, Real
+from jaxtyping import Float
 from scipy import optimize, special, stats
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.intervals import Interval, percentile_tail
+from freerun.stats.intervals import Interval, t_quantile
 
 
 def auc(positive: Float[np.ndarray, " positives"], negative: Float[np.ndarray, " negatives"]) -> float:
@@ -46,61 +49,92 @@ def mann_whitney_p_rows(
     return np.asarray(2.0 * special.ndtr(-np.abs(z)))
 
 
-def weighted_auc(
-    scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"], weights: Real[np.ndarray, "resamples n"]
-) -> Float[np.ndarray, " resamples"]:
-    """Return the AUC of the same scores under many weightings; sorts once.
+@dataclass(frozen=True, eq=False)
+class UnitAucs:
+    """AUCs of one or several detectors on the same units, and how much each unit moves them.
 
-    A weight counts how often an item is there; whole numbers give exactly the AUC of the repeated items. NaN where a
-    weighting leaves a side empty.
-
-    Raises DataError for scores that are NaN.
+    `influence` sums to zero over units: the variance of an AUC over units is Σ ψ²/(n(n − 1)) (DeLong et al. 1988; for units
+    that hold several texts, Obuchowski 1997). What fitted the detectors is taken as given.
+    `replicates`: as how many independent ones the generated texts of a unit count, between 1 (all alike) and their number.
     """
-    _check_scores(scores)
-    labels = np.asarray(labels, dtype=bool)
-    order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    positive = np.add.reduceat(np.where(labels[order], weights[:, order], 0).astype(np.float64), starts, axis=1)
-    negative = np.add.reduceat(np.where(labels[order], 0, weights[:, order]).astype(np.float64), starts, axis=1)
-    below = np.cumsum(negative, axis=1) - 0.5 * negative
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    wins = (positive * below).sum(axis=1)
-    return np.asarray(np.divide(wins, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0))
+
+    auc: Float[np.ndarray, " detectors"]
+    influence: Float[np.ndarray, "detectors units"]
+    replicates: Float[np.ndarray, " detectors"]
+
+
+def unit_aucs(real: Float[np.ndarray, "detectors units"], free: Float[np.ndarray, "detectors units reps"]) -> UnitAucs:
+    """Return the AUC (generated above real) of each detector over all pairs of texts, with the influence of each unit.
+
+    Raises DataError for no units or scores that are NaN.
+
+    >>> found = unit_aucs(np.array([[1.0, 2.0]]), np.array([[[2.0], [3.0]]]))
+    >>> found.auc.tolist(), found.influence.tolist()
+    ([0.875], [[0.0, 0.0]])
+    """
+    if real.shape[1] == 0:
+        raise DataError("an AUC needs both sides; there are no units")
+    _check_scores(real)
+    _check_scores(free)
+    n_units, reps = free.shape[1:]
+    parts, worth = [], []
+    for mine, others in zip(real, free, strict=True):
+        above = 1.0 - _share_below(others.ravel(), mine)  # of own texts, above each real one
+        below = _share_below(mine, others.ravel()).reshape(n_units, reps)
+        parts.append(above + below.mean(axis=1))
+        each, together = float(below.var(axis=0).mean()), float(below.mean(axis=1).var())
+        worth.append(min(float(reps), max(1.0, each / together)) if together > 0.0 else 1.0)
+    influence = np.stack(parts)
+    auc_of = 0.5 * influence.mean(axis=1)
+    return UnitAucs(auc_of, influence - 2.0 * auc_of[:, None], np.array(worth))
+
+
+def _share_below(
+    sample: Float[np.ndarray, " sample"], places: Float[np.ndarray, " places"]
+) -> Float[np.ndarray, " places"]:
+    """Share of the sample below each place, ties counted half."""
+    ordered = np.sort(sample)
+    sides = np.searchsorted(ordered, places, side="left") + np.searchsorted(ordered, places, side="right")
+    return np.asarray(sides / (2.0 * sample.size))
 
 
 def auc_interval(
-    value: float, draws: Float[np.ndarray, " resamples"], *, level: float = 0.95, n_groups: int
+    value: float, variance: float, *, n_units: int, replicates: float = 1.0, level: float = 0.95
 ) -> Interval:
-    """Return the expanded percentile interval (Hesterberg 2015) of bootstrap draws of an AUC over groups.
+    """Return an AUC with score limits (Newcombe 2006, method 5) at the number of units that has this variance.
 
-    The scores are taken as fixed: what fitted the detector must not be among them. Resamples that leave a side empty are left out.
-    Where all resamples agree (perfect separation) a bootstrap would give an interval of no width; then the limits are Newcombe's
-    score limits (2006, method 5) with as many positives and negatives as there are groups.
+    Newcombe's limits keep to [0, 1] and have a width where all texts are told apart. They hold for independent texts; so the
+    number of units is taken that gives them `variance`, and at most that of as many independent texts (the harmonic mean of
+    both sides): a small sample near 1 often looks surer than it is. Student's quantile takes the place of the normal one.
 
-    Raises TooFewDocuments where no resample held both sides.
+    Raises TooFewDocuments for fewer than two units.
     """
-    tail = percentile_tail(n_groups, level)
-    draws = draws[~np.isnan(draws)]
-    if draws.size == 0:
-        raise TooFewDocuments(f"no resample of the {n_groups} documents held both real and generated text")
-    low, high = np.quantile(draws, [tail, 1.0 - tail])
-    if low == high:
-        low, high = (
-            _newcombe_low(value, n_groups, level),
-            1.0 - _newcombe_low(1.0 - value, n_groups, level),
-        )
-    return Interval(value, float(low), float(high), level, n_groups)
+    if n_units < 2:
+        raise TooFewDocuments(f"an AUC with interval needs at least 2 documents, there is {n_units}")
+    most = 2.0 * n_units * replicates / (1.0 + replicates)
+    inside = min(max(value, 1e-9), 1.0 - 1e-9)
+    effective = most
+    if variance > _newcombe_variance(inside, most):
+        least = 0.5
+        effective = least
+        if variance < _newcombe_variance(inside, least):
+            effective = float(optimize.brentq(lambda n: _newcombe_variance(inside, n) - variance, least, most))
+    quantile = t_quantile(n_units, level)
+    low = _newcombe_low(value, effective, quantile)
+    return Interval(value, low, 1.0 - _newcombe_low(1.0 - value, effective, quantile), level, n_units)
 
 
-def _newcombe_low(value: float, n: int, level: float) -> float:
+def _newcombe_variance(theta: float, n: float) -> float:
+    spread = 1.0 + (n - 1.0) * ((1.0 - theta) / (2.0 - theta) + theta / (1.0 + theta))
+    return theta * (1.0 - theta) * spread / (n * n)
+
+
+def _newcombe_low(value: float, n: float, quantile: float) -> float:
     if value <= 0.0:
         return 0.0
-    z = float(special.ndtri(0.5 + level / 2.0))
 
     def short_of(theta: float) -> float:
-        spread = 1.0 + (n - 1) * ((1.0 - theta) / (2.0 - theta) + theta / (1.0 + theta))
-        return value - theta - z * float(np.sqrt(theta * (1.0 - theta) * spread)) / n
+        return value - theta - quantile * math.sqrt(max(_newcombe_variance(theta, n), 0.0))
 
     return float(optimize.brentq(short_of, 0.0, value * (1.0 - 1e-12)))
 

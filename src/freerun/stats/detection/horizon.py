@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,9 +9,6 @@ import numpy as np
 from jaxtyping import Float, Real
 
 from freerun.errors import DataError
-from freerun.stats.detection.auc import auc_interval
-from freerun.stats.detection.two_sample import unit_auc_draws
-from freerun.stats.intervals import bootstrap_groups, percentile_tail
 
 Where = Literal["before", "inside", "beyond"]
 
@@ -44,7 +40,7 @@ class End:
 
 @dataclass(frozen=True)
 class HorizonResult:
-    """A horizon and the ends of its interval over resampled documents."""
+    """A horizon and the ends of its interval."""
 
     estimate: End
     low: End
@@ -80,65 +76,45 @@ def horizon(lengths: Real[np.ndarray, " lengths"], aucs: Float[np.ndarray, " len
     return _place(float(crossings(lengths, aucs[None], level_auc)[0]), lengths)
 
 
-def horizon_bootstrap(
+def horizon_interval(
     lengths: Real[np.ndarray, " lengths"],
-    auc_draws: Float[np.ndarray, "resamples lengths"],
     aucs: Float[np.ndarray, " lengths"],
+    lows: Float[np.ndarray, " lengths"],
+    highs: Float[np.ndarray, " lengths"],
     *,
     level_auc: float,
     level: float = 0.95,
-    n_units: int,
 ) -> HorizonResult:
-    """Return the crossing with an interval from draws of the same resampled documents at all lengths.
+    """Return the crossing with the interval that the limits of the AUC at each length (at `level`) give it.
 
-    An expanded percentile interval of the crossing, widened to every measured length that the AUC's own interval does not settle. A
-    crossing alone is settled too soon where the curve is flat: an isotonic fit is the largest of many means. So the upper end is at
-    least the last length whose lower limit of the AUC does not reach the level, and the lower end at most the first one whose upper
-    limit does. AUCs rise with length, so going through the lengths in order until one is not settled needs no correction for their
-    number (Maurer, Hothorn & Lehmacher 1995). Where all resamples cross at one point, the ends are the settled lengths around it.
-
-    The detectors are taken as fitted: the interval is about test documents, not about training.
+    The AUC rises with length. So the horizon is no shorter than where the upper limits first reach the level, and no longer
+    than where the lower limits are above it for good; between two lengths limits are interpolated as the curve is. Going
+    through the lengths in order until one is not settled needs no correction for their number (Maurer, Hothorn & Lehmacher
+    1995).
 
     Raises DataError as `horizon` does.
     """
     estimate = horizon(lengths, aucs, level_auc=level_auc)
-    lengths, aucs = checked_curve(lengths, aucs)
-    auc_draws = np.asarray(auc_draws, dtype=np.float64)
-    if auc_draws.size == 0 or auc_draws.shape[1] != lengths.size or not np.isfinite(auc_draws).all():
-        raise DataError(
-            f"auc_draws of shape {auc_draws.shape} must be numbers, one row a resample; for example 1000 of them"
-        )
-    tail = percentile_tail(n_units, level)
-    values = crossings(lengths, auc_draws, level_auc)
-    low = float(np.quantile(values, tail, method="inverted_cdf"))
-    high = float(np.quantile(values, 1.0 - tail, method="inverted_cdf"))
-    lows, highs = _auc_limits(aucs, auc_draws, level=level, n_units=n_units)
-    short = np.flatnonzero(lows < level_auc)  # not known to reach the level
+    lengths, lows = checked_curve(lengths, lows)
+    _, highs = checked_curve(lengths, highs)
     reaching = np.flatnonzero(highs >= level_auc)  # not known to fall short of it
-    if low == high and 0.0 < low < np.inf:
-        low = 0.0 if reaching[0] == 0 else float(lengths[reaching[0] - 1])
-        high = np.inf if short[-1] == lengths.size - 1 else float(lengths[short[-1] + 1])
-    if short.size:
-        high = np.inf if short[-1] == lengths.size - 1 else max(high, float(lengths[short[-1]]))
+    short = np.flatnonzero(lows < level_auc)  # not known to reach it
+    low, high = np.inf, 0.0
     if reaching.size:
-        low = 0.0 if reaching[0] == 0 else min(low, float(lengths[reaching[0]]))
-    return HorizonResult(estimate, _place(low, lengths), _place(high, lengths), level, level_auc)
+        low = 0.0 if reaching[0] == 0 else _between(lengths, highs, int(reaching[0]), level_auc)
+    if short.size:
+        high = np.inf if short[-1] == lengths.size - 1 else _between(lengths, lows, int(short[-1]) + 1, level_auc)
+    at = {"before": 0.0, "beyond": np.inf, "inside": estimate.tokens}[estimate.where]
+    ends = _place(float(min(low, at)), lengths), _place(float(max(high, at)), lengths)
+    return HorizonResult(estimate, *ends, level=level, level_auc=level_auc)
 
 
-def _auc_limits(
-    aucs: Float[np.ndarray, " lengths"], draws: Float[np.ndarray, "resamples lengths"], *, level: float, n_units: int
-) -> tuple[Float[np.ndarray, " lengths"], Float[np.ndarray, " lengths"]]:
-    """Limits of the AUC at each length. Where all resamples agree they are coarse; those of the neighbour are taken if narrower."""
-    limits = [auc_interval(float(a), d, level=level, n_groups=n_units) for a, d in zip(aucs, draws.T, strict=True)]
-    lows, highs = np.array([x.low for x in limits]), np.array([x.high for x in limits])
-    agree = np.ptp(draws, axis=0) == 0.0
-    for i in range(1, aucs.size):
-        if agree[i] and aucs[i] >= aucs[i - 1]:
-            lows[i] = max(lows[i], lows[i - 1])
-    for i in range(aucs.size - 2, -1, -1):
-        if agree[i] and aucs[i] <= aucs[i + 1]:
-            highs[i] = min(highs[i], highs[i + 1])
-    return lows, highs
+def _between(
+    lengths: Float[np.ndarray, " lengths"], limits: Float[np.ndarray, " lengths"], i: int, level_auc: float
+) -> float:
+    """Where limits cross the level between lengths i − 1 and i, linear in log length."""
+    share = (level_auc - limits[i - 1]) / (limits[i] - limits[i - 1])
+    return float(2.0 ** (np.log2(lengths[i - 1]) * (1.0 - share) + np.log2(lengths[i]) * share))
 
 
 def _place(crossing: float, lengths: Float[np.ndarray, " lengths"]) -> End:
@@ -146,27 +122,6 @@ def _place(crossing: float, lengths: Float[np.ndarray, " lengths"]) -> End:
     if crossing == 0.0:
         return End("before", float(lengths[0]))
     return End("beyond", float(lengths[-1])) if np.isinf(crossing) else End("inside", crossing)
-
-
-def auc_draws(
-    scores_real: Sequence[Float[np.ndarray, " units"]],
-    scores_free: Sequence[Float[np.ndarray, "units reps"]],
-    *,
-    n_resamples: int = 1000,
-    rng: np.random.Generator,
-) -> Float[np.ndarray, "resamples lengths"]:
-    """Resample test units with replacement and return the AUC at every length; one resample serves all lengths.
-
-    Raises DataError unless all lengths have the same units, TooFewDocuments for fewer than two units.
-    """
-    sizes = {scores.shape[0] for scores in (*scores_real, *scores_free)}
-    if len(sizes) != 1:
-        raise DataError(
-            f"the lengths have {sorted(sizes)} units; a joint bootstrap needs the same units at every length"
-        )
-    counts = bootstrap_groups(np.arange(sizes.pop()), n_resamples=n_resamples, rng=rng)
-    columns = [unit_auc_draws(real, free, counts) for real, free in zip(scores_real, scores_free, strict=True)]
-    return np.stack(columns, axis=1)
 
 
 def crossings(

@@ -16,39 +16,60 @@ from scipy import special, stats
 
 from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.detection.auc import auc, auc_interval, auc_rows, mann_whitney_p_rows, weighted_auc
-from freerun.stats.detection.logistic import Standardizer, best_penalty, cross_fitted_scores, fit_logistic
-from freerun.stats.intervals import (
-    Interval,
-    bootstrap_groups,
-    checked_level,
-    clopper_pearson_high,
-    clopper_pearson_low,
-)
+from freerun.stats.detection.auc import auc_rows, mann_whitney_p_rows, unit_aucs
+from freerun.stats.detection.curve import AucSpread
+from freerun.stats.detection.logistic import Standardizer, best_penalty, fit_logistic, left_out_scores
+from freerun.stats.intervals import Interval, checked_level, clopper_pearson_high, clopper_pearson_low
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 MIN_UNITS = 4
+GROUPS = 16
+"""Groups of training units that are left out in turn, to see how much a detector owes to the luck of its training."""
 _HALVES = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Log odds of being generated that a detector gives, unit by unit: the real text first, then its continuations.
+
+    The sum of two is the detector that adds their log odds. `test`: test units, by the detector fitted on all training units;
+    `without`: by those fitted without one group of training units each; `halves`: by those fitted on random halves of the training
+    units (no rows for fewer than 8 units). `train`: training units, each by a detector that was fitted without it.
+    """
+
+    test: Float[np.ndarray, "test texts"]
+    without: Float[np.ndarray, "groups test texts"]
+    halves: Float[np.ndarray, "halves test texts"]
+    train: Float[np.ndarray, "train texts"]
+    penalties: tuple[float, ...]
+    """Of the detectors that were added."""
+
+    def __add__(self, other: Scores) -> Scores:
+        return Scores(
+            self.test + other.test,
+            self.without + other.without,
+            self.halves + other.halves,
+            self.train + other.train,
+            self.penalties + other.penalties,
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Detection:
     """How well a detector tells real from generated text at one length.
 
-    `auc`: on test units, with a unit bootstrap that takes the fitted detector as given. `scores_real`, `scores_free`:
-    log odds of being generated, for the test units in their order. `auc_train`: cross-fitted within the training
-    units (for choosing between detectors). `auc_half_train`: on the same test units, fitted on random halves of the
-    training units; None for fewer than 8 of them. `tv_low`: lower confidence limit of the total variation, 0 if
-    nothing is proven. `p_value`: one-sided (generated scores higher), by swapping real and generated within test units.
+    `spread`: the AUC on test units and what its variance is made of. `scores_real`, `scores_free`: log odds of being generated, for
+    the test units in their order. `auc_half_train`: on the same test units, fitted on random halves of the training units; None for
+    fewer than 8 of them. `tv_low`: lower confidence limit of the total variation, 0 if nothing is proven. `p_value`: one-sided
+    (generated scores higher), by swapping real and generated within test units.
     """
 
+    spread: AucSpread
     auc: Interval
     scores_real: Float[np.ndarray, " test"]
     scores_free: Float[np.ndarray, "test reps"]
     n_train: int
     n_test: int
-    penalty: float
-    auc_train: float
     auc_half_train: float | None
     tv_low: float
     p_value: float
@@ -68,89 +89,19 @@ class NullBand:
     rejection_share: float
 
 
-def detect(
-    real_x: Float[np.ndarray, "units d"],
-    free_x: Float[np.ndarray, "units reps d"],
-    *,
-    train: Bool[np.ndarray, " units"],
-    rng: np.random.Generator,
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    tv_level: float | None = None,
-    penalties: Sequence[float] = PENALTIES,
-    folds: int = 5,
-    n_permutations: int = 9999,
-) -> Detection:
-    """Fit a detector on training units and judge it on test units (Lopez-Paz & Oquab 2017).
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """A ridge logistic regression on features standardised on its training units, both kinds of equal weight.
 
-    Ridge logistic regression on features standardised on the training units, both kinds of equal weight, the penalty
-    chosen by cross-fitting inside the training units. TV >= CP_low(TPR) - CP_high(FPR), each at (1 - tv_level)/2,
-    with a threshold chosen on cross-fitted training scores and one replicate (the first) per unit, so that units are
-    independent. The p-value is Monte Carlo over `n_permutations`: within each test unit the real text changes places
-    with a random one of itself and its replicates; exact under the null that they are exchangeable given the prefix.
-
-    Raises TooFewDocuments for fewer than 4 training or test units, DataError for features that are not finite.
+    The penalty is the one under which left-out training units have the smallest log loss.
     """
-    train = _checked_train(real_x, train)
-    if free_x.ndim != 3 or free_x.shape[::2] != real_x.shape or free_x.shape[1] == 0:
-        raise DataError(f"generated features of shape {free_x.shape} do not fit real ones of shape {real_x.shape}")
-    n_train, n_test = int(train.sum()), int((~train).sum())
-    detector = _Detector.train(real_x[train], free_x[train], penalties=penalties, folds=folds, rng=rng)
-    test_x = _stacked(real_x[~train], free_x[~train])
-    real, free = _by_kind(detector.scores(test_x)[0], n_test)
-    interval = _auc_of_units(real, free, n_resamples=n_resamples, level=level, rng=rng)
-    half = None
-    if n_train >= 2 * MIN_UNITS:
-        kept = _random_halves(n_train, _HALVES, rng)[:, detector.unit]
-        halves = detector.scores(test_x, weights=kept * detector.weights)
-        half = float(auc_rows(halves[:, n_test:], halves[:, :n_test]).mean())
-    train_real, train_free = detector.cross_fitted[:n_train], detector.cross_fitted[n_train:]
-    threshold = _best_threshold(train_real, train_free)
-    tv_level = level if tv_level is None else tv_level
-    return Detection(
-        auc=interval,
-        scores_real=real,
-        scores_free=free,
-        n_train=n_train,
-        n_test=n_test,
-        penalty=detector.penalty,
-        auc_train=auc(train_free, train_real),
-        auc_half_train=half,
-        tv_low=tv_lower_bound(real > threshold, free[:, 0] > threshold, level=tv_level),
-        p_value=paired_permutation_p(real, free, n_permutations=n_permutations, rng=rng),
-    )
 
-
-def transferred_auc(
-    train: tuple[Float[np.ndarray, "train d"], Float[np.ndarray, "train reps d"]],
-    test: tuple[Float[np.ndarray, "test d"], Float[np.ndarray, "test reps_test d"]],
-    *,
-    rng: np.random.Generator,
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    penalties: Sequence[float] = PENALTIES,
-) -> Interval:
-    """Return the AUC on test units of a detector fitted on other units (real, generated), with a unit bootstrap.
-
-    Raises TooFewDocuments for fewer than 4 units on a side.
-    """
-    check_units(len(train[0]), len(test[0]))
-    detector = _Detector.train(*train, penalties=penalties, rng=rng)
-    real, free = _by_kind(detector.scores(_stacked(*test))[0], len(test[0]))
-    return _auc_of_units(real, free, n_resamples=n_resamples, level=level, rng=rng)
-
-
-@dataclass(frozen=True)
-class _Detector:
-    """A ridge logistic regression on standardised training rows, with the penalty that cross-fitting inside them chose."""
-
-    x: Float[np.ndarray, "rows d"]
-    y: Float[np.ndarray, " rows"]
-    weights: Float[np.ndarray, " rows"]
-    unit: Int[np.ndarray, " rows"]
+    x: Float[np.ndarray, "train texts d"]
+    y: Float[np.ndarray, " texts"]
+    weights: Float[np.ndarray, " texts"]
     standardizer: Standardizer
     penalty: float
-    cross_fitted: Float[np.ndarray, " rows"]
+    left_out: Float[np.ndarray, "train texts"]
 
     @classmethod
     def train(
@@ -158,48 +109,155 @@ class _Detector:
         real_x: Float[np.ndarray, "units d"],
         free_x: Float[np.ndarray, "units reps d"],
         *,
-        penalties: Sequence[float],
-        folds: int = 5,
-        rng: np.random.Generator,
-    ) -> _Detector:
-        x, y, weights, unit = training_rows(real_x, free_x)
-        standardizer = Standardizer.fit(x)
+        penalties: Sequence[float] = PENALTIES,
+    ) -> Detector:
+        """Fit on training units.
+
+        Raises DataError for features that are not finite.
+        """
+        n_units, reps = free_x.shape[:2]
+        x, y = stacked(real_x, free_x), np.repeat([0.0, 1.0], [1, reps])
+        weights = np.repeat([1.0, 1.0 / reps], [1, reps])
+        standardizer = Standardizer.fit(x.reshape(-1, x.shape[2]), np.tile(weights, n_units))
         x = standardizer.apply(x)
-        lines = cross_fitted_scores(x, y, unit, penalties=penalties, folds=folds, rng=rng, weights=weights)
-        penalty, cross_fitted = best_penalty(lines, y, penalties=penalties, weights=weights)
-        return cls(x, y, weights, unit, standardizer, penalty, cross_fitted)
+        tried = np.asarray(penalties, dtype=np.float64)
+        rows = x.reshape(-1, x.shape[2]), np.tile(y, (tried.size, n_units))
+        fit = fit_logistic(*rows, penalty=tried, weights=np.tile(weights, (tried.size, n_units)))
+        lines = left_out_scores(x, y, weights, fit, penalties=tried)
+        best = best_penalty(lines, y, weights, penalties=tried)
+        return cls(x, y, weights, standardizer, float(tried[best]), lines[best])
 
     def scores(
-        self, x: Float[np.ndarray, "rows d"], *, weights: Float[np.ndarray, "fits rows"] | None = None
-    ) -> Float[np.ndarray, "fits rows"]:
-        """Log odds of being generated, of the fit on all training rows or of one fit for each row of weights."""
-        weights = self.weights[None] if weights is None else weights
-        fit = fit_logistic(self.x, np.tile(self.y, (len(weights), 1)), penalty=self.penalty, weights=weights)
-        return fit.scores(self.standardizer.apply(x))
+        self, x: Float[np.ndarray, "test texts d"], counts: Int[np.ndarray, "fits train"]
+    ) -> Float[np.ndarray, "fits test texts"]:
+        """Log odds of being generated, by fits in which each training unit counts so many times."""
+        n_fits = len(counts)
+        weights = (counts[:, :, None] * self.weights).reshape(n_fits, -1)
+        y = np.tile(self.y, (n_fits, len(self.x)))
+        fit = fit_logistic(self.x.reshape(-1, self.x.shape[2]), y, penalty=self.penalty, weights=weights)
+        rows = self.standardizer.apply(x).reshape(-1, x.shape[2])
+        return fit.scores(rows).reshape(n_fits, *x.shape[:2])
+
+
+def score(
+    real_x: Float[np.ndarray, "units d"],
+    free_x: Float[np.ndarray, "units reps d"],
+    *,
+    train: Bool[np.ndarray, " units"],
+    rng: np.random.Generator,
+    penalties: Sequence[float] = PENALTIES,
+) -> Scores:
+    """Fit a detector on training units and score test units with it, and with those that other training units would have given.
+
+    Raises TooFewDocuments for fewer than 4 training or test units, DataError for features that are not finite.
+    """
+    train = _checked_train(real_x, train)
+    if free_x.ndim != 3 or free_x.shape[::2] != real_x.shape or free_x.shape[1] == 0:
+        raise DataError(f"generated features of shape {free_x.shape} do not fit real ones of shape {real_x.shape}")
+    detector = Detector.train(real_x[train], free_x[train], penalties=penalties)
+    n = int(train.sum())
+    halves = _random_halves(n, _HALVES if n >= 2 * MIN_UNITS else 0, rng)
+    counts = np.concatenate((np.ones((1, n), bool), left_out_groups(n), halves)).astype(np.int64)
+    rows = detector.scores(stacked(real_x[~train], free_x[~train]), counts)
+    last = len(rows) - len(halves)
+    return Scores(rows[0], rows[1:last], rows[last:], detector.left_out, (detector.penalty,))
+
+
+def judge(
+    scores: Scores,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    tv_level: float | None = None,
+    n_permutations: int = 9999,
+) -> Detection:
+    """Say how well scores tell generated from real text.
+
+    TV >= CP_low(TPR) - CP_high(FPR), each at (1 - tv_level)/2, with a threshold chosen on left-out training scores and one
+    replicate (the first) per unit, so that units are independent. The p-value is Monte Carlo over `n_permutations`: within each
+    test unit the real text changes places with a random one of itself and its replicates; exact under the null that they are
+    exchangeable given the prefix.
+    """
+    real, free = scores.test[:, 0], scores.test[:, 1:]
+    spread = AucSpread.of(
+        unit_aucs(real[None], free[None]), unit_aucs(scores.without[:, :, 0], scores.without[:, :, 1:])
+    )
+    threshold = _best_threshold(scores.train[:, 0], scores.train[:, 1:].ravel())
+    halves = None
+    if len(scores.halves):
+        halves = float(unit_aucs(scores.halves[:, :, 0], scores.halves[:, :, 1:]).auc.mean())
+    return Detection(
+        spread=spread,
+        auc=spread.interval(level=level),
+        scores_real=real,
+        scores_free=free,
+        n_train=len(scores.train),
+        n_test=len(scores.test),
+        auc_half_train=halves,
+        tv_low=tv_lower_bound(real > threshold, free[:, 0] > threshold, level=level if tv_level is None else tv_level),
+        p_value=paired_permutation_p(real, free, n_permutations=n_permutations, rng=rng),
+    )
+
+
+def detect(
+    real_x: Float[np.ndarray, "units d"],
+    free_x: Float[np.ndarray, "units reps d"],
+    *,
+    train: Bool[np.ndarray, " units"],
+    rng: np.random.Generator,
+    level: float = 0.95,
+    tv_level: float | None = None,
+    penalties: Sequence[float] = PENALTIES,
+    n_permutations: int = 9999,
+) -> Detection:
+    """Fit a detector on training units and judge it on test units: see `score` and `judge`, also for what they raise."""
+    scores = score(real_x, free_x, train=train, rng=rng, penalties=penalties)
+    return judge(scores, rng=rng, level=level, tv_level=tv_level, n_permutations=n_permutations)
+
+
+def transferred_auc(
+    train: tuple[Float[np.ndarray, "train d"], Float[np.ndarray, "train reps d"]],
+    test: tuple[Float[np.ndarray, "test d"], Float[np.ndarray, "test reps_test d"]],
+    *,
+    level: float = 0.95,
+) -> Interval:
+    """Return the AUC on test units of a detector fitted on other units (real, generated).
+
+    Raises TooFewDocuments for fewer than 4 units on a side.
+    """
+    n = len(train[0])
+    check_units(n, len(test[0]))
+    counts = np.concatenate((np.ones((1, n), bool), left_out_groups(n))).astype(np.int64)
+    rows = Detector.train(*train).scores(stacked(*test), counts)
+    whole, without = (unit_aucs(part[:, :, 0], part[:, :, 1:]) for part in (rows[:1], rows[1:]))
+    return AucSpread.of(whole, without).interval(level=level)
 
 
 def null_band(
-    x: Float[np.ndarray, "units d"],
+    blocks: Sequence[Float[np.ndarray, "units d"]],
     *,
     train: Bool[np.ndarray, " units"],
+    penalties: Sequence[float],
     n_splits: int = 200,
-    penalty: float,
     rng: np.random.Generator,
     level: float = 0.95,
 ) -> NullBand:
     """Split the units of one kind of text into random halves, unpaired, and try to tell the halves apart.
 
-    Halves are balanced within training and test units. Give the penalty that the detector itself chose.
+    Halves are balanced within training and test units. Every block of features has a detector of its own, with a penalty each, and
+    their log odds are added. Give the penalties that the detectors themselves chose.
 
     Raises TooFewDocuments for fewer than 4 training or test units, DataError for features that are not finite.
     """
-    train = _checked_train(x, train)
-    standardizer = Standardizer.fit(x[train])
+    train = _checked_train(blocks[0], train)
     n_train, n_test = int(train.sum()), int((~train).sum())
     labels = _random_halves(n_train, n_splits, rng).astype(np.float64)
     weights = np.where(labels == 1.0, 0.5 * n_train / (n_train // 2), 0.5 * n_train / (n_train - n_train // 2))
-    fit = fit_logistic(standardizer.apply(x[train]), labels, penalty=penalty, weights=weights)
-    scores = fit.scores(standardizer.apply(x[~train]))
+    scores = np.zeros((n_splits, n_test))
+    for x, penalty in zip(blocks, penalties, strict=True):
+        standardizer = Standardizer.fit(x[train])
+        fit = fit_logistic(standardizer.apply(x[train]), labels, penalty=penalty, weights=weights)
+        scores += fit.scores(standardizer.apply(x[~train]))
     order = np.argsort(~_random_halves(n_test, n_splits, rng), axis=1, kind="stable")
     scores = np.take_along_axis(scores, order, axis=1)
     positive, negative = scores[:, : n_test // 2], scores[:, n_test // 2 :]
@@ -208,18 +266,6 @@ def null_band(
     tail = (1.0 - checked_level(level)) / 2.0
     low, high = np.quantile(aucs, [tail, 1.0 - tail])
     return NullBand(float(low), float(high), float(aucs.mean()), rejections / n_splits)
-
-
-def unit_auc_draws(
-    scores_real: Float[np.ndarray, " units"],
-    scores_free: Float[np.ndarray, "units reps"],
-    counts: Int[np.ndarray, "resamples units"],
-) -> Float[np.ndarray, " resamples"]:
-    """Return the AUC (generated above real) when unit i is there counts[:, i] times with all its texts."""
-    reps = scores_free.shape[1]
-    scores = np.concatenate((scores_real, scores_free.ravel()))
-    labels = np.arange(scores.size) >= scores_real.size
-    return weighted_auc(scores, labels, np.concatenate((counts, np.repeat(counts, reps, axis=1)), axis=1))
 
 
 def tv_lower_bound(
@@ -269,7 +315,8 @@ def smallest_detectable_auc(
     """Return the AUC that `paired_permutation_p` would call significant at `alpha` with this power, at this n.
 
     0.5 + (z_alpha + z_power) times the standard deviation of the AUC when texts change places within units, which is known exactly;
-    the normal law and an equal spread under the alternative are assumed. At most 1.
+    the normal law and an equal spread under the alternative are assumed. At most 1. For one test among several that are corrected
+    after Holm, give the level of the smallest p-value: the power of all of them together is then at least as large.
     """
     units, reps = scores_free.shape
     pooled = np.concatenate((scores_real[:, None], scores_free), axis=1)
@@ -278,41 +325,17 @@ def smallest_detectable_auc(
     return float(min(1.0, 0.5 + (special.ndtri(1 - alpha) + special.ndtri(power)) * spread))
 
 
-def training_rows(
+def stacked(
     real_x: Float[np.ndarray, "units d"], free_x: Float[np.ndarray, "units reps d"]
-) -> tuple[
-    Float[np.ndarray, "rows d"], Float[np.ndarray, " rows"], Float[np.ndarray, " rows"], Int[np.ndarray, " rows"]
-]:
-    """Stack both kinds: features, labels (1 = generated), weights of equal total per kind, unit of each row."""
-    units, reps = free_x.shape[:2]
-    y = np.repeat([0.0, 1.0], [units, units * reps])
-    weights = np.repeat([1.0, 1.0 / reps], [units, units * reps])
-    return _stacked(real_x, free_x), y, weights, np.concatenate((np.arange(units), np.repeat(np.arange(units), reps)))
+) -> Float[np.ndarray, "units texts d"]:
+    """Put each unit's real text before its generated ones."""
+    return np.concatenate((real_x[:, None], free_x), axis=1)
 
 
-def _stacked(
-    real_x: Float[np.ndarray, "units d"], free_x: Float[np.ndarray, "units reps d"]
-) -> Float[np.ndarray, "rows d"]:
-    return np.concatenate((real_x, free_x.reshape(-1, free_x.shape[2])))
-
-
-def _by_kind(
-    scores: Float[np.ndarray, " rows"], n_units: int
-) -> tuple[Float[np.ndarray, " units"], Float[np.ndarray, "units reps"]]:
-    return scores[:n_units], scores[n_units:].reshape(n_units, -1)
-
-
-def _auc_of_units(
-    real: Float[np.ndarray, " units"],
-    free: Float[np.ndarray, "units reps"],
-    *,
-    n_resamples: int,
-    level: float,
-    rng: np.random.Generator,
-) -> Interval:
-    """The AUC with a bootstrap over units, the fitted detector taken as given."""
-    draws = unit_auc_draws(real, free, bootstrap_groups(np.arange(real.size), n_resamples=n_resamples, rng=rng))
-    return auc_interval(auc(free.ravel(), real), draws, level=level, n_groups=real.size)
+def left_out_groups(n: int) -> Bool[np.ndarray, "groups n"]:
+    """Which units stay when each group is left out in turn: unit i belongs to group i mod `GROUPS`."""
+    groups = min(GROUPS, n)
+    return np.asarray(np.arange(n)[None, :] % groups != np.arange(groups)[:, None])
 
 
 def _best_threshold(real: Float[np.ndarray, " m"], free: Float[np.ndarray, " n"]) -> float:

@@ -56,6 +56,10 @@ class LoopRule:
             return np.asarray(np.maximum((self.copies - 1) * period, self.min_tokens - period))
         return max((self.copies - 1) * period, self.min_tokens - period)
 
+    def watched(self, ids: Int[np.ndarray, " tokens"], *, start: int) -> list[Int[np.ndarray, " _ids"]]:
+        """The ids to watch at each position from `start` on: those that would complete a loop there."""
+        return completing_ids(ids, start=start, rule=self)
+
 
 def first_loop(ids: Int[np.ndarray, " tokens"], rule: LoopRule, *, start: int = 0) -> int | None:
     """Return the index of the first token at or after `start` at which a loop is complete, or None if there is none.

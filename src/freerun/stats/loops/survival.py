@@ -8,15 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.intervals import (
-    Interval,
-    checked_level,
-    clopper_pearson_high,
-    clopper_pearson_low,
-    group_index,
-    t_quantile,
-)
-from freerun.stats.proportions import clustered_proportion
+from freerun.stats.intervals import Interval, checked_level, group_index
+from freerun.stats.proportions import clustered_proportion, proportion_limits
 
 CENSORED, LOOP, END_OF_TEXT = 0, 1, 2
 
@@ -61,9 +54,8 @@ def cumulative_incidence(
 
     `time_tokens` is the number of tokens after which the event came or following stopped; a sequence is at risk at
     tokens 1 .. time. `cause` is 0 censored (the cap), 1 loop, 2 end of text. Censoring must not depend on what would
-    have come. Intervals: influence functions summed within groups, on the log(-log(1 - F)) scale with a t quantile.
-    Where the estimate is 0 or 1 that scale has no width; the limits are then Clopper-Pearson's with the groups still
-    at risk as trials.
+    have come. Intervals: influence functions summed within groups, then Clopper-Pearson limits at the number of trials that has
+    this error (Korn & Graubard 1998), at most the sequences; where the estimate is 0 or 1, the groups still at risk.
 
     Raises TooFewDocuments for fewer than two groups, DataError for times below 1 or unknown causes.
     Source: Aalen & Johansen 1978; Andersen et al. 1993, section IV.4.
@@ -89,7 +81,13 @@ def cumulative_incidence(
     latest = np.zeros(n_groups, dtype=np.int64)
     np.maximum.at(latest, index, time)
     groups_at_risk = n_groups - np.cumsum(np.bincount(latest, minlength=last + 1))[:-1]
-    low, high = _limits(incidence, error, groups_at_risk, n_groups, level)
+    limits = [
+        proportion_limits(
+            float(v), float(e), int(time.size if 1e-12 < v < 1.0 - 1e-12 else max(g, 1)), n_groups, level=level
+        )
+        for v, e, g in zip(incidence, error, groups_at_risk, strict=True)
+    ]
+    low, high = np.array(limits).T
     return CumulativeIncidence(
         times=np.arange(1, last + 1),
         incidence=incidence,
@@ -223,29 +221,6 @@ def _influence(
     direct = (came * before[here] / at_risk[here])[:, None]
     indirect = (ended * per_loss[here])[:, None] * (incidence[None, :] - incidence[here][:, None])
     return np.asarray(reached * (direct - indirect) - own[until] + incidence * loss[until] - loss_f[until])
-
-
-def _limits(
-    incidence: Float[np.ndarray, " times"],
-    error: Float[np.ndarray, " times"],
-    groups_at_risk: Int[np.ndarray, " times"],
-    n_groups: int,
-    level: float,
-) -> tuple[Float[np.ndarray, " times"], Float[np.ndarray, " times"]]:
-    staying = 1.0 - incidence
-    inner = (incidence > 1e-12) & (staying > 1e-12)
-    safe = np.where(inner, staying, 0.5)
-    factor = np.exp(t_quantile(n_groups, level) * error / (safe * np.abs(np.log(safe))))
-    low = np.where(inner, 1.0 - safe ** (1.0 / factor), incidence)
-    high = np.where(inner, 1.0 - safe**factor, incidence)
-    alpha = (1.0 - level) / 2.0
-    for t in np.flatnonzero(~inner).tolist():
-        trials = max(int(groups_at_risk[t]), 1)
-        if incidence[t] < 0.5:
-            high[t] = clopper_pearson_high(0, trials, alpha=alpha)
-        else:
-            low[t] = clopper_pearson_low(trials, trials, alpha=alpha)
-    return low, high
 
 
 def _checked(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import special, stats
+from scipy import special
 
 from freerun.errors import DataError
 from freerun.stats.intervals import linearised_ratio, t_quantile
@@ -85,48 +85,36 @@ def self_z(
 
 
 @dataclass(frozen=True)
-class PitUniformity:
-    """Histogram of PIT values against the uniform law.
-
-    `share`, `low`, `high`: per bin, with an interval clustered by sequence. `p_value`: chi-square with tokens as
-    trials, right if the model wrote the text (PIT values are then independent), too small on anything else.
-    """
+class PitHistogram:
+    """Share of PIT values in each bin, with an interval clustered by sequence."""
 
     share: Float[np.ndarray, " bins"]
     low: Float[np.ndarray, " bins"]
     high: Float[np.ndarray, " bins"]
-    chi_square: float
-    p_value: float
 
 
-def pit_uniformity(
+def pit_histogram(
     pit: Float[np.ndarray, " tokens"],
     sequence_index: Int[np.ndarray, " tokens"],
     *,
     n_bins: int = 20,
     level: float = 0.95,
-) -> PitUniformity:
-    """Compare PIT values u = F_t(<x) + U q_t(x) with the uniform law they have under the model's own sampling.
+) -> PitHistogram | None:
+    """PIT values u = F_t(<x) + U q_t(x), uniform under the model's own sampling; None for a single text or under 5 tokens a bin.
 
-    Raises DataError for values outside [0, 1] or fewer than 5 tokens per bin, TooFewDocuments for one sequence.
+    Raises DataError for values outside [0, 1].
     """
-    if pit.size < 5 * n_bins or not ((pit >= 0) & (pit <= 1)).all():
-        raise DataError(f"{pit.size} PIT values in {n_bins} bins; they must lie in [0, 1] and be at least 5 a bin")
+    if not ((pit >= 0) & (pit <= 1)).all():
+        raise DataError("PIT values must lie in [0, 1]")
     labels, index = np.unique(sequence_index, return_inverse=True)
+    if pit.size < 5 * n_bins or labels.size < 2:
+        return None
     bins = np.minimum((pit * n_bins).astype(np.int64), n_bins - 1)
     counts = np.bincount(index * n_bins + bins, minlength=labels.size * n_bins).reshape(labels.size, n_bins)
     lengths = counts.sum(axis=1).astype(np.float64)
     share, error = linearised_ratio(counts.T.astype(np.float64), np.tile(lengths, (n_bins, 1)))
     half = t_quantile(labels.size, level) * error
-    expected = pit.size / n_bins
-    chi_square = float((np.square(counts.sum(axis=0) - expected) / expected).sum())
-    return PitUniformity(
-        share=share,
-        low=np.maximum(share - half, 0.0),
-        high=np.minimum(share + half, 1.0),
-        chi_square=chi_square,
-        p_value=float(stats.chi2.sf(chi_square, n_bins - 1)),
-    )
+    return PitHistogram(share, np.maximum(share - half, 0.0), np.minimum(share + half, 1.0))
 
 
 @dataclass(frozen=True)

@@ -6,44 +6,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from freerun.errors import DataError
-from freerun.stats.detection.auc import auc, auc_interval
-from freerun.stats.detection.two_sample import check_units, unit_auc_draws
-from freerun.stats.intervals import Interval
+from freerun.stats.detection.auc import auc, auc_interval, unit_aucs
+from freerun.stats.detection.two_sample import check_units
+from freerun.stats.intervals import Interval, t_quantile
 
 Scores = tuple[Float[np.ndarray, " units"], Float[np.ndarray, "units reps"]]
 """A score of the real and of the generated texts of the same units."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SingleScore:
     """A score with its AUC on test units; `sign` is +1 where generated texts score higher, -1 where lower.
 
-    `draws` are the AUCs of the bootstrap resamples that gave the interval, for differences between detectors.
+    `influence` of each test unit on the AUC, for differences between detectors.
     """
 
     name: str
     sign: int
     auc: Interval
     auc_train: float
-    draws: Float[np.ndarray, " resamples"]
+    influence: Float[np.ndarray, " test"]
 
 
 def best_single_score(
     scores: Mapping[str, Scores],
     *,
     train: Bool[np.ndarray, " units"],
-    counts: Int[np.ndarray, "resamples test"],
     oriented: bool = False,
     level: float = 0.95,
 ) -> SingleScore:
     """Return the score with the largest AUC on training units, and its AUC on the others.
 
     The direction is learnt on training units too, unless the scores are `oriented` (generated texts score higher, as a
-    likelihood ratio does). `counts` say how often each test unit is in each bootstrap resample; the chosen score is
-    taken as given. Infinite scores are allowed, NaN is not.
+    likelihood ratio does). The chosen score is taken as given. Infinite scores are allowed, NaN is not.
 
     Raises TooFewDocuments for fewer than 4 training or test units, DataError for no scores or NaN.
     """
@@ -58,14 +56,18 @@ def best_single_score(
         ranked.append((seen if sign == 1 else 1.0 - seen, name, sign))
     auc_train, name, sign = max(ranked, key=lambda candidate: candidate[0])
     real, free = (sign * side[~train] for side in scores[name])
-    draws = unit_auc_draws(real, free, counts)
-    value = auc(free.ravel(), real)
-    return SingleScore(name, sign, auc_interval(value, draws, level=level, n_groups=len(real)), auc_train, draws)
+    found = unit_aucs(real[None], free[None])
+    influence, n = found.influence[0], len(real)
+    variance = float(influence @ influence) / (n * (n - 1))
+    interval = auc_interval(
+        float(found.auc[0]), variance, n_units=n, replicates=float(found.replicates[0]), level=level
+    )
+    return SingleScore(name, sign, interval, auc_train, influence)
 
 
 def auc_difference(a: SingleScore, b: SingleScore, *, level: float = 0.95) -> Interval:
-    """Return AUC of a minus AUC of b, with a percentile interval over the resamples that both share."""
-    difference = a.draws - b.draws
-    difference = difference[~np.isnan(difference)]
-    low, high = np.quantile(difference, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(a.auc.value - b.auc.value, float(low), float(high), level, a.auc.n)
+    """Return AUC of a minus AUC of b on the same test units, with a t interval (DeLong et al. 1988)."""
+    moved, n = a.influence - b.influence, a.influence.size
+    half = t_quantile(n, level) * float(np.sqrt(moved @ moved / (n * (n - 1))))
+    value = a.auc.value - b.auc.value
+    return Interval(value, value - half, value + half, level, n)
