@@ -117,7 +117,7 @@ def test_the_outcome_is_kept_under_the_weights(
     monkeypatch.setenv("FREERUN_CACHE", str(tmp_path))
     first = load_pretrained(str(llama_folder), identity=SOME, known_as="a")
     assert len(list((tmp_path / "readings").iterdir())) == 1
-    monkeypatch.setattr(checking, "_found", lambda predictor: pytest.fail("tried again"))
+    monkeypatch.setattr(checking, "_tried", lambda predictor: pytest.fail("tried again"))
     assert load_pretrained(str(llama_folder), identity=SOME, known_as="a").reading == first.reading
     with pytest.raises(pytest.fail.Exception):
         load_pretrained(str(llama_folder), identity=SOME, known_as="b")
