@@ -31,7 +31,7 @@ X = np.log2(1 + np.array(PREFIXES))
 def swept(
     model: str, folder: Path, prefixes: tuple[int, ...] = PREFIXES, n: int = DOCUMENTS
 ) -> tuple[Swept, list[Evidence]]:
-    """The settings of `--sweep prefix=0,6,64`, without the reports of each, and fewer resamples."""
+    """The settings of `--sweep prefix=0,6,64`, without the reports of each."""
     evidences = []
     base = AuditOptions(documents=n, tokens=TOKENS, cut=PREFIXES[-1], prefix=0)
     corpus = read_any_corpus("world/authors,publication=onion", base)
@@ -48,7 +48,7 @@ def swept(
             reference=ready.reference(),
         )
         evidences.append(Evidence(load_records(ready.folder)))
-    return sweep(evidences, n_resamples=80), evidences
+    return sweep(evidences), evidences
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +107,11 @@ def test_measured_curves_stay_below_the_ceiling_and_fall_with_the_prefix(perfect
     found, evidences = perfect
     for curve, evidence in zip(found.curves, evidences, strict=True):
         ceiling = exact(evidence)[0].auc_at_most
-        assert max(d.auc.value for d in curve.detections) <= ceiling + 4 * ERROR * np.sqrt(2)
+        assert max(d.auc.value for d in curve.curve.detections) <= ceiling + 4 * ERROR * np.sqrt(2)
     slope = found.slope((0, 1, 2), X)
     assert slope.value < 0
     assert slope.p_value <= 0.05
-    assert found.curves[2].detections[-1].auc.low < 0.5
+    assert found.curves[2].curve.detections[-1].auc.low < 0.5
 
 
 def test_the_best_detector_falls_as_it_does_on_fresh_texts(perfect: tuple[Swept, list[Evidence]]) -> None:
@@ -142,13 +142,13 @@ def test_curves_are_those_of_each_settings_own_report(perfect: tuple[Swept, list
     """All pairs are whole here, so the detectors are fitted on the same documents with the same draws."""
     found, evidences = perfect
     assert [curve.n_dropped for curve in found.curves] == [0, 0, 0]
-    assert found.curves[1].scored.aucs.tolist() == run_curve(evidences[1]).scored.aucs.tolist()
+    assert found.curves[1].curve.aucs.aucs.tolist() == run_curve(evidences[1], found.lengths).aucs.aucs.tolist()
 
 
 def test_an_error_of_its_own_is_left_over(cold: tuple[Swept, list[Evidence]]) -> None:
     """A colder law is told from text after any prefix: at 64 tokens of prefix the ceiling of the source part is below 0.53, and the
     measured AUC lies above it with its whole interval."""
     found, evidences = cold
-    last = found.curves[1].detections[-1].auc
+    last = found.curves[1].curve.detections[-1].auc
     assert exact(evidences[1])[0].auc_at_most < 0.53 < last.low
     assert found.curves[1].mean_auc > 0.55
