@@ -12,7 +12,8 @@ from freerun.predictors.draws import sequence_key
 from freerun.predictors.ngram import NGramPredictor, byte_ngram
 from freerun.predictors.observation import Observation
 from freerun.predictors.stepwise import Stepwise
-from freerun.stats.loops.lag_runs import LoopRule, LoopTracker
+from freerun.stats.loops.lag_runs import LoopRule
+from freerun.stats.loops.tracker import LoopTracker
 
 RULE = LoopRule(min_tokens=6, max_period=8)
 TEXTS = ["the cat sat on the mat\n", "a cat\n", "the hat sat\n", "so it goes and goes\n"] * 3

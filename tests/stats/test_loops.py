@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from freerun.errors import DataError
 from freerun.stats.loops.lag_runs import (
     LoopRule,
-    LoopTracker,
     Repetition,
     completing_ids,
     first_loop,
@@ -18,6 +17,7 @@ from freerun.stats.loops.lag_runs import (
     may_loop,
     rep_n,
 )
+from freerun.stats.loops.tracker import LoopTracker
 from freerun.stats.ngrams import ngram_codes
 
 RULES = st.builds(

@@ -1,4 +1,4 @@
-"""METHODS 2, "What the gap contains": the identity, the bounds, and what an optimal detector measures."""
+"""What the gap of a mixture contains: the identity, the bounds, and what an optimal detector measures."""
 
 from __future__ import annotations
 

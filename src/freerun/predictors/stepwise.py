@@ -18,7 +18,8 @@ from freerun.predictors.base import Chunk, Continuations, Ids, OnTokens, Pool, P
 from freerun.predictors.draws import uniforms
 from freerun.predictors.law import Law
 from freerun.predictors.observation import Trace
-from freerun.stats.loops.lag_runs import LoopRule, LoopTracker
+from freerun.stats.loops.lag_runs import LoopRule
+from freerun.stats.loops.tracker import LoopTracker
 
 StateT = TypeVar("StateT")
 

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from freerun.jobs.power.bases import SourceTables
 from freerun.jobs.power.texts import Block, TokenScores
 from freerun.stats.detection.likelihood_features import MAX_SURPRISAL_NATS, TokenColumns, likelihood_features
-from freerun.stats.loops.lag_runs import LoopRule, LoopTracker, may_loop
+from freerun.stats.loops.lag_runs import LoopRule, may_loop
+from freerun.stats.loops.tracker import LoopTracker
 
 LOOPS = LoopRule()
 NEVER = np.iinfo(np.int64).max

@@ -6,7 +6,7 @@ period the last `copies` copies of a phrase, and at least `min_tokens` tokens, e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import overload
 
@@ -16,7 +16,6 @@ from jaxtyping import Bool, Int
 from freerun.errors import DataError
 from freerun.stats.ngrams import ngram_codes
 
-_NO_TOKEN = -1
 HOLTZMAN_MAX_PERIOD, HOLTZMAN_MIN_PERIOD, HOLTZMAN_MANY_COPIES = 90, 3, 50
 
 
@@ -72,7 +71,7 @@ def first_loop(ids: Int[np.ndarray, " tokens"], rule: LoopRule, *, start: int = 
     23
     """
     found: int | None = None
-    for period, begins, ends in _long_runs(_checked(ids), rule, slack=0):
+    for period, begins, ends in _long_runs(checked_ids(ids), rule, slack=0):
         complete = np.maximum(begins + rule.threshold(period) - 1, start)
         complete = complete[complete < ends]
         if complete.size and (found is None or complete[0] < found):
@@ -88,7 +87,7 @@ def loop_complete(ids: Int[np.ndarray, " tokens"], rule: LoopRule, *, start: int
     >>> np.flatnonzero(loop_complete(np.array([7] * 25 + [8]), LoopRule())).tolist()
     [23, 24]
     """
-    ids = _checked(ids)
+    ids = checked_ids(ids)
     complete = np.zeros(ids.size, bool)
     for period, begins, ends in _long_runs(ids, rule, slack=0):
         for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
@@ -137,7 +136,7 @@ def loop_at(ids: Int[np.ndarray, " tokens"], rule: LoopRule) -> Repetition | Non
     >>> loop_at(np.array([0] + [5, 6] * 20), LoopRule())
     Repetition(period=2, copies=20)
     """
-    ids = _checked(ids)
+    ids = checked_ids(ids)
     for period in range(1, min(rule.max_period, ids.size - 1) + 1):
         run = _run_at_end(ids, period)
         if run >= rule.threshold(period):
@@ -159,7 +158,7 @@ def holtzman_repetition(ids: Int[np.ndarray, " tokens"]) -> Repetition | None:
     >>> holtzman_repetition(np.array([9, 1, 2, 3, 1, 2, 3])), holtzman_repetition(np.array([1, 2] * 4))
     (Repetition(period=3, copies=2), None)
     """
-    ids = _checked(ids)
+    ids = checked_ids(ids)
     if not _ends_again(ids, HOLTZMAN_MAX_PERIOD):
         return None
     copies = [_run_at_end(ids, p) // p + 1 for p in range(1, min(HOLTZMAN_MAX_PERIOD, ids.size - 1) + 1)]
@@ -180,7 +179,7 @@ def completing_ids(
 
     Raises DataError for ids that are not a one-dimensional array of non-negative integers.
     """
-    ids = _checked(ids)
+    ids = checked_ids(ids)
     positions: list[Int[np.ndarray, " _hits"]] = []
     candidates: list[Int[np.ndarray, " _hits"]] = []
     for period, begins, ends in _long_runs(ids, rule, slack=1):
@@ -211,87 +210,11 @@ def rep_n(ids: Int[np.ndarray, " tokens"], n: int) -> float:
     return 1.0 - (int(codes.max()) + 1) / codes.size
 
 
-class LoopTracker:
-    """Lag runs of many texts at once, one token at a time.
+def checked_ids(ids: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " tokens"]:
+    """Return the ids of one text as int64.
 
-    `histories` holds one array of ids (0 or more) per row; loops may begin in it.
-    Raises DataError for histories that are not one-dimensional arrays of non-negative integers.
+    Raises DataError unless they are one-dimensional and 0 or more.
     """
-
-    def __init__(self, histories: Sequence[Int[np.ndarray, " _history"]], rule: LoopRule) -> None:
-        self.rule = rule
-        width = rule.max_period
-        # columns run from the longest period to 1, as the tokens in the buffer do
-        self._thresholds = rule.threshold(np.arange(width, 0, -1)).astype(np.int32)
-        reach = width + int(self._thresholds.max())  # older tokens cannot change what is complete
-        kept = [_checked(history)[-reach:] for history in histories]
-        longest = max((history.size for history in kept), default=0)
-        self._runs = np.zeros((len(kept), width), dtype=np.int32)
-        self._buffer = np.full((len(kept), 3 * width), _NO_TOKEN, dtype=np.int64)
-        self._end = width
-        for column in range(-longest, 0):
-            self.push(np.array([h[column] if h.size >= -column else _NO_TOKEN for h in kept], dtype=np.int64))
-
-    def __len__(self) -> int:
-        return self._runs.shape[0]
-
-    def completing(self) -> list[Int[np.ndarray, " _candidates"]]:
-        """Return per row the ids, unique and ascending, that would complete a loop if they came next."""
-        recent = self._recent()
-        near = (self._runs >= self._thresholds - 1) & (recent != _NO_TOKEN)
-        result: list[Int[np.ndarray, " _candidates"]] = [np.zeros(0, dtype=np.int64)] * len(self)
-        for row in np.flatnonzero(near.any(axis=1)).tolist():
-            result[row] = np.unique(recent[row, near[row]])
-        return result
-
-    def push(self, ids: Int[np.ndarray, " rows"]) -> Bool[np.ndarray, " rows"]:
-        """Append one token to every row; return where a loop is complete at that token.
-
-        Raises DataError unless there is one id per row.
-        """
-        ids = np.asarray(ids)
-        if ids.shape != (len(self),):
-            raise DataError(f"push got ids of shape {ids.shape}; {len(self)} rows need one id each")
-        same = self._recent() == ids[:, None]
-        self._runs += 1
-        self._runs *= same
-        width = self.rule.max_period
-        if self._end == self._buffer.shape[1]:
-            self._buffer[:, :width] = self._buffer[:, -width:]
-            self._end = width
-        self._buffer[:, self._end] = ids
-        self._end += 1
-        return np.asarray((self._runs >= self._thresholds).any(axis=1) & (ids != _NO_TOKEN))
-
-    def select(self, rows: Int[np.ndarray, " kept"]) -> LoopTracker:
-        """Return a new tracker with these rows, in this order; this one stays as it is."""
-        rows = np.asarray(rows)
-        chosen = object.__new__(LoopTracker)
-        chosen.rule = self.rule
-        chosen._thresholds = self._thresholds
-        chosen._runs = self._runs[rows].copy()
-        chosen._buffer = self._buffer[rows].copy()
-        chosen._end = self._end
-        return chosen
-
-    def join(self, other: LoopTracker) -> LoopTracker:
-        """Return a new tracker with the rows of both, these first. Raises DataError where the rules differ."""
-        if other.rule != self.rule:
-            raise DataError("trackers of two loop rules cannot be joined")
-        joined = object.__new__(LoopTracker)
-        joined.rule, joined._thresholds = self.rule, self._thresholds
-        joined._runs = np.concatenate([self._runs, other._runs])
-        width = self.rule.max_period
-        joined._buffer = np.full((len(self) + len(other), 3 * width), _NO_TOKEN, dtype=np.int64)
-        joined._buffer[:, :width] = np.concatenate([self._recent(), other._recent()])
-        joined._end = width
-        return joined
-
-    def _recent(self) -> Int[np.ndarray, "rows periods"]:
-        return np.asarray(self._buffer[:, self._end - self.rule.max_period : self._end])
-
-
-def _checked(ids: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " tokens"]:
     ids = np.asarray(ids)
     if ids.size == 0:
         return np.zeros(0, dtype=np.int64)
