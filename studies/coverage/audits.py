@@ -7,10 +7,8 @@ ratio of the sums over all audits of all sizes, and that of a horizon is where t
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,14 +18,11 @@ from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.quantities import AUC, HORIZONS, LEAST_TEST_DOCUMENTS
 from freerun.findings.evidence import Evidence, lengths_up_to
 from freerun.findings.registry import QUESTIONS, answer, sums_of
-from freerun.jobs.audit.options import chosen_from
-from freerun.jobs.audit.preparing import prepare
-from freerun.records.measure import measure
+from freerun.jobs.audit.options import AuditOptions
 from freerun.results.quantity import Quantity
-from freerun.runs.run import evidence_in
 from freerun.stats.detection.horizon import horizon
 from freerun.stats.intervals import clopper_pearson_high
-from freerun.text.documents import Corpus
+from studies.measured import measured
 
 TOKENS, PREFIX = 32, 8
 WORLDS = {
@@ -79,8 +74,8 @@ class Missed:
 def simulate(world: str, documents: int, seed: int) -> dict[str, Any]:
     """One audit: every gated number with its limits, the sums that ratios are made of, and the curve of AUCs."""
     corpus, model, _ = WORLDS[world]
-    with tempfile.TemporaryDirectory() as folder:
-        return _numbers(records(model, corpus, documents, seed, Path(folder) / "run"))
+    with measured(model, corpus, options_of(documents, seed)) as evidence:
+        return _numbers(evidence)
 
 
 def _numbers(evidence: Evidence) -> dict[str, Any]:
@@ -97,24 +92,9 @@ def _numbers(evidence: Evidence) -> dict[str, Any]:
     return {"numbers": numbers, "sums": sums, **_detected(evidence)}
 
 
-def records(model: str, corpus: str | Corpus, documents: int, seed: int, out: Path) -> Evidence:
-    """The records of an audit, without what is concluded from them."""
-    options = {"documents": documents, "tokens": TOKENS, "prefix": PREFIX, "seed": seed}
-    ready = prepare(model, corpus, chosen_from(options), out=out, say=lambda _: None)  # type: ignore[arg-type]
-    ready.folder.open(ready.manifest)
-    measure(
-        ready.predictor,
-        ready.pairs.pairs,
-        plan=ready.plan,
-        plan_hash=ready.manifest["plan_hash"],
-        folder=ready.folder,
-        reference=ready.reference(),
-        encoder=ready.encoder,
-        on_tokens=lambda _: None,
-        on_phase=lambda *_: None,
-        on_note=lambda _: None,
-    )
-    return evidence_in(ready.folder)
+def options_of(documents: int, seed: int) -> AuditOptions:
+    """How long the texts of a simulated audit are, and what stands before them."""
+    return AuditOptions(documents=documents, tokens=TOKENS, prefix=PREFIX, seed=seed)
 
 
 def _detected(evidence: Evidence) -> dict[str, Any]:

@@ -5,16 +5,15 @@ The runs differ by their seed: own texts are drawn anew, and so are the split, t
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from freerun.comparisons.differences import compare_runs
-from freerun.jobs.audit.options import chosen_from, read_any_corpus
+from freerun.jobs.audit.options import read_any_corpus
 from freerun.stats.intervals import clopper_pearson
-from studies.coverage.audits import PREFIX, TOKENS, WORLDS, records
+from studies.coverage.audits import WORLDS, options_of
+from studies.measured import measured
 
 ALPHA = 0.05
 
@@ -22,11 +21,10 @@ ALPHA = 0.05
 def simulate_pair(world: str, documents: int, seed: int) -> dict[str, Any]:
     """The p-values of every difference between two runs, and what was found after adjustment."""
     corpus, model, _ = WORLDS[world]
-    options = {"documents": documents, "tokens": TOKENS, "prefix": PREFIX, "seed": seed}
-    text = read_any_corpus(corpus, chosen_from(options))  # type: ignore[arg-type]
-    with tempfile.TemporaryDirectory() as folder:
-        first, second = (records(model, text, documents, 2 * seed + i, Path(folder) / str(i)) for i in (0, 1))
-        (pair,) = compare_runs([first, second], ["first", "second"]).pairs
+    text = read_any_corpus(corpus, options_of(documents, seed))
+    first, second = (measured(model, text, options_of(documents, 2 * seed + i)) for i in (0, 1))
+    with first as one, second as other:
+        (pair,) = compare_runs([one, other], ["first", "second"]).pairs
     tested = {f"{d.finding}.{d.name}": d.p_value for d in pair.differences if d.p_value is not None}
     found = [d for d in pair.differences if d.found]
     return {

@@ -20,7 +20,8 @@ from freerun.stats.paired import paired_difference
 from freerun.text.corpora import read_corpus
 from freerun.text.documents import Corpus, fingerprint
 from studies.dose_response.models import Dose
-from studies.dose_response.responses import Response, detected, evidence_of_audit
+from studies.dose_response.responses import Response, detected
+from studies.measured import measured
 
 
 def halves(corpus: Corpus) -> tuple[Corpus, Corpus]:
@@ -48,8 +49,8 @@ def ngram_responses(
     found: list[tuple[Response, Float[np.ndarray, "documents two"]]] = []
     for order in orders:
         dose = Dose("n-gram, python-docs", f"order {order}", f"ngram/{order}@{counted.spec}")
-        evidence = evidence_of_audit(byte_ngram(texts, order=order, name=dose.spec), audited, options)
-        found.append((detected(dose, evidence, audited.spec), _loss_sums(evidence)))
+        with measured(byte_ngram(texts, order=order, name=dose.spec), audited, options) as evidence:
+            found.append((detected(dose, evidence, audited.spec), _loss_sums(evidence)))
     best = min(found, key=lambda one: one[0].loss_nats)[1]
     out = []
     for point, sums in found:

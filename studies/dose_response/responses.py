@@ -8,10 +8,8 @@ the trained detector stands the best there is, the likelihood ratio ln q/p of th
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,11 +20,8 @@ from freerun.comparisons.curves import run_curve
 from freerun.errors import DataError
 from freerun.findings.evidence import Evidence, lengths_up_to
 from freerun.jobs.audit.options import AuditOptions
-from freerun.jobs.audit.preparing import prepare
 from freerun.predictors.base import Predictor
 from freerun.predictors.reference import Alone
-from freerun.records.measure import measure
-from freerun.records.store import load_records
 from freerun.stats.bounds.certificates import smallest_kl
 from freerun.stats.detection.auc import auc_interval, unit_aucs
 from freerun.stats.detection.horizon import HorizonResult, horizon_interval
@@ -35,6 +30,7 @@ from freerun.text.documents import Corpus
 from freerun.worlds.base import World
 from freerun.worlds.catalogue import load_world
 from studies.dose_response.models import Dose, build
+from studies.measured import measured
 
 LEVEL_AUC = 0.75
 Known = Literal["exact", "at least"]
@@ -128,12 +124,12 @@ def respond(dose: Dose, world: str, options: AuditOptions, *, corpus: Corpus | N
     """
     truth = load_world(world.removeprefix("world/"))
     model = build(dose)
-    evidence = evidence_of_audit(model, world if corpus is None else corpus, options)
-    real = _whole(evidence, "real")
-    prefix = int(evidence.plan["prefix"])
-    excess = np.cumsum(exact_excess(truth, model, real, first=prefix), axis=1)
-    point = detected(dose, evidence, world)
-    best = best_horizon(evidence, truth)
+    with measured(model, world if corpus is None else corpus, options) as evidence:
+        real = _whole(evidence, "real")
+        prefix = int(evidence.plan["prefix"])
+        excess = np.cumsum(exact_excess(truth, model, real, first=prefix), axis=1)
+        point = detected(dose, evidence, world)
+        best = best_horizon(evidence, truth)
     longest = float(point.longest_tokens)
     at = point.h75 or (longest if point.beyond else 1.0)
     mean, low, high = _excess_at(excess, at)
@@ -163,22 +159,6 @@ def respond(dose: Dose, world: str, options: AuditOptions, *, corpus: Corpus | N
         if end is not None and not beyond and _excess_at(excess, end)[2] * end < needed
     ]
     return replace(point, contradiction="; ".join(said))
-
-
-def evidence_of_audit(model: Predictor, corpus: str | Corpus, options: AuditOptions) -> Evidence:
-    """Records of an audit that are kept in memory alone."""
-    with tempfile.TemporaryDirectory() as place:
-        ready = prepare(model, corpus, options, out=Path(place) / "run")
-        ready.folder.open(ready.manifest)
-        measure(
-            ready.predictor,
-            ready.pairs.pairs,
-            plan=ready.plan,
-            plan_hash=ready.manifest["plan_hash"],
-            folder=ready.folder,
-            reference=ready.reference(),
-        )
-        return Evidence(load_records(ready.folder))  # findings' columns are read at once; the files go away
 
 
 def detected(dose: Dose, evidence: Evidence, corpus: str) -> Response:

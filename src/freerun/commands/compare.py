@@ -1,7 +1,7 @@
 """What differs between finished runs of the same documents: paired differences with intervals, from records alone; no model.
 
 Documents and draws are paired, so what is hard for every model cancels. The loss and the free-run horizon come first, then every
-finding, with the smallest difference that would have been found and the false-discovery rate held over the table. With more than
+finding, with the smallest difference that is found with 80% power and the false-discovery rate held over the table. With more than
 two runs each is compared with the first, and a trend is fitted.
 """
 

@@ -25,7 +25,7 @@ def render_compare(result: Mapping[str, Any]) -> str:
 
 
 def strip(d: Mapping[str, Any]) -> Markup:
-    """Draw where a difference and its interval lie, in units of the smallest difference that would have been found.
+    """Draw where a difference and its interval lie, in units of the smallest difference that is found with 80% power.
 
     The shaded middle is what would not have been found; an open interval goes to
     the edge, and a value beyond it is a pointer there. Empty where that unit is unknown.
