@@ -37,7 +37,7 @@ def judge(h: HorizonResult, *, at_least: float, longest: int, detected: bool = T
         return Outcome(
             "inconclusive",
             f"{name} would be below {at_least:.0f} tokens ({sure} {interval_words(h)}), but no difference was found over all "
-            "detectors and lengths together: more documents would decide",
+            "detectors and lengths together",
         )
     if h.high.is_below(at_least):
         ends = f"ends at {h.high.tokens:.0f}" if h.high.where == "inside" else f"is wholly {outside(h.high)}"
@@ -52,7 +52,7 @@ def judge(h: HorizonResult, *, at_least: float, longest: int, detected: bool = T
         )
     return Outcome(
         "inconclusive",
-        f"{name}, {sure} {interval_words(h)} tokens, may lie on both sides of {at_least:.0f}: more documents would decide",
+        f"{name}, {sure} {interval_words(h)} tokens, may lie on both sides of {at_least:.0f}",
     )
 
 
