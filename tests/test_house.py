@@ -20,6 +20,7 @@ ORDER = [
     "stats",
     "results",
     "text",
+    "samples",
     "predictors",
     "worlds",
     "organisms",
