@@ -26,8 +26,8 @@ from studies.coverage.pairs import rate_words, rejections, simulate_pair
 DATA = Path(__file__).parents[2] / "docs" / "data"
 SIMULATED = Path(__file__).parent / "simulated"
 AUDITS = {
-    "authors": {24: 1000, 48: 1000, 64: 1000, 128: 400},
-    "sentences": {24: 1000, 48: 1000, 64: 1000, 128: 400},
+    "authors": {24: 1000, 48: 1000, 64: 1000, 96: 400, 128: 1000, 192: 400},
+    "sentences": {24: 1000, 48: 1000, 64: 1000, 96: 400, 128: 400, 192: 400},
     "letters": {128: 400},
 }
 """Audits of each world by the number of documents. Rare tokens need many documents, or many letters."""
@@ -40,7 +40,7 @@ AT_ONCE = 10
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=2000, help="simulations of each statistic (default 2000)")
+    parser.add_argument("--runs", type=int, default=10_000, help="simulations of each statistic (default 10000)")
     parser.add_argument("--share", type=float, default=1.0, help="share of the whole audits (default 1)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     chosen = parser.parse_args()
