@@ -87,7 +87,9 @@ def simulated(rng: np.random.Generator, shape: tuple[int, int, int], start: floa
     return np.stack(paths, axis=2), np.stack(variances, axis=2)
 
 
-@pytest.mark.parametrize(("start", "n_paths", "most"), [(0.5, 4, 0.063), (0.2, 8, 0.069), (0.01, 8, 0.055), (0.33, 16, 0.087)])
+@pytest.mark.parametrize(
+    ("start", "n_paths", "most"), [(0.5, 4, 0.063), (0.2, 8, 0.069), (0.01, 8, 0.055), (0.33, 16, 0.087)]
+)
 def test_band_coverage_and_the_size_of_the_exact_test(start: float, n_paths: int, most: float) -> None:
     """600 runs each of a coherent predictor, 20 steps. The 95% band at the last step misses π_0 in at most `most` of them (the
     band is approximate: 3.4%, 3.8%, 2.8% and 5.1% in 2,000 runs; the allowance is 4 standard errors above that, false alarm

@@ -143,7 +143,7 @@ _PLANNED = {
 def breaches(first: Evidence, second: Evidence, aligned: Alignment, *, run: str) -> tuple[Breach, ...]:
     """Everything that makes a comparison with `run`, the second, refuse; empty where the runs differ in what is compared alone."""
     a, b = first.records.manifest, second.records.manifest
-    plans = first.audit_plan, second.audit_plan
+    plans = first.plan, second.plan
     out = []
     if plans[0].corpus_fingerprint != plans[1].corpus_fingerprint:
         lost = (
@@ -189,7 +189,7 @@ def _same_tokenisation(a: Mapping[str, Any], b: Mapping[str, Any], aligned: Alig
 
 def same_reference(first: Evidence, second: Evidence) -> bool:
     """Whether both runs were held against a reference that was counted on the same documents."""
-    a, b = first.audit_plan, second.audit_plan
+    a, b = first.plan, second.plan
     fields = ("reference", "corpus_fingerprint", "documents", "seed", "prefix", "tokens")
     return all(getattr(a, f) == getattr(b, f) for f in fields)
 
@@ -201,7 +201,7 @@ def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str
     """What differs beside the model and is no reason to refuse, but has to be known."""
     a, b = first.plan, second.plan
     notes = []
-    rules = first.sampling, second.sampling
+    rules = a.sampling, b.sampling
     if rules[0] != rules[1]:
         notes.append(
             f"Sampled by different rules ({rules[0].describe()} against {rules[1].describe()}): what speaks of own text compares rules as well as models. "
@@ -209,18 +209,18 @@ def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str
         )
     elif not rules[0].is_model_law:
         notes.append(f"Both runs sampled with {rules[0].describe()}, not from the models' own laws.")
-    if a["dtype"] != b["dtype"]:
-        notes.append(f"Number formats differ ({a['dtype']} against {b['dtype']}): that is part of what is compared.")
-    if a["seed"] != b["seed"]:
+    if a.dtype != b.dtype:
+        notes.append(f"Number formats differ ({a.dtype} against {b.dtype}): that is part of what is compared.")
+    if a.seed != b.seed:
         notes.append(
-            f"Seeds differ ({a['seed']} against {b['seed']}): the split into training and test documents is another one, and own texts are "
+            f"Seeds differ ({a.seed} against {b.seed}): the split into training and test documents is another one, and own texts are "
             "paired by document alone, not by draw."
         )
-    if a["continuations"] != b["continuations"]:
-        notes.append(f"{a['continuations']} against {b['continuations']} own texts a document.")
-    if a["documents"] != b["documents"]:
+    if a.continuations != b.continuations:
+        notes.append(f"{a.continuations} against {b.continuations} own texts a document.")
+    if a.documents != b.documents:
         notes.append(
-            f"{a['documents']} against {b['documents']} documents: differences are taken on the {aligned.n_documents} that both have, horizons by "
+            f"{a.documents} against {b.documents} documents: differences are taken on the {aligned.n_documents} that both have, horizons by "
             "detectors that were trained on different numbers of documents (more train a better one)."
         )
     if not same_reference(first, second):

@@ -125,7 +125,7 @@ def _gaps(evidence: Evidence) -> dict[Quantity, Float[np.ndarray, " documents"]]
         TEMPERATURE: real - loss,
         TOTAL: own - loss,
     }
-    if int(evidence.plan["continuations"]) >= 2:
+    if evidence.plan.continuations >= 2:
         first, second = (_by_document(evidence, entropy, "free", *late, replicate=j) for j in (0, 1))
         gaps[CONTROL] = first - second
     return gaps
@@ -256,7 +256,7 @@ def _notes(evidence: Evidence, split: _Split, slopes: SlopeDifference) -> tuple[
         ),
         f"Positions after an end of text do not exist and are not filled ({ended.mean():.1%} of the free continuations ended early): "
         "late positions average those that go on.",
-        f"Contexts swapped: in the second half the law reads at least {int(evidence.plan['prefix']) + evidence.length // 2} tokens, all real, or own "
+        f"Contexts swapped: in the second half the law reads at least {evidence.plan.prefix + evidence.length // 2} tokens, all real, or own "
         "after the same real prefix. No text is sampled after the long real context, so how its own writing would go on from there is not "
         "measured; only for the next token is its expected surprisal known, which is the entropy in that row.",
     ]
@@ -266,9 +266,9 @@ def _notes(evidence: Evidence, split: _Split, slopes: SlopeDifference) -> tuple[
             f"{n_impossible} real {'token is' if n_impossible == 1 else 'tokens are'} impossible under the law: its loss is infinite. Such tokens are left "
             "out of every mean of surprisals here."
         )
-    if not evidence.sampling.is_model_law:
+    if not evidence.plan.sampling.is_model_law:
         notes.append(
-            f"The free text was sampled with {evidence.sampling.describe()}; entropies are those of the model's own law on that text."
+            f"The free text was sampled with {evidence.plan.sampling.describe()}; entropies are those of the model's own law on that text."
         )
     return tuple(notes)
 
@@ -334,7 +334,7 @@ def _swap_table(evidence: Evidence) -> Table:
     """Laws after a real and after an own context of equal length, on the documents that have both."""
     window = evidence.length // 2, evidence.length
     entropy, surprisal = evidence.records.tokens["entropy_nats"], _surprisal(evidence)
-    cold = f"its own text at t = {evidence.plan['control_temperature']:g} (control)"
+    cold = f"its own text at t = {evidence.plan.control_temperature:g} (control)"
     arms = {"real": "real text", "free": "its own text", "tempered": cold}
     means = {
         arm: (_by_document(evidence, entropy, arm, *window), _by_document(evidence, surprisal, arm, *window))
@@ -349,7 +349,7 @@ def _swap_table(evidence: Evidence) -> Table:
             rows.append((label, *(Cell.of(_mean(c), 3, "nats/token") for c in columns), Cell.number(n[0], ",")))
     return Table(
         "prefix_swap",
-        f"The law after {int(evidence.plan['prefix']) + evidence.length // 2} tokens or more of each context (second half, nats a token)",
+        f"The law after {evidence.plan.prefix + evidence.length // 2} tokens or more of each context (second half, nats a token)",
         ("context", "mean entropy of the law", "mean surprisal of what follows it there", "documents"),
         tuple(rows),
     )

@@ -11,11 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.records.answers import Answers
-from freerun.records.plan import AuditPlan, SamplingRule, read_plan, upgraded
+from freerun.records.plan import AuditPlan, read_plan
 from freerun.records.redact import LocalIds, is_redacted, local_ids, sealed
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
-from freerun.results.json import from_json
 from freerun.stats.detection.likelihood_features import TokenColumns
 from freerun.stats.interpolation import fit_interpolation, mix_log_probs
 
@@ -66,19 +65,10 @@ class Evidence:
             self._made[make] = make(self)
         return self._made[make]  # type: ignore[no-any-return]
 
-    @property
-    def plan(self) -> dict[str, Any]:
-        return dict(self.records.manifest["plan"])
-
     @cached_property
-    def audit_plan(self) -> AuditPlan:
-        """The plan as a value."""
+    def plan(self) -> AuditPlan:
+        """What was measured."""
         return read_plan(self.records.manifest["plan"])
-
-    @cached_property
-    def sampling(self) -> SamplingRule:
-        """The law that own text was sampled from."""
-        return from_json(SamplingRule, upgraded(self.plan)["sampling"])
 
     @cached_property
     def whole_laws(self) -> bool:
@@ -90,7 +80,7 @@ class Evidence:
     @property
     def length(self) -> int:
         """Tokens of a whole continuation."""
-        return int(self.plan["tokens"])
+        return self.plan.tokens
 
     @cached_property
     def units(self) -> Int[np.ndarray, " sequences"]:
@@ -242,7 +232,7 @@ class Panel:
         self.evidence, self.length = evidence, length
         records = evidence.records
         sequences = records.sequences
-        n_free = int(evidence.plan["continuations"])
+        n_free = evidence.plan.continuations
         lengths = np.diff(records.starts)
         whole = (lengths > length) | ((lengths == length) & (sequences["end_reason"] == "length"))
         by_document: dict[str, dict[tuple[str, int], int]] = {}

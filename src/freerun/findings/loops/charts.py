@@ -30,7 +30,7 @@ class Comparison:
 
 def arm_label(evidence: Evidence, arm: str) -> str:
     """What a text is called in the tables."""
-    cold = f"control, t = {evidence.plan['control_temperature']:g}"
+    cold = f"control, t = {evidence.plan.control_temperature:g}"
     return {"real": "real text", "free": "own text", "tempered": cold}[arm]
 
 

@@ -38,12 +38,12 @@ class LoopEvidence:
     @property
     def own_law(self) -> bool:
         """Whether the free text was sampled from the law whose masses are recorded."""
-        return self.evidence.sampling.is_model_law
+        return self.evidence.plan.sampling.is_model_law
 
     @property
     def deterministic(self) -> bool:
         """Whether the rule of sampling leaves no chance, so that all continuations of a prefix are one text."""
-        return self.evidence.sampling.is_deterministic
+        return self.evidence.plan.sampling.is_deterministic
 
     @cached_property
     def complete(self) -> Bool[np.ndarray, " tokens"]:
@@ -129,7 +129,7 @@ class Arm:
 
 def loop_evidence(evidence: Evidence) -> LoopEvidence:
     """The loops of a run by the rule of its plan; ask for it by `evidence.once`."""
-    return LoopEvidence(evidence, LoopRule(**evidence.plan["loop_rule"]))
+    return LoopEvidence(evidence, evidence.plan.loop_rule)
 
 
 def read_arm(found: LoopEvidence, arm: str, edges: Int[np.ndarray, " edges"]) -> Arm | None:

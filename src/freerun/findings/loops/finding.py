@@ -159,7 +159,7 @@ def loop_sums(evidence: Evidence) -> Iterator[Sums]:
 
 
 def _comparisons(found: LoopEvidence) -> list[Comparison]:
-    cold = f"t = {found.evidence.plan['control_temperature']:g}"
+    cold = f"t = {found.evidence.plan.control_temperature:g}"
     wanted = (
         ("own text against real text", ("free", None), ("real", None)),
         ("control: one own continuation against the other", ("free", 0), ("free", 1)),
@@ -297,7 +297,7 @@ def _notes(evidence: Evidence, found: LoopEvidence, proven: ProvenKl) -> tuple[s
         )
     if not found.own_law:
         notes.append(
-            f"The free text was sampled with {evidence.sampling.describe()}, while the recorded masses are the model's own: nothing is said by mass here."
+            f"The free text was sampled with {evidence.plan.sampling.describe()}, while the recorded masses are the model's own: nothing is said by mass here."
         )
     return tuple(notes)
 

@@ -51,7 +51,7 @@ class AuditedText:
 
     def standing(self, evidence: Evidence) -> OwnText:
         """What that makes of own text."""
-        own_law = evidence.sampling.is_model_law
+        own_law = evidence.plan.sampling.is_model_law
         sampler: SamplerOutcome = "not_measured"
         if self.sampled is not None:
             sampler = "passed" if self.sampled.passed else "failed"

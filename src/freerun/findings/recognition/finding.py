@@ -58,7 +58,7 @@ def self_recognition(evidence: Evidence) -> Finding:
         return Finding.unknown("self_recognition", QUESTION, why, *rescoring.rescoring_estimates(again))
     z = {"own": sampled.own, "real": z_of(evidence, "real"), "control": z_of(evidence, "tempered")}
     ratio = {name: r for name in ARMS if (r := _ratio(evidence, name)) is not None}
-    measured = Recognition(again, sampled, z, ratio, checking.compare_scores(evidence), evidence.sampling)
+    measured = Recognition(again, sampled, z, ratio, checking.compare_scores(evidence), evidence.plan.sampling)
     scores = measured.scores
     refused = again.outcome == "failed"
     finding = Finding(
@@ -128,7 +128,7 @@ def _audit_estimates(evidence: Evidence, measured: Recognition) -> tuple[Estimat
         quantities.CONTROL_Z_TOTAL.number(
             control.z_total,
             n=control.n,
-            label=f"z of the control (t = {evidence.plan['control_temperature']:g})",
+            label=f"z of the control (t = {evidence.plan.control_temperature:g})",
             method="the same; must be far from 0 if the audit has power",
         ),
     )
