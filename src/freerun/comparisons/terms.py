@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from freerun.findings.evidence import Evidence
 from freerun.records.plan import ContextRule
+from freerun.records.schema import ArmName
 from freerun.results.compare import Breach, SharedDraws
 
 _SERVERS = ("vllm", "sglang", "llama-server", "openai")
@@ -53,13 +54,13 @@ def align(first: Evidence, second: Evidence) -> Alignment:
     return Alignment(at_first, at_second, units, position, len(pairs), len(pairs) - (len(aligned) - 1))
 
 
-def _shared_texts(first: Evidence, second: Evidence, arm: str, *columns: str) -> Iterator[tuple[int, int]]:
+def _shared_texts(first: Evidence, second: Evidence, arm: ArmName, *columns: str) -> Iterator[tuple[int, int]]:
     """Sequences of an arm that both runs have, by what these columns say, in the order of the first run."""
     rows = [_rows_by(e, arm, columns) for e in (first, second)]
     yield from ((row, rows[1][key]) for key, row in rows[0].items() if key in rows[1])
 
 
-def _rows_by(evidence: Evidence, arm: str, columns: Sequence[str]) -> dict[tuple[str, ...], int]:
+def _rows_by(evidence: Evidence, arm: ArmName, columns: Sequence[str]) -> dict[tuple[str, ...], int]:
     at = evidence.records.chosen(arm=arm)
     return dict(
         zip(

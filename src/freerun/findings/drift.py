@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence
 from freerun.findings.question import Question
+from freerun.records.schema import ArmName
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table
 from freerun.results.quantity import Quantity, Sums
 from freerun.stats.intervals import Interval, cluster_ratio, has_no_width
@@ -134,10 +135,8 @@ def _gaps(evidence: Evidence) -> dict[Quantity, Float[np.ndarray, " documents"]]
 def _second_half(evidence: Evidence) -> list[Float[np.ndarray, " documents"]]:
     """Loss, entropy on real and entropy on own text; NaN in all three where a document lacks one."""
     entropy, window = evidence.records.tokens["entropy_nats"], (evidence.length // 2, evidence.length)
-    columns = [
-        _by_document(evidence, values, arm, *window)
-        for values, arm in ((_surprisal(evidence), "real"), (entropy, "real"), (entropy, "free"))
-    ]
+    read: list[tuple[np.ndarray, ArmName]] = [(_surprisal(evidence), "real"), (entropy, "real"), (entropy, "free")]
+    columns = [_by_document(evidence, values, arm, *window) for values, arm in read]
     whole = np.isfinite(columns).all(axis=0)
     return [np.where(whole, column, np.nan) for column in columns]
 
@@ -182,7 +181,7 @@ def _surprisal(evidence: Evidence) -> Float[np.ndarray, " tokens"]:
 def _by_document(
     evidence: Evidence,
     values: Float[np.ndarray, " tokens"],
-    arm: str,
+    arm: ArmName,
     start: int,
     stop: int,
     *,
@@ -291,11 +290,12 @@ def _chart(evidence: Evidence) -> Chart:
     edges = log_spaced_edges(evidence.length)
     groups = evidence.units[evidence.token_sequence]
     series = []
-    for label, role, arm, values in (
+    curves: list[tuple[str, str, ArmName, np.ndarray]] = [
         ("entropy on real text", "real", "real", tokens["entropy_nats"]),
         ("loss on real text", "reference", "real", _surprisal(evidence)),
         ("entropy on its own text", "free", "free", tokens["entropy_nats"]),
-    ):
+    ]
+    for label, role, arm, values in curves:
         mine: Bool[np.ndarray, " tokens"] = evidence.tokens_of(arm) & np.isfinite(values)
         curve = curve_by_position(values[mine], tokens["position"][mine], groups[mine], edges=edges)
         series.append(Series.curve(label, role, curve.mean, curve.low, curve.high))
@@ -335,7 +335,7 @@ def _swap_table(evidence: Evidence) -> Table:
     window = evidence.length // 2, evidence.length
     entropy, surprisal = evidence.records.tokens["entropy_nats"], _surprisal(evidence)
     cold = f"its own text at t = {evidence.plan.control_temperature:g} (control)"
-    arms = {"real": "real text", "free": "its own text", "tempered": cold}
+    arms: dict[ArmName, str] = {"real": "real text", "free": "its own text", "tempered": cold}
     means = {
         arm: (_by_document(evidence, entropy, arm, *window), _by_document(evidence, surprisal, arm, *window))
         for arm in arms

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from freerun.records.answers import Answers
 from freerun.records.plan import AuditPlan, read_plan
 from freerun.records.redact import LocalIds, is_redacted, local_ids, sealed
+from freerun.records.schema import ArmName
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
 from freerun.stats.detection.likelihood_features import TokenColumns
@@ -93,7 +94,7 @@ class Evidence:
     def token_sequence(self) -> Int[np.ndarray, " tokens"]:
         return self.records.token_sequence_index()
 
-    def tokens_of(self, arm: str) -> Bool[np.ndarray, " tokens"]:
+    def tokens_of(self, arm: ArmName) -> Bool[np.ndarray, " tokens"]:
         """Which tokens belong to an arm."""
         mine: np.ndarray = (self.records.sequences["arm"] == arm)[self.token_sequence]
         return mine

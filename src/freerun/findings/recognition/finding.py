@@ -20,6 +20,7 @@ from freerun.findings.question import Question
 from freerun.findings.recognition import checking, quantities, sampling
 from freerun.findings.recognition.checking import Checking
 from freerun.records.plan import SamplingRule
+from freerun.records.schema import ArmName
 from freerun.results.finding import Cell, Estimate, Finding, Table
 from freerun.results.quantity import Quantity
 from freerun.stats.detection.likelihood_features import TokenColumns
@@ -140,7 +141,7 @@ def _z_estimate(quantity: Quantity, value: float | None, interval: Interval | No
     return quantity.estimate(interval, independent_unit=unit, method=Z)
 
 
-def _mean_z(evidence: Evidence, z: SelfRecognition, arm: str) -> Interval | None:
+def _mean_z(evidence: Evidence, z: SelfRecognition, arm: ArmName) -> Interval | None:
     """Mean z with a t interval over documents; None for fewer than two."""
     known = np.isfinite(z.z_per_sequence)
     groups = evidence.units[evidence.records.chosen(arm=arm)][known]
