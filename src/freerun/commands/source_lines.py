@@ -31,7 +31,7 @@ def source_lines(result: Mapping[str, Any], *, width: int, colour: bool = False)
 
 
 def _latent_lines(result: Mapping[str, Any], latent: Mapping[str, Any], *, width: int, colour: bool) -> list[str]:
-    from freerun.report.pages.prediction import chance, visible_token
+    from freerun.report.pages.prediction import chance, visible_text
 
     header = latent["header"]
     lines = [*textwrap.wrap(latent["sentence"], width), ""]
@@ -45,9 +45,7 @@ def _latent_lines(result: Mapping[str, Any], latent: Mapping[str, Any], *, width
         width,
     )
     if header["movers"]:
-        shown = [
-            f"{visible_token({'text': m['text']})} {chance(m['shift'])} to {m['toward']}" for m in header["movers"]
-        ]
+        shown = [f"{visible_text(m['text'])} {chance(m['shift'])} to {m['toward']}" for m in header["movers"]]
         lines += textwrap.wrap("words that moved most: " + ", ".join(shown), width)
     if header["fitted"] is not None:
         fit = header["fitted"]

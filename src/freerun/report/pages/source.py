@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from freerun.report.pages.prediction import chance, visible_token
+from freerun.report.pages.prediction import chance, visible_text
 from freerun.report.pages.template import Page
 from freerun.report.visible import visible, visible_markup
 
@@ -138,7 +138,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "posterior_chart": posterior_chart,
     "ranked": ranked,
     "text": lambda value: visible_markup(str(value)),
-    "word": lambda value: visible_token({"text": str(value)}),
+    "word": lambda value: visible_text(str(value)),
 }
 _PAGE, _EVALUATION = (
     Page(template, _FILTERS, css=("prediction.css", "source.css"))
