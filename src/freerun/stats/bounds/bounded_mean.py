@@ -24,8 +24,8 @@ _LARGEST_PLUG_IN = 0.99
 _SHARES = 2.0 ** -np.arange(8)
 """Constant bets, as shares of the largest bet that cannot lose more than everything."""
 _STAKES = (1.0 - _PLUG_IN_STAKE) * (1.0 + np.arange(8)) ** -1.5 / float(((1.0 + np.arange(8)) ** -1.5).sum())
-_STEPS = 45
-"""Halvings of an interval inside [0, 1]."""
+_STEPS = 32
+"""Halvings of an interval inside [0, 1]: the limit is at most 2e-10 too wide."""
 
 
 def mean_high(values: Float[np.ndarray, "units columns"], *, alpha: float) -> Float[np.ndarray, " columns"]:

@@ -35,7 +35,7 @@ class Windows:
 
 
 def windows(n_tokens: int, *, width: int = DEFAULT_WINDOW) -> Windows:
-    """Return llama.cpp's windows over a stream of `n_tokens`. A model that begins with a BOS has it in place of each window's first.
+    """Return llama.cpp's windows over a stream of `n_tokens`. A model that begins with a BOS has it in place of each first token.
 
     The tool refuses fewer than two windows, and so does this.
 
