@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
@@ -99,7 +100,7 @@ class Truth:
 
 def simulate(world: str, documents: int, *, runs: int, seed: int = 0) -> list[Misses]:
     """Draw own texts of both laws so often, and count what misses."""
-    pair, truth = PAIRS[world], Truth.of(PAIRS[world])
+    pair, truth = PAIRS[world], _truth(world)
     rng = np.random.default_rng([seed, documents, *world.encode()])
     missed: Counter[str] = Counter()
     silent: Counter[str] = Counter()
@@ -110,6 +111,11 @@ def simulate(world: str, documents: int, *, runs: int, seed: int = 0) -> list[Mi
             missed[claim] += bool(miss)
             silent[claim] += miss is None
     return [Misses(world, documents, c, rate, runs, missed[c], silent[c]) for c, rate in nominal.items()]
+
+
+@cache
+def _truth(world: str) -> Truth:
+    return Truth.of(PAIRS[world])
 
 
 def _claims(texts_p: TwoLaws, texts_q: TwoLaws, truth: Truth) -> Sides:
