@@ -49,6 +49,7 @@ OTHERS_WORDS = {
     "text/hub.py": "the package datasets names the splits that there are in words alone",
     "text/readers.py": "a parser's own place in its text is cut off its message",
     "jobs/source/file.py": "tomllib says the line in words alone",
+    "samples/slime.py": "torch says in words alone that a file holds objects that it does not load",
 }
 """Files that look into messages of other libraries, which have no types for it."""
 

@@ -243,4 +243,4 @@ def _why(error: Exception) -> str:
         return "nested too deeply"
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.removesuffix(' at')}, column {error.colno:,}"
-    return str(error).split("; use")[0]
+    return "a whole number with too many digits"
