@@ -94,7 +94,7 @@ def test_near_loops_are_the_definition(texts: Texts, rule: LoopRule, differ: flo
 
 @pytest.mark.parametrize("seed", range(4))
 def test_near_loops_of_long_periods(seed: int) -> None:
-    """Phrases of 5 to 60 tokens that come back with one token in twelve changed, in text of many kinds of token, and none without."""
+    """Phrases of 5 to 60 tokens that come back with one token in twelve changed, in text of many kinds of token."""
     rng = np.random.default_rng(seed)
     texts = []
     for period in (5, 11, 23, 60):
@@ -135,7 +135,7 @@ def test_equal_hashes_are_no_equal_ngrams(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_lists_that_only_count_are_loops_without_their_numbers() -> None:
-    """“Step 1: go . Step 2: go .” with numbers of one and of two tokens; 90 is a digit, and other words differ from copy to copy."""
+    """“Step 1: go . Step 2: go .” with numbers of one and of two tokens; other words that differ are none."""
     counting = [t for n in range(12) for t in (1, *([90] if n < 10 else [90, 91]), 2, 3, 4)]
     other = [t for n in range(12) for t in (1, 90, 10 + n, 3, 4)]
     texts = Texts.of(

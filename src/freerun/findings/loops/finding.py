@@ -29,9 +29,22 @@ from freerun.findings.loops.evidence import (
     loop_evidence,
     read_arm,
 )
+from freerun.findings.loops.quantities import (
+    ENDS,
+    ESCAPE,
+    ESCAPE_BY_MASS,
+    HAZARD,
+    HAZARD_BY_MASS,
+    INCIDENCE,
+    INCIDENCE_REAL,
+    LOG_RANK,
+    PROVEN_KL,
+    QUANTITIES,
+    TIME_IN_TRAP,
+)
 from freerun.findings.question import Question
 from freerun.results.finding import Estimate, Finding
-from freerun.results.quantity import LEAST_SEQUENCES, Quantity, Sums
+from freerun.results.quantity import Sums
 from freerun.stats.bounds.certificates import ProvenKl, kl_proven_of_counts
 from freerun.stats.loops.logrank import LogRank
 from freerun.stats.loops.survival import END_OF_TEXT, LOOP
@@ -39,64 +52,6 @@ from freerun.stats.loops.traps import time_in_trap
 from freerun.stats.position import log_spaced_edges
 
 QUESTION = "Does it fall into loops, and does it end?"
-INCIDENCE = Quantity(
-    "loops",
-    "loop_incidence",
-    "Loop, own text",
-    "share",
-    own_text=True,
-    gates=("loops", "loop_incidence"),
-    card=True,
-    least=LEAST_SEQUENCES,
-)
-INCIDENCE_REAL = Quantity("loops", "loop_incidence_real", "Loop, real text", "share")
-ENDS = Quantity(
-    "loops",
-    "end_incidence",
-    "End of text, own text",
-    "share",
-    own_text=True,
-    gates=("ends", "end_incidence"),
-    least=LEAST_SEQUENCES,
-)
-HAZARD = Quantity(
-    "loops",
-    "loop_hazard",
-    "Loop hazard, own text",
-    "per token",
-    own_text=True,
-    gates=("loop_hazard",),
-    least=LEAST_SEQUENCES,
-)
-HAZARD_BY_MASS = Quantity("loops", "loop_hazard_rao_blackwell", "Loop hazard by mass", "per token", own_text=True)
-LOG_RANK = Quantity(
-    "loops",
-    "loop_log_rank_p",
-    "Loops, own against real text: p-value of the log-rank test within documents",
-    "",
-    own_text=True,
-    exact=True,
-)
-ESCAPE = Quantity("loops", "loop_escape_per_token", "Chance that a token leaves a loop", "per token", own_text=True)
-ESCAPE_BY_MASS = Quantity(
-    "loops", "loop_escape_rao_blackwell", "Chance of leaving a loop, by mass", "per token", own_text=True
-)
-TIME_IN_TRAP = Quantity("loops", "time_in_trap_tokens", "Expected time in a trap", "tokens", own_text=True)
-PROVEN_KL = Quantity(
-    "loops", "kl_from_loops_at_least_nats", "KL that the share of looping texts proves", "nats", own_text=True
-)
-QUANTITIES = (
-    INCIDENCE,
-    INCIDENCE_REAL,
-    ENDS,
-    HAZARD,
-    HAZARD_BY_MASS,
-    LOG_RANK,
-    ESCAPE,
-    ESCAPE_BY_MASS,
-    TIME_IN_TRAP,
-    PROVEN_KL,
-)
 N_ONSETS, N_OWN_ONSETS = 5, 3
 TELLS_APART = 0.01
 """p-value of the log-rank test below which more loops than in real text count as found."""

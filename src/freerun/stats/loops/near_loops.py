@@ -58,9 +58,7 @@ def first_near_loops(texts: Texts, runs: LagRuns, near: NearRule) -> FirstLoops:
     [29]
     """
     if runs.max_period < near.rule.max_period or runs.least > near.least_run:
-        raise DataError(
-            f"{near} needs lag runs of period up to {near.rule.max_period} from {near.least_run} tokens on"
-        )
+        raise DataError(f"{near} needs lag runs of period up to {near.rule.max_period} from {near.least_run} tokens on")
     exact = first_loops(texts, runs, near.rule)
     best = np.where(exact.token >= 0, texts.follows + exact.token, texts.ends)
     found = [(text, period, at) for text, period, at in _near(texts, runs, near, best)]

@@ -1,7 +1,7 @@
 """Lag runs of many texts at once, from the n-grams that stand twice within reach of each other.
 
-A lag run of period p is a stretch of tokens that equal the token p before (`lag_runs` has the definition). Each of at least n tokens
-holds an n-gram that stands p tokens earlier too; sorting the n-grams of many texts brings those together for all periods at once.
+A lag run of period p is a stretch of tokens that equal the token p before (`lag_runs` has the definition). Each of at least n
+tokens holds an n-gram that stands p tokens earlier too; sorting the n-grams of many texts finds those of all periods at once.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def lag_runs(texts: Texts, *, max_period: int, least: int) -> LagRuns:
         block = texts.ids[begin : int(texts.ends[last - 1])]
         text, period, at, end = _runs_of_block(block, texts.ends[first:last] - begin, max_period, least)
         parts.append(np.stack([text + first, period, at + begin, end + begin]))
-    runs = np.concatenate(parts, axis=1) if parts else np.zeros((4, 0), np.int64)
-    return LagRuns(*runs, max_period=max_period, least=least)
+    text, period, at, end = np.concatenate(parts, axis=1) if parts else np.zeros((4, 0), np.int64)
+    return LagRuns(text, period, at, end, max_period=max_period, least=least)
 
 
 def least_run(rule: LoopRule) -> int:
@@ -60,14 +60,17 @@ def least_run(rule: LoopRule) -> int:
 
 @dataclass(frozen=True, eq=False)
 class FirstLoops:
-    """Where the first loop of each text is complete, 0 at the first token after the prompt; −1: none. `period`: the shortest then."""
+    """Where the first loop of each text is complete, 0 at the first token after the prompt, and its period (the shortest then).
+
+    −1: none.
+    """
 
     token: Int[np.ndarray, " texts"]
     period: Int[np.ndarray, " texts"]
 
 
 def first_loops(texts: Texts, runs: LagRuns, rule: LoopRule) -> FirstLoops:
-    """Return the first token after each prompt at which a loop is complete; one that began in the prompt and goes on counts at once.
+    """Return the first token after each prompt at which a loop is complete; one that goes on from the prompt counts at once.
 
     Raises DataError for runs that leave out some that the rule needs.
 
@@ -80,7 +83,10 @@ def first_loops(texts: Texts, runs: LagRuns, rule: LoopRule) -> FirstLoops:
 
 
 def earliest(
-    texts: Texts, text: Int[np.ndarray, " loops"], period: Int[np.ndarray, " loops"], complete: Int[np.ndarray, " loops"]
+    texts: Texts,
+    text: Int[np.ndarray, " loops"],
+    period: Int[np.ndarray, " loops"],
+    complete: Int[np.ndarray, " loops"],
 ) -> FirstLoops:
     """The earliest of some loops in each text, the one of the shortest period among those complete at one token."""
     order = np.lexsort((period, complete, text))
@@ -93,9 +99,7 @@ def earliest(
 
 def complete_stretches(
     texts: Texts, runs: LagRuns, rule: LoopRule
-) -> tuple[
-    Int[np.ndarray, " loops"], Int[np.ndarray, " loops"], Int[np.ndarray, " loops"], Int[np.ndarray, " loops"]
-]:
+) -> tuple[Int[np.ndarray, " loops"], Int[np.ndarray, " loops"], Int[np.ndarray, " loops"], Int[np.ndarray, " loops"]]:
     """Text, period and [first, end) of every stretch of tokens after a prompt at each of which a loop of that period is complete.
 
     Raises as `first_loops` does.
@@ -166,13 +170,17 @@ def _edges(
     keys.sort()
     place = (keys & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
     code = keys >> bits
-    starts, lasts = [], []
+    starts: list[Int[np.ndarray, "2 _pairs"]] = []
+    lasts: list[Int[np.ndarray, "2 _pairs"]] = []
     alive, k = np.flatnonzero(code[1:] == code[:-1]), 1
     while alive.size:
         early, late = place[alive], place[alive + k]
         near = late - early <= max_period
         alive, early, late = alive[near], early[near], late[near]
-        for kept, differ in ((starts, signed[early - 1] != signed[late - 1]), (lasts, signed[early + n] != signed[late + n])):
+        for kept, differ in (
+            (starts, signed[early - 1] != signed[late - 1]),
+            (lasts, signed[early + n] != signed[late + n]),
+        ):
             kept.append(np.stack([(late - early)[differ], late[differ]]))
         k += 1
         alive = alive[alive + k < size]

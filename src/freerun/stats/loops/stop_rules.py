@@ -64,8 +64,10 @@ def read_stop_rule(words: str) -> StopRule:
 
 @dataclass(frozen=True, eq=False)
 class Stops:
-    """What a rule does to each text: whether it stops it, after how many tokens (all of them where it does not), and whether the text,
-    left alone, was in a loop no more at its last token."""
+    """What a rule does to each text: whether it stops it, and after how many tokens (all of them where it does not).
+
+    `left`: stopped texts that, left alone, were in a loop no more at their last token.
+    """
 
     stopped: Bool[np.ndarray, " texts"]
     written: Int[np.ndarray, " texts"]
@@ -109,8 +111,8 @@ def share_saved(stops: Stops, *, level: float = 0.95) -> Interval:
     """Return the share of all tokens that are not written, clustered; of real text, the share that is lost.
 
     Limits are Clopper & Pearson's at the number of trials that has the clustered, linearised error, and at most at the effective
-    number of groups (Kish 1965, weights their tokens): what a group saves is one number between none and all of its tokens, and where
-    few are stopped the error says little of what others would have saved.
+    number of groups (Kish 1965, weighted by tokens): what a group saves lies between none and all of its tokens, and where few are
+    stopped the error says little of what others would have saved.
 
     Raises TooFewDocuments for fewer than two groups.
     """
