@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from freerun.commands.model_arguments import add_json_argument
+from freerun.samples.catalogue import FORMATS
 
 if TYPE_CHECKING:
     from freerun.results.finding import Table
@@ -53,7 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without-prompts", action="store_true", help="loops begin after the prompt: it is no part of what repeats"
     )
-    parser.add_argument("--format", metavar="FORMAT", help="format of the samples (default: recognised)")
+    parser.add_argument(
+        "--format",
+        choices=tuple(known.name for known in FORMATS),
+        metavar="FORMAT",
+        help=f"format of the samples, recognised where it is not named: {', '.join(known.name for known in FORMATS)}",
+    )
     parser.add_argument("--requests", metavar="FILE", help="the requests of a batch, for its prompts")
     parser.add_argument("-o", "--out", metavar="DIR", help="write a page into this folder: loops.html")
     add_json_argument(parser)

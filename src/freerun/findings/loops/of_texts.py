@@ -64,9 +64,9 @@ def loops_of_texts(
     traps = {"own text": read_traps(own)} | ({} if real is None else {"real text": read_traps(real)})
     arms = {"own text": own} | ({} if real is None else {"real text": real})
     estimates = [
-        *_incidences(curve, base, ends, real is not None),
+        *(in_unit(e, unit) for e in _incidences(curve, base, ends, real is not None)),
         *repetition_estimates(own, real, stop_rules[0], up_to=up_to, unit=unit, independent_unit=independent_unit),
-        *_trap_estimates(traps["own text"]),
+        *(in_unit(e, unit) for e in _trap_estimates(traps["own text"])),
         *([] if test is None else [_test_estimate(test)]),
     ]
     return Finding(
@@ -74,7 +74,7 @@ def loops_of_texts(
         question=QUESTION,
         sentence=_sentence(own, real, curve, base, ends, outcomes[0], up_to, unit, test),
         status="unknown" if curve is None else "neutral",
-        estimates=tuple(in_unit(e, unit) for e in estimates),
+        estimates=tuple(estimates),
         charts=() if curve is None or ends is None else (_chart(curve, ends, base, unit),),
         tables=(
             _counts_table(own, real, up_to, unit),

@@ -228,11 +228,11 @@ def _rate(interval: Interval | None) -> Cell:
 def number(x: float) -> str:
     """A share or a rate in few digits.
 
-    >>> [number(x) for x in (0.0, 0.00012, 0.0312, 0.5, 12.34, 1234.5)]
-    ['0', '0.00012', '0.031', '0.500', '12', '1,234']
+    >>> [number(x) for x in (0.0, 1e-9, 0.00012, 0.0312, 0.5, 12.34, 1234.5)]
+    ['0', '<0.0001', '0.00012', '0.031', '0.500', '12', '1,234']
     """
-    if x == 0:
-        return "0"
+    if x < 1e-4:
+        return "0" if x == 0 else "<0.0001"
     if x < 0.1:
         return np.format_float_positional(float(f"{x:.2g}"), trim="-")
     return f"{x:.3f}" if x < 1 else f"{x:.1f}" if x < 10 else f"{x:,.0f}"

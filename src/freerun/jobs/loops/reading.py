@@ -152,7 +152,7 @@ def gather_samples(
             gathering.ended.append(_ended(row, ids, spelling))
             gathering.groups.append(_group_of(row, ids))
             gathering.names.append(f"row {row.row}")
-    without_prompt = sum(row.prompt is None and row.prompt_ids is None for row in kept)
+    without_prompt = sum(not row.has_prompt for row in kept)
     return gathering.finish(name=name, format=format, spelling=spelling, undrawn=undrawn, without_prompt=without_prompt)
 
 
@@ -206,6 +206,9 @@ def _group_of(row: Completion, ids: Int[np.ndarray, " completion"]) -> str:
         return f"group {row.group}"
     if row.prompt_ids is not None and row.prompt_ids.size:
         return f"ids {digest_of(row.prompt_ids)}"
+    if row.messages:
+        said = "\n".join(f"{message.role}\n{message.content}" for message in row.messages)
+        return f"messages {hashlib.sha256(said.encode('utf-8', 'surrogatepass')).hexdigest()}"
     if row.prompt:
         return f"prompt {hashlib.sha256(row.prompt.encode('utf-8', 'surrogatepass')).hexdigest()}"
     return f"text {digest_of(ids)}"
