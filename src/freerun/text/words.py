@@ -1,4 +1,4 @@
-"""Words of a text, where there is no tokenizer: runs of letters and digits, single signs and line breaks."""
+"""Words of a text, where there is no tokenizer: runs of letters, runs of digits, single signs and line breaks."""
 
 from __future__ import annotations
 
