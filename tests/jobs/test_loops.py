@@ -36,9 +36,7 @@ def looping(n: int) -> list[int]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> freerun.Run:
     """A cold world, which loops."""
     out = tmp_path_factory.mktemp("loops") / "run"
-    return freerun.audit(
-        "world/markov+temperature,t=0.3", "world/markov", out=out, documents=40, tokens=96, prefix=8
-    )
+    return freerun.audit("world/markov+temperature,t=0.3", "world/markov", out=out, documents=40, tokens=96, prefix=8)
 
 
 def test_ids_by_hand(tmp_path: Path) -> None:
