@@ -85,7 +85,7 @@ def as_array(value: Any) -> np.ndarray:
 
 def kept(ids: Int[np.ndarray, " n"], mask: np.ndarray) -> Int[np.ndarray, " m"]:
     """Return the ids where the mask is not 0."""
-    return ids[mask.astype(bool)]
+    return np.compress(mask.astype(bool), ids)
 
 
 def span(mask: Bool[np.ndarray, " n"]) -> int:
