@@ -155,6 +155,14 @@ def test_masked_rows_are_left_out_and_said(tmp_path: Path) -> None:
     assert [e.reason for e in from_openrlhf(nothing).excluded] == [Reason.EMPTY]
 
 
+def test_log_probs_that_were_copied_are_no_second_computation() -> None:
+    """In verl's bypass mode `old_log_probs` is `rollout_log_probs`: engine and trainer would seem to agree perfectly."""
+    batch = as_arrays(VERL)
+    made = from_verl({**batch, "old_log_probs": batch["rollout_log_probs"]})
+    assert [sample.trainer_log_probs_nats for sample in made.samples] == [None, None]
+    assert "copied" in made.notes[0]
+
+
 def test_tensors_that_are_missing_or_do_not_fit() -> None:
     with pytest.raises(DataError, match="this batch of TRL has no completion_mask"):
         from_trl({k: v for k, v in as_arrays(TRL).items() if k != "completion_mask"})
