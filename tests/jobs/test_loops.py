@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> freerun.Run:
 
 
 def test_ids_by_hand(tmp_path: Path) -> None:
-    """Two of four texts loop at their 44th token (20, then a run of 21 tokens of period 3 from the 24th on); one of them leaves it."""
+    """Two of four texts loop at their 44th token: 20, then 24 tokens of period 3. One of them leaves it."""
     rows = [
         {"prompt_ids": [1, k], "completion_ids": ids, "finish_reason": "length"}
         for k, ids in enumerate([looping(20), [*looping(10), *range(200, 230)], list(range(80)), list(range(60))])

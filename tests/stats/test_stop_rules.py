@@ -91,6 +91,14 @@ def test_nothing_saved_has_the_upper_limit_of_texts() -> None:
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 40))
 
 
+def test_no_stop_in_groups_of_several_sizes() -> None:
+    """Nine texts of one group and 91 alone: the mean group that a text is in has (81 + 91)/100 texts, and 100/1.72 count."""
+    none, groups = np.zeros(100, bool), np.concatenate([np.zeros(9, int), np.arange(1, 92)])
+    stops = Stops(none, np.full(100, 1000), none, np.full(100, 1000), groups)
+    assert share_stopped(stops).high == pytest.approx(1 - 0.025 ** (1 / 58))
+    assert stops_per_token(stops).high == pytest.approx(1 - 0.025 ** (1 / 58139), rel=1e-4)
+
+
 @pytest.mark.parametrize(("n", "copies", "share"), [(30, 1, 0.1), (64, 1, 0.05), (32, 4, 0.2)])
 def test_limits_miss_seldom(n: int, copies: int, share: float) -> None:
     """400 simulated files of texts of ragged length that are ended at a uniform place, by groups with a share of their own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Real
 
 from freerun.errors import UsageError, nearest
 from freerun.stats.intervals import Interval, group_index, linearised_ratio
@@ -99,12 +99,27 @@ def stops_per_token(stops: Stops, *, level: float = 0.95) -> Interval:
 
     A text is stopped once at most: what it says after that is not read. Raises TooFewDocuments for fewer than two groups.
     """
-    return clustered_proportion(stops.stopped, stops.written, stops.groups, level=level)
+    return _proportion(stops, stops.written, level)
 
 
 def share_stopped(stops: Stops, *, level: float = 0.95) -> Interval:
     """Return the share of texts that are stopped, clustered. Raises TooFewDocuments for fewer than two groups."""
-    return clustered_proportion(stops.stopped, np.ones(stops.stopped.size), stops.groups, level=level)
+    return _proportion(stops, np.ones(stops.stopped.size), level)
+
+
+def _proportion(stops: Stops, trials: Real[np.ndarray, " texts"], level: float) -> Interval:
+    """`clustered_proportion`; where no text is stopped, at the trials over the mean size of the group that a text is in.
+
+    That is Kish's design effect for groups that are stopped together; the largest group would ask for more than all others can give.
+    """
+    found = clustered_proportion(stops.stopped, trials, stops.groups, level=level)
+    if found.value > 0.0:
+        return found
+    index, n = group_index(stops.groups)
+    sizes = np.bincount(index, minlength=n)
+    effective = float(np.sum(trials)) * sizes.sum() / np.square(sizes).sum()
+    low, high = proportion_limits(0.0, 0.0, max(int(effective), 1), found.n, level=level)
+    return Interval(0.0, low, high, level, found.n)
 
 
 def share_saved(stops: Stops, *, level: float = 0.95) -> Interval:
