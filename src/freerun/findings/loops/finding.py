@@ -53,6 +53,7 @@ from freerun.findings.loops.repetition import (
 from freerun.findings.loops.texts_of_records import texts_of_rows
 from freerun.findings.question import Question
 from freerun.records.schema import ARMS, ArmName
+from freerun.records.schema import ArmName
 from freerun.results.finding import Estimate, Finding
 from freerun.results.quantity import Sums
 from freerun.stats.bounds.certificates import ProvenKl, kl_proven_of_counts
@@ -119,7 +120,7 @@ def real_repetitions(evidence: Evidence) -> Repetitions:
     return _repetitions(evidence, "real")
 
 
-def _repetitions(evidence: Evidence, arm: str) -> Repetitions:
+def _repetitions(evidence: Evidence, arm: ArmName) -> Repetitions:
     found = evidence.once(loop_evidence)
     return find_repetitions(texts_of_rows(evidence, found.rows(arm)), NearRule(found.rule, DIFFER), STOP_RULES)
 

@@ -12,6 +12,7 @@ from freerun.findings.loops.evidence import loop_evidence
 from freerun.findings.loops.texts_of_records import numeric_ids, texts_of_rows
 from freerun.findings.plain_text import PlainText
 from freerun.jobs.loops.reading import ReadTexts, Sides
+from freerun.records.schema import ArmName
 from freerun.results.loops import TextsRead
 from freerun.runs.run import evidence_of
 
@@ -25,8 +26,8 @@ class RecordedTokens:
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
-        self.name: str | None = str(evidence.plan["model"])
-        self.end_ids = frozenset(int(i) for i in evidence.plan["end_ids"])
+        self.name: str | None = str(evidence.plan.model)
+        self.end_ids = frozenset(int(i) for i in evidence.plan.end_ids)
 
     def encode(self, texts: object) -> None:
         return None
@@ -54,11 +55,11 @@ def gather_run(path: Path, *, history: bool) -> Sides:
         DataError: no finished audit there.
     """
     evidence = evidence_of(path)
-    own, real = (_side(evidence, path, arm, history) for arm in ("free", "real"))
-    return Sides(own, real, str(evidence.plan["model"]), matched=True)
+    own, real = _side(evidence, path, "free", history), _side(evidence, path, "real", history)
+    return Sides(own, real, str(evidence.plan.model), matched=True)
 
 
-def _side(evidence: Evidence, path: Path, arm: str, history: bool) -> ReadTexts:
+def _side(evidence: Evidence, path: Path, arm: ArmName, history: bool) -> ReadTexts:
     rows = evidence.once(loop_evidence).rows(arm)
     texts = texts_of_rows(evidence, rows, history=history)
     sequences = evidence.records.sequences
@@ -82,6 +83,6 @@ def _side(evidence: Evidence, path: Path, arm: str, history: bool) -> ReadTexts:
         with_undrawn=0,
         without_prompt=0,
         left_out=(),
-        notes=() if arm == "real" else (f"Own text was sampled with {evidence.sampling.describe()}.",),
+        notes=() if arm == "real" else (f"Own text was sampled with {evidence.plan.sampling.describe()}.",),
     )
     return ReadTexts(texts, names, facts, RecordedTokens(evidence))

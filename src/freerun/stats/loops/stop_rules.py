@@ -110,7 +110,7 @@ def share_stopped(stops: Stops, *, level: float = 0.95) -> Interval:
 def _proportion(stops: Stops, trials: Real[np.ndarray, " texts"], level: float) -> Interval:
     """`clustered_proportion`; where no text is stopped, at the trials over the mean size of the group that a text is in.
 
-    That is Kish's design effect for groups that are stopped together; the largest group would ask for more than all others can give.
+    That is Kish's design effect for groups that are stopped together; the largest one would ask too much.
     """
     found = clustered_proportion(stops.stopped, trials, stops.groups, level=level)
     if found.value > 0.0:
