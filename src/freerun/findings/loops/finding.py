@@ -53,7 +53,6 @@ from freerun.findings.loops.repetition import (
 from freerun.findings.loops.texts_of_records import texts_of_rows
 from freerun.findings.question import Question
 from freerun.records.schema import ARMS, ArmName
-from freerun.records.schema import ArmName
 from freerun.results.finding import Estimate, Finding
 from freerun.results.quantity import Sums
 from freerun.stats.bounds.certificates import ProvenKl, kl_proven_of_counts
