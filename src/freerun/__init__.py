@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from freerun.jobs.audit.audit import audit
     from freerun.jobs.compare import compare
     from freerun.jobs.face import certify, power, predict, source
+    from freerun.jobs.loops.loops import loops
     from freerun.runs.run import Run, open_run
     from freerun.specs.spec import load_predictor as load
 
@@ -26,6 +27,7 @@ __all__ = [
     "certify",
     "compare",
     "load",
+    "loops",
     "open_run",
     "power",
     "predict",
@@ -37,6 +39,7 @@ _LAZY = {
     "certify": ("freerun.jobs.face", "certify"),
     "compare": ("freerun.jobs.compare", "compare"),
     "load": ("freerun.specs.spec", "load_predictor"),
+    "loops": ("freerun.jobs.loops.loops", "loops"),
     "open_run": ("freerun.runs.run", "open_run"),
     "power": ("freerun.jobs.face", "power"),
     "predict": ("freerun.jobs.face", "predict"),

@@ -76,7 +76,8 @@ def test_influence_is_the_derivative(texts: list[tuple[int, int]]) -> None:
     hazard = np.bincount(time[came], minlength=last + 1)[1:] / at_risk
     hazard_any = np.bincount(time[ended], minlength=last + 1)[1:] / at_risk
     before = np.concatenate(([1.0], np.cumprod(1 - hazard_any)[:-1]))
-    exact = survival._influence(time, came, ended, at_risk, hazard, hazard_any, before, np.cumsum(before * hazard))
+    incidence = np.cumsum(before * hazard)
+    exact = survival._influence(time, came, ended, at_risk, hazard, hazard_any, before, incidence, np.arange(last))
     assert exact[0] == pytest.approx(numeric, abs=2e-3)
 
 
@@ -88,6 +89,16 @@ def test_doubling_every_text_within_its_document_changes_no_interval() -> None:
     assert twice.low == pytest.approx(once.low)
     assert twice.high == pytest.approx(once.high)
     assert twice.n_groups == 30
+
+
+def test_some_times_are_those_of_all() -> None:
+    rng = np.random.default_rng(3)
+    time, cause, groups = rng.integers(1, 20, 30), rng.integers(0, 3, 30), rng.integers(0, 9, 30)
+    every = cumulative_incidence(time, cause, groups=groups)
+    some = cumulative_incidence(time, cause, groups=groups, at=np.array([1, 7, 15, 400]))
+    assert some.times.tolist() == [1, 7, 15]
+    for name in ("incidence", "low", "high", "survival", "at_risk"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(every, name)[some.times - 1])
 
 
 def test_no_loop_seen_is_not_no_loops() -> None:

@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "source": "who could have written a text: the posterior over sources, token by token",
     "certify": "what an excess loss does and does not guarantee; no model",
     "compare": "what differs between finished runs of the same documents, with intervals; no model",
+    "loops": "do texts loop, and what would a stop rule cost and save; any samples or texts, no model",
     "power": "which metric notices which planted defect: size and power by simulation; no model",
     "export": "export a run's numbers to tables, a model-card section or an experiment tracker; no model",
     "report": "rebuild the findings and the page from a run's records; no model",

@@ -8,7 +8,7 @@ from freerun.findings import drift
 from freerun.findings.detectability.comparison import Comparison, Curve
 from freerun.findings.detectability.quantities import H75, HORIZONS
 from freerun.findings.evidence import Evidence
-from freerun.findings.loops.finding import INCIDENCE
+from freerun.findings.loops.quantities import INCIDENCE
 from freerun.findings.loss import IMPOSSIBLE, LOSS
 from freerun.findings.recognition.quantities import SAMPLER_P
 from freerun.results.audit import OwnText

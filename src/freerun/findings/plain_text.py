@@ -30,7 +30,7 @@ class PlainText:
         last = min(rows.start + n_tokens, rows.stop)
         if not self.whole(sequence):
             ids, sizes = (self.records.tokens[name][rows.start : last].tolist() for name in ("token_id", "n_bytes"))
-            return b"".join(self._spelling.get(i, _UNKNOWN) if n else b"" for i, n in zip(ids, sizes, strict=True))
+            return b"".join(self.spelling.get(i, _UNKNOWN) if n else b"" for i, n in zip(ids, sizes, strict=True))
         return self._text[sequence][: self._bytes_between(rows.start, last)]
 
     def whole(self, sequence: int) -> bool:
@@ -48,7 +48,8 @@ class PlainText:
         return int(self._ends[stop - 1] - (self._ends[start - 1] if start else 0))
 
     @cached_property
-    def _spelling(self) -> dict[int, bytes]:
+    def spelling(self) -> dict[int, bytes]:
+        """Bytes of the ids that stand in texts without half characters."""
         ids, sizes = self.records.tokens["token_id"], self.records.tokens["n_bytes"]
         spelling: dict[int, bytes] = {}
         for s in filter(self.whole, range(self.records.n_sequences)):

@@ -29,75 +29,41 @@ from freerun.findings.loops.evidence import (
     loop_evidence,
     read_arm,
 )
+from freerun.findings.loops.quantities import (
+    ENDS,
+    ESCAPE,
+    ESCAPE_BY_MASS,
+    HAZARD,
+    HAZARD_BY_MASS,
+    INCIDENCE,
+    INCIDENCE_REAL,
+    LOG_RANK,
+    PROVEN_KL,
+    QUANTITIES,
+    TIME_IN_TRAP,
+)
+from freerun.findings.loops.repetition import (
+    DIFFER,
+    STOP_RULES,
+    repetition_estimates,
+    repetition_table,
+    stop_outcomes,
+    stop_table,
+)
+from freerun.findings.loops.texts_of_records import texts_of_rows
 from freerun.findings.question import Question
 from freerun.records.schema import ARMS, ArmName
 from freerun.results.finding import Estimate, Finding
-from freerun.results.quantity import LEAST_SEQUENCES, Quantity, Sums
+from freerun.results.quantity import Sums
 from freerun.stats.bounds.certificates import ProvenKl, kl_proven_of_counts
 from freerun.stats.loops.logrank import LogRank
+from freerun.stats.loops.near_loops import NearRule
+from freerun.stats.loops.repetitions import Repetitions, find_repetitions
 from freerun.stats.loops.survival import END_OF_TEXT, LOOP
 from freerun.stats.loops.traps import time_in_trap
 from freerun.stats.position import log_spaced_edges
 
 QUESTION = "Does it fall into loops, and does it end?"
-INCIDENCE = Quantity(
-    "loops",
-    "loop_incidence",
-    "Loop, own text",
-    "share",
-    own_text=True,
-    gates=("loops", "loop_incidence"),
-    card=True,
-    least=LEAST_SEQUENCES,
-)
-INCIDENCE_REAL = Quantity("loops", "loop_incidence_real", "Loop, real text", "share")
-ENDS = Quantity(
-    "loops",
-    "end_incidence",
-    "End of text, own text",
-    "share",
-    own_text=True,
-    gates=("ends", "end_incidence"),
-    least=LEAST_SEQUENCES,
-)
-HAZARD = Quantity(
-    "loops",
-    "loop_hazard",
-    "Loop hazard, own text",
-    "per token",
-    own_text=True,
-    gates=("loop_hazard",),
-    least=LEAST_SEQUENCES,
-)
-HAZARD_BY_MASS = Quantity("loops", "loop_hazard_rao_blackwell", "Loop hazard by mass", "per token", own_text=True)
-LOG_RANK = Quantity(
-    "loops",
-    "loop_log_rank_p",
-    "Loops, own against real text: p-value of the log-rank test within documents",
-    "",
-    own_text=True,
-    exact=True,
-)
-ESCAPE = Quantity("loops", "loop_escape_per_token", "Chance that a token leaves a loop", "per token", own_text=True)
-ESCAPE_BY_MASS = Quantity(
-    "loops", "loop_escape_rao_blackwell", "Chance of leaving a loop, by mass", "per token", own_text=True
-)
-TIME_IN_TRAP = Quantity("loops", "time_in_trap_tokens", "Expected time in a trap", "tokens", own_text=True)
-PROVEN_KL = Quantity(
-    "loops", "kl_from_loops_at_least_nats", "KL that the share of looping texts proves", "nats", own_text=True
-)
-QUANTITIES = (
-    INCIDENCE,
-    INCIDENCE_REAL,
-    ENDS,
-    HAZARD,
-    HAZARD_BY_MASS,
-    LOG_RANK,
-    ESCAPE,
-    ESCAPE_BY_MASS,
-    TIME_IN_TRAP,
-    PROVEN_KL,
-)
 N_ONSETS, N_OWN_ONSETS = 5, 3
 TELLS_APART = 0.01
 """p-value of the log-rank test below which more loops than in real text count as found."""
@@ -118,6 +84,8 @@ def loops(evidence: Evidence) -> Finding:
     comparisons = _comparisons(found)
     test = comparisons[0].test
     proven = kl_proven_of_counts(*counts_by_document(found, "real"), *counts_by_document(found, "free"))
+    own, base = (evidence.once(made) for made in (own_repetitions, real_repetitions))
+    outcomes = stop_outcomes(STOP_RULES, own, base)
     onsets = first_onsets(found, "free", N_ONSETS)
     real_onsets = first_onsets(found, "real", N_ONSETS)
     kept = onsets[: max(N_OWN_ONSETS, N_ONSETS - len(real_onsets))]
@@ -126,17 +94,34 @@ def loops(evidence: Evidence) -> Finding:
         question=QUESTION,
         sentence=_sentence(evidence, arms, test),
         status=_status(arms, test),
-        estimates=_estimates(evidence, arms, test, proven),
+        estimates=(*_estimates(evidence, arms, test, proven), *repetition_estimates(own, base, STOP_RULES[0])),
         charts=(incidence_chart(evidence, arms), hazard_chart(arms, edges)),
         tables=(
             counts_table(evidence, arms),
             trap_table(evidence, arms),
             comparison_table(comparisons),
             *onset_table([*kept, *real_onsets][:N_ONSETS]),
+            repetition_table({"real text": base, "own text": own}),
+            stop_table(outcomes),
         ),
         licence=_licence(found),
         notes=_notes(evidence, found, proven),
     )
+
+
+def own_repetitions(evidence: Evidence) -> Repetitions:
+    """What repeats in own text; ask for it by `evidence.once`."""
+    return _repetitions(evidence, "free")
+
+
+def real_repetitions(evidence: Evidence) -> Repetitions:
+    """What repeats in real text; ask for it by `evidence.once`."""
+    return _repetitions(evidence, "real")
+
+
+def _repetitions(evidence: Evidence, arm: ArmName) -> Repetitions:
+    found = evidence.once(loop_evidence)
+    return find_repetitions(texts_of_rows(evidence, found.rows(arm)), NearRule(found.rule, DIFFER), STOP_RULES)
 
 
 def loop_sums(evidence: Evidence) -> Iterator[Sums]:
@@ -260,7 +245,7 @@ def _licence(found: LoopEvidence) -> str:
     rule = found.rule
     return (
         f"A loop: a suffix of period p ≤ {rule.max_period} repeated at least {rule.copies} times over at least {rule.min_tokens} tokens, "
-        "the prefix counting as history. The cap censors, end of text competes. Unit: the document; 95% intervals, by position pointwise. Null of "
+        f"the prefix counting as history. Near-loop: at most {DIFFER:.0%} of the compared tokens differ from those a period before. The cap censors, end of text competes. Unit: the document; 95% intervals, by position pointwise. Null of "
         "the log-rank test: at every token the continuations of one prefix, real or own, have the same loop hazard; an end of text only stops "
         "the counting. Fixed n."
     )

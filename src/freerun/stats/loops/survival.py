@@ -18,8 +18,8 @@ CENSORED, LOOP, END_OF_TEXT = 0, 1, 2
 class CumulativeIncidence:
     """The chance that the event has come by each time, in tokens, while other causes compete.
 
-    `incidence[t]`, `low[t]`, `high[t]` belong to `times[t]` = 1, 2, ... tokens; `survival` is the chance that nothing
-    has come yet. `at_risk` counts sequences still followed at that token.
+    `incidence[t]`, `low[t]`, `high[t]` belong to `times[t]` = 1, 2, ... tokens, or the times asked for; `survival` is the chance
+    that nothing has come yet. `at_risk` counts sequences still followed at that token.
     """
 
     times: Int[np.ndarray, " times"]
@@ -48,14 +48,17 @@ def cumulative_incidence(
     *,
     groups: Int[np.ndarray, " sequences"] | None = None,
     event: int = LOOP,
+    at: Int[np.ndarray, " times"] | None = None,
     level: float = 0.95,
 ) -> CumulativeIncidence:
-    """Return the Aalen-Johansen estimate with pointwise intervals clustered by group (document).
+    """Return the Aalen-Johansen estimate with pointwise intervals clustered by group (document), at every token or at some.
 
     `time_tokens` is the number of tokens after which the event came or following stopped; a sequence is at risk at
     tokens 1 .. time. `cause` is 0 censored (the cap), 1 loop, 2 end of text. Censoring must not depend on what would
     have come. Intervals: influence functions summed within groups, then Clopper-Pearson limits at the number of trials that has
     this error (Korn & Graubard 1998), at most the sequences; where the estimate is 0 or 1, the groups still at risk.
+
+    `at`: the times to give, ascending, of those that some sequence reaches; memory is sequences times these.
 
     Raises TooFewDocuments for fewer than two groups, DataError for times below 1 or unknown causes.
     Source: Aalen & Johansen 1978; Andersen et al. 1993, section IV.4.
@@ -74,13 +77,15 @@ def cumulative_incidence(
     survival = np.cumprod(1.0 - hazard_any)
     before = np.concatenate(([1.0], survival[:-1]))
     incidence = np.minimum(np.cumsum(before * hazard), 1.0)  # sums round
-    influence = _influence(time, came, ended, at_risk, hazard, hazard_any, before, incidence)
-    sums = np.zeros((n_groups, last))
+    columns = np.arange(last) if at is None else np.asarray(at)[np.asarray(at) <= last] - 1
+    influence = _influence(time, came, ended, at_risk, hazard, hazard_any, before, incidence, columns)
+    sums = np.zeros((n_groups, columns.size))
     np.add.at(sums, index, influence)
     error = np.sqrt(n_groups / (n_groups - 1) * np.square(sums).sum(axis=0))
     latest = np.zeros(n_groups, dtype=np.int64)
     np.maximum.at(latest, index, time)
-    groups_at_risk = n_groups - np.cumsum(np.bincount(latest, minlength=last + 1))[:-1]
+    groups_at_risk = (n_groups - np.cumsum(np.bincount(latest, minlength=last + 1))[:-1])[columns]
+    incidence, survival, at_risk = incidence[columns], survival[columns], at_risk[columns]
     limits = [
         proportion_limits(
             float(v), float(e), int(time.size if 1e-12 < v < 1.0 - 1e-12 else max(g, 1)), n_groups, level=level
@@ -89,7 +94,7 @@ def cumulative_incidence(
     ]
     low, high = np.array(limits).T
     return CumulativeIncidence(
-        times=np.arange(1, last + 1),
+        times=columns + 1,
         incidence=incidence,
         low=low,
         high=high,
@@ -204,8 +209,9 @@ def _influence(
     hazard_any: Float[np.ndarray, " times"],
     before: Float[np.ndarray, " times"],
     incidence: Float[np.ndarray, " times"],
-) -> Float[np.ndarray, "n times"]:
-    """Return each sequence's first-order share of F(t).
+    columns: Int[np.ndarray, " chosen"],
+) -> Float[np.ndarray, "n chosen"]:
+    """Return each sequence's first-order share of F(t) at the chosen times.
 
     dF(t)/dh(s) = S(s-1) for the event's own hazard and -(F(t) - F(s))/(1 - h(s)) for any hazard, s <= t; a sequence
     moves the hazards of the tokens at which it is at risk by (event - hazard)/at_risk.
@@ -216,11 +222,12 @@ def _influence(
     loss = np.cumsum(hazard_any * per_loss)
     loss_f = np.cumsum(incidence * hazard_any * per_loss)
     here = time - 1
-    until = np.minimum(here[:, None], np.arange(at_risk.size)[None, :])
-    reached = np.arange(at_risk.size)[None, :] >= here[:, None]
+    until = np.minimum(here[:, None], columns[None, :])
+    reached = columns[None, :] >= here[:, None]
+    then = incidence[columns]
     direct = (came * before[here] / at_risk[here])[:, None]
-    indirect = (ended * per_loss[here])[:, None] * (incidence[None, :] - incidence[here][:, None])
-    return np.asarray(reached * (direct - indirect) - own[until] + incidence * loss[until] - loss_f[until])
+    indirect = (ended * per_loss[here])[:, None] * (then[None, :] - incidence[here][:, None])
+    return np.asarray(reached * (direct - indirect) - own[until] + then * loss[until] - loss_f[until])
 
 
 def _checked(
