@@ -191,7 +191,7 @@ class Law(ABC):
         """One more id, the last, with the given mass; the rest is scaled by `1 − mass`."""
         return WithAtom(self, np.broadcast_to(np.asarray(mass, np.float64), (self.n_rows,)))
 
-    def take(self, rows: Int[np.ndarray, " taken"]) -> Law:
+    def take(self, rows: Any) -> Law:
         """The law of some of the rows."""
         place = np.arange(self.n_rows)[rows]
         return Routed([self], np.zeros(len(place), np.int64), place)
