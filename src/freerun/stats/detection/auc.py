@@ -99,19 +99,26 @@ def _share_below(
 
 
 def auc_interval(
-    value: float, variance: float, *, n_units: int, replicates: float = 1.0, level: float = 0.95
+    value: float,
+    variance: float,
+    *,
+    n_units: int,
+    replicates: float = 1.0,
+    real_replicates: float = 1.0,
+    level: float = 0.95,
 ) -> Interval:
     """Return an AUC with score limits (Newcombe 2006, method 5) at the number of units that has this variance.
 
     Newcombe's limits keep to [0, 1] and have a width where all texts are told apart. They hold for independent texts; so the
     number of units is taken that gives them `variance`, and at most that of as many independent texts (the harmonic mean of
-    both sides): a small sample near 1 often looks surer than it is. Student's quantile takes the place of the normal one.
+    both sides, `replicates` and `real_replicates` a unit): a small sample near 1 often looks surer than it is. Student's quantile
+    takes the place of the normal one.
 
     Raises TooFewDocuments for fewer than two units.
     """
     if n_units < 2:
         raise TooFewDocuments(f"an AUC with interval needs at least 2 documents, there is {n_units}")
-    most = 2.0 * n_units * replicates / (1.0 + replicates)
+    most = 2.0 * n_units * replicates * real_replicates / (real_replicates + replicates)
     inside = min(max(value, 1e-9), 1.0 - 1e-9)
     effective = most
     if variance > _newcombe_variance(inside, most):
