@@ -6,9 +6,10 @@ texts are read one by one, each in order of position. One that can only be walke
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,10 +18,25 @@ from freerun.errors import UsageError
 from freerun.predictors.base import Ids
 from freerun.predictors.divergence import Divergence
 from freerun.predictors.law import Dense, Law
+from freerun.predictors.markers import Markers
 from freerun.predictors.observation import Block
+from freerun.predictors.rules import Identity
 from freerun.predictors.stepwise import Laws, Stepwise
 
 Reader = Stepwise[Any]
+_COMPANY = 4
+"""Texts that are read together where a law is held beside itself and texts cannot be read in one order."""
+
+
+class Vocabulary(Protocol):
+    """What of a predictor says which ids it has."""
+
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def n_tokens(self) -> int: ...
+    @property
+    def markers(self) -> Markers: ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +62,7 @@ class Kept:
     n_second: int
 
     @staticmethod
-    def of(first: Reader, second: Reader) -> Kept:
+    def of(first: Vocabulary, second: Vocabulary) -> Kept:
         """Where the sizes differ, padding at the end of the longer one is left out; ids that the second adds stay.
 
         Raises:
@@ -64,7 +80,7 @@ class Kept:
         return Kept(*n)
 
 
-def padding(predictor: Reader) -> int:
+def padding(predictor: Vocabulary) -> int:
     """Ids at the end of the vocabulary that the tokenizer has no token for: rows that round up the size of an output layer."""
     runs = predictor.markers.without_token
     if not runs or runs[-1][1] != predictor.n_tokens - 1:
@@ -72,7 +88,21 @@ def padding(predictor: Reader) -> int:
     return predictor.n_tokens - runs[-1][0]
 
 
-def score_both(first: Reader, second: Reader, sequences: Sequence[Ids], *, start: int) -> Iterator[Apart]:
+class Shelf(ABC):
+    """Laws of one predictor on given sequences that were made before and can be had in any order."""
+
+    identity: Identity
+    n_tokens: int
+    markers: Markers
+
+    @abstractmethod
+    def at(self, row: Int[np.ndarray, " n"], position: Int[np.ndarray, " n"]) -> Law:
+        """The laws before some tokens."""
+
+
+def score_both(
+    first: Reader | Shelf, second: Reader | Shelf, sequences: Sequence[Ids], *, start: int
+) -> Iterator[Apart]:
     """Hold both laws of every token from `start` on side by side. A token may be an id that the first lacks: the last of its
     sequence, since a predictor has no law after an id that it does not know.
 
@@ -126,7 +156,12 @@ def _upto(law: Law, n_tokens: int) -> tuple[Law, Float[np.ndarray, " rows"]]:
     return among, law.mass(range(n_tokens, law.n_tokens))
 
 
-def _in_step(first: Reader, second: Reader, sequences: Sequence[Ids], start: int) -> Iterator[tuple[Laws, Laws]]:
+def _in_step(
+    first: Reader | Shelf, second: Reader | Shelf, sequences: Sequence[Ids], start: int
+) -> Iterator[tuple[Laws, Laws]]:
+    if isinstance(first, Shelf) or isinstance(second, Shelf):
+        yield from _beside_shelf(first, second, sequences, start)
+        return
     walked = [type(p).laws is Stepwise.laws for p in (first, second)]
     if walked[0] != walked[1]:
         yield from merged(*(Stepwise.laws(p, sequences, first=start) for p in (first, second)))
@@ -137,6 +172,20 @@ def _in_step(first: Reader, second: Reader, sequences: Sequence[Ids], start: int
         for row, ids in enumerate(sequences):
             for left, right in merged(*(p.laws([ids], first=start) for p in (first, second))):
                 yield _of_row(left, row), _of_row(right, row)
+
+
+def _beside_shelf(
+    first: Reader | Shelf, second: Reader | Shelf, sequences: Sequence[Ids], start: int
+) -> Iterator[tuple[Laws, Laws]]:
+    """Laws on a shelf are taken in the order in which the other predictor reads."""
+    if isinstance(first, Shelf):
+        assert not isinstance(second, Shelf)
+        for part in second.laws(sequences, first=start):
+            yield Laws(part.row, part.position, first.at(part.row, part.position)), part
+        return
+    assert isinstance(second, Shelf)
+    for part in first.laws(sequences, first=start):
+        yield part, Laws(part.row, part.position, second.at(part.row, part.position))
 
 
 def _of_row(part: Laws, row: int) -> Laws:
@@ -163,3 +212,38 @@ def merged(first: Iterator[Laws], second: Iterator[Laws]) -> Iterator[tuple[Laws
 
 def _head(part: Laws, n: int) -> Laws:
     return part if len(part) == n else part.part(slice(None, n))
+
+
+# ---- the same law twice ------------------------------------------------------------------------------------------------
+
+
+def score_again(predictor: Reader, sequences: Sequence[Ids], *, start: int) -> Iterator[Apart]:
+    """A predictor beside itself: its laws of texts that are read together, and of the same texts each read alone.
+
+    Two right computations of one law, which differ by rounding alone.
+    """
+    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+    texts = [np.asarray(sequences[i], np.int64) for i in order]
+    alone = (_of_row(part, row) for row, ids in enumerate(texts) for part in predictor.laws([ids], first=start))
+    try:
+        pieces = list(_apart(merged(predictor.laws(texts, first=start), alone), texts))
+    except OutOfStep:
+        pieces = [
+            piece for row in range(len(texts)) for piece in _apart(_among_others(predictor, texts, row, start), texts)
+        ]
+    for piece in pieces:
+        yield replace(piece, row=np.array([order[i] for i in piece.row], np.int64))
+
+
+def _among_others(predictor: Reader, texts: Sequence[Ids], row: int, start: int) -> Iterator[tuple[Laws, Laws]]:
+    """One text read beside some others, and alone."""
+    company = [texts[row], *(texts[(row + k) % len(texts)] for k in range(1, min(_COMPANY, len(texts))))]
+    among = ((part, np.flatnonzero(part.row == 0)) for part in predictor.laws(company, first=start))
+    alone = (_of_row(part, row) for part in predictor.laws([texts[row]], first=start))
+    return merged((_of_row(part.part(at), row) for part, at in among if at.size), alone)
+
+
+def _apart(pairs: Iterator[tuple[Laws, Laws]], texts: Sequence[Ids]) -> Iterator[Apart]:
+    for left, right in pairs:
+        ids = np.array([texts[i][t] for i, t in zip(left.row, left.position, strict=True)], np.int64)
+        yield Apart(left.row, left.position, left.law.beside(right.law, ids), np.zeros(len(ids)))

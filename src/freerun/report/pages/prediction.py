@@ -125,7 +125,7 @@ def _running(tokens: Sequence[Token]) -> Iterator[Markup]:
     """Yield each token of the running text as a link to its row of the table."""
     for token, piece in zip(tokens, spelled(tokens), strict=True):
         yield Markup('<a class="tok {}" href="#r{}" title="{}">{}</a>').format(
-            shade(token), token["position"], _title(token), _piece(token, piece)
+            shade(token), token["position"], _title(token), piece_of(token, piece)
         )
 
 
@@ -137,7 +137,7 @@ def _title(token: Token) -> str:
     return f"{visible_token(token)}: {percent(token['log_prob_nats'])}, {surprisal_nats(token):.2f} nats, rank {token['rank']:,}"
 
 
-def _piece(token: Token, piece: str) -> Markup:
+def piece_of(token: Token, piece: str) -> Markup:
     if not piece:
         shown = "·" if "bytes_hex" in token else visible_token(token)
         return Markup('<span class="sign">{}</span>').format(shown)
