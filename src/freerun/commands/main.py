@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "predict": "what the model expects at every token of a text",
     "source": "who could have written a text: the posterior over sources, token by token",
     "certify": "what an excess loss does and does not guarantee; no model",
+    "distance": "how far apart two models are: token by token, and as writers of whole texts",
     "compare": "what differs between finished runs of the same documents, with intervals; no model",
     "power": "which metric notices which planted defect: size and power by simulation; no model",
     "export": "export a run's numbers to tables, a model-card section or an experiment tracker; no model",

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float, Int
 
+from freerun.counted import counted
 from freerun.errors import UsageError
 from freerun.predictors.base import Ids
 from freerun.predictors.divergence import Divergence
@@ -74,8 +75,8 @@ class Kept:
             n[longer] = max(n[1 - longer], n[longer] - padding(first if longer == 0 else second))
         if n[0] > n[1]:
             raise UsageError(
-                f"{first.identity.name} has {n[0] - n[1]} ids that {second.identity.name} lacks, from id {n[1]} on; only the "
-                "second model may add ids: give them in the other order"
+                f"{first.identity.name} has {counted(n[0] - n[1], 'id')} that {second.identity.name} lacks, from id {n[1]} on; "
+                "only the second model may add ids: give them in the other order"
             )
         return Kept(*n)
 

@@ -60,15 +60,6 @@ def _measure(ready: Prepared, tell: Progress) -> None:
         tell.end()
 
 
-def is_distance(path: str | Path) -> bool:
-    """Whether a folder holds a run of this kind; False where it cannot be said."""
-    try:
-        held = json.loads((Path(path) / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(held, dict) and held.get("kind") == KIND
-
-
 def report_distance(path: str | Path, *, progress: Progress | None = None) -> Run:
     """Derive findings and page again from a run's records, without a model.
 

@@ -97,7 +97,8 @@ def _check_are_models(a: Model, b: Model, options: DistanceOptions) -> None:
             continue
         if (Path(spec) / "manifest.json").is_file():
             raise UsageError(
-                f"{spec} is a finished run, and a distance is between two models; runs are compared with `freerun compare {a} {b}`"
+                f"{spec} is a run, and a distance is between two models; audits of two models are compared with "
+                f"`freerun compare {a} {b}`"
             )
         loader_of(spec)  # a name that does not exist is said before anything is read
 
