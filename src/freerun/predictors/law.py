@@ -104,13 +104,11 @@ class Law(ABC):
         first, second = self._narrow(), other._narrow()
         if first is not None and second is not None:
             return fused.beside(*first, *second, ids)
-        blocks = (
-            (rows, self.block(rows.start, rows.stop), other.block(rows.start, rows.stop)) for rows in other._spans()
-        )
-        return Divergence.concatenate([diverge_block(p, q, ids[rows]) for rows, p, q in blocks])
+        parts = ((self.block(r.start, r.stop), other.block(r.start, r.stop), ids[r]) for r in other._spans())
+        return Divergence.concatenate([diverge_block(*part) for part in parts])
 
     def _narrow(self) -> tuple[Any, float] | None:
-        """Logits and their scale where the law is softmax(scale · logits) of what compiled kernels read; None elsewhere."""
+        """Logits and their scale, where the law is softmax(scale · logits) of what compiled kernels read."""
         return None
 
     def draw(self, uniforms: Float[np.ndarray, " rows"]) -> tuple[Int[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:

@@ -119,8 +119,8 @@ def dry_run(
         disk_bytes=Span(*(n_tokens * each + rest for each, rest in zip(BYTES_A_TOKEN, BYTES_OF_THE_REST, strict=True))),
         spool_bytes=Span(spooled, 2.0 * spooled) if options.one_at_a_time else None,
         how=(
-            f"time: {TIMED_TEXTS} texts scored by each model and {TIMED_STEPS} steps of a batch, from × {MARGIN[0]:g} to × {MARGIN[1]:g}, "
-            "since the speed of a machine changes; loading is not in it",
+            f"time: {TIMED_TEXTS} texts scored by each model and {TIMED_STEPS} steps of a batch, from × {MARGIN[0]:g} to "
+            f"× {MARGIN[1]:g}, since the speed of a machine changes; loading is not in it",
             "disk: bytes a token of real records; laws on the disk are kept in 32 bits (64 for exact worlds and organisms)",
         ),
     )

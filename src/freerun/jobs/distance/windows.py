@@ -12,7 +12,7 @@ from freerun.text.documents import Corpus
 from freerun.text.pairs import Pair
 
 BETWEEN = "\n\n"
-"""What stands between two documents."""
+"""What stands between two documents that were read as text."""
 
 
 def cut_windows(
@@ -27,9 +27,8 @@ def cut_windows(
     """
     ids: list[int] = []
     ends: list[int] = []
-    between = list(encode(BETWEEN))
     for document in corpus.documents:
-        ids += [*(document.ids if document.ids is not None else encode(document.text)), *between]
+        ids += document.ids if document.ids is not None else [*encode(document.text), *encode(BETWEEN)]
         ends.append(len(ids))
         if len(ids) >= most * width:
             break
