@@ -51,6 +51,7 @@ $(STAMP): pyproject.toml constraints.txt
 # long simulations; what they find stands beside them; the sample pages of comparisons go to runs/examples
 studies: $(STAMP)
 	$(BIN)/python -m studies.coverage.run
+	$(BIN)/python -m studies.two_laws.run
 	$(BIN)/python -m studies.power.run
 	$(BIN)/python -m studies.sampler_audit.run
 	$(BIN)/python -m studies.source_gap.run

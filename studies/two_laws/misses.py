@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
 from scipy import special
 
 from freerun.stats.detection.horizon import HorizonResult, horizon
-from freerun.stats.intervals import Interval, bootstrap_groups, clopper_pearson, clopper_pearson_low, percentile_tail
+from freerun.stats.intervals import (
+    Interval,
+    bootstrap_groups,
+    clopper_pearson,
+    clopper_pearson_low,
+    has_no_width,
+    percentile_tail,
+)
 from freerun.stats.quantiles import clustered_quantiles
 from freerun.stats.two_laws.best_detector import AUC_LEVELS, best_detector, fits_tv
 from freerun.stats.two_laws.certificate import TvBand, certificate
@@ -24,13 +32,13 @@ SIDE, BOTH = 0.025, 0.05
 TOKENS = int(LENGTHS[-1])
 _EXACT = 1e-9
 
-Sides = Iterator[tuple[str, float, bool]]
-"""What could miss, its nominal rate, and whether it does."""
+Sides = Iterator[tuple[str, float, bool | None]]
+"""What could miss, its nominal rate, and whether it does; None where there is no interval, for want of a width."""
 
 
 @dataclass(frozen=True)
 class Misses:
-    """How often one claim missed in how many simulations."""
+    """How often one claim missed in how many simulations; in `silent` of them there was no interval."""
 
     world: str
     documents: int
@@ -38,6 +46,7 @@ class Misses:
     nominal: float
     runs: int
     misses: int
+    silent: int = 0
 
     @property
     def rate(self) -> Interval:
@@ -91,15 +100,22 @@ class Truth:
 
 def simulate(world: str, documents: int, *, runs: int, seed: int = 0) -> list[Misses]:
     """Draw own texts of both laws so often, and count what misses."""
-    pair, truth = PAIRS[world], Truth.of(PAIRS[world])
+    pair, truth = PAIRS[world], _truth(world)
     rng = np.random.default_rng([seed, documents, *world.encode()])
     missed: Counter[str] = Counter()
+    silent: Counter[str] = Counter()
     nominal: dict[str, float] = {}
     for _ in range(runs):
         for claim, rate, miss in _claims(*pair.draw(rng, documents, TOKENS), truth):
             nominal[claim] = rate
-            missed[claim] += miss
-    return [Misses(world, documents, claim, rate, runs, missed[claim]) for claim, rate in nominal.items()]
+            missed[claim] += bool(miss)
+            silent[claim] += miss is None
+    return [Misses(world, documents, c, rate, runs, missed[c], silent[c]) for c, rate in nominal.items()]
+
+
+@cache
+def _truth(world: str) -> Truth:
+    return Truth.of(PAIRS[world])
 
 
 def _claims(texts_p: TwoLaws, texts_q: TwoLaws, truth: Truth) -> Sides:
@@ -134,8 +150,9 @@ def _band(name: str, band: TvBand, truth: Float[np.ndarray, " lengths"]) -> Side
 
 
 def _interval(name: str, interval: Interval, truth: float) -> Sides:
-    yield f"{name}: lower limit", SIDE, interval.low > truth + _EXACT
-    yield f"{name}: upper limit", SIDE, interval.high < truth - _EXACT
+    silent = has_no_width(interval.low, interval.high)
+    yield f"{name}: lower limit", SIDE, None if silent else interval.low > truth + _EXACT
+    yield f"{name}: upper limit", SIDE, None if silent else interval.high < truth - _EXACT
 
 
 def _k(name: str, estimate: KEstimate, truth: float) -> Sides:
@@ -172,8 +189,8 @@ def quantiles(documents: int, *, runs: int, seed: int = 0, bootstrap: bool = Fal
         logs = _BETWEEN * rng.normal(size=documents)[group] + _WITHIN * rng.normal(size=group.size)
         limits = _resampled(np.exp(logs), group, rng) if bootstrap else _woodruff(np.exp(logs), group)
         for share, truth, (low, high) in zip(SHARES, truths, limits, strict=True):
-            missed[f"{100 * share:.1f}% quantile: lower limit"] += low > truth
-            missed[f"{100 * share:.1f}% quantile: upper limit"] += high < truth
+            missed[f"{100 * share:.1f}% quantile: lower limit"] += bool(low > truth)
+            missed[f"{100 * share:.1f}% quantile: upper limit"] += bool(high < truth)
     world = "skewed tokens, bootstrap" if bootstrap else "skewed tokens"
     return [Misses(world, documents, claim, SIDE, runs, count) for claim, count in missed.items()]
 

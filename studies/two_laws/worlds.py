@@ -147,12 +147,16 @@ def _rare() -> Pair:
 
 
 def _ending() -> Pair:
-    """Three symbols and an end, of 5% under p and of 15% under q."""
+    """Three symbols and an end that comes the sooner the higher the symbol before; q ends about three times as often."""
     words = _chain(3, 1, 4, 2.0)[:, :, :3]
     words = words / words.sum(axis=2, keepdims=True)
-    p = np.concatenate([0.95 * words, np.full((1, 4, 1), 0.05)], axis=2)
-    q = np.concatenate([0.85 * words, np.full((1, 4, 1), 0.15)], axis=2)
-    return Pair(p, q, np.ones(1), True, "texts end: 5% of the tokens of p, 15% of those of q are ends")
+
+    def stopping(hazards: list[float], t: float) -> Float[np.ndarray, "1 4 4"]:
+        end = np.array(hazards)[None, :, None]
+        return np.concatenate([(1.0 - end) * _tempered(words, t), end], axis=2)
+
+    p, q = stopping([0.03, 0.05, 0.08, 0.5], 1.0), stopping([0.1, 0.15, 0.25, 0.5], 1.1)
+    return Pair(p, q, np.ones(1), True, "texts end: 3 to 8% of the tokens of p, 10 to 25% of those of q are ends")
 
 
 def _prompts() -> Pair:

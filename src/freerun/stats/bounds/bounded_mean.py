@@ -23,7 +23,9 @@ _PLUG_IN_STAKE = 0.7
 _LARGEST_PLUG_IN = 0.99
 _SHARES = 2.0 ** -np.arange(8)
 """Constant bets, as shares of the largest bet that cannot lose more than everything."""
-_STAKES = (1.0 - _PLUG_IN_STAKE) * (1.0 + np.arange(8)) ** -1.5 / float(((1.0 + np.arange(8)) ** -1.5).sum())
+_WEIGHTS = (1.0 + np.arange(8)) ** -1.5
+_STAKES = np.append((1.0 - _PLUG_IN_STAKE) * _WEIGHTS / _WEIGHTS.sum(), _PLUG_IN_STAKE)
+"""What is staked on each constant bet, and on the plug-in bets."""
 _STEPS = 32
 """Halvings of an interval inside [0, 1]: the limit is at most 2e-10 too wide."""
 
@@ -44,7 +46,7 @@ def mean_high(values: Float[np.ndarray, "units columns"], *, alpha: float) -> Fl
     low, high = x.mean(axis=0), np.ones(x.shape[1])
     for _ in range(_STEPS):
         middle = 0.5 * (low + high)
-        refuted = _most_wealth(x, middle, plug_in) >= -math.log(alpha)
+        refuted = _most_wealth(x, middle, plug_in) >= 1.0 / alpha
         high, low = np.where(refuted, middle, high), np.where(refuted, low, middle)
     return np.asarray(high)
 
@@ -52,6 +54,15 @@ def mean_high(values: Float[np.ndarray, "units columns"], *, alpha: float) -> Fl
 def mean_low(values: Float[np.ndarray, "units columns"], *, alpha: float) -> Float[np.ndarray, " columns"]:
     """Return, column by column, a limit that the mean lies below with probability at most alpha; see `mean_high`."""
     return np.asarray(1.0 - mean_high(1.0 - np.asarray(values, np.float64), alpha=alpha))
+
+
+def mean_band(
+    values: Float[np.ndarray, "units columns"], *, alpha: float
+) -> tuple[Float[np.ndarray, " columns"], Float[np.ndarray, " columns"]]:
+    """Return lower and upper limits of each column's mean, each missed with probability at most alpha; see `mean_high`."""
+    x = np.asarray(values, np.float64)
+    limits = mean_high(np.hstack([1.0 - x, x]), alpha=alpha)
+    return 1.0 - limits[: x.shape[1]], limits[x.shape[1] :]
 
 
 def least_units(limit: float, *, alpha: float) -> int:
@@ -96,15 +107,15 @@ def _plug_in_bets(x: Float[np.ndarray, "units columns"], alpha: float) -> Float[
 def _most_wealth(
     x: Float[np.ndarray, "units columns"], m: Float[np.ndarray, " columns"], plug_in: Float[np.ndarray, "units columns"]
 ) -> Float[np.ndarray, " columns"]:
-    """Largest log wealth along the units, of the bet that the mean is below m. It rises with m, as each factor does."""
+    """Largest wealth along the units, of bets that the mean is below m. It rises with m, as each factor does."""
     largest = 1.0 / np.maximum(1.0 - m, 1e-15)
     gains = np.maximum((m - x) * largest, -1.0)
     own = np.minimum(plug_in / largest, _LARGEST_PLUG_IN)
-    paths = np.concatenate([_SHARES[:, None, None] * gains, (own * gains)[None]])
-    with np.errstate(divide="ignore"):
-        paths = np.cumsum(np.log1p(paths), axis=1)
-    stakes = np.log(np.append(_STAKES, _PLUG_IN_STAKE))[:, None, None]
-    return np.asarray(np.logaddexp.reduce(paths + stakes, axis=0).max(axis=0))
+    factors = 1.0 + np.concatenate([_SHARES[:, None, None] * gains, (own * gains)[None]])
+    # wealth beyond all numbers is enough; what follows it (0 times infinity) does not count
+    with np.errstate(over="ignore", invalid="ignore"):
+        wealth = np.tensordot(_STAKES, np.cumprod(factors, axis=1), axes=1)
+    return np.asarray(np.fmax.reduce(wealth, axis=0))
 
 
 def _checked(values: Float[np.ndarray, "units columns"], alpha: float) -> Float[np.ndarray, "units columns"]:

@@ -6,6 +6,7 @@ after another prompt. AUC_T = ½(1 + TV(P⊗Q, Q⊗P)): it cannot fall with T, a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,12 @@ from jaxtyping import Float, Int
 from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.detection.auc import auc_interval
 from freerun.stats.detection.horizon import HorizonResult, horizon_interval
-from freerun.stats.intervals import Interval, group_index, mean_limits, skewness
+from freerun.stats.intervals import Interval, group_index, skewness
+from freerun.stats.paired import two_sided_p
 from freerun.stats.two_laws.texts import TwoLaws, checked_lengths, gap_sums, unit_means
 
 AUC_LEVELS = (0.6, 0.75, 0.9)
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,11 +158,11 @@ def _falls(
     influence: Float[np.ndarray, "lengths units"],
     level: float,
 ) -> tuple[tuple[int, int], ...]:
-    n, found = influence.shape[1], []
+    n, pairs = influence.shape[1], []
     for j in range(1, lengths.size):
         change, moved = float(values[j] - values[j - 1]), influence[j] - influence[j - 1]
-        error = float(np.sqrt(n / (n - 1) * np.square(moved).sum()))
-        _, high = mean_limits(change, error, skewness(moved), n, level=1.0 - (1.0 - level) / (lengths.size - 1))
-        if high < 0.0 and error > 0.0:
-            found.append((int(lengths[j - 1]), int(lengths[j])))
-    return tuple(found)
+        error = math.sqrt(n / (n - 1) * float(np.square(moved).sum()))
+        p_value = two_sided_p(change, error, n, skew=skewness(moved))
+        if change < -_ROUNDING and p_value <= (1.0 - level) / (lengths.size - 1):
+            pairs.append((int(lengths[j - 1]), int(lengths[j])))
+    return tuple(pairs)

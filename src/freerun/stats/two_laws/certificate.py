@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import isotonic_regression
 
 from freerun.errors import DataError
-from freerun.stats.bounds.bounded_mean import least_units, mean_high, mean_low, units_for
+from freerun.stats.bounds.bounded_mean import least_units, mean_band, units_for
 from freerun.stats.intervals import checked_level
 from freerun.stats.two_laws.texts import TwoLaws, checked_lengths, gap_sums, unit_means
 
@@ -44,7 +44,7 @@ class TvBand:
     @property
     def alpha(self) -> float:
         """Probability that one side of the band misses at one length."""
-        return (1.0 - self.level) / 2.0 / self.lengths.size
+        return _alpha(self.level, self.lengths.size)
 
     @property
     def floor(self) -> float:
@@ -102,16 +102,18 @@ def certificate(
         )
     p = unit_means(tv_terms(texts_p, lengths), texts_p.unit)
     q = unit_means(tv_terms(texts_q.swapped, lengths), texts_q.unit)
-    alpha = (1.0 - checked_level(level)) / 2.0 / lengths.size
-    shifted = 0.5 * (1.0 + p - q)
+    both, shifted = 0.5 * (p + q), 0.5 * (1.0 + p - q)
+    alpha = _alpha(level, lengths.size)
+    low, high = (limits.reshape(4, lengths.size) for limits in mean_band(np.hstack([p, q, both, shifted]), alpha=alpha))
+    from_p, from_q, mean = (_band(x, lengths, low[i], high[i], level) for i, x in enumerate((p, q, both)))
     return TvCertificate(
-        _band(p, lengths, level),
-        _band(q, lengths, level),
-        _band(0.5 * (p + q), lengths, level),
-        (p - q).mean(axis=0),
-        2.0 * mean_low(shifted, alpha=alpha) - 1.0,
-        2.0 * mean_high(shifted, alpha=alpha) - 1.0,
-        0.5 * (p + q),
+        from_p=from_p,
+        from_q=from_q,
+        both=mean,
+        difference=(p - q).mean(axis=0),
+        difference_low=2.0 * low[3] - 1.0,
+        difference_high=2.0 * high[3] - 1.0,
+        unit_values=both,
     )
 
 
@@ -121,7 +123,8 @@ def tv_band(laws: TwoLaws, lengths: Int[np.ndarray, " lengths"], *, level: float
     Raises TooFewDocuments for fewer than two units, DataError as `gap_sums` does.
     """
     lengths = checked_lengths(lengths)
-    return _band(unit_means(tv_terms(laws, lengths), laws.unit), lengths, checked_level(level))
+    values = unit_means(tv_terms(laws, lengths), laws.unit)
+    return _band(values, lengths, *mean_band(values, alpha=_alpha(level, lengths.size)), level)
 
 
 def tv_terms(laws: TwoLaws, lengths: Int[np.ndarray, " lengths"]) -> Float[np.ndarray, "texts lengths"]:
@@ -132,9 +135,18 @@ def tv_terms(laws: TwoLaws, lengths: Int[np.ndarray, " lengths"]) -> Float[np.nd
     return np.asarray(-np.expm1(-np.maximum(gap_sums(laws, lengths), 0.0)))
 
 
-def _band(values: Float[np.ndarray, "units lengths"], lengths: Int[np.ndarray, " lengths"], level: float) -> TvBand:
-    alpha = (1.0 - level) / 2.0 / lengths.size
-    low = np.maximum.accumulate(mean_low(values, alpha=alpha))
-    high = np.minimum.accumulate(mean_high(values, alpha=alpha)[::-1])[::-1]
+def _band(
+    values: Float[np.ndarray, "units lengths"],
+    lengths: Int[np.ndarray, " lengths"],
+    low: Float[np.ndarray, " lengths"],
+    high: Float[np.ndarray, " lengths"],
+    level: float,
+) -> TvBand:
+    low = np.maximum.accumulate(low)
+    high = np.minimum.accumulate(high[::-1])[::-1]
     rising = isotonic_regression(values.mean(axis=0)).x
     return TvBand(lengths, np.clip(rising, low, np.maximum(low, high)), low, high, level, len(values))
+
+
+def _alpha(level: float, n_lengths: int) -> float:
+    return (1.0 - checked_level(level)) / 2.0 / n_lengths
