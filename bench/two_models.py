@@ -1,7 +1,7 @@
 """What holding two models side by side costs over scoring with each by itself: `python bench/two_models.py`.
 
-The real-text arm of `freerun distance` on the same texts as `score` of A and of B. A ratio is taken within a repeat, in CPU seconds of
-the process, so that a busy machine disturbs it little; the median over repeats stands beside the least and the greatest.
+The real-text arm of `freerun distance` on the same texts as `score` of A and of B. A ratio is taken within a repeat, in CPU seconds
+of the process, so that a busy machine disturbs it little; the median over repeats stands beside the least and the greatest.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from freerun.findings.two_laws import quantities
 from freerun.findings.two_laws.evidence import ARM_WORDS, TwoModels
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table
 from freerun.results.quantity import Quantity
-from freerun.stats.intervals import Interval
+from freerun.stats.intervals import Interval, has_no_width
 from freerun.stats.position import log_spaced_edges
 from freerun.stats.two_laws.llama_cpp import Row as LlamaCppRow
 from freerun.stats.two_laws.llama_cpp import llama_cpp_table
@@ -180,8 +180,10 @@ def _cell(mean: TokenMean) -> Cell:
     if mean.interval is None:
         return Cell(f"∞ ({mean.infinite_tokens:,} tokens)", None)
     x = mean.interval
-    text = f"{x.value:.3g} ({x.low:.3g} to {x.high:.3g})"
-    return Cell(text, x.value, "", x.low, x.high)
+    if has_no_width(x.low, x.high):
+        return Cell.number(x.value, ".3g")
+    low = max(x.low, 0.0)  # none of these can be negative
+    return Cell(f"{x.value:.3g} ({low:.3g} to {x.high:.3g})", x.value, "", low, x.high)
 
 
 def _llama_cpp(laws: TwoLaws, where: str) -> Table:

@@ -167,6 +167,14 @@ def _notes(a: Description, b: Description, kept: Kept, options: DistanceOptions,
                 f"{name}'s output layer has {model.n_tokens - n} rows of padding that the other one lacks; its laws are taken over "
                 "the other ids, and the mass that was left out is reported"
             )
+    stored = {n.container or f"{n.bits}-bit" for n in (a.identity.nature, b.identity.nature) if n.was_rounded}
+    rounded = [name for name, model in (("A", a), ("B", b)) if model.identity.nature.rounded_to]
+    if stored and rounded:
+        notes.append(
+            f"The stored weights are coarse already ({', '.join(sorted(stored))}) and were dequantised; {' and '.join(rounded)} was "
+            "rounded on top of that. So the distance is that of a second rounding, on another grid, and not the one from the weights "
+            "that were trained; the same blocks again would change nothing"
+        )
     if kept.n_second > kept.n_first:
         notes.append(
             f"B has {kept.n_second - kept.n_first} ids that A lacks: where it gives them mass, KL(B‖A) is infinite"
