@@ -119,7 +119,9 @@ def test_pieces_of_any_sizes_are_merged(n: int, cuts: tuple[list[int], list[int]
     assert seen == order
 
 
-@pytest.mark.parametrize("other", [[(0, 0), (1, 0)], [(0, 0), (0, 1), (1, 0), (1, 1)], [(0, 0)]])
+@pytest.mark.parametrize(
+    "other", [[(0, 0), (1, 0)], [(0, 0), (0, 2), (1, 0)], [(0, 0), (0, 1), (1, 0), (1, 1)], [(0, 0)]]
+)
 def test_other_orders_are_out_of_step(other: list[tuple[int, int]]) -> None:
     with pytest.raises(OutOfStep):
         list(merged(pieces([(0, 0), (0, 1), (1, 0)], []), pieces(other, [])))

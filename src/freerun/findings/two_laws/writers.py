@@ -21,6 +21,8 @@ from freerun.stats.two_laws.k import KEstimate
 
 NAME = "writers"
 QUESTION = "How far apart are the two models as writers?"
+_NOTHING = 0.9995
+"""An upper limit above it excludes nothing worth the name."""
 AIMS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Limits of the total variation that a run is said to need so many documents for: the smallest that lies above its estimate."""
 
@@ -90,6 +92,11 @@ def _certificate_words(band: TvBand, tokens: int, agree: bool) -> str:
             "No certificate: the total variation from A's texts and the one from B's are not of one number, so one of the two kinds of "
             "text was not drawn from the law that is recorded with it."
         )
+    if band.high[-1] > _NOTHING:
+        return (
+            f"Nothing is certified: the upper limit of the total variation of texts of up to {counted(tokens, 'token')} is 1. It is at "
+            f"least {band.low[-1]:.3f} ({band.level:.0%} confidence; an average over these {counted(band.n, 'prefix', 'prefixes')})."
+        )
     return (
         f"No test on one text of up to {counted(tokens, 'token')} separates them with a true- minus false-positive rate above "
         f"{_up(float(band.high[-1]))} ({band.level:.0%} confidence; an average over these {counted(band.n, 'prefix', 'prefixes')})."
@@ -102,15 +109,14 @@ def _up(x: float) -> str:
 
 
 def _sentence(models: TwoModels) -> str:
-    k, best = models.k, models.best
+    k, best, texts = models.k, models.best, models.texts("a")
     parts = []
-    if k is not None:
+    if k is not None and texts is not None:
         last = k[-1]
         if last.interval is None:
             parts.append(
-                f"K is infinite over {last.tokens} tokens: {counted(last.infinite_texts, 'text')} of A's meets what B holds impossible."
-                if last.infinite_texts == 1
-                else f"K is infinite over {last.tokens} tokens: {last.infinite_texts} of A's texts meet what B holds impossible."
+                f"K is infinite over {last.tokens} tokens: B holds impossible what A wrote, or could have, in "
+                f"{last.infinite_texts} of {counted(len(texts.laws.unit), 'text')}."
             )
         else:
             parts.append(
@@ -122,9 +128,9 @@ def _sentence(models: TwoModels) -> str:
             f"The best possible detector of one text has AUC {last_auc.value:.2f} ({last_auc.low:.2f} to {last_auc.high:.2f}) there, and "
             f"reaches 0.75 {spoken(best.horizon(0.75))}."
         )
-    return (
-        " ".join(parts) or f"Only one of the two wrote; total variation {models.tv.value[-1]:.3f}." if models.tv else ""
-    )
+    if not parts and models.tv is not None:
+        parts.append(f"Only one of the two wrote; total variation {models.tv.value[-1]:.3f}.")
+    return " ".join(parts)
 
 
 def _nats(x: Interval) -> str:

@@ -171,9 +171,9 @@ def _notes(a: Description, b: Description, kept: Kept, options: DistanceOptions,
     rounded = [name for name, model in (("A", a), ("B", b)) if model.identity.nature.rounded_to]
     if stored and rounded:
         notes.append(
-            f"The stored weights are coarse already ({', '.join(sorted(stored))}) and were dequantised; {' and '.join(rounded)} was "
-            "rounded on top of that. So the distance is that of a second rounding, on another grid, and not the one from the weights "
-            "that were trained; the same blocks again would change nothing"
+            f"The stored weights are coarse already ({', '.join(sorted(stored))}) and were dequantised; {' and '.join(rounded)} "
+            "was rounded on top of that. So the distance is that of a second rounding, on another grid, and not the one from the "
+            "weights that were trained; the same blocks again would change nothing"
         )
     if kept.n_second > kept.n_first:
         notes.append(
