@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from freerun.results.finding import LEFT_OUT, Finding
+from freerun.results.finding import Finding
+from freerun.results.predict import ProbableToken, SpelledToken
 from freerun.results.verdict import Card, Verdict
 
 RESULT_VERSION = 1
@@ -34,32 +35,16 @@ class Certificate:
     sentence: str
 
 
-@dataclass(frozen=True)
-class SeenToken:
-    """A token as a page shows it, and how far the two laws before it are apart.
+@dataclass(frozen=True, kw_only=True)
+class SeenToken(SpelledToken):
+    """A token of a text, and how far the two laws before it are apart.
 
-    `text`: what it spells; `bytes_hex`: its bytes, where they are no characters by themselves; `token`: the spelling of a marker.
     Log-probabilities are None where they are −inf, a divergence where it is infinite.
     """
 
-    text: str
     kl_nats: float | None
     log_p_nats: float | None
     log_q_nats: float | None
-    bytes_hex: str | None = field(default=None, metadata=LEFT_OUT)
-    marker: str | None = field(default=None, metadata=LEFT_OUT)
-    token: str | None = field(default=None, metadata=LEFT_OUT)
-
-
-@dataclass(frozen=True)
-class TopToken:
-    """The most probable token of a law, and its log-probability there."""
-
-    text: str
-    log_prob_nats: float | None
-    bytes_hex: str | None = field(default=None, metadata=LEFT_OUT)
-    marker: str | None = field(default=None, metadata=LEFT_OUT)
-    token: str | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -76,8 +61,8 @@ class Parting:
     before: str
     """Text before the first of `tokens`, cut short."""
     tokens: tuple[SeenToken, ...]
-    top_a: TopToken
-    top_b: TopToken
+    top_a: ProbableToken
+    top_b: ProbableToken
 
 
 @dataclass(frozen=True)

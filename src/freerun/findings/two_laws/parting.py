@@ -10,8 +10,9 @@ import numpy as np
 from freerun.findings.special_tokens import Spellings
 from freerun.findings.two_laws.evidence import ARM_WORDS, TwoModels
 from freerun.records.distance import Texts
-from freerun.results.distance import Parting, SeenToken, TopToken
+from freerun.results.distance import Parting, SeenToken
 from freerun.results.finding import known
+from freerun.results.predict import ProbableToken
 
 MOST = 12
 """Places shown, one of a document at most."""
@@ -66,13 +67,13 @@ def _parting(texts: Texts, text: int, at: int, arm: str, spell: Spellings) -> Pa
         at=at - first,
         before=before,
         tokens=tuple(_seen(texts, text, t, spell) for t in range(first, last)),
-        top_a=TopToken(
+        top_a=ProbableToken(
             **_shown(texts.top_p_bytes[text][at], int(texts.top_p_id[text, at]), spell),
-            log_prob_nats=known(texts.top_log_p_nats[text, at]),
+            log_prob_nats=float(texts.top_log_p_nats[text, at]),
         ),
-        top_b=TopToken(
+        top_b=ProbableToken(
             **_shown(texts.top_q_bytes[text][at], int(texts.top_q_id[text, at]), spell),
-            log_prob_nats=known(texts.top_log_q_nats[text, at]),
+            log_prob_nats=float(texts.top_log_q_nats[text, at]),
         ),
     )
 
@@ -92,8 +93,8 @@ def _seen(texts: Texts, text: int, t: int, spell: Spellings) -> SeenToken:
 def _shown(spelled: bytes, token_id: int, spell: Spellings) -> dict[str, Any]:
     """A token's text, its bytes where they are no characters by themselves, or its marker."""
     if not spelled:
-        return {"text": "", "marker": "special", "token": spell.of(token_id) or f"id {token_id}"}
+        return {"id": token_id, "text": "", "marker": "special", "token": spell.of(token_id)}
     try:
-        return {"text": spelled.decode()}
+        return {"id": token_id, "text": spelled.decode()}
     except UnicodeDecodeError:
-        return {"text": spelled.decode("utf-8", "replace"), "bytes_hex": spelled.hex()}
+        return {"id": token_id, "text": spelled.decode("utf-8", "replace"), "bytes_hex": spelled.hex()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,12 +22,32 @@ from freerun.predictors.side_by_side import Apart, Reader, Shelf, score_again, s
 from freerun.predictors.spool import Spool
 from freerun.records.distance import OWN_ARMS, TWO_LAWS, Arm, DistancePlan, TextRow, write_texts
 from freerun.records.failures import out_of_memory, without_memory
-from freerun.records.measure import Unit
 from freerun.text.pairs import Pair
 
 T = TypeVar("T")
+FLOORS: dict[Arm, Arm] = {"real": "floor_real", "a": "floor_a"}
 SPOOL = ".laws"
 """Folder of laws on their way from one model to the other, inside the run's."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One part of the work: an arm over a block of pairs."""
+
+    name: str
+    arm: Arm
+    start: int
+    stop: int
+    n_tokens: int
+
+    @property
+    def is_floor(self) -> bool:
+        """Whether A is held beside itself."""
+        return self.arm in FLOORS.values()
+
+    def key(self, plan_hash: str) -> str:
+        """What the unit's records hold, as one string."""
+        return f"{plan_hash}/{self.name}/{self.start}-{self.stop}"
 
 
 def units_of(plan: DistancePlan) -> list[Unit]:
@@ -40,13 +60,8 @@ def units_of(plan: DistancePlan) -> list[Unit]:
             stop = min(start + size, plan.documents)
             out.append(Unit(f"{arm}-{i:05d}", arm, start, stop, (stop - start) * each * plan.tokens))
     out.sort(key=lambda u: (u.stop, u.arm != "real", u.name))
-    floors = [f"floor_{arm}" for arm in ("real", "a") if arm in plan.arms]
+    floors = [floor for arm, floor in FLOORS.items() if arm in plan.arms]
     return out + [Unit(arm, arm, 0, plan.floor_texts, plan.floor_texts * plan.tokens) for arm in floors]
-
-
-def arm_of(unit: Unit) -> Arm:
-    """The arm of a unit, as records have it."""
-    return cast(Arm, unit.arm)
 
 
 def units_left(ready: Prepared) -> list[Unit]:
@@ -84,7 +99,7 @@ def measure(
     on_tokens(sum(u.n_tokens for u in units_of(ready.plan)) - sum(u.n_tokens for u in left))
     if not ready.models.one_at_a_time:
         for unit in left:
-            rows = work.floor(unit) if unit.arm.startswith("floor") else work.rows(unit, work.drawn(unit))
+            rows = work.floor(unit) if unit.is_floor else work.rows(unit, work.drawn(unit))
             work.write(unit, rows)
             on_tokens(unit.n_tokens)
         return
@@ -115,7 +130,7 @@ def _one_at_a_time(work: Work, left: Sequence[Unit], on_tokens: Callable[[int], 
                 work.write(unit, work.rows(unit, texts.pop(unit), sides["a"], sides["b"]))
                 shelf.remove()
                 on_tokens(unit.n_tokens)
-        for unit in (u for u in left if u.arm.startswith("floor")):
+        for unit in (u for u in left if u.is_floor):
             work.write(unit, work.floor(unit))
             on_tokens(unit.n_tokens)
     finally:
@@ -196,7 +211,7 @@ class Work:
             return out
 
         seen = self._enough_memory(unit, scored)
-        arm = arm_of(unit)
+        arm = unit.arm
         return [_row(arm, text, *_completed(text, arm, *one)) for text, one in zip(texts, seen, strict=True)]
 
     def floor(self, unit: Unit) -> list[TextRow]:
@@ -209,7 +224,7 @@ class Work:
             texts = self._recorded(unit)
         sequences = self.sequences(texts, model.n_tokens)
         seen = collected(score_again(model, sequences, start=start), [len(s) - start for s in sequences], start)
-        return [_row(arm_of(unit), text, *one) for text, one in zip(texts, seen, strict=True)]
+        return [_row(unit.arm, text, *one) for text, one in zip(texts, seen, strict=True)]
 
     def _recorded(self, unit: Unit) -> list[Drawn]:
         """A's own texts of the first documents, one each, drawn again: the draws depend on the plan alone."""

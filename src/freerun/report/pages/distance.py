@@ -11,6 +11,8 @@ from freerun.records.plan import read_nature
 from freerun.report.pages.audit import FINDING_FILTERS, with_anchors
 from freerun.report.pages.prediction import percent, piece_of, spelled, visible_token
 from freerun.report.pages.template import Page
+from freerun.results.distance import Parting
+from freerun.results.json import from_json
 
 EDGES_NATS = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Divergences at which the shade of a token changes; shade 0 lies below the first."""
@@ -34,9 +36,9 @@ def render_distance(result: Mapping[str, Any]) -> str:
 
     All text is escaped; control and bidirectional characters in it are shown as signs.
     """
-    return _PAGE.render(
-        result=result, findings=with_anchors(result["findings"], "finding"), running=running, scale=scale
-    )
+    partings = [from_json(Parting, parting) for parting in result["partings"]]
+    findings = with_anchors(result["findings"], "finding")
+    return _PAGE.render(result=result, findings=findings, partings=partings, running=running, scale=scale)
 
 
 def shade(kl_nats: float | None) -> str:
@@ -55,15 +57,17 @@ def scale() -> list[dict[str, str]]:
     return [{"shade": f"s{i}", "nats": end} for i, end in enumerate(ends)]
 
 
-def running(parting: Mapping[str, Any]) -> Markup:
+def running(parting: Parting) -> Markup:
     """The tokens around a parting, each on the shade of its divergence, the one in question framed."""
     out = []
-    for n, (token, piece) in enumerate(zip(parting["tokens"], spelled(parting["tokens"]), strict=True)):
-        chances = (f"{_percent(token[f'log_{law}_nats'])} under {name}" for law, name in (("p", "A"), ("q", "B")))
-        title = f"{visible_token(token)}: KL {_nats(token['kl_nats'])}; {', '.join(chances)}"
+    for n, (token, piece) in enumerate(zip(parting.tokens, spelled(parting.tokens), strict=True)):
+        chances = f"{_percent(token.log_p_nats)} under A, {_percent(token.log_q_nats)} under B"
         out.append(
             Markup('<span class="tok {}{}" title="{}">{}</span>').format(
-                shade(token["kl_nats"]), " here" if n == parting["at"] else "", title, piece_of(token, piece)
+                shade(token.kl_nats),
+                " here" if n == parting.at else "",
+                f"{visible_token(token)}: KL {_nats(token.kl_nats)}; {chances}",
+                piece_of(token, piece),
             )
         )
     return Markup("").join(out)
