@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from freerun.jobs.audit.audit import audit
     from freerun.jobs.compare import compare
+    from freerun.jobs.distance.distance import distance
     from freerun.jobs.face import certify, power, predict, source
     from freerun.jobs.loops.loops import loops
     from freerun.runs.run import Run, open_run
@@ -26,6 +27,7 @@ __all__ = [
     "audit",
     "certify",
     "compare",
+    "distance",
     "load",
     "loops",
     "open_run",
@@ -38,6 +40,7 @@ _LAZY = {
     "audit": ("freerun.jobs.audit.audit", "audit"),
     "certify": ("freerun.jobs.face", "certify"),
     "compare": ("freerun.jobs.compare", "compare"),
+    "distance": ("freerun.jobs.distance.distance", "distance"),
     "load": ("freerun.specs.spec", "load_predictor"),
     "loops": ("freerun.jobs.loops.loops", "loops"),
     "open_run": ("freerun.runs.run", "open_run"),

@@ -27,8 +27,8 @@ def add_gate_arguments(parser: argparse.ArgumentParser, *, example: str) -> None
     )
 
 
-def read_gates(arguments: argparse.Namespace, *, relative: bool) -> tuple[Gate, ...]:
-    """The gates that were asked for; call it before anything is measured.
+def read_gates(arguments: argparse.Namespace, *, relative: bool, verb: str = "") -> tuple[Gate, ...]:
+    """The gates that were asked for; call it before anything is measured. `verb`: one with numbers of its own.
 
     Raises:
         UsageError: an expression that is no gate, or a file for gates without a gate.
@@ -41,6 +41,11 @@ def read_gates(arguments: argparse.Namespace, *, relative: bool) -> tuple[Gate, 
             raise UsageError(
                 f"--{name} {getattr(arguments, name)} has nothing to say without a gate; add --fail-on 'NAME<NUMBER'"
             )
+    if verb == "distance":
+        from freerun.comparisons.distance_gates import check_distance_gate
+        from freerun.findings.two_laws.quantities import GATES
+
+        return tuple(check_distance_gate(parse_gate(text, relative=False, known=GATES)) for text in arguments.fail_on)
     return tuple(parse_gate(text, relative=relative) for text in arguments.fail_on)
 
 
@@ -48,11 +53,12 @@ def judge_gates(
     arguments: argparse.Namespace, gates: tuple[Gate, ...], result: Mapping[str, Any], *, verb: str
 ) -> tuple[Judged, ...]:
     """Judge the gates on a result of `verb` and write the files that were asked for."""
+    from freerun.comparisons.distance_gates import judge_distance
     from freerun.comparisons.gates import judge_audit, judge_compare
     from freerun.files import write_atomically
     from freerun.report.gate_reports import junit_xml, markdown_table
 
-    judged = (judge_compare if verb == "compare" else judge_audit)(result, gates)
+    judged = {"compare": judge_compare, "distance": judge_distance}.get(verb, judge_audit)(result, gates)
     if arguments.junit:
         held = {"freerun": result["freerun_version"], "command": result.get("command") or ""}
         created = str(result.get("created") or "")

@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "predict": "what the model expects at every token of a text",
     "source": "who could have written a text: the posterior over sources, token by token",
     "certify": "what an excess loss does and does not guarantee; no model",
+    "distance": "how far apart two models are: token by token, and as writers of whole texts",
     "compare": "what differs between finished runs of the same documents, with intervals; no model",
     "loops": "do texts loop, and what would a stop rule cost and save; any samples or texts, no model",
     "power": "which metric notices which planted defect: size and power by simulation; no model",

@@ -1,4 +1,4 @@
-"""Derive findings and page again from the records of a run, or of a sweep. No model is loaded."""
+"""Derive findings and page again from the records of a run: an audit, a sweep, or a distance. No model is loaded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.progress import Reporter
     from freerun.commands.verdict import tell
     from freerun.jobs.audit.audit import report
+    from freerun.jobs.distance.distance import report_distance
     from freerun.jobs.sweep.sweep import is_sweep, report_sweep
+    from freerun.runs.run import is_distance
 
     if is_sweep(arguments.run):
         from freerun.commands.sweep import told
@@ -41,6 +43,20 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{arguments.run} is a sweep, which has no detector of its own: give the folder of one of its settings"
             )
         return told(report_sweep(arguments.run, progress=Reporter()), as_json=arguments.json)
+    if is_distance(arguments.run):
+        from freerun.commands.distance import tell_distance
+        from freerun.errors import UsageError
+
+        if arguments.transfer:
+            raise UsageError(
+                f"{arguments.run} is a distance between two models, which has no detector to try elsewhere; leave --transfer out"
+            )
+        between = report_distance(arguments.run, progress=Reporter())
+        if arguments.json:
+            print_json(between.result)
+        else:
+            tell_distance(between, sys.stdout)
+        return 3 if between.result["verdict"]["status"] == "unknown" else 0
     done = report(arguments.run, transfer=arguments.transfer, progress=Reporter())
     if arguments.json:
         print_json(done.result)

@@ -82,25 +82,26 @@ class Judged:
     needed: str = ""
 
 
-def parse_gate(text: str, *, relative: bool) -> Gate:
-    """Read one `--fail-on`; `relative`: for a comparison, where every number is a difference and has a sign.
+def parse_gate(text: str, *, relative: bool, known: Mapping[str, Quantity] = GATES) -> Gate:
+    """Read one `--fail-on`; `relative`: for a comparison, where every number is a difference and has a sign. `known`: by their names.
 
     Raises:
         UsageError: not of that form, an unknown name, a sign where none belongs or none where one does.
     """
     found = _FORM.match(text)
+    names = ", ".join(dict.fromkeys(quantity.gates[0] for quantity in known.values()))
     if found is None:
         raise UsageError(
             f"--fail-on {text!r} is no gate; write NAME<NUMBER or NAME>NUMBER in quotes, for example "
-            f"{chr(39)}{'loss_nats>+0.02' if relative else 'horizon<256'}{chr(39)}; names: {', '.join(NAMES)}"
+            f"{chr(39)}{'loss_nats>+0.02' if relative else 'horizon<256'}{chr(39)}; names: {names}"
         )
     word, operator, sign, number = found.groups()
-    if word.lower() not in GATES:
-        hint = nearest(word.lower(), GATES)
-        raise UsageError(f"--fail-on {text!r}: no number is called {word!r}{hint}; names: {', '.join(NAMES)}")
+    if word.lower() not in known:
+        hint = nearest(word.lower(), known)
+        raise UsageError(f"--fail-on {text!r}: no number is called {word!r}{hint}; names: {names}")
     threshold = float(number) * (-1.0 if sign in ("-", "−") else 1.0)
     gate = Gate(
-        text.strip(), GATES[word.lower()], operator.startswith("<"), threshold, relative, operator.endswith("=")
+        text.strip(), known[word.lower()], operator.startswith("<"), threshold, relative, operator.endswith("=")
     )
     if relative and not sign:
         raise UsageError(
@@ -159,9 +160,9 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
             unit=e["unit"],
         )
     if gate.quantity in HORIZON_LEVELS:
-        return _judge_horizon(result, gate, e, detected=detected)
+        return judge_horizon(gate, e, result["plan"], HORIZON_LEVELS[gate.quantity], detected=detected)
     documents = int(result["plan"]["documents"])
-    one = _judge_interval(gate, e, documents, what=e["label"], least=gate.quantity.least)
+    one = judge_interval(gate, e, documents, what=e["label"], least=gate.quantity.least)
     chance = gate.quantity.chance
     if not detected and chance is not None and _tells_from(gate, one.decision, chance):
         said = f"{one.words}; but no difference was found over all detectors and lengths together"
@@ -202,7 +203,7 @@ def _sampler_alone_passed(result: Mapping[str, Any]) -> bool:
     return bool(own_text["fault"] == "rescoring" and own_text["sampler_audit"] == "passed")
 
 
-def _judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: str, least: int) -> Judged:
+def judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: str, least: int) -> Judged:
     """By the interval alone: wholly in the forbidden range, wholly outside it, or neither; `least`: fewest documents that decide."""
     value, low, high = e["value"], e["low"], e["high"]
     exact = gate.quantity.exact or bool(e.get("identical"))
@@ -250,9 +251,12 @@ def _settled(gate: Gate, lowest: float, highest: float) -> tuple[bool, bool]:
     return (lowest >= t, highest < t) if gate.closed else (lowest > t, highest <= t)
 
 
-def _judge_horizon(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any], *, detected: bool) -> Judged:
-    documents = int(result["plan"]["documents"])
-    h, longest = _horizon_of(result, gate, e)
+def judge_horizon(
+    gate: Gate, e: Mapping[str, Any], plan: Mapping[str, Any], level_auc: float, *, detected: bool
+) -> Judged:
+    """By the interval of a horizon; what lies beyond the lengths measured decides nothing."""
+    documents = int(plan["documents"])
+    h, longest = _horizon_of(e, int(plan["tokens"]), level_auc)
     outcome = judge(h, at_least=gate.threshold, longest=longest, detected=detected)
     decision: Decision = "undecided" if outcome.verdict == "inconclusive" else outcome.verdict
     needed = ""
@@ -271,13 +275,12 @@ def _judge_horizon(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any], 
     return Judged(gate.text, gate.name, decision, outcome.words, h.value, *ends, "tokens", needed)
 
 
-def _horizon_of(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any]) -> tuple[HorizonResult, int]:
+def _horizon_of(e: Mapping[str, Any], tokens: int, level_auc: float) -> tuple[HorizonResult, int]:
     """The horizon behind an estimate, and the last length of its curve.
 
     Results of earlier versions do not say on which side an end that is not inside lies: there the lower end counts as open below and
     the upper one as open above, which decides nothing.
     """
-    tokens = int(result["plan"]["tokens"])
     ends = e.get("ends") or {
         "first_tokens": 1,
         "last_tokens": tokens,
@@ -289,7 +292,7 @@ def _horizon_of(result: Mapping[str, Any], gate: Gate, e: Mapping[str, Any]) -> 
     value, low, high = (
         End(ends[name], e[name] if ends[name] == "inside" else outer[ends[name]]) for name in ("value", "low", "high")
     )
-    h = HorizonResult(value, low, high, e["level"] or 0.95, HORIZON_LEVELS[gate.quantity])
+    h = HorizonResult(value, low, high, e["level"] or 0.95, level_auc)
     return h, int(ends["last_tokens"])
 
 
@@ -382,7 +385,7 @@ def _judge_difference(
         return Judged(text, gate.name, decision, said, unit=d["unit"])
     by_detectors = gate.quantity.finding == AUC.finding
     least = gate.quantity.least if by_detectors else LEAST_DOCUMENTS  # a difference of shares is a mean, too
-    judged = _judge_interval(gate, d, documents, what=f"{d['label']}, difference,", least=least)
+    judged = judge_interval(gate, d, documents, what=f"{d['label']}, difference,", least=least)
     if d.get("primary") and not (d["found"] or d.get("identical")) and _tells_from(gate, judged.decision, 0.0):
         said = f"{judged.words}; but with loss and horizon asked together (Holm) it is not told from zero"
         judged = replace(judged, decision="undecided", words=said, needed=_MORE)

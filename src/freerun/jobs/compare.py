@@ -11,11 +11,12 @@ from typing import Any
 from freerun.comparisons.differences import compare_runs
 from freerun.comparisons.result import compare_result
 from freerun.comparisons.terms import align, breaches, cautions
-from freerun.errors import UsageError
+from freerun.errors import FreerunError, UsageError
 from freerun.findings.evidence import Evidence
 from freerun.records.store import RunFolder
 from freerun.results.compare import Breach, CompareResult
-from freerun.runs.run import evidence_in, finished
+from freerun.runs.run import evidence_in, finished, is_distance
+from freerun.specs.spec import loader_of
 
 Say = Callable[[str], None]
 
@@ -43,6 +44,7 @@ def compare(
         raise UsageError(
             f"--x holds {len(x)} numbers for {len(paths)} runs; give one a run, at least two of them different"
         )
+    _check_are_runs((first, second, *more))
     folders = [finished(p) for p in paths]
     evidences = []
     for folder in folders:
@@ -75,6 +77,27 @@ def compare(
         command=" ".join(["freerun compare", *map(str, paths), *(["--anyway"] if anyway else [])]),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
+
+
+def _check_are_runs(given: Sequence[str | Path]) -> None:
+    """Two models are no runs, and neither is what was measured between two models."""
+    for path in given:
+        if is_distance(path):
+            raise UsageError(
+                f"{path} is a distance between two models; `freerun report {path}` shows it, and audits are compared"
+            )
+    if not any(Path(path).exists() for path in given) and all(_names_a_model(str(path)) for path in given):
+        raise UsageError(
+            f"{given[0]} and {given[1]} are models, not runs: `freerun distance {given[0]} {given[1]}` holds them side by side"
+        )
+
+
+def _names_a_model(word: str) -> bool:
+    try:
+        loader_of(word)
+    except FreerunError:
+        return False
+    return True
 
 
 def _names(evidences: Sequence[Evidence], paths: Sequence[Path]) -> list[str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
 from freerun.organisms.entry import OrganismEntry, wrapping
 from freerun.organisms.wrapper import Reshaped
-from freerun.predictors.base import Chunk, Continuations, Ids, OnTokens, Predictor, Sample
-from freerun.stats.loops.lag_runs import LoopRule
+from freerun.predictors.base import Continuations, Ids, OnTokens, Predictor, Sample
+from freerun.predictors.stepwise import Laws
 
 
 class Null(Reshaped):
@@ -19,8 +20,8 @@ class Null(Reshaped):
     def __init__(self, inner: Predictor, *, name: str) -> None:
         super().__init__(inner, name=name, kind="null")
 
-    def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
-        return self.inner.score(sequences, first=first, loop_rule=loop_rule)
+    def laws(self, sequences: Sequence[Ids], *, first: int = 0) -> Iterator[Laws]:
+        return (replace(part, hidden=None) for part in self.inner.laws(sequences, first=first))
 
     def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
         return self.inner.generate(continuations, on_tokens=on_tokens)

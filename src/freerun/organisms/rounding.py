@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-LEVELS = {"int8": 127, "int4": 7}
+LEVELS = {"int8": 127, "int4": 7, "int3": 3}
 """Largest step of the grid on either side of zero."""
 
 

@@ -18,8 +18,9 @@ from array_api_compat import array_namespace, device
 from jaxtyping import Float, Int
 
 from freerun.errors import BrokenLaw, UsageError
+from freerun.predictors.divergence import Divergence, check_side_by_side, diverge_block
 from freerun.predictors.kernels import fused
-from freerun.predictors.observation import Block, Observation, host, is_torch, log, observe_block
+from freerun.predictors.observation import Block, Observation, alike, host, is_torch, log, observe_block
 
 _BLOCK_ELEMENTS = 1 << 18
 _Rows = Int[np.ndarray, "rows ..."]
@@ -27,11 +28,8 @@ _Reals = Float[np.ndarray, " rows"]
 
 
 class Law(ABC):
-    """Distributions of the next token: `n_rows` of them over `n_tokens` ids.
-
-    `missing` is the mass that the law does not resolve, per row (None: fully known). Such a law cannot be sampled, tempered or
-    restricted.
-    """
+    """Distributions of the next token: `n_rows` of them over `n_tokens` ids. `missing` is the mass that the law does not resolve,
+    per row (None: fully known); such a law cannot be sampled, tempered or restricted."""
 
     n_rows: int
     n_tokens: int
@@ -64,10 +62,12 @@ class Law(ABC):
             raise UsageError(f"token id {int(ids.min())} is negative, and no uniforms are given to draw a token there")
         if uniforms is not None and self.missing is not None:
             raise UsageError("a law with missing mass cannot be sampled")
+        if (narrow := self._narrow()) is not None:
+            return fused.observe(narrow[0], ids, uniforms, watched, scale=narrow[1])
         return self._observed(ids, uniforms, watched)
 
     def _observed(self, ids: _Rows | None, uniforms: _Reals | None, watched: _Rows | None) -> Observation:
-        """`observe` with arguments that hold; laws with a quicker way to the same numbers override it."""
+        """`observe` with arguments that hold, the plain way: the definition of what compiled kernels give."""
         parts = [
             observe_block(
                 self.block(rows.start, rows.stop),
@@ -88,6 +88,28 @@ class Law(ABC):
             varentropy_nats2=seen.varentropy_nats2 + unknown,
             log_power_sum=seen.log_power_sum + unknown[:, None],
         )
+
+    # ---- two laws ----------------------------------------------------------------------------------------------------
+
+    def beside(self, other: Law, ids: _Rows) -> Divergence:
+        """Both laws of the same contexts side by side, and what they say of one token a row: self is p, `other` is q.
+
+        q may have more ids than p, the first of which are p's; a token may be any of q's.
+
+        Raises:
+            UsageError: rows that differ, fewer ids in q than in p, an id that neither has, or a law with missing mass.
+            BackendError: a law with NaN in it.
+        """
+        check_side_by_side(self, other, ids)
+        first, second = self._narrow(), other._narrow()
+        if first is not None and second is not None:
+            return fused.beside(*first, *second, ids)
+        parts = ((self.block(r.start, r.stop), other.block(r.start, r.stop), ids[r]) for r in other._spans())
+        return Divergence.concatenate([diverge_block(*part) for part in parts])
+
+    def _narrow(self) -> tuple[Any, float] | None:
+        """Logits and their scale, where the law is softmax(scale · logits) of what compiled kernels read."""
+        return None
 
     def draw(self, uniforms: Float[np.ndarray, " rows"]) -> tuple[Int[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
         """One id a row by inverse CDF, and its log-probability in nats: `observe` without the rest."""
@@ -167,7 +189,7 @@ class Law(ABC):
         """One more id, the last, with the given mass; the rest is scaled by `1 − mass`."""
         return WithAtom(self, np.broadcast_to(np.asarray(mass, np.float64), (self.n_rows,)))
 
-    def take(self, rows: Int[np.ndarray, " taken"]) -> Law:
+    def take(self, rows: Any) -> Law:
         """The law of some of the rows."""
         place = np.arange(self.n_rows)[rows]
         return Routed([self], np.zeros(len(place), np.int64), place)
@@ -194,10 +216,12 @@ class Dense(Law):
             raise BrokenLaw(fused.BROKEN)
         return Block(table - xp.log(total), probs / total)
 
-    def _observed(self, ids: _Rows | None, uniforms: _Reals | None, watched: _Rows | None) -> Observation:
-        if self.missing is None and fused.fits(self.logits):
-            return fused.observe(self.logits, ids, uniforms, watched)
-        return super()._observed(ids, uniforms, watched)
+    def take(self, rows: Any) -> Law:
+        at = rows if isinstance(rows, slice) or not is_torch(self.logits) else rows.tolist()
+        return Dense(self.logits[at], missing=None if self.missing is None else self.missing[rows])
+
+    def _narrow(self) -> tuple[Any, float] | None:
+        return (self.logits, 1.0) if self.missing is None and fused.fits(self.logits) else None
 
 
 class Mixed(Law):
@@ -219,7 +243,7 @@ class Mixed(Law):
 
     def block(self, start: int, stop: int) -> Block:
         a, b = self.first.block(start, stop).probs, self.second.block(start, stop).probs
-        a, b = (a, _alike(b, a)) if is_torch(a) else (_alike(a, b), b)
+        a, b = (a, alike(b, a)) if is_torch(a) else (alike(a, b), b)
         xp = array_namespace(a)
         w = xp.asarray(np.array(self.weight[start:stop]), device=device(a))[:, None]
         probs = (1 - w) * a + w * b
@@ -243,10 +267,9 @@ class Tempered(Law):
             return Block(log(xp, probs), probs)
         return Dense(log_probs / self.temperature).block(0, stop - start)
 
-    def _observed(self, ids: _Rows | None, uniforms: _Reals | None, watched: _Rows | None) -> Observation:
-        if self.temperature > 0 and isinstance(self.inner, Dense) and fused.fits(self.inner.logits):
-            return fused.observe(self.inner.logits, ids, uniforms, watched, scale=1 / self.temperature)
-        return super()._observed(ids, uniforms, watched)
+    def _narrow(self) -> tuple[Any, float] | None:
+        inner = self.inner._narrow() if self.temperature > 0 else None
+        return None if inner is None else (inner[0], inner[1] / self.temperature)
 
     def draw(self, uniforms: Float[np.ndarray, " rows"]) -> tuple[Int[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
         if self.temperature > 0:
@@ -355,8 +378,8 @@ class Routed(Law):
         xp = array_namespace(like)
         back = xp.asarray(np.argsort(np.concatenate(order)), device=device(like))
         return Block(
-            xp.take(xp.concat([_alike(p.log_probs, like) for p in parts], axis=0), back, axis=0),
-            xp.take(xp.concat([_alike(p.probs, like) for p in parts], axis=0), back, axis=0),
+            xp.take(xp.concat([alike(p.log_probs, like) for p in parts], axis=0), back, axis=0),
+            xp.take(xp.concat([alike(p.probs, like) for p in parts], axis=0), back, axis=0),
         )
 
 
@@ -369,13 +392,6 @@ def _rows(law: Law, rows: Int[np.ndarray, " k"]) -> list[Block]:
     xp = array_namespace(piece.probs)
     at = xp.asarray(rows - low, device=device(piece.probs))
     return [Block(xp.take(piece.log_probs, at, axis=0), xp.take(piece.probs, at, axis=0))]
-
-
-def _alike(array: Any, like: Any) -> Any:
-    """An array in the library and on the device of another."""
-    if type(array) is type(like):
-        return array
-    return array_namespace(like).asarray(np.array(host(array)), device=device(like))
 
 
 def _check_whole(law: Law, what: str) -> None:

@@ -127,6 +127,13 @@ def host(array: Any) -> np.ndarray:
     return array.detach().cpu().numpy() if is_torch(array) else np.asarray(array)
 
 
+def alike(array: Any, like: Any) -> Any:
+    """An array in the library and on the device of another."""
+    if type(array) is type(like):
+        return array
+    return array_namespace(like).asarray(np.array(host(array)), device=device(like))
+
+
 @dataclass(frozen=True)
 class Block:
     """Normalised log-probabilities and probabilities (float64) of some rows; the rows sum to `1 − missing`."""

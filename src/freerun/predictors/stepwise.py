@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -22,6 +23,26 @@ from freerun.stats.loops.lag_runs import LoopRule
 from freerun.stats.loops.tracker import LoopTracker
 
 StateT = TypeVar("StateT")
+
+
+@dataclass(frozen=True)
+class Laws:
+    """Laws on real or given text: row i of `law` is the law before token `position[i]` of sequence `row[i]`."""
+
+    row: Int[np.ndarray, " n"]
+    position: Int[np.ndarray, " n"]
+    law: Law
+    hidden: Float[np.ndarray, "n width"] | None = None
+    """The hidden state that each law was made from, float32; None where the backend has none."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def part(self, rows: slice | Int[np.ndarray, " taken"]) -> Laws:
+        """Some of them."""
+        return Laws(
+            self.row[rows], self.position[rows], self.law.take(rows), None if self.hidden is None else self.hidden[rows]
+        )
 
 
 class Stepwise(Predictor, Generic[StateT]):
@@ -72,9 +93,15 @@ class Stepwise(Predictor, Generic[StateT]):
 
     # ---- in bulk ---------------------------------------------------------------------------------------------------
 
-    def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
+    def laws(self, sequences: Sequence[Ids], *, first: int = 0) -> Iterator[Laws]:
+        """The law before every token from position `first` on, given all before it, in pieces of bounded size.
+
+        Each sequence comes in order of position. What a law says of the token that follows is asked of the law.
+
+        Raises:
+            UsageError: `first = 0` where the backend has no law before the first token.
+        """
         self._check_first(first)
-        watched = watch_lists(sequences, first, loop_rule)
         rows = np.array([i for i, s in enumerate(sequences) if len(s) > first], np.int64)
         if not len(rows):
             return
@@ -83,11 +110,19 @@ class Stepwise(Predictor, Generic[StateT]):
             alive = np.array([len(sequences[i]) > position for i in rows])
             if not alive.all():
                 state, rows = self.select(state, np.flatnonzero(alive)), rows[alive]
-            ids = np.array([sequences[i][position] for i in rows], np.int64)
-            seen = self.law(state).observe(ids, watched=pad_watched([watched[i][position - first] for i in rows]))
             hidden = self.embed(state) if self.capabilities.embed else None
-            yield Chunk(rows, np.full(len(rows), position), seen, hidden)
-            state = self.advance(state, ids)
+            yield Laws(rows, np.full(len(rows), position), self.law(state), hidden)
+            if position + 1 < max(len(sequences[i]) for i in rows):
+                state = self.advance(state, np.array([sequences[i][position] for i in rows], np.int64))
+
+    def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
+        self._check_first(first)
+        watched = watch_lists(sequences, first, loop_rule)
+        for part in self.laws(sequences, first=first):
+            at = list(zip(part.row, part.position, strict=True))
+            ids = np.array([sequences[i][t] for i, t in at], np.int64)
+            lists = pad_watched([watched[i][t - first] for i, t in at])
+            yield Chunk(part.row, part.position, part.law.observe(ids, watched=lists), part.hidden)
 
     def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
         """Run free. A prefix is read once for all its continuations; the next prefixes of the queue, in their order, take the place

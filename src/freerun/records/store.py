@@ -95,7 +95,10 @@ class RunFolder:
     def _leftovers(self) -> list[Path]:
         """What a kill in the middle of `write_atomically` leaves."""
         names = [".manifest.json-*", ".result.json-*", ".report.html-*", f"{checksums.FOLDER}/.*.sha256-*"]
-        ours = [*names, *(f"{table}/.*.parquet-*" for table in ("tokens", "sequences", "answers", "sources"))]
+        ours = [
+            *names,
+            *(f"{table}/.*.parquet-*" for table in ("tokens", "sequences", "answers", "sources", "two_laws")),
+        ]
         return [path for pattern in ours for path in self.path.glob(pattern)]
 
     def manifest(self) -> dict[str, Any]:

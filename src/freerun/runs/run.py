@@ -12,6 +12,7 @@ from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.exports.tables import frame
 from freerun.findings.evidence import Evidence
+from freerun.records.distance import KIND as DISTANCE
 from freerun.records.measure import units_of
 from freerun.records.plan import read_plan
 from freerun.records.store import RunFolder, load_records
@@ -106,3 +107,12 @@ def evidence_in(folder: RunFolder) -> Evidence:
     if records.manifest["kind"] != "audit":
         raise DataError(f"{folder.path} is a run of {records.manifest['kind']!r}; only audits can be compared")
     return Evidence(records)
+
+
+def is_distance(path: str | Path) -> bool:
+    """Whether a folder holds a distance between two models; False where it cannot be said."""
+    try:
+        held = json.loads((Path(path) / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(held, dict) and held.get("kind") == DISTANCE

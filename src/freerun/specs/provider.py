@@ -19,7 +19,7 @@ class LoadOptions:
     device: str = "auto"
     trust_remote_code: bool = False
     round: str = "none"
-    """Weights rounded per output channel, simulated: none, int8 or int4. Typed after the model: `,round=int8`."""
+    """Weights rounded per output channel, simulated: none, int8, int4 or int3. Typed after the model: `,round=int8`."""
     spare_weights: str = "refuse"
     """What becomes of tensors that the model has no place for: refuse, or drop. Typed after the model: `,spare-weights=drop`."""
     end_ids: tuple[int, ...] | None = None
@@ -31,7 +31,8 @@ AS_IT_IS = LoadOptions()
 Tell = Callable[[str], None]
 Loader = Callable[[LoadOptions, Tell], Predictor]
 
-ROUND = word("round", "none", ("none", "int8", "int4"), "weights rounded per output channel, simulated")
+ROUND = word("round", "none", ("none", "int8", "int4", "int3"), "weights rounded per output channel, simulated")
+DTYPE = word("dtype", "fp32", ("fp32", "bf16"), "number format of this model alone, instead of --dtype")
 SPARE_WEIGHTS = word(
     "spare-weights", "refuse", ("refuse", "drop"), "tensors that the model of the config has no place for"
 )

@@ -113,6 +113,9 @@ def _build(spec: _Spec, options: LoadOptions, tell: Tell, memory: dict[Any, Pred
     if key not in memory:
         typed: dict[str, Any] = dict(spec.options)
         memory[key] = spec.provider.loader(spec.base)(replace(options, **typed), tell)
+        if "dtype" in typed:  # of this model alone: its name says so
+            own = memory[key].identity
+            memory[key].identity = replace(own, name=f"{own.name},dtype={typed['dtype']}")
     made = memory[key]
     # chosen ends are the audited model's; one that is named inside an organism keeps its own
     inside = replace(options, end_ids=None)

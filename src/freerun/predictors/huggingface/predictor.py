@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from freerun.predictors.base import Capabilities, Chunk, Ids
+from freerun.predictors.base import Capabilities, Ids
 from freerun.predictors.huggingface.caches import HeadInput, empty_cache, joined
 from freerun.predictors.huggingface.passes import Passes
 from freerun.predictors.huggingface.reading import LADDER, Reading, read_together, regime
@@ -24,10 +24,9 @@ from freerun.predictors.kernels.packed import pack_linears
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.markers import NO_MARKERS, Markers
 from freerun.predictors.rules import ContextRule, Identity
-from freerun.predictors.stepwise import Stepwise, pad_watched, watch_lists
+from freerun.predictors.stepwise import Laws, Stepwise
 from freerun.predictors.vocabulary import byte_table, token_ends
 from freerun.predictors.weights.declared import longest_context
-from freerun.stats.loops.lag_runs import LoopRule
 
 _Read = tuple[np.ndarray, np.ndarray, np.ndarray, torch.Tensor, np.ndarray | None]
 """Rows, positions and ids of tokens, the logits before each, and the hidden states before each where they are kept."""
@@ -275,11 +274,9 @@ class HuggingFacePredictor(Stepwise[HFState]):
     # ---- in bulk ---------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
-        watched = watch_lists(sequences, first, loop_rule)
-        for rows, targets, ids, logits, hidden in self._read_all(sequences, first):
-            lists = pad_watched([watched[r][t - first] for r, t in zip(rows, targets, strict=True)])
-            yield Chunk(rows, targets, Dense(logits).observe(ids, watched=lists), hidden)
+    def laws(self, sequences: Sequence[Ids], *, first: int = 0) -> Iterator[Laws]:
+        for rows, targets, _, logits, hidden in self._read_all(sequences, first):
+            yield Laws(rows, targets, Dense(logits), hidden)
 
     @torch.inference_mode()
     def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:

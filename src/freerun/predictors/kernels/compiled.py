@@ -232,3 +232,114 @@ def sweep(logits, scale, chosen, uniforms, watched, top, rank, numbers, powers, 
         for b in range(N_BINS):
             bins[r, b] = (lanes[0, b] + lanes[1, b] + lanes[2, b] + lanes[3, b]) / total
     return True
+
+
+# ---- two laws --------------------------------------------------------------------------------------------------------
+
+
+@njit(cache=True, nogil=True, fastmath=_FREE)
+def _masses_of_block(row, scale, peak, q):
+    """Unnormalised probabilities of a block, and their sum."""
+    total = 0.0
+    for j in range(row.size):
+        d = (np.float64(row[j]) - peak) * scale
+        possible = d > _LOWEST
+        a = _eighth_root(d if possible else _LOWEST)
+        a = a * a
+        a = a * a
+        a = a * a
+        a = a if possible else 0.0
+        q[j] = a
+        total += a
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _normalised(row, scale, q):
+    """Peak, its place, and logarithm of the sum of a row's unnormalised probabilities, which go to q; place −1: a broken row."""
+    peak32 = _largest(row)
+    if _unequal_to_itself(row) > 0 or not np.isfinite(peak32):
+        return 0.0, -1, 0.0
+    at = 0
+    while row[at] != peak32:
+        at += 1
+    total = 0.0
+    for i in range(0, row.size, _BLOCK):
+        j = min(i + _BLOCK, row.size)
+        total += _masses_of_block(row[i:j], scale, np.float64(peak32), q[i:j])
+    return np.float64(peak32), at, np.log(total)
+
+
+@njit(cache=True, nogil=True, fastmath=_FREE)
+def _apart(p_row, p_scale, p_least, p, p_inverse, q_row, q_scale, q_least, q, q_inverse, out):
+    """Both divergences, twice the total variation, and both means of ln, of a block of ids that both laws have.
+
+    `…_least` is what is taken off scale · logit to give the log-probability.
+    """
+    forward = 0.0
+    backward = 0.0
+    apart = 0.0
+    mean_p = 0.0
+    mean_q = 0.0
+    for j in range(p_row.size):
+        log_p = np.float64(p_row[j]) * p_scale - p_least
+        log_q = np.float64(q_row[j]) * q_scale - q_least
+        a = p[j] * p_inverse
+        b = q[j] * q_inverse
+        ratio = log_p - log_q
+        forward += (a * ratio if a > 0.0 else 0.0) - a + b
+        backward += (b * -ratio if b > 0.0 else 0.0) - b + a
+        apart += abs(a - b)
+        mean_p += a * log_p if a > 0.0 else 0.0
+        mean_q += b * log_q if b > 0.0 else 0.0
+    out[0] += forward
+    out[1] += backward
+    out[2] += apart
+    out[3] += mean_p
+    out[4] += mean_q
+
+
+@njit(cache=True, nogil=True, fastmath=_FREE)
+def _mean_log(row, scale, least, q, inverse):
+    """Mean of ln over ids that one law alone has."""
+    total = 0.0
+    for j in range(row.size):
+        b = q[j] * inverse
+        total += b * (np.float64(row[j]) * scale - least) if b > 0.0 else 0.0
+    return total
+
+
+@njit(cache=True, nogil=True)
+def sweep_two(p_logits, p_scale, q_logits, q_scale, chosen, tops, numbers):
+    n_rows, n_p = p_logits.shape
+    n_q = q_logits.shape[1]
+    p, q = np.empty(n_p), np.empty(n_q)
+    sums = np.empty(5)
+    for r in range(n_rows):
+        p_row, q_row = p_logits[r], q_logits[r]
+        p_peak, p_top, p_log = _normalised(p_row, p_scale, p)
+        q_peak, q_top, q_log = _normalised(q_row, q_scale, q)
+        if p_top < 0 or q_top < 0:
+            return False
+        p_least, q_least = p_peak * p_scale + p_log, q_peak * q_scale + q_log
+        p_inverse, q_inverse = np.exp(-p_log), np.exp(-q_log)
+        sums[:] = 0.0
+        for i in range(0, n_p, _BLOCK):
+            j = min(i + _BLOCK, n_p)
+            _apart(
+                p_row[i:j], p_scale, p_least, p[i:j], p_inverse, q_row[i:j], q_scale, q_least, q[i:j], q_inverse, sums
+            )
+        added = _mass_of(q[n_p:]) * q_inverse
+        token = chosen[r]
+        tops[r, 0], tops[r, 1] = p_top, q_top
+        numbers[r, 0] = np.float64(p_row[token]) * p_scale - p_least if token < n_p else -np.inf
+        numbers[r, 1] = np.float64(q_row[token]) * q_scale - q_least
+        numbers[r, 2] = sums[0] + added
+        numbers[r, 3] = np.inf if added > 0.0 else sums[1]
+        numbers[r, 4] = 0.5 * (sums[2] + added)
+        numbers[r, 5] = -sums[3]
+        numbers[r, 6] = -sums[4] - _mean_log(q_row[n_p:], q_scale, q_least, q[n_p:], q_inverse)
+        numbers[r, 7] = -p_log
+        numbers[r, 8] = -q_log
+        numbers[r, 9] = added
+    return True

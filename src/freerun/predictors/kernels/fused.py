@@ -1,13 +1,14 @@
 """The law's statistics in two passes over the logits, compiled by numba where it is installed.
 
-`observe` gives what `observation.observe_block` gives, for float32 logits that lie in this machine's memory: sums in float64, the
-exponential of every logit taken once. The plain path stays the definition; `tests/predictors/test_fused.py` holds one against the
-other. Without numba `ready()` is False and the plain path does the work.
+`observe` gives what `observation.observe_block` gives, and `beside` what `divergence.diverge_block` gives, for float32 logits that
+lie in this machine's memory: sums in float64, the exponential of every logit taken once. The plain paths stay the definition;
+`tests/predictors/test_fused.py` holds one against the other. Without numba `ready()` is False and the plain path does the work.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import BrokenLaw
+from freerun.predictors.divergence import Divergence
 from freerun.predictors.observation import N_BINS, POWERS, Observation, host, is_torch
 
 LEAST_VOCABULARY = 1024
@@ -56,7 +58,7 @@ def observe(
     """
     from freerun.predictors.kernels.compiled import sweep
 
-    logits = np.ascontiguousarray(host(logits.float() if is_torch(logits) else logits))
+    logits = _on_host(logits)
     n_rows = logits.shape[0]
     chosen = np.full(n_rows, -1, np.int64) if ids is None else np.array(ids, np.int64)
     u = np.zeros(n_rows) if uniforms is None else np.array(uniforms, np.float64)
@@ -72,12 +74,7 @@ def observe(
             sweep(logits[rows], scale, *(x[rows] for x in (chosen, u, wanted, top, rank, numbers, powers, bins)))
         )
 
-    n_workers = max(1, min(n_threads or _cores(), n_rows))
-    edges = np.linspace(0, n_rows, n_workers + 1).astype(int)
-    parts = [slice(int(a), int(b)) for a, b in pairwise(edges)]
-    sound = [work(parts[0])] if n_workers == 1 else list(_pool(n_workers).map(work, parts))
-    if not all(sound):
-        raise BrokenLaw(BROKEN)
+    _share_out(work, n_rows, n_threads)
     return Observation(
         token_id=chosen.astype(np.int32),
         log_prob_nats=numbers[:, 0].copy(),
@@ -92,6 +89,61 @@ def observe(
         loop_mass=numbers[:, 5].copy(),
         expected_counts=bins,
     )
+
+
+def beside(
+    first: Any,
+    first_scale: float,
+    second: Any,
+    second_scale: float,
+    ids: Int[np.ndarray, " rows"],
+    *,
+    n_threads: int | None = None,
+) -> Divergence:
+    """The laws softmax(scale · logits) of two tables side by side; the second may have more ids.
+
+    Raises:
+        BackendError: logits that are NaN, or infinite upwards.
+    """
+    from freerun.predictors.kernels.compiled import sweep_two
+
+    p, q, chosen = _on_host(first), _on_host(second), np.array(ids, np.int64)
+    tops, numbers = np.zeros((len(p), 2), np.int32), np.zeros((len(p), 10))
+
+    def work(rows: slice) -> bool:
+        return bool(sweep_two(p[rows], first_scale, q[rows], second_scale, chosen[rows], tops[rows], numbers[rows]))
+
+    _share_out(work, len(p), n_threads)
+    log_p, log_q, forward, backward, tv, entropy_p, entropy_q, top_p, top_q, added = numbers.T.copy()
+    return Divergence(
+        token_id=chosen.astype(np.int32),
+        log_p_nats=log_p,
+        log_q_nats=log_q,
+        kl_pq_nats=forward,
+        kl_qp_nats=backward,
+        tv=tv,
+        entropy_p_nats=entropy_p,
+        entropy_q_nats=entropy_q,
+        top_p_id=tops[:, 0].copy(),
+        top_q_id=tops[:, 1].copy(),
+        top_log_p_nats=top_p,
+        top_log_q_nats=top_q,
+        added_mass=added,
+    )
+
+
+def _on_host(logits: Any) -> Float[np.ndarray, "rows vocabulary"]:
+    return np.ascontiguousarray(host(logits.float() if is_torch(logits) else logits))
+
+
+def _share_out(work: Callable[[slice], bool], n_rows: int, n_threads: int | None) -> None:
+    """Do the rows in equal parts on as many threads as there are; each says whether its laws are sound."""
+    n_workers = max(1, min(n_threads or _cores(), n_rows))
+    edges = np.linspace(0, n_rows, n_workers + 1).astype(int)
+    parts = [slice(int(a), int(b)) for a, b in pairwise(edges)]
+    sound = [work(parts[0])] if n_workers == 1 else list(_pool(n_workers).map(work, parts))
+    if not all(sound):
+        raise BrokenLaw(BROKEN)
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ def render_page(result: Mapping[str, Any]) -> str:
     All text of the result is escaped; control and bidirectional characters in it are shown as signs. Keys that are
     missing leave their part out.
     """
-    return _PAGE.render(result=result, findings=_with_anchors(result.get("findings") or (), "finding"))
+    return _PAGE.render(result=result, findings=with_anchors(result.get("findings") or (), "finding"))
 
 
 def _numeric_columns(rows: Sequence[Sequence[object]]) -> set[int]:
@@ -30,7 +30,7 @@ def _numeric_columns(rows: Sequence[Sequence[object]]) -> set[int]:
     return {i for row in rows for i, cell in enumerate(row) if isinstance(cell, Mapping)}
 
 
-def _with_anchors(findings: Iterable[Mapping[str, Any]], prefix: str) -> list[tuple[str, Mapping[str, Any]]]:
+def with_anchors(findings: Iterable[Mapping[str, Any]], prefix: str) -> list[tuple[str, Mapping[str, Any]]]:
     """Pair each finding with an id for links: its name where that is unique."""
     taken: set[str] = set()
     pairs = []
@@ -56,20 +56,19 @@ def _number(value: object) -> str:
     return format_number(value if isinstance(value, (int, float)) else None)
 
 
+FINDING_FILTERS: dict[str, Callable[..., Any]] = {
+    "date": _date,
+    "interval": lambda estimate: format_interval(estimate.get("low"), estimate.get("high")),
+    "label": lambda name: str(name).replace("_", " "),
+    "model_text": lambda value: visible_markup(str(value if value is not None else "")),
+    "number": _number,
+    "numeric_columns": _numeric_columns,
+    "status": badge,
+}
+"""What the macros of `finding.html.j2` need."""
 _PAGE = Page(
     "page.html.j2",
-    {
-        "date": _date,
-        "drawn_scale": draw_scale,
-        "interval": lambda estimate: format_interval(estimate.get("low"), estimate.get("high")),
-        "label": lambda name: str(name).replace("_", " "),
-        "model_text": lambda value: visible_markup(str(value if value is not None else "")),
-        "machinery_rows": machinery_rows,
-        "number": _number,
-        "numeric_columns": _numeric_columns,
-        "plan_rows": plan_rows,
-        "status": badge,
-    },
+    {**FINDING_FILTERS, "drawn_scale": draw_scale, "machinery_rows": machinery_rows, "plan_rows": plan_rows},
     script="page.js",
     undefined=jinja2.ChainableUndefined,
 )

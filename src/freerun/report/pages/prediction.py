@@ -132,7 +132,7 @@ def _running(tokens: Sequence[PredictedToken]) -> Iterator[Markup]:
     """Yield each token of the running text as a link to its row of the table."""
     for token, piece in zip(tokens, spelled(tokens), strict=True):
         yield Markup('<a class="tok {}" href="#r{}" title="{}">{}</a>').format(
-            shade(token), token.position, _title(token), _piece(token, piece)
+            shade(token), token.position, _title(token), piece_of(token, piece)
         )
 
 
@@ -146,7 +146,8 @@ def _title(token: PredictedToken) -> str:
     )
 
 
-def _piece(token: PredictedToken, piece: str) -> Markup:
+def piece_of(token: SpelledToken, piece: str) -> Markup:
+    """What a token adds to the running text, nothing in it unseen."""
     if not piece:
         shown = "·" if token.bytes_hex is not None else visible_token(token)
         return Markup('<span class="sign">{}</span>').format(shown)

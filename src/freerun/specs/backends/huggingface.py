@@ -17,7 +17,7 @@ from freerun.predictors.weights.catalogue import (
     markers_beside,
     sha256_of_weights,
 )
-from freerun.specs.provider import ROUND, SPARE_WEIGHTS, LoadOptions, Provider, Tell
+from freerun.specs.provider import DTYPE, ROUND, SPARE_WEIGHTS, LoadOptions, Provider, Tell
 
 if TYPE_CHECKING:
     from freerun.predictors.base import Predictor
@@ -143,7 +143,7 @@ HUGGING_FACE = Provider(
         ("hf/./folder", "a checkpoint folder on this machine"),
     ),
     _load_huggingface,
-    options=(ROUND, SPARE_WEIGHTS),
+    options=(ROUND, DTYPE, SPARE_WEIGHTS),
     extra="hf",
     modules=("torch", "transformers", "accelerate", "gguf"),
     weights=True,
@@ -154,7 +154,7 @@ GGUF = replace(
     name="gguf",
     forms=(("gguf/FILE", "a GGUF file, dequantised once into the cache"),),
     load=_load_gguf,
-    options=(ROUND,),
+    options=(ROUND, DTYPE),
 )
 CATALOGUED = replace(GGUF, name="", forms=(), load=load_catalogued)
 """The models of the catalogue, which have names of their own."""

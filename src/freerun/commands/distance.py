@@ -1,0 +1,161 @@
+"""Hold two models side by side: how far apart are they, token by token and as writers of whole texts?
+
+A is the model you trust, B the one you ask about: quantised, distilled, pruned, merged, converted or trained on. Both laws are held
+against each other at every token of real text, and of texts that each model writes itself. Both must have one tokenizer; B may add
+ids. Writes records, result.json and report.html. If interrupted, run the same command again to resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from typing import TYPE_CHECKING, TextIO
+
+from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments
+from freerun.commands.gating import add_gate_arguments
+from freerun.commands.model_arguments import add_json_argument, add_model_arguments
+
+if TYPE_CHECKING:
+    from freerun.jobs.distance.dry_run import Forecast
+    from freerun.runs.run import Run
+
+EXAMPLES = """\
+examples:
+  freerun distance smollm2-135m-instruct smollm2-135m-instruct,round=int8
+  freerun distance hf/./original hf/./pruned essays.jsonl.gz --documents 256
+  freerun distance hf/ORG/NAME gguf/NAME-Q4_K_M.gguf novel.txt --arms real --protocol llama.cpp    llama.cpp's table
+  freerun distance hf/./original hf/./distilled --one-at-a-time       when both do not fit into memory
+  freerun distance hf/./step-1000 hf/./step-2000 --fail-on 'tv>0.1' --fail-on 'kl_nats>0.01'
+  freerun distance world/markov world/markov+temperature,t=1.2 world/markov        two exact laws
+  freerun distance smollm2-135m-instruct smollm2-135m-instruct,round=int4 --dry-run      how long, how much memory and disk
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", metavar="A", help="the model that is trusted, named as in `freerun models`")
+    parser.add_argument(
+        "b", metavar="B", help="the model that is asked about; finished runs are compared with `freerun compare`"
+    )
+    parser.add_argument(
+        "corpus", nargs="?", metavar="CORPUS", help=f"default: builtin/python-docs; {CORPUS_HELP}; also world/NAME"
+    )
+    what = parser.add_argument_group("what is measured")
+    what.add_argument(
+        "--documents", type=int, default=128, metavar="N", help="documents to use (default 128, or all there are)"
+    )
+    what.add_argument(
+        "--prefix", type=int, default=32, metavar="P", help="tokens before the cut (default 32; 0: begin from nothing)"
+    )
+    what.add_argument(
+        "--tokens", type=int, metavar="T", help="tokens after the cut (default 128, or what fits the documents)"
+    )
+    what.add_argument(
+        "--continuations",
+        type=int,
+        default=1,
+        metavar="C",
+        help="texts that each model writes after each prefix (default 1)",
+    )
+    what.add_argument(
+        "--arms",
+        metavar="LIST",
+        default="real,a,b",
+        help="which texts: real text, A's own, B's own (default real,a,b); a certificate needs a and b",
+    )
+    what.add_argument(
+        "--protocol",
+        choices=("pairs", "llama.cpp"),
+        default="pairs",
+        help="pairs: a prefix and what follows it (default); llama.cpp: disjoint windows of real text, each one's second half",
+    )
+    what.add_argument(
+        "--window", type=int, default=512, metavar="W", help="tokens of a window of --protocol llama.cpp (default 512)"
+    )
+    what.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of the choice of documents and of every draw (default 0)"
+    )
+    text = parser.add_argument_group("how the corpus is read")
+    add_reading_arguments(text)
+    text.add_argument("--split-on", metavar="STRING", help=r"cut long documents at this string, for example '\n\n\n'")
+    text.add_argument("--chunk", type=int, metavar="CHARS", help="cut long documents every so many characters")
+    how = parser.add_argument_group("how it runs")
+    how.add_argument(
+        "--dry-run", action="store_true", help="only say what it would take: time, memory and disk; write nothing"
+    )
+    how.add_argument(
+        "--one-at-a-time",
+        action="store_true",
+        help="never hold both models in memory: laws go over the disk, in the 32 bits that they are made in, and are removed again",
+    )
+    how.add_argument(
+        "--redact-text", action="store_true", help="keep text, token ids and names out of records and page alike"
+    )
+    how.add_argument("--batch", type=int, default=128, metavar="B", help="texts at once (default 128)")
+    add_model_arguments(how, dtype_note="; what differs between A and B is typed after their names")
+    how.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/distance-<A>-<B>-<plan hash>)")
+    add_json_argument(how)
+    add_gate_arguments(parser, example="'tv>0.1'")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from freerun.commands.gating import exit_code, gates_json, judge_gates, read_gates, tell_gates
+    from freerun.commands.main import print_json
+    from freerun.commands.progress import Reporter
+    from freerun.jobs.distance.distance import DEFAULT_CORPUS, distance
+    from freerun.jobs.distance.dry_run import dry_run
+    from freerun.jobs.distance.options import DistanceOptions, read_arms
+
+    corpus = arguments.corpus or DEFAULT_CORPUS
+    options = {name: getattr(arguments, name) for name in DistanceOptions.__dataclass_fields__}
+    options["arms"] = read_arms(arguments.arms)
+    gates = read_gates(arguments, relative=False, verb="distance")
+    progress = Reporter()
+    if arguments.dry_run:
+        forecast = dry_run(
+            arguments.a, arguments.b, corpus, DistanceOptions(**options), out=arguments.out, say=progress.say
+        )
+        if arguments.json:
+            print_json(forecast.to_json())
+        else:
+            tell_forecast(forecast, sys.stdout)
+        return 0
+    done = distance(arguments.a, arguments.b, corpus, out=arguments.out, progress=progress, **options)
+    judged = judge_gates(arguments, gates, done.result, verb="distance")
+    if arguments.json:
+        print_json({**done.result, **gates_json(judged)})
+    else:
+        tell_distance(done, sys.stdout)
+        tell_gates(judged, sys.stdout)
+    return exit_code(judged, unknown=done.result["verdict"]["status"] == "unknown")
+
+
+def tell_distance(done: Run, out: TextIO) -> None:
+    """Print what a person wants to know first: the sentences, llama.cpp's table, and where the report is."""
+    from freerun.commands.terminal import columns_between, say
+    from freerun.commands.verdict import tell
+
+    tell(done, out)
+    tables = {table["name"]: table for finding in done.result["findings"] for table in finding["tables"]}
+    if table := tables.get("llama_cpp"):
+        say(["", *textwrap.wrap(table["title"], columns_between(40, 100))], out)
+        say((f"  {row[0]:<32}{row[1]['text']:>16}   {row[2]['text']}" for row in table["rows"]), out)
+
+
+def tell_forecast(forecast: Forecast, stream: TextIO) -> None:
+    """A forecast for people: a few lines."""
+    spool = forecast.spool_bytes
+    spooled = [f"          and {spool.memory()} of laws while it runs, removed at the end"] if spool else []
+    lines = [
+        f"{forecast.b} beside {forecast.a} on {forecast.corpus}: {forecast.documents} texts, {forecast.prefix} + "
+        f"{forecast.tokens} tokens",
+        f"  time    {forecast.seconds.time()}, the models being loaded",
+        *(f"            {span.time():<22}{name}" for name, span in forecast.parts_seconds.items()),
+        f"  tokens  {forecast.tokens_to_score:,} to score by both; {forecast.tokens_to_sample:,} to sample",
+        f"  memory  {forecast.memory_bytes.memory()}",
+        f"  disk    {forecast.disk_bytes.memory()} in {forecast.folder}",
+        *spooled,
+        "nothing was written",
+        *(f"  {line}" for line in forecast.how),
+    ]
+    print("\n".join(lines), file=stream)

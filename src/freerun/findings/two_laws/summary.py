@@ -1,0 +1,104 @@
+"""From records of two models to the result: findings, verdict, headline numbers. No model runs here."""
+
+from __future__ import annotations
+
+import freerun
+from freerun.findings.two_laws import quantities, tokens, writers
+from freerun.findings.two_laws.evidence import ARM_WORDS, TwoModels
+from freerun.findings.two_laws.parting import partings
+from freerun.findings.two_laws.tokens import tokens_finding
+from freerun.findings.two_laws.writers import certificate_of, writers_finding
+from freerun.findings.two_laws.writing import writing_finding
+from freerun.records.distance import DistanceRecords
+from freerun.results.distance import RESULT_VERSION, Certificate, DistanceResult
+from freerun.results.finding import Estimate, Finding
+from freerun.results.quantity import Quantity
+from freerun.results.verdict import Card, Verdict
+from freerun.stats.two_laws.floor import is_above
+from freerun.stats.two_laws.token_means import token_means
+
+
+def derive(records: DistanceRecords) -> DistanceResult:
+    """Everything that `result.json` holds; the page is drawn from it alone."""
+    models, manifest = TwoModels(records), records.manifest
+    made = (tokens_finding(models), writers_finding(models), writing_finding(models))
+    findings = tuple(f for f in made if f is not None)
+    by_name = {f.name: f for f in findings}
+    found = certificate_of(models)
+    a, b = models.names
+    return DistanceResult(
+        schema_version=RESULT_VERSION,
+        kind=manifest["kind"],
+        freerun_version=freerun.__version__,
+        created=manifest["provenance"]["created"],
+        title=f"{b} beside {a}",
+        verdict=_verdict(models, by_name, found),
+        headline=_headline(models, by_name, found),
+        certificate=found,
+        findings=findings,
+        partings=partings(models),
+        infinite=(*tokens.infinite_names(models), *writers.infinite_names(models)),
+        plan=manifest["plan"],
+        counts=manifest["counts"],
+        corpus_notes=manifest["corpus"]["notes"],
+        a=manifest["a"],
+        b=manifest["b"],
+        provenance=manifest["provenance"],
+        command=manifest["command"],
+    )
+
+
+def _verdict(models: TwoModels, findings: dict[str, Finding], found: Certificate | None) -> Verdict:
+    first = findings[tokens.NAME]
+    if first.status == "unknown":
+        return Verdict(first.sentence, "Take more --documents.", "unknown")
+    said = [first.sentence, *([_floor_words(models)] if _floor_words(models) else [])]
+    detail = [findings[writers.NAME].sentence, *([] if found is None else [found.sentence])]
+    return Verdict(" ".join(said), " ".join(detail), "neutral")
+
+
+def _floor_words(models: TwoModels) -> str:
+    """Whether the divergence is more than computing A's law again gives."""
+    floor, laws = models.laws("floor_real"), models.laws("real")
+    if floor is None or laws is None:
+        return ""
+    again, seen = token_means(floor).kl_pq.interval, token_means(laws).kl_pq.interval
+    if again is None or seen is None or is_above(seen, again):
+        return ""
+    return f"That is no more than computing A's law again gives ({again.value:.2g} nats): the two cannot be told apart by it."
+
+
+def _headline(models: TwoModels, findings: dict[str, Finding], found: Certificate | None) -> tuple[Card, ...]:
+    def estimate(quantity: Quantity) -> Estimate:
+        named = {e.name: e for e in findings[quantity.finding].estimates}
+        return named.get(quantity.name, quantity.number(None))
+
+    where = ARM_WORDS[models.token_arm]
+    cards = [
+        _card("KL(A‖B)", estimate(quantities.KL), where, form=".3g"),
+        _card("Same top token", estimate(quantities.SAME_TOP), where, form=".1%"),
+    ]
+    if found is not None:
+        note = (
+            "upper limit of the total variation: what no test on one text can exceed"
+            if found.sides_agree
+            else "the two sides disagree"
+        )
+        value = f"≤ {found.tv:.3f}" if found.sides_agree else "none"
+        cards.append(
+            Card(f"Certificate, {found.tokens} tokens", value, "TV", f"{found.low:.3f} to {found.tv:.3f}", note)
+        )
+        cards.append(
+            _card("K", estimate(quantities.K), f"A's text against B, {found.tokens} tokens; an estimate", form=".3g")
+        )
+        horizon = estimate(quantities.HORIZONS[0.75])
+        cards.append(_card("Best H75", horizon, "length at which the best possible detector has AUC 0.75", form=".0f"))
+    return tuple(cards)
+
+
+def _card(label: str, e: Estimate, note: str, *, form: str) -> Card:
+    if e.value is None:
+        return Card(label, e.text or "unknown", note=note)
+    value, low, high = ("open" if v is None else f"{v:{form}}".replace("-", "−") for v in (e.value, e.low, e.high))
+    interval = f"{low} to {high}" if e.low is not None or e.high is not None else ""
+    return Card(label, value, "" if form.endswith("%") else e.unit, interval, note)

@@ -1,0 +1,136 @@
+"""From what was asked to what will be done: corpus read, models loaded and held against each other, texts cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from freerun.errors import UsageError
+from freerun.jobs.audit.options import read_any_corpus
+from freerun.jobs.audit.preparing import tell_notes
+from freerun.jobs.distance.fitting import Description, check_fit, readable
+from freerun.jobs.distance.manifest import default_folder, manifest_of, plan_of
+from freerun.jobs.distance.models import Models, Name
+from freerun.jobs.distance.options import DistanceOptions, check_options
+from freerun.jobs.distance.windows import cut_windows
+from freerun.organisms.memorised import without_calibration
+from freerun.organisms.wrapper import from_nothing
+from freerun.predictors.base import Predictor
+from freerun.predictors.stepwise import Stepwise
+from freerun.records.distance import DistancePlan
+from freerun.records.store import RunFolder
+from freerun.runs.provenance import device_of
+from freerun.specs.spec import LoadOptions, load_predictor, loader_of
+from freerun.text.documents import Corpus
+from freerun.text.pairs import Pair, PairSet, cut_pairs, numbered
+
+Say = Callable[[str], None]
+Model = str | Predictor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A distance that is ready to be measured."""
+
+    models: Models
+    a: Description
+    b: Description
+    pairs: tuple[Pair, ...]
+    plan: DistancePlan
+    options: DistanceOptions
+    manifest: dict[str, Any]
+    folder: RunFolder
+
+    @property
+    def start(self) -> int:
+        """Tokens before the first one that is compared."""
+        return len(self.pairs[0].prefix)
+
+
+def prepare(
+    a: Model,
+    b: Model,
+    corpus: str | Corpus,
+    options: DistanceOptions,
+    *,
+    out: str | Path | None = None,
+    say: Say = lambda _: None,
+) -> Prepared:
+    """Read, load, hold against each other and cut what a distance needs; no file is written but the cache of weights.
+
+    Raises:
+        FreerunError: see `freerun.errors`.
+    """
+    check_options(options)
+    if options.protocol == "llama.cpp":
+        options = replace(options, arms=("real",))
+    _check_are_models(a, b, options)
+    text = read_any_corpus(corpus, options.reading) if isinstance(corpus, str) else corpus
+    if isinstance(corpus, str) and not corpus.startswith(("builtin/", "world/")):
+        tell_notes(text, say)
+    models = Models({"a": _loader(a, options, say), "b": _loader(b, options, say)}, options.one_at_a_time)
+    tried = [d.text for d in text.documents if d.ids is None]
+    described: dict[Name, Description] = {}
+    names: tuple[Name, ...] = ("b", "a")  # A is the first that is needed
+    for name in names:
+        predictor = models.get(name)
+        text = without_calibration(text, predictor)
+        described[name] = Description.of(predictor, tried, device=device_of(predictor))
+    check_fit(described["a"], described["b"])
+    pairs, counts = _cut(text, models.get("a"), options)
+    longest = max(len(p.prefix) + len(p.continuation) for p in pairs)
+    plan = plan_of(described["a"], described["b"], text, pairs, options)
+    manifest = manifest_of(described["a"], described["b"], text, pairs, plan, options, counts=counts, longest=longest)
+    folder = RunFolder(Path(out) if out is not None else default_folder(plan))
+    return Prepared(models, described["a"], described["b"], pairs, plan, options, manifest, folder)
+
+
+def _check_are_models(a: Model, b: Model, options: DistanceOptions) -> None:
+    for spec in (a, b):
+        if not isinstance(spec, str):
+            if options.one_at_a_time:
+                raise UsageError(
+                    "one_at_a_time loads models by their names; a model that is loaded already cannot be let go"
+                )
+            continue
+        if (Path(spec) / "manifest.json").is_file():
+            raise UsageError(
+                f"{spec} is a run, and a distance is between two models; audits of two models are compared with "
+                f"`freerun compare {a} {b}`"
+            )
+        loader_of(spec)  # a name that does not exist is said before anything is read
+
+
+def _loader(model: Model, options: DistanceOptions, say: Say) -> Callable[[], Stepwise[Any]]:
+    load = LoadOptions(options.dtype, options.device, options.trust_remote_code, end_ids=options.end_ids)
+
+    def made() -> Stepwise[Any]:
+        predictor = load_predictor(model, load, tell=say) if isinstance(model, str) else model
+        return readable(from_nothing(predictor) if options.prefix == 0 else predictor)
+
+    return made
+
+
+def _cut(text: Corpus, a: Stepwise[Any], options: DistanceOptions) -> tuple[tuple[Pair, ...], PairSet | None]:
+    if options.protocol == "llama.cpp":
+        pairs = cut_windows(text, a.encode, width=options.window, most=options.documents, has_lead=bool(a.context.lead))
+        return pairs, None
+    found = cut_pairs(
+        text,
+        a.encode,
+        n_documents=options.documents,
+        prefix_tokens=options.prefix,
+        continuation_tokens=options.tokens,
+        seed=options.seed,
+    )
+    if options.redact_text:
+        found, _ = numbered(found)
+    largest = max(int(max(p.prefix.max(initial=0), p.continuation.max(initial=0))) for p in found.pairs)
+    if largest >= a.n_tokens:
+        raise UsageError(
+            f"{text.spec} holds token {largest}, and {a.identity.name} has ids 0 to {a.n_tokens - 1} only: its tokenizer and its "
+            "weights are not of the same model"
+        )
+    return found.pairs, found
