@@ -128,12 +128,12 @@ def tables(run: freerun.Run, finding: str) -> dict[str, Any]:
 
 
 def test_the_audit_rejects_the_truth_no_more_often_than_it_says(truth: Predictor, tmp_path: Path) -> None:
-    """Size of `detected` (p < 0.01, all detectors and lengths together, the length's among them): 8 runs.
+    """Size of `detected` (p < 0.01, all detectors and lengths together, the length's among them): 6 runs.
 
-    At that size three or more rejections have probability 5e-5.
+    At that size three or more rejections have probability 2e-5.
     """
     detected = 0
-    for seed in range(8):
+    for seed in range(6):
         corpus = own_answers(truth, 32, seed=10 + seed)
         run = audit(truth, corpus, out=tmp_path / str(seed), documents=32, tokens=16, seed=seed)
         detected += run.findings["detectability"]["status"] == "bad"
@@ -303,7 +303,7 @@ def test_two_ways_of_putting_prompts_are_not_compared_unasked(
     ("words", "said"),
     [
         (["builtin/instructions", "--chat"], "has no chat template: leave --chat out"),
-        (["builtin/python-docs", "--chat"], "--chat renders prompts, and corpus builtin/python-docs has none"),
+        (["world/markov", "--chat"], "--chat renders prompts, and corpus world/markov has none"),
         (["builtin/instructions", "--system", "x"], "--system goes with --chat"),
         (["builtin/instructions", "--template-option", "a=1"], "--template-option goes with --chat"),
         (["builtin/instructions", "--chat", "--template-option", "a"], "give NAME=VALUE"),
