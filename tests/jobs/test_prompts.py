@@ -303,7 +303,7 @@ def test_two_ways_of_putting_prompts_are_not_compared_unasked(
     ("words", "said"),
     [
         (["builtin/instructions", "--chat"], "has no chat template: leave --chat out"),
-        (["world/markov", "--chat"], "--chat renders prompts, and corpus world/markov has none"),
+        (["world/markov", "--chat"], "--chat renders prompts, and corpus world/markov,symbols=8,seed=0 has none"),
         (["builtin/instructions", "--system", "x"], "--system goes with --chat"),
         (["builtin/instructions", "--template-option", "a=1"], "--template-option goes with --chat"),
         (["builtin/instructions", "--chat", "--template-option", "a"], "give NAME=VALUE"),
