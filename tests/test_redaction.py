@@ -52,9 +52,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[freerun.Run, list[tu
     write_corpus(path)
     whole: list[tuple[pa.Table, pa.Table]] = []
 
-    def kept(sequences: pa.Table, tokens: pa.Table) -> tuple[pa.Table, pa.Table]:
+    def kept(sequences: pa.Table, tokens: pa.Table, **more: Any) -> tuple[pa.Table, pa.Table]:
         whole.append((sequences, tokens))
-        return redacted(sequences, tokens)
+        return redacted(sequences, tokens, **more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(redact, "redacted", kept)

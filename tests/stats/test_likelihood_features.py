@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freerun.errors import DataError
-from freerun.stats.detection.likelihood_features import TokenColumns, likelihood_features
+from freerun.stats.detection.likelihood_features import Stops, TokenColumns, length_features, likelihood_features
 from freerun.stats.loops.lag_runs import rep_n
 
 
@@ -76,7 +76,7 @@ def test_batched_is_one_by_one_and_finite(seed: int, length: int) -> None:
     assert values.shape == (4, len(names))
     assert np.isfinite(values).all()
     for i in range(4):
-        parts = {f.name: getattr(tokens, f.name)[i : i + 1] for f in dataclasses.fields(tokens)}
+        parts = {f.name: getattr(tokens, f.name)[i : i + 1] for f in dataclasses.fields(tokens)[:6]}
         alone, names_alone = likelihood_features(TokenColumns(**parts), length=length)
         assert names_alone == names
         assert alone[0] == pytest.approx(values[i], abs=1e-12)
@@ -84,7 +84,7 @@ def test_batched_is_one_by_one_and_finite(seed: int, length: int) -> None:
 
 def test_tokens_beyond_the_length_change_nothing() -> None:
     tokens = columns(1, 6, 40)
-    cut = TokenColumns(**{f.name: getattr(tokens, f.name)[:, :16] for f in dataclasses.fields(tokens)})
+    cut = TokenColumns(**{f.name: getattr(tokens, f.name)[:, :16] for f in dataclasses.fields(tokens)[:6]})
     assert likelihood_features(tokens, length=16)[0].tolist() == likelihood_features(cut, length=16)[0].tolist()
 
 
@@ -137,3 +137,40 @@ def test_all_lengths_of_600_texts_are_quick() -> None:
     for length in (1, 2, 4, 8, 16, 32, 64, 128):
         likelihood_features(tokens, length=length)
     assert time.process_time() - begin < 1.5  # 0.1 s where it was written
+
+
+@given(seed=st.integers(0, 1000), length=st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_texts_of_their_own_length_have_the_features_of_what_they_hold(seed: int, length: int) -> None:
+    """The second way: every text alone, in a rectangle that it fills; compression, which has a least length, is left out there."""
+    tokens = columns(seed, 5, 40, ids=3)
+    rng = np.random.default_rng(seed)
+    stops = Stops(rng.integers(1, 41, 5), rng.random(5) < 0.5)
+    values, names = likelihood_features(dataclasses.replace(tokens, stops=stops), length=length)
+    assert np.isfinite(values).all()
+    assert names[-2:] == ("log_tokens", "ended")
+    assert values[:, -2:].tolist() == length_features(stops, length=length).tolist()
+    for i in range(5):
+        n = min(int(stops.n_tokens[i]), length)
+        parts = {f.name: getattr(tokens, f.name)[i : i + 1] for f in dataclasses.fields(tokens)[:6]}
+        alone, names_alone = likelihood_features(TokenColumns(**parts), length=n)
+        same = [names.index(name) for name in names_alone if name in names]
+        assert values[i, same] == pytest.approx(alone[0][[names_alone.index(names[j]) for j in same]], abs=1e-12)
+        assert values[i, -2] == pytest.approx(np.log(n))
+        assert values[i, -1] == float(stops.ended[i] and stops.n_tokens[i] <= length)
+    assert ("zlib_bytes_per_token" in names) == (length >= 16)
+
+
+def test_what_stands_beyond_a_text_is_not_read() -> None:
+    tokens = columns(2, 4, 30)
+    stops = Stops(np.array([3, 30, 11, 20]), np.array([True, False, True, True]))
+    beyond = np.arange(30) >= stops.n_tokens[:, None]
+    changed = {
+        f.name: np.where(beyond, getattr(tokens, f.name)[::-1], getattr(tokens, f.name))
+        for f in dataclasses.fields(tokens)[:6]
+    }
+    first, second = (
+        likelihood_features(t, length=24)[0]
+        for t in (dataclasses.replace(tokens, stops=stops), TokenColumns(**changed, stops=stops))
+    )
+    assert first.tolist() == second.tolist()

@@ -28,6 +28,7 @@ examples:
   freerun audit ngram/5@builtin/python-docs builtin/python-docs      a model that is bad, to see what bad looks like
   freerun audit smollm2-135m-instruct+absorbing,epsilon=0.01         a planted defect (`freerun models` lists them)
   freerun audit --sample-with top_k=50                               what a truncated sampler does: the sampler audit fails
+  freerun audit smollm2-135m-instruct builtin/instructions --chat    responses to prompts, by the model's own chat template
   freerun audit --dry-run --tokens 512                               how long it would take, and how much memory and disk
   freerun audit gemma-3-270m letters.jsonl --redact-text             no text and no names in the run's folder
   freerun audit --sources genre --documents 64                       who does the text seem to be by, along real and own text
@@ -124,9 +125,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="S", help="seed of the split and of every draw (default 0)"
     )
     text = parser.add_argument_group("how the corpus is read")
-    add_reading_arguments(text)
+    add_reading_arguments(text, prompts=True)
     text.add_argument("--split-on", metavar="STRING", help=r"cut long documents at this string, for example '\n\n\n'")
     text.add_argument("--chunk", type=int, metavar="CHARS", help="cut long documents every so many characters")
+    chat = parser.add_argument_group("how prompts are put to the model (rows with a prompt, or conversations)")
+    chat.add_argument(
+        "--chat",
+        action="store_true",
+        help="render them by the model's own chat template (default: plain text, a blank line after each turn)",
+    )
+    chat.add_argument(
+        "--system", metavar="TEXT", help="system turn, in the place of a conversation's own (with --chat)"
+    )
+    chat.add_argument(
+        "--template-option",
+        dest="template_options",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="set a variable of the template, for example enable_thinking=false; may be repeated (with --chat)",
+    )
     how = parser.add_argument_group("how it runs")
     how.add_argument(
         "--dry-run",
@@ -153,7 +171,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     model, corpus = arguments.model or DEFAULT_MODEL, arguments.corpus or DEFAULT_CORPUS
     options = {name: getattr(arguments, name) for name in AuditOptions.__dataclass_fields__}
-    options["reference"] = tuple(arguments.reference)
+    options["reference"], options["template_options"] = tuple(arguments.reference), tuple(arguments.template_options)
     if arguments.sweep:
         from freerun.commands.sweep import run_swept_audit
 

@@ -13,14 +13,20 @@ CORPUS_HELP = (
 )
 
 
-def add_reading_arguments(group: argparse._ArgumentGroup) -> None:
-    """Add the flags of `reading_options` to a group of a parser."""
+def add_reading_arguments(group: argparse._ArgumentGroup, *, prompts: bool = False) -> None:
+    """Add the flags of `reading_options` to a group of a parser; `prompts`: rows may hold a prompt with a response."""
     group.add_argument(
         "--text-field",
         default="text",
         metavar="NAME",
         help="field of the text where documents are rows, doc.text for one inside another (default text)",
     )
+    if prompts:
+        group.add_argument(
+            "--prompt-field",
+            metavar="NAME",
+            help="field of a prompt, which the text responds to; conversations (a list of messages) need no such field",
+        )
     group.add_argument(
         "--format",
         choices=tuple(FORMATS),

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from freerun.findings.evidence import Evidence
-from freerun.records.plan import ContextRule
+from freerun.records.plan import ContextRule, PromptPlan
 from freerun.records.schema import ArmName
 from freerun.results.compare import Breach, SharedDraws
 
@@ -127,6 +127,10 @@ _PLANNED = {
         "context rules",
         "the two laws were given different contexts: each difference holds for model and rule together",
     ),
+    "prompting": (
+        "ways to put prompts",
+        "the models read different tokens around the same words: each difference holds for model and prompting together",
+    ),
     "prefix": (
         "prefixes",
         "the models read different amounts of text before the cut, and continue from different places",
@@ -164,13 +168,17 @@ def breaches(first: Evidence, second: Evidence, aligned: Alignment, *, run: str)
         out.append(Breach(run, "tokenisations", sizes[0], sizes[1], lost))
     for name, (what, lost) in _PLANNED.items():
         mine, theirs = (getattr(plan, name) for plan in plans)
+        if name == "prefix" and all(plan.prompts is not None for plan in plans):
+            continue  # the longest prompt, which the prompting has changed
         if mine != theirs:
             out.append(Breach(run, what, _in_words(mine), _in_words(theirs), lost))
     return tuple(out)
 
 
 def _in_words(value: Any) -> str:
-    return value.describe() if isinstance(value, ContextRule) else str(value)
+    if isinstance(value, ContextRule | PromptPlan):
+        return value.describe()
+    return "documents are cut" if value is None else str(value)
 
 
 def _engine(manifest: Mapping[str, Any]) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from freerun.findings.registry import QUESTIONS
-from freerun.records.plan import read_plan
+from freerun.records.plan import PromptPlan, read_plan
 from freerun.report.visible import visible
+from freerun.results.json import from_json
 
 
 def card_section(result: Mapping[str, Any]) -> str:
@@ -27,7 +28,7 @@ def card_section(result: Mapping[str, Any]) -> str:
         *rows,
         "",
         f"Measured with freerun {result['freerun_version']} on {_plain(plan['corpus'])}: {counts['pairs']} documents, "
-        f"{plan['prefix']} tokens of prefix, {plan['tokens']} after the cut; sampled with {sampling}. The document is the "
+        f"{_before(plan)}; sampled with {sampling}. The document is the "
         "independent unit. H75 is the length from which a simple detector tells the model's own text from real text with AUC 0.75; "
         "it speaks of this corpus and these lengths.",
         "",
@@ -35,6 +36,15 @@ def card_section(result: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _before(plan: Mapping[str, Any]) -> str:
+    """What stands before the texts, and how long they are."""
+    if plan.get("prompts") is None:
+        return f"{plan['prefix']} tokens of prefix, {plan['tokens']} after the cut"
+    return (
+        f"prompts fed {from_json(PromptPlan, plan['prompts']).describe()}, responses of up to {plan['tokens']} tokens"
+    )
 
 
 def model_index(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def certificates(evidence: Evidence) -> Finding:
         charts=(_chart(band),),
         tables=(
             _measured(band, proven),
-            *_conditional(int(lengths[-1]), loss, proven[-1]),
+            *(() if evidence.own_lengths else _conditional(int(lengths[-1]), loss, proven[-1])),
             reference_table(evidence, chosen, train),
         ),
         licence=(
@@ -56,7 +56,7 @@ def certificates(evidence: Evidence) -> Finding:
             "The KL is a mean with a 95% t interval over test documents, approximate where a few documents carry it; the conditional table "
             "starts from the upper end of the loss's interval."
         ),
-        notes=(*_meanings(int(lengths[-1]), proven[-1]), *_caveats(evidence, band, gains, ~train)),
+        notes=(*_meanings(evidence, int(lengths[-1]), proven[-1]), *_caveats(evidence, band, gains, ~train)),
     )
 
 
@@ -67,6 +67,8 @@ def _whole_real(evidence: Evidence) -> Int[np.ndarray, " documents"]:
     """The first whole real continuation of every independent unit."""
     records = evidence.records
     real = records.chosen(arm="real", replicate=0)
+    if evidence.own_lengths:
+        return np.asarray(real[np.sort(np.unique(evidence.units[real], return_index=True)[1])])
     whole = (np.diff(records.starts)[real] == evidence.length) & (records.sequences["end_reason"][real] == "length")
     real = real[whole]
     first = np.sort(np.unique(evidence.units[real], return_index=True)[1])
@@ -109,7 +111,7 @@ def _estimates(band: TvFromLossBand, proven: Interval | None) -> tuple[Estimate,
     return tv, KL.estimate(proven, label=label, method=how)
 
 
-def _meanings(longest: int, proven: Interval | None) -> tuple[str, ...]:
+def _meanings(evidence: Evidence, longest: int, proven: Interval | None) -> tuple[str, ...]:
     notes = []
     if proven is not None and proven.low > 0:
         notes.append(
@@ -123,8 +125,12 @@ def _meanings(longest: int, proven: Interval | None) -> tuple[str, ...]:
         )
     return (
         *notes,
-        "No upper certificate is given: it would need the entropy of this text, and samples bound that from above only. The second table says what "
-        "one would promise if the entropy were at least so much.",
+        "No upper certificate is given: it would need the entropy of this text, and samples bound that from above only."
+        + (
+            " A response that ends carries its loss on from there, its end counted."
+            if evidence.own_lengths
+            else " The second table says what one would promise if the entropy were at least so much."
+        ),
     )
 
 
@@ -140,7 +146,7 @@ def _caveats(
         "of all text would not know either. A total variation near 1 is to be expected of long texts; it is no grade."
     ]
     ended = evidence.records.sequences["end_reason"][evidence.records.chosen(arm="free", replicate=0)] == "end_of_text"
-    if ended.any() and band.tv_low[-1] > 0:
+    if ended.any() and band.tv_low[-1] > 0 and not evidence.own_lengths:
         share = clopper_pearson(int(ended.sum()), ended.size)
         notes.append(
             f"The real documents were chosen to be long enough, the model may end: {share.value:.1%} of its own texts do within {longest} tokens "

@@ -132,14 +132,16 @@ def divergences(evidence: Evidence) -> Finding:
             "real text are exchangeable. Unit: the document. Fixed n."
         ),
         notes=(
-            f"A text of {evidence.length} tokens is the mean of last hidden states, in {_place(evidence)}: numbers of two models that place texts "
+            f"A text of {'up to ' if evidence.own_lengths else ''}{evidence.length} tokens is the mean of last hidden states, in {_place(evidence)}: numbers of two models that place texts "
             "by themselves are not on one scale.",
             f"{main.n_clusters} cells at {main.n} documents a side, {whole.n_clusters} at {whole.n_p}. Fewer documents a cell make areas smaller, "
             "and with 2 or 3 cells much goes unseen: the line of real against real, at the same n, is the yardstick, not 1.",
             "Over the same prefixes texts of one document lie near one another, so those estimates are kinder than the table's, where no "
             "document stands on both sides.",
             "A pair whose own text ended before the last token is left out "
-            f"({panel.n_dropped} of {panel.n_dropped + panel.n_pairs}).",
+            f"({panel.n_dropped} of {panel.n_dropped + panel.n_pairs})."
+            if not evidence.own_lengths
+            else "Texts end where they end, on both sides; none is left out.",
         ),
     )
 

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.errors import TooFewDocuments
+from freerun.findings.common_length import EARLY as EARLY_TOKENS
+from freerun.findings.common_length import LATE, Side, Stretch, mean_in_common
 from freerun.findings.evidence import Evidence
 from freerun.findings.question import Question
 from freerun.records.schema import ArmName
@@ -72,6 +74,7 @@ CONTROL = Quantity(
     paired=False,
 )
 QUANTITIES = (CONTEXT, EARLY, SURPRISAL, TEMPERATURE, TOTAL, SLOPE, SLOPE_OWN, CONTROL)
+OWN, REAL = Side("free"), Side("real")
 _HOW = "mean over documents of the difference of its means, t interval"
 
 
@@ -117,26 +120,27 @@ def drift_sums(evidence: Evidence) -> Iterator[Sums]:
 def _gaps(evidence: Evidence) -> dict[Quantity, Float[np.ndarray, " documents"]]:
     """Nats a token, one number a document; NaN where it has none."""
     entropy, surprisal = evidence.records.tokens["entropy_nats"], _surprisal(evidence)
-    late, early = (evidence.length // 2, evidence.length), (0, max(1, evidence.length // 8))
     loss, real, own = _second_half(evidence)
     gaps = {
         CONTEXT: own - real,
-        EARLY: _by_document(evidence, entropy, "free", *early) - _by_document(evidence, entropy, "real", *early),
-        SURPRISAL: _by_document(evidence, surprisal, "free", *late) - _by_document(evidence, surprisal, "real", *late),
+        EARLY: _over(evidence, entropy, OWN, REAL, EARLY_TOKENS) - _over(evidence, entropy, REAL, OWN, EARLY_TOKENS),
+        SURPRISAL: _over(evidence, surprisal, OWN, REAL, LATE) - _over(evidence, surprisal, REAL, OWN, LATE),
         TEMPERATURE: real - loss,
         TOTAL: own - loss,
     }
     if evidence.plan.continuations >= 2:
-        first, second = (_by_document(evidence, entropy, "free", *late, replicate=j) for j in (0, 1))
-        gaps[CONTROL] = first - second
+        first, second = Side("free", 0), Side("free", 1)
+        gaps[CONTROL] = _over(evidence, entropy, first, second, LATE) - _over(evidence, entropy, second, first, LATE)
     return gaps
 
 
 def _second_half(evidence: Evidence) -> list[Float[np.ndarray, " documents"]]:
     """Loss, entropy on real and entropy on own text; NaN in all three where a document lacks one."""
-    entropy, window = evidence.records.tokens["entropy_nats"], (evidence.length // 2, evidence.length)
-    read: list[tuple[np.ndarray, ArmName]] = [(_surprisal(evidence), "real"), (entropy, "real"), (entropy, "free")]
-    columns = [_by_document(evidence, values, arm, *window) for values, arm in read]
+    entropy = evidence.records.tokens["entropy_nats"]
+    columns = [
+        _over(evidence, values, side, against, LATE)
+        for values, side, against in ((_surprisal(evidence), REAL, OWN), (entropy, REAL, OWN), (entropy, OWN, REAL))
+    ]
     whole = np.isfinite(columns).all(axis=0)
     return [np.where(whole, column, np.nan) for column in columns]
 
@@ -178,6 +182,16 @@ def _surprisal(evidence: Evidence) -> Float[np.ndarray, " tokens"]:
     return np.where(np.isfinite(log_prob), -log_prob, np.nan)
 
 
+def _over(
+    evidence: Evidence, values: Float[np.ndarray, " tokens"], side: Side, against: Side, stretch: Stretch
+) -> Float[np.ndarray, " documents"]:
+    """Mean over a stretch of the window; of texts of their own length, over that of the tokens which both of a pair have."""
+    if evidence.own_lengths:
+        return mean_in_common(evidence, values, side, against, stretch)
+    start, stop = (int(end[0]) for end in stretch.of(np.array([evidence.length])))
+    return _by_document(evidence, values, side.arm, start, stop, replicate=side.replicate)
+
+
 def _by_document(
     evidence: Evidence,
     values: Float[np.ndarray, " tokens"],
@@ -216,6 +230,8 @@ def _n_impossible(evidence: Evidence) -> int:
 
 def _sentence(evidence: Evidence, split: _Split) -> str:
     half = f"tokens {evidence.length // 2 + 1} to {evidence.length}"
+    if evidence.own_lengths:
+        half = "of the tokens that own and real text both have"
     late = split.context
     alike = has_no_width(late.low, late.high)
     range_ = "the same in every document" if alike else f"95% interval {_nats(late.low)} to {_nats(late.high)}"
@@ -255,7 +271,9 @@ def _notes(evidence: Evidence, split: _Split, slopes: SlopeDifference) -> tuple[
         ),
         f"Positions after an end of text do not exist and are not filled ({ended.mean():.1%} of the free continuations ended early): "
         "late positions average those that go on.",
-        f"Contexts swapped: in the second half the law reads at least {evidence.plan.prefix + evidence.length // 2} tokens, all real, or own "
+        "Texts of their own length are compared over the tokens that both of a pair have: the second half is that of the shorter one."
+        if evidence.own_lengths
+        else f"Contexts swapped: in the second half the law reads at least {evidence.plan.prefix + evidence.length // 2} tokens, all real, or own "
         "after the same real prefix. No text is sampled after the long real context, so how its own writing would go on from there is not "
         "measured; only for the next token is its expected surprisal known, which is the entropy in that row.",
     ]
@@ -332,12 +350,13 @@ def _split_table(split: _Split) -> Table:
 
 def _swap_table(evidence: Evidence) -> Table:
     """Laws after a real and after an own context of equal length, on the documents that have both."""
-    window = evidence.length // 2, evidence.length
     entropy, surprisal = evidence.records.tokens["entropy_nats"], _surprisal(evidence)
     cold = f"its own text at t = {evidence.plan.control_temperature:g} (control)"
     arms: dict[ArmName, str] = {"real": "real text", "free": "its own text", "tempered": cold}
     means = {
-        arm: (_by_document(evidence, entropy, arm, *window), _by_document(evidence, surprisal, arm, *window))
+        arm: tuple(
+            _over(evidence, values, Side(arm), OWN if arm == "real" else REAL, LATE) for values in (entropy, surprisal)
+        )
         for arm in arms
     }
     both = np.isfinite(means["real"][0]) & np.isfinite(means["free"][0])
@@ -349,7 +368,9 @@ def _swap_table(evidence: Evidence) -> Table:
             rows.append((label, *(Cell.of(_mean(c), 3, "nats/token") for c in columns), Cell.number(n[0], ",")))
     return Table(
         "prefix_swap",
-        f"The law after {evidence.plan.prefix + evidence.length // 2} tokens or more of each context (second half, nats a token)",
+        "The law late in each text (second half of what both have, nats a token)"
+        if evidence.own_lengths
+        else f"The law after {evidence.plan.prefix + evidence.length // 2} tokens or more of each context (second half, nats a token)",
         ("context", "mean entropy of the law", "mean surprisal of what follows it there", "documents"),
         tuple(rows),
     )

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from freerun.records.answers import Answers
 from freerun.records.plan import AuditPlan, read_plan
@@ -16,7 +16,7 @@ from freerun.records.redact import LocalIds, is_redacted, local_ids, sealed
 from freerun.records.schema import ArmName
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
-from freerun.stats.detection.likelihood_features import TokenColumns
+from freerun.stats.detection.likelihood_features import Stops, TokenColumns
 from freerun.stats.interpolation import fit_interpolation, mix_log_probs
 
 T = TypeVar("T")
@@ -78,9 +78,14 @@ class Evidence:
         recorded = (tokens[c] for c in ("entropy_nats", "varentropy_nats2") if c in tokens)
         return not any(np.isnan(column).any() for column in recorded)
 
+    @cached_property
+    def own_lengths(self) -> bool:
+        """Whether texts are responses to prompts, each of its own length on either side; else real text is cut from documents that go on."""
+        return self.plan.prompts is not None
+
     @property
     def length(self) -> int:
-        """Tokens of a whole continuation."""
+        """Tokens of a whole continuation, or the most that a response is read of."""
         return self.plan.tokens
 
     @cached_property
@@ -203,14 +208,33 @@ class Evidence:
             out[block] = mix_log_probs(weights, np.stack([self._component(i, block) for i in chosen]))
         return out
 
+    def take(
+        self,
+        values: Shaped[np.ndarray, " all_tokens"],
+        sequences: Int[np.ndarray, "*some"],
+        length: int,
+        *,
+        padding: float = 0.0,
+    ) -> Shaped[np.ndarray, "*some length"]:
+        """The values of a column of all tokens at the first `length` of some sequences; `padding` beyond the end of a text."""
+        starts, place = self.records.starts, np.arange(length)
+        if not self.own_lengths:
+            return np.asarray(values[starts[sequences][..., None] + place])
+        inside = place < np.diff(starts)[sequences][..., None]
+        at = np.where(inside, starts[sequences][..., None] + place, 0)
+        return np.where(inside, values[at], np.asarray(padding, values.dtype))
+
     # ---- pairs as rectangles ---------------------------------------------------------------------------------------
 
     @cached_property
     def panel(self) -> Panel:
         """One pair a unit, whole on every side that is compared, at the longest measured length that enough pairs reach.
 
-        Where no length has enough, those that reach the last one: too few, as whoever needs them will say.
+        Where no length has enough, those that reach the last one: too few, as whoever needs them will say. Responses of their own
+        length are all in it, at every length.
         """
+        if self.own_lengths:
+            return self.whole_panel
         for n in lengths_up_to(self.length)[:0:-1]:
             found = self.whole_panel if n == self.length else Panel(self, int(n))
             if found.enough:
@@ -226,6 +250,9 @@ class Evidence:
 class Panel:
     """Pairs that reach `length` tokens on the real and on every free side, one a unit, as arrays [pairs, tokens].
 
+    Responses of their own length are taken as they are, stopped at `length` or at their end on either side: none is left out, and
+    what stands in a row beyond a text is padding.
+
     `n_dropped` pairs were left out because a free continuation ended before, `n_beyond` because there were enough.
     """
 
@@ -236,6 +263,8 @@ class Panel:
         n_free = evidence.plan.continuations
         lengths = np.diff(records.starts)
         whole = (lengths > length) | ((lengths == length) & (sequences["end_reason"] == "length"))
+        if evidence.own_lengths:
+            whole = lengths > 0
         by_document: dict[str, dict[tuple[str, int], int]] = {}
         for i in range(records.n_sequences):
             place = by_document.setdefault(sequences["document_id"][i], {})
@@ -274,18 +303,34 @@ class Panel:
 
     def columns(self, sequences: Int[np.ndarray, " n"]) -> TokenColumns:
         """Token columns of some of its sequences, [n, tokens]."""
-        records = self.evidence.records
-        at = records.starts[sequences][:, None] + np.arange(self.length)[None, :]
-        tokens = records.tokens
-        reference = self.evidence.reference_log_prob[at]
+        tokens, whole_laws = self.evidence.records.tokens, self.evidence.whole_laws
+
+        def take(values: np.ndarray, padding: float = 0.0) -> np.ndarray:
+            return self.take(values, sequences, padding=padding)
+
+        reference = take(self.evidence.reference_log_prob)
         return TokenColumns(
-            log_prob=np.maximum(tokens["log_prob_nats"][at], -1e3),
-            entropy=tokens["entropy_nats"][at] if self.evidence.whole_laws else None,
-            varentropy=tokens["varentropy_nats2"][at] if self.evidence.whole_laws else None,
-            rank=tokens["rank"][at] if self.evidence.whole_laws else None,
-            ids=self.evidence.local_ids("token_id")[at],
+            log_prob=np.maximum(take(tokens["log_prob_nats"]), -1e3),
+            entropy=take(tokens["entropy_nats"]) if whole_laws else None,
+            varentropy=take(tokens["varentropy_nats2"]) if whole_laws else None,
+            rank=take(tokens["rank"], 1) if whole_laws else None,
+            ids=take(self.evidence.local_ids("token_id")),
             reference_log_prob=np.maximum(reference, -1e3) if np.isfinite(reference).any() else None,
+            stops=self.stops(sequences) if self.evidence.own_lengths else None,
         )
+
+    def stops(self, sequences: Int[np.ndarray, " n"]) -> Stops:
+        """Where some of its sequences stop, at its length at the latest."""
+        records = self.evidence.records
+        n_tokens = np.diff(records.starts)[sequences]
+        ended = (records.sequences["end_reason"][sequences] == "end_of_text") & (n_tokens <= self.length)
+        return Stops(np.minimum(n_tokens, self.length), ended)
+
+    def take(
+        self, values: Shaped[np.ndarray, " all_tokens"], sequences: Int[np.ndarray, "*some"], *, padding: float = 0.0
+    ) -> Shaped[np.ndarray, "*some tokens"]:
+        """The values of a column of all tokens at those of some of its sequences; `padding` beyond the end of a text."""
+        return self.evidence.take(values, sequences, self.length, padding=padding)
 
 
 def lengths_up_to(n_tokens: int) -> Int[np.ndarray, " lengths"]:

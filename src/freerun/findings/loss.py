@@ -113,10 +113,13 @@ def _notes(evidence: Evidence, n_impossible: int, *, changed: bool) -> tuple[str
     """`changed`: the tokenizer changes the text."""
     prefix, cut = evidence.plan.prefix, evidence.plan.cut
     seen = "given all before them" if cut == prefix else f"given the {prefix} before the cut and all after it"
+    scored = f"Scored: tokens {cut + 1} to {cut + evidence.length} of each document, {seen}."
+    if evidence.own_lengths:
+        scored = f"Scored: the first {evidence.length} tokens of each response, its end counted, given the prompt and all before them."
     names = ("own law", *evidence.reference_names)
     weights = ", ".join(f"{w:.2f} {name}" for w, name in zip(evidence.reference_weights, names, strict=True))
     notes = [
-        f"Scored: tokens {cut + 1} to {cut + evidence.length} of each document, {seen}. No window moves; nothing is scored twice.",
+        f"{scored} No window moves; nothing is scored twice.",
         f"Reference weights, fitted on the training half: {weights}.",
     ]
     if n_impossible:

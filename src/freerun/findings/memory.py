@@ -88,7 +88,9 @@ def memory(evidence: Evidence) -> Finding:
     late = sums[WORTH_LATE].interval() if known_late else None
     reach, open_end = _reach(curve)
     notes = [
-        "Without the prefix the text starts in the middle of a sentence, perhaps of a word: the first tokens pay for that too.",
+        "Without its prompt a response stands alone, and nothing says that it is one: what the template writes is left out, too."
+        if evidence.own_lengths
+        else "Without the prefix the text starts in the middle of a sentence, perhaps of a word: the first tokens pay for that too.",
         "It is the model's use of the prefix, on this model's tokens: no statement about how much the prefix tells a better reader.",
     ]
     if not measured[real & (position == 0)].any():
@@ -99,7 +101,14 @@ def memory(evidence: Evidence) -> Finding:
     return Finding(
         name="memory",
         question=QUESTION,
-        sentence=_sentence(plan.prefix, sums[WORTH].interval(), reach, open_end, late, evidence.length),
+        sentence=_sentence(
+            "prompt" if evidence.own_lengths else f"prefix of {plan.prefix} tokens",
+            sums[WORTH].interval(),
+            reach,
+            open_end,
+            late,
+            evidence.length,
+        ),
         status="neutral",
         estimates=(
             sums[WORTH].estimate(),
@@ -132,9 +141,9 @@ def _reach(curve: PositionCurve) -> tuple[int, bool]:
     return reach, reach > 0
 
 
-def _sentence(prefix: object, overall: Interval, reach: int, open_end: bool, late: Interval | None, length: int) -> str:
+def _sentence(before: str, overall: Interval, reach: int, open_end: bool, late: Interval | None, length: int) -> str:
     worth = (
-        f"Its prefix of {prefix} tokens saves the model {overall.value:.3f} nats a token over the next {length} "
+        f"Its {before} saves the model {overall.value:.3f} nats a token over the next {length} "
         f"({overall.low:.3f} to {overall.high:.3f})"
     )
     if not reach:

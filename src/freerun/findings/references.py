@@ -58,8 +58,9 @@ def gains_of(
     evidence: Evidence, documents: Int[np.ndarray, " documents"], reference: Float[np.ndarray, " tokens"]
 ) -> Float[np.ndarray, "documents tokens"]:
     """Running sums of ln r − ln q; plus infinity from a token on that q makes impossible: q never writes such a text."""
-    at = evidence.records.starts[documents][:, None] + np.arange(evidence.length)[None, :]
-    own, other = evidence.records.tokens["log_prob_nats"][at], reference[at]
+    columns = evidence.records.tokens["log_prob_nats"], reference
+    # 0 beyond the end of a text: what it has gained is carried on
+    own, other = (evidence.take(column, documents, evidence.length) for column in columns)
     impossible = np.logical_or.accumulate(np.isneginf(own), axis=1)
     steps = np.where(np.isneginf(own), 0.0, other) - np.where(np.isneginf(own), 0.0, own)
     return np.where(impossible, np.inf, np.cumsum(steps, axis=1))

@@ -55,7 +55,8 @@ def threats(evidence: Evidence, comparison: Comparison | None, own_text: OwnText
 def _of_the_model(evidence: Evidence) -> Iterator[Threat]:
     manifest = evidence.records.manifest
     nature, tokenizer = read_nature(manifest["model"]["nature"]), manifest.get("tokenizer")
-    if nature.tuned:
+    prompts = evidence.plan.prompts
+    if nature.tuned and (prompts is None or prompts.template is None):
         yield Threat(
             "The model is tuned for instructions",
             "It is fed raw text without its chat template, which is not what it was tuned for. The result speaks of its raw law, "
@@ -79,6 +80,13 @@ def _of_the_model(evidence: Evidence) -> Iterator[Threat]:
 
 
 def _of_the_prefix(evidence: Evidence) -> Iterator[Threat]:
+    if evidence.own_lengths:
+        yield Threat(
+            "The responses come from one source, the prompt does not name it",
+            "Whoever wrote them had habits (length, layout, tone) that no prompt tells: a perfect predictor of all good answers would be told "
+            "from them too. Part of the gap is that, not the model's error.",
+        )
+        return
     yield Threat(
         "The corpus is one source, the prefix does not name it",
         f"After {evidence.plan.prefix} tokens a perfect predictor of everything ever written would still be unsure which source it reads, "

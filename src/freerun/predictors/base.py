@@ -19,6 +19,7 @@ from freerun.errors import UsageError
 from freerun.predictors.markers import NO_MARKERS, Markers
 from freerun.predictors.observation import Observation
 from freerun.predictors.rules import MODEL_LAW, ContextRule, Identity, SamplingRule
+from freerun.predictors.templates import ChatTemplate
 from freerun.stats.loops.lag_runs import LoopRule
 
 Ids = Int[np.ndarray, " tokens"]
@@ -51,6 +52,14 @@ class Chunk:
     observation: Observation
     hidden: Float[np.ndarray, "n width"] | None = None
     """The hidden state that each token was predicted from, float32; None where the backend has none."""
+
+    def since(self, firsts: Int[np.ndarray, " sequences"]) -> Chunk:
+        """The entries from position `firsts[row]` of every sequence on."""
+        kept = self.position >= firsts[self.row]
+        if kept.all():
+            return self
+        hidden = None if self.hidden is None else self.hidden[kept]
+        return Chunk(self.row[kept], self.position[kept], self.observation.take(np.flatnonzero(kept)), hidden)
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,8 @@ class Predictor(ABC):
     """What ends a text. The first one ends documents: it is put between them, and before one that nothing stands before."""
     markers: Markers = NO_MARKERS
     capabilities: Capabilities = Capabilities()
+    template: ChatTemplate | None = None
+    """The model's own chat template; None where it has none."""
 
     # ---- text ------------------------------------------------------------------------------------------------------
 
@@ -192,7 +203,7 @@ class SharesTokens(Predictor):
 
     def _share_tokens(self, like: Predictor, *, n_tokens: int | None = None) -> None:
         self._like, self.n_tokens = like, like.n_tokens if n_tokens is None else n_tokens
-        self.end_ids, self.markers = like.end_ids, like.markers
+        self.end_ids, self.markers, self.template = like.end_ids, like.markers, like.template
 
     def encode(self, text: str) -> Sequence[int]:
         return self._like.encode(text)

@@ -175,7 +175,7 @@ class _Work:
             queued = self.unit.arm != "real" and width >= self.replicates
             for rows in slices(len(self.block), self.replicates, self.n_rows if queued else width):
                 finished += self._made(rows, width, tell)
-            if self.unit.arm == "real" and len(self.block[0].prefix):
+            if self.unit.arm == "real" and all(len(pair.prefix) for pair in self.block):
                 self.on_phase("without its prefix")
                 where, again, alone = " read without its prefix", self._read_again_alone, []
                 for start in range(0, len(self.block), width):
@@ -191,10 +191,11 @@ class _Work:
 
     def _score(self, chosen: Sequence[Row], tell: Callable[[int], None]) -> Iterator[Finished]:
         block = self.block
-        first = len(block[0].context)
+        firsts = np.array([len(block[i].context) for i, _ in chosen])
         texts = [np.concatenate([block[i].context, block[i].continuation]).astype(np.int64) for i, _ in chosen]
         chunks, pool = [], Pool(len(chosen))
-        for chunk in self.predictor.score(texts, first=first, loop_rule=self.plan.loop_rule):
+        for scored in self.predictor.score(texts, first=int(firsts.min()), loop_rule=self.plan.loop_rule):
+            chunk = scored.since(firsts)
             chunks.append(chunk)
             pool.add(chunk.row, chunk.hidden)
             tell(len(chunk.row))
@@ -203,7 +204,9 @@ class _Work:
         for at, (i, _) in enumerate(chosen):
             mine = np.flatnonzero(row == at)
             mine = mine[np.argsort(position[mine], kind="stable")]
-            sample = Sample(at, "length", seen.take(mine), None, None, pool.mean(at))
+            sample = Sample(
+                at, "end_of_text" if block[i].ended else "length", seen.take(mine), None, None, pool.mean(at)
+            )
             yield Finished((self.unit.start + i) * self.plan.stride, i, "real", 0, 0, sample)
 
     def _sample(self, chosen: Sequence[Row], at_once: int, tell: Callable[[int], None]) -> Iterator[Finished]:

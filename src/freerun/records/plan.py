@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from freerun.predictors.rules import MODEL_LAW
@@ -65,6 +65,44 @@ class ReferencePlan:
 
 
 @dataclass(frozen=True)
+class TemplateOption:
+    """A variable of a chat template, and what it was set to."""
+
+    name: str
+    value: bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class TemplatePlan:
+    """A model's own chat template, and what it was given besides the conversation."""
+
+    sha256: str
+    system_sha256: str | None = None
+    """Of the system turn that stands in the place of a conversation's own."""
+    options: tuple[TemplateOption, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptPlan:
+    """How prompts are put to the model, in an audit of responses of their own length."""
+
+    prompts_sha256: str
+    """Over the ids of all prompts as the model reads them."""
+    template: TemplatePlan | None
+    """None: the turns are fed as plain text, one below another, a blank line after each."""
+    end_id: int | None
+    """What closes a real response that ends within the window."""
+
+    def describe(self) -> str:
+        """For people."""
+        if self.template is None:
+            return "as plain text, a blank line after each turn"
+        options = "".join(f", {o.name}={json.dumps(o.value)}" for o in self.template.options)
+        system = ", with a system turn of --system" if self.template.system_sha256 else ""
+        return f"by the model's own chat template{system}{options}"
+
+
+@dataclass(frozen=True)
 class AuditPlan:
     """All that decides what an audit measures; its hash names the run, and its fields are the plan of `result.json`."""
 
@@ -102,11 +140,21 @@ class AuditPlan:
     redacted: bool = False
     skip_bad_rows: bool = False
     plan_version: int = PLAN_VERSION
+    prompts: PromptPlan | None = None
+    """None: documents are cut at so many tokens. Else `prefix` is the longest prompt, and every text stops at its own end."""
 
     @property
     def hash(self) -> str:
-        """Over values alone: no sentence is in it."""
-        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()[:16]
+        """Over values alone: no sentence is in it. A plan without prompts has the hash that it had before there were any."""
+        values = to_json(self)
+        if self.prompts is None:
+            del values["prompts"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def prompting(self) -> PromptPlan | None:
+        """How prompts are put to the model, whatever the prompts are and whatever ends a text."""
+        return None if self.prompts is None else replace(self.prompts, prompts_sha256="", end_id=None)
 
     @property
     def measured(self) -> MeasurePlan:

@@ -95,13 +95,21 @@ class _Sealed(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class RedactedFolder(RunFolder):
-    """A run's folder that writes records without text."""
+    """A run's folder that writes records without text.
+
+    `known_ids`: tokens that everybody knows to stand in a prefix (those of a chat template). They are left out of prefixes, or
+    their numbers there would tell where else they stand.
+    """
+
+    known_ids: frozenset[int] = frozenset()
 
     def write_part(self, name: str, sequences: pa.Table, tokens: pa.Table, **metadata: Any) -> None:
-        super().write_part(name, *redacted(sequences, tokens), **metadata)
+        super().write_part(name, *redacted(sequences, tokens, known_ids=self.known_ids), **metadata)
 
 
-def redacted(sequences: pa.Table, tokens: pa.Table) -> tuple[pa.Table, pa.Table]:
+def redacted(
+    sequences: pa.Table, tokens: pa.Table, *, known_ids: frozenset[int] = frozenset()
+) -> tuple[pa.Table, pa.Table]:
     """Return both tables of a part without text and ids; every other column stays as it is."""
     owner = tokens["sequence"].to_numpy()
     position = tokens["position"].to_numpy()
@@ -113,6 +121,7 @@ def redacted(sequences: pa.Table, tokens: pa.Table) -> tuple[pa.Table, pa.Table]
     ):
         mine = np.flatnonzero(owner == number)
         mine = mine[np.argsort(position[mine], kind="stable")]
+        prefix = [token for token in prefix if token not in known_ids]
         codes = in_order_of_appearance(np.concatenate([np.array(prefix, np.int64), ids[mine]]))
         prefixes.append(codes[: len(prefix)].tolist())
         new_ids[mine] = codes[len(prefix) :]

@@ -112,7 +112,7 @@ def score_again(predictor: Predictor, pair: Pair, ids: Int[np.ndarray, " tokens"
 def score_tokens_again(predictor: Predictor, pair: Pair, places: Sequence[int]) -> Fresh:
     """Some tokens of the real continuation, each by a pass over the text that ends with it."""
     columns = np.full((5, len(pair.continuation)), np.nan)
-    for at in places:
+    for at in (place for place in places if place < len(pair.continuation)):
         seen = _scored(predictor, pair, pair.continuation[: at + 1], first=at)
         columns[:3, at] = seen.log_prob_nats[0], seen.cdf_below[0], _upto(seen)[0]
     return Fresh(*columns)

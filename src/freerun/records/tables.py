@@ -48,11 +48,17 @@ def tables(
     width: int,
 ) -> tuple[pa.Table, pa.Table]:
     """Sequence and token rows of one unit; other models read at most `width` rows at once."""
-    first = len(block[0].prefix)
+    firsts = [len(block[d.pair].prefix) for d in done]
     whole = [np.concatenate([block[d.pair].prefix, d.observation.token_id]).astype(np.int64) for d in done]
     units = [block[d.pair].unit for d in done]
     parts = [slice(start, start + width) for start in range(0, len(done), width)]
-    against = [one for part in parts for one in reference.log_probs(units[part], whole[part], first=first)]
+    against = [
+        one[n - min(firsts[part]) :]
+        for part in parts
+        for n, one in zip(
+            firsts[part], reference.log_probs(units[part], whole[part], first=min(firsts[part])), strict=True
+        )
+    ]
     sequences = [_sequence_row(predictor, block[d.pair], d) for d in done]
     seen = Observation.concatenate([d.observation for d in done])
     lengths = np.array([len(d.observation.token_id) for d in done])

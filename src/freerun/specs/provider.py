@@ -24,6 +24,8 @@ class LoadOptions:
     """What becomes of tensors that the model has no place for: refuse, or drop. Typed after the model: `,spare-weights=drop`."""
     end_ids: tuple[int, ...] | None = None
     """What ends a text, instead of all that the model's files declare (`--end-ids`)."""
+    chat: bool = False
+    """What the model's chat template closes a turn with ends a text, besides all that is declared (`--chat`)."""
 
 
 AS_IT_IS = LoadOptions()

@@ -10,7 +10,7 @@ from typing import Any
 from freerun.errors import DataError, first_line
 from freerun.text.packing import Bound
 from freerun.text.readers import check_columns, numbered
-from freerun.text.reading import PlacedRow, Reading
+from freerun.text.reading import PlacedRow, Reading, columns_of
 
 BATCH_ROWS = 64
 """So few that a value which is stored once and repeated does not fill the memory before it is counted."""
@@ -100,11 +100,11 @@ def _columns_to_read(schema: Any, reading: Reading, label: str) -> list[str]:
     """
     import pyarrow as pa
 
-    names, text_field = list(schema.names), reading.text_field
+    names = list(schema.names)
     check_columns(names, label)
-    roots = [name for name in names if name == text_field or text_field.startswith(f"{name}.")]
-    kept = {*roots, "id", "unit"}
-    return [f.name for f in schema if f.name in kept or not pa.types.is_nested(f.type)] if roots else []
+    text = columns_of(names, reading)
+    kept = {*text, "id", "unit"}
+    return [f.name for f in schema if f.name in kept or not pa.types.is_nested(f.type)] if text else []
 
 
 def _names(schema: Any) -> list[str]:

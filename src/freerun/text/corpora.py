@@ -16,6 +16,7 @@ from freerun.text.cutting import cut_documents
 from freerun.text.documents import Corpus, Document, assemble
 from freerun.text.folders import list_folder, some
 from freerun.text.formats import FORMATS, bytes_of, check_is_file, kind_of, read_file, suffixes_in_words
+from freerun.text.instructions import instructions
 from freerun.text.packing import packing_of, unpack
 from freerun.text.readers import NoRows
 from freerun.text.reading import Reading
@@ -26,6 +27,7 @@ from freerun.text.sniffing import sniff
 BUILTINS: dict[str, Callable[[], Corpus]] = {
     "builtin/python-docs": builtin.python_docs,
     "builtin/python-code": builtin.python_code,
+    "builtin/instructions": instructions,
 }
 """Corpora that need no file: name to loader."""
 
@@ -34,6 +36,8 @@ def read_corpus(
     spec: str,
     *,
     text_field: str = "text",
+    prompt_field: str | None = None,
+    prompts_ok: bool = False,
     split_on: str | None = None,
     chunk_chars: int | None = None,
     stdin: TextIO | None = None,
@@ -50,26 +54,38 @@ def read_corpus(
     scalar fields as `meta`. In a folder, ids are prefixed with the file's path so that files may number their rows alike; units
     are not, so that a unit may span files.
 
+    A row may also hold a prompt in `prompt_field`, or a conversation: a list of messages in `text_field`, or in `messages` where
+    there is no `text`. Then `Document.before` holds the turns before the response.
+
     `format` says what standard input, a pipe or one file is, if its name does not. `skip_bad_rows` leaves out rows that hold no
-    text, and notes how many. `split_on` is a literal separator (`\\n` and `\\t` understood) and `chunk_chars` a number of
-    characters; both cut every document into pieces (see `cut_documents` for what then counts as independent). `single_ok`
-    admits a corpus of one document, which can train a reference but has no second unit to be compared with.
+    text, and notes how many. `prompts_ok`: the caller reads `Document.before`. `split_on` is a literal separator (`\\n` and `\\t`
+    understood) and `chunk_chars` a number of characters; both cut every document into pieces (see `cut_documents` for what then
+    counts as independent). `single_ok` admits a corpus of one document, which can train a reference but has no second unit to be
+    compared with.
 
     Raises:
         UsageError: an unknown builtin, a spec that another part of freerun reads, or a senseless flag value.
-        DataError: nothing there, nothing in it, unreadable, damaged, not UTF-8, rows without text, or one document.
+        DataError: nothing there, nothing in it, unreadable, damaged, not UTF-8, rows without text, one document, or
+            conversations where `prompts_ok` is not said.
     """
     if format is not None and format not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}{nearest(format, FORMATS)}")
     if format is not None and spec.startswith(("builtin/", "hf/")):
         raise UsageError(f"--format {format} has no place with {spec}, which says itself what it is; leave it out")
     cut = split_on is not None or chunk_chars is not None
+    if spec.startswith("builtin/") and prompt_field is not None:
+        raise UsageError(f"--prompt-field {prompt_field} names a field of rows, and {spec} has none; leave it out")
     if spec in BUILTINS and not cut:
-        return BUILTINS[spec]()
-    reading = Reading(text_field=text_field, skip_bad_rows=skip_bad_rows)
+        return _allowed(BUILTINS[spec](), prompts_ok)
+    reading = Reading(text_field=text_field, prompt_field=prompt_field, skip_bad_rows=skip_bad_rows)
     documents, name = _read(spec, reading, stdin=stdin, format=format)
     reading.close(spec)
     full = [document for document in documents if document.text.strip()]
+    if not documents and reading.n_unanswered:
+        raise DataError(
+            f"corpus {spec!r}: none of its {reading.n_unanswered} conversations ends with the assistant's turn, which is the "
+            "response that real text is made of; give conversations that do"
+        )
     if not full:
         raise DataError(f"corpus {spec!r} is empty: there is no text in it; give one with text")
     notes, independent = reading.notes(), True
@@ -86,9 +102,20 @@ def read_corpus(
         notes=notes,
         named_notes=reading.named,
         n_bad_rows=reading.bad.n_bad,
+        n_unanswered=reading.n_unanswered,
     )
     if len(corpus.documents) == 1 and not single_ok:
         raise DataError(_one_document(corpus, reading.taken_for_text))
+    return _allowed(corpus, prompts_ok)
+
+
+def _allowed(corpus: Corpus, prompts_ok: bool) -> Corpus:
+    """The corpus, refused where it holds prompts that the caller would not read."""
+    if corpus.n_prompted and not prompts_ok:
+        raise DataError(
+            f"corpus {corpus.spec!r} holds conversations, and plain texts are wanted here; `freerun audit` takes it, or name a "
+            "field of text with --text-field"
+        )
     return corpus
 
 
@@ -213,7 +240,7 @@ def _read_folder(spec: str, folder: Path, reading: Reading) -> tuple[list[Docume
 
 def _is_no_corpus(path: Path, label: str, reading: Reading) -> bool:
     """Whether a .json file in a folder holds no rows of text, such as settings."""
-    alone = Reading(text_field=reading.text_field, skip_bad_rows=True)
+    alone = Reading(text_field=reading.text_field, prompt_field=reading.prompt_field, skip_bad_rows=True)
     try:
         return next(read_file(path, label, alone, id_prefix=f"{label}:"), None) is None
     except NoRows:

@@ -13,7 +13,7 @@ from typing import Any
 from freerun.errors import BackendError, DataError, UsageError, first_line, nearest
 from freerun.text.documents import Document
 from freerun.text.readers import numbered
-from freerun.text.reading import Reading
+from freerun.text.reading import Reading, columns_of
 
 MOST_DOCUMENTS = 4096
 MOST_CHARACTERS = 1 << 25
@@ -43,7 +43,7 @@ def read_hub(spec: str, reading: Reading) -> tuple[list[Document], str]:
             "give the set as a .parquet or .jsonl file"
         ) from None
     _be_quiet(datasets)
-    rows = _stream(datasets, spec, path, config, split, reading.text_field)
+    rows = _stream(datasets, spec, path, config, split, reading)
     documents: list[Document] = []
     n_characters = 0
     more = False
@@ -85,7 +85,7 @@ def parse_hub(spec: str) -> tuple[str, str | None, str]:
 
 
 def _stream(
-    datasets: Any, spec: str, path: str, config: str | None, split: str, text_field: str
+    datasets: Any, spec: str, path: str, config: str | None, split: str, reading: Reading
 ) -> Iterator[Mapping[str, Any]]:
     local = path.startswith((".", "/", "~"))
     where = str(Path(path).expanduser()) if local else path
@@ -95,7 +95,7 @@ def _stream(
         rows = datasets.load_dataset(where, name=config, split=split, streaming=True)
         features = getattr(rows, "features", None)
         if features:  # pictures, sound and nested fields are not even decoded
-            kept = {n for n in features if n == text_field or text_field.startswith(f"{n}.")} | {"id", "unit"}
+            kept = {*columns_of(list(features), reading), "id", "unit"}
             rows = rows.select_columns([n for n, f in features.items() if n in kept or isinstance(f, datasets.Value)])
         yield from islice(rows, MOST_DOCUMENTS + 1)
     except Exception as error:  # each of four libraries has errors of its own

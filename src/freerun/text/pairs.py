@@ -34,6 +34,7 @@ class Pair:
 
     `prefix` has shape (prefix_tokens,), `continuation` (continuation_tokens,); both are int32 and read-only. `before` are the
     tokens of other documents that are shown before the prefix (exemplars), equally many in all pairs of a set; usually none.
+    `ended`: the last token of the continuation is an end of text, which only responses have (`PairSet.free_length`).
     """
 
     document_id: str
@@ -42,11 +43,20 @@ class Pair:
     prefix: npt.NDArray[np.int32]
     continuation: npt.NDArray[np.int32]
     before: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    ended: bool = False
 
     @property
     def context(self) -> npt.NDArray[np.int32]:
         """All that stands before the continuation: exemplars, then the prefix."""
         return np.concatenate([self.before, self.prefix]) if self.before.size else self.prefix
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """How many documents were left out for a reason."""
+
+    why: str
+    n: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +69,10 @@ class PairSet:
     `document_tokens_median` and `_max` are over the whole corpus, extrapolated for documents that were not encoded to
     their end. `train_documents` are the ids of all documents, used or not, whose unit is not a test unit: what a
     reference may learn from.
+
+    `free_length`: prefixes are prompts and continuations are responses, each of its own length; `prefix_tokens` is then the longest
+    prompt, `cut_tokens` 0, and of the `n_at_risk` responses `n_ended_in_window` end within the window. `left_out` counts the
+    conversations that were tried and could not be used.
     """
 
     pairs: tuple[Pair, ...]
@@ -74,6 +88,8 @@ class PairSet:
     train_documents: tuple[str, ...]
     cut_tokens: int
     """Tokens of each document before the cut; the prefix is the last of them."""
+    left_out: tuple[LeftOut, ...] = ()
+    free_length: bool = False
 
 
 def cut_pairs(

@@ -7,16 +7,15 @@ from typing import Any
 
 from freerun.errors import DataError
 from freerun.text.cleaning import Cleaning
+from freerun.text.conversations import MESSAGES_FIELD, Message, read_turns
 from freerun.text.documents import Document
 from freerun.text.rows import (
-    MISSING,
     STRING_FIELD,
     BadRows,
     Fault,
     NoRow,
     as_text,
     field_names,
-    look_up,
     name_of,
     refusal,
     type_name,
@@ -26,11 +25,27 @@ PlacedRow = tuple[str, Any]
 """The place of a row, as messages call it, and the row."""
 
 
+def columns_of(names: Iterable[str], reading: Reading) -> list[str]:
+    """Return the columns that hold text and prompt, or a field inside of which they stand; none where there is no text."""
+
+    def holding(field: str) -> list[str]:
+        return [name for name in names if name == field or field.startswith(f"{name}.")]
+
+    text = holding(reading.text_field)
+    if not text and reading.text_field == STRING_FIELD and reading.prompt_field is None:
+        text = holding(MESSAGES_FIELD)
+    return [*text, *holding(reading.prompt_field)] if text and reading.prompt_field else text
+
+
 class Reading:
     """What readers share while one corpus is read."""
 
-    def __init__(self, *, text_field: str = STRING_FIELD, skip_bad_rows: bool = False) -> None:
-        self.text_field, self.skip_bad_rows = text_field, skip_bad_rows
+    def __init__(
+        self, *, text_field: str = STRING_FIELD, prompt_field: str | None = None, skip_bad_rows: bool = False
+    ) -> None:
+        self.text_field, self.prompt_field, self.skip_bad_rows = text_field, prompt_field, skip_bad_rows
+        self.n_unanswered = 0
+        """Conversations that do not end with the assistant's turn."""
         self.cleaning, self.bad = Cleaning(), BadRows()
         self.taken_for_text = False
         """Whether bytes without a name are read as plain text because nothing in them shows rows."""
@@ -60,13 +75,16 @@ class Reading:
             if not isinstance(row, Mapping):
                 self.bad.add(Fault("no row", type_name(row)), place)
                 continue
-            text = look_up(row, self.text_field)
-            if text is MISSING:
+            turns = read_turns(row, text_field=self.text_field, prompt_field=self.prompt_field)
+            if turns == Fault("no field"):
                 self._missing(place, field_names(row))
-            elif not isinstance(text, str):
-                self.bad.add(Fault("no text", type_name(text)), place)
+            elif isinstance(turns, Fault):
+                named = f"{place}, which has {', '.join(field_names(row))}" if turns.why == "no prompt field" else place
+                self.bad.add(turns, named)
+            elif turns.response is None:
+                self.n_unanswered += 1
             else:
-                yield self._document(place, row, text, id_prefix)
+                yield self._document(place, row, turns.response, turns.before, id_prefix)
 
     def all_missing(self, place: str, fields: list[str], n_rows: int) -> None:
         """Count the rows of a file that has no text field at all."""
@@ -80,7 +98,9 @@ class Reading:
             place = f"{place}, which has {', '.join(fields) or 'no field at all'}"
         self.bad.add(Fault("no field"), place, n)
 
-    def _document(self, place: str, row: Mapping[str, Any], text: str, id_prefix: str) -> Document:
+    def _document(
+        self, place: str, row: Mapping[str, Any], text: str, before: tuple[Message, ...], id_prefix: str
+    ) -> Document:
         clean = self.cleaning.clean
         own, unit = (clean(name_of(row.get(name), f"{place}: {name}")) for name in ("id", "unit"))
         if unit:
@@ -91,10 +111,12 @@ class Reading:
         meta = {
             name: clean(as_text(value))
             for name, value in row.items()
-            if name not in (self.text_field, "id", "unit") and not isinstance(value, dict | list | bytes | None)
+            if name not in (self.text_field, self.prompt_field, "id", "unit")
+            and not isinstance(value, dict | list | bytes | None)
         }
         name = f"{id_prefix}{own}" if own else clean(place)
-        return Document(id=name, text=clean(text), unit=unit or name, meta=meta)
+        turns = tuple(Message(turn.role, clean(turn.content)) for turn in before)
+        return Document(id=name, text=clean(text), unit=unit or name, meta=meta, before=turns)
 
     def close(self, spec: str) -> None:
         """End the reading of rows.
@@ -108,6 +130,10 @@ class Reading:
         if bad.n_bad:
             self.counted.append(f"{bad.n_bad} of {bad.n_rows} rows left out, which cannot be used (--skip-bad-rows)")
             self.named.append(f"rows left out: {bad.spelled(self.text_field)}")
+        if self.n_unanswered:
+            self.counted.append(
+                f"{self.n_unanswered} of {bad.n_rows} conversations left out: their last turn is not the assistant's"
+            )
 
     def notes(self) -> list[str]:
         """Return a sentence for each thing that was done, without names."""

@@ -16,12 +16,23 @@ PLACES_NAMED = 3
 MISSING: Any = object()
 """What `look_up` returns where there is no such field."""
 
-Why = Literal["no field", "no text", "not JSON", "no row", "other width"]
+Why = Literal[
+    "no field",
+    "no text",
+    "not JSON",
+    "no row",
+    "other width",
+    "no prompt field",
+    "no prompt text",
+    "empty prompt",
+    "no roles",
+    "no turn text",
+]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a row cannot be used; `type`: what stands where a text or a row should."""
+    """Why a row cannot be used; `type`: what stands where a text or a row should (of a prompt field, its name)."""
 
     why: Why
     type: str = ""
@@ -76,6 +87,11 @@ def _spelled(fault: Fault, n: int, name: str) -> str:
         "not JSON": f"{n} {are} not JSON",
         "no row": f"{n} {are} a JSON {fault.type}, not an object or a string",
         "other width": f"{n} {have} not as many cells as the header",
+        "no prompt field": f"{n} {lack} the field {fault.type!r} (--prompt-field)",
+        "no prompt text": f"{n} {have} {_article(fault.type)} as the prompt, not a string or a list of messages",
+        "empty prompt": f"{n} {have} an empty prompt",
+        "no roles": f"{n} {have} a message without a role",
+        "no turn text": f"{n} {have} a message whose content is {_article(fault.type)}, not text",
     }
     return words[fault.why]
 
@@ -176,6 +192,10 @@ def refusal(bad: BadRows, *, spec: str, text_field: str, hint: str) -> str:
         ways.append("choose the field with --text-field")
     elif any(fault.why == "no text" for fault in bad.counts):
         ways.append("choose another field with --text-field")
+    if any(fault.why == "no prompt field" for fault in bad.counts):
+        ways.append("choose the prompt's field with --prompt-field")
+    if any(fault.why == "no roles" for fault in bad.counts):
+        ways.append('give every message a role, for example {"role": "user", "content": "…"}')
     if any(fault.type == "list of strings" for fault in bad.counts):
         ways.append(f"join the strings of a list yourself, for example with jq '.{text_field} |= join(\"\\n\")'")
     if bad.array_in_lines is not None:

@@ -19,7 +19,7 @@ from freerun.findings.plain_text import PlainText
 from freerun.stats.detection.betting import Wealth, betting_wealth
 from freerun.stats.detection.curve import AucCurve
 from freerun.stats.detection.horizon import HorizonResult, horizon
-from freerun.stats.detection.likelihood_features import likelihood_features
+from freerun.stats.detection.likelihood_features import length_features, likelihood_features
 from freerun.stats.detection.text_features import byte_ngram_features
 from freerun.stats.detection.two_sample import (
     Detection,
@@ -43,12 +43,15 @@ class DetectorKind:
 
     label: str
     needs_text: bool = False
+    own_lengths: bool = False
+    """Has something to read only where texts are of their own length."""
 
 
 KINDS = {
     "laws": DetectorKind("likelihood features"),
     "text": DetectorKind("byte n-grams", needs_text=True),
     "both": DetectorKind("both", needs_text=True),
+    "length": DetectorKind("length alone", own_lengths=True),
 }
 """`both` adds the log odds of the two others: it is the detector of every headline, at all lengths."""
 
@@ -152,19 +155,26 @@ def compare(evidence: Evidence) -> Comparison:
     panel = evidence.panel
     if not panel.enough:
         raise TooFewDocuments(
-            f"only {counted(panel.n_pairs, 'pair reaches', 'pairs reach')} the last token on both sides ({panel.n_dropped} ended before), and no other measured length "
+            f"only {counted(panel.n_pairs, 'pair')}, and {MIN_PAIRS} are needed: take more --documents"
+            if evidence.own_lengths
+            else f"only {counted(panel.n_pairs, 'pair reaches', 'pairs reach')} the last token on both sides ({panel.n_dropped} ended before), and no other measured length "
             f"has the {MIN_PAIRS} that are needed: take more --documents"
         )
     lengths, train = lengths_up_to(panel.length), panel.train
     controlled = panel.tempered >= 0
     with_control = bool(controlled.sum() >= MIN_PAIRS)
-    kinds: dict[str, list[Detection]] = {kind: [] for kind in KINDS}
+    kinds: dict[str, list[Detection]] = {
+        name: [] for name, kind in KINDS.items() if evidence.own_lengths or not kind.own_lengths
+    }
     pairs, cold, warm = list[Detection](), list[Detection](), list[Detection]()
     real_bands, own_bands = list[NullBand](), list[NullBand]()
     for n in lengths:
         rng = statistics_rng(evidence, f"detect/{n}")
         blocks = features_at(evidence, int(n), controlled if with_control else None)
         scores = score_kinds(blocks, train, rng)
+        if evidence.own_lengths:
+            alone = lengths_at(evidence, int(n))
+            scores["length"] = score(alone.real, alone.free, train=train, rng=rng)
         for kind, each in scores.items():
             kinds[kind].append(judge(each, rng=rng, tv_level=1 - 0.05 / len(lengths)))
         pairs.append(judge(_added([(x.free[:, 0], x.free[:, -1:]) for x in blocks.values()], train, rng), rng=rng))
@@ -262,6 +272,13 @@ def features_at(
         return Features(x[0], np.stack(x[1 : 1 + n_free], axis=1), None if controlled is None else x[-1], names)
 
     return {"laws": bundle(list(laws), names[0]), "text": bundle(text)}
+
+
+def lengths_at(evidence: Evidence, n: int) -> Features:
+    """What the length alone tells who reads at most `n` tokens."""
+    panel = evidence.panel
+    real, *free = (length_features(panel.stops(side), length=n) for side in (panel.real, *panel.free.T))
+    return Features(real, np.stack(free, axis=1), None)
 
 
 def _half_train(lengths: Int[np.ndarray, " lengths"], detections: Sequence[Detection]) -> float | None:

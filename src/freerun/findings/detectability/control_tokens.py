@@ -47,7 +47,7 @@ def control_tokens(evidence: Evidence, comparison: Comparison) -> ControlTokens 
         return None
     panel, ids, starts = evidence.panel, evidence.records.tokens["token_id"], evidence.records.starts
     sides = np.column_stack([panel.real, panel.free])
-    hits = known.among(ids[starts[sides][..., None] + np.arange(panel.length)])  # [pairs, sides, tokens]
+    hits = panel.take(known.among(ids), sides)  # [pairs, sides, tokens]
     holds = np.asarray(hits.any(axis=-1))
     real, own = holds[:, 0], holds[:, 1:]
     count: Counter[str] = Counter()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.detectability import quantities
@@ -46,7 +48,7 @@ def detectability(evidence: Evidence, comparison: Comparison) -> Finding:
             "found in at least 80% of such audits."
         )
     notes = [
-        f"{counted(comparison.n_dropped, 'pair was', 'pairs were')} left out because a free continuation ended before token {longest}; both sides are whole in all others.",
+        _stopping(evidence, comparison),
         *_shorter(evidence),
         _rejections(comparison),
         "A longer text is never harder to tell apart: the horizon is read off an isotonic fit in length, linear in log length.",
@@ -76,6 +78,34 @@ def detectability(evidence: Evidence, comparison: Comparison) -> Finding:
         ),
         notes=tuple(notes),
     )
+
+
+def _stopping(evidence: Evidence, comparison: Comparison) -> str:
+    """What is done about texts that end."""
+    longest = comparison.longest
+    if not evidence.own_lengths:
+        return f"{counted(comparison.n_dropped, 'pair was', 'pairs were')} left out because a free continuation ended before token {longest}; both sides are whole in all others."
+    auc = comparison.kinds["length"][-1].auc
+    return (
+        f"Responses have lengths of their own: at a length T every text, real or own, is stopped at token T or at its end, whichever comes first, "
+        f"and none is left out. How long it is, and whether it has ended, is part of what the detector sees; the length alone reaches AUC "
+        f"{auc.value:.2f} ({auc.low:.2f} to {auc.high:.2f}) at {longest} tokens.{_ends_written(evidence)}"
+    )
+
+
+def _ends_written(evidence: Evidence) -> str:
+    """With which ids own texts end, where one of them is another than that of real text: the id alone gives those away."""
+    prompts = evidence.plan.prompts
+    if prompts is None or not evidence.has_text:
+        return ""
+    records = evidence.records
+    rows = records.chosen(arm="free")
+    ended = rows[records.sequences["end_reason"][rows] == "end_of_text"]
+    ids, counts = np.unique(records.tokens["token_id"][records.starts[ended + 1] - 1], return_counts=True)
+    if not (ids != prompts.end_id).any():
+        return ""
+    written = ", ".join(f"{n} with id {i}" for i, n in zip(ids.tolist(), counts.tolist(), strict=True))
+    return f" Real responses are closed with id {prompts.end_id}, own texts end by themselves {written}: another id than that of real text gives a text away."
 
 
 def _shorter(evidence: Evidence) -> tuple[str, ...]:
@@ -118,6 +148,7 @@ def _estimates(comparison: Comparison) -> tuple[Estimate, ...]:
             label=f"AUC at {longest} tokens",
             method=f"{HOW}; score limits at the number of documents that has its variance over test and training documents",
         ),
+        *_length_estimate(comparison),
         quantities.SMALLEST_AUC.number(
             comparison.smallest_auc,
             n=n,
@@ -136,6 +167,15 @@ def _estimates(comparison: Comparison) -> tuple[Estimate, ...]:
             method=f"betting on pairs at {longest} tokens, wealth ≥ {1 / wealth.alpha:g}; valid at any stopping time",
         ),
     )
+
+
+def _length_estimate(comparison: Comparison) -> tuple[Estimate, ...]:
+    """The detector that sees the length alone, where texts have lengths of their own."""
+    if "length" not in comparison.kinds:
+        return ()
+    how = "ridge logistic regression on ln of the tokens read and on whether the text has ended; limits as for the AUC"
+    label = f"AUC of the length alone at {comparison.longest} tokens"
+    return (quantities.LENGTH_AUC.estimate(comparison.kinds["length"][-1].auc, label=label, method=how),)
 
 
 def _tokens(
@@ -168,6 +208,11 @@ def _horizon(quantity: Quantity, h: HorizonResult, comparison: Comparison, n: in
 def _auc_chart(evidence: Evidence, comparison: Comparison) -> Chart:
     series = [
         Series.of("own text against real text", "free", [d.auc for d in comparison.main.detections]),
+        *(
+            Series.of("by their length alone", "other", [d.auc for d in comparison.kinds[kind]])
+            for kind in comparison.kinds
+            if KINDS[kind].own_lengths
+        ),
         _band("real against real (95% of random halves)", "real", comparison.real_bands),
         _band("own against own (95% of random halves)", "control", comparison.own_bands),
     ]
@@ -276,8 +321,8 @@ def _halves(band: NullBand) -> Cell:
 
 def _battery(comparison: Comparison, *, has_text: bool) -> Table:
     """Every kind of detector that has something to read; without text `both` reads what the first one does."""
-    shown = {name: kind for name, kind in KINDS.items() if has_text or not kind.needs_text}
-    p_values = dict(zip(KINDS, comparison.adjusted_p, strict=True))
+    shown = {name: KINDS[name] for name in comparison.kinds if has_text or not KINDS[name].needs_text}
+    p_values = dict(zip(comparison.kinds, comparison.adjusted_p, strict=True))
     rows = []
     for i, n in enumerate(comparison.lengths):
         row: list[str | Cell] = [Cell.number(int(n), unit="tokens")]

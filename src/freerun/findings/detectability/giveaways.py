@@ -19,6 +19,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "drift within the text": ("surprisal_slope", "entropy_slope"),
     "repetition and variety": ("distinct_1", "rep_2", "lag_run_share", "zlib_bytes_per_token"),
     "what the reference knows better": ("reference_gain_mean",),
+    "where it ends": ("log_tokens", "ended"),
 }
 
 

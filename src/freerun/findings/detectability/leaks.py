@@ -70,7 +70,9 @@ def leaks(evidence: Evidence, comparison: Comparison) -> Table:
     listed = (
         Leak(
             "where a text ends",
-            "only pairs in which every side reaches the last token; endings are a finding of their own",
+            "every text is stopped at its own end or at the length, on both sides alike, and real responses are closed with an end of text"
+            if evidence.own_lengths
+            else "only pairs in which every side reaches the last token; endings are a finding of their own",
             lambda _: f"{comparison.n_dropped} of {comparison.n_dropped + comparison.n_pairs} pairs left out",
         ),
         Leak("white space at the cut", "both sides go on from the same ids", _white_space, needs_text=True),
@@ -85,7 +87,14 @@ def leaks(evidence: Evidence, comparison: Comparison) -> Table:
             f"byte n-grams {n_grams}" if evidence.has_text else f"byte n-grams: {UNAVAILABLE}",
             _not_canonical,
         ),
-        Leak("length", "equal numbers of tokens on both sides", _length, needs_text=True),
+        Leak(
+            "length",
+            "part of what is compared; a detector that sees nothing else stands beside"
+            if evidence.own_lengths
+            else "equal numbers of tokens on both sides",
+            _length,
+            needs_text=True,
+        ),
         Leak(
             "duplicates",
             "exact ones dropped, a unit never on both sides of a split",

@@ -28,6 +28,15 @@ AUC = _quantity(
     card=True,
     least=LEAST_TEST_DOCUMENTS,
 )
+LENGTH_AUC = _quantity(
+    "auc_length_alone",
+    "AUC of the length alone, for responses of their own length",
+    "AUC",
+    gates=("auc_length",),
+    chance=0.5,
+    paired=False,
+    least=LEAST_TEST_DOCUMENTS,
+)
 SMALLEST_AUC = _quantity(
     "smallest_auc", "Smallest AUC that is found in 80% of such audits", "AUC", paired=False, exact=True
 )
@@ -40,6 +49,7 @@ QUANTITIES = (
     H75_HALF_TRAIN,
     FIRST_REJECTED,
     AUC,
+    LENGTH_AUC,
     SMALLEST_AUC,
     TV,
     BETS,

@@ -259,7 +259,9 @@ def _notes(evidence: Evidence, found: LoopEvidence, proven: ProvenKl) -> tuple[s
     rates = f"at most {proven.base_high:.1%} of real texts and at least {proven.observed_low:.1%} of its own loop (both limits hold together at 95%)"
     whose = "excess loss" if found.own_law else "excess loss of the law that was sampled, not of the model's own"
     notes = [
-        f"Real documents were chosen long enough not to end inside the window; of all {n_risk} documents longer than the prefix, "
+        f"{n_ended} of {n_risk} real responses end inside the window; an end of text competes on both sides."
+        if evidence.own_lengths
+        else f"Real documents were chosen long enough not to end inside the window; of all {n_risk} documents longer than the prefix, "
         f"{n_ended} end inside it.",
         f"A result about {evidence.length} tokens is no result about thousands: loops at temperature 1 are a matter of length.",
         (

@@ -85,9 +85,9 @@ def _gains(evidence: Evidence) -> dict[str, list[np.ndarray]]:
         parts = records.tokens["reference_log_probs_nats"].T
         columns |= dict(zip(evidence.reference_names, parts, strict=True))
     own = np.maximum(records.tokens["log_prob_nats"], -MAX_SURPRISAL_NATS)
-    at = [records.starts[s][:, None] + np.arange(panel.length) for s in (panel.real, *panel.free.T)]
+    sides = (panel.real, *panel.free.T)
     gains = {name: own - np.maximum(values, -MAX_SURPRISAL_NATS) for name, values in columns.items()}
-    return {name: [gain[a] for a in at] for name, gain in gains.items()}
+    return {name: [panel.take(gain, side) for side in sides] for name, gain in gains.items()}
 
 
 def gap_estimates(scores: Checking) -> tuple[Estimate, ...]:

@@ -13,6 +13,7 @@ from freerun.findings.summary import derive
 from freerun.jobs.audit.asking import ask, asking_key
 from freerun.jobs.audit.options import AuditKeywords, chosen_from
 from freerun.jobs.audit.preparing import Prepared, prepare
+from freerun.jobs.audit.prompting import known_ids_of
 from freerun.jobs.source.in_audit import (
     SourcePlan,
     check_hidden,
@@ -63,7 +64,8 @@ def audit(
     folder.open(ready.manifest)
     units = units_of(len(ready.pairs.pairs), ready.plan)
     if not all(folder.done(u.name, u.key(plan_hash)) for u in units):
-        lengths = f"{ready.options.prefix} + {ready.pairs.continuation_tokens} tokens"
+        before = "prompt" if ready.pairs.free_length else ready.options.prefix
+        lengths = f"{before} + {ready.pairs.continuation_tokens} tokens"
         tell.say(f"{len(ready.pairs.pairs)} documents, {lengths} -> {folder.path}")
         tell.say("counting the training documents for the reference")
         reference = ready.reference()
@@ -74,7 +76,9 @@ def audit(
                 ready.pairs.pairs,
                 plan=ready.plan,
                 plan_hash=plan_hash,
-                folder=RedactedFolder(folder.path) if ready.options.redact_text else folder,
+                folder=RedactedFolder(folder.path, known_ids_of(ready.feeding))
+                if ready.options.redact_text
+                else folder,
                 reference=reference,
                 encoder=ready.encoder,
                 on_tokens=tell.advance,

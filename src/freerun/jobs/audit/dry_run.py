@@ -206,13 +206,18 @@ def _texts(ready: Prepared, *, alone: bool = False) -> list[np.ndarray]:
 
 def _time_scoring(ready: Prepared) -> Span:
     """Seconds a text of real text, scored with what stands before it."""
-    first, rule = len(ready.pairs.pairs[0].context), ready.plan.loop_rule
+    first, rule = _least_context(ready), ready.plan.loop_rule
     return _seconds_a_text(lambda some: list(ready.predictor.score(some, first=first, loop_rule=rule)), _texts(ready))
+
+
+def _least_context(ready: Prepared) -> int:
+    """Tokens before every continuation at least."""
+    return min(len(pair.context) for pair in ready.pairs.pairs)
 
 
 def _time_scoring_again(ready: Prepared) -> Span:
     """Seconds a text that is scored alone."""
-    first = len(ready.pairs.pairs[0].context)
+    first = _least_context(ready)
     return _seconds_a_text(lambda some: [list(ready.predictor.score([t], first=first)) for t in some], _texts(ready))
 
 
@@ -341,7 +346,7 @@ def _sum(spans: Iterable[Span]) -> Span:
 def _memory(ready: Prepared) -> Span:
     """Weights of all models, the state of a whole batch at its full length, and a chunk of logits."""
     predictor, pairs = ready.predictor, ready.pairs
-    pair = pairs.pairs[0]
+    pair = max(pairs.pairs, key=lambda pair: len(pair.context) + len(pair.continuation))
     rows = min(ready.plan.batch, len(pairs.pairs) * ready.plan.continuations)
     weights = sum(weight_bytes(p) for p in (predictor, *ready.others))
     state = rows * _state_bytes(predictor, len(pair.context) + len(pair.continuation))

@@ -75,7 +75,9 @@ def fidelity(corpus: Corpus, predictor: Predictor, pairs: PairSet) -> Fidelity:
         original, spelled = original + n_original, spelled + mine
         if n_original != mine:
             of[pair.document_id] = n_original
-    return Fidelity(len(read), changed, space_first, _control(predictor, read), original, spelled, of, by_offsets)
+    return Fidelity(
+        len(read), changed, space_first, _control(predictor, read, pairs), original, spelled, of, by_offsets
+    )
 
 
 def renamed(found: Fidelity, names: Mapping[str, str]) -> Fidelity:
@@ -101,12 +103,18 @@ def _check_known(corpus: Corpus, predictor: Predictor, read: Iterable[Pair]) -> 
         )
 
 
-def _control(predictor: Predictor, read: Iterable[Pair]) -> dict[str, int]:
-    """Documents by the special tokens in their prefix or continuation."""
+def _control(predictor: Predictor, read: Iterable[Pair], pairs: PairSet) -> dict[str, int]:
+    """Documents by the special tokens in their prefix or continuation; of a response by those in its text.
+
+    A template puts such tokens around a prompt, and an end of text closes the response: neither comes from encoding text.
+    """
     control = predictor.markers.control
     count: Counter[str] = Counter()
     for pair in read:
-        present = {int(i) for x in (pair.prefix, pair.continuation) for i in np.unique(x)} & control.keys()
+        encoded = (
+            [pair.continuation[: -1 if pair.ended else None]] if pairs.free_length else [pair.prefix, pair.continuation]
+        )
+        present = {int(i) for x in encoded for i in np.unique(x)} & control.keys()
         count.update(control[i] for i in present)
     return dict(sorted(count.items()))
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from freerun.jobs.audit.fidelity import Fidelity
 from freerun.jobs.audit.options import AuditOptions
+from freerun.jobs.audit.prompting import prompt_plan, prompts_in_words, prompts_json
 from freerun.jobs.audit.token_words import changes_in_words, ends_in_words
 from freerun.predictors.base import Predictor
+from freerun.predictors.chat import Feeding
 from freerun.predictors.markers import markers_json
 from freerun.predictors.observation import BIN_WIDTH_NATS, N_BINS, POWERS
 from freerun.records.plan import AuditPlan, MeasurePlan, ReferencePlan
@@ -39,6 +41,7 @@ def manifest_of(
     encoder_fingerprint: str | None = None,
     exemplars: Exemplars | None = None,
     faithful: Fidelity | None = None,
+    feeding: Feeding | None = None,
 ) -> dict[str, Any]:
     """The manifest of an audit; with `redact_text` it holds no name of the corpus.
 
@@ -53,7 +56,7 @@ def manifest_of(
         corpus=corpus.spec if hidden is None else CORPUS,
         corpus_fingerprint=corpus.fingerprint,
         documents=len(pairs.pairs),
-        prefix=options.prefix,
+        prefix=pairs.prefix_tokens,
         cut=pairs.cut_tokens,
         tokens=pairs.continuation_tokens,
         batch=plan.batch,
@@ -82,6 +85,7 @@ def manifest_of(
         exemplar_separator_ids=() if exemplars is None else exemplars.separator,
         redacted=options.redact_text,
         skip_bad_rows=bool(corpus.n_bad_rows),
+        prompts=None if feeding is None else prompt_plan(feeding, pairs),
     )
     special = markers_json(predictor.markers, predictor.end_ids)
     return {
@@ -103,11 +107,13 @@ def manifest_of(
             "notes": [
                 *_read_notes(corpus, options),
                 *_notes(predictor, options, exemplars),
+                *([] if feeding is None else prompts_in_words(feeding, pairs, redacted=options.redact_text)),
                 *ends_in_words(special),
                 *([] if faithful is None else changes_in_words(faithful)),
             ],
-            "shipped": corpus.spec.startswith("builtin/"),
+            "shipped": corpus.spec.startswith("builtin/") and not corpus.n_prompted,
         },
+        **({} if feeding is None else {"prompts": prompts_json(feeding, pairs, redacted=options.redact_text)}),
         "special_tokens": special,
         "tokenizer": None if faithful is None else faithful.to_json(),
         "counts": {
@@ -115,6 +121,8 @@ def manifest_of(
             "exact_duplicates_dropped": corpus.n_duplicates,
             "near_duplicates_joined": corpus.n_near_duplicates,
             **({"rows_left_out": corpus.n_bad_rows} if corpus.n_bad_rows else {}),
+            **({"conversations_unanswered": corpus.n_unanswered} if corpus.n_unanswered else {}),
+            **({"conversations_left_out": sum(x.n for x in pairs.left_out)} if pairs.left_out else {}),
             "too_short": pairs.n_too_short,
             "pairs": len(pairs.pairs),
             "independent_units": pairs.n_units,
@@ -196,7 +204,8 @@ def _without(name: str, hidden: str | None) -> str:
 
 def _command(predictor: Predictor, corpus: Corpus, pairs: PairSet, options: AuditOptions, hidden: str | None) -> str:
     words = ["freerun", "audit", _named(predictor, hidden), corpus.spec if hidden is None else "CORPUS"]
-    words += ["--documents", str(options.documents), "--prefix", str(options.prefix)]
+    words += ["--documents", str(options.documents)]
+    words += [] if pairs.free_length else ["--prefix", str(options.prefix)]
     words += ["--tokens", str(pairs.continuation_tokens), "--batch", str(options.batch), "--seed", str(options.seed)]
     defaults = AuditOptions()
     for spec in options.reference:
@@ -213,13 +222,17 @@ def _command(predictor: Predictor, corpus: Corpus, pairs: PairSet, options: Audi
         "sources",
         "source_documents",
     )
-    for name in (*given, "format", "text_field", "split_on", "chunk"):
+    for name in (*given, "format", "text_field", "prompt_field", "system", "split_on", "chunk"):
         value = getattr(options, name)
         if value != getattr(defaults, name):
-            secret = hidden is not None and name in ("text_field", "split_on")
+            secret = hidden is not None and name in ("text_field", "prompt_field", "system", "split_on")
             typed = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words += [f"--{name.replace('_', '-')}", "…" if secret else typed]
+    for option in options.template_options:
+        words += ["--template-option", option]
     words += [
-        f"--{n.replace('_', '-')}" for n in ("skip_bad_rows", "redact_text", "trust_remote_code") if getattr(options, n)
+        f"--{n.replace('_', '-')}"
+        for n in ("chat", "skip_bad_rows", "redact_text", "trust_remote_code")
+        if getattr(options, n)
     ]
     return shlex.join(words)

@@ -39,6 +39,11 @@ class AuditOptions:
     trust_remote_code: bool = False
     format: str | None = None
     skip_bad_rows: bool = False
+    prompt_field: str | None = None
+    chat: bool = False
+    system: str | None = None
+    template_options: tuple[str, ...] = ()
+    """`name=value`, the value as JSON, or a bare word for a string."""
     end_ids: tuple[int, ...] | None = None
     """What ends a text, the one that ends documents first; None: all that the model's files declare."""
 
@@ -68,6 +73,10 @@ class AuditKeywords(TypedDict, total=False):
     trust_remote_code: bool
     format: str | None
     skip_bad_rows: bool
+    prompt_field: str | None
+    chat: bool
+    system: str | None
+    template_options: Sequence[str]
     end_ids: Sequence[int] | None
 
 
@@ -78,6 +87,7 @@ def chosen_from(keywords: AuditKeywords) -> AuditOptions:
         values["reference"] = (values["reference"],)
     if values.get("end_ids") is not None:
         values["end_ids"] = tuple(values["end_ids"])
+    values["template_options"] = tuple(values.get("template_options", ()))
     return AuditOptions(**values)
 
 
@@ -118,6 +128,13 @@ def check_options(options: AuditOptions) -> None:
         )
     if options.end_ids is not None and not options.end_ids:
         raise UsageError("--end-ids names no id: give at least one, or leave it out")
+    if not options.chat and (options.system is not None or options.template_options):
+        given = "--system" if options.system is not None else "--template-option"
+        raise UsageError(f"{given} goes with --chat, which renders prompts by the model's own template")
+    if options.chat and options.ask:
+        raise UsageError(
+            f"--ask {options.ask} asks in plain text, --chat is about prompts by the template: leave one out"
+        )
     if options.dtype not in ("fp32", "bf16"):
         raise UsageError(f"--dtype must be fp32 or bf16, not {options.dtype!r}")
     if options.redact_text:
@@ -144,6 +161,10 @@ def read_any_corpus(spec: str, options: AuditOptions) -> Corpus:
     if spec.startswith("world/"):
         if options.format is not None:
             raise UsageError(f"--format {options.format} is about files and standard input, not {spec}; leave it out")
+        if options.prompt_field is not None:
+            raise UsageError(
+                f"--prompt-field {options.prompt_field} names a field of rows, and {spec} has none; leave it out"
+            )
         from freerun.worlds.catalogue import load_world
 
         world = load_world(spec.removeprefix("world/"))
@@ -154,6 +175,8 @@ def read_any_corpus(spec: str, options: AuditOptions) -> Corpus:
     return read_corpus(
         spec,
         text_field=options.text_field,
+        prompt_field=options.prompt_field,
+        prompts_ok=True,
         split_on=options.split_on,
         chunk_chars=options.chunk,
         format=options.format,

@@ -13,11 +13,13 @@ from freerun.errors import UsageError
 from freerun.jobs.audit.fidelity import fidelity, renamed
 from freerun.jobs.audit.manifest import REFERENCE_ORDER, REFERENCE_TOKENS, default_folder, manifest_of
 from freerun.jobs.audit.options import AuditOptions, check_options, read_any_corpus
+from freerun.jobs.audit.prompting import check_fits_prompts, feeding_of, prompted
 from freerun.organisms.dressing import measured_view
 from freerun.organisms.memorised import without_calibration
 from freerun.organisms.wrapper import from_nothing
 from freerun.predictors.arithmetic import is_rounded
 from freerun.predictors.base import Predictor
+from freerun.predictors.chat import Feeding
 from freerun.predictors.reference import Beside, Reference, check_shares_tokens, default_reference
 from freerun.predictors.rules import SamplingRule
 from freerun.records.measure import queue_of
@@ -50,6 +52,15 @@ class Prepared:
     manifest: dict[str, Any]
     folder: RunFolder
     unit_names: dict[str, str]
+    feeding: Feeding | None = None
+    """How prompts are put to the model; None where documents are cut."""
+
+    @property
+    def _ends_of_documents(self) -> list[int]:
+        """What stands after a training document: the end of documents, or what closes a response."""
+        if self.feeding is None:
+            return list(self.predictor.end_ids[:1])
+        return [] if self.feeding.end_id is None else [self.feeding.end_id]
 
     def reference(self) -> Reference:
         """The reference of this audit, its n-grams counted on the training documents."""
@@ -62,7 +73,7 @@ class Prepared:
             whole = (
                 d.ids is None and len(d.text) <= 8 * share and len(ids) <= share
             )  # a world's document is cut, it does not end
-            ends = list(self.predictor.end_ids[:1]) if whole else []
+            ends = self._ends_of_documents if whole else []
             unit = self.unit_names.get(d.unit, d.unit)
             by_unit.setdefault(unit, []).append(np.array(ids[:share] + ends, np.int64))
         counted = default_reference(self.predictor, by_unit, order=REFERENCE_ORDER)
@@ -90,12 +101,14 @@ def prepare(
     text = read_any_corpus(corpus, options) if isinstance(corpus, str) else corpus
     if isinstance(corpus, str) and not corpus.startswith(("builtin/", "world/")):
         tell_notes(text, say)
+    check_fits_prompts(text, options)
     load = LoadOptions(options.dtype, options.device, options.trust_remote_code)
     if isinstance(model, str):
-        predictor = load_predictor(model, replace(load, end_ids=options.end_ids), tell=say)
+        predictor = load_predictor(model, replace(load, end_ids=options.end_ids, chat=options.chat), tell=say)
     else:
         predictor = model
         _check_chosen_ends(predictor, options)
+    feeding = feeding_of(predictor, options) if text.n_prompted else None
     if options.prefix == 0:
         predictor = from_nothing(predictor)
     seen = measured_view(predictor, prefix_tokens=options.prefix, seed=options.seed)
@@ -103,15 +116,18 @@ def prepare(
         raise UsageError(f"{seen.identity.name} begins every document with a header: it takes no --exemplars")
     predictor = seen
     text = without_calibration(text, predictor)
-    pairs = cut_pairs(
-        text,
-        predictor.encode,
-        n_documents=options.documents,
-        prefix_tokens=options.prefix,
-        cut_tokens=options.cut,
-        continuation_tokens=options.tokens,
-        seed=options.seed,
-    )
+    if feeding is not None:
+        pairs, feeding = prompted(text, predictor, feeding, options)
+    else:
+        pairs = cut_pairs(
+            text,
+            predictor.encode,
+            n_documents=options.documents,
+            prefix_tokens=options.prefix,
+            cut_tokens=options.cut,
+            continuation_tokens=options.tokens,
+            seed=options.seed,
+        )
     _check_ids(text, predictor, pairs)
     faithful = fidelity(text, predictor, pairs)
     exemplars = None
@@ -148,9 +164,10 @@ def prepare(
         encoder_fingerprint=encoder.fingerprint if encoder else None,
         exemplars=exemplars,
         faithful=faithful,
+        feeding=feeding,
     )
     folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
-    return Prepared(predictor, text, pairs, plan, others, encoder, options, manifest, folder, unit_names)
+    return Prepared(predictor, text, pairs, plan, others, encoder, options, manifest, folder, unit_names, feeding)
 
 
 def tell_notes(corpus: Corpus, say: Say) -> None:

@@ -234,6 +234,11 @@ def prepare_sweep(
     text = read_any_corpus(corpus, base) if isinstance(corpus, str) else corpus
     if isinstance(corpus, str) and not corpus.startswith(("builtin/", "world/")):
         tell_notes(text, say)
+    if text.n_prompted:
+        raise UsageError(
+            f"--sweep varies what stands before the cut of plain documents, and {text.spec} holds prompts with responses; leave "
+            "it out"
+        )
     load = LoadOptions(base.dtype, base.device, base.trust_remote_code, end_ids=base.end_ids)
     predictor = load_predictor(model, load, tell=say) if isinstance(model, str) else model
     if any(setting.prefix == 0 for setting in plan.settings):

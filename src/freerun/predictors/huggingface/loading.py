@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from freerun.errors import BackendError, first_line
 from freerun.predictors.huggingface.adapters import adapter_of, merged
 from freerun.predictors.huggingface.checking import settle
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
+from freerun.predictors.huggingface.templates import CHAT_TEMPLATE, closing_ids
 from freerun.predictors.rules import Identity
 from freerun.predictors.tokenizing import NOTHING_MORE, Declared, check_tokenizer_files, read_vocabulary
 from freerun.predictors.weights.tensors import check_tensors, some
@@ -36,6 +38,7 @@ def load_pretrained(
     lead: tuple[int, ...] | None = None,
     declared: Declared = NOTHING_MORE,
     spare_weights: bool = False,
+    chat: bool = False,
     known_as: str | None = None,
     tell: Tell = lambda _: None,
 ) -> HuggingFacePredictor:
@@ -43,7 +46,8 @@ def load_pretrained(
 
     `end_ids` are the ends that a user chose, in place of all that these files and the `declared` ones name. An adapter folder is
     merged into its base where `peft` is installed. `spare_weights`: tensors that the model has no place for
-    may be left out. `known_as`: a hash of all files, under which the outcome of the trial is kept.
+    may be left out. `chat`: what the chat template closes a turn with ends a text, too. `known_as`: a hash of all files, under
+    which the outcome of the trial is kept.
 
     Raises:
         UsageError: an id among `end_ids` that the vocabulary does not have.
@@ -84,6 +88,8 @@ def load_pretrained(
         model = merged(model, adapter, identity.name)
     model.config.return_dict = True
     model = model.to(_pick_device(device))
+    if chat:
+        declared = replace(declared, end_ids={**declared.end_ids, CHAT_TEMPLATE: closing_ids(tokenizer)})
     lead, markers = read_vocabulary(model, tokenizer, declared, lead=lead, chosen=end_ids, name=identity.name)
     try:
         predictor = HuggingFacePredictor(

@@ -20,6 +20,7 @@ from freerun.predictors.huggingface.caches import HeadInput, empty_cache, joined
 from freerun.predictors.huggingface.passes import Passes
 from freerun.predictors.huggingface.reading import LADDER, Reading, read_together, regime
 from freerun.predictors.huggingface.states import Block, HFState, Rows, host, whole
+from freerun.predictors.huggingface.templates import template_of
 from freerun.predictors.kernels.packed import pack_linears
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.markers import NO_MARKERS, Markers
@@ -71,7 +72,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
         self.passes.listens = heard is not None and heard.shape[:2] == (1, 1)
         limit = window or longest_context(model)
         self.context = ContextRule(window=None if limit is None else limit - len(lead), lead=lead)
-        self.end_ids, self.markers = end_ids, markers
+        self.end_ids, self.markers, self.template = end_ids, markers, template_of(tokenizer)
         self.capabilities = Capabilities(empty_context=False, embed=self.passes.listens)
         self.device = self.passes.device
         self._bytes = byte_table(tokenizer, self.n_tokens, markers.control)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from freerun.records.plan import ContextRule, ReferencePlan, SamplingRule, upgraded
+from freerun.records.plan import ContextRule, PromptPlan, ReferencePlan, SamplingRule, upgraded
 from freerun.report.pages.template import printed
 from freerun.report.visible import visible
 from freerun.results.json import from_json
@@ -46,11 +46,13 @@ def _yes(value: Any) -> str:
 
 
 _ONLY_WHERE_USED = ("exemplars", "exemplar_tokens", "redacted", "skip_bad_rows")
+_ONLY_WHERE_GIVEN = ("prompts",)
 Spoken = Callable[[Any], str]
 _ROWS: dict[str, tuple[str, Spoken]] = {
     "model": ("Model", str),
     "corpus": ("Corpus", str),
     "documents": ("Documents", str),
+    "prompts": ("Prompts are fed", lambda plan: from_json(PromptPlan, plan).describe()),
     "prefix": ("Prefix", _tokens),
     "cut": ("Cut", lambda n: f"after {_tokens(n)}"),
     "tokens": ("Continuation", _tokens),
@@ -74,6 +76,11 @@ _ROWS: dict[str, tuple[str, Spoken]] = {
     "skip_bad_rows": ("Rows without text left out", _yes),
 }
 """Settings that a person chose or has to know, in the order of the page."""
+_ROWS_OF_PROMPTS: dict[str, tuple[str, Spoken]] = {
+    "prefix": ("Longest prompt", _tokens),
+    "tokens": ("Response, at most", _tokens),
+}
+"""The same where documents are prompts with responses."""
 _MACHINERY: dict[str, tuple[str, Spoken]] = {
     "model_fingerprint": ("Fingerprint of the model", str),
     "corpus_fingerprint": ("Fingerprint of the corpus", str),
@@ -99,7 +106,8 @@ def plan_rows(result: Mapping[str, Any]) -> list[PlanRow]:
     if used and asked is not None:
         plan["device"] = used if asked == used else f"{used} (chosen by {asked})"
     rest = {name: (name.replace("_", " ").capitalize(), _plain) for name in plan if name not in _ROWS | _MACHINERY}
-    return _spoken(plan, _ROWS | rest)
+    own = _ROWS_OF_PROMPTS if plan.get("prompts") is not None else {}
+    return _spoken(plan, _ROWS | own | rest)
 
 
 def machinery_rows(result: Mapping[str, Any]) -> list[PlanRow]:
@@ -111,7 +119,9 @@ def _plan(result: Mapping[str, Any]) -> Mapping[str, Any]:
     plan = result.get("plan")
     if not isinstance(plan, Mapping):
         return {}
-    unused = {**dict.fromkeys(_ONLY_WHERE_USED, 0), "cut": plan.get("prefix")}
+    unused = {**dict.fromkeys(_ONLY_WHERE_USED, 0), **dict.fromkeys(_ONLY_WHERE_GIVEN), "cut": plan.get("prefix")}
+    if plan.get("prompts") is not None:
+        unused["cut"] = 0
     return {n: v for n, v in upgraded(plan).items() if n in plan and (n not in unused or v != unused[n])}
 
 

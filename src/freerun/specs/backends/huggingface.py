@@ -36,6 +36,7 @@ def _load(path: str, identity: Identity, options: LoadOptions, tell: Tell, **mor
         dtype=options.dtype,
         device=options.device,
         end_ids=options.end_ids,
+        chat=options.chat,
         tell=tell,
         **more,
     )

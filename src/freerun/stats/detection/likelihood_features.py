@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from freerun.errors import DataError
 
@@ -18,12 +18,21 @@ _MIN_VARIANCE_NATS2 = 1e-3
 
 
 @dataclass(frozen=True)
+class Stops:
+    """Where texts of their own length stop: after so many tokens, by an end of text (which is the last of them) or cut off."""
+
+    n_tokens: Int[np.ndarray, " sequences"]
+    ended: Bool[np.ndarray, " sequences"]
+
+
+@dataclass(frozen=True)
 class TokenColumns:
     """Columns of the first tokens of many texts, one row per text. Ranks count from 1; log-probs and entropies are
     nats.
 
     `varentropy` is sum q ln^2 q - H^2 in nats squared. `entropy`, `varentropy` and `rank` are None where whole laws are not known,
-    `reference_log_prob` may be None or hold NaN.
+    `reference_log_prob` may be None or hold NaN. `stops` is None where every text fills its row; else what stands in a row beyond
+    its text is not read.
     """
 
     log_prob: Float[np.ndarray, "sequences tokens"]
@@ -32,6 +41,12 @@ class TokenColumns:
     rank: Int[np.ndarray, "sequences tokens"] | None
     ids: Int[np.ndarray, "sequences tokens"]
     reference_log_prob: Float[np.ndarray, "sequences tokens"] | None = None
+    stops: Stops | None = None
+
+    def among(self, rows: Int[np.ndarray, " taken"]) -> TokenColumns:
+        """Some of the texts, as if they filled their rows."""
+        columns = (self.log_prob, self.entropy, self.varentropy, self.rank, self.ids, self.reference_log_prob)
+        return TokenColumns(*(None if c is None else c[rows] for c in columns))  # type: ignore[arg-type]
 
 
 def likelihood_features(
@@ -43,9 +58,42 @@ def likelihood_features(
     columns that are None, the reference feature where any of its values is NaN, and compression below 16 tokens; so names
     depend on the columns, and two kinds of text may be compared only on equal names.
 
+    Texts of their own length are stopped at `length` or at their end, whichever comes first; how long they are then, and whether
+    they have ended, are two features more.
+
     Raises DataError for texts shorter than `length`, columns of different shapes, or NaN in any but the reference.
     """
     _check(tokens, length)
+    if tokens.stops is None:
+        columns = _features(tokens, length, compressed=length >= _MIN_ZLIB_TOKENS)
+    else:
+        columns = _stopped_features(tokens, tokens.stops, length)
+    return np.stack(list(columns.values()), axis=1), tuple(columns)
+
+
+def length_features(stops: Stops, *, length: int) -> Float[np.ndarray, "sequences 2"]:
+    """Return all that a text's length tells who reads at most `length` tokens: ln of the tokens read, and whether it has ended."""
+    return np.stack(list(_length_columns(stops, length).values()), axis=1)
+
+
+def _length_columns(stops: Stops, length: int) -> dict[str, Float[np.ndarray, " sequences"]]:
+    reach = np.minimum(stops.n_tokens, length)
+    return {"log_tokens": np.log(reach), "ended": (stops.ended & (stops.n_tokens <= length)).astype(np.float64)}
+
+
+def _stopped_features(tokens: TokenColumns, stops: Stops, length: int) -> dict[str, Float[np.ndarray, " sequences"]]:
+    """Every text by as many of its tokens as there are, texts of one length at a time."""
+    reach = np.minimum(stops.n_tokens, length)
+    whole: dict[str, Float[np.ndarray, " sequences"]] = {}
+    for n in np.unique(reach).tolist():
+        rows = np.flatnonzero(reach == n)
+        for name, values in _features(tokens.among(rows), n, compressed=length >= _MIN_ZLIB_TOKENS).items():
+            whole.setdefault(name, np.full(reach.size, np.nan))[rows] = values
+    known = {name: values for name, values in whole.items() if not np.isnan(values).any()}
+    return known | _length_columns(stops, length)
+
+
+def _features(tokens: TokenColumns, length: int, *, compressed: bool) -> dict[str, Float[np.ndarray, " sequences"]]:
     log_prob = np.maximum(tokens.log_prob[:, :length].astype(np.float64), -MAX_SURPRISAL_NATS)
     ids = np.ascontiguousarray(tokens.ids[:, :length])
     surprisal = -log_prob
@@ -81,9 +129,9 @@ def likelihood_features(
     if reference is not None and not np.isnan(reference[:, :length]).any():
         gain = np.maximum(reference[:, :length].astype(np.float64), -MAX_SURPRISAL_NATS) - log_prob
         columns["reference_gain_mean"] = gain.mean(axis=1)
-    if length >= _MIN_ZLIB_TOKENS:
+    if compressed:
         columns["zlib_bytes_per_token"] = _compressed_bytes(ids) / length
-    return np.stack(list(columns.values()), axis=1), tuple(columns)
+    return columns
 
 
 def _slope(values: Float[np.ndarray, "sequences tokens"]) -> Float[np.ndarray, " sequences"]:
