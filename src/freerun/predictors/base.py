@@ -10,7 +10,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,6 +20,9 @@ from freerun.predictors.markers import NO_MARKERS, Markers
 from freerun.predictors.observation import Observation
 from freerun.predictors.rules import MODEL_LAW, ContextRule, Identity, SamplingRule
 from freerun.stats.loops.lag_runs import LoopRule
+
+if TYPE_CHECKING:
+    from freerun.predictors.law import Law
 
 Ids = Int[np.ndarray, " tokens"]
 OnTokens = Callable[[int], None] | None
@@ -51,6 +54,16 @@ class Chunk:
     observation: Observation
     hidden: Float[np.ndarray, "n width"] | None = None
     """The hidden state that each token was predicted from, float32; None where the backend has none."""
+
+
+@dataclass(frozen=True)
+class LawChunk:
+    """Whole laws along texts: row i of `law` is the law before token `position[i]` of sequence `row[i]`, which is `ids[i]`."""
+
+    row: Int[np.ndarray, " n"]
+    position: Int[np.ndarray, " n"]
+    ids: Int[np.ndarray, " n"]
+    law: Law
 
 
 @dataclass(frozen=True)
@@ -147,6 +160,18 @@ class Predictor(ABC):
             for row, position, value in zip(chunk.row, chunk.position, chunk.observation.log_prob_nats, strict=True):
                 out[row][position - first] = value
         return out
+
+    def laws(self, sequences: Sequence[Ids], *, first: int = 0) -> Iterator[LawChunk]:
+        """The whole laws before every token from position `first` on, in bounded chunks; each sequence in order of position.
+
+        A chunk's law is good until the next chunk is asked for.
+
+        Raises:
+            UsageError: a backend without whole laws, or `first = 0` where there is no law before the first token.
+        """
+        raise UsageError(
+            f"{self.identity.name} gives no whole laws, which this needs; `freerun models` lists models that do"
+        )
 
     # ---- what it is made of ------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Chunk, Continuations, Ids, OnTokens, Pool, Predictor, Sample
+from freerun.predictors.base import Chunk, Continuations, Ids, LawChunk, OnTokens, Pool, Predictor, Sample
 from freerun.predictors.draws import uniforms
 from freerun.predictors.law import Law
 from freerun.predictors.observation import Trace
@@ -87,6 +87,22 @@ class Stepwise(Predictor, Generic[StateT]):
             seen = self.law(state).observe(ids, watched=pad_watched([watched[i][position - first] for i in rows]))
             hidden = self.embed(state) if self.capabilities.embed else None
             yield Chunk(rows, np.full(len(rows), position), seen, hidden)
+            state = self.advance(state, ids)
+
+    def laws(self, sequences: Sequence[Ids], *, first: int = 0) -> Iterator[LawChunk]:
+        if not self.capabilities.full_law:
+            yield from super().laws(sequences, first=first)
+        self._check_first(first)
+        rows = np.array([i for i, s in enumerate(sequences) if len(s) > first], np.int64)
+        if not len(rows):
+            return
+        state = self.start([sequences[i][:first] for i in rows])
+        for position in range(first, max(len(s) for s in sequences)):
+            alive = np.array([len(sequences[i]) > position for i in rows])
+            if not alive.all():
+                state, rows = self.select(state, np.flatnonzero(alive)), rows[alive]
+            ids = np.array([sequences[i][position] for i in rows], np.int64)
+            yield LawChunk(rows, np.full(len(rows), position), ids, self.law(state))
             state = self.advance(state, ids)
 
     def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:

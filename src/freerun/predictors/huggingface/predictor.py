@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from freerun.predictors.base import Capabilities, Chunk, Ids
+from freerun.predictors.base import Capabilities, Chunk, Ids, LawChunk
 from freerun.predictors.huggingface.caches import HeadInput, empty_cache, joined
 from freerun.predictors.huggingface.passes import Passes
 from freerun.predictors.huggingface.reading import LADDER, Reading, read_together, regime
@@ -31,8 +31,6 @@ from freerun.stats.loops.lag_runs import LoopRule
 
 _Read = tuple[np.ndarray, np.ndarray, np.ndarray, torch.Tensor, np.ndarray | None]
 """Rows, positions and ids of tokens, the logits before each, and the hidden states before each where they are kept."""
-
-
 _TOKENS_IN_ONE_PIECE = 8192
 """Tokens of the rows of one block, where texts cannot be read in pieces."""
 
@@ -280,6 +278,10 @@ class HuggingFacePredictor(Stepwise[HFState]):
         for rows, targets, ids, logits, hidden in self._read_all(sequences, first):
             lists = pad_watched([watched[r][t - first] for r, t in zip(rows, targets, strict=True)])
             yield Chunk(rows, targets, Dense(logits).observe(ids, watched=lists), hidden)
+
+    @torch.inference_mode()
+    def laws(self, sequences: Sequence[Ids], *, first: int = 0) -> Iterator[LawChunk]:
+        yield from (LawChunk(*read[:3], Dense(read[3])) for read in self._read_all(sequences, first))
 
     @torch.inference_mode()
     def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:
