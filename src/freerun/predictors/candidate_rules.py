@@ -84,8 +84,8 @@ def log_probs_penalised(
         highest = logits.max()
         total = np.exp((logits - highest) / temperature).sum()
         others = total - np.exp((logits[touched] - highest) / temperature).sum()
+        changed = logits.copy()
         for j, penalty in enumerate(PENALTIES):
-            changed = logits.copy() if j == 0 else changed
             changed[touched] = logits[touched]
             _penalties(penalty).apply(changed, said)
             raised = np.exp((changed[touched] - highest) / temperature)

@@ -85,35 +85,61 @@ def _scored(
     law = shaped(declared.after_penalties, profile)
     told = plain[np.arange(len(ids)), ids]
     probs = _by_id(law, table, declared)
-    cut_mass, cut_keeps = _cuts(law, declared.without_ends)
-    entropy, varentropy, top = _moments(law, declared.without_ends)
-    log_prob = law.log_prob(without_ends=declared.without_ends)
-    tokens = TokenLaws(
-        sequence=sequence,
-        position=position,
-        model_log_prob_nats=told,
-        heated_log_prob_nats=law.weights.log_prob(profile.token)[:, 0],
-        log_prob_nats=log_prob,
-        overshoot=np.where(
-            law.keeps_token, 0.0, np.maximum(law.weights.before(profile.token)[:, 0] - law.kept_mass, 1e-9)
+    tokens = laws_of_tokens(
+        law,
+        FromIds(
+            sequence=sequence,
+            position=position,
+            model_log_prob_nats=told,
+            rank=1 + (plain > told[:, None]).sum(axis=1),
+            below=np.array([row[:x].sum() for row, x in zip(probs, ids, strict=True)]),
+            repeat_mass=np.array([row[seen].sum() for row, seen in zip(probs, said, strict=True)]),
+            repeats=np.array([x in seen for x, seen in zip(ids, said, strict=True)], bool),
+            is_end=np.isin(ids, declared.end_ids),
         ),
-        above=_before(law, declared.without_ends),
-        below=np.array([row[:x].sum() for row, x in zip(probs, ids, strict=True)]),
+        without_ends=declared.without_ends,
+    )
+    profile.forget()
+    return Scored(tokens, profile)
+
+
+@dataclass(frozen=True, eq=False)
+class FromIds:
+    """What a profile does not know of the tokens, since it has no ids: columns of `TokenLaws`."""
+
+    sequence: Int[np.ndarray, " rows"]
+    position: Int[np.ndarray, " rows"]
+    model_log_prob_nats: Float[np.ndarray, " rows"]
+    rank: Int[np.ndarray, " rows"]
+    below: Float[np.ndarray, " rows"]
+    repeat_mass: Float[np.ndarray, " rows"]
+    repeats: Bool[np.ndarray, " rows"]
+    is_end: Bool[np.ndarray, " rows"]
+
+
+def laws_of_tokens(law: Shaped, from_ids: FromIds, *, without_ends: bool) -> TokenLaws:
+    """What the law that is sampled says of the tokens written."""
+    token = law.weights.profile.token
+    cut_mass, cut_keeps = _cuts(law, without_ends)
+    entropy, varentropy, top = _moments(law, without_ends)
+    log_prob = law.log_prob(without_ends=without_ends)
+    inside = np.where(np.isfinite(log_prob), log_prob, 0.0)
+    beyond = np.maximum(law.weights.before(token)[:, 0] - law.kept_mass, 1e-9)
+    return TokenLaws(
+        **vars(from_ids),
+        heated_log_prob_nats=law.weights.log_prob(token)[:, 0],
+        log_prob_nats=log_prob,
+        overshoot=np.where(law.keeps_token, 0.0, beyond),
+        above=mass_before(law, without_ends=without_ends),
         kept_mass=law.kept_mass,
         entropy_nats=entropy,
         varentropy_nats2=varentropy,
         top_surprisal_nats=top,
-        rank=1 + (plain > told[:, None]).sum(axis=1),
-        repeat_mass=np.array([row[seen].sum() for row, seen in zip(probs, said, strict=True)]),
-        repeats=np.array([x in seen for x, seen in zip(ids, map(set, said), strict=True)], bool),
         end_mass=law.end_mass(),
-        is_end=np.isin(ids, declared.end_ids),
         cut_mass=cut_mass,
         cut_keeps=cut_keeps,
-        gain_nats=np.stack([_heated(law, t, declared.without_ends) for t in TEMPERATURES], axis=1)
-        - np.where(np.isfinite(log_prob), log_prob, 0.0)[:, None],
+        gain_nats=np.stack([_heated(law, t, without_ends) for t in TEMPERATURES], axis=1) - inside[:, None],
     )
-    return Scored(tokens, profile)
 
 
 def _by_id(
@@ -173,7 +199,7 @@ def _heated(law: Shaped, relative: float, without_ends: bool) -> Float[np.ndarra
     return other.log_prob(without_ends=without_ends)
 
 
-def _before(law: Shaped, without_ends: bool) -> Float[np.ndarray, " rows"]:
+def mass_before(law: Shaped, *, without_ends: bool) -> Float[np.ndarray, " rows"]:
     """Mass of the law that is sampled on tokens that stand before the one written, most probable first."""
     profile, w, kept = law.weights.profile, law.weights, law.kept_mass
     before = w.before(profile.token)[:, 0]
