@@ -42,33 +42,36 @@ def test_a_rule_on_a_profile_is_the_rule_on_the_law(n_tokens: int, text: str, or
     law = Dense(table(n_tokens))
     exact = rule.apply(law)
     rows, ids = np.arange(law.n_rows), exact.sample(np.linspace(0.05, 0.95, law.n_rows))
-    got = shaped(rule, profile_of(law.log_probs(), ids, ENDS))
-    assert got.keeps_token.all()
+    profile = profile_of(law.log_probs(), ids, ENDS)
+    got = shaped(rule, profile)
+    assert got.cut.keeps(profile.token).all()
     log_probs = exact.log_probs()
     tight = n_tokens == 40
     tolerance = 1e-6 if tight else 3e-3
-    np.testing.assert_allclose(got.log_prob(), log_probs[rows, ids], atol=tolerance)
-    np.testing.assert_allclose(got.end_mass(), exact.mass(ENDS), atol=tolerance)
+    np.testing.assert_allclose(got.log_prob(profile.token), log_probs[rows, ids], atol=tolerance)
+    np.testing.assert_allclose(got.end_mass, exact.mass(ENDS), atol=tolerance)
     seen = exact.observe(ids)
-    entropy, variance = got.weights.surprisal_moments(got.cut)
+    entropy, variance = got.surprisal_moments()
     np.testing.assert_allclose(entropy, seen.entropy_nats, atol=tolerance)
     np.testing.assert_allclose(variance, seen.varentropy_nats2, atol=10 * tolerance)
-    before = got.weights.before(got.weights.profile.token)[:, 0] / got.kept_mass
-    np.testing.assert_allclose(before, seen.mass_above, atol=tolerance)
+    np.testing.assert_allclose(got.before(profile.token), seen.mass_above, atol=tolerance)
     without = np.exp(log_probs)
     without[:, ENDS] = 0.0
-    without /= without.sum(1, keepdims=True)
+    of_no_end = Dense(np.log(np.maximum(without, 1e-300)))
     inside = ~np.isin(ids, ENDS)
-    expected = np.log(without[rows, ids][inside])
-    np.testing.assert_allclose(got.log_prob(without_ends=True)[inside], expected, atol=tolerance)
+    seen = of_no_end.observe(ids)
+    got = shaped(rule, profile, without_ends=True)
+    np.testing.assert_allclose(got.log_prob(profile.token)[inside], seen.log_prob_nats[inside], atol=tolerance)
+    np.testing.assert_allclose(got.before(profile.token)[inside], seen.mass_above[inside], atol=tolerance)
+    np.testing.assert_allclose(got.surprisal_moments()[0], seen.entropy_nats, atol=tolerance)
 
 
 def test_what_a_rule_cuts_off_has_no_mass() -> None:
     law = Dense(table(5000))
     least = law.log_probs().argmin(axis=1)
     for text in ("top_k=50", "top_p=0.9", "min_p=0.05", "top_k=4000"):
-        got = shaped(SamplingRule.declared(text), profile_of(law.log_probs(), least, ENDS))
-        assert np.isneginf(got.log_prob()).all(), text
+        profile = profile_of(law.log_probs(), least, ENDS)
+        assert np.isneginf(shaped(SamplingRule.declared(text), profile).log_prob(profile.token)).all(), text
 
 
 def test_min_p_and_penalties_by_hand() -> None:

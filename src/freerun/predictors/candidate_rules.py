@@ -62,7 +62,7 @@ def log_probs_under(
     """Log-probability (nats) of the tokens written under every rule; −inf outside what it keeps."""
     out = np.empty((profile.n_rows, len(rules)), np.float32)
     for j, rule in enumerate(rules):
-        out[:, j] = shaped(rule, profile).log_prob(without_ends=without_ends)
+        out[:, j] = shaped(rule, profile, without_ends=without_ends).log_prob(profile.token)
     profile.forget()
     return out
 

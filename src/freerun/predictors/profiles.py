@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
 from freerun.predictors.rules import MinP, Penalty, SamplingRule, Temperature, TopK, TopP
@@ -13,6 +14,7 @@ from freerun.stats.verification.profile import LUMP_NATS, N_LUMPS, SINGLES, Cut,
 
 _FAR = -1e4
 """Where impossible ids are put; they have no mass."""
+_CERTAIN = 1 - 1e-12
 
 
 def profile_of(
@@ -100,35 +102,64 @@ def _places(
 
 @dataclass(frozen=True, eq=False)
 class Shaped:
-    """What a rule makes of a profile's laws: the power that they are raised to, and what is kept of them."""
+    """What a rule makes of a profile's laws: the power that they are raised to, and what is kept of them.
+
+    `without_ends`: what is sampled is renormalised over ids that end no text.
+    """
 
     weights: Weights
     cut: Cut
+    without_ends: bool = False
 
-    @property
+    @cached_property
     def kept_mass(self) -> Float[np.ndarray, " rows"]:
         """Mass that truncations leave, of the law at the rule's temperature."""
         return self.weights.kept(self.cut)
 
-    @property
-    def keeps_token(self) -> Bool[np.ndarray, " rows"]:
-        return self.cut.keeps(self.weights.profile.token)[:, 0]
-
+    @cached_property
     def end_mass(self) -> Float[np.ndarray, " rows"]:
-        """Mass of the law that is sampled on ids that end a text."""
+        """Mass of the law that truncations leave on ids that end a text."""
+        return np.asarray(np.minimum(self.end_mass_within(self.cut) / self.kept_mass, _CERTAIN))
+
+    @cached_property
+    def sampled_mass(self) -> Float[np.ndarray, " rows"]:
+        """Mass of the law at the rule's temperature on what can be sampled."""
+        return self.kept_mass * (1.0 - self.end_mass) if self.without_ends else self.kept_mass
+
+    def end_mass_within(self, cut: Cut) -> Float[np.ndarray, " rows"]:
+        """Mass of the law at the rule's temperature on ends that a cut keeps."""
         ends = self.weights.profile.ends
-        mass = np.where(self.cut.keeps(ends), np.exp(self.weights.log_prob(ends)), 0.0).sum(axis=1)
-        return np.asarray(np.minimum(mass / self.kept_mass, 1.0))
+        return np.asarray(np.where(cut.keeps(ends), np.exp(self.weights.log_prob(ends)), 0.0).sum(axis=1))
 
-    def log_prob(self, *, without_ends: bool = False) -> Float[np.ndarray, " rows"]:
-        """Of the token under the law that is sampled (renormalised over ids that end no text, `without_ends`); −inf outside it."""
-        told = self.weights.log_prob(self.weights.profile.token)[:, 0] - np.log(self.kept_mass)
-        if without_ends:
-            told = told - np.log1p(-np.minimum(self.end_mass(), 1 - 1e-12))
-        return np.where(self.keeps_token, told, -np.inf)
+    def log_prob(self, token: Places) -> Float[np.ndarray, " rows"]:
+        """Of one id a row under the law that is sampled; −inf outside what is kept."""
+        told = self.weights.log_prob(token)[:, 0] - np.log(self.sampled_mass)
+        return np.where(self.cut.keeps(token)[:, 0], told, -np.inf)
+
+    def before(self, token: Places) -> Float[np.ndarray, " rows"]:
+        """Mass of the law that is sampled on ids that stand before one, most probable first."""
+        before = self.weights.before(token)[:, 0]
+        if self.without_ends:
+            ends = self.weights.profile.ends
+            ahead = (ends.atom < token.atom) | ((ends.atom == token.atom) & (ends.offset < token.offset))
+            before = before - np.where(ahead, np.exp(self.weights.log_prob(ends)), 0.0).sum(axis=1)
+        return np.asarray(np.clip(before / np.maximum(self.sampled_mass, 1e-300), 0.0, 1.0))
+
+    def surprisal_moments(self) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        """Mean and variance of the surprisal of a token drawn, nats and nats squared."""
+        mean, variance = self.weights.surprisal_moments(self.cut)
+        if not self.without_ends:
+            return mean, variance
+        ends = self.weights.profile.ends
+        surprisal = np.log(self.kept_mass)[:, None] - self.weights.log_prob(ends)
+        share = np.where(self.cut.keeps(ends), np.exp(-surprisal), 0.0)
+        rest = 1.0 - self.end_mass
+        first = (mean - (share * surprisal).sum(axis=1)) / rest
+        second = (variance + np.square(mean) - (share * np.square(surprisal)).sum(axis=1)) / rest
+        return first + np.log(rest), np.maximum(second - np.square(first), 0.0)
 
 
-def shaped(rule: SamplingRule, profile: Profile) -> Shaped:
+def shaped(rule: SamplingRule, profile: Profile, *, without_ends: bool = False) -> Shaped:
     """The steps of a rule, one after another, each on what the step before it left.
 
     Raises:
@@ -149,4 +180,4 @@ def shaped(rule: SamplingRule, profile: Profile) -> Shaped:
                 cut = cut.shorter(weights.min_p(min_p))
             case _ if isinstance(step, Penalty):
                 raise UsageError(f"{step.describe()}: penalties come before temperature and truncations")
-    return Shaped(weights, cut)
+    return Shaped(weights, cut, without_ends)

@@ -14,10 +14,9 @@ from freerun.predictors.profiles import Shaped, profile_of, shaped
 from freerun.predictors.reshaped import Said
 from freerun.predictors.rules import SamplingRule
 from freerun.stats.verification.profile import Cut, Places, Profile
-from freerun.stats.verification.tokens import TEMPERATURES, TRUNCATIONS, TokenLaws
+from freerun.stats.verification.tokens import TEMPERATURES, TRUNCATIONS, Family, TokenLaws
 
 _BLOCK_ELEMENTS = 1 << 20
-_CERTAIN = 1 - 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +81,11 @@ def _scored(
     declared: Declared,
 ) -> Scored:
     profile = profile_of(table, ids, declared.end_ids)
-    law = shaped(declared.after_penalties, profile)
+    law = shaped(declared.after_penalties, profile, without_ends=declared.without_ends)
     told = plain[np.arange(len(ids)), ids]
     probs = _by_id(law, table, declared)
-    tokens = laws_of_tokens(
-        law,
+    tokens = Standing(law).of(
+        profile.token,
         FromIds(
             sequence=sequence,
             position=position,
@@ -97,7 +96,6 @@ def _scored(
             repeats=np.array([x in seen for x, seen in zip(ids, said, strict=True)], bool),
             is_end=np.isin(ids, declared.end_ids),
         ),
-        without_ends=declared.without_ends,
     )
     profile.forget()
     return Scored(tokens, profile)
@@ -117,29 +115,61 @@ class FromIds:
     is_end: Bool[np.ndarray, " rows"]
 
 
-def laws_of_tokens(law: Shaped, from_ids: FromIds, *, without_ends: bool) -> TokenLaws:
-    """What the law that is sampled says of the tokens written."""
-    token = law.weights.profile.token
-    cut_mass, cut_keeps = _cuts(law, without_ends)
-    entropy, varentropy, top = _moments(law, without_ends)
-    log_prob = law.log_prob(without_ends=without_ends)
-    inside = np.where(np.isfinite(log_prob), log_prob, 0.0)
-    beyond = np.maximum(law.weights.before(token)[:, 0] - law.kept_mass, 1e-9)
-    return TokenLaws(
-        **vars(from_ids),
-        heated_log_prob_nats=law.weights.log_prob(token)[:, 0],
-        log_prob_nats=log_prob,
-        overshoot=np.where(law.keeps_token, 0.0, beyond),
-        above=mass_before(law, without_ends=without_ends),
-        kept_mass=law.kept_mass,
-        entropy_nats=entropy,
-        varentropy_nats2=varentropy,
-        top_surprisal_nats=top,
-        end_mass=law.end_mass(),
-        cut_mass=cut_mass,
-        cut_keeps=cut_keeps,
-        gain_nats=np.stack([_heated(law, t, without_ends) for t in TEMPERATURES], axis=1) - inside[:, None],
-    )
+class Standing:
+    """What a law that is sampled says of any token: all that does not depend on which one was written."""
+
+    def __init__(self, law: Shaped) -> None:
+        self.law = law
+        self.entropy, self.varentropy = law.surprisal_moments()
+        first = np.zeros((law.weights.profile.n_rows, 1))
+        top = Places(np.asarray(law.weights.profile.log_prob[:, :1], np.float64), first.astype(np.int64), first)
+        self.top_surprisal = np.log(law.sampled_mass) - law.weights.log_prob(top)[:, 0]
+        self.cuts = [_cut(law, *truncation) for truncation in TRUNCATIONS]
+        self.cut_mass = np.stack([self._mass(cut) for cut in self.cuts], axis=1)
+        powers = (law.weights.power / t for t in TEMPERATURES)
+        self.heated = [Shaped(law.weights.profile.weights(p), law.cut, law.without_ends) for p in powers]
+
+    def _mass(self, cut: Cut) -> Float[np.ndarray, " rows"]:
+        """Mass of the law on what a further cut would leave."""
+        inside = self.law.weights.kept(cut)
+        if self.law.without_ends:
+            inside = inside - self.law.end_mass_within(cut)
+        return np.asarray(np.clip(inside / np.maximum(self.law.sampled_mass, 1e-300), 1e-12, 1.0))
+
+    def of(self, token: Places, from_ids: FromIds) -> TokenLaws:
+        """The columns of one token a row."""
+        law = self.law
+        log_prob = law.log_prob(token)
+        inside = np.where(np.isfinite(log_prob), log_prob, 0.0)
+        beyond = np.maximum(law.weights.before(token)[:, 0] - law.kept_mass, 1e-9)
+        return TokenLaws(
+            **vars(from_ids),
+            heated_log_prob_nats=law.weights.log_prob(token)[:, 0],
+            log_prob_nats=log_prob,
+            overshoot=np.where(np.isfinite(log_prob), 0.0, beyond),
+            above=law.before(token),
+            kept_mass=law.kept_mass,
+            entropy_nats=self.entropy,
+            varentropy_nats2=self.varentropy,
+            top_surprisal_nats=self.top_surprisal,
+            end_mass=law.end_mass,
+            cut_mass=self.cut_mass,
+            cut_keeps=np.stack([cut.keeps(token)[:, 0] for cut in self.cuts], axis=1),
+            gain_nats=np.stack([other.log_prob(token) for other in self.heated], axis=1) - inside[:, None],
+        )
+
+
+def _cut(law: Shaped, family: Family, value: float) -> Cut:
+    """Where a further truncation would cut."""
+    w = law.weights
+    match family:
+        case "top_p":
+            cut = w.top_p(value, law.kept_mass)
+        case "top_k":
+            cut = w.top_k(int(value))
+        case "min_p":
+            cut = w.min_p(value)
+    return cut.shorter(law.cut)
 
 
 def _by_id(
@@ -169,70 +199,3 @@ def _least_kept(law: Shaped) -> Float[np.ndarray, " rows"]:
     last = np.clip(law.cut.atoms - np.where(law.cut.part > 0, 0, 1), 0, atoms.shape[1] - 1)
     everything = law.cut.atoms >= atoms.shape[1]
     return np.where(everything, -np.inf, atoms[rows, last])
-
-
-def _end_mass_kept(law: Shaped, cut: Cut) -> Float[np.ndarray, " rows"]:
-    ends = law.weights.profile.ends
-    return np.asarray(np.where(cut.keeps(ends), np.exp(law.weights.log_prob(ends)), 0.0).sum(axis=1))
-
-
-def _cuts(law: Shaped, without_ends: bool) -> tuple[Float[np.ndarray, "rows cuts"], Bool[np.ndarray, "rows cuts"]]:
-    """Mass of the law that each truncation would keep, and whether it keeps the token."""
-    mass, keeps = [], []
-    kept = law.kept_mass
-    left_out = _end_mass_kept(law, law.cut) if without_ends else np.zeros(len(kept))
-    for family, value in TRUNCATIONS:
-        w = law.weights
-        cut = (
-            w.top_p(value, kept) if family == "top_p" else w.top_k(int(value)) if family == "top_k" else w.min_p(value)
-        )
-        cut = cut.shorter(law.cut)
-        inside = w.kept(cut) - (_end_mass_kept(law, cut) if without_ends else 0.0)
-        mass.append(np.clip(inside / np.maximum(kept - left_out, 1e-300), 1e-12, 1.0))
-        keeps.append(cut.keeps(w.profile.token)[:, 0])
-    return np.stack(mass, axis=1), np.stack(keeps, axis=1)
-
-
-def _heated(law: Shaped, relative: float, without_ends: bool) -> Float[np.ndarray, " rows"]:
-    """Log-probability of the token at another temperature, cut at the same place."""
-    other = Shaped(law.weights.profile.weights(law.weights.power / relative), law.cut)
-    return other.log_prob(without_ends=without_ends)
-
-
-def mass_before(law: Shaped, *, without_ends: bool) -> Float[np.ndarray, " rows"]:
-    """Mass of the law that is sampled on tokens that stand before the one written, most probable first."""
-    profile, w, kept = law.weights.profile, law.weights, law.kept_mass
-    before = w.before(profile.token)[:, 0]
-    if without_ends:
-        left_out = _end_mass_kept(law, law.cut)
-        before = before - np.where(
-            _stands_before(profile.ends, profile.token), np.exp(w.log_prob(profile.ends)), 0.0
-        ).sum(1)
-        kept = kept - left_out
-    return np.asarray(np.clip(before / np.maximum(kept, 1e-300), 0.0, 1.0))
-
-
-def _stands_before(ids: Places, token: Places) -> Bool[np.ndarray, "rows ids"]:
-    return np.asarray((ids.atom < token.atom) | ((ids.atom == token.atom) & (ids.offset < token.offset)))
-
-
-def _moments(
-    law: Shaped, without_ends: bool
-) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-    """Mean and variance of the surprisal of a token of the law, and the surprisal of the most probable one."""
-    mean, variance = law.weights.surprisal_moments(law.cut)
-    top = -(law.weights.log_prob(_first(law.weights.profile))[:, 0] - np.log(law.kept_mass))
-    if not without_ends:
-        return mean, variance, top
-    ends, kept = law.weights.profile.ends, law.kept_mass
-    surprisal = np.log(kept)[:, None] - law.weights.log_prob(ends)
-    share = np.where(law.cut.keeps(ends), np.exp(-surprisal), 0.0)
-    rest = 1.0 - np.minimum(share.sum(axis=1), _CERTAIN)
-    first = (mean - (share * surprisal).sum(axis=1)) / rest
-    second = (variance + np.square(mean) - (share * np.square(surprisal)).sum(axis=1)) / rest
-    return first + np.log(rest), np.maximum(second - np.square(first), 0.0), top + np.log(rest)
-
-
-def _first(profile: Profile) -> Places:
-    zero = np.zeros((profile.n_rows, 1))
-    return Places(np.asarray(profile.log_prob[:, :1], np.float64), zero.astype(np.int64), zero)
