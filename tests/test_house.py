@@ -40,6 +40,7 @@ ROOMS = {
         "predictors/encoder.py",
         "predictors/kernels/attention.py",
         "predictors/kernels/packed.py",
+        "samples/slime.py",
     },
     "numba": {"predictors/kernels/compiled.py"},
     "transformers": {
@@ -49,7 +50,7 @@ ROOMS = {
         "predictors/weights/gguf.py",
     },
     "sklearn": {"stats"},
-    "pyarrow": {"records", "text"},
+    "pyarrow": {"records", "text", "samples/parquet.py"},
     "jinja2": {"report"},
 }
 NO_MODEL = ("freerun.predictors", "freerun.worlds", "freerun.organisms", "freerun.records.measure")

@@ -7,7 +7,7 @@ import io
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from freerun.errors import DataError
 
@@ -17,7 +17,9 @@ MOST_RATIO = 100
 _PIECE_BYTES = 1 << 20
 
 
-class _Stream(Protocol):
+class Stream(Protocol):
+    """What comes out of a packed file, piece by piece."""
+
     def read(self, n: int, /) -> bytes: ...
 
 
@@ -28,17 +30,17 @@ class Packing:
     suffix: str
     name: str
     magic: tuple[bytes, ...]
-    open: Callable[[bytes], _Stream]
+    open: Callable[[BinaryIO], Stream]
 
 
-def _gzip(data: bytes) -> _Stream:
-    return gzip.GzipFile(fileobj=io.BytesIO(data))
+def _gzip(file: BinaryIO) -> Stream:
+    return gzip.GzipFile(fileobj=file)
 
 
-def _zstd(data: bytes) -> _Stream:
+def _zstd(file: BinaryIO) -> Stream:
     import pyarrow as pa
 
-    return pa.CompressedInputStream(pa.BufferReader(data), "zstd")  # type: ignore[no-any-return]
+    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")  # type: ignore[no-any-return]
 
 
 _SKIPPED_FRAMES = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
@@ -65,7 +67,7 @@ def unpack(data: bytes, packing: Packing, label: str) -> bytes:
     try:
         if not data:
             raise EOFError("it is empty")
-        stream = packing.open(data)
+        stream = packing.open(io.BytesIO(data))
         while piece := stream.read(_PIECE_BYTES):
             bound.spend(len(piece))
             pieces.append(piece)

@@ -1,0 +1,66 @@
+"""Our own format: a row is one sample."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from freerun.samples.completion import Reason
+from freerun.samples.fields import Draft, Unusable
+from freerun.samples.requests import Requests
+
+
+def recognises(row: Any) -> bool:
+    """Whether a row has a completion."""
+    return isinstance(row, Mapping) and (row.get("completion_ids") is not None or row.get("completion") is not None)
+
+
+def read(row: Any, requests: Requests | None = None) -> Iterator[Draft | Unusable]:
+    """Yield the sample of a row."""
+    if not isinstance(row, Mapping):
+        yield Unusable(Reason.NO_COMPLETION, "the row is no object")
+        return
+    try:
+        messages = _decoded(row.get("messages"), "messages", list)
+        sampling = _decoded(row.get("sampling"), "sampling", dict) or {}
+        pieces = _pieces(row.get("pieces"))
+    except Unusable as fault:
+        yield fault
+        return
+    yield Draft(
+        prompt_ids=row.get("prompt_ids"),
+        completion_ids=row.get("completion_ids"),
+        prompt=row.get("prompt") if messages is None else messages,
+        completion=row.get("completion"),
+        pieces=pieces,
+        drawn=row.get("drawn"),
+        log_probs=row.get("logprobs"),
+        trainer_log_probs=row.get("trainer_logprobs"),
+        weight_versions=row.get("weight_version"),
+        group=row.get("group"),
+        finish_reason=row.get("finish_reason"),
+        seed=row.get("seed"),
+        sampling={key: value for key, value in sampling.items() if value is not None},
+    )
+
+
+def _decoded(value: Any, what: str, kind: type) -> Any:
+    """A field that a table may hold as a string of JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise Unusable(Reason.BAD_FIELD, f"{what} is a string, but not of JSON") from None
+    if value is not None and not isinstance(value, kind):
+        raise Unusable(Reason.BAD_FIELD, f"{what} is no {'object' if kind is dict else 'list'}")
+    return value
+
+
+def _pieces(value: Any) -> tuple[bytes, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(bytes(piece) for piece in value)
+    except (TypeError, ValueError):
+        raise Unusable(Reason.BAD_FIELD, "pieces is no list of lists of bytes") from None
