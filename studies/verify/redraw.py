@@ -12,7 +12,7 @@ from freerun.predictors.profiles import Shaped, shaped
 from freerun.predictors.rules import SamplingRule
 from freerun.predictors.token_laws import FromIds, Standing
 from freerun.stats.verification.profile import Cut, Places, Profile
-from freerun.stats.verification.tokens import TokenLaws
+from freerun.stats.verification.tokens import Alternatives, TokenLaws
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Held:
         self.pool = pool
         self.standing = Standing(shaped(rule, pool.profile, without_ends=without_ends))
 
-    def token_laws(self, token: Places) -> TokenLaws:
+    def token_laws(self, token: Places) -> tuple[TokenLaws, Alternatives]:
         ends, n = self.pool.profile.ends, self.pool.profile.n_rows
         ids = FromIds(
             sequence=self.pool.sequence,
@@ -55,8 +55,8 @@ class Held:
             repeats=np.zeros(n, bool),
             is_end=((ends.atom == token.atom) & (ends.offset == token.offset)).any(axis=1),
         )
-        made = self.standing.of(token, ids)
-        return replace(made, below=np.clip(1.0 - made.above - np.exp(made.log_prob_nats), 0.0, 1.0))
+        made, other = self.standing.of(token, ids)
+        return replace(made, below=np.clip(1.0 - made.above - np.exp(made.log_prob_nats), 0.0, 1.0)), other
 
 
 class Tried:

@@ -14,7 +14,7 @@ from freerun.predictors.profiles import Shaped, profile_of, shaped
 from freerun.predictors.reshaped import Said
 from freerun.predictors.rules import SamplingRule
 from freerun.stats.verification.profile import Cut, Places, Profile
-from freerun.stats.verification.tokens import TEMPERATURES, TRUNCATIONS, Family, TokenLaws
+from freerun.stats.verification.tokens import TEMPERATURES, TRUNCATIONS, Alternatives, Family, TokenLaws
 
 _BLOCK_ELEMENTS = 1 << 20
 
@@ -24,6 +24,7 @@ class Scored:
     """A piece of a scoring pass: what the tests need, and the profiles of the laws before temperature and truncations."""
 
     tokens: TokenLaws
+    other: Alternatives
     profile: Profile
 
 
@@ -84,7 +85,7 @@ def _scored(
     law = shaped(declared.after_penalties, profile, without_ends=declared.without_ends)
     told = plain[np.arange(len(ids)), ids]
     probs = _by_id(law, table, declared)
-    tokens = Standing(law).of(
+    tokens, other = Standing(law).of(
         profile.token,
         FromIds(
             sequence=sequence,
@@ -98,7 +99,7 @@ def _scored(
         ),
     )
     profile.forget()
-    return Scored(tokens, profile)
+    return Scored(tokens, other, profile)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,13 +137,13 @@ class Standing:
             inside = inside - self.law.end_mass_within(cut)
         return np.asarray(np.clip(inside / np.maximum(self.law.sampled_mass, 1e-300), 1e-12, 1.0))
 
-    def of(self, token: Places, from_ids: FromIds) -> TokenLaws:
+    def of(self, token: Places, from_ids: FromIds) -> tuple[TokenLaws, Alternatives]:
         """The columns of one token a row."""
         law = self.law
         log_prob = law.log_prob(token)
         inside = np.where(np.isfinite(log_prob), log_prob, 0.0)
         beyond = np.maximum(law.weights.before(token)[:, 0] - law.kept_mass, 1e-9)
-        return TokenLaws(
+        tokens = TokenLaws(
             **vars(from_ids),
             heated_log_prob_nats=law.weights.log_prob(token)[:, 0],
             log_prob_nats=log_prob,
@@ -153,6 +154,8 @@ class Standing:
             varentropy_nats2=self.varentropy,
             top_surprisal_nats=self.top_surprisal,
             end_mass=law.end_mass,
+        )
+        return tokens, Alternatives(
             cut_mass=self.cut_mass,
             cut_keeps=np.stack([cut.keeps(token)[:, 0] for cut in self.cuts], axis=1),
             gain_nats=np.stack([other.log_prob(token) for other in self.heated], axis=1) - inside[:, None],

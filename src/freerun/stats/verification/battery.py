@@ -20,19 +20,15 @@ from scipy import special, stats
 
 from freerun.stats.recognition.sampler_audit import pit_chi_square, rank_order_chi_square
 from freerun.stats.recognition.tilting import events_p
-from freerun.stats.verification.tokens import TokenLaws
+from freerun.stats.verification.tokens import Bets, TokenLaws
 
 ALPHA = 0.001
 """Level of the whole battery: one false alarm in a thousand honest files."""
 POWER = 0.8
-EDGE_MASS = 1e-3
-"""A token outside the kept set counts only beyond this much cumulative mass: two right computations cut at different places."""
 LEAST_TOKENS = 50
 """Below this there is no verdict."""
 LEAST_NORMAL_TOKENS = 200
 """Below this the sum of surprisals is not taken for normal."""
-_MIXED_IN = 0.01
-"""Share of the untruncated law in the truncated ones that the e-process bets on."""
 _SHARES = {"surprisal": 0.35, "truncation": 0.35, "by_rank": 0.1, "by_id": 0.08, "repeats": 0.06, "e_process": 0.06}
 
 
@@ -80,11 +76,11 @@ class Smallest:
     top_share: float | None
 
 
-def held_against_laws(tokens: TokenLaws, *, seed: int, floor_nats: float = 0.0) -> Battery:
-    """All tests of drawn tokens; `seed` makes the uniforms V and the null of the chi-squares."""
-    outside = tokens.overshoot > EDGE_MASS
-    edge = np.isneginf(tokens.log_prob_nats) & ~outside
-    inside = tokens.take(~outside & ~edge)
+def held_against_laws(tokens: TokenLaws, bets: Bets, *, seed: int, floor_nats: float = 0.0) -> Battery:
+    """All tests of drawn tokens; `bets` are those of the ones tested. `seed` makes the uniforms V and the null of the chi-squares."""
+    outside = tokens.is_outside
+    edge = ~tokens.is_tested & ~outside
+    inside = tokens.take(tokens.is_tested)
     by_rank, by_id = uniforms_of(inside, seed)
     rng = np.random.default_rng([seed, 1])
     tests = (
@@ -92,7 +88,7 @@ def held_against_laws(tokens: TokenLaws, *, seed: int, floor_nats: float = 0.0) 
         _test(
             "truncation",
             "rarest tokens are there",
-            *_truncation(inside, floor_nats),
+            *_truncation(bets, floor_nats),
             "probability of no token beyond a cut",
         ),
         _test(
@@ -108,7 +104,12 @@ def held_against_laws(tokens: TokenLaws, *, seed: int, floor_nats: float = 0.0) 
             "chi-square, simulated null",
         ),
         _test("repeats", "ids of the context come again", *_repeats(inside, floor_nats), "supermartingale: any length"),
-        _test("e_process", "bets on other rules", *_e_process(inside, floor_nats), "e-process: any length and ends"),
+        _test(
+            "e_process",
+            "bets on other rules",
+            *_e_process(bets, tokens.n_tokens, floor_nats),
+            "e-process: any length and ends",
+        ),
     )
     return Battery(tokens.n_tokens, int(outside.sum()), int(edge.sum()), tests, floor_nats, smallest_faults(inside))
 
@@ -139,20 +140,19 @@ def _surprisal(tokens: TokenLaws, floor_nats: float) -> tuple[float, float]:
     return tuple(2 * float(special.ndtr(-max(x, 0.0) / math.sqrt(total))) for x in (excess, excess - by_floor))  # type: ignore[return-value]
 
 
-def _truncation(tokens: TokenLaws, floor_nats: float) -> tuple[float, float]:
+def _truncation(bets: Bets, floor_nats: float) -> tuple[float, float]:
     """Three times the least of P(no token lies beyond a cut), over kinds of cut; of each kind the mildest that no token crosses.
 
     Cuts of a kind are nested, so the least over them needs no correction while the masses do not depend on the path; 1/P is
-    an e-value for each cut by itself.
+    an e-value for each cut by itself. Under the floor, log(1 - b + d) <= log(1 - b) + d / (1 - b).
     """
-    p_values = []
-    for widened in (0.0, floor_nats):
-        beyond = 1.0 - tokens.cut_mass
-        mass = np.clip(beyond - widened * np.sqrt(beyond * tokens.cut_mass), 0.0, 1.0)
-        log_p = np.log1p(-np.minimum(mass, 1 - 1e-12)).sum(axis=0)
-        log_p[~tokens.cut_keeps.all(axis=0)] = 0.0
-        p_values.append(min(1.0, 3 * float(np.exp(log_p.min(initial=0.0)))))
-    return p_values[0], p_values[1]
+    uncrossed = bets.n_crossed.sum(axis=0) == 0
+    log_p, root = bets.log_kept.sum(axis=0), bets.odds_root.sum(axis=0)
+    plain, beyond = (
+        min(1.0, 3 * math.exp(min(0.0, float(np.where(uncrossed, log_p + widened * root, 0.0).min()))))
+        for widened in (0.0, floor_nats)
+    )
+    return plain, beyond
 
 
 def _cells(p_value: float, u: Float[np.ndarray, " tokens"], floor_nats: float) -> tuple[float, float]:
@@ -178,17 +178,13 @@ def _repeats(tokens: TokenLaws, floor_nats: float) -> tuple[float, float]:
     return p_value, 1.0 if total <= 0 else 2 * float(special.ndtr(-max(excess, 0.0) / math.sqrt(total)))
 
 
-def _e_process(tokens: TokenLaws, floor_nats: float) -> tuple[float, float]:
+def _e_process(bets: Bets, n_tokens: int, floor_nats: float) -> tuple[float, float]:
     """1 / the mean likelihood ratio of all bets; under the floor each bet's logarithm loses what the floor may have given it."""
-    with np.errstate(divide="ignore"):
-        cuts = np.log((1 - _MIXED_IN) * tokens.cut_keeps / tokens.cut_mass + _MIXED_IN)
-    ratios = np.concatenate([tokens.gain_nats, cuts], axis=1)
-    total = ratios.sum(axis=0)
-    by_floor = floor_nats * np.sqrt(tokens.n_tokens * np.square(ratios).sum(axis=0))
-    weight = -math.log(ratios.shape[1])
-    return tuple(  # type: ignore[return-value]
-        min(1.0, math.exp(-float(special.logsumexp(logs + weight)))) for logs in (total, total - by_floor)
-    )
+    total = bets.ratio.sum(axis=0)
+    by_floor = floor_nats * np.sqrt(n_tokens * bets.ratio_squared.sum(axis=0))
+    weight = -math.log(total.size)
+    plain, beyond = (math.exp(min(0.0, -float(special.logsumexp(logs + weight)))) for logs in (total, total - by_floor))
+    return plain, beyond
 
 
 def smallest_faults(tokens: TokenLaws) -> Smallest:

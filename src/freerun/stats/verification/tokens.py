@@ -18,6 +18,12 @@ TRUNCATIONS: tuple[tuple[Family, float], ...] = (
 """Cuts whose absence is tested, of each kind from the mildest on."""
 TEMPERATURES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.01, 1.02, 1.05, 1.1, 1.25, 1.5)
 """Temperatures, relative to the declared one, that the e-process bets on."""
+EDGE_MASS = 1e-3
+"""A token outside the kept set counts only beyond this much cumulative mass: two right computations cut at different places."""
+N_BEGINNINGS = 8
+"""Positions at the beginning of a completion whose bets are kept apart, since they may turn out not to be drawn."""
+MIXED_IN = 0.01
+"""Share of the untruncated law in the truncated ones that the e-process bets on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +61,16 @@ class TokenLaws:
     end_mass: Float[np.ndarray, " tokens"]
     """Mass of the declared law, ends included, on ids that end a text."""
     is_end: Bool[np.ndarray, " tokens"]
-    cut_mass: Float[np.ndarray, "tokens cuts"]
-    """Mass of s that each of `TRUNCATIONS` would keep."""
-    cut_keeps: Bool[np.ndarray, "tokens cuts"]
-    gain_nats: Float[np.ndarray, "tokens temperatures"]
-    """Log-probability at each of `TEMPERATURES` minus that under s."""
+
+    @property
+    def is_outside(self) -> Bool[np.ndarray, " tokens"]:
+        """Tokens that the declared law cannot draw, beyond the tolerance."""
+        return np.asarray(self.overshoot > EDGE_MASS)
+
+    @property
+    def is_tested(self) -> Bool[np.ndarray, " tokens"]:
+        """Tokens that have mass; those at the edge of what is kept are left out."""
+        return np.isfinite(self.log_prob_nats)
 
     @property
     def n_tokens(self) -> int:
@@ -72,3 +83,59 @@ class TokenLaws:
     @staticmethod
     def concatenate(parts: Sequence[TokenLaws]) -> TokenLaws:
         return TokenLaws(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(TokenLaws)})
+
+
+@dataclass(frozen=True, eq=False)
+class Alternatives:
+    """What other laws than s say of some tokens."""
+
+    cut_mass: Float[np.ndarray, "tokens cuts"]
+    """Mass of s that each of `TRUNCATIONS` would keep."""
+    cut_keeps: Bool[np.ndarray, "tokens cuts"]
+    gain_nats: Float[np.ndarray, "tokens temperatures"]
+    """Log-probability at each of `TEMPERATURES` minus that under s."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bets:
+    """Sums over tokens of what alternatives say, by position from 0 to `N_BEGINNINGS`, the last for all later ones: they add up."""
+
+    n_crossed: Float[np.ndarray, "positions cuts"]
+    """Tokens beyond each cut."""
+    log_kept: Float[np.ndarray, "positions cuts"]
+    """Of the mass that each cut would keep."""
+    odds_root: Float[np.ndarray, "positions cuts"]
+    """Square root of the odds of a token beyond the cut."""
+    ratio: Float[np.ndarray, "positions bets"]
+    """Log likelihood ratio of temperatures, then of cuts with a little of s in them."""
+    ratio_squared: Float[np.ndarray, "positions bets"]
+
+    @staticmethod
+    def of(other: Alternatives, position: Int[np.ndarray, " tokens"]) -> Bets:
+        cuts = np.log((1 - MIXED_IN) * other.cut_keeps / other.cut_mass + MIXED_IN)
+        ratio = np.concatenate([other.gain_nats, cuts], axis=1)
+        columns = (
+            ~other.cut_keeps,
+            np.log(other.cut_mass),
+            np.sqrt((1 - other.cut_mass) / other.cut_mass),
+            ratio,
+            np.square(ratio),
+        )
+        bucket = np.minimum(position, N_BEGINNINGS)
+        sums = [np.zeros((N_BEGINNINGS + 1, column.shape[1])) for column in columns]
+        for total, column in zip(sums, columns, strict=True):
+            np.add.at(total, bucket, column)
+        return Bets(*sums)
+
+    def plus(self, other: Bets) -> Bets:
+        return Bets(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Bets)))
+
+    def after(self, n_beginning: int) -> Bets:
+        """The same without the first positions of every completion."""
+        return Bets(*(getattr(self, f.name)[n_beginning:] for f in fields(Bets)))
+
+    @staticmethod
+    def none() -> Bets:
+        n, cuts = N_BEGINNINGS + 1, len(TRUNCATIONS)
+        bets = cuts + len(TEMPERATURES)
+        return Bets(*(np.zeros((n, k)) for k in (cuts, cuts, cuts, bets, bets)))
