@@ -77,7 +77,7 @@ class Smallest:
 
 
 def held_against_laws(tokens: TokenLaws, bets: Bets, *, seed: int, floor_nats: float = 0.0) -> Battery:
-    """All tests of drawn tokens; `bets` are those of the ones tested. `seed` makes the uniforms V and the null of the chi-squares."""
+    """All tests of drawn tokens; `bets`: of those tested. `seed` makes the uniforms V and the null of the chi-squares."""
     outside = tokens.is_outside
     edge = ~tokens.is_tested & ~outside
     inside = tokens.take(tokens.is_tested)

@@ -70,7 +70,7 @@ class TokenLaws:
     @property
     def is_tested(self) -> Bool[np.ndarray, " tokens"]:
         """Tokens that have mass; those at the edge of what is kept are left out."""
-        return np.isfinite(self.log_prob_nats)
+        return np.asarray(np.isfinite(self.log_prob_nats))
 
     @property
     def n_tokens(self) -> int:
