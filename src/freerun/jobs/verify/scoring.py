@@ -178,8 +178,8 @@ def read_scores(
         for name, values in columns.items():
             parts.setdefault(name, []).append(values)
         bets = bets.plus(Bets(**{name: np.array(values) for name, values in held["bets"].items()}))
-        for name, values in notes.items():
-            values.extend(held[name])
+        for name, known in notes.items():
+            known.extend(held[name])
     joined = {name: np.concatenate(values) for name, values in parts.items()}
     tokens = TokenLaws(**{f.name: joined[f.name] for f in fields(TokenLaws)})
     return tokens, bets, {name: joined[name] for name in ("reported_nats", "trainer_nats")}, notes
@@ -194,7 +194,8 @@ FLOOR_TOKENS = 1500
 def floor_texts(lengths: Sequence[int]) -> list[int]:
     """Numbers of the texts that are read again alone: evenly spread, at most `FLOOR_TOKENS` tokens."""
     n = len(lengths)
-    chosen, total = [], 0
+    chosen: list[int] = []
+    total = 0
     for i in dict.fromkeys(int((j + 0.5) * n / min(n, FLOOR_TEXTS)) for j in range(min(n, FLOOR_TEXTS))):
         if chosen and total + lengths[i] > FLOOR_TOKENS:
             break
@@ -217,9 +218,9 @@ def spread(lengths: Sequence[int], most_tokens: int) -> list[int]:
 
 
 def rows_of(tokens: TokenLaws, chosen: Sequence[int]) -> Bool[np.ndarray, " tokens"]:
-    return np.isin(tokens.sequence, np.asarray(chosen, np.int64))
+    return np.asarray(np.isin(tokens.sequence, np.asarray(chosen, np.int64)))
 
 
 def groups_of(tokens: TokenLaws, found: Survey) -> Int[np.ndarray, " tokens"]:
     """The number of each token's prompt."""
-    return np.asarray(found.group_of, np.int64)[tokens.sequence]
+    return np.asarray(np.asarray(found.group_of, np.int64)[tokens.sequence])
