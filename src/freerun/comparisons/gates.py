@@ -82,25 +82,25 @@ class Judged:
     needed: str = ""
 
 
-def parse_gate(text: str, *, relative: bool) -> Gate:
+def parse_gate(text: str, *, relative: bool, known: Mapping[str, Quantity] = GATES) -> Gate:
     """Read one `--fail-on`; `relative`: for a comparison, where every number is a difference and has a sign.
 
     Raises:
         UsageError: not of that form, an unknown name, a sign where none belongs or none where one does.
     """
-    found = _FORM.match(text)
+    found, names = _FORM.match(text), ", ".join(dict.fromkeys(quantity.gates[0] for quantity in known.values()))
     if found is None:
         raise UsageError(
             f"--fail-on {text!r} is no gate; write NAME<NUMBER or NAME>NUMBER in quotes, for example "
-            f"{chr(39)}{'loss_nats>+0.02' if relative else 'horizon<256'}{chr(39)}; names: {', '.join(NAMES)}"
+            f"{chr(39)}{'loss_nats>+0.02' if relative else 'horizon<256'}{chr(39)}; names: {names}"
         )
     word, operator, sign, number = found.groups()
-    if word.lower() not in GATES:
-        hint = nearest(word.lower(), GATES)
-        raise UsageError(f"--fail-on {text!r}: no number is called {word!r}{hint}; names: {', '.join(NAMES)}")
+    if word.lower() not in known:
+        hint = nearest(word.lower(), known)
+        raise UsageError(f"--fail-on {text!r}: no number is called {word!r}{hint}; names: {names}")
     threshold = float(number) * (-1.0 if sign in ("-", "−") else 1.0)
     gate = Gate(
-        text.strip(), GATES[word.lower()], operator.startswith("<"), threshold, relative, operator.endswith("=")
+        text.strip(), known[word.lower()], operator.startswith("<"), threshold, relative, operator.endswith("=")
     )
     if relative and not sign:
         raise UsageError(
