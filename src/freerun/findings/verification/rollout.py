@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -165,7 +166,7 @@ def _by_probability(evidence: VerifyEvidence) -> Table:
     t = evidence.tokens
     d = t.heated_log_prob_nats - evidence.engine
     rows: list[Row] = []
-    for low, high in zip(_BIN_EDGES_NATS[:-1], _BIN_EDGES_NATS[1:], strict=True):
+    for low, high in pairwise(_BIN_EDGES_NATS):
         inside = np.isfinite(d) & (-t.model_log_prob_nats >= low) & (-t.model_log_prob_nats < high)
         if not inside.any():
             continue
