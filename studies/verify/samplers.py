@@ -87,7 +87,8 @@ def processed(path: Path, sizes: Sizes) -> None:
     model = load_predictor(MODEL).with_lead(())
     made = []
     for c in _by_freerun(sizes, "t=0.7", MODEL, False):
-        assert c.completion_ids is not None and c.prompt_ids is not None
+        assert c.completion_ids is not None
+        assert c.prompt_ids is not None
         text, values = np.concatenate([c.prompt_ids, c.completion_ids]), []
         for chunk in model.laws([text], first=len(c.prompt_ids)):
             values.append(rule.apply(chunk.law).log_prob(chunk.ids))
