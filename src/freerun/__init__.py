@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from freerun.jobs.audit.audit import audit
     from freerun.jobs.compare import compare
     from freerun.jobs.face import certify, power, predict, source
+    from freerun.jobs.verify.verify import verify
     from freerun.runs.run import Run, open_run
     from freerun.specs.spec import load_predictor as load
 
@@ -30,6 +31,7 @@ __all__ = [
     "power",
     "predict",
     "source",
+    "verify",
 ]
 
 _LAZY = {
@@ -42,6 +44,7 @@ _LAZY = {
     "predict": ("freerun.jobs.face", "predict"),
     "Run": ("freerun.runs.run", "Run"),
     "source": ("freerun.jobs.face", "source"),
+    "verify": ("freerun.jobs.verify.verify", "verify"),
 }
 
 
