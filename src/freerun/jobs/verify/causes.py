@@ -20,6 +20,7 @@ from freerun.predictors.reshaped import Said, logits_of
 from freerun.predictors.rules import SamplingRule, Temperature
 from freerun.predictors.token_laws import Declared
 from freerun.results.verify import Candidate, Cause, LawName, RuleStep
+from freerun.stats.recognition.tilting import events_p
 from freerun.stats.verification.battery import ALPHA, held_against_laws
 from freerun.stats.verification.likelihood import Fit, fit_and_test, halves, smoothed
 from freerun.stats.verification.tokens import Bets, TokenLaws
@@ -63,7 +64,7 @@ def find_cause(tokens: TokenLaws, bets: Bets, found: Survey, search: Search) -> 
         if _agrees(later, bets.after(beginning), search):
             return Cause("beginning_not_drawn", beginning_tokens=beginning)
     own = search.variants[0]
-    if not search.declared.without_ends and tokens.is_end.any():
+    if not search.declared.without_ends and _ends_are_off(tokens):
         search.say("are the texts draws apart from where they end?")
         without = score_unit(
             own.predictor, own.texts, replace(search.declared, without_ends=True), on_tokens=search.on_tokens
@@ -71,6 +72,12 @@ def find_cause(tokens: TokenLaws, bets: Bets, found: Survey, search: Search) -> 
         if _agrees(*_tested(without), search) and not _agrees(*_tested(_again(search, own)), search):
             return Cause("ends_chosen", n_test_tokens=without.tokens.n_tokens)
     return _fitted(search)
+
+
+def _ends_are_off(tokens: TokenLaws) -> bool:
+    """Whether texts end more or less often than the law says."""
+    mass = np.clip(tokens.end_mass, 0.0, 1.0)
+    return events_p(tokens.is_end, mass, n_tokens=tokens.n_tokens) < ALPHA
 
 
 def _again(search: Search, own: Variant) -> UnitScores:
