@@ -13,7 +13,7 @@ from freerun.predictors.observation import host
 from freerun.predictors.profiles import Shaped, profile_of, shaped
 from freerun.predictors.reshaped import Said
 from freerun.predictors.rules import SamplingRule
-from freerun.stats.verification.profile import Cut, Places, Profile
+from freerun.stats.verification.profile import Cut, Places
 from freerun.stats.verification.tokens import TEMPERATURES, TRUNCATIONS, Alternatives, Family, TokenLaws
 
 _BLOCK_ELEMENTS = 1 << 20
@@ -21,11 +21,10 @@ _BLOCK_ELEMENTS = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A piece of a scoring pass: what the tests need, and the profiles of the laws before temperature and truncations."""
+    """A piece of a scoring pass: what the declared law says of some tokens, and what alternatives to it say."""
 
     tokens: TokenLaws
     other: Alternatives
-    profile: Profile
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,7 @@ def _scored(
             is_end=np.isin(ids, declared.end_ids),
         ),
     )
-    profile.forget()
-    return Scored(tokens, other, profile)
+    return Scored(tokens, other)
 
 
 @dataclass(frozen=True, eq=False)

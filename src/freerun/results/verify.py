@@ -46,7 +46,8 @@ class Cause:
     """What the samples are draws from, as far as was found.
 
     `log_e`: natural logarithm of the split likelihood ratio's e-value over the declared law. `gain_nats` a token with its interval.
-    `fit_p`: of the named law on sequences that did not choose it, by all tests. `beginning_tokens`: first tokens that were not drawn.
+    `fit_p`: of the named law on sequences that did not choose it, by all tests. `reported_gap_nats`: how far the reported
+    log-probabilities are from that law's there, 90% quantile. `beginning_tokens`: first tokens that were not drawn.
     """
 
     kind: CauseKind
@@ -57,6 +58,7 @@ class Cause:
     gain_low: float | None = None
     gain_high: float | None = None
     fit_p: float | None = None
+    reported_gap_nats: float | None = None
     n_fit_tokens: int = 0
     n_test_tokens: int = 0
     beginning_tokens: int = 0

@@ -14,7 +14,15 @@ from freerun.findings.verification.evidence import VerifyEvidence
 from freerun.results.finding import Cell, Chart, Finding, Row, Series, Table
 from freerun.stats.intervals import Interval, cluster_ratio
 from freerun.stats.position import curve_by_position, log_spaced_edges
-from freerun.stats.verification.reported import Explanation, Meaning, Ratios, explanations, meaning_of, ratios_of
+from freerun.stats.verification.reported import (
+    AGREES_NATS,
+    Explanation,
+    Meaning,
+    Ratios,
+    explanations,
+    meaning_of,
+    ratios_of,
+)
 
 NAME, QUESTION = "rollout_against_trainer", "How far are the reported log-probabilities from the law's?"
 _BIN_EDGES_NATS = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, np.inf)
@@ -48,7 +56,7 @@ def rollout_finding(evidence: VerifyEvidence) -> Finding:
         NAME,
         QUESTION,
         _sentence(evidence, ratios, meaning),
-        "bad" if meaning not in ("raw", "heated", "processed") else "neutral",
+        "neutral" if meaning in ("raw", "heated", "processed") or _are_of_the_cause(evidence) else "bad",
         estimates=(
             quantities.LOGPROB_GAP.estimate(ratios.gaps.mean, independent_unit="completion"),
             quantities.OUTSIDE_BAND.estimate(ratios.outside_band, independent_unit="completion"),
@@ -84,7 +92,14 @@ def _sentence(evidence: VerifyEvidence, ratios: Ratios, meaning: Meaning) -> str
         f"They differ from the law's by {gaps.median:.2g} nats in the median and {gaps.q99:.2g} at the 99th percentile "
         f"(noise floor {evidence.floor_nats:.1g} root mean square)"
     )
+    if meaning == "none" and _are_of_the_cause(evidence):
+        return f"{size}; they are of the law that was found instead, truncations and all (processed)."
     return f"{size}; they are {_MEANINGS[meaning]}."
+
+
+def _are_of_the_cause(evidence: VerifyEvidence) -> bool:
+    gap = None if evidence.cause is None else evidence.cause.reported_gap_nats
+    return gap is not None and gap <= max(AGREES_NATS, 10.0 * evidence.floor_nats)
 
 
 def _notes(evidence: VerifyEvidence, known: np.ndarray) -> Iterator[str]:

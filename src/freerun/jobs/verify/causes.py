@@ -122,10 +122,13 @@ def _fitted(search: Search) -> Cause:
     declared = replace(search.declared, rule=rule)
     scores = score_unit(variant.predictor, test, declared, on_tokens=search.on_tokens)
     fit_p = held_against_laws(*_tested(scores), seed=search.seed, floor_nats=search.floor_nats).p_beyond_floor
-    return _cause(tried, best, fit_p)
+    gap = np.abs(scores.tokens.log_prob_nats - scores.reported_nats)
+    gap = gap[np.isfinite(gap)]
+    reported = float(np.quantile(gap, 0.9, method="higher")) if gap.size else None
+    return _cause(tried, best, fit_p, reported)
 
 
-def _cause(tried: _Tried, best: Fit, fit_p: float) -> Cause:
+def _cause(tried: _Tried, best: Fit, fit_p: float, reported_gap_nats: float | None) -> Cause:
     name = tried.names[best.candidate]
     kind = "other_law" if name.law != "model" else "rule"
     gain = best.gain_nats
@@ -139,6 +142,7 @@ def _cause(tried: _Tried, best: Fit, fit_p: float) -> Cause:
         gain_low=None if gain is None else gain.low,
         gain_high=None if gain is None else gain.high,
         fit_p=fit_p,
+        reported_gap_nats=reported_gap_nats,
         n_fit_tokens=best.n_fit,
         n_test_tokens=best.n_test,
     )
