@@ -81,7 +81,7 @@ def test_another_rule_is_seen(tmp_path: Path, rule: str, words: str) -> None:
     assert result.cause.kind == "rule"
     assert result.cause.candidate is not None
     assert result.cause.candidate.words == words
-    again = verified(tmp_path, drawn(rule), declared=rule)
+    again = verify(tmp_path / "samples.jsonl", MODEL, out=tmp_path / "declared", declared=rule)
     assert again.verdict.match == "agrees"
 
 
