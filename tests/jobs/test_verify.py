@@ -208,7 +208,7 @@ def test_a_file_of_finished_texts_alone_is_told_from_a_wrong_law(tmp_path: Path)
 def test_rows_that_cannot_be_used_are_counted_by_name(tmp_path: Path) -> None:
     rows = drawn(n=12)
     bad: list[Row] = [
-        {**rows[0], "completion_ids": [MODEL.n_tokens + 5]},
+        {**rows[0], "completion_ids": [MODEL.n_tokens + 5], "logprobs": [-1.0]},
         {**rows[0], "completion_ids": [], "logprobs": []},
         {**rows[0], "logprobs": rows[0]["logprobs"][:-1]},
         {**rows[0], "logprobs": [0.5, *rows[0]["logprobs"][1:]]},
