@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from freerun.jobs.distance.distance import distance
     from freerun.jobs.face import certify, power, predict, source
     from freerun.jobs.loops.loops import loops
+    from freerun.jobs.verify.verify import verify
     from freerun.runs.run import Run, open_run
     from freerun.specs.spec import load_predictor as load
 
@@ -34,6 +35,7 @@ __all__ = [
     "power",
     "predict",
     "source",
+    "verify",
 ]
 
 _LAZY = {
@@ -48,6 +50,7 @@ _LAZY = {
     "predict": ("freerun.jobs.face", "predict"),
     "Run": ("freerun.runs.run", "Run"),
     "source": ("freerun.jobs.face", "source"),
+    "verify": ("freerun.jobs.verify.verify", "verify"),
 }
 
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from freerun.errors import UsageError
 from freerun.organisms.absorbing import Triggered
-from freerun.predictors.base import Ids
+from freerun.predictors.base import Ids, Laws
 from freerun.predictors.divergence import Divergence
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor, Sizes
 from freerun.predictors.law import Dense
 from freerun.predictors.markers import Markers
 from freerun.predictors.side_by_side import Kept, OutOfStep, merged, score_both
-from freerun.predictors.stepwise import Laws, Stepwise
+from freerun.predictors.stepwise import Stepwise
 from freerun.specs.spec import load_predictor
 
 MARKOV = "world/markov"

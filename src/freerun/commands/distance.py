@@ -102,6 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.gating import exit_code, gates_json, judge_gates, read_gates, tell_gates
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
+    from freerun.comparisons.distance_gates import check_distance_gate
+    from freerun.findings.two_laws.quantities import GATES
     from freerun.jobs.distance.distance import DEFAULT_CORPUS, distance
     from freerun.jobs.distance.dry_run import dry_run
     from freerun.jobs.distance.options import DistanceOptions, read_arms
@@ -109,7 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
     corpus = arguments.corpus or DEFAULT_CORPUS
     options = {name: getattr(arguments, name) for name in DistanceOptions.__dataclass_fields__}
     options["arms"] = read_arms(arguments.arms)
-    gates = read_gates(arguments, relative=False, verb="distance")
+    known = read_gates(arguments, relative=False, known=GATES)
+    gates = tuple(check_distance_gate(gate) for gate in known)
     progress = Reporter()
     if arguments.dry_run:
         forecast = dry_run(

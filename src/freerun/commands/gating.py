@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from freerun.comparisons.gates import Gate, Judged
+    from freerun.results.quantity import Quantity
 
 
 def add_gate_arguments(parser: argparse.ArgumentParser, *, example: str) -> None:
@@ -27,26 +28,24 @@ def add_gate_arguments(parser: argparse.ArgumentParser, *, example: str) -> None
     )
 
 
-def read_gates(arguments: argparse.Namespace, *, relative: bool, verb: str = "") -> tuple[Gate, ...]:
-    """The gates that were asked for; call it before anything is measured. `verb`: one with numbers of its own.
+def read_gates(
+    arguments: argparse.Namespace, *, relative: bool, known: Mapping[str, Quantity] | None = None
+) -> tuple[Gate, ...]:
+    """The gates that were asked for, of the numbers that are `known` (None: an audit's); call it before anything is measured.
 
     Raises:
         UsageError: an expression that is no gate, or a file for gates without a gate.
     """
     from freerun.comparisons.gates import parse_gate
     from freerun.errors import UsageError
+    from freerun.findings.registry import GATES
 
     for name in ("junit", "markdown"):
         if getattr(arguments, name) and not arguments.fail_on:
             raise UsageError(
                 f"--{name} {getattr(arguments, name)} has nothing to say without a gate; add --fail-on 'NAME<NUMBER'"
             )
-    if verb == "distance":
-        from freerun.comparisons.distance_gates import check_distance_gate
-        from freerun.findings.two_laws.quantities import GATES
-
-        return tuple(check_distance_gate(parse_gate(text, relative=False, known=GATES)) for text in arguments.fail_on)
-    return tuple(parse_gate(text, relative=relative) for text in arguments.fail_on)
+    return tuple(parse_gate(text, relative=relative, known=known or GATES) for text in arguments.fail_on)
 
 
 def judge_gates(
@@ -55,10 +54,12 @@ def judge_gates(
     """Judge the gates on a result of `verb` and write the files that were asked for."""
     from freerun.comparisons.distance_gates import judge_distance
     from freerun.comparisons.gates import judge_audit, judge_compare
+    from freerun.comparisons.verification import judge_verify
     from freerun.files import write_atomically
     from freerun.report.gate_reports import junit_xml, markdown_table
 
-    judged = {"compare": judge_compare, "distance": judge_distance}.get(verb, judge_audit)(result, gates)
+    judges = {"compare": judge_compare, "distance": judge_distance, "verify": judge_verify}
+    judged = judges.get(verb, judge_audit)(result, gates)
     if arguments.junit:
         held = {"freerun": result["freerun_version"], "command": result.get("command") or ""}
         created = str(result.get("created") or "")

@@ -16,6 +16,7 @@ from freerun.errors import FreerunError, UsageError, nearest
 
 VERBS: dict[str, str] = {
     "audit": "measure a model on real text and on its own, and write the report (the main job)",
+    "verify": "are these samples, which someone else drew, draws from this model's law?",
     "predict": "what the model expects at every token of a text",
     "source": "who could have written a text: the posterior over sources, token by token",
     "certify": "what an excess loss does and does not guarantee; no model",

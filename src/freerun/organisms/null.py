@@ -10,8 +10,7 @@ from jaxtyping import Float
 
 from freerun.organisms.entry import OrganismEntry, wrapping
 from freerun.organisms.wrapper import Reshaped
-from freerun.predictors.base import Continuations, Ids, OnTokens, Predictor, Sample
-from freerun.predictors.stepwise import Laws
+from freerun.predictors.base import Continuations, Ids, Laws, OnTokens, Predictor, Sample
 
 
 class Null(Reshaped):

@@ -10,7 +10,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,6 +21,9 @@ from freerun.predictors.observation import Observation
 from freerun.predictors.rules import MODEL_LAW, ContextRule, Identity, SamplingRule
 from freerun.predictors.templates import ChatTemplate
 from freerun.stats.loops.lag_runs import LoopRule
+
+if TYPE_CHECKING:
+    from freerun.predictors.law import Law
 
 Ids = Int[np.ndarray, " tokens"]
 OnTokens = Callable[[int], None] | None
@@ -60,6 +63,30 @@ class Chunk:
             return self
         hidden = None if self.hidden is None else self.hidden[kept]
         return Chunk(self.row[kept], self.position[kept], self.observation.take(np.flatnonzero(kept)), hidden)
+
+
+@dataclass(frozen=True)
+class Laws:
+    """Laws on real or given text: row i of `law` is the law before token `position[i]` of sequence `row[i]`."""
+
+    row: Int[np.ndarray, " n"]
+    position: Int[np.ndarray, " n"]
+    law: Law
+    hidden: Float[np.ndarray, "n width"] | None = None
+    """The hidden state that each law was made from, float32; None where the backend has none."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def part(self, rows: slice | Int[np.ndarray, " taken"]) -> Laws:
+        """Some of them."""
+        return Laws(
+            self.row[rows], self.position[rows], self.law.take(rows), None if self.hidden is None else self.hidden[rows]
+        )
+
+    def ids(self, sequences: Sequence[Ids]) -> Int[np.ndarray, " n"]:
+        """The tokens that the laws are before, in the sequences that were read."""
+        return np.array([sequences[i][t] for i, t in zip(self.row, self.position, strict=True)], np.int64)
 
 
 @dataclass(frozen=True)
@@ -158,6 +185,23 @@ class Predictor(ABC):
             for row, position, value in zip(chunk.row, chunk.position, chunk.observation.log_prob_nats, strict=True):
                 out[row][position - first] = value
         return out
+
+    def laws(self, sequences: Sequence[Ids], *, first: int = 0) -> Iterator[Laws]:
+        """The law before every token from position `first` on, given all before it, in pieces of bounded size.
+
+        Each sequence comes in order of position. What a law says of the token that follows is asked of the law, which is good
+        until the next piece is asked for.
+
+        Raises:
+            UsageError: a backend without whole laws, or `first = 0` where there is no law before the first token.
+        """
+        raise self.without_whole_laws()
+
+    def without_whole_laws(self) -> UsageError:
+        """The refusal of what needs whole laws, where the backend has none."""
+        return UsageError(
+            f"{self.identity.name} gives no whole laws, which this needs; `freerun models` lists models that do"
+        )
 
     # ---- what it is made of ------------------------------------------------------------------------------------------
 

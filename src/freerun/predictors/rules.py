@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from freerun.errors import UsageError
 
 if TYPE_CHECKING:
     from freerun.predictors.law import Law
+    from freerun.predictors.reshaped import Said
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,100 @@ class TopP:
         return f"top-p {self.top_p:g}"
 
 
-Step = Temperature | TopK | TopP
+@dataclass(frozen=True)
+class MinP:
+    """Only ids are left that have at least this share of the most probable one's mass."""
+
+    min_p: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_p <= 1:
+            raise UsageError(f"min_p must lie in (0, 1], not {self.min_p}")
+
+    def describe(self) -> str:
+        return f"min-p {self.min_p:g}"
+
+
+@dataclass(frozen=True)
+class RepetitionPenalty:
+    """Positive logits of ids in the context are divided by it, negative ones multiplied."""
+
+    repetition_penalty: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.repetition_penalty < math.inf:
+            raise UsageError(f"repetition_penalty must be a finite number above 0, not {self.repetition_penalty}")
+
+    def describe(self) -> str:
+        return f"repetition penalty {self.repetition_penalty:g}"
+
+
+@dataclass(frozen=True)
+class PresencePenalty:
+    """Taken off the logit of every id that was written."""
+
+    presence_penalty: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.presence_penalty):
+            raise UsageError(f"presence_penalty must be a finite number, not {self.presence_penalty}")
+
+    def describe(self) -> str:
+        return f"presence penalty {self.presence_penalty:g}"
+
+
+@dataclass(frozen=True)
+class FrequencyPenalty:
+    """Taken off the logit of an id once for each time that it was written."""
+
+    frequency_penalty: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.frequency_penalty):
+            raise UsageError(f"frequency_penalty must be a finite number, not {self.frequency_penalty}")
+
+    def describe(self) -> str:
+        return f"frequency penalty {self.frequency_penalty:g}"
+
+
+Penalty = RepetitionPenalty | PresencePenalty | FrequencyPenalty
+Step = Temperature | TopK | TopP | MinP | Penalty
 _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "t": ("temperature", float),
     "temperature": ("temperature", float),
     "top_k": ("top_k", int),
     "top_p": ("top_p", float),
+    "min_p": ("min_p", float),
 }
+_PENALTIES: dict[str, type[Penalty]] = {
+    "repetition_penalty": RepetitionPenalty,
+    "presence_penalty": PresencePenalty,
+    "frequency_penalty": FrequencyPenalty,
+}
+_STEPS: dict[str, Callable[[Any], Step]] = {
+    "temperature": Temperature,
+    "top_k": TopK,
+    "top_p": TopP,
+    "min_p": MinP,
+    **_PENALTIES,
+}
+_CHANGES_NOTHING: dict[str, tuple[float, ...]] = {
+    "temperature": (1,),
+    "top_k": (0, -1),
+    "top_p": (1,),
+    "min_p": (0,),
+    "repetition_penalty": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+}
+"""The values by which engines turn a step off."""
+ENGINE_ORDERS: dict[str, tuple[str, ...]] = {
+    "vllm": (*_PENALTIES, "temperature", "min_p", "top_k", "top_p"),
+    "transformers": (*_PENALTIES, "temperature", "top_k", "top_p", "min_p"),
+    "sglang": (*_PENALTIES, "temperature", "top_k", "top_p", "min_p"),
+    "llama.cpp": (*_PENALTIES, "top_k", "top_p", "min_p", "temperature"),
+}
+"""In which order engines take the steps, as of their releases of 2026."""
 
 
 @dataclass(frozen=True)
@@ -116,23 +204,48 @@ class SamplingRule:
         """Whether nothing is left to chance, so that all continuations of a prefix are one text."""
         return any(step in (Temperature(0.0), TopK(1)) for step in self.steps)
 
+    @property
+    def penalties(self) -> tuple[Penalty, ...]:
+        """The steps that depend on the context's ids."""
+        return tuple(step for step in self.steps if isinstance(step, Penalty))
+
     @classmethod
-    def of(cls, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None) -> SamplingRule:
-        """Temperature first, then top-k, then top-p; what changes nothing is no step."""
+    def of(
+        cls,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+    ) -> SamplingRule:
+        """Temperature first, then top-k, top-p and min-p; what changes nothing is no step."""
         steps: list[Step] = [] if temperature == 1.0 else [Temperature(temperature)]
         steps += [] if top_k is None else [TopK(top_k)]
         steps += [] if top_p is None else [TopP(top_p)]
+        steps += [] if min_p is None else [MinP(min_p)]
         return cls(tuple(steps))
 
-    def apply(self, law: Law) -> Law:
-        """Truncations that follow each other look at the same law."""
-        truncation: dict[str, Any] = {}
+    def apply(self, law: Law, contexts: Sequence[Said] = ()) -> Law:
+        """Each step reshapes the law that the step before it left, as engines do; penalties need the rows' contexts."""
+        from freerun.predictors.reshaped import AboveShare, Penalised, Penalties
+
         for step in self.steps:
-            if isinstance(step, Temperature):
-                law, truncation = law.restricted(**truncation).tempered(step.temperature), {}
-            else:
-                truncation |= asdict(step)
-        return law.restricted(**truncation)
+            match step:
+                case Temperature(temperature):
+                    law = law.tempered(temperature)
+                case TopK(top_k):
+                    law = law.restricted(top_k=top_k)
+                case TopP(top_p):
+                    law = law.restricted(top_p=top_p)
+                case MinP(min_p):
+                    law = AboveShare(law, min_p)
+                case RepetitionPenalty(size):
+                    law = Penalised(law, Penalties(repetition=size), contexts)
+                case PresencePenalty(size):
+                    law = Penalised(law, Penalties(presence=size), contexts)
+                case FrequencyPenalty(size):
+                    law = Penalised(law, Penalties(frequency=size), contexts)
+        return law
 
     def describe(self) -> str:
         """For people."""
@@ -144,27 +257,59 @@ class SamplingRule:
 
     @staticmethod
     def parse(text: str) -> SamplingRule:
-        """Read `top_k=50`, `top_p=0.9,t=0.7` or `greedy`: temperature first, then top-k, then top-p, however they are typed.
+        """Read `top_k=50`, `top_p=0.9,t=0.7` or `greedy`: temperature, top-k, top-p, then min-p, however they are typed.
 
         Raises:
             UsageError: another word, or a value out of range.
         """
         if text == "greedy":
             return SamplingRule.of(temperature=0.0)
-        values: dict[str, Any] = {}
-        for part in text.split(","):
-            name, _, value = part.partition("=")
-            if name.strip() not in _READERS:
-                raise UsageError(f"sampling rule {text!r}: {part!r} is not one of t=, top_k=, top_p=, greedy")
-            key, read = _READERS[name.strip()]
-            try:
-                values[key] = read(value)
-            except ValueError:
-                raise UsageError(f"sampling rule {text!r}: {value!r} is not a number for {name.strip()}") from None
         try:
-            return SamplingRule.of(**values)
+            return SamplingRule.of(**_values(text, ()))
         except UsageError as error:
             raise UsageError(f"sampling rule {text!r}: {error}") from None
+
+    @staticmethod
+    def declared(text: str, *, order: str = "vllm") -> SamplingRule:
+        """The rule that somebody else's engine was given, `t=0.7,top_p=0.9,repetition_penalty=1.05`, in its order or as typed.
+
+        Values that turn a step off (`top_k=-1`, `top_p=1`, `min_p=0`) are no steps.
+
+        Raises:
+            UsageError: another word, a value out of range, or an order that is none.
+
+        >>> SamplingRule.declared("t=0.8,top_k=40,top_p=1", order="llama.cpp").describe()
+        'top-k 40, temperature 0.8'
+        """
+        if order not in (*ENGINE_ORDERS, "typed"):
+            raise UsageError(f"no engine {order!r}; orders of steps are {', '.join(ENGINE_ORDERS)}, typed")
+        if text == "greedy":
+            return SamplingRule.of(temperature=0.0)
+        values = _values(text, tuple(_PENALTIES))
+        names = values if order == "typed" else [name for name in ENGINE_ORDERS[order] if name in values]
+        try:
+            return SamplingRule(
+                tuple(_STEPS[name](values[name]) for name in names if values[name] not in _CHANGES_NOTHING[name])
+            )
+        except UsageError as error:
+            raise UsageError(f"sampling rule {text!r}: {error}") from None
+
+
+def _values(text: str, penalties: tuple[str, ...]) -> dict[str, Any]:
+    """The numbers of a rule by the names of their steps, in the order typed."""
+    readers = _READERS | {name: (name, float) for name in penalties}
+    values: dict[str, Any] = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        if name.strip() not in readers:
+            allowed = "".join(f"{known}=, " for known in readers if known != "temperature")
+            raise UsageError(f"sampling rule {text!r}: {part!r} is not one of {allowed}greedy")
+        key, read = readers[name.strip()]
+        try:
+            values[key] = read(value)
+        except ValueError:
+            raise UsageError(f"sampling rule {text!r}: {value!r} is not a number for {name.strip()}") from None
+    return values
 
 
 MODEL_LAW = SamplingRule()

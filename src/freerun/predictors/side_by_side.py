@@ -16,13 +16,13 @@ from jaxtyping import Float, Int
 
 from freerun.counted import counted
 from freerun.errors import UsageError
-from freerun.predictors.base import Ids
+from freerun.predictors.base import Ids, Laws
 from freerun.predictors.divergence import Divergence
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.markers import Markers
 from freerun.predictors.observation import Block
 from freerun.predictors.rules import Identity
-from freerun.predictors.stepwise import Laws, Stepwise
+from freerun.predictors.stepwise import Stepwise
 
 Reader = Stepwise[Any]
 _COMPANY = 4

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import UsageError
-from freerun.predictors.base import Chunk, Continuations, Ids, OnTokens, Pool, Predictor, Sample
+from freerun.predictors.base import Chunk, Continuations, Ids, Laws, OnTokens, Pool, Predictor, Sample
 from freerun.predictors.draws import uniforms
 from freerun.predictors.law import Law
 from freerun.predictors.observation import Trace
@@ -23,26 +22,6 @@ from freerun.stats.loops.lag_runs import LoopRule
 from freerun.stats.loops.tracker import LoopTracker
 
 StateT = TypeVar("StateT")
-
-
-@dataclass(frozen=True)
-class Laws:
-    """Laws on real or given text: row i of `law` is the law before token `position[i]` of sequence `row[i]`."""
-
-    row: Int[np.ndarray, " n"]
-    position: Int[np.ndarray, " n"]
-    law: Law
-    hidden: Float[np.ndarray, "n width"] | None = None
-    """The hidden state that each law was made from, float32; None where the backend has none."""
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def part(self, rows: slice | Int[np.ndarray, " taken"]) -> Laws:
-        """Some of them."""
-        return Laws(
-            self.row[rows], self.position[rows], self.law.take(rows), None if self.hidden is None else self.hidden[rows]
-        )
 
 
 class Stepwise(Predictor, Generic[StateT]):
@@ -94,13 +73,6 @@ class Stepwise(Predictor, Generic[StateT]):
     # ---- in bulk ---------------------------------------------------------------------------------------------------
 
     def laws(self, sequences: Sequence[Ids], *, first: int = 0) -> Iterator[Laws]:
-        """The law before every token from position `first` on, given all before it, in pieces of bounded size.
-
-        Each sequence comes in order of position. What a law says of the token that follows is asked of the law.
-
-        Raises:
-            UsageError: `first = 0` where the backend has no law before the first token.
-        """
         self._check_first(first)
         rows = np.array([i for i, s in enumerate(sequences) if len(s) > first], np.int64)
         if not len(rows):
@@ -119,10 +91,9 @@ class Stepwise(Predictor, Generic[StateT]):
         self._check_first(first)
         watched = watch_lists(sequences, first, loop_rule)
         for part in self.laws(sequences, first=first):
-            at = list(zip(part.row, part.position, strict=True))
-            ids = np.array([sequences[i][t] for i, t in at], np.int64)
-            lists = pad_watched([watched[i][t - first] for i, t in at])
-            yield Chunk(part.row, part.position, part.law.observe(ids, watched=lists), part.hidden)
+            lists = pad_watched([watched[i][t - first] for i, t in zip(part.row, part.position, strict=True)])
+            seen = part.law.observe(part.ids(sequences), watched=lists)
+            yield Chunk(part.row, part.position, seen, part.hidden)
 
     def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
         """Run free. A prefix is read once for all its continuations; the next prefixes of the queue, in their order, take the place

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from freerun.predictors.base import Capabilities, Ids
+from freerun.predictors.base import Capabilities, Ids, Laws
 from freerun.predictors.huggingface.caches import HeadInput, empty_cache, joined
 from freerun.predictors.huggingface.passes import Passes
 from freerun.predictors.huggingface.reading import LADDER, Reading, read_together, regime
@@ -25,14 +25,12 @@ from freerun.predictors.kernels.packed import pack_linears
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.markers import NO_MARKERS, Markers
 from freerun.predictors.rules import ContextRule, Identity
-from freerun.predictors.stepwise import Laws, Stepwise
+from freerun.predictors.stepwise import Stepwise
 from freerun.predictors.vocabulary import byte_table, token_ends
 from freerun.predictors.weights.declared import longest_context
 
 _Read = tuple[np.ndarray, np.ndarray, np.ndarray, torch.Tensor, np.ndarray | None]
 """Rows, positions and ids of tokens, the logits before each, and the hidden states before each where they are kept."""
-
-
 _TOKENS_IN_ONE_PIECE = 8192
 """Tokens of the rows of one block, where texts cannot be read in pieces."""
 

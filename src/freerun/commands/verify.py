@@ -1,0 +1,161 @@
+"""Are these samples, which someone else drew, draws from this model's law?
+
+Takes rollouts with their ids (vLLM, SGLang, TRL, verl, OpenRLHF, slime, or freerun's own format), reads them with the model, and
+says whether they are draws from its law under the sampling rule that was declared: they agree, down to the smallest fault that so
+many tokens show; they differ by no more than the noise floor; or they differ, and then from which law they are. Reported
+log-probabilities are held against the law's, under the names that trainers print. Given the folder of a run, its own samples are
+checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import textwrap
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from freerun.commands.gating import add_gate_arguments
+from freerun.commands.model_arguments import add_json_argument, add_model_arguments
+
+EXAMPLES = """\
+examples:
+  freerun verify rollouts.jsonl --model smollm2-135m-instruct
+  freerun verify rollouts.jsonl --model hf/./checkpoint --declared t=0.7,top_p=0.9 --or hf/./checkpoint-before
+  freerun verify step-12.parquet --model hf/./policy --fail-on 'outside_band>0.1' --fail-on 'ess<0.3'
+  freerun verify server.jsonl --model smollm2-135m-instruct --declared t=0.8,top_k=40,top_p=0.95,min_p=0.05 --order llama.cpp
+  freerun verify runs/NAME                                 a run of freerun's own: checksums, and its draws against a fresh pass
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "samples", metavar="SAMPLES", help="a file or folder of samples, or the folder of a run of freerun's own"
+    )
+    what = parser.add_argument_group("what they are held against")
+    what.add_argument("--model", metavar="MODEL", help="the model that is said to have drawn them (`freerun models`)")
+    what.add_argument(
+        "--declared",
+        metavar="RULE",
+        default="t=1",
+        help="how the engine was told to sample: t=, top_k=, top_p=, min_p=, repetition_penalty=, presence_penalty=, "
+        "frequency_penalty=, joined by commas (default t=1: the model's own law)",
+    )
+    what.add_argument(
+        "--order",
+        choices=("vllm", "transformers", "sglang", "llama.cpp", "typed"),
+        default="vllm",
+        help="whose order the steps of the rule have, or as typed (default vllm)",
+    )
+    what.add_argument("--or", dest="other", metavar="MODEL2", help="another checkpoint to try if they differ")
+    what.add_argument(
+        "--ends",
+        choices=("auto", "present", "missing"),
+        default="auto",
+        help="whether completions that ended hold their end token (default auto: as the file shows)",
+    )
+    what.add_argument(
+        "--floor",
+        dest="floor_nats",
+        type=float,
+        metavar="NATS",
+        help="noise of log-probabilities, root mean square, that counts for nothing (default: measured, the model against itself)",
+    )
+    file = parser.add_argument_group("how the file is read")
+    file.add_argument("--format", metavar="F", help="the format of the file (default: recognised, and said)")
+    file.add_argument("--requests", metavar="FILE", help="the requests of a batch file, which hold its prompts")
+    how = parser.add_argument_group("how it runs")
+    how.add_argument(
+        "--cause-tokens",
+        type=int,
+        default=8192,
+        metavar="N",
+        help="most tokens on which other laws are tried (default 8192)",
+    )
+    how.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the tests' own uniforms (default 0)")
+    add_model_arguments(how)
+    how.add_argument("-o", "--out", metavar="DIR", help="folder of records, result and page (default runs/verify-…)")
+    add_json_argument(how)
+    add_gate_arguments(parser, example="'outside_band>0.1'")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from freerun.commands.gating import exit_code, gates_json, judge_gates, read_gates, tell_gates
+    from freerun.commands.main import print_json
+    from freerun.commands.model_arguments import load_options
+    from freerun.commands.progress import Reporter
+    from freerun.errors import UsageError
+    from freerun.findings.verification.quantities import VERIFY_GATES
+    from freerun.jobs.verify.own_run import is_run, verify_run
+    from freerun.jobs.verify.verify import verify
+    from freerun.results.finding import to_json
+
+    gates = read_gates(arguments, relative=False, known=VERIFY_GATES)
+    progress = Reporter()
+    if is_run(arguments.samples):
+        if arguments.model:
+            raise UsageError(
+                f"{arguments.samples} is a run of freerun's own, whose records hold its model's laws: leave out --model"
+            )
+        result = to_json(verify_run(arguments.samples))
+    else:
+        if not arguments.model:
+            raise UsageError("name the model that is said to have drawn the samples: --model MODEL (`freerun models`)")
+        names = ("declared", "order", "other", "format", "requests", "ends", "cause_tokens", "floor_nats", "seed")
+        result = to_json(
+            verify(
+                arguments.samples,
+                arguments.model,
+                out=arguments.out,
+                load=load_options(arguments),
+                progress=progress,
+                command=_command(arguments),
+                **{name: getattr(arguments, name) for name in names},
+            )
+        )
+    judged = judge_gates(arguments, gates, result, verb="verify")
+    if arguments.json:
+        print_json({**result, **gates_json(judged)})
+    else:
+        tell_verification(result, sys.stdout)
+        tell_gates(judged, sys.stdout)
+    return exit_code(judged, unknown=result["verdict"]["match"] == "not_judged")
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    words = ["freerun", "verify", arguments.samples, "--model", arguments.model]
+    for flag, name, default in (
+        ("--declared", "declared", "t=1"),
+        ("--order", "order", "vllm"),
+        ("--or", "other", None),
+        ("--ends", "ends", "auto"),
+        ("--floor", "floor_nats", None),
+        ("--format", "format", None),
+        ("--requests", "requests", None),
+        ("--cause-tokens", "cause_tokens", 8192),
+        ("--seed", "seed", 0),
+        ("--dtype", "dtype", "fp32"),
+        ("-o", "out", None),
+    ):
+        if getattr(arguments, name) != default:
+            words += [flag, str(getattr(arguments, name))]
+    return shlex.join(words)
+
+
+def tell_verification(result: Mapping[str, Any], out: TextIO) -> None:
+    """The verdict, the cause, the headline numbers, and where the page is."""
+    from freerun.commands.terminal import columns_between, say, shown
+
+    width = columns_between(40, 100)
+    print(file=out)
+    for text in (result["verdict"]["sentence"], result["verdict"]["detail"]):
+        say([*textwrap.wrap(shown(text), width), ""], out)
+    for card in result["headline"]:
+        value = " ".join(x for x in (card["value"], card["unit"], card["note"]) if x)
+        say([f"  {card['label']:<28}{value}"], out)
+    excluded = result["samples"]["excluded"]
+    if excluded:
+        say(["", *(f"  left out: {e['n']:,} rows, {e['reason']} ({shown(e['example'])})" for e in excluded)], out)
+    if folder := result["plan"].get("folder"):
+        say(["", f"report   {folder}/report.html", f"numbers  {folder}/result.json"], out)

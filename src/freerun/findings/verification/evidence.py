@@ -1,0 +1,101 @@
+"""What a verification recorded, ready for its findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from freerun.results.verify import Cause, Match, SampleFacts
+from freerun.stats.verification.battery import ALPHA, LEAST_TOKENS, Battery, held_against_laws, uniforms_of
+from freerun.stats.verification.shared_seeds import SharedSeeds, shared_seeds
+from freerun.stats.verification.tokens import Bets, TokenLaws
+
+SEEDS_ALPHA = 1e-6
+SEEDS_CORRELATION = 0.02
+"""Completions that were drawn with one seed go together at least so much."""
+MISSING_ZERO_NATS = 1e-3
+"""A reported log-probability of exactly 0 where the law says less than minus this stands for a missing one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Floor:
+    """Log-probabilities of some tokens, nats: read alone, and in the batch."""
+
+    alone: Float[np.ndarray, " tokens"]
+    batch: Float[np.ndarray, " tokens"]
+    sequence: Int[np.ndarray, " tokens"]
+
+    @property
+    def root_mean_square(self) -> float:
+        known = np.isfinite(self.alone) & np.isfinite(self.batch)
+        return float(np.sqrt(np.square(self.alone - self.batch)[known].mean())) if known.any() else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class VerifyEvidence:
+    """Drawn tokens with what the declared law and the file say of them.
+
+    `n_tokens`, `loop_at`: of each completion, its tokens and after how many of them a loop was complete (−1: none). `chosen_floor_nats`: set
+    by the user. `cause` is None until it was searched.
+    """
+
+    tokens: TokenLaws
+    bets: Bets
+    reported: Float[np.ndarray, " tokens"]
+    trainer: Float[np.ndarray, " tokens"]
+    n_tokens: Int[np.ndarray, " completions"]
+    loop_at: Int[np.ndarray, " completions"]
+    facts: SampleFacts
+    floor: Floor
+    declared_words: str
+    is_model_law: bool
+    seed: int
+    chosen_floor_nats: float | None = None
+    cause: Cause | None = None
+
+    @property
+    def floor_nats(self) -> float:
+        """What counts as noise of a log-probability, root mean square."""
+        return self.floor.root_mean_square if self.chosen_floor_nats is None else self.chosen_floor_nats
+
+    @cached_property
+    def battery(self) -> Battery:
+        return held_against_laws(self.tokens, self.bets, seed=self.seed, floor_nats=self.floor_nats)
+
+    @cached_property
+    def uniforms(self) -> tuple[Float[np.ndarray, " tested"], Float[np.ndarray, " tested"]]:
+        """U of the tokens tested, most probable first and by id."""
+        return uniforms_of(self.tokens.take(self.tokens.is_tested), self.seed)
+
+    @cached_property
+    def seeds(self) -> SharedSeeds:
+        tested = self.tokens.is_tested
+        return shared_seeds(self.uniforms[1], self.tokens.sequence[tested], self.tokens.position[tested])
+
+    @property
+    def one_seed(self) -> bool:
+        """Whether completions were drawn with one and the same seed."""
+        return self.seeds.p_value < SEEDS_ALPHA and self.seeds.correlation > SEEDS_CORRELATION
+
+    @property
+    def match(self) -> Match:
+        """The verdict as a value."""
+        if self.tokens.n_tokens < LEAST_TOKENS or self.one_seed:
+            return "not_judged"
+        if self.battery.p_value >= ALPHA:
+            return "agrees"
+        return "differs" if self.battery.p_beyond_floor < ALPHA else "differs_within_floor"
+
+    @cached_property
+    def engine(self) -> Float[np.ndarray, " tokens"]:
+        """Reported log-probabilities; NaN where there is none, or a 0 stands for it."""
+        missing = (self.reported == 0) & (self.tokens.model_log_prob_nats < -MISSING_ZERO_NATS)
+        return np.where(missing, np.nan, self.reported)
+
+    @property
+    def n_zeros(self) -> int:
+        """Exact zeros that stand for missing log-probabilities."""
+        return int(((self.reported == 0) & np.isnan(self.engine)).sum())

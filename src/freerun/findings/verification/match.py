@@ -1,0 +1,272 @@
+"""Are these draws from the declared law? Down to which fault, and if not, from which law?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from freerun.counted import counted
+from freerun.errors import TooFewDocuments
+from freerun.findings.recognition.sampling import p_words
+from freerun.findings.verification import quantities
+from freerun.findings.verification.evidence import VerifyEvidence
+from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
+from freerun.results.verify import Candidate, Cause, LawName
+from freerun.stats.intervals import Interval, cluster_ratio
+from freerun.stats.position import curve_by_position, log_spaced_edges
+from freerun.stats.verification.battery import ALPHA, LEAST_TOKENS, POWER, Smallest, kolmogorov_smirnov
+
+_LICENCE = (
+    "Null: given what stood before it, each drawn token is a draw from the declared law. Tokens are then independent replicates, whatever "
+    "the prompts; tests share one level of 0.001 (weighted Bonferroni). Chi-square, Kolmogorov–Smirnov and the normal limit are "
+    "asymptotic where texts end at random; the e-process holds at any length."
+)
+
+
+def match_finding(evidence: VerifyEvidence) -> Finding:
+    """The tests, what they would have seen, and how far surprisal is off by position."""
+    question = "Are these draws from the declared law?"
+    battery = evidence.battery
+    return Finding(
+        "match",
+        question,
+        match_sentence(evidence),
+        {"agrees": "good", "differs": "bad", "differs_within_floor": "neutral", "not_judged": "unknown"}[
+            evidence.match
+        ],
+        estimates=_estimates(evidence),
+        charts=(_uniform_chart(evidence), _excess_chart(evidence)),
+        tables=(_tests(evidence),),
+        licence=_LICENCE,
+        notes=_notes(evidence, battery.n_outside, battery.n_at_edge),
+    )
+
+
+def match_sentence(evidence: VerifyEvidence) -> str:
+    n = counted(evidence.tokens.n_tokens, "drawn token")
+    declared = evidence.declared_words
+    if evidence.one_seed:
+        return (
+            f"Not judged: completions were drawn with one and the same seed (their draws correlate by {evidence.seeds.correlation:.2f}), so "
+            "tokens are no independent draws."
+        )
+    match evidence.match:
+        case "agrees":
+            return f"{n} agree with the model's law at {declared}, {down_to(evidence.battery.smallest)}."
+        case "differs":
+            return f"{n} are not draws from the model's law at {declared} (p {p_words(evidence.battery.p_value)})."
+        case "differs_within_floor":
+            return (
+                f"{n} differ from the model's law at {declared} (p {p_words(evidence.battery.p_value)}), but by no more than two "
+                f"computations of one law may: the noise floor is {evidence.floor_nats:.2g} nats."
+            )
+        case "not_judged":
+            return f"Not judged: {n} are too few; at least {LEAST_TOKENS} are needed."
+
+
+def down_to(smallest: Smallest) -> str:
+    """The smallest faults that would have been seen."""
+    faults = []
+    if smallest.temperature is not None:
+        faults.append(f"a temperature off by {smallest.temperature:.2g}")
+    if smallest.kept_mass is not None:
+        faults.append(f"a truncation that keeps {smallest.kept_mass:.4g} of the mass")
+    if smallest.top_share is not None:
+        faults.append(f"{smallest.top_share:.2g} of the tokens replaced by the most probable one")
+    return (
+        f"down to {', '.join(faults[:-1])} or {faults[-1]}"
+        if len(faults) > 1
+        else "though only large faults would show"
+    )
+
+
+def _estimates(evidence: VerifyEvidence) -> tuple[Estimate, ...]:
+    battery, n = evidence.battery, evidence.tokens.n_tokens
+    smallest = battery.smallest
+    how = f"at least, with {POWER:.0%} power at one false alarm in {1 / ALPHA:,.0f} files; to first order"
+    return (
+        quantities.MATCH_P.number(battery.p_value, n=n, independent_unit="token", method="weighted Bonferroni"),
+        quantities.EXCESS.estimate(_excess(evidence), independent_unit="completion", method="clustered ratio"),
+        quantities.SMALLEST_TEMPERATURE.number(smallest.temperature, n=n, independent_unit="token", method=how),
+        quantities.SMALLEST_CUT.number(smallest.kept_mass, n=n, independent_unit="token", method=how),
+        quantities.SMALLEST_TOP_SHARE.number(smallest.top_share, n=n, independent_unit="token", method=how),
+        quantities.FLOOR.number(
+            evidence.floor_nats,
+            n=evidence.floor.alone.size,
+            independent_unit="token",
+            method="as set" if evidence.chosen_floor_nats is not None else "completions read alone against the batch",
+        ),
+        quantities.SEED_CORRELATION.number(
+            evidence.seeds.correlation, n=evidence.seeds.n_positions, independent_unit="position"
+        ),
+    )
+
+
+def _excess(evidence: VerifyEvidence) -> Interval | None:
+    t = evidence.tokens.take(evidence.tokens.is_tested)
+    try:
+        return cluster_ratio(-t.log_prob_nats - t.entropy_nats, np.ones(t.n_tokens), t.sequence)
+    except TooFewDocuments:
+        return None
+
+
+def _tests(evidence: VerifyEvidence) -> Table:
+    rows = [
+        (
+            t.label,
+            Cell.number(t.p_value, ".2g", "p-value"),
+            Cell.number(t.p_beyond_floor, ".2g", "p-value"),
+            Cell.number(ALPHA * t.share, ".2g", "p-value"),
+            t.licence,
+        )
+        for t in evidence.battery.tests
+    ]
+    for name, u in zip(("most probable token first", "ids in their order"), evidence.uniforms, strict=True):
+        if u.size:
+            distance, p = kolmogorov_smirnov(u)
+            rows.append(
+                (
+                    f"Kolmogorov–Smirnov, {name} (distance {distance:.3f})",
+                    Cell.number(p, ".2g", "p-value"),
+                    Cell.number(None),
+                    Cell.number(None),
+                    "asymptotic; not part of the decision",
+                )
+            )
+    return Table("tests", "Tests", ("test", "p", "p beyond the noise floor", "rejects below", "valid by"), tuple(rows))
+
+
+def _uniform_chart(evidence: VerifyEvidence) -> Chart:
+    edges = np.linspace(0, 1, 21)
+    series = []
+    for name, role, u in zip(
+        ("most probable token first", "ids in their order"), ("free", "other"), evidence.uniforms, strict=True
+    ):
+        share = np.histogram(u, edges)[0] / max(u.size, 1) * 20
+        error = 1.96 * np.sqrt(20 / max(u.size, 1))
+        series.append(Series.curve(name, role, share, share - error, share + error))
+    return Chart(
+        name="uniform",
+        title="Where drawn tokens fall in the declared law: flat if they are draws from it",
+        x_label="mass before the token, plus a uniform share of its own",
+        y_label="share of tokens × 20",
+        x=tuple(((edges[:-1] + edges[1:]) / 2).tolist()),
+        series=tuple(series),
+        levels=((1.0, "flat"),),
+        caption="Bands: 95% for each twentieth by itself, tokens as replicates, which they are under the null.",
+    )
+
+
+def _excess_chart(evidence: VerifyEvidence) -> Chart:
+    t = evidence.tokens.take(evidence.tokens.is_tested)
+    longest = int(t.position.max()) + 1 if t.n_tokens else 1
+    curve = curve_by_position(
+        -t.log_prob_nats - t.entropy_nats, t.position, t.sequence, edges=log_spaced_edges(max(longest, 1))
+    )
+    return Chart(
+        name="excess_by_position",
+        title="Surprisal minus entropy along the completions: 0 if they are draws from the law",
+        x_label="tokens of the completion",
+        y_label="nats a token",
+        x=tuple((curve.left + 1).astype(float).tolist()),
+        x_scale="log2",
+        series=(Series.curve("these samples", "free", curve.mean, curve.low, curve.high),),
+        levels=((0.0, "its own law"),),
+        caption="Intervals: 95%, clustered by completion.",
+    )
+
+
+def _notes(evidence: VerifyEvidence, n_outside: int, n_edge: int) -> tuple[str, ...]:
+    notes = []
+    if n_outside:
+        notes.append(f"{counted(n_outside, 'drawn token')} cannot be drawn under the declared rule at all.")
+    if n_edge:
+        notes.append(f"{counted(n_edge, 'token')} at the edge of what the rule keeps left out of the tests.")
+    if evidence.facts.ends == "missing":
+        notes.append(
+            "End tokens are missing from the file: the law is taken over ids that end no text, which is exact."
+        )
+    return tuple(notes)
+
+
+# ---- which law then? -------------------------------------------------------------------------------------------------
+
+_LAWS: dict[LawName, str] = {
+    "model": "this model",
+    "bos_added": "this model with one more beginning-of-text token",
+    "bos_removed": "this model without the beginning-of-text token",
+    "other_model": "the other model",
+}
+
+
+def candidate_words(candidate: Candidate) -> str:
+    return f"{_LAWS[candidate.law]} at {candidate.words}"
+
+
+def cause_sentence(cause: Cause) -> str:
+    match cause.kind:
+        case "none_needed":
+            return "No other law was looked for: the declared one fits."
+        case "not_searched":
+            return "Another law was not looked for: it takes two completions or more, and draws that are independent."
+        case "beginning_not_drawn":
+            n = counted(cause.beginning_tokens, "token")
+            return f"The first {n} of every completion are the same and were not drawn (a prefill, or a template); the rest agrees."
+        case "ends_chosen":
+            return (
+                "The tokens agree with the declared law, but texts end otherwise than it says: a file of finished or selected "
+                "completions, a stop rule, or ends held back."
+            )
+        case "none_of_these" if cause.candidate is not None:
+            return (
+                f"None of the laws that were tried. The nearest is {candidate_words(cause.candidate)}, {_gain(cause)}, but the samples are no "
+                f"draws from it either (p {p_words(cause.fit_p or 0.0)})."
+            )
+        case "none_of_these":
+            return "None of the laws that were tried fits better than the declared one."
+        case "rule" | "other_law":
+            assert cause.candidate is not None
+            return f"They fit {candidate_words(cause.candidate)}: {_gain(cause)}."
+
+
+def _gain(cause: Cause) -> str:
+    ends = "" if cause.gain_low is None else f" ({cause.gain_low:.3g} to {cause.gain_high:.3g})"
+    return f"better by {cause.gain_nats or 0.0:.3g}{ends} nats a token on completions that did not choose it"
+
+
+def cause_finding(cause: Cause) -> Finding:
+    """Which law fits, with how much better it does."""
+    estimates: tuple[Estimate, ...] = ()
+    if cause.gain_nats is not None:
+        estimates = (
+            Estimate(
+                "cause_gain_nats",
+                "Gain over the declared law",
+                cause.gain_nats,
+                "nats a token",
+                cause.gain_low,
+                cause.gain_high,
+                0.95,
+                cause.n_test_tokens,
+                "completion",
+                "test half, clustered",
+            ),
+        )
+    notes = []
+    if cause.also:
+        notes.append(f"As good, within 3 nats over all: {'; '.join(map(candidate_words, cause.also))}.")
+    if cause.log_e is not None:
+        notes.append(
+            f"e-value of the choice over the declared law: e^{cause.log_e:.1f}, on {cause.n_test_tokens:,} tokens that did not choose it; "
+            f"chosen on {cause.n_fit_tokens:,}."
+        )
+    status = {"none_needed": "good", "not_searched": "unknown", "none_of_these": "unknown"}.get(cause.kind, "neutral")
+    return Finding(
+        "cause",
+        "If not, from which law are they draws?",
+        cause_sentence(cause),
+        status,
+        estimates,
+        licence="Split likelihood ratio: chosen on half of the completions, an e-value on the others, whatever was tried (Wasserman et al. 2020). "
+        "The law named is the best of those tried, not the only one that fits.",
+        notes=tuple(notes),
+    )

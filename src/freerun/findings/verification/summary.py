@@ -1,0 +1,112 @@
+"""From what was recorded of somebody else's samples to the result: the verdict first, then the cause, then how far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from freerun.findings.recognition.sampling import p_words
+from freerun.findings.verification.ends import ends_finding
+from freerun.findings.verification.evidence import VerifyEvidence
+from freerun.findings.verification.match import cause_finding, cause_sentence, match_finding, match_sentence
+from freerun.findings.verification.rollout import rollout_finding
+from freerun.results.finding import Cell, Finding, Table
+from freerun.results.verdict import Card, Status
+from freerun.results.verify import VERIFY_VERSION, Cause, Match, MatchVerdict, SampleFacts, VerifyResult
+
+_STATUS: dict[Match, Status] = {
+    "agrees": "good",
+    "differs": "bad",
+    "differs_within_floor": "neutral",
+    "not_judged": "unknown",
+}
+
+
+def derive_verification(
+    evidence: VerifyEvidence,
+    *,
+    model_name: str,
+    plan: dict[str, Any],
+    model: dict[str, Any],
+    provenance: dict[str, str],
+    version: str,
+    command: str,
+) -> VerifyResult:
+    """The whole result."""
+    cause = evidence.cause or Cause("none_needed" if evidence.match == "agrees" else "not_searched")
+    findings = (
+        match_finding(evidence),
+        cause_finding(cause),
+        rollout_finding(evidence),
+        ends_finding(evidence),
+        samples_finding(evidence.facts),
+    )
+    return VerifyResult(
+        schema_version=VERIFY_VERSION,
+        kind="verify",
+        freerun_version=version,
+        created=str(provenance.get("created", "")),
+        title=f"{evidence.facts.path} against {model_name}",
+        verdict=MatchVerdict(
+            match_sentence(evidence), _detail(evidence, cause, findings[2]), _STATUS[evidence.match], evidence.match
+        ),
+        cause=cause,
+        headline=_cards(evidence),
+        findings=findings,
+        samples=evidence.facts,
+        plan=plan,
+        model=model,
+        provenance=provenance,
+        command=command,
+    )
+
+
+def _detail(evidence: VerifyEvidence, cause: Cause, rollout: Finding) -> str:
+    parts = [] if evidence.match == "agrees" and evidence.cause is None else [cause_sentence(cause)]
+    if rollout.status != "unknown":
+        parts.append(f"Reported log-probabilities: {rollout.sentence[:1].lower()}{rollout.sentence[1:]}")
+    return " ".join(parts) or "Nothing else was reported by the file."
+
+
+def _cards(evidence: VerifyEvidence) -> tuple[Card, ...]:
+    battery, facts = evidence.battery, evidence.facts
+    smallest = battery.smallest
+    heat = "–" if smallest.temperature is None else f"{smallest.temperature:.2g}"
+    kept = "–" if smallest.kept_mass is None else f"{smallest.kept_mass:.4g}"
+    return (
+        Card("all tests together, p", p_words(battery.p_value)),
+        Card("drawn tokens", f"{evidence.tokens.n_tokens:,}", note=f"of {facts.n_completions:,} completions"),
+        Card("smallest temperature change", heat, note="that would have been seen"),
+        Card("mildest truncation", kept, "of the mass", note="that would have been seen"),
+    )
+
+
+def samples_finding(facts: SampleFacts) -> Finding:
+    """What the file holds, and what was left out of it."""
+    n_bad = sum(e.n for e in facts.excluded)
+    rows = (
+        ("rows", Cell.number(facts.n_rows, ",")),
+        ("completions scored", Cell.number(facts.n_completions, ",")),
+        ("prompts", Cell.number(facts.n_prompts, ",")),
+        ("tokens of completions", Cell.number(facts.n_tokens, ",", "tokens")),
+        ("of them drawn", Cell.number(facts.n_drawn_tokens, ",", "tokens")),
+        ("not drawn, left out by the mask", Cell.number(facts.n_not_drawn_tokens, ",", "tokens")),
+        ("completions with an end token", Cell.number(facts.n_ended, ",")),
+        ("equal completions left out as copies", Cell.number(facts.n_copies, ",")),
+    )
+    left_out = tuple((e.reason, Cell.number(e.n, ","), e.example) for e in facts.excluded)
+    sentence = (
+        f"{facts.n_completions:,} completions of {facts.n_prompts:,} prompts ({facts.format}), {facts.n_drawn_tokens:,} drawn tokens; "
+        f"{n_bad:,} of {facts.n_rows:,} rows left out."
+    )
+    tables = [Table("samples", "What the file holds", ("what", "number"), rows)]
+    if left_out:
+        tables.append(Table("excluded", "Rows left out", ("why", "rows", "the first of them"), left_out))
+    return Finding(
+        "samples",
+        "What was in the file?",
+        sentence,
+        "neutral",
+        tables=tuple(tables),
+        licence="Counts.",
+        notes=facts.lacks,
+    )

@@ -1,0 +1,119 @@
+"""The result of `freerun verify`: are somebody else's samples draws from a law, if not from which, and how far apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from freerun.results.finding import Finding
+from freerun.results.verdict import Card, Verdict
+
+VERIFY_VERSION = 1
+
+Match = Literal["agrees", "differs_within_floor", "differs", "not_judged"]
+"""agrees: no fault was found down to the smallest that so many tokens show. differs_within_floor: a difference, but none that
+recomputing the same law could not make. not_judged: too few tokens, or draws that are no replicates."""
+
+CauseKind = Literal[
+    "none_needed", "rule", "other_law", "beginning_not_drawn", "ends_chosen", "none_of_these", "not_searched"
+]
+"""rule: another sampling rule of the same law. other_law: another context or model. ends_chosen: texts end otherwise than the law
+says (selected files, stop rules) and agree apart from that."""
+
+LawName = Literal["model", "bos_added", "bos_removed", "other_model"]
+
+
+@dataclass(frozen=True)
+class RuleStep:
+    """A step of a sampling rule: `temperature`, `top_k`, `repetition_penalty` …, and its value."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A law that samples were tried on."""
+
+    law: LawName
+    steps: tuple[RuleStep, ...]
+    words: str
+    """The steps, for people."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What the samples are draws from, as far as was found.
+
+    `log_e`: natural logarithm of the split likelihood ratio's e-value over the declared law. `gain_nats` a token with its interval.
+    `fit_p`: of the named law on sequences that did not choose it, by all tests. `reported_gap_nats`: how far the reported
+    log-probabilities are from that law's there, 90% quantile. `beginning_tokens`: first tokens that were not drawn.
+    """
+
+    kind: CauseKind
+    candidate: Candidate | None = None
+    also: tuple[Candidate, ...] = ()
+    log_e: float | None = None
+    gain_nats: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+    fit_p: float | None = None
+    reported_gap_nats: float | None = None
+    n_fit_tokens: int = 0
+    n_test_tokens: int = 0
+    beginning_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class MatchVerdict(Verdict):
+    """The verdict as a sentence and as a value."""
+
+    match: Match
+
+
+@dataclass(frozen=True)
+class ExcludedRows:
+    """Rows of the file that could not be used, by kind of fault; `example`: what the first of them holds."""
+
+    reason: str
+    n: int
+    example: str
+
+
+@dataclass(frozen=True)
+class SampleFacts:
+    """What the file holds. `ends`: whether end tokens are in it. `n_copies`: equal completions of one prompt, left out of the tests."""
+
+    path: str
+    format: str
+    n_rows: int
+    n_completions: int
+    n_prompts: int
+    n_tokens: int
+    n_drawn_tokens: int
+    n_not_drawn_tokens: int
+    n_ended: int
+    n_copies: int
+    ends: Literal["present", "missing"]
+    excluded: tuple[ExcludedRows, ...]
+    lacks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """All that `freerun verify` says."""
+
+    schema_version: int
+    kind: str
+    freerun_version: str
+    created: str
+    title: str
+    verdict: MatchVerdict
+    cause: Cause
+    headline: tuple[Card, ...]
+    findings: tuple[Finding, ...]
+    samples: SampleFacts
+    plan: dict[str, Any]
+    model: dict[str, Any]
+    provenance: dict[str, str]
+    command: str

@@ -1,0 +1,204 @@
+"""Are tokens draws from the laws that are held against them? Tests that see different faults, decided together.
+
+Given the past, U_t = s(before x) + V s(x) is uniform in whatever order the ids stand, so tokens are independent replicates under
+the null, prompts and sequences notwithstanding (Rosenblatt 1952; Dawid 1984). The tests share the level by weights (Bonferroni),
+most of it to the two that see what engines do wrong: a temperature, and a truncation.
+
+Every test is also made against a wider null: laws that differ from s by no more than a noise floor, log-probabilities by sigma
+(root mean square, nats). By Cauchy and Schwarz the mean of a statistic X_t with variance W_t moves by at most sigma sqrt(W_t), a
+probability by at most sigma sqrt(p (1 - p)).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import special, stats
+
+from freerun.stats.recognition.sampler_audit import pit_chi_square, rank_order_chi_square
+from freerun.stats.recognition.tilting import events_p
+from freerun.stats.verification.tokens import Bets, TokenLaws
+
+ALPHA = 0.001
+"""Level of the whole battery: one false alarm in a thousand honest files."""
+POWER = 0.8
+LEAST_TOKENS = 50
+"""Below this there is no verdict."""
+LEAST_NORMAL_TOKENS = 200
+"""Below this the sum of surprisals is not taken for normal."""
+_SHARES = {"surprisal": 0.35, "truncation": 0.35, "by_rank": 0.1, "by_id": 0.08, "repeats": 0.06, "e_process": 0.06}
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test: p-value under s, and under laws within the noise floor of s. `share`: of the level."""
+
+    name: str
+    label: str
+    share: float
+    p_value: float
+    p_beyond_floor: float
+    licence: str
+
+
+@dataclass(frozen=True)
+class Battery:
+    """All tests. p-values of all together: the smallest, each divided by its share of the level."""
+
+    n_tokens: int
+    n_outside: int
+    """Tokens that the declared law cannot draw, beyond the tolerance: 0 where it says what it is."""
+    n_at_edge: int
+    """Tokens within the tolerance, left out of the tests."""
+    tests: tuple[Test, ...]
+    floor_nats: float
+    smallest: Smallest
+
+    @property
+    def p_value(self) -> float:
+        return 0.0 if self.n_outside else min(1.0, *(t.p_value / t.share for t in self.tests))
+
+    @property
+    def p_beyond_floor(self) -> float:
+        return 0.0 if self.n_outside else min(1.0, *(t.p_beyond_floor / t.share for t in self.tests))
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The smallest faults that so many tokens show with 80% power: a temperature's distance from the declared one (relative), the
+    mean mass that a truncation keeps, the share of tokens replaced by the most probable one. None: not even the largest one is."""
+
+    temperature: float | None
+    kept_mass: float | None
+    top_share: float | None
+
+
+def held_against_laws(tokens: TokenLaws, bets: Bets, *, seed: int, floor_nats: float = 0.0) -> Battery:
+    """All tests of drawn tokens; `bets`: of those tested. `seed` makes the uniforms V and the null of the chi-squares."""
+    outside = tokens.is_outside
+    edge = ~tokens.is_tested & ~outside
+    inside = tokens.take(tokens.is_tested)
+    by_rank, by_id = uniforms_of(inside, seed)
+    rng = np.random.default_rng([seed, 1])
+    tests = (
+        _test("surprisal", "mean surprisal", *_surprisal(inside, floor_nats), "normal limit of a martingale"),
+        _test(
+            "truncation",
+            "rarest tokens are there",
+            *_truncation(bets, floor_nats),
+            "probability of no token beyond a cut",
+        ),
+        _test(
+            "by_rank",
+            "U, most probable token first",
+            *_cells(rank_order_chi_square(by_rank, rng).p_value, by_rank, floor_nats),
+            "chi-square, simulated null",
+        ),
+        _test(
+            "by_id",
+            "U, ids in their order",
+            *_cells(pit_chi_square(by_id, rng).p_value, by_id, floor_nats),
+            "chi-square, simulated null",
+        ),
+        _test("repeats", "ids of the context come again", *_repeats(inside, floor_nats), "supermartingale: any length"),
+        _test(
+            "e_process",
+            "bets on other rules",
+            *_e_process(bets, tokens.n_tokens, floor_nats),
+            "e-process: any length and ends",
+        ),
+    )
+    return Battery(tokens.n_tokens, int(outside.sum()), int(edge.sum()), tests, floor_nats, smallest_faults(inside))
+
+
+def uniforms_of(tokens: TokenLaws, seed: int) -> tuple[Float[np.ndarray, " tokens"], Float[np.ndarray, " tokens"]]:
+    """U_t with the most probable token first, and with ids in their order; V comes from the seed."""
+    share = np.random.default_rng([seed, 0]).random(tokens.n_tokens) * np.exp(tokens.log_prob_nats)
+    return np.clip(tokens.above + share, 0.0, 1.0), np.clip(tokens.below + share, 0.0, 1.0)
+
+
+def kolmogorov_smirnov(u: Float[np.ndarray, " tokens"]) -> tuple[float, float]:
+    """Largest distance from the uniform law, and its p-value (asymptotic where texts end at random)."""
+    found = stats.kstest(u, "uniform")
+    return float(found.statistic), float(found.pvalue)
+
+
+def _test(name: str, label: str, p_value: float, p_beyond: float, licence: str) -> Test:
+    return Test(name, label, _SHARES[name], p_value, max(p_value, p_beyond), licence)
+
+
+def _surprisal(tokens: TokenLaws, floor_nats: float) -> tuple[float, float]:
+    """Two-sided normal tail of sum(-ln s(x) - H) / sqrt(sum V)."""
+    total = float(tokens.varentropy_nats2.sum())
+    if tokens.n_tokens < LEAST_NORMAL_TOKENS or total <= 0:
+        return 1.0, 1.0
+    excess = abs(float((-tokens.log_prob_nats - tokens.entropy_nats).sum()))
+    by_floor = floor_nats * float(np.sqrt(tokens.varentropy_nats2).sum())
+    return tuple(2 * float(special.ndtr(-max(x, 0.0) / math.sqrt(total))) for x in (excess, excess - by_floor))  # type: ignore[return-value]
+
+
+def _truncation(bets: Bets, floor_nats: float) -> tuple[float, float]:
+    """Three times the least of P(no token lies beyond a cut), over kinds of cut; of each kind the mildest that no token crosses.
+
+    Cuts of a kind are nested, so the least over them needs no correction while the masses do not depend on the path; 1/P is
+    an e-value for each cut by itself. Under the floor, log(1 - b + d) <= log(1 - b) + d / (1 - b).
+    """
+    uncrossed = bets.n_crossed.sum(axis=0) == 0
+    log_p, root = bets.log_kept.sum(axis=0), bets.odds_root.sum(axis=0)
+    plain, beyond = (
+        min(1.0, 3 * math.exp(min(0.0, float(np.where(uncrossed, log_p + widened * root, 0.0).min()))))
+        for widened in (0.0, floor_nats)
+    )
+    return plain, beyond
+
+
+def _cells(p_value: float, u: Float[np.ndarray, " tokens"], floor_nats: float) -> tuple[float, float]:
+    """The chi-square's p-value, and under the floor the binomial tail of the most unlike of 64 cells."""
+    n, cells = u.size, 64
+    counts = np.bincount(np.minimum((u * cells).astype(int), cells - 1), minlength=cells)
+    p = 1 / cells
+    slack = floor_nats * math.sqrt(p * (1 - p))
+    low = stats.binom.cdf(counts, n, max(p - slack, 0.0))
+    high = stats.binom.sf(counts - 1, n, min(p + slack, 1.0))
+    beyond = min(1.0, 2 * cells * float(np.minimum(low, high).min()))
+    return p_value, beyond if floor_nats > 0 else p_value
+
+
+def _repeats(tokens: TokenLaws, floor_nats: float) -> tuple[float, float]:
+    mass = np.clip(tokens.repeat_mass, 0.0, 1.0)
+    p_value = events_p(tokens.repeats, mass, n_tokens=tokens.n_tokens)
+    if floor_nats == 0:
+        return p_value, p_value
+    spread = mass * (1 - mass)
+    excess = abs(float((tokens.repeats - mass).sum())) - floor_nats * float(np.sqrt(spread).sum())
+    total = float(spread.sum())
+    return p_value, 1.0 if total <= 0 else 2 * float(special.ndtr(-max(excess, 0.0) / math.sqrt(total)))
+
+
+def _e_process(bets: Bets, n_tokens: int, floor_nats: float) -> tuple[float, float]:
+    """1 / the mean likelihood ratio of all bets; under the floor each bet's logarithm loses what the floor may have given it."""
+    total = bets.ratio.sum(axis=0)
+    by_floor = floor_nats * np.sqrt(n_tokens * bets.ratio_squared.sum(axis=0))
+    weight = -math.log(total.size)
+    plain, beyond = (math.exp(min(0.0, -float(special.logsumexp(logs + weight)))) for logs in (total, total - by_floor))
+    return plain, beyond
+
+
+def smallest_faults(tokens: TokenLaws) -> Smallest:
+    """From the level of each test and its spread, to first order."""
+    total = float(tokens.varentropy_nats2.sum())
+    if tokens.n_tokens < LEAST_NORMAL_TOKENS or total <= 0:
+        return Smallest(None, None, None)
+    needed = special.ndtri(1 - ALPHA * _SHARES["surprisal"] / 2) + special.ndtri(POWER)
+    temperature = float(needed / math.sqrt(total))
+    gap = float((tokens.entropy_nats - tokens.top_surprisal_nats).sum())
+    top_share = float(needed * math.sqrt(total) / gap) if gap > 0 else None
+    lost = math.log(3 / (ALPHA * _SHARES["truncation"])) / tokens.n_tokens
+    return Smallest(
+        temperature if temperature < 1 else None,
+        math.exp(-lost),
+        top_share if top_share is not None and top_share < 1 else None,
+    )

@@ -1,0 +1,132 @@
+"""The tests of drawn tokens: their size where nothing is planted, what they see, and what the noise floor excuses."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from freerun.predictors.law import Dense
+from freerun.predictors.profiles import profile_of, shaped
+from freerun.predictors.rules import SamplingRule
+from freerun.stats.verification.battery import ALPHA, held_against_laws, kolmogorov_smirnov, uniforms_of
+from freerun.stats.verification.profile import Profile
+from freerun.stats.verification.tokens import Alternatives, Bets, TokenLaws
+from studies.verify.redraw import Held, Pool, draw
+
+N_ROWS, N_TOKENS = 1200, 300
+
+
+def logits() -> np.ndarray:
+    rng = np.random.default_rng(5)
+    return rng.normal(size=(N_ROWS, N_TOKENS)) * rng.uniform(0.5, 3.0, size=(N_ROWS, 1))
+
+
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    return pool_of(Dense(logits()).log_probs())
+
+
+def pool_of(log_probs: np.ndarray) -> Pool:
+    profile = profile_of(log_probs, np.zeros(len(log_probs), np.int64), (0, 1))
+    return Pool(profile, np.arange(len(log_probs)) // 60, np.arange(len(log_probs)) % 60)
+
+
+def tried(held: Held, drawn_from: Profile, rule: str, rng: np.random.Generator) -> tuple[TokenLaws, Bets]:
+    return summed(*held.token_laws(draw(shaped(SamplingRule.declared(rule), drawn_from), rng)))
+
+
+def summed(tokens: TokenLaws, other: Alternatives) -> tuple[TokenLaws, Bets]:
+    tested = tokens.is_tested
+    other = Alternatives(*(getattr(other, f.name)[tested] for f in fields(Alternatives)))
+    return tokens, Bets.of(other, tokens.position[tested])
+
+
+@pytest.mark.parametrize("declared", ["t=1", "t=0.8,top_p=0.9"])
+def test_size_where_nothing_is_planted(pool: Pool, declared: str) -> None:
+    """Of 200 right files at most 19 are rejected at 0.05 by all tests together, which a level of 5% exceeds once in 300 runs."""
+    rng = np.random.default_rng(11)
+    held = Held(pool, SamplingRule.declared(declared))
+    p = np.array([held_against_laws(*tried(held, pool.profile, declared, rng), seed=i).p_value for i in range(200)])
+    assert (p < 0.05).sum() <= 19
+    assert (p < ALPHA).sum() <= 2
+    assert stats.binom.sf(19, 200, 0.05) < 1 / 300
+
+
+def test_uniforms_are_uniform_under_the_law_and_under_no_other(pool: Pool) -> None:
+    rng = np.random.default_rng(3)
+    for declared in ("t=1", "min_p=0.1", "t=0.7"):
+        held = Held(pool, SamplingRule.declared(declared))
+        tokens, _ = tried(held, pool.profile, declared, rng)
+        for u in uniforms_of(tokens, 1):
+            assert kolmogorov_smirnov(u)[1] > 1e-4
+    tokens, _ = tried(Held(pool, SamplingRule()), pool.profile, "top_k=5", rng)
+    assert kolmogorov_smirnov(uniforms_of(tokens, 1)[0])[1] < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("planted", "test"),
+    [("t=0.8", "surprisal"), ("t=1.25", "surprisal"), ("top_k=100", "truncation"), ("top_p=0.98", "truncation")],
+)
+def test_what_is_planted_is_seen_by_the_test_that_is_for_it(pool: Pool, planted: str, test: str) -> None:
+    """In 10 of 10 files; the p-value of a right file is below 0.001 once in a thousand."""
+    rng = np.random.default_rng(7)
+    held = Held(pool, SamplingRule())
+    for i in range(10):
+        battery = held_against_laws(*tried(held, pool.profile, planted, rng), seed=i)
+        assert battery.p_value < ALPHA
+        assert next(t for t in battery.tests if t.name == test).p_value < ALPHA
+
+
+def test_smallest_faults_are_seen_as_often_as_is_said(pool: Pool) -> None:
+    """A temperature as far off as the smallest one is seen in 80% of files: in 65 to 95 of 100 (once in 3,000 runs it is not)."""
+    rng = np.random.default_rng(2)
+    held = Held(pool, SamplingRule())
+    smallest = held_against_laws(*tried(held, pool.profile, "t=1", rng), seed=0).smallest
+    assert smallest.temperature is not None
+    seen = [
+        held_against_laws(*tried(held, pool.profile, f"t={1 + smallest.temperature}", rng), seed=i).p_value < ALPHA
+        for i in range(100)
+    ]
+    assert 65 <= sum(seen) <= 95
+    assert smallest.kept_mass is not None
+    assert np.exp(N_ROWS * np.log(smallest.kept_mass)) == pytest.approx(ALPHA * 0.35 / 3)
+
+
+def test_a_declared_cut_is_a_promise(pool: Pool) -> None:
+    """Tokens outside it reject for certain, beyond the tolerance; at the edge they are left out and counted."""
+    rng = np.random.default_rng(4)
+    held = Held(pool, SamplingRule.declared("top_p=0.9"))
+    battery = held_against_laws(*tried(held, pool.profile, "t=1", rng), seed=0)
+    assert battery.n_outside > 50
+    assert battery.p_value == 0.0
+    tokens, bets = tried(held, pool.profile, "top_p=0.9", rng)
+    edge = replace(tokens, log_prob_nats=np.where(np.arange(N_ROWS) < 3, -np.inf, tokens.log_prob_nats))
+    edge.overshoot[:3] = 1e-4
+    battery = held_against_laws(edge, bets, seed=0)
+    assert (battery.n_outside, battery.n_at_edge) == (0, 3)
+    assert battery.p_value > ALPHA
+
+
+def test_noise_of_recomputation_is_excused_up_to_the_floor() -> None:
+    """Logits off by 0.35 nats are seen; within a floor of that size they are no difference; a temperature of 0.6 stays one."""
+    rng = np.random.default_rng(9)
+    clean = Dense(logits()).log_probs()
+    held = Held(pool_of(clean), SamplingRule())
+    found = []
+    for i in range(10):
+        noise = np.random.default_rng([8, i]).normal(size=clean.shape)
+        ids = draw_ids(Dense(logits() + 0.35 * noise).log_probs(), rng)
+        token = profile_of(clean, ids, (0, 1)).token
+        found.append(held_against_laws(*summed(*held.token_laws(token)), seed=i, floor_nats=0.35))
+    assert np.median([b.p_value for b in found]) < ALPHA
+    assert min(b.p_beyond_floor for b in found) > ALPHA
+    cold = tried(held, held.pool.profile, "t=0.6", rng)
+    assert held_against_laws(*cold, seed=0, floor_nats=0.05).p_beyond_floor < ALPHA
+
+
+def draw_ids(log_probs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    below = np.cumsum(np.exp(log_probs), axis=1)
+    return np.minimum((below < rng.random((len(below), 1))).sum(axis=1), log_probs.shape[1] - 1)
