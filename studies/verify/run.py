@@ -18,6 +18,7 @@ import numpy as np
 from freerun.predictors.candidate_rules import RULES
 from freerun.results.finding import to_json
 from freerun.runs.provenance import provenance
+from freerun.stats.verification.battery import rejects
 from studies.files import json_text, write_files
 from studies.verify.rates import Files, Rate, names, p_values, pool_at
 from studies.verify.redraw import Tried
@@ -86,7 +87,7 @@ def _size(files: Files, n: int) -> list[Rate]:
 
 
 def _power(files: Files, rule: str, tokens: int, trials: int) -> Rate:
-    return Rate.of(rule, tokens, [p < 0.001 for p in p_values(files, rule, tokens, trials)])
+    return Rate.of(rule, tokens, [rejects(*files.drawn(rule, tokens), seed=i) for i in range(trials)])
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 from freerun.results.verify import Cause, Match, SampleFacts
 from freerun.stats.verification.battery import ALPHA, LEAST_TOKENS, Battery, held_against_laws, uniforms_of
 from freerun.stats.verification.shared_seeds import SharedSeeds, shared_seeds
-from freerun.stats.verification.tokens import Bets, TokenLaws
+from freerun.stats.verification.tokens import N_BEGINNINGS, Bets, TokenLaws
 
 SEEDS_ALPHA = 1e-6
-SEEDS_CORRELATION = 0.02
+SEEDS_CORRELATION = 0.1
 """Completions that were drawn with one seed go together at least so much."""
 MISSING_ZERO_NATS = 1e-3
 """A reported log-probability of exactly 0 where the law says less than minus this stands for a missing one."""
@@ -72,8 +72,10 @@ class VerifyEvidence:
 
     @cached_property
     def seeds(self) -> SharedSeeds:
-        tested = self.tokens.is_tested
-        return shared_seeds(self.uniforms[1], self.tokens.sequence[tested], self.tokens.position[tested])
+        """Of tokens that are neither ends nor at the beginning, where other things make draws alike."""
+        t = self.tokens.take(self.tokens.is_tested)
+        free = ~t.is_end & (t.position >= N_BEGINNINGS)
+        return shared_seeds(self.uniforms[1][free], t.sequence[free], t.position[free])
 
     @property
     def one_seed(self) -> bool:

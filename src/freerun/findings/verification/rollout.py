@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -24,6 +24,7 @@ from freerun.stats.verification.reported import (
     ratios_of,
 )
 
+Reader = Callable[[Ratios], Cell]
 NAME, QUESTION = "rollout_against_trainer", "How far are the reported log-probabilities from the law's?"
 _BIN_EDGES_NATS = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, np.inf)
 _MEANINGS: dict[Meaning, str] = {
@@ -142,15 +143,15 @@ def _table(evidence: VerifyEvidence, heated: Ratios) -> Table:
     )
 
 
-def _interval(name: str, digits: int, unit: str):  # type: ignore[no-untyped-def]
+def _interval(name: str, digits: int, unit: str) -> Reader:
     return lambda r: Cell.of(getattr(r, name), digits, unit)
 
 
-def _plain(name: str, form: str, unit: str):  # type: ignore[no-untyped-def]
+def _plain(name: str, form: str, unit: str) -> Reader:
     return lambda r: Cell.number(getattr(r, name), form, unit)
 
 
-_LINES = (
+_LINES: tuple[tuple[str, Reader], ...] = (
     ("tokens", lambda r: Cell.number(r.gaps.n, ",", "tokens")),
     (
         "mean |d| (TRL sampling_logp_difference/mean, before its mask)",

@@ -14,7 +14,7 @@ from freerun.errors import UsageError
 from freerun.predictors.base import Predictor
 from freerun.results.verify import ExcludedRows
 from freerun.samples.checks import check_vocabulary
-from freerun.samples.completion import Completion, Excluded
+from freerun.samples.completion import Completion, Excluded, Part
 from freerun.samples.reading import SampleFile
 from freerun.stats.verification.tokens import N_BEGINNINGS
 
@@ -54,7 +54,7 @@ def texts_of(samples: SampleFile, predictor: Predictor) -> Iterator[Text | Unusa
     Raises:
         UsageError: a file of text without ids.
     """
-    if not samples.has_ids:
+    if any(missing.part is Part.COMPLETION_IDS for missing in samples.missing):
         raise UsageError(
             f"{samples.path} ({samples.format}) holds text without ids; verify needs the ids that were drawn: text has to be "
             "tokenised again, which need not give the same tokens. Let the engine return ids (vLLM: return_token_ids)"
@@ -70,7 +70,8 @@ def texts_of(samples: SampleFile, predictor: Predictor) -> Iterator[Text | Unusa
 
 
 def _text(sample: Completion, predictor: Predictor, prompts: dict[str, Int[np.ndarray, " prompt"]]) -> Text | Unusable:
-    assert sample.completion_ids is not None
+    if sample.completion_ids is None:
+        return Unusable("text without ids", "the ids that were drawn are not there")
     if sample.prompt_ids is not None:
         prompt = np.asarray(sample.prompt_ids, np.int64)
     elif sample.prompt is not None:

@@ -12,6 +12,7 @@ probability by at most sigma sqrt(p (1 - p)).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,38 +81,31 @@ def held_against_laws(tokens: TokenLaws, bets: Bets, *, seed: int, floor_nats: f
     """All tests of drawn tokens; `bets`: of those tested. `seed` makes the uniforms V and the null of the chi-squares."""
     outside = tokens.is_outside
     edge = ~tokens.is_tested & ~outside
+    tests = tuple(_tests(tokens, bets, seed, floor_nats))
+    smallest = smallest_faults(tokens.take(tokens.is_tested))
+    return Battery(tokens.n_tokens, int(outside.sum()), int(edge.sum()), tests, floor_nats, smallest)
+
+
+def rejects(tokens: TokenLaws, bets: Bets, *, seed: int) -> bool:
+    """Whether the battery rejects at `ALPHA`: the same decision, without the tests after the first that makes it."""
+    return bool(tokens.is_outside.any()) or any(t.p_value < ALPHA * t.share for t in _tests(tokens, bets, seed, 0.0))
+
+
+def _tests(tokens: TokenLaws, bets: Bets, seed: int, floor_nats: float) -> Iterator[Test]:
     inside = tokens.take(tokens.is_tested)
     by_rank, by_id = uniforms_of(inside, seed)
     rng = np.random.default_rng([seed, 1])
-    tests = (
-        _test("surprisal", "mean surprisal", *_surprisal(inside, floor_nats), "normal limit of a martingale"),
-        _test(
-            "truncation",
-            "rarest tokens are there",
-            *_truncation(bets, floor_nats),
-            "probability of no token beyond a cut",
-        ),
-        _test(
-            "by_rank",
-            "U, most probable token first",
-            *_cells(rank_order_chi_square(by_rank, rng).p_value, by_rank, floor_nats),
-            "chi-square, simulated null",
-        ),
-        _test(
-            "by_id",
-            "U, ids in their order",
-            *_cells(pit_chi_square(by_id, rng).p_value, by_id, floor_nats),
-            "chi-square, simulated null",
-        ),
-        _test("repeats", "ids of the context come again", *_repeats(inside, floor_nats), "supermartingale: any length"),
-        _test(
-            "e_process",
-            "bets on other rules",
-            *_e_process(bets, tokens.n_tokens, floor_nats),
-            "e-process: any length and ends",
-        ),
-    )
-    return Battery(tokens.n_tokens, int(outside.sum()), int(edge.sum()), tests, floor_nats, smallest_faults(inside))
+    yield _test("surprisal", "mean surprisal", *_surprisal(inside, floor_nats), "normal limit of a martingale")
+    found = _truncation(bets, floor_nats)
+    yield _test("truncation", "rarest tokens are there", *found, "probability of no token beyond a cut")
+    found = _cells(rank_order_chi_square(by_rank, rng).p_value, by_rank, floor_nats)
+    yield _test("by_rank", "U, most probable token first", *found, "chi-square, simulated null")
+    found = _cells(pit_chi_square(by_id, rng).p_value, by_id, floor_nats)
+    yield _test("by_id", "U, ids in their order", *found, "chi-square, simulated null")
+    found = _repeats(inside, floor_nats)
+    yield _test("repeats", "ids of the context come again", *found, "supermartingale: any length")
+    found = _e_process(bets, tokens.n_tokens, floor_nats)
+    yield _test("e_process", "bets on other rules", *found, "e-process: any length and ends")
 
 
 def uniforms_of(tokens: TokenLaws, seed: int) -> tuple[Float[np.ndarray, " tokens"], Float[np.ndarray, " tokens"]]:

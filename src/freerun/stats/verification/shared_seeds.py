@@ -26,14 +26,16 @@ class SharedSeeds:
 def shared_seeds(
     u: Float[np.ndarray, " tokens"], sequence: Int[np.ndarray, " tokens"], position: Int[np.ndarray, " tokens"]
 ) -> SharedSeeds:
-    """Sum over positions of z_i z_j for all pairs of sequences there, z = sqrt(12) (U − 1/2); the null variance counts pairs.
+    """Sum over positions of z_i z_j for all pairs of sequences there, z = sqrt(12) (U − mean); the null variance counts pairs.
+
+    The mean is that of all tokens, so that a law which shifts every U alike is not taken for a seed.
 
     >>> once = np.random.default_rng(0).random(40)
     >>> at = np.tile(np.arange(40), 3)
     >>> shared_seeds(np.tile(once, 3), np.repeat(np.arange(3), 40), at).p_value < 1e-6
     True
     """
-    z = math.sqrt(12.0) * (u - 0.5)
+    z = math.sqrt(12.0) * (u - u.mean()) if u.size else u
     n = int(position.max()) + 1 if position.size else 0
     count = np.bincount(position, minlength=n)
     together = np.square(np.bincount(position, z, n)) - np.bincount(position, np.square(z), n)
