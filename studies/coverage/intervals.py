@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special, stats
 
+from freerun.results.quantity import LEAST_DOCUMENTS
 from freerun.stats.bounds.tv_from_loss import tv_from_loss, tv_from_loss_band
 from freerun.stats.detection.auc import auc_interval, unit_aucs
 from freerun.stats.detection.betting import betting_wealth
@@ -16,7 +17,10 @@ from freerun.stats.detection.horizon import horizon, horizon_interval
 from freerun.stats.detection.two_sample import detect, paired_permutation_p
 from freerun.stats.intervals import Interval, clopper_pearson, clopper_pearson_high, cluster_ratio
 from freerun.stats.loops.survival import CENSORED, END_OF_TEXT, LOOP, cumulative_incidence, hazard_per_token
+from freerun.stats.paired import contrast_of_ratios, slope_weights
 from freerun.stats.proportions import clustered_rate
+from freerun.stats.sources.coherence import martingale_band, one_step
+from freerun.text.near_duplicates import units_of_near_duplicates
 
 _LOOP_HAZARD, _END_HAZARD = 0.002, 0.001
 LENGTHS = np.array([1, 2, 4, 8, 16, 32])
@@ -133,9 +137,10 @@ def _horizon(rng: np.random.Generator) -> tuple[bool, float]:
 
 
 def _hard_documents(rng: np.random.Generator) -> tuple[bool, float]:
-    """Loss over the 48 documents that a gate needs at least, one in ten of them twice as hard; nominal 2.5% a side."""
-    means = np.where(rng.random(48) < 0.1, 6.0, 3.0) * np.exp(rng.normal(-0.02, 0.2, size=48))
-    found = cluster_ratio(means, np.ones(48), np.arange(48))
+    """Loss over the least number of documents that a gate believes, one in ten of them twice as hard; nominal 2.5% a side."""
+    n = LEAST_DOCUMENTS
+    means = np.where(rng.random(n) < 0.1, 6.0, 3.0) * np.exp(rng.normal(-0.02, 0.2, size=n))
+    found = cluster_ratio(means, np.ones(n), np.arange(n))
     return found.high < 3.3, (found.high - found.low) / 6.6
 
 
@@ -163,6 +168,43 @@ def _loss(rng: np.random.Generator) -> tuple[bool, float]:
     sums = means * sizes + np.sqrt(sizes) * rng.normal(size=64)
     found = cluster_ratio(sums, sizes.astype(float), np.arange(64))
     return not found.low <= 3.0 <= found.high, (found.high - found.low) / 6.0
+
+
+def _near_copies(rng: np.random.Generator) -> tuple[bool, float]:
+    """Loss over 64 documents, three in ten of them with a near copy (one word in two hundred replaced) of the same loss; near
+    duplicates share a unit."""
+    copied = np.repeat(np.arange(64), 1 + (rng.random(64) < 0.3))
+    words = rng.integers(0, 1000, size=(64, 120))[copied]
+    words = np.where(rng.random(words.shape) < 0.005, 1000, words)
+    texts = [" ".join(map(str, row)) for row in words]
+    units = units_of_near_duplicates(texts, [str(i) for i in range(len(texts))])
+    means = np.exp(rng.normal(np.log(3) - 0.02, 0.2, size=64))[copied]
+    found = cluster_ratio(means, np.ones(means.size), np.unique(units, return_inverse=True)[1])
+    return not found.low <= 3.0 <= found.high, (found.high - found.low) / 6.0
+
+
+def _trend(rng: np.random.Generator) -> tuple[bool, float]:
+    """Slope over four runs of the same 48 documents that do not differ; their means skewed, each run's own part as large as what
+    they share."""
+    means = np.exp(rng.normal(np.log(3), 0.2, size=48) + rng.normal(0, 0.2, size=(4, 48)))
+    found = contrast_of_ratios(means, np.ones((4, 48)), slope_weights(np.arange(4.0)))
+    return not found.low <= 0.0 <= found.high, (found.high - found.low) / 2
+
+
+def _no_drift(rng: np.random.Generator) -> tuple[bool, float]:
+    """Posterior over three sources along 4 own texts of 48 tokens of their mixture: its mean at the end against the band of no
+    drift."""
+    laws = rng.dirichlet(np.full(20, 2.0), size=3)
+    posterior = np.full((4, 49, 3), 1 / 3)
+    variance = np.zeros((4, 48))
+    for i, t in np.ndindex(4, 48):
+        now = posterior[i, t]
+        variance[i, t] = one_step(now @ laws, laws, now).variance[0]
+        after = now * laws[:, rng.choice(20, p=now @ laws)]
+        posterior[i, t + 1] = after / after.sum()
+    band = martingale_band(posterior[:, :, 0], variance)
+    outside = band.mean[-1] < band.low[-1] - 1e-12 or band.mean[-1] > band.high[-1] + 1e-12
+    return bool(outside), float(band.high[-1] - band.low[-1]) * 1.5
 
 
 def _swaps(rng: np.random.Generator) -> tuple[bool, float]:
@@ -219,6 +261,9 @@ STATISTICS: dict[str, tuple[float, Draw]] = {
     "loss interval, upper limit, one document in ten twice as hard": (0.025, _hard_documents),
     "rare tokens, lower limit (Poisson)": (0.025, _rare_low),
     "rare tokens, upper limit (Poisson)": (0.025, _rare_high),
+    "loss interval, near copies among the documents": (0.05, _near_copies),
+    "slope over four runs, no trend": (0.05, _trend),
+    "mean posterior outside the band of no drift": (0.05, _no_drift),
     "swap test, no difference": (0.05, _swaps),
     "betting, no difference, any time": (0.05, _bets),
 }

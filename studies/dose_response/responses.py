@@ -126,7 +126,7 @@ def respond(dose: Dose, world: str, options: AuditOptions, *, corpus: Corpus | N
     model = build(dose)
     with measured(model, world if corpus is None else corpus, options) as evidence:
         real = _whole(evidence, "real")
-        prefix = int(evidence.plan["prefix"])
+        prefix = int(evidence.plan.prefix)
         excess = np.cumsum(exact_excess(truth, model, real, first=prefix), axis=1)
         point = detected(dose, evidence, world)
         best = best_horizon(evidence, truth)
@@ -208,7 +208,7 @@ def _log_ratios(
 ) -> Float[np.ndarray, "texts tokens"]:
     """ln q/p of the first 1, 2, … tokens of the panel; +∞ once a text holds what the world cannot write."""
     records, n = evidence.records, evidence.panel.length
-    first = int(evidence.plan["prefix"])
+    first = int(evidence.plan.prefix)
     texts = [_text(evidence, int(i))[: first + n] for i in rows]
     known = Alone(truth).log_probs([""] * len(texts), texts, first=first)
     own = np.stack([records.tokens["log_prob_nats"][records.rows(int(i))][:n] for i in rows])

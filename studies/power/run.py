@@ -14,7 +14,6 @@ from freerun.commands.power import tell_power
 from freerun.commands.progress import Reporter
 from freerun.jobs.power.cells import FULL, QUICK
 from freerun.jobs.power.power import power
-from freerun.results.finding import to_json
 from studies.files import write_files
 from studies.power.expectations import with_expectations
 from studies.power.pages import blocks_markdown, compact, filled, heat_standing_alone, rates_markdown
@@ -34,12 +33,11 @@ def main() -> int:
     plan, command = (QUICK, "freerun power") if chosen.quick else (FULL, COMMAND)
     _, simulated = power(plan, out=chosen.run, workers=chosen.workers, progress=Reporter(), command=command)
     table = with_expectations(simulated)
-    result = to_json(table)
     files = {
-        "result.json": compact(result),
-        "rates.md": f"<!-- written by: python -m studies.power.run -->\n{rates_markdown(result)}",
-        "picture.svg": heat_standing_alone(result, texts=plan.texts[-1]),
-        str(PAGE): filled(PAGE.read_text(encoding="utf-8"), blocks_markdown(result)),
+        "result.json": compact(table),
+        "rates.md": f"<!-- written by: python -m studies.power.run -->\n{rates_markdown(table)}",
+        "picture.svg": heat_standing_alone(table, texts=plan.texts[-1]),
+        str(PAGE): filled(PAGE.read_text(encoding="utf-8"), blocks_markdown(table)),
     }
     write_files(HERE, files)
     tell_power(table, sys.stdout)

@@ -17,7 +17,6 @@ from freerun.commands.predict import columns, fitted, summary_lines, table_lines
 from freerun.jobs.predict import predict
 from freerun.predictors.base import Capabilities
 from freerun.predictors.ngram import byte_ngram
-from freerun.results.finding import to_json
 from freerun.specs import spec
 from freerun.worlds.markov import MarkovWorld
 
@@ -165,7 +164,7 @@ def test_an_old_encoding_gets_question_marks(monkeypatch):
 
 
 def test_nothing_in_a_text_reaches_the_terminal_raw():
-    result = to_json(predict(byte_model(), "a\x1b[31m\u202eb\x07\x9b\r\n\t\u2028é"))
+    result = predict(byte_model(), "a\x1b[31m\u202eb\x07\x9b\r\n\t\u2028é")
     printed = "\n".join(table_lines(result, width=100) + summary_lines(result, width=100))
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029]", printed)
     assert "⟨ESCAPE⟩" in printed
@@ -177,21 +176,21 @@ def test_nothing_in_a_text_reaches_the_terminal_raw():
 
 @pytest.mark.parametrize("width", [32, 40, 50, 60, 80, 120])
 def test_no_line_is_wider_than_the_terminal(width):
-    result = to_json(predict(byte_model(), "to 日本 " + "x" * 5 + "\x1b\x1b", top=5))
+    result = predict(byte_model(), "to 日本 " + "x" * 5 + "\x1b\x1b", top=5)
     lines = table_lines(result, width=width) + summary_lines(result, width=width)
     assert max(map(columns, lines)) <= width
     assert ("█" in "".join(lines[:8])) == (width >= 60)
 
 
 def test_a_wide_terminal_lists_three_of_the_law():
-    line = table_lines(to_json(predict(byte_model(), "to be")), width=100)[2]
+    line = table_lines(predict(byte_model(), "to be"), width=100)[2]
     assert len(re.findall(r"\d%", line)) == 3
 
 
 def test_a_given_token_says_so(monkeypatch):
     model = byte_model()
     model.capabilities = Capabilities(empty_context=False)
-    lines = table_lines(to_json(predict(model, "to")), width=80)
+    lines = table_lines(predict(model, "to"), width=80)
     assert lines[1].split() == ["t", "given"]
 
 

@@ -11,6 +11,8 @@ import pytest
 from freerun.commands.main import main
 from freerun.commands.source_lines import source_lines
 from freerun.jobs.source.file import BUILTINS, read_sources
+from freerun.results.json import from_json
+from freerun.results.source import SourceResult
 
 WORLD = ["source", "world/authors", "abacabadeab", "--own-tokens", "4", "--paths", "2"]
 
@@ -56,7 +58,7 @@ def test_the_earlier_name_of_out_is_taken_and_not_shown(tmp_path: Path, capsys: 
 def test_colours_only_where_they_are_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     main([*WORLD, "--json"])
     result = json.loads(capsys.readouterr().out)
-    plain, coloured = (source_lines(result, width=70, colour=c) for c in (False, True))
+    plain, coloured = (source_lines(from_json(SourceResult, result), width=70, colour=c) for c in (False, True))
     assert not any("\x1b" in line for line in plain)
     assert any("\x1b[48;5;" in line for line in coloured)
     bare = "".join(re.sub(r"\x1b\[[0-9;]*m", "", line) for line in coloured)
@@ -71,8 +73,9 @@ def test_text_from_the_model_cannot_command_the_terminal(capsys: pytest.CaptureF
     for latent in result["latents"]:
         for mover in latent["header"]["movers"]:
             mover["text"] = "\x1b[2J"
-    assert not any("\x1b" in line for line in source_lines(result, width=80))
-    lines = source_lines(result, width=80, colour=True)
+    hostile = from_json(SourceResult, result)
+    assert not any("\x1b" in line for line in source_lines(hostile, width=80))
+    lines = source_lines(hostile, width=80, colour=True)
     assert not any("\x1b[31m" in line or "\x1b[2J" in line for line in lines)
 
 

@@ -48,7 +48,7 @@ def test_in_a_shell(words: str, expected: int, redirected: str, tmp_path: Path) 
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("streams")
     for name, model in (("a", "world/markov"), ("b", "world/markov+temperature,t=0.5")):
-        audit(model, "world/markov", out=folder / name, documents=48, prefix=4, tokens=8)
+        audit(model, "world/markov", out=folder / name, documents=64, prefix=4, tokens=8)
     return folder
 
 

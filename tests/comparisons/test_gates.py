@@ -77,7 +77,7 @@ def test_detectors_read_no_more_than_their_pairs(example: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("name", "gate", "least"),
     [
-        ("loss_nats_per_token", "loss_nats>2.5", 48),
+        ("loss_nats_per_token", "loss_nats>2.5", 64),
         ("loop_incidence", "loops>0.5", 24),
         ("h75", "horizon<64", 8),
         ("auc_last", "auc>0.6", 8),

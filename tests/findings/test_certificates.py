@@ -18,6 +18,7 @@ from freerun.results.finding import Finding, to_json
 from freerun.stats.bounds.certificates import largest_tv
 from freerun.stats.bounds.tv_from_loss import tv_from_loss_band
 from freerun.stats.intervals import clopper_pearson_low
+from tests.plans import plan_json
 
 TOKENS = 4
 
@@ -40,7 +41,7 @@ def records(gain: np.ndarray, own: np.ndarray, *, ended: int = 0, units: list[st
         reference = np.concatenate([(own + gain).ravel(), np.full(n_free * TOKENS, -1.0)])
     reference = np.where(np.isnan(reference), -1.0, reference)
     tokens = {"log_prob_nats": log_prob, "reference_log_probs_nats": reference[:, None]}
-    manifest = {"plan": {"tokens": TOKENS}, "reference": {"components": ["r"], "interpolated": False}}
+    manifest = {"plan": plan_json(tokens=TOKENS), "reference": {"components": ["r"], "interpolated": False}}
     return Records(manifest, sequences, tokens, np.arange(n + n_free + 1) * TOKENS)
 
 

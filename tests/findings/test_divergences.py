@@ -12,6 +12,7 @@ from freerun.findings.evidence import Evidence
 from freerun.records.store import Records
 from freerun.results.finding import Finding, to_json
 from freerun.stats.divergences import energy_test
+from tests.plans import plan_json
 
 TOKENS, WIDTH = 4, 5
 
@@ -35,7 +36,7 @@ def records(n: int, *, shift: float, cold: float = 0.0, seed: int = 0, ended: in
         "end_reason": np.array(["length" if k == TOKENS else "end_of_text" for k in lengths], object),
         "embedding": embedding.astype(np.float32),
     }
-    manifest = {"plan": {"tokens": TOKENS, "continuations": 2, "control_temperature": 0.9}}
+    manifest = {"plan": plan_json(tokens=TOKENS)}
     return Records(manifest, sequences, {}, np.concatenate([[0], np.cumsum(lengths)]))
 
 

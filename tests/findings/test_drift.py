@@ -16,8 +16,7 @@ from freerun.records.store import Records, RunFolder, load_records
 from freerun.results.finding import Estimate, Finding, to_json
 from freerun.worlds.chain import row_entropy, stationary_law
 from freerun.worlds.markov import MarkovWorld, random_chain
-
-OWN_LAW = "temperature 1, full vocabulary"
+from tests.plans import plan_json
 
 
 def records(
@@ -46,14 +45,8 @@ def records(
         "replicate": np.array([r[2] for r in rows]),
         "end_reason": np.array([r[3] for r in rows], object),
     }
-    plan = {
-        "tokens": entropy["real"].shape[2],
-        "prefix": 8,
-        "continuations": entropy["free"].shape[1],
-        "sampling": OWN_LAW,
-        "control_temperature": 0.9,
-        **plan,
-    }
+    shape = {"tokens": entropy["real"].shape[2], "continuations": entropy["free"].shape[1]}
+    plan = plan_json(**{"prefix": 8, **shape, **plan})
     starts = np.concatenate([[0], np.cumsum([r[4] for r in rows])])
     return Records({"plan": plan}, sequences, {k: np.concatenate(v) for k, v in columns.items()}, starts)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from freerun.stats.bounds.certificates import kl_proven_of_counts
 from freerun.stats.loops.lag_runs import LoopRule, first_loop
 from freerun.stats.loops.survival import cumulative_incidence, hazard_by_position, hazard_per_token
 from freerun.worlds.markov import MarkovWorld
+from tests.plans import plan_json
 
-OWN_LAW = "temperature 1, full vocabulary"
 N_NOISE, N_CYCLE, COPIES_TOKENS, PREFIX = 20, 4, 24, 8
 
 
@@ -244,15 +243,8 @@ def records(texts: list[tuple[str, str, list[int], str]], *, tokens: int, **plan
         "n_bytes": np.where(ids % 2, 1, 2),
         "position": np.concatenate([np.arange(n) for n in lengths]),
     }
-    settings = {
-        "tokens": tokens,
-        "continuations": 1,
-        "prefix": 2,
-        "sampling": OWN_LAW,
-        "control_temperature": 0.9,
-        "loop_rule": asdict(LoopRule(copies=3, min_tokens=6, max_period=8)),
-        **plan,
-    }
+    rule = LoopRule(copies=3, min_tokens=6, max_period=8)
+    settings = plan_json(**{"tokens": tokens, "continuations": 1, "prefix": 2, "loop_rule": rule, **plan})
     manifest = {"plan": settings, "counts": {"documents_ended_in_window": 0, "documents_at_risk_of_ending": len(texts)}}
     return Records(manifest, sequences, columns, np.concatenate([[0], np.cumsum(lengths)]))
 

@@ -16,6 +16,7 @@ from freerun.records.store import Records, RunFolder, load_records
 from freerun.results.finding import Finding, to_json
 from freerun.stats.position import log_spaced_edges
 from freerun.worlds.catalogue import load_world
+from tests.plans import plan_json
 
 TOKENS = 16
 
@@ -33,7 +34,7 @@ def records(saved: np.ndarray, *, units: list[str] | None = None, prefix: int = 
         "without_prefix_log_prob_nats": alone.ravel(),
         "position": np.tile(np.arange(TOKENS), n + 2),
     }
-    manifest = {"plan": {"tokens": TOKENS, "prefix": prefix}}
+    manifest = {"plan": plan_json(tokens=TOKENS, prefix=prefix)}
     return Records(manifest, sequences, tokens, np.arange(n + 3) * TOKENS)
 
 

@@ -22,6 +22,7 @@ from freerun.records.measure import MeasurePlan, measure
 from freerun.records.schema import SCHEMA_VERSION
 from freerun.records.store import RunFolder, load_records
 from freerun.text.pairs import Pair
+from tests.plans import plan_json
 
 WORDS, PREFIX, TOKENS = 64, 8, 24
 LOGIT_SCALE = 8.0
@@ -64,7 +65,7 @@ def looked_at_again(predictor: Any, folder: Path, seed: int = 0) -> Rescoring:
     pairs = [Pair(f"d{i}", f"d{i}", "test", row[:PREFIX], row[PREFIX:]) for i, row in enumerate(ids)]
     plan = MeasurePlan(TOKENS, 12, seed, queue=2, rounded=is_rounded(predictor))
     run = RunFolder(folder)
-    settings = {"tokens": TOKENS, "batch": 12, "rounded_arithmetic": plan.rounded}
+    settings = plan_json(tokens=TOKENS, batch=12, rounded_arithmetic=plan.rounded)
     run.open({"schema_version": SCHEMA_VERSION, "kind": "audit", "plan": settings, "plan_hash": "h"})
     reference = default_reference(predictor, {p.unit: [p.continuation.astype(np.int64)] for p in pairs}, order=1)
     measure(predictor, pairs, plan=plan, plan_hash="h", folder=run, reference=reference)

@@ -13,11 +13,12 @@ from freerun.errors import DataError
 from freerun.findings.evidence import Evidence
 from freerun.findings.sources.evidence import source_evidence
 from freerun.findings.sources.finding import source
+from freerun.predictors.rules import SamplingRule
 from freerun.records.source_likelihoods import ScoredText, SourceRecords, SourcesAsked
 from freerun.records.store import Records
 from freerun.results.finding import Cell, Finding, to_json
+from tests.plans import plan_json
 
-OWN_LAW = "temperature 1, full vocabulary"
 ASKED = SourcesAsked("who", ("ada", "ben", "other"), (0.4, 0.4, 0.2), (2, 2, 1), "Who", "who.toml", "0" * 16, 8)
 
 
@@ -52,7 +53,7 @@ def made(
         "replicate": np.zeros(len(rows), int),
     }
     starts = np.concatenate([[0], np.cumsum([r[3] for r in rows])])
-    settings = {"tokens": 4, "sampling": OWN_LAW, **plan}
+    settings = plan_json(tokens=4, **plan)
     tokens = {"log_prob_nats": np.full(int(starts[-1]), np.log(0.5))}
     return Evidence(Records({"plan": settings}, sequences, tokens, starts)), SourceRecords(asked, tuple(texts))
 
@@ -142,7 +143,7 @@ def test_a_drift_is_said_with_the_source_that_moves() -> None:
     assert isinstance(moved, Cell)
     assert moved.text.startswith("−")
     assert [moved.value, moved.low, moved.high] == [drift.value, drift.low, drift.high]
-    deployed = source(*_listed(made([flat(0.5, 0.5)] * 24, own, asked=asked, sampling="temperature 1, top-k 50")))
+    deployed = source(*_listed(made([flat(0.5, 0.5)] * 24, own, asked=asked, sampling=SamplingRule.of(top_k=50))))
     assert "what was sampled, which is not its own law" in deployed.sentence
     assert "who_mixture_excess_nats_per_token" not in told(deployed)
 

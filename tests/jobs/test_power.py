@@ -284,7 +284,7 @@ def test_no_sign_is_chance() -> None:
 
 def test_blocks_are_filled_and_nothing_else_is_touched() -> None:
     page = (ROOT / "docs" / "power.md").read_text(encoding="utf-8")
-    blocks = blocks_markdown(to_json(with_expectations(made_up(FULL, lambda b, o, m, t, n: 0.05))))
+    blocks = blocks_markdown(with_expectations(made_up(FULL, lambda b, o, m, t, n: 0.05)))
     once = filled(page, blocks)
     assert "Not run yet" not in once
     assert filled(once, blocks) == once
@@ -297,7 +297,7 @@ def test_blocks_are_filled_and_nothing_else_is_touched() -> None:
 def test_the_page_says_what_the_code_tests() -> None:
     """If it fails: python -c "…filled(page, {'metrics': metrics_markdown(…)})", or studies/power/run.py."""
     page = (ROOT / "docs" / "power.md").read_text(encoding="utf-8")
-    table = metrics_markdown(to_json(made_up(FULL, lambda b, o, m, t, n: 0.05).metrics))
+    table = metrics_markdown(made_up(FULL, lambda b, o, m, t, n: 0.05).metrics)
     assert filled(page, {"metrics": table}) == page
 
 
@@ -307,7 +307,7 @@ def test_the_committed_data_and_the_page_agree() -> None:
         pytest.skip("the full table has not been run")
     result = read_compact(data.read_text())
     assert compact(result) == data.read_text()
-    assert result["plan_hash"] == FULL.hash
+    assert result.plan_hash == FULL.hash
     page = (ROOT / "docs" / "power.md").read_text(encoding="utf-8")
     assert filled(page, blocks_markdown(result)) == page
-    assert result["null"]["all_inside"], result["null"]["outside"]
+    assert result.null.all_inside, result.null.outside

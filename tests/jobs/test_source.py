@@ -16,6 +16,7 @@ from freerun.jobs.source.question import SourceOptions, priors_of, questions_of
 from freerun.jobs.source.source import source as source_result
 from freerun.jobs.source.source import work_tokens
 from freerun.results.finding import to_json
+from freerun.results.predict import SpelledToken
 from freerun.worlds.authors import authors
 from freerun.worlds.markov import MarkovWorld
 from freerun.worlds.mixture import Latent, MixtureWorld
@@ -230,8 +231,8 @@ def test_words_hold_every_token_once() -> None:
     words = words_of(tokens)
     assert [w.text for w in words] == ["ab", " c.", " a"]
     assert [t for w in words for t in range(w.first, w.last + 1)] == list(range(7))
-    assert [w.text for w in words_of([{"text": x} for x in "abc"])] == ["a", "b", "c"]
-    assert max(w.last - w.first for w in words_of([{"text": " "}, *({"text": "x"} for _ in range(30))])) == 11
+    assert [w.text for w in words_of([SpelledToken(id=0, text=x) for x in "abc"])] == ["a", "b", "c"]
+    assert max(w.last - w.first for w in words_of([SpelledToken(id=0, text=x) for x in " " + "x" * 30])) == 11
 
 
 def test_words_add_up_to_the_shift_of_their_tokens() -> None:

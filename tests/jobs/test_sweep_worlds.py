@@ -66,7 +66,7 @@ def exact(evidence: Evidence) -> tuple[SourceGap, SourceGap]:
     """ln P_s/M along real and own texts of a setting, from the last tokens before the cut alone."""
     world = load_world("authors")
     assert isinstance(world, MixtureWorld)
-    records, first = evidence.records, int(evidence.plan["prefix"])
+    records, first = evidence.records, int(evidence.plan.prefix)
 
     def gap(**chosen: Any) -> SourceGap:
         texts = [

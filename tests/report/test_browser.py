@@ -19,6 +19,8 @@ from freerun.jobs.source.source import source
 from freerun.report.pages.compare import render_compare
 from freerun.report.pages.source import render_source
 from freerun.results.finding import to_json
+from freerun.results.json import from_json
+from freerun.results.source import SourceResult
 from freerun.worlds.authors import authors
 
 pytestmark = pytest.mark.browser
@@ -87,7 +89,7 @@ def test_nothing_sticks_out_of_the_page_of_sources(chromium: str, tmp_path: Path
     text = world.corpus(1, 80, seed=2).documents[0].text
     words = json.dumps(to_json(source(world, text, None, SourceOptions(own_tokens=4, n_paths=2))))
     long_names = words.replace('"gazette"', '"The Intercontinental Gazette, Weekend Edition"')
-    seen = measured(chromium, render_source(json.loads(long_names)), tmp_path, width)
+    seen = measured(chromium, render_source(from_json(SourceResult, json.loads(long_names))), tmp_path, width)
     assert "world/authors" in seen["heading"]
 
 

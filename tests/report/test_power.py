@@ -15,7 +15,7 @@ from freerun.jobs.power.result import power_result
 from freerun.report.charts.heat import _DARKEST, heat_map
 from freerun.report.pages.power import render_power
 from freerun.report.pages.template import asset, stylesheet
-from freerun.results.finding import to_json
+from freerun.results.power import PowerResult
 from studies.power.expectations import with_expectations
 from studies.power.pages import expectations_markdown, heat_standing_alone, rates_markdown
 
@@ -23,7 +23,7 @@ PLAN = PowerPlan(bases=("authors", "words"), lengths=(16, 64), texts=(20, 60), r
 
 
 @pytest.fixture(scope="module")
-def result() -> dict[str, Any]:
+def result() -> PowerResult:
     parts = []
     for i, unit in enumerate(PLAN.units()):
         runs = unit.stop - unit.first
@@ -36,10 +36,7 @@ def result() -> dict[str, Any]:
         excess = {str(t): (100.0, 10.0, 2.0) for t in PLAN.lengths}
         parts.append(Part(unit.name, unit.base, unit.organism, runs, rejected, excess, 2.0))
     facts = {"machine": "m <script>", "python": "3", "numpy": "2", "scikit-learn": "1"}
-    plain: dict[str, Any] = to_json(
-        with_expectations(power_result(PLAN, parts, {"command": "freerun power", "provenance": facts}))
-    )
-    return plain
+    return with_expectations(power_result(PLAN, parts, {"command": "freerun power", "provenance": facts}))
 
 
 class Balance(HTMLParser):
@@ -61,7 +58,7 @@ class Balance(HTMLParser):
         self.texts.append(data)
 
 
-def test_the_page_is_one_sound_file(result: dict[str, Any]) -> None:
+def test_the_page_is_one_sound_file(result: PowerResult) -> None:
     page = render_power(result)
     read = Balance()
     read.feed(page)
@@ -70,22 +67,22 @@ def test_the_page_is_one_sound_file(result: dict[str, Any]) -> None:
     assert "&lt;script&gt;" in page
     assert not re.search(r'(src|href)="http', page)
     text = " ".join(read.texts)
-    assert result["sentence"] in text
-    for metric in result["metrics"]:
-        assert metric["label"] in text
-        assert metric["null"] in text
-    for organism in result["organisms"]:
-        assert organism["meaning"] in text
+    assert result.sentence in text
+    for metric in result.metrics:
+        assert metric.label in text
+        assert metric.null in text
+    for organism in result.organisms:
+        assert organism.meaning in text
     assert "rep-4, null on words, 64 tokens, 20 texts: 30.0%" in text
 
 
-def test_every_rate_stands_in_its_cell(result: dict[str, Any]) -> None:
+def test_every_rate_stands_in_its_cell(result: PowerResult) -> None:
     svg = ElementTree.fromstring(str(heat_map(result, texts=20, bases=["words"])))
     titles = [t.text or "" for t in svg.iter("title")]
-    cells = [c for c in result["cells"] if (c["base"], c["texts"]) == ("words", 20)]
-    shown = [c for c in cells if not next(m for m in result["metrics"] if m["name"] == c["metric"])["control"]]
+    cells = [c for c in result.cells if (c.base, c.texts) == ("words", 20)]
+    shown = [c for c in cells if not next(m for m in result.metrics if m.name == c.metric).control]
     for c in shown:
-        words = f"{c['tokens']} tokens, 20 texts: {c['rate']:.1%} ("
+        words = f"{c.tokens} tokens, 20 texts: {c.rate:.1%} ("
         assert any(words in t for t in titles)
     assert len([e for e in svg.iter("rect") if (e.get("class") or "").startswith("cell")]) == len(shown)
     assert len([e for e in svg.iter("rect") if e.get("class") == "cell outside"]) == 1
@@ -93,12 +90,12 @@ def test_every_rate_stands_in_its_cell(result: dict[str, Any]) -> None:
     assert all(0 <= float(e.get("x") or 0) <= width for e in svg.iter("rect"))
 
 
-def test_the_picture_stands_alone(result: dict[str, Any]) -> None:
+def test_the_picture_stands_alone(result: PowerResult) -> None:
     text = heat_standing_alone(result, texts=60)
     svg = ElementTree.fromstring(text)
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
     assert "var(" not in text
-    assert all(c["rate"] >= 0 for c in result["cells"])
+    assert all(c.rate >= 0 for c in result.cells)
 
 
 def luminance(rgb: np.ndarray) -> float:
@@ -119,7 +116,7 @@ def test_numbers_can_be_read_on_the_darkest_cell(scheme: int, ground: str) -> No
     assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
-def test_markdown_has_a_row_for_everything(result: dict[str, Any]) -> None:
+def test_markdown_has_a_row_for_everything(result: PowerResult) -> None:
     rates = rates_markdown(result)
     assert rates.count("\n| null |") == 2 * 2 * 2
     widths = {line.count("|") for line in rates.splitlines() if line.startswith("|")}

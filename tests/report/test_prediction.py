@@ -12,6 +12,8 @@ import pytest
 
 from freerun.report.pages.prediction import EDGES_NATS, percent, render_prediction, shade, spelled, visible_token
 from freerun.report.pages.template import asset, stylesheet
+from freerun.results.json import from_json
+from freerun.results.predict import PredictedToken, PredictResult, SpelledToken
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -65,6 +67,10 @@ def token(position, text, log_prob=-1.0, **more):
 GIVEN = {"given": True, "rank": None, "entropy_nats": None, "top": []}
 
 
+def read(result):
+    return from_json(PredictResult, result)
+
+
 @pytest.fixture
 def result():
     tokens = [
@@ -98,6 +104,7 @@ def result():
             "n_given": 1,
             "n_impossible": 1,
             "n_bytes_scored": 40,
+            "n_bytes_of_text": 40,
             "nats": 30.4,
             "nats_per_token": 4.34,
             "bits_per_byte": 1.09,
@@ -109,7 +116,7 @@ def result():
 
 
 def test_it_is_one_file_that_loads_nothing(result):
-    html = render_prediction(result)
+    html = render_prediction(read(result))
     page = Page(html)
     assert not {tag for tag, _ in page.tags} & {"link", "img", "iframe", "object", "embed", "base", "image", "use"}
     assert all("src" not in a and "style" not in a for _, a in page.tags)
@@ -122,7 +129,7 @@ def test_it_is_one_file_that_loads_nothing(result):
 
 
 def test_hostile_text_is_shown_and_never_run(result):
-    html = render_prediction(result)
+    html = render_prediction(read(result))
     page = Page(html)
     assert html.count("<script") == 1
     assert "<i>" not in html
@@ -132,7 +139,7 @@ def test_hostile_text_is_shown_and_never_run(result):
 
 
 def test_each_token_can_be_reached_and_leads_to_its_row(result):
-    page = Page(render_prediction(result))
+    page = Page(render_prediction(read(result)))
     links = [a for tag, a in page.tags if tag == "a" and "tok" in a.get("class", "").split()]
     rows = {a["id"] for tag, a in page.tags if tag == "tr" and "id" in a}
     assert [a["href"] for a in links] == [f"#r{i}" for i in range(9)]
@@ -144,7 +151,7 @@ def test_each_token_can_be_reached_and_leads_to_its_row(result):
 
 
 def test_numbers_notes_and_the_next_law_stand_there(result):
-    words = Page(render_prediction(result)).words
+    words = Page(render_prediction(read(result))).words
     for said in ("4.34", "nats/token", "76.7", "1.09", "7 of 9 tokens", "1 given, 1 impossible", "entropy 3.25 nats"):
         assert said in words
     assert "ends here with probability 2.0%" in words
@@ -156,19 +163,19 @@ def test_numbers_notes_and_the_next_law_stand_there(result):
 def test_nothing_scored_and_nothing_at_all_are_pages_too(result):
     none = dict.fromkeys(("nats", "nats_per_token", "bits_per_byte", "perplexity", "entropy_nats_per_token"))
     result["sum"] |= none | {"n_scored": 0}
-    assert "No token of this text could be scored" in Page(render_prediction(result)).words
+    assert "No token of this text could be scored" in Page(render_prediction(read(result))).words
     result["tokens"], result["sum"]["n_tokens"] = [], 0
     result["next"]["end_of_text_probability"] = None
-    assert "The first law" in Page(render_prediction(result)).words
+    assert "The first law" in Page(render_prediction(read(result))).words
 
 
 def test_the_same_result_gives_the_same_page(result):
-    assert render_prediction(result) == render_prediction(json.loads(json.dumps(result)))
+    assert render_prediction(read(result)) == render_prediction(read(json.loads(json.dumps(result))))
 
 
 def test_a_character_of_several_tokens_stands_at_its_last(result):
-    assert list(spelled(result["tokens"]))[3:7] == ["\n", "", "😀", "zz"]
-    html = render_prediction(result)
+    assert list(spelled(read(result).tokens))[3:7] == ["\n", "", "😀", "zz"]
+    html = render_prediction(read(result))
     assert re.search(r'href="#r4"[^>]*><span class="sign">·</span></a><a [^>]*href="#r5"[^>]*>😀</a>', html)
 
 
@@ -185,16 +192,19 @@ def test_a_character_of_several_tokens_stands_at_its_last(result):
     ],
 )
 def test_tokens_are_never_unseen(text, shown):
-    assert visible_token({"id": 1, "text": text}) == shown
+    assert visible_token(SpelledToken(id=1, text=text)) == shown
 
 
 def test_markers_are_named():
-    assert visible_token({"id": 2, "text": "", "marker": "end_of_text"}) == "⟨end of text⟩"
-    assert visible_token({"id": 7, "text": "", "marker": "special"}) == "⟨special token 7⟩"
+    assert visible_token(SpelledToken(id=2, text="", marker="end_of_text")) == "⟨end of text⟩"
+    assert visible_token(SpelledToken(id=7, text="", marker="special")) == "⟨special token 7⟩"
 
 
 def test_shades_change_at_the_edges():
-    assert [shade(token(0, "a", -edge)) for edge in (0.0, *EDGES_NATS, 99.0)] == [*(f"s{i}" for i in range(7)), "s6"]
+    assert [shade(from_json(PredictedToken, token(0, "a", -edge))) for edge in (0.0, *EDGES_NATS, 99.0)] == [
+        *(f"s{i}" for i in range(7)),
+        "s6",
+    ]
     assert percent(None) == "–"
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
+from freerun.jobs.source.evaluation import evaluate
 from freerun.jobs.source.question import SourceOptions
 from freerun.jobs.source.source import source
 from freerun.report.pages.source import EDGES, entropy_chart, own_chart, posterior_chart, render_source, scale, shade
 from freerun.results.finding import to_json
+from freerun.results.json import from_json
+from freerun.results.source import LatentAnswer, SourceResult
 from freerun.worlds.authors import authors
+from tests.jobs.test_source_evaluation import letters, sources, world
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +32,15 @@ def made() -> dict[str, Any]:
     latent = found["latents"][0]
     latent["infilling"] = {
         "posterior": [0.5, 0.4, 0.1],
+        "mass": [0.1, 0.1, 0.8],
+        "mass_without_text": [0.1, 0.1, 0.8],
         "labelled": 0.2,
+        "labelled_without_text": 0.2,
+        "by_cue": [[0.5, 0.4, 0.1]],
         "cues": ["\n\nSource:"],
     }
     latent["continuation"] = {
+        "classes": ["gazette", "onion", "unread"],
         "counts": [3, 1, 6],
         "n": 10,
         "share": [0.3, 0.1, 0.6],
@@ -63,7 +73,7 @@ class Tags(HTMLParser):
 
 
 def test_the_page_is_whole_and_needs_nothing(result: dict[str, Any]) -> None:
-    page = render_source(result)
+    page = render_source(from_json(SourceResult, result))
     parser = Tags()
     parser.feed(page)
     assert parser.open == []
@@ -79,7 +89,7 @@ def test_the_page_is_whole_and_needs_nothing(result: dict[str, Any]) -> None:
 def test_text_is_escaped(result: dict[str, Any]) -> None:
     result["words"][0]["text"] = "<img src=x>\x1b"
     result["model"]["name"] = "<b>x"
-    page = render_source(result)
+    page = render_source(from_json(SourceResult, result))
     assert "<img src=x>" not in page
     assert "&lt;img src=x&gt;" in page
     assert "&lt;script&gt;alert(1)" in page
@@ -90,7 +100,7 @@ def test_text_is_escaped(result: dict[str, Any]) -> None:
 
 def test_words_are_shaded_by_what_they_moved(result: dict[str, Any]) -> None:
     moved = result["latents"][0]["header"]["words"]
-    page = render_source(result)
+    page = render_source(from_json(SourceResult, result))
     strongest = max(moved, key=lambda m: m["shift"])
     assert f'class="tok {shade(strongest["shift"])}"' in page
     assert [shade(x) for x in (0.0, *EDGES)] == [f"s{i}" for i in range(len(EDGES) + 1)]
@@ -99,45 +109,29 @@ def test_words_are_shaded_by_what_they_moved(result: dict[str, Any]) -> None:
 
 def test_charts_hold_the_curves_of_the_result(result: dict[str, Any]) -> None:
     latent = result["latents"][0]
-    chart = posterior_chart(latent)
+    answer = from_json(LatentAnswer, latent)
+    chart = posterior_chart(answer)
     assert len(chart["x"]) <= 160
     assert (chart["x"][0], chart["x"][-1]) == (0, 200)
     first = chart["series"][0]
     i = latent["values"].index(first["name"])
     assert first["y"] == [latent["header"]["path"][t][i] for t in chart["x"]]
-    assert entropy_chart(latent)["series"][0]["y"][0] == pytest.approx(1.0)
-    assert len(own_chart(latent)["x"]) == 5
+    assert entropy_chart(answer)["series"][0]["y"][0] == pytest.approx(1.0)
+    assert len(own_chart(answer)["x"]) == 5
 
 
 def test_parts_that_were_not_asked_for_are_left_out(result: dict[str, Any]) -> None:
     for latent in result["latents"]:
         latent["infilling"] = latent["continuation"] = latent["coherence"] = None
         latent["header"]["movers"] = []
-    page = render_source(result)
+    page = render_source(from_json(SourceResult, result))
     assert "writes on by itself" not in page
     assert "Infilling" not in page
 
 
 def test_an_evaluation_has_a_page() -> None:
-    chart = {
-        "name": "c",
-        "title": "By length",
-        "x": [0, 1],
-        "series": [{"name": "a", "role": "free", "y": [1.0, 0.5]}],
-        "caption": "…",
-    }
-    page = render_source(
-        {
-            "kind": "source_evaluation",
-            "model": {"name": "m"},
-            "corpus": {"name": "c"},
-            "sources": {"title": "t"},
-            "sentences": ["On 60 texts <b>", "second"],
-            "charts": [chart],
-            "tables": [{"title": "Scores", "columns": ["", "x"], "rows": [["a", "1"]]}],
-            "notes": ["n"],
-        }
-    )
+    made = evaluate(world(), letters(20, 8), sources(), label_field="source", n_documents=12, n_tokens=8)
+    page = render_source(replace(made, sentences=("On 60 texts <b>", "second")))
     parser = Tags()
     parser.feed(page)
     assert parser.open == []

@@ -87,11 +87,13 @@ def simulated(rng: np.random.Generator, shape: tuple[int, int, int], start: floa
     return np.stack(paths, axis=2), np.stack(variances, axis=2)
 
 
-@pytest.mark.parametrize(("start", "n_paths", "most"), [(0.5, 4, 0.115), (0.2, 8, 0.1), (0.01, 8, 0.08)])
+@pytest.mark.parametrize(
+    ("start", "n_paths", "most"), [(0.5, 4, 0.063), (0.2, 8, 0.069), (0.01, 8, 0.055), (0.33, 16, 0.087)]
+)
 def test_band_coverage_and_the_size_of_the_exact_test(start: float, n_paths: int, most: float) -> None:
     """600 runs each of a coherent predictor, 20 steps. The 95% band at the last step misses π_0 in at most `most` of them (the
-    normal law is rough for few paths: 7.1%, 5.9% and 4.3% in 2,000 runs; the allowance is 4 standard errors above that, false
-    alarm < 1e-4 for another seed). Each exact p-value is ≤ .05 in at most 5% of the runs: more are found with < 2e-3."""
+    band is approximate: 3.4%, 3.8%, 2.8% and 5.1% in 2,000 runs; the allowance is 4 standard errors above that, false alarm
+    < 1e-4 for another seed). Each exact p-value is ≤ .05 in at most 5% of the runs: more are found with < 2e-3."""
     n = 600
     paths, variances = simulated(np.random.default_rng(0), (n, n_paths, 20), start)
     bands = [martingale_band(p, v) for p, v in zip(paths, variances, strict=True)]

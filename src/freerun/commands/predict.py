@@ -11,13 +11,16 @@ import math
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from freerun.commands.model_arguments import add_json_argument, add_model_arguments, load_options
 from freerun.commands.terminal import columns_between, encodable, say, shown, takes_colour
 from freerun.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from freerun.results.predict import PredictedToken, PredictResult, ProbableToken
 
 EXAMPLES = """\
 examples:
@@ -72,11 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
         reporter.phase("reading the text")
     try:
         on_tokens = reporter.advance if reporter.total else lambda _: None
-        result = to_json(predict(predictor, text, top=arguments.top, on_tokens=on_tokens))
+        result = predict(predictor, text, top=arguments.top, on_tokens=on_tokens)
     finally:
         reporter.end()
     if arguments.json:
-        print_json(result)
+        print_json(to_json(result))
         return 0
     if arguments.html is None:
         for line in table_lines(result, width=columns_between(32, 120), colour=takes_colour(sys.stdout)):
@@ -121,11 +124,11 @@ def read_text(argument: str) -> str:
 # ---- what is printed -------------------------------------------------------------------------------------------------
 
 
-def table_lines(result: Mapping[str, Any], *, width: int, colour: bool = False) -> list[str]:
+def table_lines(result: PredictResult, *, width: int, colour: bool = False) -> list[str]:
     """One line a token, no wider than `width` columns; narrow terminals lose the bar, then the entropy."""
     from freerun.report.pages.prediction import spelled
 
-    tokens = result["tokens"]
+    tokens = result.tokens
     if not tokens:
         return []
     words = [_word(t, piece) for t, piece in zip(tokens, spelled(tokens), strict=True)]
@@ -136,29 +139,29 @@ def table_lines(result: Mapping[str, Any], *, width: int, colour: bool = False) 
     for token, word in zip(tokens, words, strict=True):
         cells = _cells(token, bar=bar, entropy=entropy)
         left = "  ".join([fitted(word, room), *cells])
-        line = shown(f"{left}  {_alternatives(token['top'][:3], width - columns(left) - 2)}".rstrip())
+        line = shown(f"{left}  {_alternatives(token.top[:3], width - columns(left) - 2)}".rstrip())
         lines.append(_coloured(line, token) if colour else line)
     return [*lines, ""]
 
 
-def _word(token: Mapping[str, Any], piece: str) -> str:
+def _word(token: PredictedToken, piece: str) -> str:
     """A token as it is printed; one that completes a character that others began says which."""
-    from freerun.report.pages.prediction import visible_token
+    from freerun.report.pages.prediction import visible_text, visible_token
 
     word = visible_token(token)
-    return f"{word} {visible_token({'text': piece})}" if "bytes_hex" in token and piece.strip() else word
+    return f"{word} {visible_text(piece)}" if token.bytes_hex is not None and piece.strip() else word
 
 
-def _cells(token: Mapping[str, Any], *, bar: bool, entropy: bool) -> list[str]:
+def _cells(token: PredictedToken, *, bar: bool, entropy: bool) -> list[str]:
     from freerun.report.pages.prediction import surprisal_nats
 
-    if token["given"]:
+    if token.given:
         return [f"{'given':>6}"]
     nats = surprisal_nats(token)
     cells = [f"{'∞' if nats is None else format(nats, '.2f'):>6}"]
     cells += [_bar(BAR_FULL_NATS if nats is None else nats)] * bar
-    cells.append(f"{token['rank']:>6}")
-    expected = token["entropy_nats"]
+    cells.append(f"{token.rank:>6}")
+    expected = token.entropy_nats
     return cells + [f"{'–' if expected is None else format(expected, '.2f'):>7}"] * entropy
 
 
@@ -167,49 +170,49 @@ def _bar(nats: float, *, full: float = BAR_FULL_NATS, width: int = BAR_WIDTH) ->
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()).ljust(width)
 
 
-def _alternatives(entries: Sequence[Mapping[str, Any]], room: int) -> str:
+def _alternatives(entries: Sequence[ProbableToken], room: int) -> str:
     """As many of the entries as fit into `room` columns, whole."""
     from freerun.report.pages.prediction import percent, visible_token
 
     line = ""
     for entry in entries:
-        longer = f"{line}  {visible_token(entry)} {percent(entry['log_prob_nats'])}".lstrip()
+        longer = f"{line}  {visible_token(entry)} {percent(entry.log_prob_nats)}".lstrip()
         if columns(longer) > room:
             break
         line = longer
     return line
 
 
-def summary_lines(result: Mapping[str, Any], *, width: int) -> list[str]:
+def summary_lines(result: PredictResult, *, width: int) -> list[str]:
     """The sums, the notes, and the law of what comes next."""
     from freerun.report.pages.prediction import chance, percent, visible_token
 
-    total, after = result["sum"], result["next"]
+    total, after = result.sum, result.next
     lines = []
-    if total["n_scored"]:
-        per_byte = "" if total["bits_per_byte"] is None else f" · {total['bits_per_byte']:.3f} bits/byte"
-        perplexity = "–" if total["perplexity"] is None else f"{total['perplexity']:,.4g}"
+    if total.n_scored:
+        per_byte = "" if total.bits_per_byte is None else f" · {total.bits_per_byte:.3f} bits/byte"
+        perplexity = "–" if total.perplexity is None else f"{total.perplexity:,.4g}"
         lines.append(
-            f"{total['nats']:.2f} nats · {total['nats_per_token']:.3f} nats/token{per_byte} · perplexity {perplexity}"
+            f"{total.nats:.2f} nats · {total.nats_per_token:.3f} nats/token{per_byte} · perplexity {perplexity}"
         )
-        if total["entropy_nats_per_token"] is not None:
+        if total.entropy_nats_per_token is not None:
             lines.append(
-                f"the laws themselves expected {total['entropy_nats_per_token']:.3f} nats/token (their mean entropy)"
+                f"the laws themselves expected {total.entropy_nats_per_token:.3f} nats/token (their mean entropy)"
             )
-    if total["n_tokens"]:
-        lines.append(f"{total['n_scored']} of {total['n_tokens']} tokens scored")
-    lines += [*result["notes"], f"Model: {result['model']['name']}. Context: {result['context']['rule']}."]
+    if total.n_tokens:
+        lines.append(f"{total.n_scored} of {total.n_tokens} tokens scored")
+    lines += [*result.notes, f"Model: {result.model.name}. Context: {result.context.rule}."]
     lines = [part for line in lines for part in textwrap.wrap(shown(line), width)]
-    entropy = "" if after["entropy_nats"] is None else f" (entropy {after['entropy_nats']:.2f} nats)"
-    lines += ["", f"{'next' if total['n_tokens'] else 'first'}{entropy}"]
-    words = [visible_token(entry) for entry in after["top"]]
+    entropy = "" if after.entropy_nats is None else f" (entropy {after.entropy_nats:.2f} nats)"
+    lines += ["", f"{'next' if total.n_tokens else 'first'}{entropy}"]
+    words = [visible_token(entry) for entry in after.top]
     room = min(max(map(columns, words), default=0), max(8, width // 3))
-    for entry, word in zip(after["top"], words, strict=True):
-        share = percent(entry["log_prob_nats"])
-        bar = _bar(math.exp(entry["log_prob_nats"]), full=1.0, width=max(4, min(30, width - room - 14)))
+    for entry, word in zip(after.top, words, strict=True):
+        share = percent(entry.log_prob_nats)
+        bar = _bar(math.exp(entry.log_prob_nats), full=1.0, width=max(4, min(30, width - room - 14)))
         lines.append(f"  {fitted(word, room)}  {share:>6}  {bar}".rstrip())
-    if after["end_of_text_probability"]:
-        lines.append(f"  the text ends here: {chance(after['end_of_text_probability'])}")
+    if after.end_of_text_probability:
+        lines.append(f"  the text ends here: {chance(after.end_of_text_probability)}")
     return lines
 
 
@@ -243,7 +246,7 @@ def fitted(text: str, width: int) -> str:
     return text + " " * (width - columns(text))
 
 
-def _coloured(line: str, token: Mapping[str, Any]) -> str:
+def _coloured(line: str, token: PredictedToken) -> str:
     from freerun.report.pages.prediction import shade
 
     code = {"given": "2", "impossible": "1;35", "s3": "33", "s4": "33", "s5": "31", "s6": "1;31"}.get(shade(token))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments, reading_options
 from freerun.commands.model_arguments import add_json_argument, add_model_arguments, load_options
@@ -109,21 +109,25 @@ def run(arguments: argparse.Namespace) -> int:
         return _init(arguments.init)
     _check(arguments)
     from freerun.results.finding import to_json
+    from freerun.results.source import SourceResult
 
-    result = to_json(_evaluate(arguments) if arguments.evaluate is not None else _ask(arguments))
+    result = _evaluate(arguments) if arguments.evaluate is not None else _ask(arguments)
     if arguments.out is not None:
         _write(Path(arguments.out), result)
     if arguments.json:
         from freerun.commands.main import print_json
 
-        print_json(result)
+        print_json(to_json(result))
         return 0
     from freerun.commands.source_lines import evaluation_lines, print_lines, source_lines
     from freerun.commands.terminal import columns_between, takes_colour
 
     width = columns_between(40, 120)
-    lines = source_lines(result, width=width, colour=takes_colour(sys.stdout)) if result["kind"] == "source" else None
-    print_lines(lines if lines is not None else evaluation_lines(result, width=width), sys.stdout)
+    if isinstance(result, SourceResult):
+        lines = source_lines(result, width=width, colour=takes_colour(sys.stdout))
+    else:
+        lines = evaluation_lines(result, width=width)
+    print_lines(lines, sys.stdout)
     if arguments.out is not None:
         print(f"\npage  {Path(arguments.out) / 'report.html'}")
     return 0
@@ -225,12 +229,15 @@ def _evaluate(arguments: argparse.Namespace) -> SourceEvaluation:
         reporter.end()
 
 
-def _write(folder: Path, result: dict[str, Any]) -> None:
+def _write(folder: Path, result: SourceResult | SourceEvaluation) -> None:
     import json
 
     from freerun.files import write_atomically
     from freerun.report.pages.source import render_source
+    from freerun.results.finding import to_json
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "result.json", json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    write_atomically(
+        folder / "result.json", json.dumps(to_json(result), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    )
     write_atomically(folder / "report.html", render_source(result))

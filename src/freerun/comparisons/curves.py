@@ -76,7 +76,7 @@ def join_curves(evidences: Sequence[Evidence]) -> JointCurves:
     for e in evidences:
         if not e.panel.enough:
             raise TooFewDocuments(
-                f"only {counted(e.panel.n_pairs, 'pair')} of {e.plan['model']} hold the last token on both sides; {MIN_PAIRS} are needed"
+                f"only {counted(e.panel.n_pairs, 'pair')} of {e.plan.model} hold the last token on both sides; {MIN_PAIRS} are needed"
             )
     lengths = lengths_up_to(min(e.panel.length for e in evidences))
     return JointCurves(tuple(run_curve(e, lengths).aucs for e in evidences))

@@ -51,7 +51,7 @@ def compare_result(
     created: str,
 ) -> CompareResult:
     """Everything that is said of a comparison. `results`: the runs' own result.json, where they have one, for the table beside."""
-    corpus, trend = evidences[0].plan["corpus"], len(evidences) > 2
+    corpus, trend = evidences[0].plan.corpus, len(evidences) > 2
     places = [float(i) for i in (range(len(names)) if x is None else x)]
     pairs = tuple(replace(pair, sentence=pair_sentence(pair)) for pair in compared.pairs)
     refused = [name for name, own in zip(names, compared.own_text, strict=True) if own.refused]
@@ -81,11 +81,11 @@ def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> Ru
     return RunSummary(
         name,
         place,
-        plan["model"],
-        plan["corpus"],
-        e.sampling.describe(),
-        plan["dtype"],
-        int(plan["documents"]),
+        plan.model,
+        plan.corpus,
+        e.plan.sampling.describe(),
+        plan.dtype,
+        plan.documents,
         e.length,
         e.records.manifest["plan_hash"],
         asdict(compared.own_text[i]),

@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from freerun.findings.evidence import Evidence
 from freerun.records.plan import ContextRule
+from freerun.records.schema import ArmName
 from freerun.results.compare import Breach, SharedDraws
 
 _SERVERS = ("vllm", "sglang", "llama-server", "openai")
@@ -53,13 +54,13 @@ def align(first: Evidence, second: Evidence) -> Alignment:
     return Alignment(at_first, at_second, units, position, len(pairs), len(pairs) - (len(aligned) - 1))
 
 
-def _shared_texts(first: Evidence, second: Evidence, arm: str, *columns: str) -> Iterator[tuple[int, int]]:
+def _shared_texts(first: Evidence, second: Evidence, arm: ArmName, *columns: str) -> Iterator[tuple[int, int]]:
     """Sequences of an arm that both runs have, by what these columns say, in the order of the first run."""
     rows = [_rows_by(e, arm, columns) for e in (first, second)]
     yield from ((row, rows[1][key]) for key, row in rows[0].items() if key in rows[1])
 
 
-def _rows_by(evidence: Evidence, arm: str, columns: Sequence[str]) -> dict[tuple[str, ...], int]:
+def _rows_by(evidence: Evidence, arm: ArmName, columns: Sequence[str]) -> dict[tuple[str, ...], int]:
     at = evidence.records.chosen(arm=arm)
     return dict(
         zip(
@@ -143,7 +144,7 @@ _PLANNED = {
 def breaches(first: Evidence, second: Evidence, aligned: Alignment, *, run: str) -> tuple[Breach, ...]:
     """Everything that makes a comparison with `run`, the second, refuse; empty where the runs differ in what is compared alone."""
     a, b = first.records.manifest, second.records.manifest
-    plans = first.audit_plan, second.audit_plan
+    plans = first.plan, second.plan
     out = []
     if plans[0].corpus_fingerprint != plans[1].corpus_fingerprint:
         lost = (
@@ -189,7 +190,7 @@ def _same_tokenisation(a: Mapping[str, Any], b: Mapping[str, Any], aligned: Alig
 
 def same_reference(first: Evidence, second: Evidence) -> bool:
     """Whether both runs were held against a reference that was counted on the same documents."""
-    a, b = first.audit_plan, second.audit_plan
+    a, b = first.plan, second.plan
     fields = ("reference", "corpus_fingerprint", "documents", "seed", "prefix", "tokens")
     return all(getattr(a, f) == getattr(b, f) for f in fields)
 
@@ -201,7 +202,7 @@ def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str
     """What differs beside the model and is no reason to refuse, but has to be known."""
     a, b = first.plan, second.plan
     notes = []
-    rules = first.sampling, second.sampling
+    rules = a.sampling, b.sampling
     if rules[0] != rules[1]:
         notes.append(
             f"Sampled by different rules ({rules[0].describe()} against {rules[1].describe()}): what speaks of own text compares rules as well as models. "
@@ -209,18 +210,18 @@ def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str
         )
     elif not rules[0].is_model_law:
         notes.append(f"Both runs sampled with {rules[0].describe()}, not from the models' own laws.")
-    if a["dtype"] != b["dtype"]:
-        notes.append(f"Number formats differ ({a['dtype']} against {b['dtype']}): that is part of what is compared.")
-    if a["seed"] != b["seed"]:
+    if a.dtype != b.dtype:
+        notes.append(f"Number formats differ ({a.dtype} against {b.dtype}): that is part of what is compared.")
+    if a.seed != b.seed:
         notes.append(
-            f"Seeds differ ({a['seed']} against {b['seed']}): the split into training and test documents is another one, and own texts are "
+            f"Seeds differ ({a.seed} against {b.seed}): the split into training and test documents is another one, and own texts are "
             "paired by document alone, not by draw."
         )
-    if a["continuations"] != b["continuations"]:
-        notes.append(f"{a['continuations']} against {b['continuations']} own texts a document.")
-    if a["documents"] != b["documents"]:
+    if a.continuations != b.continuations:
+        notes.append(f"{a.continuations} against {b.continuations} own texts a document.")
+    if a.documents != b.documents:
         notes.append(
-            f"{a['documents']} against {b['documents']} documents: differences are taken on the {aligned.n_documents} that both have, horizons by "
+            f"{a.documents} against {b.documents} documents: differences are taken on the {aligned.n_documents} that both have, horizons by "
             "detectors that were trained on different numbers of documents (more train a better one)."
         )
     if not same_reference(first, second):

@@ -10,13 +10,14 @@ from jaxtyping import Float
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.question import Question
+from freerun.records.schema import ArmName
 from freerun.results.finding import Chart, Estimate, Finding, Series
 from freerun.results.quantity import Quantity, Sums
 from freerun.stats.calibration import CalibrationCurve, calibration_curve
 from freerun.stats.reliability import Reliability, reliability
 
 QUESTION = "Are its probabilities right, over the whole vocabulary?"
-ARMS = (("real", "real text"), ("free", "its own text"))
+ARMS: tuple[tuple[ArmName, str], ...] = (("real", "real text"), ("free", "its own text"))
 RARE_NATS = 7.0
 RARE = {
     "real": Quantity(
@@ -127,7 +128,7 @@ def calibration(evidence: Evidence) -> Finding:
 # ---- the whole vocabulary ----------------------------------------------------------------------------------------------
 
 
-def _curve(evidence: Evidence, arm: str) -> CalibrationCurve:
+def _curve(evidence: Evidence, arm: ArmName) -> CalibrationCurve:
     records = evidence.records
     rows = records.chosen(arm=arm)
     return calibration_curve(
@@ -143,7 +144,7 @@ def _outside(curve: CalibrationCurve) -> tuple[int, int]:
     return sum(not r.low <= 1 <= r.high for r in known), len(known)
 
 
-def _chart(curves: dict[str, CalibrationCurve], middle: Float[np.ndarray, " bins"]) -> Chart:
+def _chart(curves: dict[ArmName, CalibrationCurve], middle: Float[np.ndarray, " bins"]) -> Chart:
     series = [Series.of(label, arm, curves[arm].ratio) for arm, label in ARMS]
     return Chart(
         name="calibration",
@@ -167,7 +168,7 @@ def _range(series: list[Series]) -> tuple[float, float]:
 # ---- the most probable token -------------------------------------------------------------------------------------------
 
 
-def _top(evidence: Evidence, arm: str) -> Reliability | None:
+def _top(evidence: Evidence, arm: ArmName) -> Reliability | None:
     """None for too few documents."""
     tokens = evidence.records.tokens
     mine = evidence.tokens_of(arm)
@@ -195,7 +196,7 @@ def _top_sentence(top: Reliability | None) -> str:
     return f" Its most probable token {said}."
 
 
-def _top_estimates(tops: dict[str, Reliability | None]) -> tuple[Estimate, ...]:
+def _top_estimates(tops: dict[ArmName, Reliability | None]) -> tuple[Estimate, ...]:
     out = []
     for arm, top in tops.items():
         if top is None:
@@ -209,7 +210,7 @@ def _top_estimates(tops: dict[str, Reliability | None]) -> tuple[Estimate, ...]:
     return tuple(out)
 
 
-def _top_chart(tops: dict[str, Reliability | None]) -> tuple[Chart, ...]:
+def _top_chart(tops: dict[ArmName, Reliability | None]) -> tuple[Chart, ...]:
     """Accuracy minus confidence, bin by bin; the two kinds of text have bins of their own, so each stands at its own x."""
     held = {arm: top for arm, _ in ARMS if (top := tops[arm]) is not None}
     if not held:

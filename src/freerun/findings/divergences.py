@@ -89,7 +89,7 @@ def divergences(evidence: Evidence) -> Finding:
     if panel.free.shape[1] > 1:
         comparisons.append(_halves("its own text against its own", "control", free, other, rng))
     if has_cold.sum() >= MIN_PAIRS:
-        t = f"t = {evidence.plan['control_temperature']:g}"
+        t = f"t = {evidence.plan.control_temperature:g}"
         label = f"its text at {t} against real text"
         comparisons.append(_halves(label, "tempered", real[has_cold], cold[has_cold], rng))
     area = Interval(whole.value, whole.low, whole.high, whole.level, len(real))
@@ -174,7 +174,7 @@ def _seeds(rng: np.random.Generator, n: int) -> tuple[int, ...]:
 
 def _place(evidence: Evidence) -> str:
     """Where the texts are points."""
-    encoder = evidence.plan.get("embed_with")
+    encoder = evidence.plan.embed_with
     return f"the encoder {encoder}" if encoder else "the model's own hidden states"
 
 

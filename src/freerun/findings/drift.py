@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence
 from freerun.findings.question import Question
+from freerun.records.schema import ArmName
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table
 from freerun.results.quantity import Quantity, Sums
 from freerun.stats.intervals import Interval, cluster_ratio, has_no_width
@@ -125,7 +126,7 @@ def _gaps(evidence: Evidence) -> dict[Quantity, Float[np.ndarray, " documents"]]
         TEMPERATURE: real - loss,
         TOTAL: own - loss,
     }
-    if int(evidence.plan["continuations"]) >= 2:
+    if evidence.plan.continuations >= 2:
         first, second = (_by_document(evidence, entropy, "free", *late, replicate=j) for j in (0, 1))
         gaps[CONTROL] = first - second
     return gaps
@@ -134,10 +135,8 @@ def _gaps(evidence: Evidence) -> dict[Quantity, Float[np.ndarray, " documents"]]
 def _second_half(evidence: Evidence) -> list[Float[np.ndarray, " documents"]]:
     """Loss, entropy on real and entropy on own text; NaN in all three where a document lacks one."""
     entropy, window = evidence.records.tokens["entropy_nats"], (evidence.length // 2, evidence.length)
-    columns = [
-        _by_document(evidence, values, arm, *window)
-        for values, arm in ((_surprisal(evidence), "real"), (entropy, "real"), (entropy, "free"))
-    ]
+    read: list[tuple[np.ndarray, ArmName]] = [(_surprisal(evidence), "real"), (entropy, "real"), (entropy, "free")]
+    columns = [_by_document(evidence, values, arm, *window) for values, arm in read]
     whole = np.isfinite(columns).all(axis=0)
     return [np.where(whole, column, np.nan) for column in columns]
 
@@ -182,7 +181,7 @@ def _surprisal(evidence: Evidence) -> Float[np.ndarray, " tokens"]:
 def _by_document(
     evidence: Evidence,
     values: Float[np.ndarray, " tokens"],
-    arm: str,
+    arm: ArmName,
     start: int,
     stop: int,
     *,
@@ -256,7 +255,7 @@ def _notes(evidence: Evidence, split: _Split, slopes: SlopeDifference) -> tuple[
         ),
         f"Positions after an end of text do not exist and are not filled ({ended.mean():.1%} of the free continuations ended early): "
         "late positions average those that go on.",
-        f"Contexts swapped: in the second half the law reads at least {int(evidence.plan['prefix']) + evidence.length // 2} tokens, all real, or own "
+        f"Contexts swapped: in the second half the law reads at least {evidence.plan.prefix + evidence.length // 2} tokens, all real, or own "
         "after the same real prefix. No text is sampled after the long real context, so how its own writing would go on from there is not "
         "measured; only for the next token is its expected surprisal known, which is the entropy in that row.",
     ]
@@ -266,9 +265,9 @@ def _notes(evidence: Evidence, split: _Split, slopes: SlopeDifference) -> tuple[
             f"{n_impossible} real {'token is' if n_impossible == 1 else 'tokens are'} impossible under the law: its loss is infinite. Such tokens are left "
             "out of every mean of surprisals here."
         )
-    if not evidence.sampling.is_model_law:
+    if not evidence.plan.sampling.is_model_law:
         notes.append(
-            f"The free text was sampled with {evidence.sampling.describe()}; entropies are those of the model's own law on that text."
+            f"The free text was sampled with {evidence.plan.sampling.describe()}; entropies are those of the model's own law on that text."
         )
     return tuple(notes)
 
@@ -291,11 +290,12 @@ def _chart(evidence: Evidence) -> Chart:
     edges = log_spaced_edges(evidence.length)
     groups = evidence.units[evidence.token_sequence]
     series = []
-    for label, role, arm, values in (
+    curves: list[tuple[str, str, ArmName, np.ndarray]] = [
         ("entropy on real text", "real", "real", tokens["entropy_nats"]),
         ("loss on real text", "reference", "real", _surprisal(evidence)),
         ("entropy on its own text", "free", "free", tokens["entropy_nats"]),
-    ):
+    ]
+    for label, role, arm, values in curves:
         mine: Bool[np.ndarray, " tokens"] = evidence.tokens_of(arm) & np.isfinite(values)
         curve = curve_by_position(values[mine], tokens["position"][mine], groups[mine], edges=edges)
         series.append(Series.curve(label, role, curve.mean, curve.low, curve.high))
@@ -334,8 +334,8 @@ def _swap_table(evidence: Evidence) -> Table:
     """Laws after a real and after an own context of equal length, on the documents that have both."""
     window = evidence.length // 2, evidence.length
     entropy, surprisal = evidence.records.tokens["entropy_nats"], _surprisal(evidence)
-    cold = f"its own text at t = {evidence.plan['control_temperature']:g} (control)"
-    arms = {"real": "real text", "free": "its own text", "tempered": cold}
+    cold = f"its own text at t = {evidence.plan.control_temperature:g} (control)"
+    arms: dict[ArmName, str] = {"real": "real text", "free": "its own text", "tempered": cold}
     means = {
         arm: (_by_document(evidence, entropy, arm, *window), _by_document(evidence, surprisal, arm, *window))
         for arm in arms
@@ -349,7 +349,7 @@ def _swap_table(evidence: Evidence) -> Table:
             rows.append((label, *(Cell.of(_mean(c), 3, "nats/token") for c in columns), Cell.number(n[0], ",")))
     return Table(
         "prefix_swap",
-        f"The law after {int(evidence.plan['prefix']) + evidence.length // 2} tokens or more of each context (second half, nats a token)",
+        f"The law after {evidence.plan.prefix + evidence.length // 2} tokens or more of each context (second half, nats a token)",
         ("context", "mean entropy of the law", "mean surprisal of what follows it there", "documents"),
         tuple(rows),
     )

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.records.answers import Answers
-from freerun.records.plan import AuditPlan, SamplingRule, read_plan, upgraded
+from freerun.records.plan import AuditPlan, read_plan
 from freerun.records.redact import LocalIds, is_redacted, local_ids, sealed
+from freerun.records.schema import ArmName
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
-from freerun.results.json import from_json
 from freerun.stats.detection.likelihood_features import TokenColumns
 from freerun.stats.interpolation import fit_interpolation, mix_log_probs
 
@@ -66,19 +66,10 @@ class Evidence:
             self._made[make] = make(self)
         return self._made[make]  # type: ignore[no-any-return]
 
-    @property
-    def plan(self) -> dict[str, Any]:
-        return dict(self.records.manifest["plan"])
-
     @cached_property
-    def audit_plan(self) -> AuditPlan:
-        """The plan as a value."""
+    def plan(self) -> AuditPlan:
+        """What was measured."""
         return read_plan(self.records.manifest["plan"])
-
-    @cached_property
-    def sampling(self) -> SamplingRule:
-        """The law that own text was sampled from."""
-        return from_json(SamplingRule, upgraded(self.plan)["sampling"])
 
     @cached_property
     def whole_laws(self) -> bool:
@@ -90,7 +81,7 @@ class Evidence:
     @property
     def length(self) -> int:
         """Tokens of a whole continuation."""
-        return int(self.plan["tokens"])
+        return self.plan.tokens
 
     @cached_property
     def units(self) -> Int[np.ndarray, " sequences"]:
@@ -103,7 +94,7 @@ class Evidence:
     def token_sequence(self) -> Int[np.ndarray, " tokens"]:
         return self.records.token_sequence_index()
 
-    def tokens_of(self, arm: str) -> Bool[np.ndarray, " tokens"]:
+    def tokens_of(self, arm: ArmName) -> Bool[np.ndarray, " tokens"]:
         """Which tokens belong to an arm."""
         mine: np.ndarray = (self.records.sequences["arm"] == arm)[self.token_sequence]
         return mine
@@ -242,7 +233,7 @@ class Panel:
         self.evidence, self.length = evidence, length
         records = evidence.records
         sequences = records.sequences
-        n_free = int(evidence.plan["continuations"])
+        n_free = evidence.plan.continuations
         lengths = np.diff(records.starts)
         whole = (lengths > length) | ((lengths == length) & (sequences["end_reason"] == "length"))
         by_document: dict[str, dict[tuple[str, int], int]] = {}

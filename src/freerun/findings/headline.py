@@ -69,7 +69,7 @@ def _card(label: str, e: Estimate, note: str, *, form: str = "", h: HorizonResul
 
 def yardsticks(evidence: Evidence, comparison: Comparison) -> Yardsticks:
     """H75 of this run beside other comparisons by the same detector at the same n."""
-    cold = f"t = {evidence.plan['control_temperature']:g}"
+    cold = f"t = {evidence.plan.control_temperature:g}"
     curves = (
         ("its own text against real text", comparison.main, "free"),
         (f"its text at {cold} against real text", comparison.real_tempered, "other"),

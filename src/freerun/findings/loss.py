@@ -111,8 +111,7 @@ def loss(evidence: Evidence) -> Finding:
 
 def _notes(evidence: Evidence, n_impossible: int, *, changed: bool) -> tuple[str, ...]:
     """`changed`: the tokenizer changes the text."""
-    prefix = evidence.plan["prefix"]
-    cut = evidence.plan.get("cut", prefix)
+    prefix, cut = evidence.plan.prefix, evidence.plan.cut
     seen = "given all before them" if cut == prefix else f"given the {prefix} before the cut and all after it"
     names = ("own law", *evidence.reference_names)
     weights = ", ".join(f"{w:.2f} {name}" for w, name in zip(evidence.reference_weights, names, strict=True))

@@ -69,7 +69,7 @@ def memory(evidence: Evidence) -> Finding:
     if alone is None or not measured.any():
         why = (
             "There is no prefix in this run, so there is nothing that it could be worth: take --prefix 32 or more."
-            if plan.get("prefix") == 0
+            if plan.prefix == 0
             else "These records do not say what the continuations cost without their prefix: an older version made them. Run the audit "
             "again in another folder."
         )
@@ -99,7 +99,7 @@ def memory(evidence: Evidence) -> Finding:
     return Finding(
         name="memory",
         question=QUESTION,
-        sentence=_sentence(plan.get("prefix"), sums[WORTH].interval(), reach, open_end, late, evidence.length),
+        sentence=_sentence(plan.prefix, sums[WORTH].interval(), reach, open_end, late, evidence.length),
         status="neutral",
         estimates=(
             sums[WORTH].estimate(),

@@ -39,7 +39,7 @@ def spellings(evidence: Evidence) -> Spellings | None:
     special = evidence.records.manifest.get("special_tokens")
     if special is None or not evidence.has_text:
         return None
-    return Spellings(special, list(evidence.plan["end_ids"]))
+    return Spellings(special, list(evidence.plan.end_ids))
 
 
 def shown_text(evidence: Evidence, sequence: int, *, start: int = 0, stop: int | None = None) -> str:

@@ -29,11 +29,11 @@ def threats(evidence: Evidence, comparison: Comparison | None, own_text: OwnText
                 "The documents are pieces of fewer texts. Intervals and p-values treat them as independent and are too narrow.",
             )
         )
-    if not evidence.sampling.is_model_law:
+    if not evidence.plan.sampling.is_model_law:
         listed.append(
             Threat(
                 "Not the model's own law",
-                f"Free text was sampled with {evidence.sampling.describe()}; log-probabilities are the model's own.",
+                f"Free text was sampled with {evidence.plan.sampling.describe()}; log-probabilities are the model's own.",
             )
         )
     if comparison is not None:
@@ -72,7 +72,7 @@ def _of_the_model(evidence: Evidence) -> Iterator[Threat]:
             f"In {tokenizer['changed']} of {tokenizer['documents']} documents the tokens spell something else than the document (case, accents, "
             "spaces or unknown words). Real text is measured as its tokens spell it, so what the tokenizer throws away tells nobody anything.",
         )
-    if evidence.plan["dtype"] == "bf16":
+    if evidence.plan.dtype == "bf16":
         yield Threat(
             "bf16 arithmetic", "Its rounding costs about 0.001 nats a token: this is another model than the fp32 one."
         )
@@ -81,7 +81,7 @@ def _of_the_model(evidence: Evidence) -> Iterator[Threat]:
 def _of_the_prefix(evidence: Evidence) -> Iterator[Threat]:
     yield Threat(
         "The corpus is one source, the prefix does not name it",
-        f"After {evidence.plan['prefix']} tokens a perfect predictor of everything ever written would still be unsure which source it reads, "
+        f"After {evidence.plan.prefix} tokens a perfect predictor of everything ever written would still be unsure which source it reads, "
         "and would be told from this one too. Part of the gap is that uncertainty, not the model's error. How much of it falls "
         "with more context: --sweep prefix=8,32,128; the model's own error may fall with it.",
     )
@@ -122,7 +122,7 @@ def _of_control_tokens(evidence: Evidence, comparison: Comparison) -> Iterator[T
 
 
 def _of_the_horizon(evidence: Evidence, comparison: Comparison) -> Iterator[Threat]:
-    tokens, last, n_units = int(evidence.plan["tokens"]), comparison.last, np.unique(evidence.units).size
+    tokens, last, n_units = evidence.plan.tokens, comparison.last, np.unique(evidence.units).size
     yield Threat(
         f"{n_units} documents, {tokens} tokens",
         f"{last.n_train} documents train the detector and {last.n_test} judge it. More train a better detector, and the horizon gets "

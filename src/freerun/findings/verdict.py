@@ -18,7 +18,7 @@ def verdict(
     evidence: Evidence, findings: Mapping[str, Finding], comparison: Comparison | None, own_text: OwnText
 ) -> RunVerdict:
     """What the run says of the model. `comparison`: None where own text is refused, or there are too few documents."""
-    model, at_loss = evidence.plan["model"], _at_loss(findings["loss"])
+    model, at_loss = evidence.plan.model, _at_loss(findings["loss"])
     recognition = findings["self_recognition"].sentence
     if own_text.refused:
         return RunVerdict(

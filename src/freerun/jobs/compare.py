@@ -79,15 +79,15 @@ def compare(
 
 def _names(evidences: Sequence[Evidence], paths: Sequence[Path]) -> list[str]:
     """The models, where that tells the runs apart, with what else differs; else the folders."""
-    models = [str(e.plan["model"]) for e in evidences]
+    models = [e.plan.model for e in evidences]
     if len(set(models)) == len(models):
         return models
     parts = (
-        [e.sampling.describe() for e in evidences],
-        [str(e.plan["dtype"]) for e in evidences],
-        [str(e.plan["corpus"]) for e in evidences],
-        [f"prefix {e.plan['prefix']}" for e in evidences],
-        [f"seed {e.plan['seed']}" for e in evidences],
+        [e.plan.sampling.describe() for e in evidences],
+        [e.plan.dtype for e in evidences],
+        [e.plan.corpus for e in evidences],
+        [f"prefix {e.plan.prefix}" for e in evidences],
+        [f"seed {e.plan.seed}" for e in evidences],
     )
     for values in parts:
         with_part = [f"{m}, {value}" for m, value in zip(models, values, strict=True)]

@@ -14,7 +14,6 @@ from freerun.errors import BackendError, UsageError
 from freerun.predictors.base import Predictor
 from freerun.predictors.law import Law
 from freerun.predictors.stepwise import as_stepwise
-from freerun.results.finding import to_json
 from freerun.results.predict import (
     NextLaw,
     PredictedContext,
@@ -90,9 +89,9 @@ def _utf8(text: str) -> bytes:
 # ---- one token -------------------------------------------------------------------------------------------------------
 
 
-def spelled_tokens(predictor: Predictor, ids: Int[np.ndarray, " tokens"]) -> list[dict[str, Any]]:
-    """Each token as text, as a result's JSON has it (`SpelledToken`)."""
-    return [to_json(SpelledToken(**_spelled(predictor, int(i)))) for i in ids]
+def spelled_tokens(predictor: Predictor, ids: Int[np.ndarray, " tokens"]) -> tuple[SpelledToken, ...]:
+    """Each token as text."""
+    return tuple(SpelledToken(**_spelled(predictor, int(i))) for i in ids)
 
 
 def _spelled(predictor: Predictor, token_id: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from freerun.predictors.rules import SamplingRule
 from freerun.records.failures import Attempt, Row, blamed, out_of_memory, slices, without_memory
 from freerun.records.plan import MeasurePlan
 from freerun.records.rescoring import floor_tokens, rescored_texts, score_again, score_tokens_again
+from freerun.records.schema import ArmName
 from freerun.records.store import RunFolder
 from freerun.records.tables import Finished, tables
 from freerun.text.pairs import Pair
@@ -33,7 +34,7 @@ class Unit:
     """One part of the work: an arm over a block of pairs."""
 
     name: str
-    arm: str
+    arm: ArmName
     start: int
     stop: int
     n_tokens: int
@@ -50,7 +51,7 @@ def queue_of(batch: int, tokens: int) -> int:
 def units_of(n_pairs: int, plan: MeasurePlan) -> list[Unit]:
     """All units, arms taking turns so that time left can be told from any of them."""
     sampled = plan.batch * plan.queue
-    sizes = {"real": plan.batch, "free": max(1, sampled // plan.continuations), "tempered": sampled}
+    sizes: dict[ArmName, int] = {"real": plan.batch, "free": max(1, sampled // plan.continuations), "tempered": sampled}
     rows = {"real": 1, "free": plan.continuations, "tempered": 1}
     out = []
     for arm, size in sizes.items():
@@ -296,7 +297,7 @@ class _Work:
         )
 
 
-def _place(pair: Pair, arm: str) -> str:
+def _place(pair: Pair, arm: ArmName) -> str:
     words = {"real": "", "free": "its own continuation of ", "tempered": "the control's continuation of "}
     name = pair.document_id if len(pair.document_id) <= 80 else f"{pair.document_id[:79]}…"
     return f"{words[arm]}document {name!r}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -24,7 +24,8 @@ LATER = frozenset(
 )
 """Columns that an older version lacks."""
 
-ARMS = ("real", "free", "tempered")
+ArmName = Literal["real", "free", "tempered"]
+ARMS: tuple[ArmName, ...] = ("real", "free", "tempered")
 """real: the document's own continuation, teacher-forced. free: sampled from the law under audit. tempered: the positive control,
 sampled at another temperature."""
 

@@ -14,7 +14,7 @@ from freerun.predictors.base import Predictor, Sample
 from freerun.predictors.observation import N_BINS, POWERS, Observation
 from freerun.predictors.reference import Reference
 from freerun.records.rescoring import Fresh
-from freerun.records.schema import sequences_schema, tokens_schema
+from freerun.records.schema import ArmName, sequences_schema, tokens_schema
 from freerun.text.pairs import Pair
 from freerun.text.tokens import byte_lengths, canonical_share, decode_lossy
 
@@ -25,7 +25,7 @@ class Finished:
 
     number: int
     pair: int
-    arm: str
+    arm: ArmName
     replicate: int
     key: int
     sample: Sample

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+from jaxtyping import Float
+
 from freerun.errors import DataError
 
 T = TypeVar("T")
@@ -51,9 +54,26 @@ def _read(kind: Any, value: Any, at: str) -> Any:
         return {key: _read(arguments[1], v, f"{at}.{key}") for key, v in value.items()}
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
+    if getattr(kind, "array_type", None) is np.ndarray and isinstance(value, list):
+        return _array(kind, value, at)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     raise DataError(f"{at} cannot be read: {value!r} is no {getattr(kind, '__name__', kind)}")
+
+
+def _array(kind: Any, value: list[Any], at: str) -> np.ndarray:
+    """An array of the type's numbers and dimensions; None is NaN among real numbers."""
+    try:
+        array = np.array(value, float if kind.dtype is Float else None)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{at}: {error}") from error
+    if not array.size:
+        return np.asarray(array)
+    if not isinstance(array, kind):
+        raise DataError(
+            f"{at} cannot be read: an array of {array.dtype} with shape {array.shape} is no {kind.__name__}"
+        )
+    return np.asarray(array)
 
 
 def _first(kinds: Sequence[Any], value: Any, at: str) -> Any:

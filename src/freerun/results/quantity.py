@@ -16,7 +16,7 @@ from freerun.results.horizons import Ends
 from freerun.stats.intervals import Interval, ratio_of_group_sums
 from freerun.stats.proportions import clustered_rate
 
-LEAST_DOCUMENTS = 48
+LEAST_DOCUMENTS = 64
 """Fewest documents on which gates believe a mean over documents: with fewer, a tenth of them that is twice as hard is too often not
 there at all."""
 LEAST_SEQUENCES = 24

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from freerun.results.finding import Chart, Table
+from freerun.results.predict import SpelledToken
 from freerun.stats.dirichlet import Shares
 from freerun.stats.intervals import Interval
 from freerun.stats.reliability import Reliability
@@ -176,7 +176,7 @@ class Coherence:
     """Belief along the model's own text, without `other` among the sources and with it (None where it has no prior)."""
 
     n_paths: int
-    tokens: tuple[list[dict[str, Any]], ...]
+    tokens: tuple[tuple[SpelledToken, ...], ...]
     without_other: OwnText
     with_other: OwnText | None
     sentence: str
@@ -228,7 +228,7 @@ class SourceResult:
     sources: SourcesFile
     text: str
     n_tokens: int
-    tokens: list[dict[str, Any]]
+    tokens: tuple[SpelledToken, ...]
     words: tuple[Word, ...]
     latents: tuple[LatentAnswer, ...]
     seed: int

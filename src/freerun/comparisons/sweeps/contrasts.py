@@ -130,8 +130,8 @@ def sweep(
     lengths = lengths_up_to(min(e.panel.length for e in evidences))
     curves = []
     for evidence, rows in zip(evidences, kept, strict=True):
-        exemplars = evidence.plan.get("exemplars", 0)
-        say(f"fitting detectors: {evidence.plan['prefix']} tokens before the cut, {exemplars} exemplars")
+        exemplars = evidence.plan.exemplars
+        say(f"fitting detectors: {evidence.plan.prefix} tokens before the cut, {exemplars} exemplars")
         panel = evidence.panel
         curve = run_curve(evidence, lengths, rows)
         curves.append(SettingCurve(curve, panel.n_dropped + panel.n_pairs - len(rows)))

@@ -53,7 +53,7 @@ def sweep_result(
 ) -> SweepResult:
     """Everything that is said of a sweep; `names` are the folders of its runs, `swept` may be why nothing can be."""
     plan = evidences[0].plan
-    model, corpus, sampling = plan["model"], plan["corpus"], evidences[0].sampling.describe()
+    model, corpus, sampling = plan.model, plan.corpus, plan.sampling.describe()
     settings = [_setting(e, name) for e, name in zip(evidences, names, strict=True)]
     results: tuple[AxisResult, ...] = ()
     if isinstance(swept, Swept):
@@ -72,7 +72,7 @@ def sweep_result(
         freerun.__version__,
         f"{model} on {corpus}, by context",
         verdict,
-        Design(model, corpus, sampling, int(plan["documents"]), cut, int(plan["tokens"])),
+        Design(model, corpus, sampling, plan.documents, cut, plan.tokens),
         tuple(settings),
         results,
         tuple(_cautions(evidences, axes)),
@@ -87,8 +87,7 @@ def sweep_result(
 
 def _setting(evidence: Evidence, name: str) -> Setting:
     plan = evidence.plan
-    exemplars = int(plan.get("exemplars", 0)), int(plan.get("exemplar_tokens", 0))
-    return Setting(name, int(plan["prefix"]), *exemplars, evidence.records.manifest["plan_hash"])
+    return Setting(name, plan.prefix, plan.exemplars, plan.exemplar_tokens, evidence.records.manifest["plan_hash"])
 
 
 def _measured(setting: Setting, swept: Swept, i: int) -> Setting:
@@ -224,7 +223,7 @@ def _signed(x: float) -> str:
 def _cautions(evidences: Sequence[Evidence], axes: Sequence[Axis]) -> list[str]:
     cautions = []
     for axis in axes:
-        cut = [int(evidences[i].plan.get("exemplar_tokens", 0)) for i in axis.members]
+        cut = [int(evidences[i].plan.exemplar_tokens) for i in axis.members]
         lengths = {v: n for v, n in zip(axis.values, cut, strict=True) if n}
         if len(set(lengths.values())) > 1:
             which = ", ".join(f"{n} tokens {axis.after(v)}" for v, n in lengths.items())
@@ -236,8 +235,10 @@ def _cautions(evidences: Sequence[Evidence], axes: Sequence[Axis]) -> list[str]:
                 "From nothing the model begins a document, while the real texts are at the same cut as in every other setting: part of that "
                 "setting's gap is the place in the document."
             )
-    if not evidences[0].sampling.is_model_law:
-        cautions.append(f"Texts were sampled with {evidences[0].sampling.describe()}, not from the model's own law.")
+    if not evidences[0].plan.sampling.is_model_law:
+        cautions.append(
+            f"Texts were sampled with {evidences[0].plan.sampling.describe()}, not from the model's own law."
+        )
     return cautions
 
 

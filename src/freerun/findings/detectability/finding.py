@@ -172,7 +172,7 @@ def _auc_chart(evidence: Evidence, comparison: Comparison) -> Chart:
         _band("own against own (95% of random halves)", "control", comparison.own_bands),
     ]
     if comparison.tempered is not None:
-        name = f"own at t = {evidence.plan['control_temperature']:g} against own at t = 1"
+        name = f"own at t = {evidence.plan.control_temperature:g} against own at t = 1"
         series.append(Series.curve(name, "tempered", [d.auc.value for d in comparison.tempered.detections]))
     return Chart(
         name="auc_by_length",
@@ -247,7 +247,7 @@ def _controls(evidence: Evidence, comparison: Comparison) -> Table:
             "own twice, same prefixes",
             "real halves: band; rejected at 5%",
             "own halves: band; rejected at 5%",
-            f"own t = {evidence.plan['control_temperature']:g} against t = 1",
+            f"own t = {evidence.plan.control_temperature:g} against t = 1",
         ),
         tuple(
             (

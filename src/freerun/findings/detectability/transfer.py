@@ -51,7 +51,7 @@ def transfer(evidence: Evidence, other: Evidence) -> Finding:
         moved.append(transferred_auc(training, test))
         own.append(transferred_auc((real[here.train], free[here.train]), test))
     last, home = moved[-1], own[-1]
-    source = f"{other.plan['model']} on {other.plan['corpus']}"
+    source = f"{other.plan.model} on {other.plan.corpus}"
     says = "gives them away" if last.low > 0.5 else "says nothing"
     return Finding(
         name="transfer",

@@ -11,6 +11,7 @@ from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
 from freerun.findings.loops.evidence import Arm, Onset
 from freerun.records.redact import UNAVAILABLE
+from freerun.records.schema import ArmName
 from freerun.results.finding import Cell, Chart, Row, Series, Table
 from freerun.stats.intervals import Interval
 from freerun.stats.loops.logrank import LogRank
@@ -28,13 +29,13 @@ class Comparison:
     test: LogRank
 
 
-def arm_label(evidence: Evidence, arm: str) -> str:
+def arm_label(evidence: Evidence, arm: ArmName) -> str:
     """What a text is called in the tables."""
-    cold = f"control, t = {evidence.plan['control_temperature']:g}"
+    cold = f"control, t = {evidence.plan.control_temperature:g}"
     return {"real": "real text", "free": "own text", "tempered": cold}[arm]
 
 
-def incidence_chart(evidence: Evidence, arms: dict[str, Arm]) -> Chart:
+def incidence_chart(evidence: Evidence, arms: dict[ArmName, Arm]) -> Chart:
     """Share of texts with a loop, by token; own text's end of text beside it."""
     free = arms["free"]
     x = tuple(float(t) for t in free.loop.times)
@@ -54,7 +55,7 @@ def incidence_chart(evidence: Evidence, arms: dict[str, Arm]) -> Chart:
     )
 
 
-def hazard_chart(arms: dict[str, Arm], edges: Int[np.ndarray, " edges"]) -> Chart:
+def hazard_chart(arms: dict[ArmName, Arm], edges: Int[np.ndarray, " edges"]) -> Chart:
     """Loops per token at risk, by position: counted, and by mass where the mass is the sampled law's."""
     free, real = arms["free"], arms["real"]
     curves = [("real text, counted", "real", real.curve), ("own text, counted", "free", free.curve)]
@@ -76,7 +77,7 @@ def hazard_chart(arms: dict[str, Arm], edges: Int[np.ndarray, " edges"]) -> Char
     )
 
 
-def counts_table(evidence: Evidence, arms: dict[str, Arm]) -> Table:
+def counts_table(evidence: Evidence, arms: dict[ArmName, Arm]) -> Table:
     """Loops by this rule and by that of Holtzman et al., of every kind of text."""
     rows: tuple[Row, ...] = tuple(
         (
@@ -104,7 +105,7 @@ def counts_table(evidence: Evidence, arms: dict[str, Arm]) -> Table:
     return Table("loop_counts", "Counts, with the repetition of Holtzman et al. 2020 beside them", columns, rows)
 
 
-def trap_table(evidence: Evidence, arms: dict[str, Arm]) -> Table:
+def trap_table(evidence: Evidence, arms: dict[ArmName, Arm]) -> Table:
     """How loops are left; a dash where fewer than two documents have one."""
     rows: list[Row] = []
     for name, arm in arms.items():

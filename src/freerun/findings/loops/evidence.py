@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence
 from freerun.findings.special_tokens import shown_text
+from freerun.records.schema import ArmName
 from freerun.stats.intervals import Interval
 from freerun.stats.loops.lag_runs import LoopRule, holtzman_repetition, loop_at, loop_complete, may_loop
 from freerun.stats.loops.logrank import LogRank, stratified_log_rank
@@ -38,12 +39,12 @@ class LoopEvidence:
     @property
     def own_law(self) -> bool:
         """Whether the free text was sampled from the law whose masses are recorded."""
-        return self.evidence.sampling.is_model_law
+        return self.evidence.plan.sampling.is_model_law
 
     @property
     def deterministic(self) -> bool:
         """Whether the rule of sampling leaves no chance, so that all continuations of a prefix are one text."""
-        return self.evidence.sampling.is_deterministic
+        return self.evidence.plan.sampling.is_deterministic
 
     @cached_property
     def complete(self) -> Bool[np.ndarray, " tokens"]:
@@ -95,7 +96,7 @@ class LoopEvidence:
         cause = np.where(looped, LOOP, np.where(ended, END_OF_TEXT, CENSORED))
         return time.astype(np.int64), cause.astype(np.int64)
 
-    def rows(self, arm: str, replicate: int | None = None) -> Int[np.ndarray, " n"]:
+    def rows(self, arm: ArmName, replicate: int | None = None) -> Int[np.ndarray, " n"]:
         """Sequences of an arm that hold a token; one a document where more would be the same text again."""
         wanted = {"arm": arm} if replicate is None else {"arm": arm, "replicate": replicate}
         rows = self.evidence.records.chosen(**wanted)
@@ -113,7 +114,7 @@ class LoopEvidence:
 class Arm:
     """One kind of text. Masses are known only where the text was sampled from the law that has them."""
 
-    name: str
+    name: ArmName
     loop: CumulativeIncidence
     end: CumulativeIncidence
     hazard: Interval
@@ -129,10 +130,10 @@ class Arm:
 
 def loop_evidence(evidence: Evidence) -> LoopEvidence:
     """The loops of a run by the rule of its plan; ask for it by `evidence.once`."""
-    return LoopEvidence(evidence, LoopRule(**evidence.plan["loop_rule"]))
+    return LoopEvidence(evidence, evidence.plan.loop_rule)
 
 
-def read_arm(found: LoopEvidence, arm: str, edges: Int[np.ndarray, " edges"]) -> Arm | None:
+def read_arm(found: LoopEvidence, arm: ArmName, edges: Int[np.ndarray, " edges"]) -> Arm | None:
     """All that is counted on one kind of text; None where there is none of it.
 
     Raises:
@@ -170,7 +171,7 @@ def read_arm(found: LoopEvidence, arm: str, edges: Int[np.ndarray, " edges"]) ->
 
 
 def compare_hazards(
-    found: LoopEvidence, first: tuple[str, int | None], second: tuple[str, int | None]
+    found: LoopEvidence, first: tuple[ArmName, int | None], second: tuple[ArmName, int | None]
 ) -> LogRank | None:
     """The stratified log-rank test of two kinds of text, each an arm and a replicate (None: all); strata are documents."""
     a, b = found.rows(*first), found.rows(*second)
@@ -181,7 +182,7 @@ def compare_hazards(
     return stratified_log_rank(time, cause, np.arange(rows.size) < a.size, found.documents(rows))
 
 
-def counts_by_document(found: LoopEvidence, arm: str) -> tuple[int, int]:
+def counts_by_document(found: LoopEvidence, arm: ArmName) -> tuple[int, int]:
     """Texts that loop and texts, one text an independent unit: the first continuation of its first document."""
     rows = found.rows(arm, 0)
     rows = rows[np.unique(found.evidence.units[rows], return_index=True)[1]]
@@ -192,7 +193,7 @@ def counts_by_document(found: LoopEvidence, arm: str) -> tuple[int, int]:
 class Onset:
     """A first loop: after how many tokens it was complete, the phrase (None and no ids where text is redacted), and how it went on."""
 
-    arm: str
+    arm: ArmName
     document: str
     token: int
     period: int
@@ -203,14 +204,14 @@ class Onset:
     phrase_ids: tuple[int, ...]
 
 
-def first_onsets(found: LoopEvidence, arm: str, n: int) -> list[Onset]:
+def first_onsets(found: LoopEvidence, arm: ArmName, n: int) -> list[Onset]:
     """The n earliest first loops of an arm."""
     rows = found.rows(arm)
     rows = rows[found.onset[rows] >= 0]
-    return [_onset(found, int(i)) for i in rows[np.argsort(found.onset[rows], kind="stable")][:n]]
+    return [_onset(found, arm, int(i)) for i in rows[np.argsort(found.onset[rows], kind="stable")][:n]]
 
 
-def _onset(found: LoopEvidence, i: int) -> Onset:
+def _onset(found: LoopEvidence, arm: ArmName, i: int) -> Onset:
     records = found.evidence.records
     complete = found.complete[records.rows(i)]
     begin = int(found.onset[i])
@@ -224,7 +225,7 @@ def _onset(found: LoopEvidence, i: int) -> Onset:
     copies = last.copies if last.period == there.period else there.copies
     first, readable = begin + 1 - there.period, found.evidence.has_text
     return Onset(
-        arm=str(records.sequences["arm"][i]),
+        arm=arm,
         document=str(records.sequences["document_id"][i]),
         token=begin + 1,
         period=there.period,

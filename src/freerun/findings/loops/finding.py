@@ -30,6 +30,7 @@ from freerun.findings.loops.evidence import (
     read_arm,
 )
 from freerun.findings.question import Question
+from freerun.records.schema import ARMS, ArmName
 from freerun.results.finding import Estimate, Finding
 from freerun.results.quantity import LEAST_SEQUENCES, Quantity, Sums
 from freerun.stats.bounds.certificates import ProvenKl, kl_proven_of_counts
@@ -109,7 +110,7 @@ def loops(evidence: Evidence) -> Finding:
     found = evidence.once(loop_evidence)
     edges = log_spaced_edges(evidence.length, per_octave=1)
     try:
-        read = [read_arm(found, arm, edges) for arm in ("real", "free", "tempered")]
+        read = [read_arm(found, arm, edges) for arm in ARMS]
     except TooFewDocuments as error:
         unknown = INCIDENCE.estimate(None, text="unknown")
         return Finding.unknown("loops", QUESTION, f"Loops are not known: {error}.", unknown)
@@ -159,20 +160,19 @@ def loop_sums(evidence: Evidence) -> Iterator[Sums]:
 
 
 def _comparisons(found: LoopEvidence) -> list[Comparison]:
-    cold = f"t = {found.evidence.plan['control_temperature']:g}"
-    wanted = (
-        ("own text against real text", ("free", None), ("real", None)),
-        ("control: one own continuation against the other", ("free", 0), ("free", 1)),
-        (f"control: own text at {cold} against own text", ("tempered", None), ("free", None)),
-    )
-    held = [(label, compare_hazards(found, a, b)) for label, a, b in wanted]
-    return [Comparison(label, test) for label, test in held if test is not None]
+    cold = f"t = {found.evidence.plan.control_temperature:g}"
+    tests = {
+        "own text against real text": compare_hazards(found, ("free", None), ("real", None)),
+        "control: one own continuation against the other": compare_hazards(found, ("free", 0), ("free", 1)),
+        f"control: own text at {cold} against own text": compare_hazards(found, ("tempered", None), ("free", None)),
+    }
+    return [Comparison(label, test) for label, test in tests.items() if test is not None]
 
 
 # ---- what is said ------------------------------------------------------------------------------------------------------
 
 
-def _sentence(evidence: Evidence, arms: dict[str, Arm], test: LogRank) -> str:
+def _sentence(evidence: Evidence, arms: dict[ArmName, Arm], test: LogRank) -> str:
     free, real, at = arms["free"], arms["real"], evidence.length
     range_ = f"95% interval {float(free.loop.low[-1]):.1%} to {float(free.loop.high[-1]):.1%}"
     ending = f"{float(free.end.incidence[-1]):.1%} end by themselves"
@@ -193,13 +193,13 @@ def _sentence(evidence: Evidence, arms: dict[str, Arm], test: LogRank) -> str:
     return f"{said} A token inside a loop leaves it with probability {_chance(escape.value)}: about {tokens(time.tokens)} tokens in a trap."
 
 
-def _status(arms: dict[str, Arm], test: LogRank) -> str:
+def _status(arms: dict[ArmName, Arm], test: LogRank) -> str:
     if test.p_exact < TELLS_APART and test.observed > test.expected:
         return "bad"
     return "good" if arms["free"].loop.high[-1] <= FEW else "neutral"
 
 
-def _estimates(evidence: Evidence, arms: dict[str, Arm], test: LogRank, proven: ProvenKl) -> tuple[Estimate, ...]:
+def _estimates(evidence: Evidence, arms: dict[ArmName, Arm], test: LogRank, proven: ProvenKl) -> tuple[Estimate, ...]:
     free, real, at = arms["free"], arms["real"], evidence.length
     clustered = "Korn–Graubard: exact binomial limits at the effective number of tokens, document-clustered"
     incidences = (
@@ -297,7 +297,7 @@ def _notes(evidence: Evidence, found: LoopEvidence, proven: ProvenKl) -> tuple[s
         )
     if not found.own_law:
         notes.append(
-            f"The free text was sampled with {evidence.sampling.describe()}, while the recorded masses are the model's own: nothing is said by mass here."
+            f"The free text was sampled with {evidence.plan.sampling.describe()}, while the recorded masses are the model's own: nothing is said by mass here."
         )
     return tuple(notes)
 

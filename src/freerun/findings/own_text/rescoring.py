@@ -89,7 +89,7 @@ def rescoring(evidence: Evidence) -> Rescoring:
         position=position,
     )
     bounds, far = exact_bounds(gap), by_token > LARGEST_NATS
-    if evidence.plan.get("rounded_arithmetic") is True:
+    if evidence.plan.rounded_arithmetic is True:
         real = np.flatnonzero(again & evidence.tokens_of("real"))
         if real.size < MIN_FLOOR_TOKENS:
             return measured

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.own_text.rescoring import Rescoring, rescoring
+from freerun.records.schema import ArmName
 from freerun.results.audit import Fault, OwnText, SamplerOutcome
 from freerun.stats.recognition.sampler_audit import (
     PIT_BINS,
@@ -51,7 +52,7 @@ class AuditedText:
 
     def standing(self, evidence: Evidence) -> OwnText:
         """What that makes of own text."""
-        own_law = evidence.sampling.is_model_law
+        own_law = evidence.plan.sampling.is_model_law
         sampler: SamplerOutcome = "not_measured"
         if self.sampled is not None:
             sampler = "passed" if self.sampled.passed else "failed"
@@ -105,7 +106,7 @@ def own_text_of(evidence: Evidence) -> OwnText:
     return evidence.once(audit_own_text).standing(evidence)
 
 
-def z_of(evidence: Evidence, arm: str) -> SelfRecognition:
+def z_of(evidence: Evidence, arm: ArmName) -> SelfRecognition:
     """z of the texts of an arm."""
     tokens = evidence.records.tokens
     mine = evidence.tokens_of(arm)

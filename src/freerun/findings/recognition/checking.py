@@ -12,6 +12,7 @@ import numpy as np
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence, lengths_up_to
 from freerun.findings.recognition.quantities import CHECKING_GAP, OWN_SCORE_AUC, RATIO_AUC, Z_AUC
+from freerun.records.schema import ArmName
 from freerun.results.finding import Cell, Chart, Estimate, Series, Table
 from freerun.stats.detection.likelihood_features import MAX_SURPRISAL_NATS, likelihood_features
 from freerun.stats.recognition.rank_histogram import RankHistogram, rank_histogram, rank_share_difference
@@ -146,7 +147,7 @@ def _vocabulary(evidence: Evidence) -> int:
     return int(evidence.records.manifest["model"]["vocabulary"])
 
 
-def _ranks(evidence: Evidence, arm: str) -> tuple[np.ndarray, np.ndarray]:
+def _ranks(evidence: Evidence, arm: ArmName) -> tuple[np.ndarray, np.ndarray]:
     """The rank of each token of an arm, and its unit."""
     mine = evidence.tokens_of(arm)
     return evidence.records.tokens["rank"][mine], evidence.units[evidence.token_sequence[mine]]

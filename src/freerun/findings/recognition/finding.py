@@ -20,6 +20,7 @@ from freerun.findings.question import Question
 from freerun.findings.recognition import checking, quantities, sampling
 from freerun.findings.recognition.checking import Checking
 from freerun.records.plan import SamplingRule
+from freerun.records.schema import ArmName
 from freerun.results.finding import Cell, Estimate, Finding, Table
 from freerun.results.quantity import Quantity
 from freerun.stats.detection.likelihood_features import TokenColumns
@@ -58,7 +59,7 @@ def self_recognition(evidence: Evidence) -> Finding:
         return Finding.unknown("self_recognition", QUESTION, why, *rescoring.rescoring_estimates(again))
     z = {"own": sampled.own, "real": z_of(evidence, "real"), "control": z_of(evidence, "tempered")}
     ratio = {name: r for name in ARMS if (r := _ratio(evidence, name)) is not None}
-    measured = Recognition(again, sampled, z, ratio, checking.compare_scores(evidence), evidence.sampling)
+    measured = Recognition(again, sampled, z, ratio, checking.compare_scores(evidence), evidence.plan.sampling)
     scores = measured.scores
     refused = again.outcome == "failed"
     finding = Finding(
@@ -128,7 +129,7 @@ def _audit_estimates(evidence: Evidence, measured: Recognition) -> tuple[Estimat
         quantities.CONTROL_Z_TOTAL.number(
             control.z_total,
             n=control.n,
-            label=f"z of the control (t = {evidence.plan['control_temperature']:g})",
+            label=f"z of the control (t = {evidence.plan.control_temperature:g})",
             method="the same; must be far from 0 if the audit has power",
         ),
     )
@@ -140,7 +141,7 @@ def _z_estimate(quantity: Quantity, value: float | None, interval: Interval | No
     return quantity.estimate(interval, independent_unit=unit, method=Z)
 
 
-def _mean_z(evidence: Evidence, z: SelfRecognition, arm: str) -> Interval | None:
+def _mean_z(evidence: Evidence, z: SelfRecognition, arm: ArmName) -> Interval | None:
     """Mean z with a t interval over documents; None for fewer than two."""
     known = np.isfinite(z.z_per_sequence)
     groups = evidence.units[evidence.records.chosen(arm=arm)][known]

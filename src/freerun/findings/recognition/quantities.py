@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from freerun.findings.evidence import Evidence
+from freerun.records.schema import ArmName
 from freerun.results.quantity import Quantity, Sums
 from freerun.stats.recognition.self_recognition import self_z
 
@@ -112,7 +113,8 @@ QUANTITIES = (
 def recognition_sums(evidence: Evidence) -> Iterator[Sums]:
     """Mean z and likelihood ratios document by document; nothing where laws are not fully known or a ratio is infinite."""
     tokens, sequences = evidence.records.tokens, evidence.records.sequences
-    for arm, quantity in (("free", OWN_Z), ("real", REAL_Z)):
+    means: dict[ArmName, Quantity] = {"free": OWN_Z, "real": REAL_Z}
+    for arm, quantity in means.items():
         rows, mine = evidence.records.chosen(arm=arm), evidence.tokens_of(arm)
         columns = (tokens[c][mine].astype(np.float64) for c in ("log_prob_nats", "entropy_nats", "varentropy_nats2"))
         log_prob, entropy, varentropy = columns

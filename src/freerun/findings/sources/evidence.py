@@ -210,7 +210,7 @@ def _beliefs(texts: Texts, prior: Float[np.ndarray, " sources"]) -> Beliefs:
 
 def _excess(evidence: Evidence, texts: Texts, prior: Float[np.ndarray, " sources"]) -> tuple[Interval | None, int]:
     """ln Q − ln M of own text a token, M the mixture with the weights of the cut; and how many texts M cannot write."""
-    if not evidence.sampling.is_model_law:
+    if not evidence.plan.sampling.is_model_law:
         return None, 0
     log_prob = evidence.records.tokens["log_prob_nats"]
     tops, bottoms = [], []

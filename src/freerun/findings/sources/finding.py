@@ -103,7 +103,7 @@ def _drift_sentence(e: SourceEvidence, evidence: Evidence) -> str:
         return f"No drift of mean belief along its own text is shown (smallest p {p_value(p)}, Holm over {_groups(e.drift)}; {e.n} documents)."
     who, change = group_name(e, e.drift.groups[k]), e.drift.change
     moved = f"mean belief in {who} goes from {percent(change.start[k])} to {percent(change.end[k])} along its own text (p {p_value(p)}, Holm over {_groups(e.drift)})"
-    if not evidence.sampling.is_model_law:
+    if not evidence.plan.sampling.is_model_law:
         return f"The {moved}: what was sampled, which is not its own law, is not this mixture of sources."
     return f"The {moved}: told nothing, it is not this mixture of sources."
 
@@ -179,9 +179,9 @@ def _notes(e: SourceEvidence, evidence: Evidence) -> list[str]:
             f"{percent(moved.start[k])} to {percent(moved.end[k])}). The mixture then nearly contains the law that writes, so that little is left to drift, "
             "while belief in other itself may rise."
         )
-    if not evidence.sampling.is_model_law:
+    if not evidence.plan.sampling.is_model_law:
         notes.append(
-            f"Free text was sampled with {evidence.sampling.describe()}: the null speaks of that, and what it costs more under the mixture is not given."
+            f"Free text was sampled with {evidence.plan.sampling.describe()}: the null speaks of that, and what it costs more under the mixture is not given."
         )
     if e.asked.begins:
         notes.append(

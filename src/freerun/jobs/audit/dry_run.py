@@ -21,6 +21,7 @@ from freerun.predictors.rules import SamplingRule
 from freerun.predictors.stepwise import Stepwise
 from freerun.records.measure import Unit, units_of
 from freerun.records.rescoring import n_floor_tokens_read, n_rescored_texts, rescored_texts
+from freerun.records.schema import ArmName
 from freerun.results.forecast import Forecast, Span
 from freerun.text.documents import Corpus
 from freerun.text.tokens import decode_lossy
@@ -249,7 +250,7 @@ def _n_floor_tokens(ready: Prepared) -> int:
     return n_floor_tokens_read(len(ready.pairs.pairs), len(pair.context), len(pair.continuation))
 
 
-def _time_sampling(ready: Prepared, arm: str) -> _Timed:
+def _time_sampling(ready: Prepared, arm: ArmName) -> _Timed:
     """The first steps of a batch that runs free, after at most `TIMED_CONTEXT` tokens of what stands before."""
     plan = ready.plan
     n = plan.continuations if arm == "free" else 1

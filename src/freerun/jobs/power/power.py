@@ -67,9 +67,8 @@ def power(
         finally:
             progress.end()
     result = power_result(plan, [parts[u] for u in units], folder.manifest())
-    plain = to_json(result)
-    write_atomically(folder.path / "result.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")
-    write_atomically(folder.path / "report.html", render_power(plain))
+    write_atomically(folder.path / "result.json", json.dumps(to_json(result), indent=1, allow_nan=False) + "\n")
+    write_atomically(folder.path / "report.html", render_power(result))
     return folder.path, result
 
 

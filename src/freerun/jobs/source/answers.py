@@ -16,6 +16,7 @@ from freerun.jobs.source.file import OTHER
 from freerun.jobs.source.question import Question
 from freerun.predictors.base import Predictor
 from freerun.report.pages.prediction import chance, spelled
+from freerun.results.predict import SpelledToken
 from freerun.results.source import (
     SURE,
     Agreement,
@@ -251,10 +252,10 @@ def _coherence_sentence(own: OwnText, beside: OwnText | None, names: Sequence[st
 # ---- tokens and words ------------------------------------------------------------------------------------------------
 
 
-def words_of(tokens: Sequence[Mapping[str, Any]]) -> tuple[Word, ...]:
+def words_of(tokens: Sequence[SpelledToken]) -> tuple[Word, ...]:
     """Tokens grouped into words. A text without blanks has a word a token.
 
-    >>> [w.text for w in words_of([{"text": "New"}, {"text": " Yo"}, {"text": "rk"}, {"text": "\\n"}, {"text": "A"}])]
+    >>> [w.text for w in words_of([SpelledToken(id=0, text=piece) for piece in ("New", " Yo", "rk", "\\n", "A")])]
     ['New', ' York', '\\nA']
     """
     pieces = list(spelled(tokens))

@@ -75,7 +75,7 @@ def one_step(
 class MartingaleBand:
     """Mean posterior of one source over paths, and where it would lie if the posterior were a martingale.
 
-    `mean[t]` after t sampled tokens; `low`, `high`: π_0 ± z·√(Σ predicted variance)/n, cut to [0, 1], pointwise. `z_score[t]` is
+    `mean[t]` after t sampled tokens; `low`, `high`: π_0 ± t·√(Σ predicted variance)/n, cut to [0, 1], pointwise. `z_score[t]` is
     the mean's distance in those units (0 before the first token). `rise_p`: an exact p-value, valid whenever one looks, against
     "it does not drift up": the mean of π_t/π_0 is a non-negative martingale that starts at 1, so it reaches c with
     probability at most 1/c (Ville 1939). `fall_p` is the same for 1 − π_t.
@@ -100,8 +100,9 @@ def martingale_band(
     """Return the band of one source from its posterior along paths that were sampled independently after one beginning.
 
     `variances[i, t]` is Var(π_{t+1} | path) under q̄ (`OneStep.variance`): the predicted spread of what is added at that step, so
-    the band needs no estimate of variance from the few paths. By the martingale central limit theorem (Hall & Heyde 1980,
-    theorem 3.2) it is approximate: few paths and a posterior near 0 or 1 make it too narrow; the two p-values are exact.
+    the band needs no estimate of variance from the few paths. It is approximate (martingale central limit theorem, Hall & Heyde
+    1980, theorem 3.2), and the normal quantile is too small where few paths come near 0 or 1: Student's with two degrees of
+    freedom a path takes its place, whose miss rates are simulated. The two p-values are exact.
 
     Raises DataError for shapes that do not fit or paths that do not start at one value.
     """
@@ -114,7 +115,7 @@ def martingale_band(
     start = float(paths[0, 0])
     mean = paths.mean(axis=0)
     spread = np.sqrt(np.concatenate([[0.0], np.cumsum(variances.sum(axis=0))])) / n
-    half = float(special.ndtri(0.5 + checked_level(level) / 2)) * spread
+    half = float(special.stdtrit(2 * n, 0.5 + checked_level(level) / 2)) * spread
     z_score = np.divide(mean - start, spread, out=np.zeros(steps + 1), where=spread > 0)
     return MartingaleBand(
         mean=mean,
