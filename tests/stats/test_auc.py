@@ -133,3 +133,9 @@ def test_one_sided_or_unknown_scores_are_refused() -> None:
         auc(np.array([1.0, np.nan]), np.array([1.0]))
     with pytest.raises(TooFewDocuments):
         auc_interval(0.5, 0.1, n_units=1)
+
+
+def test_texts_of_one_unit_count_on_either_side() -> None:
+    """The harmonic mean of both sides' texts: 1.2 and 1.2 a unit are worth as much as 1 and 1.5."""
+    both = auc_interval(0.7, 0.0, n_units=40, replicates=1.2, real_replicates=1.2)
+    assert both == auc_interval(0.7, 0.0, n_units=40, replicates=1.5)
