@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -102,10 +103,19 @@ class TwoModels:
         return self._k(None if b is None else b.swapped)
 
     @cached_property
-    def floor_tv(self) -> TvBand | None:
-        """A's own text under A's law, computed twice."""
-        again = self.laws("floor_a")
-        return None if again is None else tv_band(again, self.lengths)
+    def floors(self) -> dict[str, TvBand]:
+        """For A and B, as far as they wrote: own text under the law recorded while it was drawn, and under the same law by the scoring
+        pass. What lies below cannot be told from computing one law twice."""
+        out = {}
+        for arm in ("a", "b"):
+            texts = self.texts(arm)
+            if texts is None or texts.drawn_gap_nats is None:
+                continue
+            own = texts.laws.log_p if arm == "a" else texts.laws.log_q
+            again = replace(texts.laws, log_p=own, log_q=own - texts.drawn_gap_nats)
+            with suppress(TooFewDocuments):
+                out[arm] = tv_band(again, self.lengths)
+        return out
 
     def _k(self, laws: TwoLaws | None) -> tuple[KEstimate, ...] | None:
         try:

@@ -7,7 +7,7 @@ from freerun.findings.two_laws import quantities, tokens, writers
 from freerun.findings.two_laws.evidence import ARM_WORDS, TwoModels
 from freerun.findings.two_laws.parting import partings
 from freerun.findings.two_laws.tokens import tokens_finding
-from freerun.findings.two_laws.writers import certificate_of, writers_finding
+from freerun.findings.two_laws.writers import certificate_of, rounded_up, writers_finding
 from freerun.findings.two_laws.writing import writing_finding
 from freerun.records.distance import DistanceRecords
 from freerun.results.distance import RESULT_VERSION, Certificate, DistanceResult
@@ -84,9 +84,9 @@ def _headline(models: TwoModels, findings: dict[str, Finding], found: Certificat
             if found.sides_agree
             else "the two sides disagree"
         )
-        value = f"≤ {found.tv:.3f}" if found.sides_agree else "none"
+        value = f"≤ {rounded_up(found.tv)}" if found.sides_agree else "none"
         cards.append(
-            Card(f"Certificate, {found.tokens} tokens", value, "TV", f"{found.low:.3f} to {found.tv:.3f}", note)
+            Card(f"Certificate, {found.tokens} tokens", value, "TV", f"{found.low:.3f} to {rounded_up(found.tv)}", note)
         )
         cards.append(
             _card("K", estimate(quantities.K), f"A's text against B, {found.tokens} tokens; an estimate", form=".3g")

@@ -15,7 +15,7 @@ from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series,
 from freerun.results.horizons import ends_of, outside, spoken
 from freerun.results.quantity import Quantity
 from freerun.stats.intervals import Interval
-from freerun.stats.two_laws.best_detector import BestDetector, fits_tv
+from freerun.stats.two_laws.best_detector import BestDetector, auc_range, fits_tv
 from freerun.stats.two_laws.certificate import TvBand
 from freerun.stats.two_laws.k import KEstimate
 
@@ -99,11 +99,11 @@ def _certificate_words(band: TvBand, tokens: int, agree: bool) -> str:
         )
     return (
         f"No test on one text of up to {counted(tokens, 'token')} separates them with a true- minus false-positive rate above "
-        f"{_up(float(band.high[-1]))} ({band.level:.0%} confidence; an average over these {counted(band.n, 'prefix', 'prefixes')})."
+        f"{rounded_up(float(band.high[-1]))} ({band.level:.0%} confidence; an average over these {counted(band.n, 'prefix', 'prefixes')})."
     )
 
 
-def _up(x: float) -> str:
+def rounded_up(x: float) -> str:
     """A limit, rounded to the side on which it stays one."""
     return f"{min(1.0, np.ceil(x * 1000) / 1000):.3f}"
 
@@ -128,6 +128,12 @@ def _sentence(models: TwoModels) -> str:
             f"The best possible detector of one text has AUC {last_auc.value:.2f} ({last_auc.low:.2f} to {last_auc.high:.2f}) there, and "
             f"reaches 0.75 {spoken(best.horizon(0.75))}."
         )
+    parts += [
+        f"The total variation does not lie above {arm.upper()}'s floor: {arm.upper()}'s law computed twice is as far from itself "
+        f"({floor.value[-1]:.2g} over {int(floor.lengths[-1])} tokens)."
+        for arm, floor in models.floors.items()
+        if models.tv is not None and models.tv.low[-1] <= floor.value[-1]
+    ]
     if not parts and models.tv is not None:
         parts.append(f"Only one of the two wrote; total variation {models.tv.value[-1]:.3f}.")
     return " ".join(parts)
@@ -228,9 +234,9 @@ def _tv_chart(models: TwoModels) -> Chart:
     series = [_band("total variation, both sides", "free", models.tv)]
     if sides is not None:
         series += [_band("from A's texts", "real", sides.from_p), _band("from B's texts", "other", sides.from_q)]
-    floor = models.floor_tv
-    if floor is not None:
-        series.append(Series.curve("floor: A's texts under A's law computed twice", "control", floor.value.tolist()))
+    for (arm, floor), role in zip(models.floors.items(), ("control", "tempered"), strict=False):
+        name = f"floor: {arm.upper()}'s texts under its own law computed twice"
+        series.append(Series.curve(name, role, floor.value.tolist()))
     return Chart(
         name="tv_by_length",
         title="Total variation of whole texts by length",
@@ -298,6 +304,7 @@ def _by_length(models: TwoModels, trained: Trained | None) -> Table:
                 Cell.of(tv, 3),
                 *(Cell("–", None) if k is None else _k_cell(k[j]) for k in (models.k, models.k_reverse)),
                 Cell.of(best.auc[j] if best is not None else None, 3),
+                _allowed(float(band.low[j]), float(band.high[j])),
                 Cell.of(learned.get(n), 3),
             )
         )
@@ -307,9 +314,16 @@ def _by_length(models: TwoModels, trained: Trained | None) -> Table:
         "K of A's text, nats",
         "K of B's text, nats",
         "best AUC",
+        "best AUC by the total variation",
         "trained AUC",
     )
     return Table("two_writers_by_length", "By length of the text (95%)", heads, tuple(rows))
+
+
+def _allowed(tv_low: float, tv_high: float) -> Cell:
+    """Between which AUCs the best detector's lies, by the limits of the total variation."""
+    low, high = auc_range(tv_low)[0], auc_range(tv_high)[1]
+    return Cell(f"{low:.3f} to {high:.3f}", None, "AUC", low, high)
 
 
 def _k_cell(k: KEstimate) -> Cell:
@@ -325,10 +339,12 @@ def _notes(models: TwoModels) -> tuple[str, ...]:
     assert band is not None
     assert found is not None
     notes = [
-        f"Even two identical models would get a limit of {_up(band.floor)} from {counted(band.n, 'prefix', 'prefixes')} at "
+        f"Even two identical models would get a limit of {rounded_up(band.floor)} from {counted(band.n, 'prefix', 'prefixes')} at "
         f"{counted(band.lengths.size, 'length')}.",
         "The certificate is about one text; someone who sees N texts can do more (K is N times as large). It is an average over these "
         "prefixes: after one of them the two can be further apart.",
+        "An AUC counts which of two texts scores higher, whatever by how little: on short texts of near laws its estimate swings widely. "
+        "There the limits by the total variation, between ½(1 + TV) and 1 − ½(1 − TV)², are the narrower ones.",
         "Rounding looks like a difference: it raises the total variation by about 0.4·σ·√T for σ nats of noise a token, which the floor "
         "shows.",
     ]
@@ -344,14 +360,15 @@ def _notes(models: TwoModels) -> tuple[str, ...]:
         notes.append(
             f"The best AUC falls between lengths {best.falls}, which it cannot: something is wrong with the texts or the laws."
         )
-    for arm, name in (("a", "A"), ("b", "B")):
+    for arm, floor in models.floors.items():
         texts = models.texts(arm)
-        if texts is not None and texts.drawn_gap_nats is not None:
-            gap = np.abs(texts.drawn_gap_nats[texts.inside])
-            gap = gap[np.isfinite(gap)]
-            if gap.size:
-                notes.append(
-                    f"{name}'s own text: the log-probabilities recorded while it was drawn and those of the scoring pass differ by at most "
-                    f"{gap.max():.2g} nats a token."
-                )
+        assert texts is not None
+        assert texts.drawn_gap_nats is not None
+        gap = np.abs(texts.drawn_gap_nats[texts.inside])
+        gap = gap[np.isfinite(gap)]
+        notes.append(
+            f"{arm.upper()}'s own text: the log-probabilities recorded while it was drawn and those of the scoring pass differ by at most "
+            f"{gap.max(initial=0.0):.2g} nats a token. Taken for two laws they would have a total variation of {floor.value[-1]:.2g} over "
+            f"{int(floor.lengths[-1])} tokens: the floor."
+        )
     return tuple(notes)

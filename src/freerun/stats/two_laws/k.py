@@ -19,8 +19,8 @@ from freerun.errors import TooFewDocuments
 from freerun.stats.intervals import Interval, mean_limits, skewness
 from freerun.stats.two_laws.texts import TwoLaws, gap_sums, sums_to, unit_means
 
-LEAST_UNITS_FOR_COEFFICIENT = 48
-"""Below, Σ kl stands alone: with a coefficient fitted on 24 units a limit missed up to 4.4% instead of 2.5%."""
+LEAST_UNITS_FOR_COEFFICIENT = 96
+"""Below, Σ kl stands alone: with a coefficient fitted on 24 to 64 units a limit missed up to 4.4% instead of 2.5%."""
 _LARGEST_COEFFICIENT = 1.0
 
 
