@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from freerun.jobs.audit.audit import audit
     from freerun.jobs.compare import compare
     from freerun.jobs.distance.distance import distance
+    from freerun.jobs.doctor.doctor import doctor
     from freerun.jobs.face import certify, power, predict, source
     from freerun.jobs.loops.loops import loops
     from freerun.jobs.verify.verify import verify
@@ -29,6 +30,7 @@ __all__ = [
     "certify",
     "compare",
     "distance",
+    "doctor",
     "load",
     "loops",
     "open_run",
@@ -43,6 +45,7 @@ _LAZY = {
     "certify": ("freerun.jobs.face", "certify"),
     "compare": ("freerun.jobs.compare", "compare"),
     "distance": ("freerun.jobs.distance.distance", "distance"),
+    "doctor": ("freerun.jobs.doctor.doctor", "doctor"),
     "load": ("freerun.specs.spec", "load_predictor"),
     "loops": ("freerun.jobs.loops.loops", "loops"),
     "open_run": ("freerun.runs.run", "open_run"),
