@@ -18,10 +18,12 @@ RULES = st.builds(LoopRule, copies=st.integers(2, 4), min_tokens=st.integers(1, 
 IDS = st.lists(st.integers(0, 2), min_size=1, max_size=40)
 
 
-@st.composite
-def many(draw: st.DrawFn) -> Texts:
+Rows = list[tuple[list[int], list[int]]]
+ROWS = st.lists(st.tuples(st.lists(st.integers(0, 2), max_size=10), IDS), min_size=1, max_size=5)
+
+
+def texts_of(rows: Rows) -> Texts:
     """A few texts of few kinds of token, with prompts."""
-    rows = draw(st.lists(st.tuples(st.lists(st.integers(0, 2), max_size=10), IDS), min_size=1, max_size=5))
     return Texts.of([np.array(c) for _, c in rows], prompts=[np.array(p, np.int64) for p, _ in rows])
 
 
@@ -51,9 +53,10 @@ def near_by_definition(ids: list[int], t: int, near: NearRule) -> bool:
     return False
 
 
-@given(texts=many(), max_period=st.integers(1, 9), least=st.integers(1, 8))
+@given(rows=ROWS, max_period=st.integers(1, 9), least=st.integers(1, 8))
 @settings(max_examples=150, deadline=None)
-def test_runs_are_the_definition(texts: Texts, max_period: int, least: int) -> None:
+def test_runs_are_the_definition(rows: Rows, max_period: int, least: int) -> None:
+    texts = texts_of(rows)
     found = lag_runs(texts, max_period=max_period, least=least)
     expected = [
         (k, p, int(texts.starts[k]) + begin, int(texts.starts[k]) + end)
@@ -63,9 +66,10 @@ def test_runs_are_the_definition(texts: Texts, max_period: int, least: int) -> N
     assert list(zip(*(c.tolist() for c in (found.text, found.period, found.begin, found.end)), strict=True)) == expected
 
 
-@given(texts=many(), rule=RULES)
+@given(rows=ROWS, rule=RULES)
 @settings(max_examples=150, deadline=None)
-def test_loops_are_those_of_one_text_at_a_time(texts: Texts, rule: LoopRule) -> None:
+def test_loops_are_those_of_one_text_at_a_time(rows: Rows, rule: LoopRule) -> None:
+    texts = texts_of(rows)
     runs = lag_runs(texts, max_period=rule.max_period, least=least_run(rule))
     found, complete = first_loops(texts, runs, rule), complete_tokens(texts, runs, rule)
     for k in range(texts.n):
@@ -80,9 +84,10 @@ def test_loops_are_those_of_one_text_at_a_time(texts: Texts, rule: LoopRule) -> 
             assert there.period == found.period[k]
 
 
-@given(texts=many(), rule=RULES, differ=st.sampled_from([0.0, 0.1, 0.2, 0.34, 0.5]))
+@given(rows=ROWS, rule=RULES, differ=st.sampled_from([0.0, 0.1, 0.2, 0.34, 0.5]))
 @settings(max_examples=300, deadline=None)
-def test_near_loops_are_the_definition(texts: Texts, rule: LoopRule, differ: float) -> None:
+def test_near_loops_are_the_definition(rows: Rows, rule: LoopRule, differ: float) -> None:
+    texts = texts_of(rows)
     near = NearRule(rule, differ)
     runs = lag_runs(texts, max_period=rule.max_period, least=near.least_run)
     found = first_near_loops(texts, runs, near)
