@@ -8,6 +8,8 @@ from freerun.findings.question import Question
 from freerun.findings.registry import GATES, QUESTIONS
 from freerun.predictors.observation import N_BINS, POWERS
 from freerun.records.schema import sequences_schema, sources_schema, tokens_schema
+from freerun.samples.completion import Reason
+from freerun.samples.reading import COSTS, FORMATS
 
 DOCS = Path(__file__).parent
 
@@ -56,11 +58,29 @@ def columns_tables() -> str:
     return "\n".join(lines).rstrip()
 
 
+def samples_tables() -> dict[str, str]:
+    """The formats of samples, what it costs that a file lacks something, and the faults of rows, by their marks."""
+    formats = ["| `--format` | written by | a row is | loses |", "|---|---|---|---|"]
+    formats += [
+        f"| `{f.name}` | {f.writer} | {f.meaning} | {', '.join(part.value for part in f.parts_lost) or '–'} |"
+        for f in FORMATS
+    ]
+    costs = ["| what is lost | what that costs |", "|---|---|"]
+    costs += [f"| {part.value} | {cost} |" for part, cost in COSTS.items()]
+    return {
+        "formats": "\n".join(formats),
+        "costs": "\n".join(costs),
+        "reasons": "\n".join(f"- {reason.value}" for reason in Reason),
+    }
+
+
 def pages() -> dict[Path, str]:
     """Every page with its table made again."""
     tables = {DOCS / "gates.md": gates_table(), DOCS / "records.md": columns_tables()}
     made = {page: filled(page, table) for page, table in tables.items()}
     made[DOCS / "methods.md"] = filled(DOCS / "methods.md", questions_table(), mark="questions")
+    for mark, table in samples_tables().items():
+        made[DOCS / "samples.md"] = filled(DOCS / "samples.md", table, mark=mark, text=made.get(DOCS / "samples.md"))
     for question in QUESTIONS:
         page = DOCS.parent / question.page
         if question.quantities:
@@ -68,10 +88,11 @@ def pages() -> dict[Path, str]:
     return made
 
 
-def filled(page: Path, table: str, *, mark: str = "numbers") -> str:
-    """The page with what stands between its marks replaced; at its end where it has none yet."""
+def filled(page: Path, table: str, *, mark: str = "numbers", text: str | None = None) -> str:
+    """The page (`text`, where it has been filled before) with what stands between its marks replaced; at its end where it has
+    none yet."""
     begin, end = f"<!-- {mark}: made by docs/tables.py -->", f"<!-- {mark}: end -->"
-    text = page.read_text()
+    text = page.read_text() if text is None else text
     if begin not in text:
         text = f"{text.rstrip()}\n\n## Numbers\n\n{begin}\n{end}\n"
     before, rest = text.split(begin)

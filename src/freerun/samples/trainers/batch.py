@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def as_array(value: Any) -> np.ndarray:
 
 def kept(ids: Int[np.ndarray, " n"], mask: np.ndarray) -> Int[np.ndarray, " m"]:
     """Return the ids where the mask is not 0."""
-    return ids[mask.astype(bool)]
+    return np.compress(mask.astype(bool), ids)
 
 
 def span(mask: Bool[np.ndarray, " n"]) -> int:
@@ -107,6 +107,12 @@ def without_zeros(
     return np.where(zeros, np.nan, log_probs), int(zeros.sum())
 
 
+def _is_copy(sample: Completion) -> bool:
+    """Whether trainer and engine agree to the last bit on every token, which no two computations do."""
+    engine, trainer = sample.log_probs_nats, sample.trainer_log_probs_nats
+    return engine is not None and trainer is not None and np.array_equal(engine, trainer, equal_nan=True)
+
+
 def collected(drafts: Sequence[Draft], *, n_zero_log_probs: int = 0, notes: Sequence[str] = ()) -> SampleBatch:
     """Return the batch of some drafts, those apart that cannot be used."""
     samples: list[Completion] = []
@@ -117,6 +123,12 @@ def collected(drafts: Sequence[Draft], *, n_zero_log_probs: int = 0, notes: Sequ
         except Unusable as fault:
             excluded.append(Excluded(row, fault.reason, fault.detail))
     said = list(notes)
+    if samples and all(map(_is_copy, samples)):
+        samples = [replace(sample, trainer_log_probs_nats=None) for sample in samples]
+        said.append(
+            "the trainer's log-probabilities are those of the engine, copied (verl's bypass mode does that): nothing was computed "
+            "again, and they are left out"
+        )
     if n_zero_log_probs:
         said.append(
             f"{n_zero_log_probs:,} drawn tokens have a log-probability of exactly 0: missing, or of a token that the engine was "
