@@ -65,10 +65,6 @@ FORMATS: tuple[Format, ...] = (
         "`custom_id`, `response.body` (as `vllm` or `openai`); prompts stand in the file of requests (`--requests FILE`)",
         "custom_id with response or error",
         "batch",
-<<<<<<< HEAD
-        loses=("PROMPT",),
-=======
->>>>>>> formats
     ),
     Format(
         "vllm",

@@ -205,20 +205,13 @@ def _rows_of_file(path: Path, chosen: Format | None) -> Iterator[Row]:
 
         return torch_rows(path)
     text = data.removeprefix(b"\xef\xbb\xbf").lstrip()
-<<<<<<< HEAD
-    named_text = path.name.lower().removesuffix(".gz").removesuffix(".zst").endswith((".txt", ".md"))
-    if named_text or (text and text[:1] not in b'{["'):
-=======
     is_text = path.name.lower().removesuffix(".gz").removesuffix(".zst").endswith((".txt", ".md"))
     is_text = is_text or bool(text and text[:1] not in b'{["')
     if is_text or (chosen is not None and chosen.name == "text" and not _begins_as_json(path)):
->>>>>>> formats
         return plain_rows(path)
     return _flattened(json_rows(path))
 
 
-<<<<<<< HEAD
-=======
 def _begins_as_json(path: Path) -> bool:
     """Whether a file that was called text holds rows: a text may begin with a quotation mark or a bracket."""
     try:
@@ -227,7 +220,6 @@ def _begins_as_json(path: Path) -> bool:
         return False
 
 
->>>>>>> formats
 def _flattened(rows: Iterator[Row]) -> Iterator[Row]:
     """Lists inside lists, and the one list of rows in an object that is no row itself, element by element."""
     for row in rows:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-<<<<<<< HEAD
-=======
 import numpy as np
 
->>>>>>> formats
 from freerun.samples.completion import Reason
 from freerun.samples.fields import Draft, Unusable
 from freerun.samples.requests import Requests
@@ -29,18 +26,6 @@ def read(row: Any, requests: Requests | None = None) -> Iterator[Draft | Unusabl
     if not isinstance(meta, Mapping):
         yield Unusable(Reason.NO_COMPLETION, "no meta_info")
         return
-<<<<<<< HEAD
-    tokens = meta.get("output_token_logprobs")
-    if tokens and not all(isinstance(token, list | tuple) and len(token) >= 2 for token in tokens):
-        yield Unusable(Reason.BAD_LOG_PROBS, "output_token_logprobs is not a list of [log-prob, id, text]")
-        return
-    ids = row.get("output_ids")
-    if tokens and ids is not None and list(ids) != [token[1] for token in tokens]:
-        yield Unusable(Reason.LENGTHS, "output_ids are not the ids of output_token_logprobs")
-        return
-    if tokens or ids is None:
-        ids = None if tokens is None else [token[1] for token in tokens]
-=======
     tokens, ids = meta.get("output_token_logprobs"), row.get("output_ids")
     if not _are_triples(tokens):
         yield Unusable(Reason.BAD_LOG_PROBS, "output_token_logprobs is not a list of [log-prob, id, text]")
@@ -51,24 +36,17 @@ def read(row: Any, requests: Requests | None = None) -> Iterator[Draft | Unusabl
         return
     if drawn or (ids is None and tokens is not None):
         ids = drawn
->>>>>>> formats
     finish = meta.get("finish_reason")
     yield Draft(
         prompt_ids=_prompt_ids(row, meta),
         completion_ids=ids,
         completion=row.get("text"),
         log_probs=[token[0] for token in tokens] if tokens else None,
-<<<<<<< HEAD
-        weight_versions=_versions(meta),
-=======
         weight_versions=_versions(meta, len(drawn)),
->>>>>>> formats
         finish_reason=finish.get("type") if isinstance(finish, Mapping) else finish,
     )
 
 
-<<<<<<< HEAD
-=======
 def _are_triples(tokens: Any) -> bool:
     """Whether these are log-probabilities with ids, or none."""
     if tokens is None:
@@ -76,7 +54,6 @@ def _are_triples(tokens: Any) -> bool:
     return isinstance(tokens, list) and all(isinstance(token, list | tuple) and len(token) >= 2 for token in tokens)
 
 
->>>>>>> formats
 def _prompt_ids(row: Mapping[str, Any], meta: Mapping[str, Any]) -> Any:
     """The ids of the prompt; those of its log-probabilities where they cover the whole of it."""
     for ids in (row.get("prompt_token_ids"), row.get("input_ids")):
@@ -88,17 +65,6 @@ def _prompt_ids(row: Mapping[str, Any], meta: Mapping[str, Any]) -> Any:
     return [token[1] if isinstance(token, list | tuple) and len(token) > 1 else None for token in tokens]
 
 
-<<<<<<< HEAD
-def _versions(meta: Mapping[str, Any]) -> Any:
-    """The version of the weights, spread over the tokens where they changed on the way."""
-    spans = meta.get("weight_versions")
-    if not isinstance(spans, list) or not all(isinstance(span, Mapping) for span in spans):
-        return meta.get("weight_version")
-    try:
-        return [span["version"] for span in spans for _ in range(span["start"], span["end"])]
-    except (KeyError, TypeError):
-        return meta.get("weight_version")
-=======
 def _versions(meta: Mapping[str, Any], n_tokens: int) -> Any:
     """The version of the weights, spread over the tokens where they changed on the way."""
     spans = meta.get("weight_versions")
@@ -110,4 +76,3 @@ def _versions(meta: Mapping[str, Any], n_tokens: int) -> Any:
 def _is_span(span: Any, n_tokens: int) -> bool:
     ends = (span.get("start"), span.get("end")) if isinstance(span, Mapping) else (None, None)
     return all(isinstance(at, int) and 0 <= at <= n_tokens for at in ends) and "version" in span
->>>>>>> formats

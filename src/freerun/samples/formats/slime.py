@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-<<<<<<< HEAD
-=======
 import numpy as np
 
->>>>>>> formats
 from freerun.samples.completion import Reason
 from freerun.samples.fields import Draft, Unusable
 from freerun.samples.requests import Requests
@@ -29,11 +26,7 @@ def read(row: Any, requests: Requests | None = None) -> Iterator[Draft | Unusabl
         yield Unusable(Reason.NO_COMPLETION, "no tokens with response_length")
         return
     tokens, length = row["tokens"], row["response_length"]
-<<<<<<< HEAD
-    if not hasattr(tokens, "__len__") or not isinstance(length, int) or isinstance(length, bool):
-=======
     if not isinstance(tokens, list | tuple | np.ndarray) or not isinstance(length, int) or isinstance(length, bool):
->>>>>>> formats
         yield Unusable(Reason.BAD_IDS, "tokens is no list, or response_length no number")
         return
     if not 0 <= length <= len(tokens):
@@ -44,11 +37,7 @@ def read(row: Any, requests: Requests | None = None) -> Iterator[Draft | Unusabl
     yield Draft(
         prompt_ids=tokens[:at],
         completion_ids=tokens[at:],
-<<<<<<< HEAD
-        prompt=row.get("prompt") or None,
-=======
         prompt=row.get("prompt"),
->>>>>>> formats
         completion=row.get("response"),
         drawn=row.get("loss_mask"),
         log_probs=row.get("rollout_log_probs"),

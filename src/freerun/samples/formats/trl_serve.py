@@ -56,9 +56,5 @@ def _of_sampled(ids: Any, log_probs: Any, alternatives: Any) -> Any:
         )
     try:
         return [entry[others.index(token)] for token, entry, others in zip(ids, log_probs, alternatives, strict=True)]
-<<<<<<< HEAD
-    except (ValueError, IndexError, AttributeError, TypeError):
-=======
     except (ValueError, LookupError, AttributeError, TypeError):
->>>>>>> formats
         raise Unusable(Reason.BAD_LOG_PROBS, "a drawn token is not among its logprob_token_ids") from None
