@@ -252,7 +252,7 @@ def test_what_cannot_be_verified_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_gates_and_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = drawn("t=0.7")
+    rows = drawn("t=0.7", n=72)
     rng = np.random.default_rng(5)
     for row in rows:  # as two engines differ
         row["logprobs"] = [min(0.0, x + 1e-4 * rng.normal()) for x in row["logprobs"]]
