@@ -60,6 +60,8 @@ def main() -> None:
         found.setdefault("power", []).append(
             _kept(key, lambda r=rule, n=tokens: _power(files, r, n, arguments.trials))  # type: ignore[misc]
         )
+    found["provenance"] = provenance()
+    write_files(HERE, {"result.json": json_text(found)})
     tried = Tried(pool, RULES)
     for rule, tokens in NAMED:
         key = f"names-{rule}-{tokens}-{arguments.trials}"
@@ -68,8 +70,7 @@ def main() -> None:
             lambda r=rule, n=tokens: dict(names(pool, tried, r, n, arguments.trials, np.random.default_rng(2))),  # type: ignore[misc]
         )
         found.setdefault("names", {})[f"{rule}, {tokens} tokens"] = made
-    found["provenance"] = provenance()
-    write_files(HERE, {"result.json": json_text(found)})
+        write_files(HERE, {"result.json": json_text(found)})
 
 
 def _kept(name: str, make: Callable[[], Any]) -> Any:
