@@ -51,6 +51,7 @@ ROOMS = {
     "sklearn": {"stats"},
     "pyarrow": {"records", "text"},
     "jinja2": {"report"},
+    "aiohttp": {"predictors/servers/client.py"},
 }
 NO_MODEL = ("freerun.predictors", "freerun.worlds", "freerun.organisms", "freerun.records.measure")
 
@@ -120,7 +121,18 @@ def test_heavy_libraries_stay_in_their_rooms(library: str) -> None:
 def test_starting_loads_nothing_heavy(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-X", "importtime", *words], capture_output=True, text=True, check=True)
     loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
-    assert not loaded & {"torch", "transformers", "duckdb", "ray", "starlette", "sklearn", "scipy", "pyarrow", "numpy"}
+    assert not loaded & {
+        "torch",
+        "transformers",
+        "duckdb",
+        "ray",
+        "starlette",
+        "aiohttp",
+        "sklearn",
+        "scipy",
+        "pyarrow",
+        "numpy",
+    }
 
 
 def test_files_stay_small() -> None:

@@ -86,7 +86,7 @@ def _listing() -> dict[str, Any]:
         ],
         "options": [
             {
-                "spec": f",{o.name}={'|'.join(o.choices)}",
+                "spec": f",{o.name}={'|'.join(o.choices) or '…'}",
                 "meaning": f"{o.meaning} ({', '.join(p.name for p in takers)})",
             }
             for o, takers in options.values()

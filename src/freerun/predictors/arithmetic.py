@@ -9,8 +9,8 @@ _EXACT_BYTES = 4
 
 
 def is_rounded(predictor: Predictor) -> bool:
-    """Whether some weights have fewer bits than float32 (bf16, fp16): the same law computed twice then differs visibly."""
-    return any(
+    """Whether some weights have, or may have, fewer bits than float32 (bf16, fp16): a law computed twice then differs visibly."""
+    return any(part.capabilities.rounded_arithmetic for part in predictor.parts()) or any(
         tensor.is_floating_point() and tensor.element_size() < _EXACT_BYTES
         for part in predictor.parts()
         for tensor in part.own_weights()

@@ -40,6 +40,8 @@ class Capabilities:
     """Own text is written after tokens that are not shown, so a pass over its ids alone cannot give its laws again."""
     counted_draws: bool = True
     """Tokens are drawn from the uniforms of (seed, key, position); without it samples have none and cannot be drawn again."""
+    rounded_arithmetic: bool = False
+    """The same law computed twice may differ visibly, and no weights are here that would tell."""
 
 
 @dataclass(frozen=True)

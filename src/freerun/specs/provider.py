@@ -24,6 +24,8 @@ class LoadOptions:
     """What becomes of tensors that the model has no place for: refuse, or drop. Typed after the model: `,spare-weights=drop`."""
     end_ids: tuple[int, ...] | None = None
     """What ends a text, instead of all that the model's files declare (`--end-ids`)."""
+    trial: bool = True
+    """Try a served model out before it is used; `freerun doctor` does so itself, one check at a time."""
 
 
 AS_IT_IS = LoadOptions()
@@ -84,7 +86,10 @@ class Provider:
         """Raises BackendError where a module that it needs is missing."""
         missing = [name for name in self.modules if find_spec(name) is None]
         if missing:
+            torch_first = (
+                " (on a machine without a GPU, install a CPU build of torch first)" if "torch" in self.modules else ""
+            )
             raise BackendError(
-                f"this model needs {', '.join(missing)}, which this Python does not have: pip install 'freerun[{self.extra}]' "
-                "(on a machine without a GPU, install a CPU build of torch first)"
+                f"this model needs {', '.join(missing)}, which this Python does not have: pip install 'freerun[{self.extra}]'"
+                f"{torch_first}"
             )

@@ -93,3 +93,33 @@ def _restore_pretokenizer(gguf: Path, tokenizer: Any) -> None:
         tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
             [Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)]
         )
+
+
+# ---- tokenizers alone --------------------------------------------------------------------------------------------------
+
+
+def gguf_tokenizer(gguf: Path) -> Any:
+    """The tokenizer of a GGUF file, without its weights; raises what transformers raises."""
+    from transformers import AutoTokenizer
+
+    _keep_quiet()
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    _restore_pretokenizer(gguf, tokenizer)
+    return tokenizer
+
+
+def tokenizer_of_folder(folder: Path) -> Any:
+    """The tokenizer of a folder; raises what transformers raises. No code of the folder's own is run."""
+    from transformers import AutoTokenizer
+
+    _keep_quiet()
+    return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+
+
+def _keep_quiet() -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

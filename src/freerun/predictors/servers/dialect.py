@@ -1,0 +1,104 @@
+"""What every kind of server is to the client: who it says it is, scores of a text, and a text that it draws."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from freerun.errors import UsageError
+from freerun.predictors.rules import SamplingRule, Temperature, TopK, TopP
+from freerun.predictors.servers.address import Address
+from freerun.predictors.servers.answers import Drawn, Scores
+from freerun.predictors.servers.client import SMALL_ANSWER_BYTES, Client
+
+FIRST_ATTEMPTS = 2
+"""How often a server is asked who it is: a wrong address is said soon."""
+ANSWER_BYTES_A_TOKEN = 4096
+"""Most bytes of an answer for each token sent or drawn."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a server says of itself and its model."""
+
+    software: str
+    model: str
+    """As it names the model in its answers."""
+    window: int | None = None
+    """Most tokens of prompt and completion together."""
+    n_tokens: int | None = None
+    """Rows of its output layer."""
+    folder: str | None = None
+    """Where it read the model: a path on its machine, or a hub id."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What tells this model from another one; goes into the fingerprint."""
+    own_defaults: Mapping[str, float] = field(default_factory=dict)
+    """How it would sample if nothing were sent, where it says so."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A sampling rule as numbers, every one of which is sent."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    """0: all."""
+    top_p: float = 1.0
+
+    @staticmethod
+    def of(rule: SamplingRule) -> Settings:
+        """Temperature first, then top-k, then top-p: the order in which servers can be told to go.
+
+        Raises:
+            UsageError: a rule that servers do not have.
+        """
+        order = [Temperature, TopK, TopP]
+        kinds = [order.index(type(step)) for step in rule.steps]
+        if kinds != sorted(set(kinds)):
+            raise UsageError(
+                f"servers sample by temperature, then top-k, then top-p, once each; not by {rule.describe()}"
+            )
+        values: dict[str, Any] = {}
+        for step in rule.steps:
+            values |= vars(step)
+        return Settings(**values)
+
+
+class Dialect(ABC):
+    """One kind of server."""
+
+    software: ClassVar[str]
+    scores_texts: bool = True
+    """Gives the log-probabilities of a text that is sent."""
+    most_at_once: int | None = None
+    """Texts that it can work on together, where it says so."""
+
+    def __init__(self, client: Client, address: Address) -> None:
+        self.client, self.address = client, address
+        self.end_ids: tuple[int, ...] = ()
+        """What ends a text; known once the tokenizer is."""
+
+    @abstractmethod
+    async def introduce(self) -> Service:
+        """Ask the server who it is.
+
+        Raises:
+            BackendError: no such server, or no such model on it.
+        """
+
+    @abstractmethod
+    async def score(self, ids: Sequence[int], first: int) -> Scores:
+        """Of the tokens from position `first` ≥ 1 on, each given all before it."""
+
+    @abstractmethod
+    async def draw(self, ids: Sequence[int], most: int, settings: Settings, seed: int) -> Drawn:
+        """Up to `most` tokens after some, or up to the first end. The seed makes the same request give the same text."""
+
+    @abstractmethod
+    def sent(self, settings: Settings) -> Mapping[str, Any]:
+        """The sampling parameters that are sent."""
+
+    def allowed_bytes(self, n_tokens: int) -> int:
+        return SMALL_ANSWER_BYTES + ANSWER_BYTES_A_TOKEN * n_tokens

@@ -1,0 +1,175 @@
+"""A served model as a Predictor: whole texts only, and of every law the token's own log-probability."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from freerun.errors import BackendError, UsageError
+from freerun.predictors.base import Capabilities, Chunk, Continuations, Ids, OnTokens, Predictor, Sample
+from freerun.predictors.observation import Observation
+from freerun.predictors.rules import ContextRule, Identity, Nature
+from freerun.predictors.servers.answers import Scores
+from freerun.predictors.servers.client import Client
+from freerun.predictors.servers.dialect import Dialect, Service, Settings
+from freerun.predictors.servers.words import Words
+from freerun.stats.loops.lag_runs import LoopRule
+
+
+class ServedModel(Predictor):
+    """A model behind a server. Ids are sent and ids come back; the server draws by itself, from a seed for every text."""
+
+    raw_at_any_temperature: bool = False
+    """Its log-probabilities of drawn tokens are the model's own whatever the temperature: seen by a trial, never assumed."""
+
+    def __init__(self, dialect: Dialect, service: Service, words: Words, *, window: int | None) -> None:
+        self.dialect, self.service, self.words = dialect, service, words
+        self.client: Client = dialect.client
+        self.n_tokens, self.end_ids, self.markers = words.n_tokens, words.end_ids, words.markers
+        self.context = ContextRule(window=None if window is None else window - 2 - len(words.lead), lead=words.lead)
+        self.capabilities = Capabilities(
+            full_law=False, empty_context=False, counted_draws=False, rounded_arithmetic=True
+        )
+        sent = json.dumps(dict(dialect.sent(Settings())), sort_keys=True)
+        self.identity = Identity(
+            dialect.address.name,
+            _fingerprint(dialect, service, words),
+            nature=Nature(f"served by {service.software}, whole texts only"),
+            facts={
+                "server": service.software,
+                "served model": service.model,
+                "tokenizer": words.origin,
+                "sent for a draw at temperature 1": sent,
+                **{f"server's {k}": v for k, v in service.facts.items()},
+            },
+        )
+
+    # ---- text ------------------------------------------------------------------------------------------------------
+
+    def encode(self, text: str) -> Sequence[int]:
+        return self.words.encode(text)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self.words.token_bytes(token_id)
+
+    def token_ends(self, text: str) -> Sequence[int] | None:
+        return self.words.token_ends(text)
+
+    # ---- in bulk ---------------------------------------------------------------------------------------------------
+
+    def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
+        self._check_first(first)
+        texts = [_plain(s) for s in sequences]
+        jobs = (partial(self._score, ids, first) for ids in texts)
+        for row, seen in self.client.each(jobs, at_once=self._at_once(None)):
+            positions = np.arange(first, len(texts[row]))
+            if len(positions):
+                yield Chunk(np.full(len(positions), row), positions, seen)
+
+    def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
+        todo = continuations
+        settings = Settings.of(todo.sampling)
+        prefixes = [_plain(p) for p in todo.prefixes]
+        if not self.has_first_law and any(not p for p in prefixes):
+            self._check_first(0)
+        rows = [(p, int(key)) for p, keys in zip(prefixes, todo.keys, strict=True) for key in keys]
+        jobs = (partial(self._draw, p, key, todo, settings) for p, key in rows)
+        for row, (seen, ended) in self.client.each(jobs, at_once=self._at_once(todo.at_once)):
+            if on_tokens is not None:
+                on_tokens(len(seen.token_id))
+            other = None if todo.sampling.is_model_law else np.full(len(seen.token_id), np.nan)
+            yield Sample(row, "end_of_text" if ended else "length", seen, None, other)
+
+    def _at_once(self, most: int | None) -> int:
+        limits = (self.client.at_once, self.dialect.most_at_once, most)
+        return min(n for n in limits if n is not None)
+
+    async def _score(self, ids: list[int], first: int) -> Observation:
+        """Every token in the context that the context rule gives it: one request for each place where the window begins."""
+        parts: list[Scores] = []
+        at = first
+        while at < len(ids):
+            begin = self.context.first_seen(at)
+            end = at
+            while end < len(ids) and self.context.first_seen(end) == begin:
+                end += 1
+            context = [*self.context.lead, *ids[begin:end]]
+            parts.append(await self.dialect.score(context, len(self.context.lead) + at - begin))
+            at = end
+        return Observation.concatenate([p.observed() for p in parts]) if parts else _NOTHING
+
+    async def _draw(
+        self, prefix: list[int], key: int, todo: Continuations, settings: Settings
+    ) -> tuple[Observation, bool]:
+        """One continuation, and whether it ended."""
+        seen, ended = await self._drawn(prefix, key, todo, settings)
+        if not (todo.sampling.is_model_law or self.raw_at_any_temperature):
+            # what it says of its draws may be of the cooled law
+            seen = await self._score([*prefix, *seen.token_id.tolist()], len(prefix))
+        return seen, ended
+
+    async def drawn_as_reported(
+        self, prefix: list[int], key: int, todo: Continuations, settings: Settings
+    ) -> Observation:
+        """One continuation with what the server says of it as it draws, be that of which law it may."""
+        return (await self._drawn(prefix, key, todo, settings))[0]
+
+    async def _drawn(
+        self, prefix: list[int], key: int, todo: Continuations, settings: Settings
+    ) -> tuple[Observation, bool]:
+        """Where the window is full, its older half is let go and the rest is sent anew."""
+        ids, parts, ended = list(prefix), list[Scores](), False
+        while not ended and len(ids) < len(prefix) + todo.length:
+            begin = self.context.first_seen(len(ids))
+            most = len(prefix) + todo.length - len(ids)
+            if self.context.window is not None:
+                most = min(most, self.context.window - (len(ids) - begin) + 1)
+            context = [*self.context.lead, *ids[begin:]]
+            drawn = await self.dialect.draw(context, most, settings, seed_of(todo.seed, key, len(parts)))
+            parts.append(drawn.scores)
+            self._check_vocabulary(drawn.scores.token_id)
+            ids += drawn.scores.token_id.tolist()
+            ended = drawn.ended
+        return Observation.concatenate([p.observed() for p in parts]), ended
+
+    def _check_vocabulary(self, ids: Int[np.ndarray, " n"]) -> None:
+        if len(ids) and int(ids.max()) >= self.n_tokens:
+            raise BackendError(
+                f"{self.identity.name} drew id {int(ids.max())}, and its tokenizer ({self.words.origin}) has ids 0 to "
+                f"{self.n_tokens - 1} only: they are not of the same model"
+            )
+
+    def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:
+        if not self.dialect.scores_texts:
+            raise UsageError(f"{self.identity.name} gives no log-probabilities of a text that is sent")
+        return super().log_probs(sequences, first=first)
+
+
+def seed_of(seed: int, key: int, part: int) -> int:
+    """A seed below 2^63 for one request of one text: other texts have other seeds, and the same run has the same ones.
+
+    >>> seed_of(0, 1, 0) == seed_of(0, 1, 0) != seed_of(0, 2, 0)
+    True
+    """
+    digest = hashlib.sha256(f"{seed}\x1f{key}\x1f{part}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def _fingerprint(dialect: Dialect, service: Service, words: Words) -> str:
+    """Over what the server says of its model, never over where it is."""
+    said = json.dumps(
+        [dialect.software, service.model, sorted(service.facts.items()), words.n_tokens, words.end_ids, words.lead]
+    )
+    return f"{dialect.address.provider}-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+
+
+def _plain(ids: Ids) -> list[int]:
+    return [int(i) for i in ids]
+
+
+_NOTHING = Observation.partial(np.zeros(0, np.int32), np.zeros(0))
