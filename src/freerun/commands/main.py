@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "power": "which metric notices which planted defect: size and power by simulation; no model",
     "export": "export a run's numbers to tables, a model-card section or an experiment tracker; no model",
     "report": "rebuild the findings and the page from a run's records; no model",
+    "doctor": "what a backend really does, question by question; without a model: what this installation has",
     "models": "list the models you can name, with licence, size, type and whether they are cached",
 }
 """Each verb lives in the module of its name in this package: `add_arguments(parser)` and `run(arguments) -> exit code`."""

@@ -37,14 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
     print("\nall others are named provider/name\n")
     for provider in listing["providers"]:
         needs = f" (pip install 'freerun[{provider['extra']}]')" if provider["extra"] else ""
-        print(f"  {provider['spec']:<34}{provider['meaning']}{needs}")
+        print(f"  {provider['spec']:<36}{provider['meaning']}{needs}")
     print("\nworlds\n")
     for world in listing["worlds"]:
         parameters = "".join(f",{p}=…" for p in world["parameters"])
         print(f"  world/{world['name']}{parameters}\n      {world['meaning']}")
     print("\nafter a model\n")
     for option in listing["options"]:
-        print(f"  {option['spec']:<34}{option['meaning']}")
+        print(f"  {option['spec']:<36}{option['meaning']}")
     print("\norganisms\n")
     for organism in listing["organisms"]:
         print(f"  {organism['spec']}\n      {organism['meaning']}")

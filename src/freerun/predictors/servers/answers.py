@@ -171,6 +171,18 @@ def check_model(answer: Any, model: str) -> None:
         raise BadAnswer(f"the answer is of another model ({str(named)[:80]!r}, not {model!r})")
 
 
+def check_read(answer: Any, n: int) -> None:
+    """Refuse the answer to a prompt of another length: something was put first, or cut off.
+
+    Raises:
+        BadAnswer: the server counted other than n tokens.
+    """
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    if counted is not None and counted != n:
+        raise BadAnswer(f"the server read {str(counted)[:20]} prompt tokens where {n} ids were sent")
+
+
 def check_drawn(n: int, most: int, ended: bool, last_is_end: bool) -> None:
     """Refuse a text of impossible length or end.
 

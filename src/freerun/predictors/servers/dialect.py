@@ -100,5 +100,9 @@ class Dialect(ABC):
     def sent(self, settings: Settings) -> Mapping[str, Any]:
         """The sampling parameters that are sent."""
 
+    @abstractmethod
+    async def largest_k(self) -> int:
+        """How many of the most probable ids it names beside a token that was drawn; 0: none."""
+
     def allowed_bytes(self, n_tokens: int) -> int:
         return SMALL_ANSWER_BYTES + ANSWER_BYTES_A_TOKEN * n_tokens

@@ -1,7 +1,7 @@
 """llama.cpp's server: `/completion`, one request a token where a text is scored.
 
-It does not give the log-probabilities of a prompt. It does give the log-probability, before any bias and sampler, of a token that it
-is made to draw: so a token is scored by a request that leaves the server no other choice. What it computed of the tokens before stays
+It gives no log-probabilities of a prompt. It does give the log-probability, before any bias and sampler, of a token that it is
+made to draw: so a token is scored by a request that leaves the server no other choice. What it computed of the tokens before stays
 in one of its slots.
 """
 
@@ -198,6 +198,9 @@ class LlamaServer(Dialect):
         return await self.client.ask(
             "/tokenize", body, lambda a: [id_of(i, "tokens") for i in list_of(a, "tokens")], most_bytes=most
         )
+
+    async def largest_k(self) -> int:
+        return len(await self.vocabulary())
 
     # ---- checks --------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from freerun.predictors.servers.answers import (
     TokenScore,
     check_ids,
     check_model,
+    check_read,
     field_of,
     id_of,
     list_of,
@@ -19,7 +20,7 @@ from freerun.predictors.servers.answers import (
 )
 from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service, Settings
 from freerun.predictors.servers.faults import BadAnswer
-from freerun.predictors.servers.vllm import drawn_by_completions
+from freerun.predictors.servers.vllm import drawn_by_completions, most_named
 
 
 class OpenAI(Dialect):
@@ -70,6 +71,9 @@ class OpenAI(Dialect):
             most_bytes=self.allowed_bytes(len(ids) + most),
         )
 
+    async def largest_k(self) -> int:
+        return await most_named(self.client, self.address.model, {"model": self.address.model, **self.sent(Settings())})
+
     def sent(self, settings: Settings) -> Mapping[str, Any]:
         return {
             "temperature": settings.temperature,
@@ -96,6 +100,7 @@ def echoed_scores(answer: Any, model: str, ids: Sequence[int], first: int) -> Sc
         BadAnswer: of other tokens, another model, or without an echo.
     """
     check_model(answer, model)
+    check_read(answer, len(ids))
     choice = field_of(answer, "choices", 0)
     logprobs = field_of(choice, "logprobs")
     if not isinstance(logprobs, dict) or "token_logprobs" not in logprobs:

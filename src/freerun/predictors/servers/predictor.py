@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from freerun.errors import BackendError, UsageError
 from freerun.predictors.base import Capabilities, Chunk, Continuations, Ids, OnTokens, Predictor, Sample
 from freerun.predictors.observation import Observation
-from freerun.predictors.rules import ContextRule, Identity, Nature
+from freerun.predictors.rules import ContextRule, Identity, Nature, SamplingRule
 from freerun.predictors.servers.answers import Scores
 from freerun.predictors.servers.client import Client
 from freerun.predictors.servers.dialect import Dialect, Service, Settings
@@ -113,11 +113,10 @@ class ServedModel(Predictor):
             seen = await self._score([*prefix, *seen.token_id.tolist()], len(prefix))
         return seen, ended
 
-    async def drawn_as_reported(
-        self, prefix: list[int], key: int, todo: Continuations, settings: Settings
-    ) -> Observation:
+    def reported(self, prefix: Ids, length: int, rule: SamplingRule, *, seed: int = 0) -> Observation:
         """One continuation with what the server says of it as it draws, be that of which law it may."""
-        return (await self._drawn(prefix, key, todo, settings))[0]
+        todo = Continuations([prefix], np.ones((1, 1), np.uint64), length, seed=seed, sampling=rule)
+        return self.client.run(lambda: self._drawn(_plain(prefix), 1, todo, Settings.of(rule)))[0]
 
     async def _drawn(
         self, prefix: list[int], key: int, todo: Continuations, settings: Settings

@@ -18,6 +18,8 @@ from freerun.predictors.servers.answers import (
 from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service, Settings
 from freerun.predictors.servers.faults import BadAnswer
 
+MOST_TOPS = 1000
+"""Most probable ids that are asked for; there is no cap that the server tells."""
 LAST_IDS = 1024
 """So near the vocabulary's end an id may come back as 0; it is then known by its position."""
 
@@ -84,6 +86,20 @@ class SGLang(Dialect):
             "ignore_eos": False,
             "skip_special_tokens": False,
         }
+
+    async def largest_k(self) -> int:
+        body = {
+            "input_ids": [0],
+            "sampling_params": {"max_new_tokens": 1, **self.sent(Settings())},
+            "return_logprob": True,
+            "top_logprobs_num": MOST_TOPS,
+        }
+        return await self.client.ask(
+            "/generate",
+            body,
+            lambda a: len(list_of(field_of(_first(a), "meta_info"), "output_top_logprobs", 0)),
+            most_bytes=self.allowed_bytes(MOST_TOPS),
+        )
 
     def _input(self, answer: Any, ids: Sequence[int], first: int) -> Scores:
         """From `meta_info.input_token_logprobs`, `[log-prob, id, text]` a position, with a null first."""

@@ -8,9 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from freerun.errors import BackendError
-from freerun.predictors.base import Continuations
 from freerun.predictors.rules import MODEL_LAW, SamplingRule
-from freerun.predictors.servers.dialect import Settings
 from freerun.predictors.servers.predictor import ServedModel
 
 WORDS = "In the winter of that year the river froze over, and people walked across it to the market with their carts."
@@ -52,9 +50,7 @@ def scored_twice(model: ServedModel) -> Gap:
 def drawn_and_scored(model: ServedModel, sampling: SamplingRule = MODEL_LAW, *, seed: int = 0) -> Gap:
     """What the server says of tokens as it draws them, beside what it says of them as a text that is sent."""
     ids = trial_ids(model)
-    todo = Continuations([ids], np.array([[1]], np.uint64), DRAWN_TOKENS, seed=seed)
-    settings = Settings.of(sampling)
-    drawn = model.client.run(lambda: model.drawn_as_reported(ids.tolist(), 1, todo, settings))
+    drawn = model.reported(ids, DRAWN_TOKENS, sampling, seed=seed)
     text = np.concatenate([ids, drawn.token_id]).astype(np.int64)
     return Gap.between(drawn.log_prob_nats, model.log_probs([text], first=len(ids))[0])
 

@@ -13,11 +13,13 @@ from freerun.predictors.servers.answers import (
     check_drawn,
     check_ids,
     check_model,
+    check_read,
     field_of,
     id_of,
     list_of,
     log_prob_of,
 )
+from freerun.predictors.servers.client import SMALL_ANSWER_BYTES, Client
 from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service, Settings
 from freerun.predictors.servers.faults import BadAnswer
 
@@ -84,6 +86,9 @@ class VLLM(Dialect):
             most_bytes=self.allowed_bytes(len(ids) + most),
         )
 
+    async def largest_k(self) -> int:
+        return await most_named(self.client, self.address.model, {"model": self.address.model, **self.sent(Settings())})
+
     def sent(self, settings: Settings) -> Mapping[str, Any]:
         return {
             "temperature": settings.temperature,
@@ -114,6 +119,7 @@ def prompt_scores(answer: Any, model: str, ids: Sequence[int], first: int) -> Sc
         BadAnswer: of other tokens, another model, or incomplete.
     """
     check_model(answer, model)
+    check_read(answer, len(ids))
     choice = field_of(answer, "choices", 0)
     entries = choice.get("prompt_logprobs") if isinstance(choice, dict) else None
     if entries is None and isinstance(answer, dict):
@@ -147,6 +153,7 @@ def drawn_by_completions(answer: Any, model: str, ids: Sequence[int], most: int,
         BadAnswer: no ids, of another prompt or model, incomplete, or an impossible end.
     """
     check_model(answer, model)
+    check_read(answer, len(ids))
     choice = field_of(answer, "choices", 0)
     echo = choice.get("prompt_token_ids") if isinstance(choice, dict) else None
     if echo is not None:
@@ -159,6 +166,29 @@ def drawn_by_completions(answer: Any, model: str, ids: Sequence[int], most: int,
     ended = _ended(choice.get("finish_reason"))
     check_drawn(len(rows), most, ended, bool(rows) and rows[-1].token_id in ends)
     return Drawn(Scores.of(rows), ended)
+
+
+TOPS = (10_000, 1000, 100, 20, 5, 1)
+
+
+async def most_named(client: Client, model: str, body: Mapping[str, Any]) -> int:
+    """The largest of some numbers of most probable ids that the server agrees to name."""
+
+    def count(answer: Any) -> int:
+        check_model(answer, model)
+        logprobs = field_of(answer, "choices", 0, "logprobs")
+        rows = logprobs.get("top_logprobs") if isinstance(logprobs, dict) and "content" not in logprobs else None
+        return len(rows[0] if rows else field_of(logprobs, "content", 0, "top_logprobs"))
+
+    for k in TOPS:
+        asked = {**body, "prompt": [0], "max_tokens": 1, "logprobs": k}
+        try:
+            return await client.ask(
+                "/v1/completions", asked, count, most_bytes=SMALL_ANSWER_BYTES + 512 * k, attempts=1
+            )
+        except BackendError:
+            continue
+    return 0
 
 
 def _ended(reason: Any) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from freerun.errors import BackendError, DataError, UsageError, first_line
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from freerun.predictors.servers.llama_server import LlamaServer
     from freerun.predictors.weights.gguf import GGUFMarkers
 
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+"""Keys of a generation config that change what is sampled."""
 BY_SERVER = "the server"
 MOST_ENDS_TRIED = 256
 """Markers of a vocabulary that are tried one by one for whether they end a text."""
@@ -33,6 +35,8 @@ class Words(ABC):
     end_ids: tuple[int, ...]
     origin: str
     """Where it was read, for people."""
+    sampling_defaults: Mapping[str, float] = MappingProxyType({})
+    """What the generation config beside it says, which servers take up by themselves."""
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -146,7 +150,11 @@ def local_words(place: TokenizerPlace, *, n_tokens: int | None, name: str) -> Lo
         generation_config=SimpleNamespace(**generation),
         get_output_embeddings=lambda: None,
     )
-    return LocalWords(tokenizer, stub, beside=beside, n_tokens=n_tokens, origin=place.origin, name=name)
+    words = LocalWords(tokenizer, stub, beside=beside, n_tokens=n_tokens, origin=place.origin, name=name)
+    words.sampling_defaults = {
+        k: float(v) for k, v in generation.items() if k in SAMPLING and isinstance(v, (int, float))
+    }
+    return words
 
 
 class _Config(SimpleNamespace):

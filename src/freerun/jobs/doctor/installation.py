@@ -1,0 +1,175 @@
+"""This installation: Python, what each extra needs, devices, compiled kernels, and the folders that are written to."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from freerun.errors import first_line
+from freerun.predictors.weights.catalogue import CATALOGUE, cache_folder
+from freerun.results.doctor import Check, Outcome
+from freerun.runs.provenance import cores
+
+OLDEST = (3, 11)
+ROOM_MB = 1500
+"""Disk that the larger model of the catalogue takes."""
+
+
+def installation() -> tuple[Check, ...]:
+    """Every check of this installation."""
+    return tuple(_checks())
+
+
+def _checks() -> Iterator[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield _check(
+        "python",
+        f"Is Python {OLDEST[0]}.{OLDEST[1]} or later?",
+        sys.version_info[:2] >= OLDEST,
+        f"Python {version}, {cores()} cores",
+        ("", "freerun does not run on it"),
+        decides=True,
+    )
+    yield from _packages()
+    yield _devices()
+    yield _kernels()
+    yield _folder(
+        "cache",
+        cache_folder(),
+        "weights are kept there once",
+        "no weights can be fetched: set FREERUN_CACHE to another folder",
+    )
+    yield _folder(
+        "runs", Path.cwd(), "runs are written there", "runs cannot be written here: give -o FOLDER", decides=True
+    )
+    names = [m for m in CATALOGUE if _is_cached(m)]
+    yield _check(
+        "weights",
+        "Is a model of the catalogue here already?",
+        bool(names),
+        ", ".join(names) or "none",
+        ("an audit starts at once", "the first audit fetches its model by pip"),
+    )
+
+
+def _check(
+    name: str, question: str, passed: bool | None, seen: str, meanings: tuple[str, str], *, decides: bool = False
+) -> Check:
+    outcome: Outcome = "not_tested" if passed is None else "passed" if passed else "failed"
+    return Check(
+        name, question, outcome, decides, None, "", None, seen, "" if passed is None else meanings[0 if passed else 1]
+    )
+
+
+def _packages() -> Iterator[Check]:
+    """What freerun itself needs, then each extra, as the installed package declares them."""
+    needs: dict[str, list[str]] = {"": []}
+    for line in importlib.metadata.requires("freerun") or []:
+        name = re.split(r"[\s<>=!~;\[]", line, maxsplit=1)[0]
+        marked = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", line)
+        needs.setdefault(marked[1] if marked else "", []).append(name)
+    for extra, names in needs.items():
+        missing = [n for n in names if not _installed(n)]
+        seen = f"missing: {', '.join(missing)}" if missing else f"{', '.join(names)}"
+        if not extra:
+            yield _check(
+                "core", "Is all there that freerun itself needs?", not missing, seen, ("", "reinstall it"), decides=True
+            )
+        elif extra != "dev":
+            meanings = (_EXTRAS.get(extra, ""), f"pip install 'freerun[{extra}]'")
+            question = f"Is the extra [{extra}] there?"
+            yield _check(f"extra_{extra}", question, True if not missing else None, seen, meanings)
+
+
+_EXTRAS = {
+    "hf": "models of transformers and GGUF files",
+    "servers": "models behind servers",
+    "peft": "LoRA adapters",
+    "corpora": "data sets of the hub",
+    "pandas": "tables as DataFrames",
+    "wandb": "export to Weights & Biases",
+    "mlflow": "export to MLflow",
+    "trackio": "export to trackio",
+}
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _devices() -> Check:
+    question = "On what can models compute?"
+    if find_spec("torch") is None:
+        return _check("devices", question, None, "torch is not here", ("", ""))
+    seen, passed = _tried(_device_names)
+    return _check("devices", question, passed, seen, ("--device chooses; auto takes the first", "torch is broken here"))
+
+
+def _device_names() -> str:
+    from freerun.predictors.huggingface.devices import devices
+
+    return ", ".join(devices())
+
+
+def _kernels() -> Check:
+    question = "Do the compiled kernels work?"
+    if find_spec("numba") is None:
+        return _check("kernels", question, None, "numba is not here: NumPy is used, several times slower", ("", ""))
+    seen, passed = _tried(_kernel_sum)
+    return _check(
+        "kernels",
+        question,
+        passed,
+        seen,
+        ("laws are observed at full speed", "laws cannot be observed: reinstall numba"),
+    )
+
+
+def _kernel_sum() -> str:
+    import numpy as np
+
+    from freerun.predictors.kernels.compiled import _largest
+
+    row = np.arange(64, dtype=np.float32)
+    if _largest(row) != 63.0:
+        raise ValueError("the largest of 0 … 63 is wrong")
+    return f"numba {importlib.metadata.version('numba')}"
+
+
+def _tried(look: Callable[[], str]) -> tuple[str, bool]:
+    try:
+        return look(), True
+    except Exception as error:  # whatever a broken library raises is what is looked for
+        return f"{type(error).__name__}: {first_line(error)}", False
+
+
+def _folder(name: str, path: Path, good: str, bad: str, *, decides: bool = False) -> Check:
+    place = path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+        free = shutil.disk_usage(place).free / 1e6
+    except OSError as error:
+        return _check(
+            name, f"Can {path} be written to?", False, error.strerror or str(error), ("", bad), decides=decides
+        )
+    room = "" if free >= ROOM_MB else f", which is little: the largest model of the catalogue takes {ROOM_MB:,} MB"
+    return _check(name, f"Can {path} be written to?", True, f"{free:,.0f} MB free{room}", (good, bad), decides=decides)
+
+
+def _is_cached(name: str) -> bool:
+    from freerun.predictors.weights.catalogue import cached
+
+    return cached(CATALOGUE[name]) is not None
