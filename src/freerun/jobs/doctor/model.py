@@ -142,7 +142,7 @@ def _first_token(patient: Patient) -> Answer:
 
 
 def _put_first(patient: Patient) -> Answer:
-    model, lead = patient.model, list(patient.model.context.lead)
+    lead = list(patient.model.context.lead)
     inside = [i for i in lead if i in patient.text.tolist()]
     if inside:
         return Answer(False, f"id {inside[0]} is put first by us, and stands in the encoded text again")

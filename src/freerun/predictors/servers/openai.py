@@ -113,7 +113,7 @@ def echoed_scores(answer: Any, model: str, ids: Sequence[int], first: int) -> Sc
         raise BadAnswer("token_logprobs does not begin with null, so its places are not those of the tokens")
     if isinstance(echo := choice.get("prompt_token_ids"), list):
         check_ids(echo, ids, "prompt_token_ids")
-    elif str(tokens[0]).startswith("token_id:"):
+    if str(tokens[0]).startswith("token_id:"):
         check_ids([id_of(t, "logprobs.tokens") for t in tokens[: len(ids)]], ids, "logprobs.tokens")
     places = range(first, len(ids))
     return Scores.of([TokenScore(ids[i], log_prob_of(values[i], f"token_logprobs[{i}]")) for i in places])

@@ -70,7 +70,7 @@ class SGLang(Dialect):
             "stream": False,
         }
         return await self.client.ask(
-            "/generate", body, lambda a: self._output(a, most), most_bytes=self.allowed_bytes(len(ids) + most)
+            "/generate", body, lambda a: self._output(a, len(ids), most), most_bytes=self.allowed_bytes(len(ids) + most)
         )
 
     def sent(self, settings: Settings) -> Mapping[str, Any]:
@@ -118,9 +118,10 @@ class SGLang(Dialect):
         if returned != sent and not (returned == 0 and last):
             raise BadAnswer(f"input_token_logprobs: id {returned} at position {position}, where {sent} was sent")
 
-    def _output(self, answer: Any, most: int) -> Drawn:
+    def _output(self, answer: Any, n_sent: int, most: int) -> Drawn:
         answer = _first(answer)
         meta = field_of(answer, "meta_info")
+        _check_prompt(meta, n_sent)
         rows = []
         for i, entry in enumerate(list_of(meta, "output_token_logprobs")):
             at = f"output_token_logprobs[{i}]"
