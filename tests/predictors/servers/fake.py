@@ -405,12 +405,12 @@ def serving(fake: Fake, tls: Any = None) -> Iterator[Fake]:
     async def start() -> Any:
         server = await asyncio.start_server(fake.handle, "127.0.0.1", 0, limit=1 << 24, ssl=tls)
         fake.port = server.sockets[0].getsockname()[1]
-        ready.set()
         return server
 
     def run() -> None:
         asyncio.set_event_loop(loop)
         server = loop.run_until_complete(start())
+        loop.call_soon(ready.set)
         loop.run_forever()
         server.close()
         for task in asyncio.all_tasks(loop):

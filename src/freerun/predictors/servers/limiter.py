@@ -24,7 +24,7 @@ class Limiter:
 
     def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.most, self.limit, self._clock = most, min(FIRST, most), clock
-        self.running = self.peak = 0
+        self.running = self._most_running = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._began, self._done, self._before, self._rest = clock(), 0, 0.0, 0
         self._smaller = self.limit
@@ -43,7 +43,7 @@ class Limiter:
                     self._wake()
                 raise
         self.running += 1
-        self.peak = max(self.peak, self.running)
+        self._most_running = max(self._most_running, self.running)
         try:
             yield
         finally:
@@ -58,8 +58,8 @@ class Limiter:
             return
         seconds = max(self._clock() - self._began, 1e-9)
         rate = self._done / seconds
-        full = self.running + 1 >= self.limit
-        self._began, self._done = self._clock(), 0
+        full = self._most_running >= self.limit
+        self._began, self._done, self._most_running = self._clock(), 0, self.running
         if self._rest > 0:
             self._rest -= 1
             self._before = rate
