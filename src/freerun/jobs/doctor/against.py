@@ -5,16 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from freerun.errors import UsageError
+from freerun.jobs.doctor.texts import TEXTS, first_tokens
 from freerun.predictors.base import Predictor
 from freerun.predictors.stepwise import Stepwise
 from freerun.results.doctor import Against
 
-TEXTS = (
-    "In the winter of that year the river froze over, and people walked across it to the market with their carts.",
-    "The function returns the number of items in the list, or raises an error if the list is empty.",
-    "Two hundred and forty members voted for the bill, and the Speaker declared it carried.",
-    "A triangle with sides of 3, 4 and 5 units has a right angle opposite the longest of them.",
-)
 N_TOKENS = 24
 """Tokens of each text; a server may need a request for every one."""
 
@@ -25,11 +20,12 @@ def compare(model: Predictor, other: Predictor) -> Against:
     Raises:
         UsageError: they have different tokens.
     """
-    texts = [np.asarray(model.encode(t)[:N_TOKENS], np.int64) for t in TEXTS]
-    for text, ids in zip(TEXTS, texts, strict=True):
-        if list(other.encode(text)[:N_TOKENS]) != ids.tolist():
+    texts = [first_tokens(model, i, N_TOKENS) for i in range(len(TEXTS))]
+    for text in texts:
+        if any(i >= other.n_tokens or model.token_bytes(i) != other.token_bytes(i) for i in text.tolist()):
             raise UsageError(
-                f"--against {other.identity.name} does not share the tokens of {model.identity.name}: they cut one text otherwise"
+                f"--against {other.identity.name} does not share the tokens of {model.identity.name}; choose a model with the same "
+                "tokenizer"
             )
     a, b = (np.concatenate(m.log_probs(texts, first=1)) for m in (model, other))
     with np.errstate(invalid="ignore"):

@@ -9,18 +9,17 @@ from functools import cached_property
 
 import numpy as np
 
-from freerun.errors import BackendError, FreerunError
 from freerun.jobs.doctor.questions import QUESTIONS, Answer, ask, within
+from freerun.jobs.doctor.texts import first_tokens
 from freerun.predictors.base import Continuations, Predictor, Sample
 from freerun.predictors.rules import MODEL_LAW, SamplingRule
 from freerun.predictors.servers.llama_server import cut_short
 from freerun.predictors.servers.predictor import ServedModel
-from freerun.predictors.servers.trial import COOLED, WORDS, Gap
+from freerun.predictors.servers.trial import COOLED, Gap
 from freerun.predictors.stepwise import Stepwise
 from freerun.results.doctor import Check
 
 N_SCORED = 16
-LEAST_TOKENS = 4
 N_DRAWN = 24
 N_TAIL = 64
 TAIL_SHARE = 0.05
@@ -38,17 +37,8 @@ class Patient:
 
     @cached_property
     def text(self) -> np.ndarray:
-        """The first tokens of a plain sentence, or of what the model writes where it has no words for that (a world)."""
-        try:
-            ids = list(self.model.encode(WORDS))
-        except FreerunError:
-            if not self.model.has_first_law:
-                raise
-            todo = Continuations([np.zeros(0, np.int64)], np.zeros((1, 1), np.uint64), N_SCORED)
-            ids = next(iter(self.model.generate(todo))).observation.token_id.tolist()
-        if len(ids) < LEAST_TOKENS:
-            raise BackendError(f"its tokenizer makes less than {LEAST_TOKENS} tokens of a plain sentence")
-        return np.asarray(ids[:N_SCORED], np.int64)
+        """What most questions are about."""
+        return first_tokens(self.model, 0, N_SCORED)
 
     @property
     def served(self) -> ServedModel | None:
