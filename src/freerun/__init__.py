@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from freerun.jobs.audit.audit import audit
     from freerun.jobs.compare import compare
+    from freerun.jobs.doctor.doctor import doctor
     from freerun.jobs.face import certify, power, predict, source
     from freerun.runs.run import Run, open_run
     from freerun.specs.spec import load_predictor as load
@@ -25,6 +26,7 @@ __all__ = [
     "audit",
     "certify",
     "compare",
+    "doctor",
     "load",
     "open_run",
     "power",
@@ -36,6 +38,7 @@ _LAZY = {
     "audit": ("freerun.jobs.audit.audit", "audit"),
     "certify": ("freerun.jobs.face", "certify"),
     "compare": ("freerun.jobs.compare", "compare"),
+    "doctor": ("freerun.jobs.doctor.doctor", "doctor"),
     "load": ("freerun.specs.spec", "load_predictor"),
     "open_run": ("freerun.runs.run", "open_run"),
     "power": ("freerun.jobs.face", "power"),

