@@ -140,6 +140,11 @@ class Fake:
             await self.send(writer, BOMB, 200, {"Content-Encoding": "gzip"})
         elif fault == "huge":
             await self.send(writer, data + b" " * (1 << 22), 200)
+        elif fault == "endless":
+            writer.write(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for _ in range(64):
+                writer.write(b"10000\r\n" + b" " * 65536 + b"\r\n")
+                await writer.drain()
         elif fault == "not_json":
             await self.send(writer, b"<html>Bad gateway</html>", 200)
         elif fault == "half_json":
@@ -165,6 +170,9 @@ class Fake:
     # ---- what it says --------------------------------------------------------------------------------------------------
 
     def answer(self, path: str, body: dict[str, Any]) -> Any:
+        n = body.get("max_tokens", body.get("n_predict", body.get("sampling_params", {}).get("max_new_tokens", 0)))
+        if len(body.get("prompt", body.get("input_ids", []))) + n > 64:
+            return None  # more than its context holds
         plain = {
             "/version": {"version": "0.33.0"},
             "/v1/models": {"data": [{"id": "m", "max_model_len": 64, "root": str(self.folder)}]},

@@ -52,6 +52,7 @@ def failing(kind: str, times: int = 10**9) -> Any:
         ("not_json", "no whole JSON"),
         ("gzip", "compressed .gzip., which was not asked for"),
         ("huge", "1,048,576 .*were allowed"),
+        ("endless", "more than the 1,048,576 bytes"),
         ("drip", "no answer within 0.2 s"),
         ("busy", "HTTP 429"),
         ("broken", "HTTP 500"),
