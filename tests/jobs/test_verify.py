@@ -12,6 +12,7 @@ from markupsafe import escape
 
 from freerun.commands.main import main
 from freerun.errors import DataError, TooFewDocuments, UsageError
+from freerun.jobs.audit.audit import audit
 from freerun.jobs.verify.verify import verify
 from freerun.predictors.base import Continuations
 from freerun.predictors.rules import SamplingRule
@@ -260,11 +261,22 @@ def test_gates_and_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     words = ["verify", path, "--model", WORLD, "-o", out]
     assert main(words) == 0  # a verdict without a gate fails nothing
     assert "are not draws from the model's law" in " ".join(capsys.readouterr().out.split())
-    assert main([*words, "--json", "--fail-on", "outside_band>0.1", "--fail-on", "ess<0.5"]) == 0
+    assert main([*words, "--json", "--fail-on", "outside_band>0.1", "--fail-on", "logprob_gap>0.1"]) == 0
     held = json.loads(capsys.readouterr().out)
     assert (held["kind"], held["gates_decision"]) == ("verify", "pass")
     assert main([*words, "--fail-on", "logprob_gap<0.1"]) == 1
     capsys.readouterr()
     assert main([*words, "--fail-on", "horizon<9"]) == 2
-    assert "names: logprob_gap, outside_band, ess, kl_nats" in capsys.readouterr().err
+    assert "names: logprob_gap, outside_band, kl_nats" in capsys.readouterr().err
     assert main(["verify", path]) == 2
+
+
+def test_the_samples_of_a_run_are_held_against_its_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = audit(WORLD, WORLD, out=tmp_path / "run", documents=24, prefix=4, tokens=16)
+    assert main(["verify", str(run.path), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["kind"], result["verdict"]["match"]) == ("verify", "agrees")
+    part = next((run.path / "tokens").glob("free-*.parquet"))
+    part.write_bytes(part.read_bytes()[:-64])
+    assert main(["verify", str(run.path)]) == 4
+    assert part.name in capsys.readouterr().err

@@ -23,7 +23,7 @@ EXAMPLES = """\
 examples:
   freerun verify rollouts.jsonl --model smollm2-135m-instruct
   freerun verify rollouts.jsonl --model hf/./checkpoint --declared t=0.7,top_p=0.9 --or hf/./checkpoint-before
-  freerun verify step-12.parquet --model hf/./policy --fail-on 'outside_band>0.1' --fail-on 'ess<0.3'
+  freerun verify step-12.parquet --model hf/./policy --fail-on 'outside_band>0.1'
   freerun verify server.jsonl --model smollm2-135m-instruct --declared t=0.8,top_k=40,top_p=0.95,min_p=0.05 --order llama.cpp
   freerun verify runs/NAME                                 a run of freerun's own: checksums, and its draws against a fresh pass
 """

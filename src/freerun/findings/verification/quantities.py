@@ -24,7 +24,8 @@ LOGPROB_GAP = _rollout("mean_abs_gap_nats", "Mean absolute log-prob gap", "nats"
 OUTSIDE_BAND = _rollout(
     "outside_band", "Share of ratios outside 0.9 to 1.1", "share", gates=("outside_band",), least=LEAST_SEQUENCES
 )
-ESS = _rollout("ess_token", "Effective sample size by token", "share", gates=("ess",))
+ESS = _rollout("ess_token", "Effective sample size by token", "share", exact=True)
+"""Kish's, without an interval and so without a gate: in simulations the lower limit of one missed 4% to 11%."""
 K1 = _rollout("k1_nats", "KL(engine‖trainer), k1", "nats", gates=("kl_nats",))
 K3 = _rollout("k3_nats", "KL(engine‖trainer), k3", "nats")
 MEAN_RATIO = _rollout("mean_ratio", "Mean ratio trainer/engine", "ratio")
@@ -32,5 +33,5 @@ MEAN_RATIO = _rollout("mean_ratio", "Mean ratio trainer/engine", "ratio")
 END_RATE = _ends("ends_over_expected", "Ends of text over those expected", "ratio", events=True)
 LOOP_SHARE = _ends("loop_share", "Completions with a loop", "share", least=LEAST_SEQUENCES)
 
-VERIFY_GATES = {name: q for q in (LOGPROB_GAP, OUTSIDE_BAND, ESS, K1) for name in q.gates}
+VERIFY_GATES = {name: q for q in (LOGPROB_GAP, OUTSIDE_BAND, K1) for name in q.gates}
 """What `--fail-on` can name."""

@@ -61,7 +61,7 @@ def rollout_finding(evidence: VerifyEvidence) -> Finding:
         estimates=(
             quantities.LOGPROB_GAP.estimate(ratios.gaps.mean, independent_unit="completion"),
             quantities.OUTSIDE_BAND.estimate(ratios.outside_band, independent_unit="completion"),
-            quantities.ESS.estimate(ratios.ess_token, independent_unit="completion", method="linearised logarithm"),
+            quantities.ESS.number(ratios.ess_token, independent_unit="completion"),
             quantities.K1.estimate(ratios.k1_nats, independent_unit="completion"),
             quantities.K3.estimate(ratios.k3_nats, independent_unit="completion"),
             quantities.MEAN_RATIO.estimate(ratios.mean_ratio, independent_unit="completion"),
@@ -172,7 +172,7 @@ _LINES: tuple[tuple[str, Reader], ...] = (
     ("chi-square by token (verl rollout_corr/chi2_token)", _plain("chi2_token", ".3g", "")),
     ("chi-square by sequence (verl rollout_corr/chi2_seq)", _plain("chi2_sequence", ".3g", "")),
     ("ratio of perplexities (verl rollout_corr/ppl_ratio)", _plain("ppl_ratio", ".5g", "ratio")),
-    ("effective sample size by token", _interval("ess_token", 3, "share")),
+    ("effective sample size by token", _plain("ess_token", ".3g", "share")),
     ("effective sample size by sequence", _plain("ess_sequence", ".3g", "share")),
 )
 

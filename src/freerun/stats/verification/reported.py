@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.errors import TooFewDocuments
-from freerun.stats.intervals import Interval, cluster_ratio, group_index, mean_limits, skewness
+from freerun.stats.intervals import Interval, cluster_ratio, group_index
 from freerun.stats.proportions import clustered_proportion
 
 BAND = (0.9, 1.1)
@@ -59,7 +59,7 @@ class Ratios:
     chi2_token: float
     chi2_sequence: float
     ppl_ratio: float
-    ess_token: Interval | None
+    ess_token: float
     ess_sequence: float
 
 
@@ -96,25 +96,9 @@ def ratios_of(
         chi2_token=float(np.square(r).mean()) - 1.0,
         chi2_sequence=float(np.square(whole).mean()) - 1.0,
         ppl_ratio=float(np.exp(-total / length).mean()),
-        ess_token=effective_share(r, unit),
+        ess_token=float(r.sum() ** 2 / (r.size * np.square(r).sum())),
         ess_sequence=float(whole.sum() ** 2 / (n_sequences * np.square(whole).sum())),
     )
-
-
-def effective_share(
-    weights: Float[np.ndarray, " tokens"], group: Int[np.ndarray, " tokens"], *, level: float = 0.95
-) -> Interval | None:
-    """Effective sample size (Kish) as a share of the tokens, (sum w)^2 / (n sum w^2); limits by linearisation of its logarithm."""
-    index, n = group_index(group)
-    first, second = weights.mean(), np.square(weights).mean()
-    value = float(first**2 / second)
-    if n < 2:
-        return None
-    influence = 2.0 * (weights / first - 1.0) - (np.square(weights) / second - 1.0)
-    by_group = np.bincount(index, influence, n) / weights.size
-    error = math.sqrt(n / (n - 1) * float(np.square(by_group).sum()))
-    low, high = mean_limits(math.log(value), error, skewness(by_group), n, level=level)
-    return Interval(value, math.exp(low), min(1.0, math.exp(high)), level, n)
 
 
 def _mean(values: Float[np.ndarray, " tokens"], group: Int[np.ndarray, " tokens"]) -> Interval | None:
