@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from freerun.report.numbers import format_interval
+from freerun.report.pages.audit import FINDING_FILTERS
 from freerun.report.pages.template import Page, badge
 
 
@@ -15,16 +15,10 @@ def render_verify(result: Mapping[str, Any]) -> str:
     return _PAGE.render(result=result)
 
 
-def _numeric(rows: Sequence[Sequence[object]]) -> set[int]:
-    return {i for row in rows for i, cell in enumerate(row) if isinstance(cell, Mapping)}
-
-
 _PAGE = Page(
     "verify.html.j2",
     {
+        **FINDING_FILTERS,
         "badge": partial(badge, good=("✓", "Agrees"), bad=("≠", "Differs"), unknown=("?", "Not judged")),
-        "status": badge,
-        "numeric": _numeric,
-        "interval": lambda estimate: format_interval(estimate.get("low"), estimate.get("high")),
     },
 )
