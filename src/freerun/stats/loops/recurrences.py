@@ -156,7 +156,7 @@ def _runs_of_block(
     return text[order], period[order], begin[order], end[order]
 
 
-_Pairs = tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]
+_Pairs = tuple[Int[np.ndarray, " _pairs"], Int[np.ndarray, " _pairs"]]
 
 
 def _edges(
