@@ -195,6 +195,9 @@ def test_what_can_be_known_is_what_the_whole_records_say(
     for name in ("loss", "self_recognition", "drift", "loops", "calibration"):
         mine = {e["name"]: e["value"] for e in run.findings[name]["estimates"]}
         for estimate in found[name].estimates:
+            if estimate.name.startswith("counting_loop"):
+                assert estimate.name not in mine  # which tokens are numbers is told by their text
+                continue
             known = estimate.value is not None and np.isfinite(estimate.value)
             expected = pytest.approx(estimate.value, rel=1e-12) if known else None
             assert mine[estimate.name] == expected, f"{name}/{estimate.name}"

@@ -22,6 +22,15 @@ from freerun.commands.progress import Reporter
 from freerun.commands.terminal import encodable, escaped_json, say, shown
 from freerun.commands.verdict import tell
 from freerun.errors import DataError
+from freerun.results.predict import (
+    NextLaw,
+    PredictedContext,
+    PredictedModel,
+    PredictedToken,
+    PredictResult,
+    ProbableToken,
+    TextSum,
+)
 
 HOSTILE = (
     "a\x00b\x07\x1b[31mred\x1b]0;title\x07\x9b2J\x7f\r\u202eevil\u202c\u2066x\u2069\u200b\u200d\ufeff\u00ad"
@@ -145,30 +154,22 @@ def test_the_verdict() -> None:
 
 
 def test_a_prediction() -> None:
-    def entry(text: str) -> dict[str, Any]:
-        return {"id": 1, "text": text, "log_prob_nats": -1.0}
-
     pieces = [HOSTILE, "\x1b[31m", "\u202e", "\n", "\u200d", "ok"]
-    tokens = [
-        {**entry(t), "given": False, "rank": 3, "entropy_nats": 1.0, "top": [entry(p) for p in pieces], "position": i}
-        for i, t in enumerate(pieces)
-    ]
-    result: dict[str, Any] = {
-        "tokens": tokens,
-        "notes": [HOSTILE],
-        "model": {"name": HOSTILE},
-        "context": {"rule": HOSTILE},
-        "next": {"entropy_nats": 1.0, "top": [entry(p) for p in pieces], "end_of_text_probability": 0.1},
-        "sum": {
-            "n_tokens": 6,
-            "n_scored": 6,
-            "nats": 1.0,
-            "nats_per_token": 1.0,
-            "bits_per_byte": None,
-            "perplexity": None,
-            "entropy_nats_per_token": 1.0,
-        },
-    }
+    top = tuple(ProbableToken(id=1, text=t, log_prob_nats=-1.0) for t in pieces)
+    result = PredictResult(
+        schema_version=1,
+        kind="predict",
+        model=PredictedModel(HOSTILE, "f", HOSTILE, None, 9),
+        text=HOSTILE,
+        context=PredictedContext(HOSTILE, None, (), longer_than_window=False),
+        tokens=tuple(
+            PredictedToken(position=i, id=1, text=t, log_prob_nats=-1.0, rank=3, entropy_nats=1.0, top=top)
+            for i, t in enumerate(pieces)
+        ),
+        next=NextLaw(6, 1.0, 0.1, top),
+        sum=TextSum(6, 6, 0, 0, 9, 9, 1.0, 1.0, None, 1.0, 1.0),
+        notes=(HOSTILE,),
+    )
     lines = [*table_lines(result, width=200), *summary_lines(result, width=200)]
     out = io.StringIO()
     say(lines, out)

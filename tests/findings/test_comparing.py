@@ -132,7 +132,7 @@ def test_text_is_cut_after_tokens(bad: freerun.Run) -> None:
     for s in (0, 5, records.n_sequences - 1):
         assert words.first(s, 1000) == str(records.sequences["text"][s]).encode()
         assert len(words.first(s, 3)) == records.tokens["n_bytes"][records.rows(s)][:3].sum()
-    spelled = words._spelling
+    spelled = words.spelling
     records.sequences["text"][0] = (
         "�" + str(records.sequences["text"][0])[1:]
     )  # a byte that is no character shows as three

@@ -251,10 +251,10 @@ def test_redacted_records_hold_the_likelihoods_of_texts_that_they_do_not_hold(
     """The ids as they were before they were left out give the same posterior; later nobody can ask about them."""
     ids: dict[int, np.ndarray] = {}
 
-    def kept(sequences: Any, tokens: Any) -> tuple[Any, Any]:
+    def kept(sequences: Any, tokens: Any, **known: Any) -> tuple[Any, Any]:
         for number, prefix in zip(*(sequences[c].to_pylist() for c in ("sequence", "prefix_ids")), strict=True):
             ids[number] = np.concatenate([prefix, ids_in([tokens], [number])[number]]).astype(np.int64)
-        return redacted(sequences, tokens)
+        return redacted(sequences, tokens, **known)
 
     monkeypatch.setattr("freerun.records.redact.redacted", kept)
     options = {**SMALL, "prefix": 16, "batch": 16, "redact_text": True}
