@@ -27,8 +27,8 @@ from studies.coverage.pairs import rate_words, rejections, simulate_pair
 DATA = Path(__file__).parents[2] / "docs" / "data"
 SIMULATED = Path(__file__).parent / "simulated"
 AUDITS = {
-    "authors": {24: 1000, 48: 1000, 64: 1000, 96: 400, 128: 1000},
-    "sentences": {24: 1000, 48: 1000, 64: 1000, 96: 400, 128: 400},
+    "authors": {24: 1000, 48: 1000, 64: 1000, 80: 400, 96: 400, 128: 1000},
+    "sentences": {24: 1000, 48: 1000, 64: 1000, 80: 400, 96: 400, 128: 400},
     "letters": {128: 400},
 }
 """Audits of each world by the number of documents. Rare tokens need many documents, or many letters."""
