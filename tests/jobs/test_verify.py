@@ -239,7 +239,7 @@ def test_missing_log_probs_are_no_numbers(tmp_path: Path) -> None:
 def test_what_cannot_be_verified_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "text.jsonl"
     path.write_text('{"prompt": "ab", "completion": "ba"}\n')
-    with pytest.raises(UsageError, match="text without ids"):
+    with pytest.raises(DataError, match="text without ids"):
         verify(path, MODEL, out=tmp_path / "out")
     row = drawn(n=1)[0]
     nothing = written(tmp_path, [{**row, "drawn": [0] * len(row["completion_ids"])}])
@@ -280,3 +280,14 @@ def test_the_samples_of_a_run_are_held_against_its_records(tmp_path: Path, capsy
     part.write_bytes(part.read_bytes()[:-64])
     assert main(["verify", str(run.path)]) == 4
     assert part.name in capsys.readouterr().err
+
+
+def test_copies_are_said_and_the_command_makes_it_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = drawn(n=20)
+    path = written(tmp_path, rows + rows)
+    words = ["verify", str(path), "--model", WORLD, "-o", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "of 20 completions" in shown
+    assert "left out: 20 completions equal to another of the same prompt" in shown
+    assert "--device cpu" in json.loads((tmp_path / "out" / "result.json").read_text())["command"]

@@ -136,10 +136,13 @@ def _command(arguments: argparse.Namespace) -> str:
         ("--cause-tokens", "cause_tokens", 8192),
         ("--seed", "seed", 0),
         ("--dtype", "dtype", "fp32"),
+        ("--device", "device", "auto"),
+        ("--end-ids", "end_ids", None),
         ("-o", "out", None),
     ):
-        if getattr(arguments, name) != default:
-            words += [flag, str(getattr(arguments, name))]
+        if (value := getattr(arguments, name)) != default:
+            words += [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    words += ["--trust-remote-code"] if arguments.trust_remote_code else []
     return shlex.join(words)
 
 
@@ -154,8 +157,11 @@ def tell_verification(result: Mapping[str, Any], out: TextIO) -> None:
     for card in result["headline"]:
         value = " ".join(x for x in (card["value"], card["unit"], card["note"]) if x)
         say([f"  {card['label']:<28}{value}"], out)
-    excluded = result["samples"]["excluded"]
-    if excluded:
-        say(["", *(f"  left out: {e['n']:,} rows, {e['reason']} ({shown(e['example'])})" for e in excluded)], out)
+    samples = result["samples"]
+    left_out = [f"  left out: {e['n']:,} rows, {e['reason']} ({shown(e['example'])})" for e in samples["excluded"]]
+    if samples["n_copies"]:
+        left_out.append(f"  left out: {samples['n_copies']:,} completions equal to another of the same prompt")
+    if left_out:
+        say(["", *left_out], out)
     if folder := result["plan"].get("folder"):
         say(["", f"report   {folder}/report.html", f"numbers  {folder}/result.json"], out)

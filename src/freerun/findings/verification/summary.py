@@ -74,7 +74,11 @@ def _cards(evidence: VerifyEvidence) -> tuple[Card, ...]:
     kept = "–" if smallest.kept_mass is None else f"{smallest.kept_mass:.4g}"
     return (
         Card("all tests together, p", p_words(battery.p_value)),
-        Card("drawn tokens", f"{evidence.tokens.n_tokens:,}", note=f"of {facts.n_completions:,} completions"),
+        Card(
+            "drawn tokens",
+            f"{evidence.tokens.n_tokens:,}",
+            note=f"of {facts.n_completions - facts.n_copies:,} completions",
+        ),
         Card("smallest temperature change", heat, note="that would have been seen"),
         Card("mildest truncation", kept, "of the mass", note="that would have been seen"),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from freerun.errors import UsageError
+from freerun.errors import DataError
 from freerun.predictors.base import Predictor
 from freerun.results.verify import ExcludedRows
 from freerun.samples.checks import check_vocabulary
@@ -52,10 +52,10 @@ def texts_of(samples: SampleFile, predictor: Predictor) -> Iterator[Text | Unusa
     """Every row of the file, in its order.
 
     Raises:
-        UsageError: a file of text without ids.
+        DataError: a file of text without ids.
     """
     if any(missing.part is Part.COMPLETION_IDS for missing in samples.missing):
-        raise UsageError(
+        raise DataError(
             f"{samples.path} ({samples.format}) holds text without ids; verify needs the ids that were drawn: text has to be "
             "tokenised again, which need not give the same tokens. Let the engine return ids (vLLM: return_token_ids)"
         )
@@ -151,7 +151,7 @@ def survey(samples: SampleFile, predictor: Predictor) -> Survey:
     """Read the file once.
 
     Raises:
-        UsageError: a file of text without ids. DataError: a damaged file.
+        DataError: a file of text without ids, or a damaged one.
     """
     found, digest, seen = Survey(), hashlib.sha256(), set()
     for text in texts_of(samples, predictor):
