@@ -241,6 +241,8 @@ class Client:
     def _final(self, path: str, fault: Fault, attempts: int) -> BackendError:
         self.tally.failed.append(Failure(path, fault.kind, fault.why, attempts))
         tries = "" if attempts <= 1 else f" after {attempts} attempts"
+        if not self.tally.answered:
+            return BackendError(f"{self.url}{path} failed{tries}: {fault.why}; is the server running there?")
         retried = self.tally.describe()
         return BackendError(
             f"{self.url}{path} failed{tries}: {fault.why}"

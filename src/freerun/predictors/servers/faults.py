@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from freerun.counted import counted
+
 
 class Fault(Exception):
     """A request that failed this time. `kind` is counted; `why` is for people."""
@@ -74,7 +76,8 @@ class Tally:
     def describe(self) -> str:
         """For people; empty where nothing went wrong."""
         kinds = ", ".join(f"{n} × {kind}" for kind, n in self.retried.most_common())
-        return f"{sum(self.retried.values())} attempts were tried again ({kinds})" if kinds else ""
+        n_attempts = counted(sum(self.retried.values()), "attempt was", "attempts were")
+        return f"{n_attempts} tried again ({kinds})" if kinds else ""
 
 
 def retry_after_seconds(header: str | None, *, now: float | None = None) -> float | None:
