@@ -12,18 +12,26 @@ if TYPE_CHECKING:
 
 
 def tell(run: Run, out: TextIO) -> None:
-    """Print what a person wants to know first."""
+    """Print what a person wants to know first: the outcome, three points under it, the numbers, and what to type next."""
     width = columns_between(1, 100)
     result = run.result
+    verdict = result["verdict"]
 
-    def paragraph(text: str) -> None:
-        say(textwrap.wrap(shown(text), width), out)
+    def paragraph(text: str, indent: str = "") -> None:
+        say(textwrap.wrap(shown(text), width, initial_indent=indent, subsequent_indent=" " * len(indent)), out)
 
     print(file=out)
-    paragraph(result["verdict"]["sentence"])
-    words = result["verdict"].get("outcome_words")
-    if words and result["verdict"].get("outcome") != "told_apart":  # the sentence has said it
+    paragraph(verdict["sentence"])
+    if verdict.get("outcome") not in (None, "told_apart"):  # the sentence has said it
+        words = verdict["outcome_words"]
         paragraph(f"{words[:1].upper()}{words[1:]}.")
+    if verdict.get("strength") == "slight":
+        paragraph("This rests on few texts: read it as a first look.")
+    print(file=out)
+    if detail := verdict.get("detail"):
+        paragraph(detail)
+    for point in verdict.get("points") or ():
+        paragraph(point["text"], f"  {shown(point['label']):<19}")
     print(file=out)
     for card in result["headline"]:
         value = f"{card['value']} {card['unit']}".strip()
@@ -31,6 +39,6 @@ def tell(run: Run, out: TextIO) -> None:
         note = f"  {card['note']}" if card["note"] else ""
         say([f"  {card['label']:<24}{value}{interval}{note}"], out)
     print(file=out)
-    paragraph(result["verdict"]["detail"])
-    print(file=out)
+    if step := verdict.get("next_step"):
+        say([f"next     {shown(step['words'])}", f"         {shown(step['type'])}"], out)
     say([f"report   {run.report}", f"numbers  {run.path / 'result.json'}"], out)

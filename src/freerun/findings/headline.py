@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from freerun.findings import drift
 from freerun.findings.detectability.comparison import Comparison, Curve
@@ -20,6 +21,9 @@ from freerun.stats.detection.horizon import HorizonResult
 from freerun.stats.detection.two_sample import NullBand
 
 HORIZON, DRIFT, LOOPS, AUDIT = "Free-run horizon H75", "Entropy drift", "Loops", "Sampler audit"
+_OF_OWN_TEXT = {HORIZON: "detectability", DRIFT: drift.CONTEXT.finding, LOOPS: INCIDENCE.finding}
+"""Cards of own text, and the findings that they belong to."""
+_FINDING_OF = {q.name: q.finding for q in (LOSS, drift.CONTEXT, INCIDENCE, *HORIZONS.values())}
 
 
 def headline(findings: Mapping[str, Finding], comparison: Comparison | None, own_text: OwnText) -> tuple[Card, ...]:
@@ -29,42 +33,54 @@ def headline(findings: Mapping[str, Finding], comparison: Comparison | None, own
         estimates = {e.name: e for e in findings[quantity.finding].estimates}
         return estimates.get(quantity.name, quantity.number(None))
 
-    loss_card = _card("Loss", estimate(LOSS), "how well it predicts real text")
+    loss_card = _card("Loss", estimate(LOSS), "how well it predicts real text; lower is better")
     if any(e.name == IMPOSSIBLE.name for e in findings["loss"].estimates):
         note = f"{loss_card.value} on the tokens that it holds possible"
-        loss_card = Card(loss_card.label, "∞", loss_card.unit, note=note)
+        loss_card = replace(loss_card, value="∞", interval="", note=note)
     if own_text.refused:
-        refused = (Card(label, "refused") for label in (HORIZON, DRIFT, LOOPS))
-        return (loss_card, *refused, Card(AUDIT, "failed", note="its law is not the scorer's"))
-    horizons = [Card(HORIZON, "unknown", note="too few documents")]
+        refused = (Card(label, "refused", finding=name) for label, name in _OF_OWN_TEXT.items())
+        failed = Card(AUDIT, "failed", note="its law is not the scorer's", finding="self_recognition")
+        return (*refused, loss_card, failed)
+    horizons = [Card(HORIZON, "unknown", note="too few documents: take more --documents", finding="detectability")]
     if comparison is not None:
-        note = "length at which its own text is told from real text with AUC 0.75"
-        levels = ((HORIZON, 0.75, note), ("H60", 0.60, ""), ("H90", 0.90, ""))
         horizons = [
-            _card(label, estimate(HORIZONS[level]), note, h=comparison.main.horizons[level])
-            for label, level, note in levels
+            _card(
+                label,
+                estimate(HORIZONS[level]),
+                f"length at which the detector is right {right} times in 100",
+                h=comparison.main.horizons[level],
+            )
+            for label, level, right in ((HORIZON, 0.75, 75), ("H60", 0.60, 60), ("H90", 0.90, 90))
         ]
     p = estimate(SAMPLER_P).value
+    law = "drawn from its own law, as its samples should be"
     audit = "the model tells no whole laws" if p is None else f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
+    note = f"{law} ({audit})" if own_text.sampler_audit == "passed" else audit
     return (
-        loss_card,
         *horizons,
-        _card(DRIFT, estimate(drift.CONTEXT), "own minus real text, second half", form="+.2f"),
-        _card(LOOPS, estimate(INCIDENCE), "share of own texts", form=".1%"),
-        Card(AUDIT, own_text.sampler_audit.replace("_", " "), note=audit),
+        loss_card,
+        _card(
+            DRIFT,
+            estimate(drift.CONTEXT),
+            "how much less sure of the next token it is on its own text, second half",
+            form="+.2f",
+        ),
+        _card(LOOPS, estimate(INCIDENCE), "share of own texts that repeat themselves to the end", form=".1%"),
+        Card(AUDIT, own_text.sampler_audit.replace("_", " "), note=note, finding="self_recognition"),
     )
 
 
 def _card(label: str, e: Estimate, note: str, *, form: str = "", h: HorizonResult | None = None) -> Card:
     form = form or (".0f" if e.unit == H75.unit else ".2f")
+    finding = _FINDING_OF[e.name]
     if e.value is None and h is None:
-        return Card(label, e.text or "unknown", note=note)
+        return Card(label, e.text or "unknown", note=note, finding=finding)
     value, low, high = ("?" if v is None else f"{v:{form}}".replace("-", "−") for v in (e.value, e.low, e.high))
     interval = f"{low} to {high}" if e.low is not None and e.high is not None else ""
     if e.degenerate:
         note = "; ".join(filter(None, (note, "every document says the same: no interval")))
-    unit = "" if form.endswith("%") else "token" if e.unit == H75.unit and value == "1" else e.unit
-    return Card(label, e.text or value, unit, interval if h is None else interval_words(h), note)
+    unit = "" if form.endswith("%") or e.text else "token" if e.unit == H75.unit and value == "1" else e.unit
+    return Card(label, e.text or value, unit, interval if h is None else interval_words(h), note, finding)
 
 
 def yardsticks(evidence: Evidence, comparison: Comparison) -> Yardsticks:
@@ -106,7 +122,7 @@ def _mark(label: str, curve: Curve, role: str) -> Mark:
 def _chance(label: str, role: str, bands: Sequence[NullBand], longest: int) -> Mark:
     """Text of one kind against itself: never told apart."""
     interval = f"chance; largest AUC in 95% of random halves: {max(b.high for b in bands):.2f}"
-    return Mark(label, role, None, None, None, f"> {longest}", interval, "beyond")
+    return Mark(label, role, None, None, None, f"later than {longest}", interval, "beyond")
 
 
 def _whole(tokens: float | None) -> float | None:

@@ -40,7 +40,7 @@ def judge(h: HorizonResult, *, at_least: float, longest: int, detected: bool = T
             "detectors and lengths together",
         )
     if h.high.is_below(at_least):
-        ends = f"ends at {h.high.tokens:.0f}" if h.high.where == "inside" else f"is wholly {outside(h.high)}"
+        ends = f"ends at {h.high.tokens:.0f}" if h.high.where == "inside" else f"is {outside(h.high)}"
         return Outcome("fail", f"{name} is below {at_least:.0f} tokens: its {sure} {ends}")
     if h.low.is_at_least(at_least):
         begins = f"begins at {h.low.tokens:.0f}" if h.low.where == "inside" else f"is wholly {outside(h.low)}"

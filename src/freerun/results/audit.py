@@ -8,7 +8,7 @@ from typing import Any, Literal
 from freerun.results.finding import Finding
 from freerun.results.verdict import Card, Example, RunVerdict, Threat, Yardsticks
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
 Fault = Literal["rescoring", "sampler_audit"]
 """rescoring: the recorded laws are not those of a fresh pass. sampler_audit: the text was not drawn from the recorded laws."""

@@ -31,34 +31,44 @@ def ends_of(h: HorizonResult, lengths: Int[np.ndarray, " lengths"]) -> Ends:
 
 
 def outside(end: End) -> str:
-    """`< 1` or `> 128` for a place outside the lengths measured, nothing for one inside.
+    """Say where a place outside the lengths measured lies; nothing for one inside.
 
-    >>> outside(End("beyond", 128.0)), outside(End("inside", 17.0))
-    ('> 128', '')
+    >>> [outside(End(*x)) for x in (("before", 1.0), ("before", 8.0), ("beyond", 128.0), ("inside", 17.0))]
+    ['first token', '8 or sooner', 'later than 128', '']
     """
-    sign = {"before": "< ", "beyond": "> ", "inside": ""}[end.where]
-    return f"{sign}{end.tokens:.0f}" if sign else ""
+    if end.where == "before":
+        return "first token" if end.tokens <= 1 else f"{end.tokens:.0f} or sooner"
+    return f"later than {end.tokens:.0f}" if end.where == "beyond" else ""
 
 
 def interval_words(h: HorizonResult) -> str:
     """The interval, as tables and cards have it.
 
     >>> interval_words(HorizonResult(End("inside", 17.0), End("inside", 8.0), End("beyond", 128.0), 0.95, 0.75))
-    '8 to > 128'
+    '8 to later than 128'
     """
-    if h.low.where == h.high.where != "inside":
-        return f"wholly {outside(h.low)}"
-    low, high = (outside(end) or f"{end.tokens:.0f}" for end in (h.low, h.high))
-    return f"{low} to {high}"
+    return interval_of(h.low, h.high)
+
+
+def interval_of(low: End, high: End) -> str:
+    """The interval between two places.
+
+    >>> interval_of(End("before", 1.0), End("inside", 24.0)), interval_of(End("beyond", 128.0), End("beyond", 128.0))
+    ('first token to 24', 'later than 128')
+    """
+    if low.where == high.where != "inside":
+        return outside(low)
+    return " to ".join(outside(end) or f"{end.tokens:.0f}" for end in (low, high))
 
 
 def spoken(h: HorizonResult) -> str:
     """Where the horizon lies, for a sentence."""
     interval = f"{h.level:.0%} interval {interval_words(h)}"
+    tokens = counted(round(h.estimate.tokens), "token")
     at = {
-        "beyond": f"at no length up to {counted(round(h.estimate.tokens), 'token')}",
-        "before": "already at the first token",
-        "inside": f"at about {counted(round(h.estimate.tokens), 'token')}",
+        "beyond": f"at no length up to {tokens}",
+        "before": "already at the first token" if h.estimate.tokens <= 1 else f"already at {tokens} or sooner",
+        "inside": f"at about {tokens}",
     }[h.estimate.where]
     return f"{at} ({interval})"
 

@@ -22,23 +22,52 @@ class Verdict:
     status: Status
 
 
-@dataclass(frozen=True)
-class RunVerdict(Verdict):
-    """The verdict on one run, with what became of its horizon, as a value and in words."""
+Strength = Literal["firm", "slight"]
+"""How much a verdict rests on. slight: fewer documents than any gate on a mean asks for; it is printed so that it looks like few."""
 
+
+@dataclass(frozen=True)
+class Point:
+    """One of the three things that a verdict says in plain English, under its own short heading."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """What to do next, and what to type for it: a whole command, or an option to add to the command of the run."""
+
+    words: str
+    type: str
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """The verdict on one run: the outcome in a sentence, then what was measured, what came out and how sure that is.
+
+    `outcome` is what became of its horizon, `outcome_words` the same in words.
+    """
+
+    sentence: str
+    points: tuple[Point, ...]
+    status: Status
     outcome: Measured
     outcome_words: str
+    strength: Strength
+    next_step: NextStep | None
 
 
 @dataclass(frozen=True)
 class Card:
-    """A headline number as it is printed."""
+    """A headline number as it is printed; `finding` is the name of the finding that it belongs to."""
 
     label: str
     value: str
     unit: str = ""
     interval: str = ""
     note: str = ""
+    finding: str = ""
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,11 @@ class Comparison:
         return bool(self.adjusted_p.min() < ALPHA)
 
     @property
+    def controls_hold(self) -> bool:
+        """Whether two continuations of the same prefixes are not told apart, all lengths counted at 5%."""
+        return min(d.p_value for d in self.own_pair) > 0.05 / len(self.own_pair)
+
+    @property
     def first_rejected(self) -> int | None:
         """The first length at which a test rejects at 5% (Holm over all)."""
         rejected = (self.adjusted_p < 0.05).any(axis=0)

@@ -11,7 +11,7 @@ from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.detectability import quantities
 from freerun.findings.detectability.comparison import ALPHA, KINDS, N_SPLITS, Comparison, compared
-from freerun.findings.detectability.giveaways import giveaways
+from freerun.findings.detectability.giveaways import giveaway_table
 from freerun.findings.detectability.leaks import leaks
 from freerun.findings.evidence import MIN_PAIRS, Evidence
 from freerun.findings.own_text.refusal import refused_finding
@@ -68,7 +68,7 @@ def detectability(evidence: Evidence, comparison: Comparison) -> Finding:
         tables=(
             _controls(evidence, comparison),
             _battery(comparison, has_text=evidence.has_text),
-            giveaways(evidence, comparison),
+            giveaway_table(evidence, comparison),
             leaks(evidence, comparison),
         ),
         licence=(
@@ -131,7 +131,7 @@ def _estimates(comparison: Comparison) -> tuple[Estimate, ...]:
         _tokens(
             quantities.H75_HALF_TRAIN,
             comparison.half_train,
-            f"> {longest}" if comparison.half_train == math.inf else "",
+            f"later than {longest}" if comparison.half_train == math.inf else "",
             n=last.n_train // 2,
             method="mean over 4 random halves; more documents train a better detector",
         ),
@@ -341,7 +341,7 @@ def _rejections(comparison: Comparison) -> str:
     shares = [b.rejection_share for b in (*comparison.real_bands, *comparison.own_bands)]
     twice = min(d.p_value for d in comparison.own_pair)
     n = len(comparison.own_pair)
-    verdict = "as it must be" if twice > 0.05 / n else "which should not happen: mistrust the detector"
+    verdict = "as it must be" if comparison.controls_hold else "which should not happen: mistrust the detector"
     return (
         f"Controls: halves of one kind of text are rejected at 5% in {min(shares):.1%} to {max(shares):.1%} of {N_SPLITS} splits; two "
         f"continuations of the same prefixes differ with smallest p {_p(twice)} over {n} lengths, {verdict}."

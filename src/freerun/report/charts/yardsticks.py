@@ -11,7 +11,7 @@ from markupsafe import Markup
 from freerun.report.charts.marks import FONT, drawing, element, markers, path, role_of, shortened, text_width
 from freerun.report.charts.scales import Axis, drawable, log2_axis
 from freerun.report.charts.svg import WIDTH
-from freerun.report.numbers import UNKNOWN, format_interval, format_number
+from freerun.report.numbers import format_interval, format_number
 
 _ROW, _TOP, _BEYOND = 52.0, 46.0, 30.0
 """Height of a row, of what stands above the rows, and the room at the right end for what lies beyond the longest length."""
@@ -35,13 +35,14 @@ def draw_scale(yardsticks: Mapping[str, Any], *, key: str = "yardsticks") -> Mar
 def reading(item: Mapping[str, Any]) -> str:
     """Return what a yardstick says in words: its text, or its value, and the interval.
 
-    >>> reading({"value": 23.0, "low": 15, "high": 31}), reading({"value": None, "text": "> 128"})
-    ('23 (15 to 31)', '> 128')
+    >>> reading({"value": 23.0, "low": 15, "high": 31}), reading({"value": None, "text": "later than 128"})
+    ('23 (15 to 31)', 'later than 128')
     """
     value, low, high = item.get("value"), item.get("low"), item.get("high")
     words = str(item.get("text") or format_number(value))
-    interval = format_interval(low, high)
-    return words if interval == UNKNOWN else f"{words} ({interval})"
+    if low is None and high is None:
+        return words
+    return f"{words} ({item.get('interval') or format_interval(low, high)})"
 
 
 def _axis(yardsticks: Mapping[str, Any], items: Sequence[Mapping[str, Any]], left: float, right: float) -> Axis:
@@ -77,8 +78,7 @@ def _row(item: Mapping[str, Any], axis: Axis, y: float, edge: float) -> Markup:
     """Draw the interval and the point; what is beyond an end of the scale gets an open arrow there."""
     role = role_of(item.get("role"))
     value, low, high = (drawable(item.get(name), "log2") for name in ("value", "low", "high"))
-    # results of earlier versions say by the sign of `text` alone where a yardstick lies
-    where = item.get("where") or {"<": "before", ">": "beyond"}.get(str(item.get("text"))[:1], "inside")
+    where = item.get("where", "inside")
     below = value is None and where == "before"
     above = (value is None and where == "beyond") or any(end and end > axis.high for end in (value, high))
     open_above = above or (low is not None and high is None and value is not None)

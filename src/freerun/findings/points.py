@@ -1,0 +1,175 @@
+"""What was measured, what came out and how sure that is: three plain sentences or so each, for somebody who has never heard of an AUC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from freerun.counted import counted
+from freerun.findings.detectability.comparison import Comparison
+from freerun.findings.detectability.giveaways import giveaways
+from freerun.findings.evidence import Evidence
+from freerun.findings.loss import IMPOSSIBLE, LOSS
+from freerun.findings.own_text.standing import audit_own_text
+from freerun.results.audit import OwnText
+from freerun.results.finding import Estimate, Finding
+from freerun.results.horizons import interval_words
+from freerun.results.quantity import LEAST_DOCUMENTS, Quantity
+from freerun.results.verdict import NextStep, Point, Strength
+
+MEASURED, CAME_OUT, HOW_SURE = "What was measured", "What came out", "How sure"
+
+
+def points(
+    evidence: Evidence, findings: Mapping[str, Finding], comparison: Comparison | None, own_text: OwnText
+) -> tuple[Point, ...]:
+    """The three points under a verdict. `comparison`: None where own text is refused, or there are too few documents."""
+    loss = findings["loss"]
+    if comparison is None or own_text.sampler_audit == "failed":
+        why = findings[
+            "self_recognition" if own_text.sampler_audit == "failed" or own_text.refused else "detectability"
+        ].sentence
+        return (
+            Point(MEASURED, _measured(evidence)),
+            Point(CAME_OUT, _predicted(loss)),
+            Point(HOW_SURE, f"95% interval of the loss: {ends}. {why}" if (ends := _loss_ends(loss)) else why),
+        )
+    sure = (_intervals(comparison, loss), *_checks(evidence, comparison, own_text))
+    return (
+        Point(MEASURED, _measured(evidence)),
+        Point(CAME_OUT, " ".join((*_told_apart(evidence, comparison), _predicted(loss)))),
+        Point(HOW_SURE, " ".join(sure)),
+    )
+
+
+def strength(evidence: Evidence, comparison: Comparison | None) -> Strength:
+    """Whether there are as many documents as a gate on a mean asks for, and something was compared."""
+    return "firm" if comparison is not None and evidence.n_units >= LEAST_DOCUMENTS else "slight"
+
+
+def next_step(evidence: Evidence, comparison: Comparison | None, own_text: OwnText) -> NextStep | None:
+    """What would answer what this run leaves open."""
+    plan = evidence.plan
+    if own_text.refused:
+        return NextStep("See where the sampler's laws and the scorer's part", f"freerun doctor {plan.model}")
+    if own_text.sampler_audit == "failed" and not own_text.own_law:
+        return NextStep("Measure the model's own law: the same command without", "--sample-with")
+    if own_text.sampler_audit == "failed":
+        return NextStep("See what this model really samples from", f"freerun doctor {plan.model}")
+    more = max(LEAST_DOCUMENTS, 2 * plan.documents)
+    if comparison is None or evidence.n_units < LEAST_DOCUMENTS:
+        return NextStep("Take more documents: the same command with", f"--documents {more}")
+    if not comparison.detected or comparison.h75.low.where == "beyond":
+        return NextStep("Look at longer texts: the same command with", f"--tokens {2 * plan.tokens}")
+    if comparison.h75.high.where == "beyond":
+        return NextStep("Narrow the interval with more documents: the same command with", f"--documents {more}")
+    if evidence.own_lengths or plan.exemplars:
+        return None
+    return NextStep(
+        "See whether it lasts longer when it has read more: the same command with", "--sweep prefix=8,32,128"
+    )
+
+
+# ---- what was measured -------------------------------------------------------------------------------------------------
+
+
+def _measured(evidence: Evidence) -> str:
+    plan = evidence.plan
+    texts, tokens = counted(plan.documents, "text"), counted(plan.tokens, "token")
+    rule = "" if plan.sampling.is_model_law else f", sampled with {plan.sampling.describe()},"
+    times = {1: "once", 2: "twice"}.get(plan.continuations, f"{plan.continuations} times")
+    token = "(a token is a word or a part of one)"
+    detector = (
+        "A simple detector, trained on half of them, had to tell the model's from the real ones in the other half."
+    )
+    if evidence.own_lengths:
+        prompts = counted(plan.documents, "prompt")
+        return f"The model answered {prompts} of {plan.corpus} {times}{rule} in up to {tokens} {token}. {detector}"
+    if plan.prefix == 0:
+        written = counted(plan.documents * plan.continuations, "text")
+        return f"The model wrote {written} of {tokens} {token}{rule} from nothing, to stand beside {texts} of {plan.corpus}. {detector}"
+    seen = "" if plan.prefix == plan.cut else f", of which the model saw the last {plan.prefix}"
+    cut = f"{texts} of {plan.corpus} were cut after {counted(plan.cut, 'token')} {token}{seen}"
+    return f"{cut}; the model continued each {times}{rule} for {tokens}. {detector}"
+
+
+# ---- what came out -----------------------------------------------------------------------------------------------------
+
+
+def _told_apart(evidence: Evidence, comparison: Comparison) -> Iterator[str]:
+    """How often the detector is right, and what helps it."""
+    last, pair = comparison.last.auc.value, "Shown a real text and one of the model's, the detector"
+    if not comparison.detected:
+        yield f"{pair} is right {in_a_hundred(last)} after {counted(comparison.longest, 'token')} (guessing: 50); luck alone may do as well."
+        return
+    h = comparison.h75
+    early = ""
+    if h.estimate.where == "inside" and round(h.estimate.tokens) < comparison.longest:
+        early = f"75 times in 100 after about {counted(round(h.estimate.tokens), 'token')} and "
+    yield f"{pair} is right {early}{in_a_hundred(last)} after {comparison.longest:,}{'' if early else ' tokens'} (guessing: 50)."
+    seen = [g for g in evidence.once(giveaways) if g.is_seen]
+    if seen:
+        yield f"What gives it away first: {seen[0].words}."
+
+
+def in_a_hundred(share: float) -> str:
+    """A chance in words; never a hundred in a hundred.
+
+    >>> in_a_hundred(0.834), in_a_hundred(0.9963), in_a_hundred(0.5)
+    ('83 times in 100', 'more than 99 times in 100', '50 times in 100')
+    """
+    return "more than 99 times in 100" if share > 0.99 else f"{round(100 * share)} times in 100"
+
+
+def _predicted(loss: Finding) -> str:
+    """The loss on real text, or what stands in its place."""
+    if (impossible := _number(loss, IMPOSSIBLE)) is not None:
+        return (
+            f"It holds {impossible.value:.1%} of the real tokens for impossible, so its loss on real text is infinite."
+        )
+    e = _number(loss, LOSS)
+    return "" if e is None else f"Loss on real text (how well it predicts it): {e.value:.2f} nats a token."
+
+
+# ---- how sure ----------------------------------------------------------------------------------------------------------
+
+
+def _intervals(comparison: Comparison, loss: Finding) -> str:
+    """What other texts of this kind could make of the numbers."""
+    judged = f"Judged on {counted(comparison.last.n_test, 'text')} that the detector had not seen."
+    ends = _loss_ends(loss)
+    if not comparison.detected:
+        missed = f"A detector that is right {in_a_hundred(comparison.smallest_auc)} would be noticed in 80 of 100 such audits; a smaller difference may be there."
+        return f"{judged} {missed}{f' 95% interval of the loss: {ends}.' if ends else ''}"
+    h = comparison.h75
+    unit = "" if h.low.where == h.high.where != "inside" else " tokens"
+    return f"{judged} 95% intervals, for other texts of this kind: {interval_words(h)}{unit}{f'; loss {ends}' if ends else ''}."
+
+
+def _loss_ends(loss: Finding) -> str:
+    e = _number(loss, LOSS)
+    if e is None or e.low is None or e.high is None or _number(loss, IMPOSSIBLE) is not None:
+        return ""
+    return f"{e.low:.2f} to {e.high:.2f}"
+
+
+def _checks(evidence: Evidence, comparison: Comparison, own_text: OwnText) -> Iterator[str]:
+    """What the controls and the sampler's audit say."""
+    if comparison.controls_hold:
+        yield "Controls, real text against real and the model's against its own, were not told apart."
+    else:
+        yield "The detector tells the model's text from more of its own, too, which it should not: mistrust it."
+    sampled = evidence.once(audit_own_text).sampled
+    if own_text.sampler_audit != "passed" or sampled is None:
+        yield "Whether the texts are drawn from the model's own law was not measured."
+        return
+    smallest = sampled.smallest
+    seen = (
+        f": one token in {1 / smallest.share:,.0f} from elsewhere would have been noticed"
+        if smallest and smallest.share
+        else ""
+    )
+    yield f"The texts are the model's own{seen}."
+
+
+def _number(finding: Finding, quantity: Quantity) -> Estimate | None:
+    return next((e for e in finding.estimates if e.name == quantity.name and e.value is not None), None)
