@@ -24,7 +24,6 @@ LATER = {
     "corpus_notes",
     "model",
     "outcome",
-    "outcome_words",
     "degenerate",
     "ends",
     "refused",

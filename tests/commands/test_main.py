@@ -103,7 +103,7 @@ def test_bad_words_get_one_line_and_the_way_out(
         ("short.jsonl", b'{"text": "short"}\n{"text": "also"}\n', [], 4, "too short"),
         ("few.jsonl", lines, [], 3, "at least 16"),
         ("few.jsonl", lines, ["--documents", "4"], 2, "at least 16"),
-        ("damaged.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99)[:40], [], 4, "damaged.jsonl.gz"),
+        ("damaged.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99, mtime=0)[:40], [], 4, "damaged.jsonl.gz"),
     ],
 )
 def test_bad_corpora_leave_nothing_behind(
@@ -151,7 +151,7 @@ def test_a_whole_audit_prints_the_verdict_and_resumes(capsys: pytest.CaptureFixt
     code, out, _ = run(capsys, *words, "--json")
     assert code == 0
     result = json.loads(out)
-    assert result["schema_version"] == 1
+    assert result["schema_version"] == 2
     code, _, err = run(capsys, *words, "--seed", "1")
     assert code == 4
     assert "another plan" in err

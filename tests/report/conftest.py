@@ -28,13 +28,25 @@ def example_result() -> dict[str, Any]:
         "verdict": {
             "sentence": "Running free, the model is told from real text after 23 tokens, although it predicts "
             "the next token at 3.05 nats.",
-            "detail": "128 documents, 32-token prefixes, 128 tokens each. Both controls stay inside their "
-            "permutation bands, and the sampler passes its own audit.",
+            "points": [
+                {"label": "What was measured", "text": "128 documents, 32-token prefixes, 128 tokens each."},
+                {"label": "What came out", "text": "Told apart after 23 tokens."},
+                {"label": "How sure", "text": "Both controls stay inside their permutation bands."},
+            ],
+            "strength": "firm",
+            "next_step": {"words": "The same command with", "type": "--sweep prefix=8,32,128"},
             "status": "bad",
         },
         "headline": [
-            _card("Loss", "3.05", "nats/token", "2.95 to 3.16", "1.31 bits per byte, teacher-forced"),
-            _card("Free-run horizon H75", "23", "tokens", "15 to 31", "where the detector reaches AUC 0.75"),
+            _card("Loss", "3.05", "nats/token", "2.95 to 3.16", "1.31 bits per byte, teacher-forced", "loss"),
+            _card(
+                "Free-run horizon H75",
+                "23",
+                "tokens",
+                "15 to 31",
+                "where the detector reaches AUC 0.75",
+                "detectability",
+            ),
             _card("H60", "9", "tokens", "6 to 13", ""),
             _card("H90", "71", "tokens", "52 to 96", ""),
             _card("Texts that loop", "2.3", "%", "0.5 to 6.7", "of free texts; 0 of 128 real ones"),
@@ -47,15 +59,15 @@ def example_result() -> dict[str, Any]:
             "rows": [
                 ["this model vs real text", "23", "15 to 31", "0.97"],
                 ["temperature 0.9 vs real text", "12", "8 to 19", "0.99"],
-                ["real vs real", "> 128", "–", "0.51"],
+                ["real vs real", "later than 128", "–", "0.51"],
             ],
             "scale": [
                 _yardstick("this model vs real text", 23.0, 15, 31, "", "free"),
                 _yardstick("temperature 0.9 vs real text", 12.0, 8, 19, "", "tempered"),
                 _yardstick("1% absorbing token", 96.0, 70, None, "", "other"),
-                _yardstick("real text vs real text", None, None, None, "> 128", "control"),
-                _yardstick("model vs itself", None, 101, None, "> 128", "control"),
-                _yardstick("top-k 50 vs the model", None, None, 1, "< 1", "reference"),
+                _yardstick("real text vs real text", None, None, None, "later than 128", "control"),
+                _yardstick("model vs itself", None, 101, None, "later than 128", "control"),
+                _yardstick("top-k 50 vs the model", None, None, 1, "first token", "reference"),
             ],
             "scale_max": 128,
         },
@@ -118,12 +130,13 @@ def result() -> dict[str, Any]:
     return example_result()
 
 
-def _card(label: str, value: str, unit: str, interval: str, note: str) -> dict[str, str]:
-    return {"label": label, "value": value, "unit": unit, "interval": interval, "note": note}
+def _card(label: str, value: str, unit: str, interval: str, note: str, finding: str = "") -> dict:
+    return {"label": label, "value": value, "unit": unit, "interval": interval, "note": note, "finding": finding}
 
 
 def _yardstick(label: str, value: float | None, low: float | None, high: float | None, text: str, role: str) -> dict:
-    return {"label": label, "value": value, "low": low, "high": high, "text": text, "role": role}
+    where = {"later than 128": "beyond", "first token": "before"}.get(text, "inside")
+    return {"label": label, "value": value, "low": low, "high": high, "text": text, "role": role, "where": where}
 
 
 def _auc(t: float, kappa: float) -> float:
@@ -168,7 +181,16 @@ def _detectability() -> Finding:
         (
             Estimate("h75", "Horizon H75", 23.0, "tokens", 15.0, 31.0, 0.95, 128, method="isotonic in T, bootstrap"),
             Estimate(
-                "h99", "Horizon H99", None, "tokens", 101.0, None, 0.95, 128, method="isotonic in T", text="> 128"
+                "h99",
+                "Horizon H99",
+                None,
+                "tokens",
+                101.0,
+                None,
+                0.95,
+                128,
+                method="isotonic in T",
+                text="later than 128",
             ),
             Estimate("tv", "Total variation at 128, lower bound", 0.8412, "", 0.8412, None, 0.95, 64, text="one-sided"),
         ),

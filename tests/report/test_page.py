@@ -81,6 +81,10 @@ def test_nothing_is_loaded_from_anywhere(page, result):
 def test_the_verdict_comes_first_and_the_order_holds(page):
     parts = [
         "Running free, the model is told",
+        "What was measured 128 documents",
+        "How sure Both controls",
+        "--sweep prefix=8,32,128",
+        "What the author wrote",
         "Free-run horizon H75",
         "Is 23 tokens good or bad?",
         "A detector that sees only likelihoods",
@@ -119,7 +123,7 @@ def test_every_chart_has_its_numbers_in_a_table(page, result):
         table = chart_table(chart)
         assert [table["columns"], *table["rows"]] in shown
     drawings = [a for tag, a in page.tags if tag == "svg"]
-    assert len(drawings) == len(charts) + 1  # each once, and the scale
+    assert len(drawings) == len(charts) + 2  # each once, the scale, and the one that shows why
 
 
 def test_estimates_carry_interval_level_n_unit_and_method(page):

@@ -15,7 +15,8 @@ items = st.fixed_dictionaries(
         "value": value,
         "low": value,
         "high": value,
-        "text": st.sampled_from(("", "> 128", "< 1", "none")),
+        "text": st.sampled_from(("", "later than 128", "first token", "none")),
+        "where": st.sampled_from(("before", "inside", "beyond")),
         "role": st.sampled_from(("free", "control", "?")),
     },
 )
@@ -43,10 +44,10 @@ def arrows(item):
     ("item", "seen"),
     [
         ({"value": 23.0, "low": 15, "high": 31}, (0, 1)),
-        ({"value": None, "text": "> 128"}, (1, 0)),
+        ({"value": None, "text": "later than 128", "where": "beyond"}, (1, 0)),
         ({"value": 96.0, "low": 70, "high": None}, (1, 1)),
         ({"value": 200.0, "low": 70, "high": 300}, (1, 0)),
-        ({"value": None, "text": "< 1"}, (1, 0)),
+        ({"value": None, "text": "first token", "where": "before"}, (1, 0)),
         ({"value": 23.0}, (0, 1)),
         ({"value": None}, (0, 0)),
     ],
@@ -58,4 +59,6 @@ def test_what_lies_beyond_the_scale_gets_an_open_arrow(item, seen):
 def test_readings():
     assert reading({"value": None}) == "–"
     assert reading({"value": 23, "low": 15, "high": 31}) == "23 (15 to 31)"
-    assert reading({"value": None, "low": 101, "text": "> 128"}) == "> 128 (101 or more)"
+    assert reading({"value": None, "low": 101, "text": "later than 128"}) == "later than 128 (101 or more)"
+    touching = {"value": 9.0, "low": None, "high": 24, "interval": "first token to 24"}
+    assert reading(touching) == "9 (first token to 24)"

@@ -43,7 +43,7 @@ def judge(h: HorizonResult, *, at_least: float, longest: int, detected: bool = T
         ends = f"ends at {h.high.tokens:.0f}" if h.high.where == "inside" else f"is {outside(h.high)}"
         return Outcome("fail", f"{name} is below {at_least:.0f} tokens: its {sure} {ends}")
     if h.low.is_at_least(at_least):
-        begins = f"begins at {h.low.tokens:.0f}" if h.low.where == "inside" else f"is wholly {outside(h.low)}"
+        begins = f"begins at {h.low.tokens:.0f}" if h.low.where == "inside" else f"is {outside(h.low)}"
         return Outcome("pass", f"{name} is at least {at_least:.0f} tokens: its {sure} {begins}")
     if cut_short(h, at_least=at_least, longest=longest):
         return Outcome(
@@ -63,16 +63,16 @@ def cut_short(h: HorizonResult, *, at_least: float, longest: int) -> bool:
 
 def measured(h: HorizonResult, *, detected: bool) -> tuple[Measured, str]:
     """What was measured, for a run of which nothing was required."""
-    name, longest = f"AUC {h.level_auc:.2f}", round(h.low.tokens if h.low.where == "beyond" else h.high.tokens)
+    right, longest = f"{round(100 * h.level_auc)} times in 100", round(h.low.tokens if h.low.where == "beyond" else h.high.tokens)
     if detected and h.high.where != "beyond":
-        return "told_apart", f"told apart with {name} {spoken(h)}"
+        return "told_apart", f"told apart {right} {spoken(h)}"
     if h.low.where == "beyond":
         return (
             "not_reached",
-            f"told apart with {name} at no length up to {longest} tokens ({h.level:.0%} interval wholly {outside(h.low)})",
+            f"told apart {right} at no length up to {longest} tokens ({h.level:.0%} interval {outside(h.low)})",
         )
     ends = f"{h.level:.0%} interval {interval_words(h)} tokens"
     return (
         "open",
-        f"at which length they are told apart with {name}, if at any measured, is open ({ends}): more documents would say",
+        f"at which length they are told apart {right}, if at any measured, is open ({ends}): more documents would say",
     )

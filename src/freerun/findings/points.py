@@ -155,7 +155,7 @@ def _loss_ends(loss: Finding) -> str:
 def _checks(evidence: Evidence, comparison: Comparison, own_text: OwnText) -> Iterator[str]:
     """What the controls and the sampler's audit say."""
     if comparison.controls_hold:
-        yield "Controls, real text against real and the model's against its own, were not told apart."
+        yield "As a control, the model's text was held against more of its own, and not told apart."
     else:
         yield "The detector tells the model's text from more of its own, too, which it should not: mistrust it."
     sampled = evidence.once(audit_own_text).sampled
