@@ -83,7 +83,7 @@ class Reading:
         if template is not None and any(marker in text for marker in self.predictor.markers.control.values()):
             return Prompt(self._led(np.asarray(template.encode(text), np.int64)), "rendered")
         if not isinstance(self.feeding, ChatFeeding):
-            return Prompt(self._led(np.asarray(list(self.predictor.encode(text)), np.int64)), "text")
+            return Prompt(self._led(self._encoded(text)), "text")
         inside = self._inside_template(text, self.feeding.added)
         kind: PromptKind = "turn" if inside is None else "restored"
         return Prompt(self._rendered((Message(USER, text if inside is None else inside),)), kind)
@@ -117,10 +117,16 @@ class Reading:
             ids = self.ids_of_pieces(sample.pieces or ())
             assert ids is not None
             return ids
-        ids = np.asarray(list(self.predictor.encode(self._without_end(sample.completion or ""))), np.int64)
+        ids = self._encoded(self._without_end(sample.completion or ""))
         if not len(ids):
             raise Unreadable("empty completion", "nothing but an end of text")
         return ids
+
+    def _encoded(self, text: str) -> Ids:
+        try:
+            return np.asarray(list(self.predictor.encode(text)), np.int64)
+        except UsageError as error:  # a world that knows a few symbols only
+            raise Unreadable("text that the tokenizer does not know", str(error)) from None
 
     def _without_end(self, text: str) -> str:
         """Without ends of text and padding that are spelled at its end."""

@@ -1,7 +1,7 @@
 """Do given texts stand out among texts that the declared law wrote after the same prompts?
 
-Text that is tokenised again need not give the ids that were drawn, so no law of single tokens holds for it. But if the given text is
-a draw of the declared law, then it and the law's own texts after the same prompt, taken to text and back in the same way and
+Text that is tokenised again need not give the ids that were drawn, so no law of single tokens holds for it. But if the given text
+is a draw of the declared law, then it and the law's own texts after the same prompt, taken to text and back in the same way and
 stopped at the same number of tokens, are exchangeable: any of them might have been the given one. Choosing one of each group at
 random makes the null of every statistic, and of the largest of all, which takes the place of a correction for their number
 (Westfall & Young 1993). The test is exact for any statistic and any number of groups and of random choices.
