@@ -1,4 +1,4 @@
-"""Texts of the pool as a file has them, tokenised again and read once: what any file that is put together from them would be told."""
+"""Texts of the pool as a file has them, tokenised again and read once: files that are put together from them cost nothing more."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Are these samples, which someone else drew, draws from this model's law?
 
 Takes rollouts (vLLM, SGLang, TRL, verl, OpenRLHF, slime, OpenAI's protocol, or freerun's own format), reads them with the model,
-and says whether they are draws from its law under the sampling rule that was declared: they agree, down to the smallest fault that so
-many tokens show; they differ by no more than the noise floor; or they differ, and then from which law they are. Reported
+and says whether they are draws from its law under the sampling rule that was declared: they agree, down to the smallest fault that
+so many tokens show; they differ by no more than the noise floor; or they differ, and then from which law they are. Reported
 log-probabilities are held against the law's, under the names that trainers print. Given the folder of a run, its own samples are
 checked.
 """

@@ -12,6 +12,7 @@ from typing import Any, Unpack
 import numpy as np
 
 import freerun
+from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments, UsageError
 from freerun.files import write_atomically
 from freerun.findings.verification.evidence import Floor, VerifyEvidence
@@ -107,7 +108,7 @@ def _prepared(
         tell.say("no ids in the file: the text is tokenised again, and held against texts that the model draws itself")
     found = survey(opened, reading)
     if not found.n_texts:
-        why = "; ".join(f"{e.n:,} rows: {e.reason} ({e.example})" for e in found.excluded_rows)
+        why = "; ".join(f"{counted(e.n, 'row')}: {e.reason} ({e.example})" for e in found.excluded_rows)
         raise DataError(f"{opened.path}: no completion can be scored ({why}){_way_out(opened, found)}")
     if not found.n_drawn:
         raise TooFewDocuments(f"{opened.path}: the mask leaves no token that was drawn")
