@@ -2,8 +2,8 @@
 
 The 135M model writes several texts after each prompt, by several rules. They are taken to text and tokenised again, as `freerun
 verify` does with a file that has no ids, and read once. Files are then put together from them: a text of each prompt is "given",
-and two others of the model's own law stand beside it. What is drawn and read is kept in `runs/verify_text` and not done again. Writes
-result.json beside this file.
+and two others of the model's own law stand beside it. What is drawn and read is kept in `runs/verify_text` and not done again.
+Writes result.json beside this file.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ HERE = Path(__file__).parent
 PROMPTS, OWN, OTHER = 12, 8, 2
 """Prompts; texts of each that are read, by the model's own law and by another rule."""
 RULES = ("t=0.9", "top_k=50", "top_p=0.95")
-SIZES = (8, 12)
-"""Completions in a file."""
+SIZES = ((8, 1), (12, 1), (12, 2))
+"""Prompts of a file, and completions of each."""
+CHOICES = 1999
+"""Random choices that make the null of one file: enough for the level of 0.001, and quicker than the 9,999 of `freerun verify`."""
 LEVELS = (0.05, 0.01, 0.001)
 
 
@@ -41,18 +43,18 @@ class Files:
     def __init__(self, own: Texts, rng: np.random.Generator) -> None:
         self.own, self.rng = own, rng
 
-    def groups(self, given: Texts, n: int) -> tuple[list[Read], list[list[TextSums]]]:
-        """The given texts, and all of each group stopped at the same number of tokens."""
-        taken, groups = [], []
-        for i in self.rng.permutation(len(self.own))[:n]:
-            j = int(self.rng.integers(len(given[i])))
-            left = [k for k in range(len(self.own[i])) if given is not self.own or k != j]
-            members = [given[i][j], *(self.own[i][k] for k in self.rng.permutation(left)[:OWN_TEXTS])]
-            length = min(m.whole for m in members)
-            taken.append(given[i][j])
-            if length >= 2:
+    def groups(self, given: Texts, n_prompts: int, n_each: int) -> list[list[TextSums]]:
+        """Each given text with own ones, no text twice, and all of a group stopped at the same number of tokens."""
+        groups = []
+        for i in self.rng.permutation(len(self.own))[:n_prompts]:
+            first = self.rng.permutation(len(given[i]))[:n_each]
+            left = [k for k in self.rng.permutation(len(self.own[i])) if given is not self.own or k not in first]
+            for g, j in enumerate(first):
+                own = left[g * OWN_TEXTS : (g + 1) * OWN_TEXTS]
+                members = [given[i][j], *(self.own[i][k] for k in own)]
+                length = min(m.whole for m in members)
                 groups.append([_sums(m, length) for m in members])
-        return taken, groups
+        return groups
 
 
 def _sums(read: Read, n: int) -> TextSums:
@@ -76,17 +78,16 @@ def naive_p(taken: list[Read], seed: int) -> float:
     return held_against_laws(tokens, bets, seed=seed).p_value
 
 
-def measured(files: Files, given: Texts, n: int, trials: int) -> dict[str, Any]:
+def measured(files: Files, given: Texts, n_prompts: int, n_each: int, trials: int) -> dict[str, Any]:
     """Shares of files that are rejected, by level, and the tokens compared."""
     p_values, lengths = [], []
     for trial in range(trials):
-        _, groups = files.groups(given, n)
-        found = exchange_test(groups, seed=trial)
+        found = exchange_test(files.groups(given, n_prompts, n_each), seed=trial, choices=CHOICES)
         p_values.append(found.p_value)
         lengths.append(found.n_tokens)
     tokens = round(float(np.mean(lengths)))
     return {
-        "completions": n,
+        "completions": n_prompts * n_each,
         "tokens_compared": tokens,
         "rates": [to_json(Rate.of(f"rejected at {a}", tokens, [p <= a for p in p_values])) for a in LEVELS],
     }
@@ -94,7 +95,7 @@ def measured(files: Files, given: Texts, n: int, trials: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nulls", type=int, default=1000)
+    parser.add_argument("--nulls", type=int, default=400)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--kept", default="runs/verify_text")
     arguments = parser.parse_args()
@@ -108,13 +109,13 @@ def main() -> None:
         "texts_each": OWN,
         "tokens_drawn": sum(r.n_drawn for r in reads),
         "changed_share": sum(r.n_changed for r in reads) / sum(r.n_drawn for r in reads),
-        "size": [measured(files, own, n, arguments.nulls) for n in SIZES],
+        "size": [measured(files, own, *size, arguments.nulls) for size in SIZES],
         "naive_size": _naive(files, own, arguments.nulls),
         "power": {},
     }
     for rule in RULES:
         given = read_pool(kept, model, pool, rule, PROMPTS, OTHER)
-        result["power"][rule] = [measured(files, given, n, arguments.trials) for n in SIZES]
+        result["power"][rule] = [measured(files, given, *size, arguments.trials) for size in SIZES]
         print(rule, result["power"][rule], flush=True)
     result["provenance"] = provenance()
     write_files(HERE, {"result.json": json_text(result)})
