@@ -16,7 +16,7 @@ from freerun.stats.verification.exchange import LEAST_GROUPS, STATISTICS, Exchan
 LICENCE = (
     "Null: each given text and the law's own texts after its prompt are draws of one law. Taken to text and back alike, and stopped at the "
     "same number of tokens, they are exchangeable: which of them was given is then a random choice, and 9,999 such choices make the null "
-    "of the largest statistic. False alarms: one file in a thousand, at most. The unit is the completion. It holds for these prompts, put to the model "
+    "of the largest statistic. False alarms: one file in a thousand. The unit is the completion. It holds for these prompts, put to the model "
     "in this way; where the file's prompts were put otherwise, the law is another one."
 )
 
