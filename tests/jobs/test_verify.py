@@ -237,10 +237,6 @@ def test_missing_log_probs_are_no_numbers(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_verified_is_refused_in_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "text.jsonl"
-    path.write_text('{"prompt": "ab", "completion": "ba"}\n')
-    with pytest.raises(DataError, match="text without ids"):
-        verify(path, MODEL, out=tmp_path / "out")
     row = drawn(n=1)[0]
     nothing = written(tmp_path, [{**row, "drawn": [0] * len(row["completion_ids"])}])
     with pytest.raises((DataError, TooFewDocuments)):

@@ -1,8 +1,8 @@
 """Are these samples, which someone else drew, draws from this model's law?
 
-Takes rollouts with their ids (vLLM, SGLang, TRL, verl, OpenRLHF, slime, or freerun's own format), reads them with the model, and
-says whether they are draws from its law under the sampling rule that was declared: they agree, down to the smallest fault that so
-many tokens show; they differ by no more than the noise floor; or they differ, and then from which law they are. Reported
+Takes rollouts (vLLM, SGLang, TRL, verl, OpenRLHF, slime, OpenAI's protocol, or freerun's own format), reads them with the model,
+and says whether they are draws from its law under the sampling rule that was declared: they agree, down to the smallest fault that
+so many tokens show; they differ by no more than the noise floor; or they differ, and then from which law they are. Reported
 log-probabilities are held against the law's, under the names that trainers print. Given the folder of a run, its own samples are
 checked.
 """
@@ -14,6 +14,7 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, TextIO
 
 from freerun.commands.gating import add_gate_arguments
@@ -23,6 +24,7 @@ EXAMPLES = """\
 examples:
   freerun verify rollouts.jsonl --model smollm2-135m-instruct
   freerun verify rollouts.jsonl --model hf/./checkpoint --declared t=0.7,top_p=0.9 --or hf/./checkpoint-before
+  freerun verify chats.jsonl --model smollm2-135m-instruct --chat                 prompts by the model's own chat template
   freerun verify step-12.parquet --model hf/./policy --fail-on 'outside_band>0.1'
   freerun verify server.jsonl --model smollm2-135m-instruct --declared t=0.8,top_k=40,top_p=0.95,min_p=0.05 --order llama.cpp
   freerun verify runs/NAME                                 a run of freerun's own: checksums, and its draws against a fresh pass
@@ -65,6 +67,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     file = parser.add_argument_group("how the file is read")
     file.add_argument("--format", metavar="F", help="the format of the file (default: recognised, and said)")
     file.add_argument("--requests", metavar="FILE", help="the requests of a batch file, which hold its prompts")
+    file.add_argument("--prompt-field", metavar="F", help="field of a row that holds the prompt, as text or as a chat")
+    file.add_argument("--text-field", metavar="F", help="field of a row that holds the completion as text")
+    chat = parser.add_argument_group("how prompts are put to the model, where the file has no ids of them")
+    chat.add_argument(
+        "--chat",
+        action="store_true",
+        help="render them by the model's own chat template (a text is taken for the user's turn)",
+    )
+    chat.add_argument(
+        "--system", metavar="TEXT", help="system turn, in the place of a conversation's own (with --chat)"
+    )
+    chat.add_argument(
+        "--template-option",
+        dest="template_options",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a variable of the template, for example enable_thinking=false; may be repeated (with --chat)",
+    )
     how = parser.add_argument_group("how it runs")
     how.add_argument(
         "--cause-tokens",
@@ -72,6 +93,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=8192,
         metavar="N",
         help="most tokens on which other laws are tried (default 8192)",
+    )
+    how.add_argument(
+        "--text-tokens",
+        type=int,
+        default=8192,
+        metavar="N",
+        help="where the file has text alone: most tokens of it that are held against texts that the model draws (default 8192)",
     )
     how.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the tests' own uniforms (default 0)")
     add_model_arguments(how)
@@ -87,6 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.progress import Reporter
     from freerun.errors import UsageError
     from freerun.findings.verification.quantities import VERIFY_GATES
+    from freerun.jobs.verify.options import VerifyOptions
     from freerun.jobs.verify.own_run import is_run, verify_run
     from freerun.jobs.verify.verify import verify
     from freerun.results.finding import to_json
@@ -102,7 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         if not arguments.model:
             raise UsageError("name the model that is said to have drawn the samples: --model MODEL (`freerun models`)")
-        names = ("declared", "order", "other", "format", "requests", "ends", "cause_tokens", "floor_nats", "seed")
+        arguments.template_options = tuple(arguments.template_options)
+        names = (*(field.name for field in fields(VerifyOptions)),)
         result = to_json(
             verify(
                 arguments.samples,
@@ -133,7 +163,11 @@ def _command(arguments: argparse.Namespace) -> str:
         ("--floor", "floor_nats", None),
         ("--format", "format", None),
         ("--requests", "requests", None),
+        ("--prompt-field", "prompt_field", None),
+        ("--text-field", "text_field", None),
+        ("--system", "system", None),
         ("--cause-tokens", "cause_tokens", 8192),
+        ("--text-tokens", "text_tokens", 8192),
         ("--seed", "seed", 0),
         ("--dtype", "dtype", "fp32"),
         ("--device", "device", "auto"),
@@ -142,6 +176,9 @@ def _command(arguments: argparse.Namespace) -> str:
     ):
         if (value := getattr(arguments, name)) != default:
             words += [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    words += ["--chat"] if arguments.chat else []
+    for option in arguments.template_options:
+        words += ["--template-option", option]
     words += ["--trust-remote-code"] if arguments.trust_remote_code else []
     return shlex.join(words)
 

@@ -20,7 +20,16 @@ CauseKind = Literal[
 """rule: another sampling rule of the same law. other_law: another context or model. ends_chosen: texts end otherwise than the law
 says (selected files, stop rules) and agree apart from that."""
 
-LawName = Literal["model", "bos_added", "bos_removed", "other_model"]
+LawName = Literal["model", "bos_added", "bos_removed", "by_template", "as_text", "other_model"]
+"""by_template, as_text: prompts rendered by the model's chat template, or put to it as plain text, where the file was read otherwise."""
+
+TokenSource = Literal["file", "pieces", "text"]
+"""Where the ids of completions come from: the file; the spelling of every token in it, which names its id; or the text, tokenised
+again, which need not give the ids that were drawn."""
+
+PromptKind = Literal["ids", "text", "rendered", "chat", "turn", "restored"]
+"""What prompts were in the file: ids; plain text; text with the template's markers in it; a chat; a text that was taken for a user's
+turn; a rendered chat without its markers, around which the template was put again."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class Cause:
     n_fit_tokens: int = 0
     n_test_tokens: int = 0
     beginning_tokens: int = 0
+    held_by: Literal["tokens", "own_texts"] = "tokens"
+    """What the fit was held against: laws of single tokens, or texts drawn from the law that is named."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,43 @@ class ExcludedRows:
 
 
 @dataclass(frozen=True)
+class PromptCount:
+    """How many completions had a prompt of a kind."""
+
+    kind: PromptKind
+    n: int
+
+
+@dataclass(frozen=True)
+class TemplateFacts:
+    """What the model's chat template wrote around prompts, as text and as ids; `sha256` of its source, hex."""
+
+    sha256: str
+    before: str
+    after: str
+    before_ids: tuple[int, ...]
+    after_ids: tuple[int, ...]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TextComparison:
+    """What text that was tokenised again was held against: `n_own` texts of the law itself after each of `n_prompts` prompts.
+
+    `n_compared` tokens of the given texts, of `n_there` in those chosen, were compared; the rest stands after the end of the shortest
+    text of its group. `stripped`: no given text begins with white space, so the law's own lost theirs.
+    """
+
+    n_prompts: int
+    n_own: int
+    n_compared: int
+    n_there: int
+    changed_share: float
+    """Of the law's own tokens, those that did not come back from text."""
+    stripped: bool
+
+
+@dataclass(frozen=True)
 class SampleFacts:
     """What the file holds. `ends`: whether end tokens are in it. `n_copies`: equal completions of one prompt, left out of the tests."""
 
@@ -97,6 +145,10 @@ class SampleFacts:
     ends: Literal["present", "missing"]
     excluded: tuple[ExcludedRows, ...]
     lacks: tuple[str, ...]
+    tokens: TokenSource = "file"
+    prompts: tuple[PromptCount, ...] = ()
+    template: TemplateFacts | None = None
+    comparison: TextComparison | None = None
 
 
 @dataclass(frozen=True)

@@ -62,16 +62,46 @@ class SampleFile:
                 yield sample
 
 
-def open_samples(path: str | Path, *, format: str | None = None, requests: str | Path | None = None) -> SampleFile:
+@dataclass(frozen=True)
+class FieldNames:
+    """Fields of rows of our own format that have other names: where the prompt (text or messages) and the completion stand."""
+
+    prompt: str | None = None
+    completion: str | None = None
+
+    def renamed(self, value: Any) -> Any:
+        """A row with our own names."""
+        if not isinstance(value, Mapping):
+            return value
+        names = {"prompt": self.prompt, "completion": self.completion}
+        hidden = [name for name in ("messages",) if self.prompt is not None and self.prompt != name]
+        kept = {k: v for k, v in value.items() if k not in hidden}
+        return {**kept, **{ours: value.get(theirs) for ours, theirs in names.items() if theirs is not None}}
+
+
+def open_samples(
+    path: str | Path,
+    *,
+    format: str | None = None,
+    requests: str | Path | None = None,
+    names: FieldNames | None = None,
+) -> SampleFile:
     """Open a file of samples, or a folder of such files, and say what it has; its first rows are read.
 
-    `format` is a name of `FORMATS`; without one the format is recognised. `requests` is the file that a batch was sent as.
+    `format` is a name of `FORMATS`; without one the format is recognised. `requests` is the file that a batch was sent as. `names`
+    of fields make it our own format.
 
     Raises:
-        UsageError: no format of that name, or `requests` for another format than `batch`.
+        UsageError: no format of that name, `requests` for another format than `batch`, or `names` for another than our own.
         DataError: the file cannot be read, is of no format that is recognised, or holds no sample.
     """
     path = Path(path)
+    if names is not None:
+        if format not in (None, "freerun"):
+            raise UsageError(
+                f"--prompt-field and --text-field name the fields of rows of the format 'freerun', not {format!r}; leave them out"
+            )
+        format = "freerun"
     chosen = format_named(format) if format is not None else _recognise(path)
     if requests is not None and chosen.name != "batch":
         raise UsageError(
@@ -81,7 +111,7 @@ def open_samples(path: str | Path, *, format: str | None = None, requests: str |
     known = None if requests is None else read_requests(requests)
 
     def samples() -> Iterator[Completion | Excluded]:
-        return _samples(path, chosen, known)
+        return _samples(path, chosen, known, names)
 
     first = list(islice(samples(), PEEK_ROWS))
     if not first:
@@ -149,10 +179,14 @@ def _described(value: Any) -> str:
     return "no JSON" if isinstance(value, NotJSON) else f"a value of type {type(value).__name__}"
 
 
-def _samples(path: Path, chosen: Format, requests: Requests | None) -> Iterator[Completion | Excluded]:
+def _samples(
+    path: Path, chosen: Format, requests: Requests | None, names: FieldNames | None
+) -> Iterator[Completion | Excluded]:
     """Every sample of every row, numbered from 0."""
     number = 0
     for row in _rows(path, chosen):
+        if names is not None:
+            row = Row(names.renamed(row.value), row.place)
         for sample in _of_row(row, chosen, requests, number):
             yield sample
             number += 1

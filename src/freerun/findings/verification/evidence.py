@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from freerun.results.verify import Cause, Match, SampleFacts
 from freerun.stats.verification.battery import ALPHA, LEAST_TOKENS, Battery, held_against_laws, uniforms_of
+from freerun.stats.verification.exchange import Exchange
 from freerun.stats.verification.shared_seeds import SharedSeeds, shared_seeds
 from freerun.stats.verification.tokens import N_BEGINNINGS, Bets, TokenLaws
 
@@ -55,6 +56,13 @@ class VerifyEvidence:
     seed: int
     chosen_floor_nats: float | None = None
     cause: Cause | None = None
+    again: Exchange | None = None
+    """Text that was tokenised again, against the law's own; None for ids, and where there are too few texts."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether ids are those of a text that was tokenised again: the tests on single tokens decide nothing then."""
+        return self.facts.tokens == "text"
 
     @property
     def floor_nats(self) -> float:
@@ -85,11 +93,21 @@ class VerifyEvidence:
     @property
     def match(self) -> Match:
         """The verdict as a value."""
+        if self.is_text:
+            return self._match_of_text
         if self.tokens.n_tokens < LEAST_TOKENS or self.one_seed:
             return "not_judged"
         if self.battery.p_value >= ALPHA:
             return "agrees"
         return "differs" if self.battery.p_beyond_floor < ALPHA else "differs_within_floor"
+
+    @property
+    def _match_of_text(self) -> Match:
+        if self.again is None or self.again.n_tokens < LEAST_TOKENS or self.one_seed:
+            return "not_judged"
+        if self.again.p_value >= ALPHA:
+            return "agrees"
+        return "differs" if self.again.p_beyond_floor < ALPHA else "differs_within_floor"
 
     @cached_property
     def engine(self) -> Float[np.ndarray, " tokens"]:

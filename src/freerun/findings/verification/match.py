@@ -9,11 +9,14 @@ from freerun.errors import TooFewDocuments
 from freerun.findings.recognition.sampling import p_words
 from freerun.findings.verification import quantities
 from freerun.findings.verification.evidence import VerifyEvidence
+from freerun.findings.verification.text_match import text_finding, text_sentence
+from freerun.findings.verification.words import down_to
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
-from freerun.results.verify import Candidate, Cause, LawName
+from freerun.results.verdict import Status
+from freerun.results.verify import Candidate, Cause, LawName, Match, SampleFacts
 from freerun.stats.intervals import Interval, cluster_ratio
 from freerun.stats.position import curve_by_position, log_spaced_edges
-from freerun.stats.verification.battery import ALPHA, LEAST_TOKENS, POWER, Smallest, kolmogorov_smirnov
+from freerun.stats.verification.battery import ALPHA, LEAST_TOKENS, POWER, kolmogorov_smirnov
 
 _LICENCE = (
     "Null: given what stood before it, each drawn token is a draw from the declared law. Tokens are then independent replicates, whatever "
@@ -21,18 +24,25 @@ _LICENCE = (
     "asymptotic where texts end at random; the e-process holds at any length."
 )
 
+STATUS: dict[Match, Status] = {
+    "agrees": "good",
+    "differs": "bad",
+    "differs_within_floor": "neutral",
+    "not_judged": "unknown",
+}
+
 
 def match_finding(evidence: VerifyEvidence) -> Finding:
     """The tests, what they would have seen, and how far surprisal is off by position."""
     question = "Are these draws from the declared law?"
+    if evidence.is_text:
+        return text_finding(evidence, question, STATUS)
     battery = evidence.battery
     return Finding(
         "match",
         question,
         match_sentence(evidence),
-        {"agrees": "good", "differs": "bad", "differs_within_floor": "neutral", "not_judged": "unknown"}[
-            evidence.match
-        ],
+        STATUS[evidence.match],
         estimates=_estimates(evidence),
         charts=(_uniform_chart(evidence), _excess_chart(evidence)),
         tables=(_tests(evidence),),
@@ -42,6 +52,8 @@ def match_finding(evidence: VerifyEvidence) -> Finding:
 
 
 def match_sentence(evidence: VerifyEvidence) -> str:
+    if evidence.is_text:
+        return text_sentence(evidence)
     n = counted(evidence.tokens.n_tokens, "drawn token")
     declared = evidence.declared_words
     if evidence.one_seed:
@@ -61,22 +73,6 @@ def match_sentence(evidence: VerifyEvidence) -> str:
             )
         case "not_judged":
             return f"Not judged: {n} are too few; at least {LEAST_TOKENS} are needed."
-
-
-def down_to(smallest: Smallest) -> str:
-    """The smallest faults that would have been seen."""
-    faults = []
-    if smallest.temperature is not None:
-        faults.append(f"a temperature off by {smallest.temperature:.2g}")
-    if smallest.kept_mass is not None:
-        faults.append(f"a truncation that keeps {smallest.kept_mass:.4g} of the mass")
-    if smallest.top_share is not None:
-        faults.append(f"{smallest.top_share:.2g} of the tokens replaced by the most probable one")
-    return (
-        f"down to {', '.join(faults[:-1])} or {faults[-1]}"
-        if len(faults) > 1
-        else "though only large faults would show"
-    )
 
 
 def _estimates(evidence: VerifyEvidence) -> tuple[Estimate, ...]:
@@ -194,6 +190,8 @@ _LAWS: dict[LawName, str] = {
     "model": "this model",
     "bos_added": "this model with one more beginning-of-text token",
     "bos_removed": "this model without the beginning-of-text token",
+    "by_template": "this model with prompts rendered by its chat template (`--chat`)",
+    "as_text": "this model with prompts as plain text, without its chat template",
     "other_model": "the other model",
 }
 
@@ -203,6 +201,8 @@ def candidate_words(candidate: Candidate) -> str:
 
 
 def cause_sentence(cause: Cause) -> str:
+    if cause.held_by == "own_texts" and cause.candidate is not None:
+        return _text_cause_sentence(cause, cause.candidate)
     match cause.kind:
         case "none_needed":
             return "No other law was looked for: the declared one fits."
@@ -228,12 +228,39 @@ def cause_sentence(cause: Cause) -> str:
             return f"They fit {candidate_words(cause.candidate)}: {_gain(cause)}."
 
 
+def _text_cause_sentence(cause: Cause, candidate: Candidate) -> str:
+    name, gain = candidate_words(candidate), _gain(cause)
+    if cause.kind != "none_of_these":
+        return f"They cannot be told from what {name} writes: {gain} (p {p_words(cause.fit_p or 0.0)})."
+    if cause.fit_p is None:
+        return f"The nearest of the laws that were tried is {name}, {gain}; there are too few texts to hold it against its own."
+    return (
+        f"None of the laws that were tried. The nearest is {name}, {gain}, but the texts stand out among its own, too "
+        f"(p {p_words(cause.fit_p)})."
+    )
+
+
 def _gain(cause: Cause) -> str:
     ends = "" if cause.gain_low is None else f" ({cause.gain_low:.3g} to {cause.gain_high:.3g})"
     return f"better by {cause.gain_nats or 0.0:.3g}{ends} nats a token on completions that did not choose it"
 
 
-def cause_finding(cause: Cause) -> Finding:
+_TOKENS_LICENCE = (
+    "Split likelihood ratio: chosen on half of the completions, an e-value on the others, whatever was tried (Wasserman et al. 2020). "
+    "The law named is the best of those tried, not the only one that fits."
+)
+_TEXT_LICENCE = (
+    "Chosen by likelihood on half of the completions. Ids that were made anew from text give a likelihood that guides the choice and proves "
+    "nothing; the law named is then held against texts drawn from it. It is the best of those tried, not the only one that fits."
+)
+_OTHER_PROMPTS = (
+    "Prompts stand in the file as text, and a prompt that the engine put otherwise looks like another law: another chat template or system "
+    "turn, a missing head of the answer, a beginning-of-text token more or less. Give ids of prompts, or put them as the engine did "
+    "(--chat, --system, --template-option)."
+)
+
+
+def cause_finding(cause: Cause, facts: SampleFacts) -> Finding:
     """Which law fits, with how much better it does."""
     estimates: tuple[Estimate, ...] = ()
     if cause.gain_nats is not None:
@@ -254,7 +281,9 @@ def cause_finding(cause: Cause) -> Finding:
     notes = []
     if cause.also:
         notes.append(f"As good, within 3 nats over all: {'; '.join(map(candidate_words, cause.also))}.")
-    if cause.log_e is not None:
+    if cause.kind in ("none_of_these", "other_law") and any(p.kind != "ids" for p in facts.prompts):
+        notes.append(_OTHER_PROMPTS)
+    if cause.log_e is not None and cause.held_by == "tokens":
         notes.append(
             f"e-value of the choice over the declared law: e^{cause.log_e:.1f}, on {cause.n_test_tokens:,} tokens that did not choose it; "
             f"chosen on {cause.n_fit_tokens:,}."
@@ -266,7 +295,6 @@ def cause_finding(cause: Cause) -> Finding:
         cause_sentence(cause),
         status,
         estimates,
-        licence="Split likelihood ratio: chosen on half of the completions, an e-value on the others, whatever was tried (Wasserman et al. 2020). "
-        "The law named is the best of those tried, not the only one that fits.",
+        licence=_TEXT_LICENCE if cause.held_by == "own_texts" else _TOKENS_LICENCE,
         notes=tuple(notes),
     )

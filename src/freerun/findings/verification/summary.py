@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from freerun.findings.recognition.sampling import p_words
 from freerun.findings.verification.ends import ends_finding
 from freerun.findings.verification.evidence import VerifyEvidence
-from freerun.findings.verification.match import cause_finding, cause_sentence, match_finding, match_sentence
+from freerun.findings.verification.match import STATUS, cause_finding, cause_sentence, match_finding, match_sentence
 from freerun.findings.verification.rollout import rollout_finding
-from freerun.results.finding import Cell, Finding, Table
-from freerun.results.verdict import Card, Status
-from freerun.results.verify import VERIFY_VERSION, Cause, Match, MatchVerdict, SampleFacts, VerifyResult
-
-_STATUS: dict[Match, Status] = {
-    "agrees": "good",
-    "differs": "bad",
-    "differs_within_floor": "neutral",
-    "not_judged": "unknown",
-}
+from freerun.results.finding import Cell, Finding, Row, Table
+from freerun.results.verdict import Card
+from freerun.results.verify import (
+    VERIFY_VERSION,
+    Cause,
+    MatchVerdict,
+    PromptKind,
+    SampleFacts,
+    TemplateFacts,
+    TokenSource,
+    VerifyResult,
+)
+from freerun.stats.verification.battery import Smallest
 
 
 def derive_verification(
@@ -35,7 +39,7 @@ def derive_verification(
     cause = evidence.cause or Cause("none_needed" if evidence.match == "agrees" else "not_searched")
     findings = (
         match_finding(evidence),
-        cause_finding(cause),
+        cause_finding(cause, evidence.facts),
         rollout_finding(evidence),
         ends_finding(evidence),
         samples_finding(evidence.facts),
@@ -47,7 +51,7 @@ def derive_verification(
         created=str(provenance.get("created", "")),
         title=f"{evidence.facts.path} against {model_name}",
         verdict=MatchVerdict(
-            match_sentence(evidence), _detail(evidence, cause, findings[2]), _STATUS[evidence.match], evidence.match
+            match_sentence(evidence), _detail(evidence, cause, findings[2]), STATUS[evidence.match], evidence.match
         ),
         cause=cause,
         headline=_cards(evidence),
@@ -68,16 +72,20 @@ def _detail(evidence: VerifyEvidence, cause: Cause, rollout: Finding) -> str:
 
 
 def _cards(evidence: VerifyEvidence) -> tuple[Card, ...]:
-    battery, facts = evidence.battery, evidence.facts
-    smallest = battery.smallest
+    again, facts = evidence.again, evidence.facts
+    smallest = evidence.battery.smallest if not evidence.is_text else Smallest(None, None, None)
+    p_value, n_tokens = evidence.battery.p_value, evidence.tokens.n_tokens
+    if again is not None:
+        smallest, p_value, n_tokens = again.smallest, again.p_value, again.n_tokens
+    shown = "–" if evidence.is_text and again is None else p_words(p_value)
     heat = "–" if smallest.temperature is None else f"{smallest.temperature:.2g}"
     kept = "–" if smallest.kept_mass is None else f"{smallest.kept_mass:.4g}"
     return (
-        Card("all tests together, p", p_words(battery.p_value)),
+        Card("all tests together, p", shown),
         Card(
-            "drawn tokens",
-            f"{evidence.tokens.n_tokens:,}",
-            note=f"of {facts.n_completions - facts.n_copies:,} completions",
+            "tokens compared" if evidence.is_text else "drawn tokens",
+            f"{n_tokens:,}",
+            note=f"of {facts.n_completions - facts.n_copies if again is None else again.n_groups:,} completions",
         ),
         Card("smallest temperature change", heat, note="that would have been seen"),
         Card("mildest truncation", kept, "of the mass", note="that would have been seen"),
@@ -97,12 +105,15 @@ def samples_finding(facts: SampleFacts) -> Finding:
         ("completions with an end token", Cell.number(facts.n_ended, ",")),
         ("equal completions left out as copies", Cell.number(facts.n_copies, ",")),
     )
+    prompts = tuple((_PROMPTS[p.kind], Cell.number(p.n, ",")) for p in facts.prompts)
     left_out = tuple((e.reason, Cell.number(e.n, ","), e.example) for e in facts.excluded)
     sentence = (
         f"{facts.n_completions:,} completions of {facts.n_prompts:,} prompts ({facts.format}), {facts.n_drawn_tokens:,} drawn tokens; "
         f"{n_bad:,} of {facts.n_rows:,} rows left out."
     )
-    tables = [Table("samples", "What the file holds", ("what", "number"), rows)]
+    tables = [Table("samples", "What the file holds", ("what", "number"), (*rows, *prompts))]
+    if facts.template is not None:
+        tables.append(_template(facts.template))
     if left_out:
         tables.append(Table("excluded", "Rows left out", ("why", "rows", "the first of them"), left_out))
     return Finding(
@@ -112,5 +123,34 @@ def samples_finding(facts: SampleFacts) -> Finding:
         "neutral",
         tables=tuple(tables),
         licence="Counts.",
-        notes=facts.lacks,
+        notes=(*_NOTES[facts.tokens], *facts.lacks),
     )
+
+
+_NOTES: dict[TokenSource, tuple[str, ...]] = {
+    "file": (),
+    "pieces": (
+        "The file spells every token, and each spelling is that of one id (of several, the one that the tokenizer itself uses): the ids "
+        "that were drawn are known exactly.",
+    ),
+    "text": ("Ids are those of the text, tokenised again.",),
+}
+_PROMPTS: dict[PromptKind, str] = {
+    "ids": "prompts as ids",
+    "text": "prompts as plain text, tokenised",
+    "rendered": "prompts as text with special tokens in it, read as those tokens",
+    "chat": "prompts as chats, rendered by the model's template",
+    "turn": "prompts as text, taken for a user's turn and rendered by the model's template",
+    "restored": "rendered prompts without their special tokens, rendered again by the model's template",
+}
+
+
+def _template(template: TemplateFacts) -> Table:
+    """What was added around the words of a prompt."""
+    rows: list[Row] = [
+        ("before one user's turn", repr(template.before), " ".join(map(str, template.before_ids))),
+        ("after it", repr(template.after), " ".join(map(str, template.after_ids))),
+        ("variables set", json.dumps(template.settings), ""),
+        ("template, SHA-256", template.sha256[:16], ""),
+    ]
+    return Table("template", "What the model's chat template wrote", ("where", "text", "ids"), tuple(rows))

@@ -12,7 +12,7 @@ from freerun.errors import UsageError
 from freerun.jobs.audit.options import REDACTED_PREFIX_TOKENS, AuditOptions
 from freerun.predictors.base import Predictor
 from freerun.predictors.chat import GAP, ChatFeeding, Feeding, PlainFeeding
-from freerun.predictors.templates import Setting
+from freerun.predictors.templates import Setting, read_settings
 from freerun.records.plan import PromptPlan, TemplateOption, TemplatePlan
 from freerun.text.documents import Corpus
 from freerun.text.pairs import LeftOut, PairSet
@@ -23,29 +23,8 @@ RESPONSES_ASKED = 8
 
 
 def template_settings(options: AuditOptions) -> dict[str, Setting]:
-    """The variables of the chat template that were set, each value read as JSON, or taken as a word.
-
-    Raises:
-        UsageError: no name, a name twice, or a value that is a list or an object.
-
-    >>> template_settings(AuditOptions(template_options=("enable_thinking=false", "tone=dry", "n=2")))
-    {'enable_thinking': False, 'tone': 'dry', 'n': 2}
-    """
-    settings: dict[str, Setting] = {}
-    for typed in options.template_options:
-        name, equals, written = typed.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageError(f"--template-option {typed!r}: give NAME=VALUE, for example enable_thinking=false")
-        if name in settings:
-            raise UsageError(f"--template-option {name}=… is given twice")
-        try:
-            value = json.loads(written)
-        except ValueError:
-            value = written
-        if isinstance(value, list | dict) or value in (float("inf"), float("-inf")) or value != value:
-            raise UsageError(f"--template-option {typed!r}: give true, false, null, a number or a word")
-        settings[name] = value
-    return settings
+    """The variables of the chat template that were set. Raises UsageError: see `read_settings`."""
+    return read_settings(options.template_options)
 
 
 def check_fits_prompts(corpus: Corpus, options: AuditOptions) -> None:

@@ -22,7 +22,7 @@ from freerun.predictors.token_laws import Declared
 from freerun.results.verify import Candidate, Cause, LawName, RuleStep
 from freerun.stats.recognition.tilting import events_p
 from freerun.stats.verification.battery import ALPHA, held_against_laws
-from freerun.stats.verification.likelihood import Fit, fit_and_test, halves, smoothed
+from freerun.stats.verification.likelihood import MIXED_IN, Fit, fit_and_test, halves, smoothed
 from freerun.stats.verification.tokens import Bets, TokenLaws
 
 _OF_OTHER_LAWS = RULES[: next(i for i, rule in enumerate(RULES) if len(rule.steps) > 1)]
@@ -54,6 +54,8 @@ class Search:
     floor_nats: float
     say: Callable[[str], None]
     on_tokens: Callable[[int], None]
+    mixed_in: float = MIXED_IN
+    """Share of the model's own law in every candidate."""
 
 
 def find_cause(tokens: TokenLaws, bets: Bets, found: Survey, search: Search) -> Cause:
@@ -98,7 +100,7 @@ def _agrees(tokens: TokenLaws, bets: Bets, search: Search) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _Tried:
+class Tried:
     """The subsample's drawn tokens under every candidate of every variant."""
 
     sequence: Int[np.ndarray, " tokens"]
@@ -109,7 +111,7 @@ class _Tried:
 
 
 def _fitted(search: Search) -> Cause:
-    tried = _try_all(search)
+    tried = try_all(search)
     steps = np.array([len(c.steps) + (c.law != "model") for c in tried.names])
     fit = halves(tried.sequence, search.seed)
     try:
@@ -128,7 +130,7 @@ def _fitted(search: Search) -> Cause:
     return _cause(tried, best, fit_p, reported)
 
 
-def _cause(tried: _Tried, best: Fit, fit_p: float, reported_gap_nats: float | None) -> Cause:
+def _cause(tried: Tried, best: Fit, fit_p: float, reported_gap_nats: float | None) -> Cause:
     name = tried.names[best.candidate]
     kind = "other_law" if name.law != "model" else "rule"
     gain = best.gain_nats
@@ -148,7 +150,8 @@ def _cause(tried: _Tried, best: Fit, fit_p: float, reported_gap_nats: float | No
     )
 
 
-def _try_all(search: Search) -> _Tried:
+def try_all(search: Search) -> Tried:
+    """Every rule of the model's law, and rules of one step of the others."""
     temperature = next((s.temperature for s in search.declared.rule.steps if isinstance(s, Temperature)), 1.0)
     tables, names, rules = [], [], []
     plain = sequence = np.zeros(0)
@@ -157,7 +160,7 @@ def _try_all(search: Search) -> _Tried:
         own = number == 0
         tried = RULES if own else _OF_OTHER_LAWS
         columns = _columns(search, variant, tried, temperature if own else None)
-        tables.append(smoothed(columns.candidates, columns.plain))
+        tables.append(smoothed(columns.candidates, columns.plain, search.mixed_in))
         if own:
             plain, sequence = columns.plain, columns.sequence
         for rule in tried:
@@ -169,10 +172,10 @@ def _try_all(search: Search) -> _Tried:
                 rule = SamplingRule((penalty, *heat))
                 names.append(candidate_of(variant.name, rule))
                 rules.append((variant, rule))
-    return _Tried(
+    return Tried(
         sequence.astype(np.int64),
         np.concatenate(tables, axis=1),
-        smoothed(search.recorded_nats[:, None], plain)[:, 0],
+        smoothed(search.recorded_nats[:, None], plain, search.mixed_in)[:, 0],
         tuple(names),
         tuple(rules),
     )
@@ -182,6 +185,8 @@ _LAWS: dict[LawName, str] = {
     "model": "the model",
     "bos_added": "the model with one more beginning-of-text token",
     "bos_removed": "the model without the beginning-of-text token",
+    "by_template": "the model with prompts rendered by its chat template",
+    "as_text": "the model with prompts as plain text",
     "other_model": "the other model",
 }
 

@@ -27,10 +27,20 @@ class VerifyOptions:
     floor_nats: float | None = None
     """Noise of log-probabilities that counts for nothing, root mean square; None: as measured."""
     seed: int = 0
+    chat: bool = False
+    """Prompts are rendered by the model's own chat template."""
+    system: str | None = None
+    template_options: tuple[str, ...] = ()
+    prompt_field: str | None = None
+    text_field: str | None = None
+    text_tokens: int = 8192
+    """Most tokens of given text that the law's own texts are drawn for, where the file has no ids."""
 
     def __post_init__(self) -> None:
         if self.cause_tokens < 256:
             raise UsageError(f"--cause-tokens must be at least 256, not {self.cause_tokens}")
+        if self.text_tokens < 256:
+            raise UsageError(f"--text-tokens must be at least 256, not {self.text_tokens}")
         if self.floor_nats is not None and not 0 <= self.floor_nats < 1:
             raise UsageError(f"--floor must lie in [0, 1) nats, not {self.floor_nats}")
         if self.rule.is_deterministic:
@@ -54,3 +64,9 @@ class VerifyKeywords(TypedDict, total=False):
     cause_tokens: int
     floor_nats: float | None
     seed: int
+    chat: bool
+    system: str | None
+    template_options: tuple[str, ...]
+    prompt_field: str | None
+    text_field: str | None
+    text_tokens: int

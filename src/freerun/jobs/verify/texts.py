@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from freerun.errors import DataError
-from freerun.predictors.base import Predictor
-from freerun.results.verify import ExcludedRows
+from freerun.jobs.verify.reading import Reading, Unreadable
+from freerun.results.verify import ExcludedRows, PromptKind
 from freerun.samples.checks import check_vocabulary
-from freerun.samples.completion import Completion, Excluded, Part
+from freerun.samples.completion import Completion, Excluded
 from freerun.samples.reading import SampleFile
 from freerun.stats.verification.tokens import N_BEGINNINGS
 
@@ -34,6 +33,7 @@ class Text:
     trainer_nats: Float[np.ndarray, " completion"]
     group: str
     finish_reason: str | None
+    prompt_kind: PromptKind = "ids"
 
     @property
     def ids(self) -> Int[np.ndarray, " text"]:
@@ -48,59 +48,52 @@ class Unusable:
     detail: str
 
 
-def texts_of(samples: SampleFile, predictor: Predictor) -> Iterator[Text | Unusable]:
-    """Every row of the file, in its order.
-
-    Raises:
-        DataError: a file of text without ids.
-    """
-    if any(missing.part is Part.COMPLETION_IDS for missing in samples.missing):
-        raise DataError(
-            f"{samples.path} ({samples.format}) holds text without ids; verify needs the ids that were drawn: text has to be "
-            "tokenised again, which need not give the same tokens. Let the engine return ids (vLLM: return_token_ids)"
-        )
-    prompts: dict[str, Int[np.ndarray, " prompt"]] = {}
+def texts_of(samples: SampleFile, reading: Reading) -> Iterator[Text | Unusable]:
+    """Every row of the file, in its order."""
     for sample in samples:
         if isinstance(sample, Completion):
-            sample = check_vocabulary(sample, predictor.n_tokens)
+            sample = check_vocabulary(sample, reading.predictor.n_tokens)
         if isinstance(sample, Excluded):
             yield Unusable(str(sample.reason), sample.detail)
-        else:
-            yield _text(sample, predictor, prompts)
+            continue
+        try:
+            yield _text(sample, reading)
+        except Unreadable as fault:
+            yield Unusable(fault.reason, fault.detail)
 
 
-def _text(sample: Completion, predictor: Predictor, prompts: dict[str, Int[np.ndarray, " prompt"]]) -> Text | Unusable:
-    if sample.completion_ids is None:
-        return Unusable("text without ids", "the ids that were drawn are not there")
-    if sample.prompt_ids is not None:
-        prompt = np.asarray(sample.prompt_ids, np.int64)
-    elif sample.prompt is not None:
-        if sample.prompt not in prompts:
-            lead = np.array(predictor.context.lead, np.int64)
-            prompts[sample.prompt] = np.concatenate([lead, np.asarray(list(predictor.encode(sample.prompt)), np.int64)])
-        prompt = prompts[sample.prompt]
-    else:
-        kind = "chat prompt without ids" if sample.messages is not None else "no prompt"
-        return Unusable(kind, "what stood before the completion is not known as ids or text")
-    completion = np.asarray(sample.completion_ids, np.int64)
+def _text(sample: Completion, reading: Reading) -> Text | Unusable:
+    predictor = reading.predictor
+    prompt = reading.prompt(sample)
+    completion = reading.completion(sample)
     n = len(completion)
-    if not len(prompt) and not predictor.capabilities.empty_context:
+    if not len(prompt.ids) and not predictor.capabilities.empty_context:
         return Unusable("empty prompt", "the model has no law before the first token")
     window = predictor.context.window
     most = None if window is None else window + len(predictor.context.lead)
-    if most is not None and len(prompt) + n > most:
-        return Unusable("longer than the window", f"{len(prompt)} + {n} tokens; the model sees {most:,}")
-    nothing = np.full(n, np.nan)
+    if most is not None and len(prompt.ids) + n > most:
+        return Unusable("longer than the window", f"{len(prompt.ids)} + {n} tokens; the model sees {most:,}")
+    whole = sample.drawn is None or reading.source == "text"
     return Text(
         sample.row,
-        prompt,
+        prompt.ids,
         completion,
-        np.ones(n, bool) if sample.drawn is None else np.asarray(sample.drawn, bool),
-        nothing if sample.log_probs_nats is None else np.asarray(sample.log_probs_nats, np.float64),
-        nothing if sample.trainer_log_probs_nats is None else np.asarray(sample.trainer_log_probs_nats, np.float64),
-        sample.group if sample.group is not None else hashlib.sha256(prompt.tobytes()).hexdigest()[:16],
+        np.ones(n, bool) if whole else np.asarray(sample.drawn, bool)[:n],
+        _column(sample.log_probs_nats, n, reading),
+        _column(sample.trainer_log_probs_nats, n, reading),
+        sample.group if sample.group is not None else hashlib.sha256(prompt.ids.tobytes()).hexdigest()[:16],
         sample.finish_reason,
+        prompt.kind,
     )
+
+
+def _column(
+    values: Float[np.ndarray, " reported"] | None, n: int, reading: Reading
+) -> Float[np.ndarray, " completion"]:
+    """Numbers of the tokens that were drawn belong to no token of a text that was tokenised again."""
+    if values is None or reading.source == "text":
+        return np.full(n, np.nan)
+    return np.asarray(values, np.float64)[:n]
 
 
 # ---- a first reading -------------------------------------------------------------------------------------------------
@@ -126,6 +119,7 @@ class Survey:
     beginnings: list[Counter[int]] = field(default_factory=lambda: [Counter() for _ in range(N_BEGINNINGS)])
     first_ids: Counter[int] = field(default_factory=Counter)
     """First ids of prompts."""
+    prompts: Counter[PromptKind] = field(default_factory=Counter)
     digest: str = ""
 
     @property
@@ -147,14 +141,14 @@ class Survey:
 _ENDED = {"stop", "eos", "end_turn", "eos_token", "completed"}
 
 
-def survey(samples: SampleFile, predictor: Predictor) -> Survey:
+def survey(samples: SampleFile, reading: Reading) -> Survey:
     """Read the file once.
 
     Raises:
-        DataError: a file of text without ids, or a damaged one.
+        DataError: a damaged file.
     """
     found, digest, seen = Survey(), hashlib.sha256(), set()
-    for text in texts_of(samples, predictor):
+    for text in texts_of(samples, reading):
         found.n_rows += 1
         if isinstance(text, Unusable):
             n, example = found.excluded.get(text.reason, (0, text.detail))
@@ -166,7 +160,7 @@ def survey(samples: SampleFile, predictor: Predictor) -> Survey:
         if key in seen and len(text.completion) >= COPY_TOKENS:
             found.copies.add(found.n_texts)
         seen.add(key)
-        _count(found, text, predictor.end_ids)
+        _count(found, text, reading.predictor.end_ids)
     found.digest = digest.hexdigest()
     return found
 
@@ -179,6 +173,7 @@ def _count(found: Survey, text: Text, end_ids: tuple[int, ...]) -> None:
     found.n_drawn += int(text.drawn.sum())
     found.n_ended += ended
     found.n_stopped_without_end += not ended and text.finish_reason in _ENDED
+    found.prompts[text.prompt_kind] += 1
     found.lengths.append(len(text.completion))
     found.group_of.append(found.groups.setdefault(text.group, len(found.groups)))
     if len(text.prompt):

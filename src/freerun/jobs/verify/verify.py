@@ -4,55 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
 import freerun
+from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments, UsageError
 from freerun.files import write_atomically
 from freerun.findings.verification.evidence import Floor, VerifyEvidence
 from freerun.findings.verification.summary import derive_verification
-from freerun.jobs.verify.causes import Search, Variant, find_cause
+from freerun.jobs.verify.causes import Search, find_cause
+from freerun.jobs.verify.drawn_again import OWN_TEXTS
+from freerun.jobs.verify.job import Job, numbered, texts_in_order
 from freerun.jobs.verify.options import VerifyKeywords, VerifyOptions
+from freerun.jobs.verify.reading import Reading, reading_of
 from freerun.jobs.verify.scoring import floor_texts, read_alone, read_scores, rows_of, score_file, spread
-from freerun.jobs.verify.texts import Survey, Text, survey, texts_of
+from freerun.jobs.verify.text_samples import MIXED_IN as MIXED_IN_TEXT
+from freerun.jobs.verify.text_samples import OwnText, comparison_of, find_text_cause, held_against_own
+from freerun.jobs.verify.texts import Survey, survey
+from freerun.jobs.verify.variants import variants_of
 from freerun.predictors.base import Predictor
 from freerun.predictors.token_laws import Declared
 from freerun.records.sample_scores import ScoreFolder
 from freerun.report.pages.verify import render_verify
 from freerun.results.finding import to_json
 from freerun.results.json import from_json
-from freerun.results.verify import Cause, SampleFacts, VerifyResult
+from freerun.results.verify import Cause, PromptCount, SampleFacts, TextComparison, VerifyResult
 from freerun.runs.progress import Progress, Silent
 from freerun.runs.provenance import device_of, provenance
-from freerun.samples.reading import SampleFile, open_samples
+from freerun.samples.completion import Part
+from freerun.samples.reading import FieldNames, SampleFile, open_samples
 from freerun.specs.spec import LoadOptions, load_predictor
+from freerun.stats.verification.exchange import Exchange
+from freerun.stats.verification.likelihood import MIXED_IN
 from freerun.stats.verification.tokens import TokenLaws
 
 PLAN_VERSION = 1
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """What a verification works with."""
-
-    samples: SampleFile
-    encoder: Predictor
-    """The model as it is: of a prompt that is text it puts its lead first."""
-    predictor: Predictor
-    """The model with nothing put first: ids hold all that stood before."""
-    options: VerifyOptions
-    found: Survey
-    declared: Declared
-    folder: ScoreFolder
-    plan: dict[str, Any]
-    plan_hash: str
-    load: LoadOptions
-    tell: Progress
 
 
 def verify(
@@ -71,13 +62,16 @@ def verify(
     `VerifyOptions`; `out` is the folder of records, result and page.
 
     Raises:
-        UsageError: no such model or format, a setting out of range, or samples without ids.
+        UsageError: no such model or format, or a setting out of range.
         DataError: a file that cannot be read, or that holds nothing to score. TooFewDocuments: no drawn token.
         BackendError: the model does not work.
     """
     tell = progress or Silent()
     chosen, loading = VerifyOptions(**options), load or LoadOptions()
-    opened = open_samples(samples, format=chosen.format, requests=chosen.requests)
+    names = FieldNames(chosen.prompt_field, chosen.text_field)
+    opened = open_samples(
+        samples, format=chosen.format, requests=chosen.requests, names=None if names == FieldNames() else names
+    )
     predictor = load_predictor(model, loading, tell=tell.say) if isinstance(model, str) else model
     job = _prepared(opened, predictor, chosen, loading, out, tell)
     job.folder.open({"kind": "verify", "plan": job.plan, "plan_hash": job.plan_hash, "command": command})
@@ -107,15 +101,18 @@ def _prepared(
     load: LoadOptions,
     out: str | Path | None,
     tell: Progress,
-) -> _Job:
+) -> Job:
     tell.say(f"reading {opened.path} ({opened.format}{', recognised' if opened.recognised else ''})")
-    found = survey(opened, predictor)
+    reading = reading_of(opened, predictor, chosen)
+    if reading.source == "text":
+        tell.say("no ids in the file: the text is tokenised again, and held against texts that the model draws itself")
+    found = survey(opened, reading)
     if not found.n_texts:
-        why = "; ".join(f"{e.n:,} rows: {e.reason} ({e.example})" for e in found.excluded_rows)
-        raise DataError(f"{opened.path}: no completion can be scored ({why})")
+        why = "; ".join(f"{counted(e.n, 'row')}: {e.reason} ({e.example})" for e in found.excluded_rows)
+        raise DataError(f"{opened.path}: no completion can be scored ({why}){_way_out(opened, found)}")
     if not found.n_drawn:
         raise TooFewDocuments(f"{opened.path}: the mask leaves no token that was drawn")
-    missing = found.ends_missing if chosen.ends == "auto" else chosen.ends == "missing"
+    missing = _ends_missing(reading, found, chosen)
     declared = Declared(chosen.rule, tuple(predictor.end_ids), missing)
     plan: dict[str, Any] = {
         "version": PLAN_VERSION,
@@ -131,30 +128,44 @@ def _prepared(
         "seed": chosen.seed,
         "documents": found.n_texts,
     }
+    if reading.source != "file":
+        plan["tokens"] = reading.source
+    if chosen.chat:
+        plan["template"] = to_json(reading.template_facts)
     hashed = {k: v for k, v in plan.items() if k not in ("samples", "declared_words", "seed", "documents")}
     digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16]
     stem = opened.path.name.split(".")[0] or "samples"
     folder = ScoreFolder(Path(out) if out is not None else Path("runs") / f"verify-{stem}-{digest[:8]}")
-    return _Job(opened, predictor, predictor.with_lead(()), chosen, found, declared, folder, plan, digest, load, tell)
+    return Job(opened, reading, predictor.with_lead(()), chosen, found, declared, folder, plan, digest, load, tell)
 
 
-def _texts(job: _Job) -> Iterator[Text]:
-    return (t for t in texts_of(job.samples, job.encoder) if isinstance(t, Text))
+def _ends_missing(reading: Reading, found: Survey, chosen: VerifyOptions) -> bool:
+    """Raises UsageError where ends are said to be there, and no end can be."""
+    if reading.source == "text":
+        if chosen.ends == "present":
+            raise UsageError("--ends present: text without ids shows no end tokens; leave it out")
+        return True
+    return found.ends_missing if chosen.ends == "auto" else chosen.ends == "missing"
 
 
-def _numbered(job: _Job, wanted: list[int]) -> list[Text]:
-    """The texts of these numbers, read again from the file."""
-    chosen = set(wanted)
-    return [t for number, t in enumerate(_texts(job)) if number in chosen]
+def _way_out(opened: SampleFile, found: Survey) -> str:
+    """What to do where a whole file lacks its prompts."""
+    if set(found.excluded) == {"chat without ids"}:
+        return ""
+    if "no prompt" in found.excluded and opened.format == "batch":
+        return "; the prompts of a batch stand in the file that it was sent as: --requests FILE"
+    return ""
 
 
-def _score(job: _Job) -> None:
+def _score(job: Job) -> None:
     found, tell = job.found, job.tell
     tell.say(f"{found.n_texts:,} completions, {found.n_read:,} tokens to read -> {job.folder.path}")
     tell.begin(found.n_tokens)
     tell.phase("scoring")
     try:
-        score_file(job.predictor, _texts(job), found, job.declared, job.folder, job.plan_hash, on_tokens=tell.advance)
+        score_file(
+            job.predictor, texts_in_order(job), found, job.declared, job.folder, job.plan_hash, on_tokens=tell.advance
+        )
     finally:
         tell.end()
 
@@ -162,10 +173,12 @@ def _score(job: _Job) -> None:
 # ---- evidence --------------------------------------------------------------------------------------------------------
 
 
-def _evidence(job: _Job) -> VerifyEvidence:
+def _evidence(job: Job) -> VerifyEvidence:
     tokens, bets, columns, notes = read_scores(job.folder, job.found.n_texts)
     if not tokens.n_tokens:
         raise TooFewDocuments(f"{job.samples.path}: no drawn token is left to test")
+    floor = _floor(job, tokens)
+    again, comparison = (None, None) if job.reading.source != "text" else _against_own(job, tokens, floor)
     return VerifyEvidence(
         tokens=tokens,
         bets=bets,
@@ -173,22 +186,46 @@ def _evidence(job: _Job) -> VerifyEvidence:
         trainer=columns["trainer_nats"],
         n_tokens=np.array(notes["n_tokens"]),
         loop_at=np.array([-1 if at is None else at for at in notes["loop_at"]]),
-        facts=_facts(job, len(notes["copies"])),
-        floor=_floor(job, tokens),
+        facts=_facts(job, len(notes["copies"]), comparison),
+        floor=floor,
         declared_words=job.options.rule.describe(),
         is_model_law=job.options.rule.is_model_law,
         seed=job.options.seed,
         chosen_floor_nats=job.options.floor_nats,
+        again=again,
     )
 
 
-def _floor(job: _Job, tokens: TokenLaws) -> Floor:
+def _against_own(job: Job, tokens: TokenLaws, floor: Floor) -> tuple[Exchange | None, TextComparison]:
+    """Text without ids against texts that the declared law writes after the same prompts."""
+    scored = np.unique(tokens.sequence)  # copies are left out
+    lengths = [job.found.lengths[int(i)] for i in scored]
+    texts = numbered(job, [int(scored[i]) for i in spread(lengths, job.options.text_tokens)])
+    job.tell.say(
+        f"drawing {OWN_TEXTS} texts of the model's own after each of {len(texts):,} prompts, to hold these against"
+    )
+    job.tell.begin((2 * OWN_TEXTS + 1) * sum(len(t.completion) for t in texts))
+    job.tell.phase("drawing and scoring own texts")
+    try:
+        groups = _own_text(job, job.tell.advance).groups("own", job.predictor, job.options.rule, texts)
+    finally:
+        job.tell.end()
+    chosen = job.options.floor_nats
+    nats = floor.root_mean_square if chosen is None else chosen
+    return held_against_own(groups, seed=job.options.seed, floor_nats=nats), comparison_of(groups, job.reading)
+
+
+def _own_text(job: Job, on_tokens: Callable[[int], None] = lambda _: None) -> OwnText:
+    return OwnText(job.folder, job.plan_hash, job.reading, job.options.seed, job.tell.say, on_tokens)
+
+
+def _floor(job: Job, tokens: TokenLaws) -> Floor:
     """Completions read alone, against what they were given in the batch; recorded once."""
     chosen = floor_texts(job.found.lengths)
     alone = job.folder.stage("floor", job.plan_hash)
     if alone is None:
         job.tell.say("reading some completions alone, for the noise floor")
-        alone = [values.tolist() for values in read_alone(job.predictor, _numbered(job, chosen))]
+        alone = [values.tolist() for values in read_alone(job.predictor, numbered(job, chosen))]
         job.folder.write_stage("floor", job.plan_hash, alone)
     rows = rows_of(tokens, chosen)
     picked = tokens.take(rows)
@@ -197,7 +234,7 @@ def _floor(job: _Job, tokens: TokenLaws) -> Floor:
     return Floor(read, picked.model_log_prob_nats, picked.sequence)
 
 
-def _facts(job: _Job, n_copies: int) -> SampleFacts:
+def _facts(job: Job, n_copies: int, comparison: TextComparison | None) -> SampleFacts:
     found, samples = job.found, job.samples
     return SampleFacts(
         path=str(samples.path),
@@ -212,8 +249,17 @@ def _facts(job: _Job, n_copies: int) -> SampleFacts:
         n_copies=n_copies,
         ends="missing" if job.declared.without_ends else "present",
         excluded=found.excluded_rows,
-        lacks=tuple(f"No {missing.part}. {missing.cost}" for missing in samples.missing),
+        lacks=tuple(f"No {m.part}. {m.cost}" for m in samples.missing if _is_lacking(m.part, job.reading)),
+        tokens=job.reading.source,
+        prompts=tuple(PromptCount(kind, n) for kind, n in sorted(found.prompts.items())),
+        template=job.reading.template_facts,
+        comparison=comparison,
     )
+
+
+def _is_lacking(part: Part, reading: Reading) -> bool:
+    """Ids that are known from the spelling of each token are not lacking."""
+    return reading.source != "pieces" or part not in (Part.COMPLETION_IDS, Part.SPECIAL_TOKENS)
 
 
 def _model(predictor: Predictor) -> dict[str, Any]:
@@ -230,7 +276,7 @@ def _model(predictor: Predictor) -> dict[str, Any]:
 # ---- the cause -------------------------------------------------------------------------------------------------------
 
 
-def _cause(job: _Job, evidence: VerifyEvidence) -> Cause:
+def _cause(job: Job, evidence: VerifyEvidence) -> Cause:
     """Searched once and recorded."""
     key = f"{job.plan_hash}-{json.dumps([job.options.other, job.options.cause_tokens, job.options.seed, evidence.floor_nats])}"
     held = job.folder.stage("cause", key)
@@ -242,68 +288,22 @@ def _cause(job: _Job, evidence: VerifyEvidence) -> Cause:
     return from_json(Cause, held)
 
 
-def _search(job: _Job, evidence: VerifyEvidence) -> Cause:
+def _search(job: Job, evidence: VerifyEvidence) -> Cause:
     tokens = evidence.tokens
     scored = np.unique(tokens.sequence)  # copies are left out
     lengths = [job.found.lengths[int(i)] for i in scored]
     chosen = [int(scored[i]) for i in spread(lengths, job.options.cause_tokens)]
-    texts = _numbered(job, chosen)
+    texts = numbered(job, chosen)
     search = Search(
         declared=job.declared,
-        variants=tuple(_variants(job, texts)),
+        variants=tuple(variants_of(job, texts)),
         recorded_nats=tokens.log_prob_nats[rows_of(tokens, chosen)],
         seed=job.options.seed,
         floor_nats=evidence.floor_nats,
         say=job.tell.say,
         on_tokens=lambda _: None,
+        mixed_in=MIXED_IN_TEXT if evidence.is_text else MIXED_IN,
     )
+    if evidence.is_text:
+        return find_text_cause(job.found, search, _own_text(job))
     return find_cause(tokens, evidence.bets, job.found, search)
-
-
-def _variants(job: _Job, texts: list[Text]) -> Iterator[Variant]:
-    """The model, then other contexts, then another model."""
-    yield Variant("model", job.predictor, texts)
-    for token in _beginnings(job):
-        begun = [len(t.prompt) > 1 and int(t.prompt[0]) == token for t in texts]
-        first = np.array([token], np.int64)
-        yield Variant("bos_added", job.predictor, [replace(t, prompt=np.concatenate([first, t.prompt])) for t in texts])
-        if all(begun):
-            yield Variant("bos_removed", job.predictor, [replace(t, prompt=t.prompt[1:]) for t in texts])
-    if job.options.other is not None:
-        other = load_predictor(job.options.other, job.load, tell=job.tell.say)
-        _check_same_tokens(job.predictor, other)
-        yield Variant("other_model", other.with_lead(()), texts)
-
-
-def _beginnings(job: _Job) -> list[int]:
-    """Ids that may begin a text: what all prompts begin with, if it is a marker, and what the tokenizer puts first."""
-    control = job.predictor.markers.control
-    common = [i for i, n in job.found.first_ids.items() if n == job.found.n_texts and i in control]
-    return list(dict.fromkeys([*common, *beginning_ids(control)]))[:2]
-
-
-_SPELLINGS = (
-    "<s>",
-    "<bos>",
-    "<|begin_of_text|>",
-    "<|startoftext|>",
-    "<｜begin▁of▁sentence｜>",
-    "[BOS]",
-    "<|im_start|>",
-)
-
-
-def beginning_ids(control: Mapping[int, str]) -> list[int]:
-    """Control ids that are spelt as beginnings of text."""
-    return [i for spelling in _SPELLINGS for i, word in control.items() if word == spelling]
-
-
-def _check_same_tokens(first: Predictor, second: Predictor) -> None:
-    """Raises UsageError where an id stands for other bytes in the second model."""
-    n = min(first.n_tokens, second.n_tokens)
-    unlike = [i for i in range(n) if first.token_bytes(i) != second.token_bytes(i)]
-    if unlike or second.n_tokens < first.n_tokens:
-        what = f"id {unlike[0]} stands for other bytes" if unlike else f"it has {second.n_tokens:,} ids only"
-        raise UsageError(
-            f"--or {second.identity.name} has another tokenizer than {first.identity.name}: {what}; ids mean nothing there"
-        )

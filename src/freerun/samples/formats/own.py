@@ -6,14 +6,24 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from freerun.samples.completion import Reason
 from freerun.samples.fields import Draft, Unusable
 from freerun.samples.requests import Requests
 
 
 def recognises(row: Any) -> bool:
-    """Whether a row has a completion."""
-    return isinstance(row, Mapping) and (row.get("completion_ids") is not None or row.get("completion") is not None)
+    """Whether a row has a completion, or a chat that ends with one."""
+    if not isinstance(row, Mapping):
+        return False
+    return any(row.get(key) is not None for key in ("completion_ids", "completion")) or _answers(row.get("messages"))
+
+
+def _answers(messages: Any) -> bool:
+    """Whether the last turn of a chat is the assistant's."""
+    last = messages[-1] if isinstance(messages, list | np.ndarray) and len(messages) else None
+    return isinstance(last, Mapping) and last.get("role") == "assistant"
 
 
 def read(row: Any, requests: Requests | None = None) -> Iterator[Draft | Unusable]:
@@ -25,14 +35,15 @@ def read(row: Any, requests: Requests | None = None) -> Iterator[Draft | Unusabl
         messages = _decoded(row.get("messages"), "messages", list)
         sampling = _decoded(row.get("sampling"), "sampling", dict) or {}
         pieces = _pieces(row.get("pieces"))
+        prompt, completion = _with_answer(row, messages)
     except Unusable as fault:
         yield fault
         return
     yield Draft(
         prompt_ids=row.get("prompt_ids"),
         completion_ids=row.get("completion_ids"),
-        prompt=row.get("prompt") if messages is None else messages,
-        completion=row.get("completion"),
+        prompt=prompt,
+        completion=completion,
         pieces=pieces,
         drawn=row.get("drawn"),
         log_probs=row.get("logprobs"),
@@ -43,6 +54,20 @@ def read(row: Any, requests: Requests | None = None) -> Iterator[Draft | Unusabl
         seed=row.get("seed"),
         sampling={key: value for key, value in sampling.items() if value is not None},
     )
+
+
+def _with_answer(row: Mapping[str, Any], messages: Any) -> tuple[Any, Any]:
+    """Prompt and completion; where a chat has no completion beside it, its last turn is the completion."""
+    completion = row.get("completion")
+    if messages is None:
+        return row.get("prompt"), completion
+    if completion is not None or row.get("completion_ids") is not None:
+        return messages, completion
+    if not _answers(messages):
+        raise Unusable(
+            Reason.NO_COMPLETION, "the last turn of the chat is not the assistant's, and there is no completion"
+        )
+    return messages[:-1], messages[-1:]
 
 
 def _decoded(value: Any, what: str, kind: type) -> Any:

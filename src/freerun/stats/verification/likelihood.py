@@ -42,10 +42,10 @@ class Fit:
 
 
 def smoothed(
-    log_prob: Float[np.ndarray, "tokens candidates"], plain: Float[np.ndarray, " tokens"]
+    log_prob: Float[np.ndarray, "tokens candidates"], plain: Float[np.ndarray, " tokens"], mixed_in: float = MIXED_IN
 ) -> Float[np.ndarray, "tokens candidates"]:
     """Candidates with a little of the model's own law in them."""
-    return np.asarray(np.logaddexp(np.log1p(-MIXED_IN) + log_prob, np.log(MIXED_IN) + plain[:, None], dtype=np.float64))
+    return np.asarray(np.logaddexp(np.log1p(-mixed_in) + log_prob, np.log(mixed_in) + plain[:, None], dtype=np.float64))
 
 
 def halves(sequences: Int[np.ndarray, " tokens"], seed: int) -> Bool[np.ndarray, " tokens"]:

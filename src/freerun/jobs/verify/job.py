@@ -1,0 +1,46 @@
+"""What a verification works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from freerun.jobs.verify.options import VerifyOptions
+from freerun.jobs.verify.reading import Reading
+from freerun.jobs.verify.texts import Survey, Text, texts_of
+from freerun.predictors.base import Predictor
+from freerun.predictors.token_laws import Declared
+from freerun.records.sample_scores import ScoreFolder
+from freerun.runs.progress import Progress
+from freerun.samples.reading import SampleFile
+from freerun.specs.spec import LoadOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a verification works with."""
+
+    samples: SampleFile
+    reading: Reading
+    """Its predictor is the model as it is: of a prompt that is text it puts its lead first."""
+    predictor: Predictor
+    """The model with nothing put first: ids hold all that stood before."""
+    options: VerifyOptions
+    found: Survey
+    declared: Declared
+    folder: ScoreFolder
+    plan: dict[str, Any]
+    plan_hash: str
+    load: LoadOptions
+    tell: Progress
+
+
+def texts_in_order(job: Job) -> Iterator[Text]:
+    return (t for t in texts_of(job.samples, job.reading) if isinstance(t, Text))
+
+
+def numbered(job: Job, wanted: list[int]) -> list[Text]:
+    """The texts of these numbers, read again from the file."""
+    chosen = set(wanted)
+    return [t for number, t in enumerate(texts_in_order(job)) if number in chosen]
