@@ -126,7 +126,9 @@ def _claims(texts_p: TwoLaws, texts_q: TwoLaws, truth: Truth) -> Sides:
     best = best_detector(texts_p, texts_q, LENGTHS)
     for at in (0, -1):
         yield from _interval(f"best AUC at {LENGTHS[at]}", best.auc[at], float(truth.auc[at]))
-    yield "best AUC does not fall", BOTH, bool(best.falls)
+        yield from _interval(f"counted AUC at {LENGTHS[at]}", best.counted[at], float(truth.auc[at]))
+    yield "best AUC and counted AUC agree", BOTH, not best.agree
+    yield "counted AUC does not fall", BOTH, bool(best.falls)
     fits = [fits_tv(*x) for x in zip(best.auc, found.both.low, found.both.high, strict=True)]
     yield "AUC fits TV at the last length", BOTH, not fits[-1]
     for level in AUC_LEVELS:
