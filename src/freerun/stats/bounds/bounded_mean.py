@@ -82,13 +82,14 @@ def pair_band(
 
 
 def _pairs_high(x: Float[np.ndarray, "pairings pairs columns"], alpha: float) -> Float[np.ndarray, " columns"]:
-    pairings = [_checked(one, alpha) for one in x]
-    plug_in = [_plug_in_bets(one, alpha) for one in pairings]
-    low, high = x.mean(axis=(0, 1)), np.ones(x.shape[2])
+    n_pairings, n_pairs, n_columns = x.shape
+    every = _checked(x.transpose(1, 0, 2).reshape(n_pairs, n_pairings * n_columns), alpha)
+    plug_in = _plug_in_bets(every, alpha)
+    low, high = x.mean(axis=(0, 1)), np.ones(n_columns)
     for _ in range(_STEPS):
         middle = 0.5 * (low + high)
-        ends = [_wealth(one, middle, bets)[-1] for one, bets in zip(pairings, plug_in, strict=True)]
-        refuted = np.mean(np.nan_to_num(ends, nan=0.0, posinf=np.inf), axis=0) >= 1.0 / alpha
+        ends = _wealth(every, np.tile(middle, n_pairings), plug_in)[-1].reshape(n_pairings, n_columns)
+        refuted = np.nan_to_num(ends, nan=0.0, posinf=np.inf).mean(axis=0) >= 1.0 / alpha
         high, low = np.where(refuted, middle, high), np.where(refuted, low, middle)
     return np.asarray(high)
 
