@@ -1,6 +1,6 @@
 """The JSON Schemas of results, made from their types: `python docs/schema.py` writes them, a test holds them.
 
-`result.schema.json` is of an audit's `result.json`; `distance`, `verify` and `loops` have theirs, which `--json` of these verbs fits, too.
+`result.schema.json` is of an audit's `result.json`; distances, verifications and loops have files of their own.
 """
 
 from __future__ import annotations

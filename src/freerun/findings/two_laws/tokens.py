@@ -7,9 +7,9 @@ import numpy as np
 from freerun.errors import TooFewDocuments
 from freerun.findings.drift import bin_middles
 from freerun.findings.two_laws import quantities
-from freerun.findings.two_laws.evidence import ARM_WORDS, TwoModels
+from freerun.findings.two_laws.evidence import ARM_WORDS, FLOOR_WORDS, TwoModels
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table
-from freerun.results.quantity import Quantity
+from freerun.results.quantity import LEAST_DOCUMENTS, Quantity
 from freerun.stats.intervals import Interval, has_no_width
 from freerun.stats.position import log_spaced_edges
 from freerun.stats.two_laws.llama_cpp import Row as LlamaCppRow
@@ -44,9 +44,21 @@ def tokens_finding(models: TwoModels) -> Finding:
         tables=(_arms_table(models), _llama_cpp(laws, where)),
         licence=(
             f"Unit: the document; {where}, each token after all before it. 95% intervals, by position pointwise; extremes have none. "
-            "On real text these are descriptions: real text visits other contexts than the models' own, so that no certificate follows."
+            "On real text these are descriptions: real text visits other contexts than the models' own, so that no certificate follows. "
+            f"{_small(models)}"
+            "Limits of quantiles hold at any number of documents, even if a document is large throughout, and are open where there are too "
+            "few to say so much of the tail."
         ),
         notes=_notes(models, laws, means),
+    )
+
+
+def _small(models: TwoModels) -> str:
+    """What is said of means where there are few documents: a limit of Δp missed 3.8% instead of 2.5% at 24 of them."""
+    return (
+        ""
+        if models.n_units >= LEAST_DOCUMENTS
+        else f"With fewer than {LEAST_DOCUMENTS} documents intervals of means are rough. "
     )
 
 
@@ -132,6 +144,7 @@ def _chart(models: TwoModels) -> Chart:
         (models.token_arm, "kl_pq", "KL(A‖B)", "real"),
         (models.token_arm, "kl_qp", "KL(B‖A)", "free"),
         ("floor_real", "kl_pq", "floor: A against itself at another batch width", "control"),
+        ("floor_real_b", "kl_pq", "floor: B against itself at another batch width", "tempered"),
     )
     series = []
     for arm, column, label, role in rows:
@@ -150,7 +163,7 @@ def _chart(models: TwoModels) -> Chart:
         x=bin_middles(edges),
         x_scale="log2",
         series=tuple(series),
-        caption="Bands: pointwise 95%, by document. What lies on the floor cannot be told from computing A's law again.",
+        caption="Bands: pointwise 95%, by document. What lies on a floor cannot be told from computing that model's law again.",
     )
 
 
@@ -159,8 +172,7 @@ def _arms_table(models: TwoModels) -> Table:
     rows: list[Row] = []
     for arm, words in {
         **ARM_WORDS,
-        "floor_real": "floor: A against itself, real text",
-        "floor_a": "floor: A against itself, its own text",
+        **FLOOR_WORDS,
     }.items():
         laws = models.laws(arm)
         if laws is None:

@@ -106,7 +106,8 @@ def certificate(
         )
     p = unit_means(tv_terms(texts_p, lengths), texts_p.unit)
     q = unit_means(tv_terms(texts_q.swapped, lengths), texts_q.unit)
-    both = 0.5 * sum(unit_means(mixed_terms(t, lengths), t.unit) for t in (texts_p, texts_q.swapped))
+    mixed = [unit_means(mixed_terms(t, lengths), t.unit) for t in (texts_p, texts_q.swapped)]
+    both = 0.5 * (mixed[0] + mixed[1])
     shifted = 0.5 * (1.0 + p - q)
     alpha = _alpha(level, lengths.size)
     low, high = (limits.reshape(4, lengths.size) for limits in mean_band(np.hstack([p, q, both, shifted]), alpha=alpha))
