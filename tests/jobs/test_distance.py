@@ -294,7 +294,13 @@ def test_runs_and_models_name_each_others_verb(made: Run, capsys: pytest.Capture
     assert main(["compare", A, B]) == 2
     assert "freerun distance" in capsys.readouterr().err
     assert main(["distance", str(made.path), B]) == 2
-    assert "freerun compare" in capsys.readouterr().err
+    assert "freerun report" in capsys.readouterr().err
+    assert main(["distance", A, B, str(made.path)]) == 2
+    assert "a corpus is wanted" in capsys.readouterr().err
+    assert main(["loops", str(made.path)]) == 2
+    assert "a distance between two models" in capsys.readouterr().err
+    assert main(["loops", A]) == 2
+    assert "freerun audit world/markov" in capsys.readouterr().err
     assert main(["compare", str(made.path), str(made.path) + "x"]) == 2
     assert "freerun report" in capsys.readouterr().err
 

@@ -25,6 +25,7 @@ from freerun.predictors.stepwise import Stepwise
 from freerun.records.distance import DistancePlan
 from freerun.records.store import RunFolder
 from freerun.runs.provenance import device_of
+from freerun.runs.run import is_distance
 from freerun.specs.spec import LoadOptions, load_predictor, loader_of
 from freerun.text.documents import Corpus
 from freerun.text.pairs import Pair, cut_pairs, numbered
@@ -69,7 +70,7 @@ def prepare(
     check_options(options)
     if options.protocol == "llama.cpp":
         options = replace(options, arms=("real",))
-    _check_are_models(a, b, options)
+    _check_are_models(a, b, corpus, options)
     text = read_any_corpus(corpus, options.reading) if isinstance(corpus, str) else corpus
     if isinstance(corpus, str) and not corpus.startswith(("builtin/", "world/")):
         tell_notes(text, say)
@@ -91,7 +92,9 @@ def prepare(
     return Prepared(models, described["a"], described["b"], cut.pairs, plan, options, manifest, folder)
 
 
-def _check_are_models(a: Model, b: Model, options: DistanceOptions) -> None:
+def _check_are_models(a: Model, b: Model, corpus: str | Corpus, options: DistanceOptions) -> None:
+    if isinstance(corpus, str) and (Path(corpus) / "manifest.json").is_file():
+        raise UsageError(f"{corpus} is a run, and a corpus is wanted there: give the text that both models are to read")
     for spec in (a, b):
         if not isinstance(spec, str):
             if options.one_at_a_time:
@@ -100,10 +103,12 @@ def _check_are_models(a: Model, b: Model, options: DistanceOptions) -> None:
                 )
             continue
         if (Path(spec) / "manifest.json").is_file():
-            raise UsageError(
-                f"{spec} is a run, and a distance is between two models; audits of two models are compared with "
-                f"`freerun compare {a} {b}`"
+            again = (
+                f"its page is made again with `freerun report {spec}`"
+                if is_distance(spec)
+                else f"audits of two models are compared with `freerun compare {a} {b}`"
             )
+            raise UsageError(f"{spec} is a run, and a distance is between two models; {again}")
         loader_of(spec)  # a name that does not exist is said before anything is read
 
 
