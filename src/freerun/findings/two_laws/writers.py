@@ -236,7 +236,7 @@ def _tv_chart(models: TwoModels) -> Chart:
         series += [_band("from A's texts", "real", sides.from_p), _band("from B's texts", "other", sides.from_q)]
     for (arm, floor), role in zip(models.floors.items(), ("control", "tempered"), strict=False):
         name = f"floor: {arm.upper()}'s texts under its own law computed twice"
-        series.append(Series.curve(name, role, floor.value.tolist()))
+        series.append(_band(name, role, floor))
     return Chart(
         name="tv_by_length",
         title="Total variation of whole texts by length",
@@ -375,7 +375,7 @@ def _notes(models: TwoModels) -> tuple[str, ...]:
         gap = gap[np.isfinite(gap)]
         notes.append(
             f"{arm.upper()}'s own text: the log-probabilities recorded while it was drawn and those of the scoring pass differ by at most "
-            f"{gap.max(initial=0.0):.2g} nats a token. Taken for two laws they would have a total variation of {floor.value[-1]:.2g} over "
-            f"{int(floor.lengths[-1])} tokens: the floor."
+            f"{gap.max(initial=0.0):.2g} nats a token. Taken for two laws they would have a total variation of {floor.value[-1]:.2g} "
+            f"({floor.low[-1]:.2g} to {floor.high[-1]:.2g}) over {int(floor.lengths[-1])} tokens: the floor."
         )
     return tuple(notes)
