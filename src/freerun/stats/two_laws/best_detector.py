@@ -96,7 +96,7 @@ def best_detector(
         horizons=tuple(
             horizon_interval(lengths, values, lows, highs, level_auc=reach, level=level) for reach in AUC_LEVELS
         ),
-        agree=_agree([_Spread.of(t.wins - t.mixed) for t in told], level),
+        agree=_agree(np.stack([t.wins - t.mixed for t in told], axis=2), level),
         falls=_falls(lengths, counted, level),
     )
 
@@ -177,8 +177,7 @@ def _limits(cells: Float[np.ndarray, "units units lengths"], level: float) -> tu
     n = len(cells)
     both = cells + cells.transpose(1, 0, 2) - 1.0
     values = 0.5 + 0.5 * (both.sum(axis=(0, 1)) - both[np.arange(n), np.arange(n)].sum(axis=0)) / (n * (n - 1))
-    pairs = np.stack([both[pairing[:, 0], pairing[:, 1]] for pairing in _pairings(n)])
-    low, high = pair_band(np.clip(pairs, 0.0, 1.0), alpha=(1.0 - checked_level(level)) / 2.0)
+    low, high = pair_band(np.clip(_paired(both), 0.0, 1.0), alpha=(1.0 - checked_level(level)) / 2.0)
     return tuple(
         Interval(float(v), min(float(v), 0.5 + 0.5 * float(a)), max(float(v), 0.5 + 0.5 * float(b)), level, n)
         for v, a, b in zip(values, low, high, strict=True)
@@ -223,9 +222,16 @@ class _Spread:
         )
 
 
-def _agree(differences: list[_Spread], level: float) -> bool:
-    alpha = (1.0 - level) / len(differences)
-    return all(_p_value(d.value, d.influence) > alpha for d in differences)
+def _agree(differences: Float[np.ndarray, "units units lengths"], level: float) -> bool:
+    """Whether the mean difference of counted and mixed pairs, each from −1 to ½, may be 0 at every length: by exact limits, too."""
+    both = 0.5 * (differences + differences.transpose(1, 0, 2))
+    alpha = (1.0 - level) / 2.0 / differences.shape[2]
+    low, high = pair_band(np.clip((_paired(both) + 1.0) / 1.5, 0.0, 1.0), alpha=alpha)
+    return bool(((low <= 1.0 / 1.5) & (high >= 1.0 / 1.5)).all())
+
+
+def _paired(cells: Float[np.ndarray, "units units lengths"]) -> Float[np.ndarray, "pairings pairs lengths"]:
+    return np.stack([cells[pairing[:, 0], pairing[:, 1]] for pairing in _pairings(len(cells))])
 
 
 def _falls(lengths: Int[np.ndarray, " lengths"], counted: list[_Spread], level: float) -> tuple[tuple[int, int], ...]:
