@@ -114,7 +114,7 @@ def _page(rows: Sequence[Misses]) -> Iterator[str]:
     yield "<!-- written by: python -m studies.two_laws.run -->"
     n = sum(promised(m) for m in rows)
     off = [m for m in rows if promised(m) and not m.holds]
-    yield f"{max(m.runs for m in rows)} simulations of each world and number of documents."
+    yield f"Up to {max(m.runs for m in rows)} simulations of each world and number of documents."
     yield f"Of {n} miss rates that are promised, {len(off)} have a one-sided 95% lower limit above the nominal rate."
     yield "Were every rate exactly the nominal one, up to one in twenty would, by chance alone."
     yield "Those are in bold. A dagger marks a rate that is too high where none is promised; an interval without a width is none."
