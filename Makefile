@@ -75,6 +75,8 @@ bench: $(STAMP) $(PEERS)
 	$(BIN)/python bench/findings.py --json docs/data/bench-findings.json
 	$(BIN)/python bench/source.py --json docs/data/bench-source.json
 	$(BIN)/python bench/servers.py --json docs/data/bench-servers.json
+	$(BIN)/python bench/two_models.py --json docs/data/bench-two-models.json
+	$(BIN)/python bench/loops.py --json docs/data/bench-loops.json
 	$(BIN)/python bench/table.py
 
 clean:

@@ -1,4 +1,7 @@
-"""The JSON Schema of `result.json`, made from the types of the result: `python docs/schema.py` writes it, a test holds it."""
+"""The JSON Schemas of results, made from their types: `python docs/schema.py` writes them, a test holds them.
+
+`result.schema.json` is of an audit's `result.json`; distances, verifications and loops have files of their own.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,19 @@ import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from freerun.jobs.loops.loops import SCHEMA_VERSION as LOOPS_VERSION
+from freerun.records.distance import DistancePlan
 from freerun.records.plan import AuditPlan, Nature
 from freerun.results.audit import RESULT_VERSION, AuditResult
+from freerun.results.distance import RESULT_VERSION as DISTANCE_VERSION
+from freerun.results.distance import DistanceResult
+from freerun.results.loops import LoopsResult
+from freerun.results.verify import VERIFY_VERSION, VerifyResult
 
-PAGE = Path(__file__).parent / "result.schema.json"
+HERE = Path(__file__).parent
+PAGE = HERE / "result.schema.json"
 SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
-TYPED = {("AuditResult", "plan"): AuditPlan}
+TYPED = {("AuditResult", "plan"): AuditPlan, ("DistanceResult", "plan"): DistancePlan}
 """Parts that the result holds as they stand in the manifest, and the types that they were made from."""
 LATER = {
     "own_text",
@@ -89,20 +99,41 @@ def _words(kind: Any) -> dict[str, str]:
     return words
 
 
-def schema() -> str:
-    """The whole schema, as the file holds it."""
+def schema(kind: type = AuditResult, *, what: str = "result.json", version: int = RESULT_VERSION) -> str:
+    """The whole schema of a kind of result, as the file holds it."""
     definitions: dict[str, Any] = {}
-    whole = schema_of(AuditResult, definitions)
+    whole = schema_of(kind, definitions)
     schema_of(Nature, definitions)
     made = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"freerun result.json, version {RESULT_VERSION}",
-        "description": "What an audit says. Natural logarithms; unknown is null, never 0; no NaN or Infinity.",
+        "title": f"freerun {what}, version {version}",
+        "description": f"{SAYS[kind]} Natural logarithms; unknown is null, never 0; no NaN or Infinity.",
         **whole,
         "$defs": definitions,
     }
     return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
 
 
+SAYS: dict[type, str] = {
+    AuditResult: "What an audit says.",
+    DistanceResult: "What a distance between two models says.",
+    VerifyResult: "What a verification of samples says.",
+    LoopsResult: "What is said of loops in texts.",
+}
+
+
+def schemas() -> dict[Path, str]:
+    """Every file with what belongs into it."""
+    return {
+        PAGE: schema(),
+        HERE / "distance.schema.json": schema(
+            DistanceResult, what="result.json of a distance", version=DISTANCE_VERSION
+        ),
+        HERE / "verify.schema.json": schema(VerifyResult, what="result.json of a verification", version=VERIFY_VERSION),
+        HERE / "loops.schema.json": schema(LoopsResult, what="loops --json", version=LOOPS_VERSION),
+    }
+
+
 if __name__ == "__main__":
-    PAGE.write_text(schema())
+    for page, text in schemas().items():
+        page.write_text(text)

@@ -5,18 +5,24 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
 import pytest
 
 import freerun
 from freerun.commands.main import main
 from freerun.errors import DataError, FreerunError, UsageError
+from freerun.exports.model_card import distance_sentence
+from freerun.exports.trackers import tracked_numbers
 from freerun.jobs.distance.distance import report_distance
 from freerun.jobs.distance.fitting import Description, check_fit
-from freerun.jobs.distance.measuring import SPOOL, measure
+from freerun.jobs.distance.measuring import SPOOL, measure, units_of
 from freerun.jobs.distance.options import DistanceKeywords, DistanceOptions
 from freerun.jobs.distance.preparing import prepare
 from freerun.predictors.markers import Markers
@@ -294,7 +300,13 @@ def test_runs_and_models_name_each_others_verb(made: Run, capsys: pytest.Capture
     assert main(["compare", A, B]) == 2
     assert "freerun distance" in capsys.readouterr().err
     assert main(["distance", str(made.path), B]) == 2
-    assert "freerun compare" in capsys.readouterr().err
+    assert "freerun report" in capsys.readouterr().err
+    assert main(["distance", A, B, str(made.path)]) == 2
+    assert "a corpus is wanted" in capsys.readouterr().err
+    assert main(["loops", str(made.path)]) == 2
+    assert "a distance between two models" in capsys.readouterr().err
+    assert main(["loops", A]) == 2
+    assert "freerun audit world/markov" in capsys.readouterr().err
     assert main(["compare", str(made.path), str(made.path) + "x"]) == 2
     assert "freerun report" in capsys.readouterr().err
 
@@ -336,3 +348,61 @@ def test_keywords_are_the_options() -> None:
     assert set(DistanceKeywords.__annotations__) == {f.name for f in fields(DistanceOptions)}
     with pytest.raises(FreerunError, match="loaded already"):
         freerun.distance(load_predictor(A), B, A, one_at_a_time=True)
+
+
+# ---- elsewhere -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_result_fits_its_schema(made: Run) -> None:
+    schema = json.loads((Path(__file__).parents[2] / "docs" / "distance.schema.json").read_text())
+    jsonschema.validate(json.loads((made.path / "result.json").read_text()), schema)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_exported_documents_add_up_to_the_estimates(made: Run, kind: str, tmp_path: Path) -> None:
+    assert main(["export", str(made.path), "--to", kind, "-o", str(tmp_path)]) == 0
+    tables = {}
+    for name in ("estimates", "documents"):
+        file = tmp_path / f"{name}.{kind}"
+        tables[name] = pc.read_csv(file) if kind == "csv" else pq.read_table(file)
+    rows = tables["documents"].to_pylist()
+    stated = {row["name"]: row["value"] for row in tables["estimates"].to_pylist()}
+    assert {row["a"] for row in tables["estimates"].to_pylist()} == {made.result["plan"]["a"]["model"]}
+    assert {row["name"] for row in rows} >= {"kl_nats", "same_top", "loss_difference_nats", "k_nats", "tv"}
+    for name in {row["name"] for row in rows} - {"k_nats", "k_reverse_nats"}:
+        mine = [row for row in rows if row["name"] == name]
+        assert sum(r["top"] for r in mine) / sum(r["bottom"] for r in mine) == pytest.approx(stated[name], rel=1e-6)
+
+
+def test_a_model_card_gains_one_sentence(made: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(made.path), "--to", "model-card", "-o", str(tmp_path)]) == 0
+    card = (tmp_path / "model-card.md").read_text()
+    limit = f"{np.ceil(made.result['certificate']['tv'] * 1000) / 1000:.3f}"
+    assert f"no test on one text of up to {TOKENS} tokens tells the two apart" in card
+    assert f"above {limit} (95% confidence" in card
+    sentence = distance_sentence(made.result)
+    assert sentence in card
+    assert B.partition("+")[2] in (tmp_path / "model-index.yaml").read_text()
+    assert tracked_numbers(made.result)["writers/tv_high"] == made.result["certificate"]["tv"]
+    for words in (["--to", "csv", "--distance", str(made.path)], ["--to", "model-card", "--distance", str(tmp_path)]):
+        assert main(["export", str(made.path), *words, "-o", str(tmp_path)]) == 2
+        assert "--distance" in capsys.readouterr().err
+    assert (
+        main(["export", str(made.path), "--to", "model-card", "--distance", str(made.path), "-o", str(tmp_path)]) == 0
+    )
+    assert (tmp_path / "model-card.md").read_text().count(sentence) == 2
+
+
+def test_both_models_have_floors(made: Run) -> None:
+    texts = texts_of(made)
+    for arm, of in (("floor_real", "real"), ("floor_a", "a"), ("floor_real_b", "real"), ("floor_b", "b")):
+        laws, first = texts[arm].laws, texts[of].laws
+        assert len(laws.unit) == 12
+        assert np.nanmax(laws.kl_pq) < 1e-12
+        own = first.log_q if arm.endswith("_b") else first.log_p
+        assert laws.log_p[:12] == pytest.approx(own[:12], abs=1e-10)
+
+
+def test_a_plan_of_the_first_version_needs_no_floor_of_b(made: Run) -> None:
+    plan = read_distance(RunFolder(made.path)).plan
+    assert [u.arm for u in units_of(replace(plan, plan_version=1)) if u.is_floor] == ["floor_real", "floor_a"]

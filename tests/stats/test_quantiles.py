@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.quantiles import clustered_quantiles
+from freerun.stats.quantiles import _STAKES, _Items, clustered_quantiles
 
 
 def test_values_are_those_of_numpy() -> None:
@@ -17,15 +17,37 @@ def test_values_are_those_of_numpy() -> None:
     assert [q.value for q in found] == pytest.approx(np.quantile(values, shares), rel=1e-12)
 
 
-def test_the_median_of_independent_items_is_about_the_exact_one() -> None:
-    """Items of their own groups: order statistics of the binomial (Conover 1999), one place more to each side at most two."""
+def test_the_median_of_independent_items_is_wider_than_the_exact_one_by_a_half_or_so() -> None:
+    """Items of their own groups: order statistics of the binomial (Conover 1999)."""
     values = np.random.default_rng(2).normal(size=400)
     found = clustered_quantiles(values, np.arange(400), [0.5])[0]
     ordered = np.sort(values)
     exact = stats.binom.ppf([0.025, 0.975], 400, 0.5).astype(int)
     places = np.searchsorted(ordered, [found.low, found.high])
-    assert abs(places[0] - exact[0]) <= 2
-    assert abs(places[1] - exact[1]) <= 2
+    assert places[0] < exact[0] < exact[1] < places[1]
+    assert places[1] - places[0] < 1.75 * (exact[1] - exact[0])
+
+
+def test_the_limits_are_where_the_stake_is_multiplied_by_forty() -> None:
+    """By a slow walk over all values, of documents of three lengths."""
+    rng = np.random.default_rng(4)
+    index = np.repeat(np.arange(40), rng.integers(5, 30, 40))
+    values = rng.gamma(0.5, size=index.size)
+    for share in (0.1, 0.5, 0.9):
+        found = clustered_quantiles(values, index, [share])[0]
+        items = _Items(values, np.unique(values), index, np.bincount(index).astype(float))
+        bets = items._bets(share, share, 0.025)
+        won = []
+        for x in np.unique(values):
+            wealth, most = np.ones(len(bets)), 0.0
+            for document in range(40):
+                mine = values[index == document]
+                gain = ((mine <= x).sum() - share * mine.size) / np.bincount(index).max() / share
+                wealth = wealth * (1 + bets[:, document] * gain)
+                most = max(most, float(_STAKES @ wealth))
+            won.append(most >= 40)
+        assert won == sorted(won)
+        assert found.high == (np.unique(values)[won.index(True)] if any(won) else None)
 
 
 def test_items_that_come_together_count_once() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from freerun.errors import TooFewDocuments, UsageError
 from freerun.stats.loops.lag_runs import LoopRule, loop_at
@@ -17,6 +18,7 @@ from freerun.stats.loops.stop_rules import (
     Stops,
     apply_stop_rule,
     read_stop_rule,
+    share_left,
     share_saved,
     share_stopped,
     stops_per_token,
@@ -159,3 +161,32 @@ def test_one_group_has_no_interval() -> None:
     found = find_repetitions(texts, NearRule(LoopRule(), 0.1))
     assert incidence(texts, found.loop) is None
     assert read_traps(found).begun is None
+
+
+def test_the_share_that_would_have_left_is_of_the_stopped_texts() -> None:
+    """Ten texts of five prompts, six stopped, two of those left; limits are those of clustered proportions of the six."""
+    groups = np.repeat(np.arange(5), 2)
+    stopped = np.array([1, 1, 1, 0, 1, 0, 1, 0, 1, 0], bool)
+    left = np.array([1, 0, 0, 0, 1, 0, 0, 0, 0, 0], bool)
+    lengths = np.full(10, 20)
+    found = share_left(Stops(stopped, np.where(stopped, 5, 20), left, lengths, groups))
+    assert found.value == pytest.approx(2 / 6)
+    assert found.n == 5
+    assert found.low < 2 / 6 < found.high
+    nobody = Stops(np.zeros(10, bool), lengths, np.zeros(10, bool), lengths, groups)
+    with pytest.raises(TooFewDocuments):
+        share_left(nobody)
+
+
+def test_the_limits_of_that_share_miss_seldom() -> None:
+    """40 prompts of two texts each, stopped with chance ½; a prompt's loops are left with a chance of its own, 0.2 on average. 300
+    draws; either side may miss as often as a rate of 3.5% does in all but 1 of 10^4 runs."""
+    rng = np.random.default_rng(5)
+    groups, lengths = np.repeat(np.arange(40), 2), np.full(80, 20)
+    low = high = 0
+    for _ in range(300):
+        stopped = rng.random(80) < 0.5
+        left = stopped & (rng.random(80) < rng.beta(1.0, 4.0, 40)[groups])
+        found = share_left(Stops(stopped, np.where(stopped, 5, 20), left, lengths, groups))
+        low, high = low + (found.low > 0.2), high + (found.high < 0.2)
+    assert max(low, high) <= binom.ppf(1 - 1e-4, 300, 0.035)

@@ -11,7 +11,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments
+from freerun.commands.corpus_arguments import CORPUS_HELP, add_prompt_arguments, add_reading_arguments
 from freerun.commands.gating import add_gate_arguments
 from freerun.commands.model_arguments import add_json_argument, add_model_arguments
 from freerun.text.documents import MINIMUM_UNITS
@@ -128,23 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_reading_arguments(text, prompts=True)
     text.add_argument("--split-on", metavar="STRING", help=r"cut long documents at this string, for example '\n\n\n'")
     text.add_argument("--chunk", type=int, metavar="CHARS", help="cut long documents every so many characters")
-    chat = parser.add_argument_group("how prompts are put to the model (rows with a prompt, or conversations)")
-    chat.add_argument(
-        "--chat",
-        action="store_true",
-        help="render them by the model's own chat template (default: plain text, a blank line after each turn)",
-    )
-    chat.add_argument(
-        "--system", metavar="TEXT", help="system turn, in the place of a conversation's own (with --chat)"
-    )
-    chat.add_argument(
-        "--template-option",
-        dest="template_options",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="set a variable of the template, for example enable_thinking=false; may be repeated (with --chat)",
-    )
+    add_prompt_arguments(parser)
     how = parser.add_argument_group("how it runs")
     how.add_argument(
         "--dry-run",

@@ -40,6 +40,32 @@ def add_reading_arguments(group: argparse._ArgumentGroup, *, prompts: bool = Fal
     )
 
 
+def add_prompt_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    heading: str = "how prompts are put to the model",
+    template: str = "the model's own",
+) -> None:
+    """Add the flags that say how prompts are rendered; `template`: whose renders them."""
+    chat = parser.add_argument_group(f"{heading} (rows with a prompt, or conversations)")
+    chat.add_argument(
+        "--chat",
+        action="store_true",
+        help=f"render them by {template} chat template (default: plain text, a blank line after each turn)",
+    )
+    chat.add_argument(
+        "--system", metavar="TEXT", help="system turn, in the place of a conversation's own (with --chat)"
+    )
+    chat.add_argument(
+        "--template-option",
+        dest="template_options",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="set a variable of the template, for example enable_thinking=false; may be repeated (with --chat)",
+    )
+
+
 def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what was said about reading, as `read_corpus` takes it."""
     return {name: getattr(arguments, name) for name in ("text_field", "format", "skip_bad_rows")}

@@ -12,7 +12,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, TextIO
 
-from freerun.commands.corpus_arguments import CORPUS_HELP, add_reading_arguments
+from freerun.commands.corpus_arguments import CORPUS_HELP, add_prompt_arguments, add_reading_arguments
 from freerun.commands.gating import add_gate_arguments
 from freerun.commands.model_arguments import add_json_argument, add_model_arguments
 
@@ -27,6 +27,7 @@ examples:
   freerun distance hf/ORG/NAME gguf/NAME-Q4_K_M.gguf novel.txt --arms real --protocol llama.cpp    llama.cpp's table
   freerun distance hf/./original hf/./distilled --one-at-a-time       when both do not fit into memory
   freerun distance hf/./step-1000 hf/./step-2000 --fail-on 'tv>0.1' --fail-on 'kl_nats>0.01'
+  freerun distance smollm2-135m-instruct smollm2-135m-instruct,round=int8 builtin/instructions --chat       on answers to prompts
   freerun distance world/markov world/markov+temperature,t=1.2 world/markov        two exact laws
   freerun distance smollm2-135m-instruct smollm2-135m-instruct,round=int4 --dry-run      how long, how much memory and disk
 """
@@ -76,9 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="S", help="seed of the choice of documents and of every draw (default 0)"
     )
     text = parser.add_argument_group("how the corpus is read")
-    add_reading_arguments(text)
+    add_reading_arguments(text, prompts=True)
     text.add_argument("--split-on", metavar="STRING", help=r"cut long documents at this string, for example '\n\n\n'")
     text.add_argument("--chunk", type=int, metavar="CHARS", help="cut long documents every so many characters")
+    add_prompt_arguments(parser, heading="how prompts are put to both models", template="A's")
     how = parser.add_argument_group("how it runs")
     how.add_argument(
         "--dry-run", action="store_true", help="only say what it would take: time, memory and disk; write nothing"
@@ -110,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     corpus = arguments.corpus or DEFAULT_CORPUS
     options = {name: getattr(arguments, name) for name in DistanceOptions.__dataclass_fields__}
-    options["arms"] = read_arms(arguments.arms)
+    options["arms"], options["template_options"] = read_arms(arguments.arms), tuple(arguments.template_options)
     known = read_gates(arguments, relative=False, known=GATES)
     gates = tuple(check_distance_gate(gate) for gate in known)
     progress = Reporter()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from freerun.findings.registry import QUESTIONS
+from freerun.findings.two_laws.quantities import QUANTITIES as DISTANCES
+from freerun.records.distance import KIND as DISTANCE
 from freerun.records.plan import PromptPlan, read_plan
 from freerun.report.visible import visible
 from freerun.results.json import from_json
@@ -17,15 +20,12 @@ def card_section(result: Mapping[str, Any]) -> str:
     """A section in Markdown: the verdict, the numbers with their intervals, how they were measured, and the command."""
     plan, counts = result["plan"], result["counts"]
     sampling = read_plan(plan).sampling.describe()
-    rows = [f"| {label} | {_said(e)} | {_interval(e)} | {e['n'] or ''} |" for label, e in _chosen(result)]
     lines = [
         "## Free-running text (freerun)",
         "",
         _plain(result["verdict"]["sentence"]),
         "",
-        "| | value | 95% interval | documents |",
-        "|---|---|---|---|",
-        *rows,
+        *_rows(result),
         "",
         f"Measured with freerun {result['freerun_version']} on {_plain(plan['corpus'])}: {counts['pairs']} documents, "
         f"{_before(plan)}; sampled with {sampling}. The document is the "
@@ -36,6 +36,60 @@ def card_section(result: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _rows(result: Mapping[str, Any]) -> list[str]:
+    """The chosen numbers as a table."""
+    rows = [f"| {label} | {_said(e)} | {_interval(e)} | {e['n'] or ''} |" for label, e in _chosen(result)]
+    return ["| | value | 95% interval | documents |", "|---|---|---|---|", *rows]
+
+
+def distance_section(result: Mapping[str, Any]) -> str:
+    """A section in Markdown about a distance, for the card of B: one sentence, the numbers, and the command."""
+    plan = result["plan"]
+    lines = [
+        "## Distance from the model that it was made from (freerun)",
+        "",
+        distance_sentence(result),
+        "",
+        *_rows(result),
+        "",
+        f"A is {_plain(plan['a']['model'])}, B is {_plain(plan['b']['model'])}. Whole texts are those that both write, of up "
+        f"to {plan['tokens']} tokens at temperature 1. The total variation bounds what any test on one of them can do, averaged "
+        "over these prefixes; K is an estimate.",
+        "",
+        "    " + _plain(result["command"]),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def distance_sentence(result: Mapping[str, Any]) -> str:
+    """What a distance says of B, in one sentence that can stand in any card."""
+    plan, found = result["plan"], result["certificate"]
+    e = {e["name"]: e for f in result["findings"] for e in f["estimates"]}
+    kl, same = e["kl_nats"], e.get("same_top")
+    parts = [f"{_said(kl)} a token away (KL, {_interval(kl)})".replace(" nats/token a token", " nats a token")]
+    if same is not None and same["value"] is not None:
+        parts.append(f"has the same most probable token {same['value']:.1%} of the time")
+    if found is not None and found["sides_agree"]:
+        parts.append(_certified(found))
+    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
+    a, b, corpus = (_plain(name) for name in (plan["a"]["model"], plan["b"]["model"], plan["corpus"]))
+    return (
+        f"Beside {a}, this model ({b}) is {listed} (95% confidence; {plan['documents']} documents of {corpus}; freerun "
+        f"{result['freerun_version']})."
+    )
+
+
+def _certified(found: Mapping[str, Any]) -> str:
+    limit = min(1.0, math.ceil(found["tv"] * 1000) / 1000)
+    if limit >= 1.0:
+        return f"nothing is certified of texts of {found['tokens']} tokens"
+    return (
+        f"no test on one text of up to {found['tokens']} tokens tells the two apart with a true- minus false-positive rate above "
+        f"{limit:.3f}"
+    )
 
 
 def _before(plan: Mapping[str, Any]) -> str:
@@ -66,7 +120,7 @@ def model_index(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model-index": [
             {
-                "name": plan["model"],
+                "name": plan["b"]["model"] if result["kind"] == DISTANCE else plan["model"],
                 "results": [
                     {
                         "task": {"type": "text-generation", "name": "Free-running text"},
@@ -130,7 +184,8 @@ def yaml_text(value: Any, indent: int = 0) -> str:
 
 def _chosen(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     held = {(f["name"], e["name"]): e for f in result["findings"] for e in f["estimates"]}
-    shown = [q for question in QUESTIONS for q in question.quantities if q.card]
+    of_audits = (q for question in QUESTIONS for q in question.quantities)
+    shown = [q for q in (DISTANCES if result["kind"] == DISTANCE else of_audits) if q.card]
     return [(q.label, held[q.finding, q.name]) for q in shown if (q.finding, q.name) in held]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,9 @@ from freerun.files import write_atomically
 from freerun.findings.evidence import Evidence
 from freerun.findings.own_text.standing import own_text_of
 from freerun.findings.registry import sums_of
+from freerun.findings.two_laws.documents import document_sums
+from freerun.findings.two_laws.evidence import TwoModels
+from freerun.records.distance import KIND as DISTANCE
 from freerun.records.parquet import write_parquet
 
 Columns = dict[str, list[Any]]
@@ -25,7 +29,7 @@ def estimate_columns(result: Mapping[str, Any]) -> Columns:
     """One row an estimate of `result.json`, None where a number is not known."""
     held = [(f, e) for f in result["findings"] for e in f["estimates"]]
     columns: Columns = {
-        "model": [result["plan"]["model"]] * len(held),
+        **{name: [subject] * len(held) for name, subject in _models(result).items()},
         "corpus": [result["plan"]["corpus"]] * len(held),
         "finding": [f["name"] for f, _ in held],
         "status": [f["status"] for f, _ in held],
@@ -35,6 +39,27 @@ def estimate_columns(result: Mapping[str, Any]) -> Columns:
     for name in ("value", "low", "high", "level"):
         columns[name] = [None if v is None else float(v) for v in columns[name]]
     return columns
+
+
+def _models(result: Mapping[str, Any]) -> dict[str, str]:
+    """The columns of what was measured: a model, or two."""
+    plan = result["plan"]
+    if result["kind"] == DISTANCE:
+        return {"a": plan["a"]["model"], "b": plan["b"]["model"]}
+    return {"model": plan["model"]}
+
+
+def two_models_columns(models: TwoModels) -> Columns:
+    """The same as `document_columns` of a distance, with the kind of text that was read: `real`, `a`, `b`, or `a and b`."""
+    out: Columns = {k: [] for k in ("document", "text", "finding", "name", "unit", "top", "bottom", "value")}
+    for sums in document_sums(models):
+        q = sums.quantity
+        for name, top, bottom in zip(models.unit_names, sums.tops.tolist(), sums.bottoms.tolist(), strict=True):
+            if bottom > 0 and math.isfinite(top):
+                row = (name, sums.text, q.finding, q.name, q.unit, top, bottom, top / bottom)
+                for key, value in zip(out, row, strict=True):
+                    out[key].append(value)
+    return out
 
 
 def document_columns(evidence: Evidence) -> Columns:
@@ -78,12 +103,14 @@ def csv_text(columns: Mapping[str, Sequence[Any]]) -> str:
     return out.getvalue()
 
 
-def write_tables(evidence: Evidence, result: Mapping[str, Any], folder: Path, kind: str) -> list[Path]:
+def write_tables(evidence: Evidence | TwoModels, result: Mapping[str, Any], folder: Path, kind: str) -> list[Path]:
     """Write `estimates` and `documents` as csv or parquet; returns the files."""
     written = []
     tables: dict[str, Callable[[], Columns]] = {
         "estimates": lambda: estimate_columns(result),
-        "documents": lambda: document_columns(evidence),
+        "documents": lambda: (
+            two_models_columns(evidence) if isinstance(evidence, TwoModels) else document_columns(evidence)
+        ),
     }
     for name, columns in tables.items():
         file = folder / f"{name}.{kind}"

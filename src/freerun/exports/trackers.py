@@ -38,7 +38,7 @@ def track(result: Mapping[str, Any], path: Path, *, to: str, project: str) -> st
 
 
 def _wandb(wandb: Any, result: Mapping[str, Any], path: Path, project: str) -> None:
-    run = wandb.init(project=project, name=path.resolve().name, config=_plan(result), job_type="audit")
+    run = wandb.init(project=project, name=path.resolve().name, config=_plan(result), job_type=result["kind"])
     run.log(tracked_numbers(result))
     run.summary["verdict"] = result["verdict"]["sentence"]
     run.finish()

@@ -101,8 +101,17 @@ class Shelf(ABC):
         """The laws before some tokens."""
 
 
+Start = int | Int[np.ndarray, " sequences"]
+"""From which token of each sequence on laws are held side by side."""
+
+
+def starts_of(start: Start, sequences: Sequence[Ids]) -> Int[np.ndarray, " sequences"]:
+    """One a sequence."""
+    return np.array(np.broadcast_to(np.asarray(start, np.int64), (len(sequences),)))
+
+
 def score_both(
-    first: Reader | Shelf, second: Reader | Shelf, sequences: Sequence[Ids], *, start: int
+    first: Reader | Shelf, second: Reader | Shelf, sequences: Sequence[Ids], *, start: Start
 ) -> Iterator[Apart]:
     """Hold both laws of every token from `start` on side by side. A token may be an id that the first lacks: the last of its
     sequence, since a predictor has no law after an id that it does not know.
@@ -115,11 +124,26 @@ def score_both(
     kept = Kept.of(first, second)
     read = [np.asarray(s, np.int64) for s in sequences]
     safe = [_known_to(s, min(first.n_tokens, second.n_tokens)) for s in read]
-    for left, right in _in_step(first, second, safe, start):
+    starts = starts_of(start, read)
+    for left, right in _since(_in_step(first, second, safe, _least(starts)), starts):
         ids = np.array([read[i][t] for i, t in zip(left.row, left.position, strict=True)], np.int64)
         (p, p_mass), (q, q_mass) = _upto(left.law, kept.n_first), _upto(right.law, kept.n_second)
         seen = p.beside(q, np.where(ids < kept.n_second, ids, 0))
         yield Apart(left.row, left.position, _with_ids(seen, ids, kept), p_mass + q_mass)
+
+
+def _least(starts: Int[np.ndarray, " sequences"]) -> int:
+    return int(starts.min()) if starts.size else 1
+
+
+def _since(pairs: Iterator[tuple[Laws, Laws]], starts: Int[np.ndarray, " sequences"]) -> Iterator[tuple[Laws, Laws]]:
+    """The pieces without what comes before each sequence's own start."""
+    for left, right in pairs:
+        kept = np.flatnonzero(left.position >= starts[left.row])
+        if kept.size == len(left):
+            yield left, right
+        elif kept.size:
+            yield left.part(kept), right.part(kept)
 
 
 def _with_ids(seen: Divergence, ids: Ids, kept: Kept) -> Divergence:
@@ -218,19 +242,23 @@ def _head(part: Laws, n: int) -> Laws:
 # ---- the same law twice ------------------------------------------------------------------------------------------------
 
 
-def score_again(predictor: Reader, sequences: Sequence[Ids], *, start: int) -> Iterator[Apart]:
+def score_again(predictor: Reader, sequences: Sequence[Ids], *, start: Start) -> Iterator[Apart]:
     """A predictor beside itself: its laws of texts that are read together, and of the same texts each read alone.
 
     Two right computations of one law, which differ by rounding alone.
     """
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
     texts = [np.asarray(sequences[i], np.int64) for i in order]
-    alone = (_of_row(part, row) for row, ids in enumerate(texts) for part in predictor.laws([ids], first=start))
+    starts = starts_of(start, sequences)[order]
+    least = _least(starts)
+    alone = (_of_row(part, row) for row, ids in enumerate(texts) for part in predictor.laws([ids], first=least))
     try:
-        pieces = list(_apart(merged(predictor.laws(texts, first=start), alone), texts))
+        pieces = list(_apart(_since(merged(predictor.laws(texts, first=least), alone), starts), texts))
     except OutOfStep:
         pieces = [
-            piece for row in range(len(texts)) for piece in _apart(_among_others(predictor, texts, row, start), texts)
+            piece
+            for row in range(len(texts))
+            for piece in _apart(_since(_among_others(predictor, texts, row, least), starts), texts)
         ]
     for piece in pieces:
         yield replace(piece, row=np.array([order[i] for i in piece.row], np.int64))

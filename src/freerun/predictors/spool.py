@@ -18,7 +18,7 @@ from freerun.files import cannot
 from freerun.predictors.base import Ids
 from freerun.predictors.law import Dense, Law
 from freerun.predictors.observation import host, is_torch
-from freerun.predictors.side_by_side import Shelf, Vocabulary
+from freerun.predictors.side_by_side import Shelf, Start, Vocabulary, starts_of
 from freerun.predictors.stepwise import Stepwise
 
 BYTES_A_LOGIT = 4
@@ -28,11 +28,11 @@ BYTES_A_LOGIT = 4
 class Spool(Shelf):
     """Laws of one predictor on sequences, from token `start` on, in the file at `path`."""
 
-    def __init__(self, path: Path, like: Vocabulary, sequences: Sequence[Ids], *, start: int) -> None:
-        self.path, self.start = path, start
+    def __init__(self, path: Path, like: Vocabulary, sequences: Sequence[Ids], *, start: Start) -> None:
+        self.path, self.starts = path, starts_of(start, sequences)
         self.identity, self.n_tokens, self.markers = like.identity, like.n_tokens, like.markers
-        lengths = np.array([max(0, len(s) - start) for s in sequences], np.int64)
-        self._offset = np.concatenate([[0], np.cumsum(lengths)])[:-1] - start
+        lengths = np.maximum(np.array([len(s) for s in sequences], np.int64) - self.starts, 0)
+        self._offset = np.concatenate([[0], np.cumsum(lengths)])[:-1] - self.starts
         self._n = int(lengths.sum())
         self._table: Any = None
 
@@ -44,7 +44,10 @@ class Spool(Shelf):
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            for part in predictor.laws(sequences, first=self.start):
+            for whole in predictor.laws(sequences, first=int(self.starts.min())):
+                part = whole.part(np.flatnonzero(whole.position >= self.starts[whole.row]))
+                if not len(part):
+                    continue
                 table = _table_of(part.law)
                 if self._table is None:
                     self._table = np.lib.format.open_memmap(

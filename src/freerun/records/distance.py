@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 
 from freerun.predictors.divergence import Divergence
 from freerun.predictors.rules import ContextRule
+from freerun.records.plan import PromptPlan
 from freerun.records.side_car import SideCar
 from freerun.records.store import RunFolder
 from freerun.results.finding import to_json
@@ -25,9 +26,9 @@ from freerun.stats.loops.lag_runs import LoopRule
 from freerun.stats.two_laws.texts import TwoLaws
 
 KIND = "distance"
-Arm = Literal["real", "a", "b", "floor_real", "floor_a"]
-"""real: the documents' own continuations. a, b: own text of A and of B. floor_…: A's laws beside the same laws, computed at another
-batch width."""
+Arm = Literal["real", "a", "b", "floor_real", "floor_a", "floor_real_b", "floor_b"]
+"""real: the documents' own continuations. a, b: own text of A and of B. floor_…: one model's laws beside the same laws, computed at
+another batch width: A's on real and on its own text, B's likewise."""
 OWN_ARMS: tuple[Arm, ...] = ("a", "b")
 ARMS: tuple[Arm, ...] = ("real", *OWN_ARMS)
 Protocol = Literal["pairs", "llama.cpp"]
@@ -66,10 +67,14 @@ class DistancePlan:
     device: str
     threads: int
     floor_texts: int
-    """Texts of each kind whose laws A computes again at another batch width."""
+    """Texts of each kind whose laws a model computes again at another batch width."""
     redacted: bool = False
     skip_bad_rows: bool = False
-    plan_version: int = 1
+    prompts: PromptPlan | None = None
+    """How prompts are put to both models. None: documents are cut at so many tokens. Else `prefix` is the longest prompt, and every
+    text stops at its own end."""
+    plan_version: int = 2
+    """Before 2, B's laws were not computed again."""
 
     @property
     def hash(self) -> str:

@@ -88,3 +88,5 @@ class DistanceResult:
     b: dict[str, Any]
     provenance: dict[str, Any]
     command: str
+    prompts: dict[str, Any] | None = None
+    """What was put around prompts, for both models; None where documents were cut."""

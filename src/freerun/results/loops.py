@@ -82,7 +82,8 @@ class FirstLoop:
 class StopRuleOutcome:
     """What one stop rule does: to generated text, and to real text where there is any.
 
-    Estimates: `stopped`, `tokens_saved`, `false_stops_per_million_tokens`, `real_stopped`, `real_tokens_lost`.
+    Estimates: `stopped`, `tokens_saved`, `left_of_stopped` (of the stopped texts), `false_stops_per_million_tokens`, `real_stopped`,
+    `real_tokens_lost`.
     """
 
     rule: str

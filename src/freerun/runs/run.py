@@ -12,7 +12,9 @@ from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.exports.tables import frame
 from freerun.findings.evidence import Evidence
+from freerun.findings.two_laws.evidence import TwoModels
 from freerun.records.distance import KIND as DISTANCE
+from freerun.records.distance import read_distance
 from freerun.records.measure import units_of
 from freerun.records.plan import read_plan
 from freerun.records.store import RunFolder, load_records
@@ -107,6 +109,15 @@ def evidence_in(folder: RunFolder) -> Evidence:
     if records.manifest["kind"] != "audit":
         raise DataError(f"{folder.path} is a run of {records.manifest['kind']!r}; only audits can be compared")
     return Evidence(records)
+
+
+def two_models_of(path: str | Path) -> TwoModels:
+    """The records of a finished distance, ready for findings.
+
+    Raises:
+        DataError: no finished distance there.
+    """
+    return TwoModels(read_distance(RunFolder(Path(path))))
 
 
 def is_distance(path: str | Path) -> bool:

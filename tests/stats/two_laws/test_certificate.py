@@ -9,17 +9,18 @@ import pytest
 
 from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.bounds.bounded_mean import mean_high, mean_low
-from freerun.stats.two_laws.certificate import certificate, tv_band, tv_terms
+from freerun.stats.two_laws.certificate import certificate, tv_band
+from freerun.stats.two_laws.texts import gap_sums
 from studies.two_laws.worlds import LENGTHS, PAIRS
 
 
-def test_the_headline_is_the_mean_of_both_sides_within_each_unit() -> None:
+def test_the_headline_is_the_mean_over_texts_of_both_within_each_unit() -> None:
     ours, theirs = PAIRS["prompts"].draw(np.random.default_rng(1), 40, 8)
     found = certificate(ours, theirs, LENGTHS)
     by_hand = np.zeros((40, 4))
     for u in range(40):
-        p = tv_terms(ours, LENGTHS)[ours.unit == u].mean(axis=0)
-        q = tv_terms(theirs.swapped, LENGTHS)[theirs.unit == u].mean(axis=0)
+        p = np.abs(np.tanh(gap_sums(ours, LENGTHS)[ours.unit == u] / 2)).mean(axis=0)
+        q = np.abs(np.tanh(gap_sums(theirs.swapped, LENGTHS)[theirs.unit == u] / 2)).mean(axis=0)
         by_hand[u] = (p + q) / 2
     assert found.unit_values == pytest.approx(by_hand, abs=1e-12)
     assert found.both.n == 40

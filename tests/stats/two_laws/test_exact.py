@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from freerun.stats.two_laws.best_detector import auc_range, best_detector
-from freerun.stats.two_laws.certificate import tv_terms
+from freerun.stats.two_laws.best_detector import auc_range, best_detector, mixed_auc
+from freerun.stats.two_laws.certificate import mixed_terms, tv_terms
 from freerun.stats.two_laws.texts import TwoLaws, gap_sums, sums_to
 from studies.two_laws.worlds import LENGTHS, PAIRS, Pair
 
@@ -59,42 +59,51 @@ def test_the_auc_is_that_of_the_pair_of_texts() -> None:
     assert PAIRS["apart"].truth(3)[2] == pytest.approx(0.5 * (1 + 0.5 * np.abs(joint - joint.T).sum()), abs=1e-12)
 
 
-DYADIC = Pair(
-    np.full((1, 2, 2), 0.5),
-    np.array([[[0.25, 0.75], [0.75, 0.25]]]),
-    np.ones(1),
-    False,
-    "every text so often as it is probable",
-)
+@pytest.mark.parametrize("name", PAIRS)
+def test_what_a_text_of_either_says_has_the_mean_tv(name: str) -> None:
+    """½ Σ (P + Q) |tanh(L/2)| = ½ Σ |P − Q|, with half the texts of each; where a law gives a text no mass, L is infinite."""
+    laws, p, q = every_text(PAIRS[name])
+    truths = np.array([PAIRS[name].truth(int(n))[1] for n in LENGTHS])
+    found = 0.5 * (p @ mixed_terms(laws, LENGTHS) + q @ mixed_terms(laws.swapped, LENGTHS))
+    assert found == pytest.approx(truths, abs=1e-10)
 
 
-def multiples(law: str, n_tokens: int) -> TwoLaws:
-    """Texts of up to n tokens, each as often as 4^n times its probability, each of a unit of its own."""
-    symbols, kind, p, q = DYADIC.strings(n_tokens)
-    times = np.round((p if law == "p" else q) * 4**n_tokens).astype(int)
-    rows = np.repeat(np.arange(kind.size), times)
-    unit = np.arange(rows.size) + (0 if law == "p" else 10**6)
-    return DYADIC.along(symbols[rows], kind[rows], unit)
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("n_tokens", [1, 2, 4])
+def test_the_auc_is_the_mean_over_all_pairs_of_texts(name: str, n_tokens: int) -> None:
+    """Σ P(x) Q(y) / (1 + e^(−|L(x) − L(y)|)) = AUC, over every pair of texts after every pair of prompts."""
+    _, _, p, q = PAIRS[name].strings(n_tokens)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gaps = np.log(p) - np.log(q)
+        mixed = mixed_auc(gaps[p > 0][:, None] - gaps[q > 0])
+    assert p[p > 0] @ mixed @ q[q > 0] == pytest.approx(PAIRS[name].truth(n_tokens)[2], abs=1e-10)
 
 
-def test_the_auc_equals_enumeration() -> None:
-    """64 texts of each law, in their exact proportions, all after different prompts."""
-    lengths = np.array([1, 2, 3])
-    found = best_detector(multiples("p", 3), multiples("q", 3), lengths)
-    truths = [DYADIC.truth(int(n))[2] for n in lengths]
-    assert [a.value for a in found.auc] == pytest.approx(truths, abs=1e-10)
-    assert found.influence.sum(axis=1) == pytest.approx(np.zeros(3), abs=1e-12)
-    assert found.falls == ()
+def test_no_pair_says_more_by_its_order_than_by_its_size() -> None:
+    """Of a pair of texts told by its two terms alone: the sign of S is 1 with chance 1/(1 + e^(−|S|)) given |S|."""
+    _, _, p, q = PAIRS["tempered"].strings(3)
+    gaps = np.log(p) - np.log(q)
+    mass, size = np.outer(p, q).ravel(), np.round(gaps[:, None] - gaps, 9).ravel()
+    for value in np.unique(np.abs(size))[1:]:
+        up, down = mass[size == value].sum(), mass[size == -value].sum()
+        assert up / (up + down) == pytest.approx(mixed_auc(np.array([value]))[0], abs=1e-8)
 
 
 def test_one_prompt_counts_once_however_many_texts_it_has() -> None:
     """Two texts a unit on either side: averaged first, and never compared within the unit. By hand."""
-    values = np.array([3.0, 1.0, 0.0, 2.0])
-    laws = _of_gaps(values, unit=np.array([0, 0, 1, 1]))
-    other = _of_gaps(np.array([2.0, -1.0, 0.0]), unit=np.array([0, 1, 1]), writer="q")
-    # unit 0 of p (3, 1) against unit 1 of q (−1, 0): all four above. Unit 1 of p (0, 2) against unit 0 of q (2): ½ of one, of two
-    found = best_detector(laws, other, np.array([1]))
-    assert found.auc[0].value == pytest.approx((1.0 + 0.25) / 2)
+    p_gaps = {0: [3.0, 1.0], 1: [0.0, 2.0], 2: [1.0], 3: [0.5]}
+    q_gaps = {0: [2.0], 1: [-1.0, 0.0], 2: [-2.0], 3: [0.0]}
+
+    def laws(gaps: dict[int, list[float]], writer: str) -> TwoLaws:
+        unit = np.repeat(list(gaps), [len(v) for v in gaps.values()])
+        return _of_gaps(np.concatenate(list(gaps.values())), unit=unit, writer=writer)
+
+    found = best_detector(laws(p_gaps, "p"), laws(q_gaps, "q"), np.array([1]))
+    pairs = [(u, v) for u in range(4) for v in range(4) if u != v]
+    mixed = [np.mean([1 / (1 + np.exp(-abs(x - y))) for x in p_gaps[u] for y in q_gaps[v]]) for u, v in pairs]
+    wins = [np.mean([(x > y) + 0.5 * (x == y) for x in p_gaps[u] for y in q_gaps[v]]) for u, v in pairs]
+    assert found.auc[0].value == pytest.approx(np.mean(mixed), abs=1e-12)
+    assert found.counted[0].value == pytest.approx(np.mean(wins), abs=1e-12)
 
 
 def _of_gaps(gaps: np.ndarray, *, unit: np.ndarray, writer: str = "p") -> TwoLaws:
@@ -116,9 +125,11 @@ def _of_gaps(gaps: np.ndarray, *, unit: np.ndarray, writer: str = "p") -> TwoLaw
 
 def test_infinite_ratios_are_above_all_others() -> None:
     """A text that q cannot write is told for sure; TV and AUC stay finite."""
-    ours = _of_gaps(np.array([np.inf, 0.0]), unit=np.array([0, 1]))
-    theirs = _of_gaps(np.array([-np.inf, 0.0]), unit=np.array([0, 1]), writer="q")
+    ours = _of_gaps(np.array([np.inf, 0.0, np.inf, 0.0]), unit=np.arange(4))
+    theirs = _of_gaps(np.array([-np.inf, 0.0, -np.inf, 0.0]), unit=np.arange(4), writer="q")
     found = best_detector(ours, theirs, np.array([1]))
-    assert found.auc[0].value == 1.0  # +inf against 0, and 0 against −inf
-    assert tv_terms(ours, np.array([1]))[:, 0].tolist() == [1.0, 0.0]
-    assert tv_terms(theirs.swapped, np.array([1]))[:, 0].tolist() == [1.0, 0.0]
+    # only units 1 and 3 have pairs that say nothing: two of twelve
+    assert found.auc[0].value == pytest.approx((10 + 2 * 0.5) / 12)
+    assert found.counted[0].value == pytest.approx((10 + 2 * 0.5) / 12)
+    assert tv_terms(ours, np.array([1]))[:, 0].tolist() == [1.0, 0.0, 1.0, 0.0]
+    assert mixed_terms(theirs.swapped, np.array([1]))[:, 0].tolist() == [1.0, 0.0, 1.0, 0.0]

@@ -259,7 +259,7 @@ def _chart(curve: CumulativeIncidence, ends: CumulativeIncidence, base: Cumulati
     if base is not None:
         columns = (on_axis(v, base.times) for v in (base.incidence, base.low, base.high))
         series.insert(0, Series.curve("real text, loop", "real", *columns))
-    series.append(Series.curve("own text, end of text", "other", ends.incidence))
+    series.append(Series.curve("own text, end of text", "other", ends.incidence, ends.low, ends.high))
     top = float(max(curve.high.max(), ends.incidence.max()))
     return Chart(
         name="loop_incidence",

@@ -24,7 +24,7 @@ from freerun.results.quantity import Quantity
 from freerun.stats.intervals import Interval
 from freerun.stats.loops.recurrences import FirstLoops
 from freerun.stats.loops.repetitions import Repetitions, incidence, read_traps
-from freerun.stats.loops.stop_rules import StopRule, Stops, share_saved, share_stopped, stops_per_token
+from freerun.stats.loops.stop_rules import StopRule, Stops, share_left, share_saved, share_stopped, stops_per_token
 
 DIFFER = 0.1
 """Share of the compared tokens that may differ in a near-loop."""
@@ -118,6 +118,12 @@ def stop_outcomes(
         named: list[tuple[str, str, str, Interval | None]] = [
             ("stopped", "Own texts that it ends", "share", attempt(share_stopped, mine)),
             ("tokens_saved", TOKENS_SAVED.label, "share", attempt(share_saved, mine)),
+            (
+                "left_of_stopped",
+                "Own texts that it ends and that would have left their loop",
+                "share",
+                attempt(share_left, mine),
+            ),
         ]
         if theirs is not None:
             named += [
@@ -190,7 +196,7 @@ def stop_table(outcomes: Sequence[StopRuleOutcome], *, unit: str = "tokens") -> 
                 o.rule,
                 Cell.number(o.texts_stopped, ","),
                 _share(estimates["tokens_saved"]),
-                Cell.number(o.texts_stopped_that_left, ","),
+                _of_those(o.texts_stopped_that_left, estimates["left_of_stopped"]),
                 Cell.number(o.real_texts_stopped, ","),
                 _share(estimates.get(FALSE_STOPS.name)),
                 _share(estimates.get("real_tokens_lost")),
@@ -200,7 +206,7 @@ def stop_table(outcomes: Sequence[StopRuleOutcome], *, unit: str = "tokens") -> 
         "stop rule",
         "own texts ended",
         f"{unit} saved (95%)",
-        "of those ended, left their loop",
+        "of those ended, left their loop (95% of the share)",
         "real texts ended",
         f"false stops per million {unit} (95%)",
         f"{unit} of real text lost (95%)",
@@ -208,6 +214,13 @@ def stop_table(outcomes: Sequence[StopRuleOutcome], *, unit: str = "tokens") -> 
     return Table(
         "stop_rules", "Stop rules: what ending a text at its first loop would cost and save", columns, tuple(rows)
     )
+
+
+def _of_those(n: int, share: Estimate) -> Cell:
+    """A count, and what share of the stopped texts it is."""
+    if share.value is None or share.low is None or share.high is None:
+        return Cell.number(n, ",")
+    return Cell(f"{n:,} ({share.low:.1%} to {share.high:.1%})", float(n), "", None, None)
 
 
 def _share(estimate: Estimate | None) -> Cell:

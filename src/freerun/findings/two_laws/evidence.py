@@ -19,6 +19,13 @@ from freerun.stats.two_laws.texts import TwoLaws
 
 ARM_WORDS = {"real": "real text", "a": "A's own text", "b": "B's own text"}
 
+FLOOR_WORDS = {
+    "floor_real": "floor: A against itself, real text",
+    "floor_a": "floor: A against itself, its own text",
+    "floor_real_b": "floor: B against itself, real text",
+    "floor_b": "floor: B against itself, its own text",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class TwoModels:
@@ -34,6 +41,11 @@ class TwoModels:
     def names(self) -> tuple[str, str]:
         """Of A and B."""
         return self.plan.a.model, self.plan.b.model
+
+    @property
+    def unit_names(self) -> tuple[str, ...]:
+        """Of the independent documents, by number."""
+        return self.records.texts[self.token_arm].unit_names
 
     def texts(self, arm: str) -> Texts | None:
         """The texts of an arm; None where it was not measured."""

@@ -45,6 +45,7 @@ def derive(records: DistanceRecords) -> DistanceResult:
         b=manifest["b"],
         provenance=manifest["provenance"],
         command=manifest["command"],
+        prompts=manifest.get("prompts"),
     )
 
 
@@ -58,14 +59,16 @@ def _verdict(models: TwoModels, findings: dict[str, Finding], found: Certificate
 
 
 def _floor_words(models: TwoModels) -> str:
-    """Whether the divergence is more than computing A's law again gives."""
-    floor, laws = models.laws("floor_real"), models.laws("real")
-    if floor is None or laws is None:
+    """Whether the divergence is more than computing either law again gives."""
+    laws = models.laws("real")
+    if laws is None or (seen := token_means(laws).kl_pq.interval) is None:
         return ""
-    again, seen = token_means(floor).kl_pq.interval, token_means(laws).kl_pq.interval
-    if again is None or seen is None or is_above(seen, again):
-        return ""
-    return f"That is no more than computing A's law again gives ({again.value:.2g} nats): the two cannot be told apart by it."
+    for name, arm in (("A", "floor_real"), ("B", "floor_real_b")):
+        floor = models.laws(arm)
+        again = None if floor is None else token_means(floor).kl_pq.interval
+        if again is not None and not is_above(seen, again):
+            return f"That is no more than computing {name}'s law again gives ({again.value:.2g} nats): the two cannot be told apart by it."
+    return ""
 
 
 def _headline(models: TwoModels, findings: dict[str, Finding], found: Certificate | None) -> tuple[Card, ...]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 from freerun.errors import TooFewDocuments
 from freerun.findings.drift import bin_middles
 from freerun.findings.two_laws import quantities
-from freerun.findings.two_laws.evidence import ARM_WORDS, TwoModels
+from freerun.findings.two_laws.evidence import ARM_WORDS, FLOOR_WORDS, TwoModels
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table
-from freerun.results.quantity import Quantity
-from freerun.stats.intervals import Interval, has_no_width
+from freerun.results.quantity import LEAST_DOCUMENTS, Quantity
+from freerun.stats.intervals import Interval, cluster_ratio, has_no_width
 from freerun.stats.position import log_spaced_edges
 from freerun.stats.two_laws.llama_cpp import Row as LlamaCppRow
 from freerun.stats.two_laws.llama_cpp import llama_cpp_table
 from freerun.stats.two_laws.texts import TwoLaws
-from freerun.stats.two_laws.token_means import TokenMean, TokenMeans, by_position, token_means
+from freerun.stats.two_laws.token_means import TokenMean, TokenMeans, by_position, token_means, token_units
 
 NAME = "tokens"
 QUESTION = "How far apart are the two laws at one token?"
@@ -44,9 +45,21 @@ def tokens_finding(models: TwoModels) -> Finding:
         tables=(_arms_table(models), _llama_cpp(laws, where)),
         licence=(
             f"Unit: the document; {where}, each token after all before it. 95% intervals, by position pointwise; extremes have none. "
-            "On real text these are descriptions: real text visits other contexts than the models' own, so that no certificate follows."
+            "On real text these are descriptions: real text visits other contexts than the models' own, so that no certificate follows. "
+            f"{_small(models)}"
+            "Limits of quantiles hold at any number of documents, even if a document is large throughout, and are open where there are too "
+            "few to say so much of the tail."
         ),
         notes=_notes(models, laws, means),
+    )
+
+
+def _small(models: TwoModels) -> str:
+    """What is said of means where there are few documents: a limit of Δp missed 3.8% instead of 2.5% at 24 of them."""
+    return (
+        ""
+        if models.n_units >= LEAST_DOCUMENTS
+        else f"With fewer than {LEAST_DOCUMENTS} documents intervals of means are rough. "
     )
 
 
@@ -108,19 +121,26 @@ def _notes(models: TwoModels, laws: TwoLaws, means: TokenMeans) -> tuple[str, ..
     added = texts.added_mass[texts.inside]
     if np.nanmax(added, initial=0.0) > 0:
         notes.append(
-            f"B gives ids that A lacks {np.nanmean(added):.3g} of its mass on average (at most {np.nanmax(added):.3g}): A holds them "
+            f"B gives ids that A lacks {_mass(added, laws)} of its mass on average (at most {np.nanmax(added):.3g}): A holds them "
             "impossible, so that KL(B‖A) is infinite."
         )
     padded = texts.padding_mass[texts.inside]
     if np.nanmax(padded, initial=0.0) > 0:
         notes.append(
-            f"Rows of padding that one output layer has beyond the other's hold {np.nanmean(padded):.3g} of its mass on average (at most "
+            f"Rows of padding that one output layer has beyond the other's hold {_mass(padded, laws)} of its mass on average (at most "
             f"{np.nanmax(padded):.3g}); they were left out, and the rest was made to sum to 1."
         )
     if means.loss_difference.interval is None:
         impossible = int((~np.isfinite(laws.log_p[laws.inside]) | ~np.isfinite(laws.log_q[laws.inside])).sum())
         notes.append(f"{impossible:,} tokens have no mass under one of the laws: its loss is infinite.")
     return tuple(notes)
+
+
+def _mass(values: Float[np.ndarray, " tokens"], laws: TwoLaws) -> str:
+    """A mean over tokens with its interval; tokens of which it is not known are left out."""
+    known = np.isfinite(values)
+    found = cluster_ratio(values[known].astype(np.float64), np.ones(int(known.sum())), token_units(laws)[known])
+    return f"{found.value:.3g} ({max(found.low, 0.0):.3g} to {found.high:.3g})"
 
 
 # ---- pictures and tables -----------------------------------------------------------------------------------------------
@@ -132,6 +152,7 @@ def _chart(models: TwoModels) -> Chart:
         (models.token_arm, "kl_pq", "KL(A‖B)", "real"),
         (models.token_arm, "kl_qp", "KL(B‖A)", "free"),
         ("floor_real", "kl_pq", "floor: A against itself at another batch width", "control"),
+        ("floor_real_b", "kl_pq", "floor: B against itself at another batch width", "tempered"),
     )
     series = []
     for arm, column, label, role in rows:
@@ -150,7 +171,7 @@ def _chart(models: TwoModels) -> Chart:
         x=bin_middles(edges),
         x_scale="log2",
         series=tuple(series),
-        caption="Bands: pointwise 95%, by document. What lies on the floor cannot be told from computing A's law again.",
+        caption="Bands: pointwise 95%, by document. What lies on a floor cannot be told from computing that model's law again.",
     )
 
 
@@ -159,8 +180,7 @@ def _arms_table(models: TwoModels) -> Table:
     rows: list[Row] = []
     for arm, words in {
         **ARM_WORDS,
-        "floor_real": "floor: A against itself, real text",
-        "floor_a": "floor: A against itself, its own text",
+        **FLOOR_WORDS,
     }.items():
         laws = models.laws(arm)
         if laws is None:

@@ -15,7 +15,7 @@ from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series,
 from freerun.results.horizons import ends_of, outside, spoken
 from freerun.results.quantity import Quantity
 from freerun.stats.intervals import Interval
-from freerun.stats.two_laws.best_detector import BestDetector, auc_range, fits_tv
+from freerun.stats.two_laws.best_detector import METHOD, BestDetector, auc_range, fits_tv
 from freerun.stats.two_laws.certificate import TvBand
 from freerun.stats.two_laws.k import KEstimate
 
@@ -51,8 +51,8 @@ def writers_finding(models: TwoModels) -> Finding:
         tables=(_by_length(models, trained),),
         licence=(
             "Texts drawn from the recorded laws at temperature 1 from the full vocabulary; unit: the prefix, the order of prefixes fixed by "
-            "a hash; lengths declared before. Limits of the total variation hold at any number of documents and at all lengths at once "
-            "(95%); K and AUC have pointwise 95% intervals. K has no upper confidence limit: a rare context can carry all of it. It is an "
+            "a hash; lengths declared before. Limits of the total variation and of the best AUC hold at any number of documents, those of the "
+            "total variation at all lengths at once, those of the AUC at each (95%); K has pointwise 95% intervals. K has no upper confidence limit: a rare context can carry all of it. It is an "
             "estimate; the certificate is the upper limit of the total variation."
         ),
         notes=_notes(models),
@@ -159,7 +159,7 @@ def _estimates(models: TwoModels, trained: Trained | None) -> tuple[Estimate, ..
     out += _k_estimates(quantities.K, models.k)
     out += _k_estimates(quantities.K_REVERSE, models.k_reverse)
     if best is not None:
-        how = "likelihood ratio of whole texts, A's against B's of other prefixes; no detector of one text does better"
+        how = f"likelihood ratio of whole texts, A's against B's of other prefixes; no detector of one text does better: {METHOD}"
         out.append(
             quantities.AUC.estimate(
                 best.auc[-1], label=f"{quantities.AUC.label} at {tokens} tokens", method=how, independent_unit="prefix"
@@ -236,7 +236,7 @@ def _tv_chart(models: TwoModels) -> Chart:
         series += [_band("from A's texts", "real", sides.from_p), _band("from B's texts", "other", sides.from_q)]
     for (arm, floor), role in zip(models.floors.items(), ("control", "tempered"), strict=False):
         name = f"floor: {arm.upper()}'s texts under its own law computed twice"
-        series.append(Series.curve(name, role, floor.value.tolist()))
+        series.append(_band(name, role, floor))
     return Chart(
         name="tv_by_length",
         title="Total variation of whole texts by length",
@@ -304,6 +304,7 @@ def _by_length(models: TwoModels, trained: Trained | None) -> Table:
                 Cell.of(tv, 3),
                 *(Cell("–", None) if k is None else _k_cell(k[j]) for k in (models.k, models.k_reverse)),
                 Cell.of(best.auc[j] if best is not None else None, 3),
+                Cell.of(best.counted[j] if best is not None else None, 3),
                 _allowed(float(band.low[j]), float(band.high[j])),
                 Cell.of(learned.get(n), 3),
             )
@@ -314,6 +315,7 @@ def _by_length(models: TwoModels, trained: Trained | None) -> Table:
         "K of A's text, nats",
         "K of B's text, nats",
         "best AUC",
+        "the same, counted",
         "best AUC by the total variation",
         "trained AUC",
     )
@@ -343,8 +345,9 @@ def _notes(models: TwoModels) -> tuple[str, ...]:
         f"{counted(band.lengths.size, 'length')}.",
         "The certificate is about one text; someone who sees N texts can do more (K is N times as large). It is an average over these "
         "prefixes: after one of them the two can be further apart.",
-        "An AUC counts which of two texts scores higher, whatever by how little: on short texts of near laws its estimate swings widely. "
-        "There the limits by the total variation, between ½(1 + TV) and 1 − ½(1 − TV)², are the narrower ones.",
+        "The best AUC is not counted: a pair of texts with log-ratios that differ by S counts as 1/(1 + e^(−|S|)), which has the same mean "
+        "and varies far less. That believes the recorded laws; the share of pairs in which A's text really has the larger log-ratio, which "
+        "does not, stands beside it as a check.",
         "Rounding looks like a difference: it raises the total variation by about 0.4·σ·√T for σ nats of noise a token, which the floor "
         "shows.",
     ]
@@ -356,9 +359,13 @@ def _notes(models: TwoModels) -> tuple[str, ...]:
             "The AUC does not lie where the total variation allows it (between ½(1 + TV) and 1 − ½(1 − TV)²): the texts or the recorded "
             "laws are not what they should be."
         )
+    if best is not None and not best.agree:
+        notes.append(
+            "The best AUC and the counted one are not of one number: texts were not drawn from the laws that are recorded with them."
+        )
     if best is not None and best.falls:
         notes.append(
-            f"The best AUC falls between lengths {best.falls}, which it cannot: something is wrong with the texts or the laws."
+            f"The counted AUC falls between lengths {best.falls}, which it cannot: something is wrong with the texts or the laws."
         )
     for arm, floor in models.floors.items():
         texts = models.texts(arm)
@@ -368,7 +375,7 @@ def _notes(models: TwoModels) -> tuple[str, ...]:
         gap = gap[np.isfinite(gap)]
         notes.append(
             f"{arm.upper()}'s own text: the log-probabilities recorded while it was drawn and those of the scoring pass differ by at most "
-            f"{gap.max(initial=0.0):.2g} nats a token. Taken for two laws they would have a total variation of {floor.value[-1]:.2g} over "
-            f"{int(floor.lengths[-1])} tokens: the floor."
+            f"{gap.max(initial=0.0):.2g} nats a token. Taken for two laws they would have a total variation of {floor.value[-1]:.2g} "
+            f"({floor.low[-1]:.2g} to {floor.high[-1]:.2g}) over {int(floor.lengths[-1])} tokens: the floor."
         )
     return tuple(notes)

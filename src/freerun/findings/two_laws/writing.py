@@ -32,7 +32,9 @@ def writing_finding(models: TwoModels) -> Finding | None:
     rows: list[Row] = [_loop_row(ARM_WORDS[arm], found) for arm, found in loops.items()]
     notes = [
         "Entropies are those of each model's own law; the second half of the texts is taken, since drift builds up.",
-        "Real texts were chosen long enough not to end.",
+        "Real texts were chosen long enough not to end."
+        if models.plan.prompts is None
+        else "Own minus real: over prompts of which both texts reach their second half of the window.",
     ]
     if models.plan.redacted:
         notes.append(f"Loops are {UNAVAILABLE}.")

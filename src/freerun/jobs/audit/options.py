@@ -91,6 +91,17 @@ def chosen_from(keywords: AuditKeywords) -> AuditOptions:
     return AuditOptions(**values)
 
 
+def check_template_flags(options: AuditOptions) -> None:
+    """Refuse what says how a template renders prompts where none does.
+
+    Raises:
+        UsageError: `system` or `template_options` without `chat`.
+    """
+    if not options.chat and (options.system is not None or options.template_options):
+        given = "--system" if options.system is not None else "--template-option"
+        raise UsageError(f"{given} goes with --chat, which renders prompts by the model's own template")
+
+
 def check_options(options: AuditOptions) -> None:
     """Refuse what cannot be meant.
 
@@ -128,9 +139,7 @@ def check_options(options: AuditOptions) -> None:
         )
     if options.end_ids is not None and not options.end_ids:
         raise UsageError("--end-ids names no id: give at least one, or leave it out")
-    if not options.chat and (options.system is not None or options.template_options):
-        given = "--system" if options.system is not None else "--template-option"
-        raise UsageError(f"{given} goes with --chat, which renders prompts by the model's own template")
+    check_template_flags(options)
     if options.chat and options.ask:
         raise UsageError(
             f"--ask {options.ask} asks in plain text, --chat is about prompts by the template: leave one out"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from freerun.jobs.audit.dry_run import FINDINGS_SECONDS, MARGIN, REST_BYTES
-from freerun.jobs.distance.measuring import units_left, units_of
+from freerun.jobs.distance.measuring import FLOORS, units_left, units_of
 from freerun.jobs.distance.models import Name
 from freerun.jobs.distance.options import DistanceOptions
 from freerun.jobs.distance.preparing import Model, Prepared, prepare
@@ -81,7 +81,7 @@ def dry_run(
     ready = prepare(a, b, corpus, options, out=out, say=say)
     plan, left = ready.plan, units_left(ready)
     say("timing a few texts")
-    n_left = {arm: sum(u.n_tokens for u in left if u.arm == arm) for arm in (*plan.arms, "floor_real", "floor_a")}
+    n_left = {arm: sum(u.n_tokens for u in left if u.arm == arm) for arm in (*plan.arms, *FLOORS)}
     scored = sum(n_left[arm] for arm in plan.arms)
     parts: dict[str, Span] = {}
     weights = []
@@ -92,9 +92,10 @@ def dry_run(
         parts[f"{name.upper()} reads"] = _widened(read, scored)
         if name in plan.arms:
             parts[f"{name.upper()} writes"] = _widened(step, n_left[name])
-        if name == "a":
-            parts["the floor"] = _widened(2.0 * read, n_left["floor_real"] + n_left["floor_a"])
-            parts["the floor"] += _widened(4.0 * step, n_left["floor_a"])
+        for arm in (arm for arm, floor in FLOORS.items() if floor.model == name and n_left[arm]):
+            written = 4.0 * step if FLOORS[arm].texts in OWN_ARMS else 0.0
+            parts.setdefault("the floors", Span(0.0, 0.0))
+            parts["the floors"] += _widened(2.0 * read + written, n_left[arm])
     parts["findings and page"] = Span(FINDINGS_SECONDS[0], FINDINGS_SECONDS[1])
     every = units_of(plan)
     n_tokens = sum(u.n_tokens for u in every)

@@ -34,6 +34,8 @@ class Description:
     tried: tuple[tuple[int, ...], ...]
     """Some texts as it takes them apart."""
     device: str
+    template_sha256: str | None = None
+    """Of its chat template; None where it has none."""
 
     @staticmethod
     def of(predictor: Stepwise[Any], texts: Sequence[str], *, device: str) -> Description:
@@ -48,6 +50,7 @@ class Description:
             tuple(predictor.token_bytes(i) or spelled.get(i, "") for i in range(predictor.n_tokens)),
             tuple(tuple(predictor.encode(text[:_TRIED_CHARACTERS])) for text in texts[:_TRIED_TEXTS]),
             device,
+            None if predictor.template is None else predictor.template.sha256,
         )
 
 

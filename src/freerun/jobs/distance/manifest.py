@@ -7,9 +7,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from freerun.jobs.audit.prompting import prompt_plan, prompts_in_words, prompts_json
 from freerun.jobs.audit.token_words import ends_in_words
+from freerun.jobs.distance.cut import Cut
 from freerun.jobs.distance.fitting import Description
 from freerun.jobs.distance.options import DistanceOptions
+from freerun.predictors.chat import ChatFeeding
 from freerun.predictors.markers import markers_json
 from freerun.predictors.side_by_side import Kept
 from freerun.records.distance import ARMS, KIND, DistancePlan, Side
@@ -19,15 +22,12 @@ from freerun.results.finding import to_json
 from freerun.runs.provenance import cores, provenance
 from freerun.stats.loops.lag_runs import LoopRule
 from freerun.text.documents import Corpus
-from freerun.text.pairs import Pair, PairSet
 
 FLOOR_TEXTS = 12
 """Texts of each kind that A computes again: one pass holds so many of 160 tokens."""
 
 
-def plan_of(
-    a: Description, b: Description, corpus: Corpus, pairs: tuple[Pair, ...], options: DistanceOptions
-) -> DistancePlan:
+def plan_of(a: Description, b: Description, corpus: Corpus, cut: Cut, options: DistanceOptions) -> DistancePlan:
     """All that decides what is measured."""
 
     def side(model: Description) -> Side:
@@ -40,9 +40,9 @@ def plan_of(
         end_ids=a.end_ids,
         corpus=CORPUS if options.redact_text else corpus.spec,
         corpus_fingerprint=corpus.fingerprint,
-        documents=len(pairs),
-        prefix=len(pairs[0].prefix),
-        tokens=len(pairs[0].continuation),
+        documents=len(cut.pairs),
+        prefix=cut.prefix_tokens,
+        tokens=cut.tokens,
         batch=options.batch,
         continuations=options.continuations,
         seed=options.seed,
@@ -52,9 +52,10 @@ def plan_of(
         dtype=options.dtype,
         device=options.device,
         threads=cores(),
-        floor_texts=min(FLOOR_TEXTS, len(pairs)),
+        floor_texts=min(FLOOR_TEXTS, len(cut.pairs)),
         redacted=options.redact_text,
         skip_bad_rows=bool(corpus.n_bad_rows),
+        prompts=None if cut.feeding is None or cut.counts is None else prompt_plan(cut.feeding, cut.counts),
     )
 
 
@@ -62,12 +63,9 @@ def manifest_of(
     a: Description,
     b: Description,
     corpus: Corpus,
-    pairs: tuple[Pair, ...],
+    cut: Cut,
     plan: DistancePlan,
     options: DistanceOptions,
-    *,
-    counts: PairSet | None,
-    longest: int,
 ) -> dict[str, Any]:
     """The manifest of a distance; `plan_hash` goes over the plan alone."""
     kept = Kept.of(a, b)
@@ -85,19 +83,21 @@ def manifest_of(
             "independent": corpus.independent,
             "notes": [
                 *([] if options.redact_text else (*corpus.notes, *corpus.named_notes)),
-                *_notes(a, b, kept, options, longest),
+                *_prompt_notes(a, b, cut, options),
+                *_notes(a, b, kept, options, cut.longest),
                 *ends_in_words(special),
             ],
         },
+        **_prompts(cut, options),
         "special_tokens": special,
         "counts": {
             "documents_read": len(corpus.documents),
             "exact_duplicates_dropped": corpus.n_duplicates,
             "near_duplicates_joined": corpus.n_near_duplicates,
             **({"rows_left_out": corpus.n_bad_rows} if corpus.n_bad_rows else {}),
-            **({"too_short": counts.n_too_short} if counts is not None else {}),
-            "pairs": len(pairs),
-            "independent_units": len({p.unit for p in pairs}),
+            **_left_out(cut),
+            "pairs": len(cut.pairs),
+            "independent_units": len({p.unit for p in cut.pairs}),
             "ids_of_both": min(kept.n_first, kept.n_second),
             "ids_added_by_b": kept.n_second - kept.n_first,
             "padding_left_out_of_a": a.n_tokens - kept.n_first,
@@ -120,17 +120,20 @@ def command_of(plan: DistancePlan, options: DistanceOptions) -> str:
     if plan.protocol == "llama.cpp":
         words += ["--protocol", "llama.cpp", "--window", str(options.window)]
     else:
-        words += ["--prefix", str(options.prefix), "--tokens", str(plan.tokens)]
+        words += [] if plan.prompts is not None else ["--prefix", str(options.prefix)]
+        words += ["--tokens", str(plan.tokens)]
         words += ["--continuations", str(plan.continuations)]
         words += [] if plan.arms == ARMS else ["--arms", ",".join(plan.arms)]
     defaults = DistanceOptions()
-    for name in ("dtype", "device", "end_ids", "format", "text_field", "split_on", "chunk"):
+    for name in ("dtype", "device", "end_ids", "format", "text_field", "prompt_field", "system", "split_on", "chunk"):
         value = getattr(options, name)
         if value != getattr(defaults, name):
-            hidden = plan.redacted and name in ("text_field", "split_on")
+            hidden = plan.redacted and name in ("text_field", "prompt_field", "system", "split_on")
             typed = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words += [f"--{name.replace('_', '-')}", "…" if hidden else typed]
-    flags = ("skip_bad_rows", "redact_text", "trust_remote_code")
+    for option in options.template_options:
+        words += ["--template-option", option]
+    flags = ("chat", "skip_bad_rows", "redact_text", "trust_remote_code")
     words += [f"--{n.replace('_', '-')}" for n in flags if getattr(options, n)]
     return shlex.join(words)
 
@@ -145,6 +148,39 @@ def _model(model: Description) -> dict[str, Any]:
         "context": model.context.describe(),
         "device": model.device,
     }
+
+
+def _prompts(cut: Cut, options: DistanceOptions) -> dict[str, Any]:
+    """What was put around the prompts, where there are some."""
+    if cut.feeding is None or cut.counts is None:
+        return {}
+    return {"prompts": prompts_json(cut.feeding, cut.counts, redacted=options.redact_text)}
+
+
+def _left_out(cut: Cut) -> dict[str, int]:
+    """Documents, or conversations, that do not fit."""
+    if cut.counts is None:
+        return {}
+    if cut.feeding is None:
+        return {"too_short": cut.counts.n_too_short}
+    return {"left_out": sum(left.n for left in cut.counts.left_out)}
+
+
+def _prompt_notes(a: Description, b: Description, cut: Cut, options: DistanceOptions) -> list[str]:
+    """How prompts are put to the models, and whose template does it."""
+    if cut.feeding is None or cut.counts is None:
+        return []
+    notes = prompts_in_words(cut.feeding, cut.counts, redacted=options.redact_text)
+    if isinstance(cut.feeding, ChatFeeding):
+        theirs = b.template_sha256
+        if theirs is None:
+            how = "B has none of its own"
+        elif theirs == a.template_sha256:
+            how = "B's own is the same"
+        else:
+            how = "B's own differs and is not used, so that B is not fed as its makers would feed it"
+        notes.insert(1, f"The template is A's, for both models, since both must read the same ids; {how}")
+    return notes
 
 
 def _notes(a: Description, b: Description, kept: Kept, options: DistanceOptions, longest: int) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Int
 
 from freerun.errors import BackendError, BrokenLaw
 from freerun.jobs.distance.models import Name
@@ -25,7 +26,22 @@ from freerun.records.failures import out_of_memory, without_memory
 from freerun.text.pairs import Pair
 
 T = TypeVar("T")
-FLOORS: dict[Arm, Arm] = {"real": "floor_real", "a": "floor_a"}
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Which model's laws of which texts are computed again."""
+
+    model: Name
+    texts: Arm
+
+
+FLOORS: dict[Arm, Floor] = {
+    "floor_real": Floor("a", "real"),
+    "floor_a": Floor("a", "a"),
+    "floor_real_b": Floor("b", "real"),
+    "floor_b": Floor("b", "b"),
+}
 SPOOL = ".laws"
 """Folder of laws on their way from one model to the other, inside the run's."""
 
@@ -42,8 +58,8 @@ class Unit:
 
     @property
     def is_floor(self) -> bool:
-        """Whether A is held beside itself."""
-        return self.arm in FLOORS.values()
+        """Whether a model is held beside itself."""
+        return self.arm in FLOORS
 
     def key(self, plan_hash: str) -> str:
         """What the unit's records hold, as one string."""
@@ -60,8 +76,13 @@ def units_of(plan: DistancePlan) -> list[Unit]:
             stop = min(start + size, plan.documents)
             out.append(Unit(f"{arm}-{i:05d}", arm, start, stop, (stop - start) * each * plan.tokens))
     out.sort(key=lambda u: (u.stop, u.arm != "real", u.name))
-    floors = [floor for arm, floor in FLOORS.items() if arm in plan.arms]
-    return out + [Unit(arm, arm, 0, plan.floor_texts, plan.floor_texts * plan.tokens) for arm in floors]
+    return out + [Unit(arm, arm, 0, plan.floor_texts, plan.floor_texts * plan.tokens) for arm in floors_of(plan)]
+
+
+def floors_of(plan: DistancePlan) -> list[Arm]:
+    """What is computed twice."""
+    models = ("a",) if plan.plan_version < 2 else ("a", "b")
+    return [arm for arm, floor in FLOORS.items() if floor.texts in plan.arms and floor.model in models]
 
 
 def units_left(ready: Prepared) -> list[Unit]:
@@ -121,18 +142,18 @@ def _one_at_a_time(work: Work, left: Sequence[Unit], on_tokens: Callable[[int], 
                 model = work.model(writer)
                 texts[unit] = work.drawn(unit)
                 ids = work.sequences(texts[unit], min(work.ready.a.n_tokens, work.ready.b.n_tokens))
-                shelves[unit] = Spool(folder / f"{unit.name}.npy", model, ids, start=work.ready.start)
+                shelves[unit] = Spool(folder / f"{unit.name}.npy", model, ids, start=starts(texts[unit]))
                 work.on_phase(f"laws of {name.upper()} to disk")
                 shelves[unit].fill(model, ids)
+            for unit in (u for u in left if u.is_floor and FLOORS[u.arm].model == writer):
+                work.write(unit, work.floor(unit))
+                on_tokens(unit.n_tokens)
             for unit in (u for u in left if u.arm in mine):
                 shelf = shelves.pop(unit)
                 sides: dict[Name, Reader | Shelf] = {writer: shelf, reader: work.model(reader)}
                 work.write(unit, work.rows(unit, texts.pop(unit), sides["a"], sides["b"]))
                 shelf.remove()
                 on_tokens(unit.n_tokens)
-        for unit in (u for u in left if u.is_floor):
-            work.write(unit, work.floor(unit))
-            on_tokens(unit.n_tokens)
     finally:
         for shelf in shelves.values():
             shelf.remove()
@@ -164,7 +185,7 @@ class Work:
         """The unit's texts: the documents' own, or a model's."""
         block = self.ready.pairs[unit.start : unit.stop]
         if unit.arm == "real":
-            return [Drawn(pair, pair.continuation.astype(np.int64)) for pair in block]
+            return real_texts(block)
         writer: Name = "a" if unit.arm == "a" else "b"
         self.on_phase(f"{writer.upper()} writes")
         return self._enough_memory(unit, lambda width: list(self._write(writer, block, width)))
@@ -199,15 +220,15 @@ class Work:
         first, second = a or self.model("a"), b or self.model("b")
         self.on_phase({"real": "real text", "a": "A's text", "b": "B's text"}[unit.arm] + " by both")
         sequences = self.sequences(texts, min(first.n_tokens, second.n_tokens))
-        start = self.ready.start
+        at_first = starts(texts)
 
         def scored(width: int) -> list[tuple[Divergence, np.ndarray]]:
             if isinstance(first, Shelf) or isinstance(second, Shelf):
                 width = len(sequences)  # a shelf knows the texts by their number
             out = []
             for at in range(0, len(sequences), width):
-                some = sequences[at : at + width]
-                out += collected(score_both(first, second, some, start=start), [len(s) - start for s in some], start)
+                some, here = sequences[at : at + width], at_first[at : at + width]
+                out += collected(score_both(first, second, some, start=here), some, here)
             return out
 
         seen = self._enough_memory(unit, scored)
@@ -215,21 +236,19 @@ class Work:
         return [_row(arm, text, *_completed(text, arm, *one)) for text, one in zip(texts, seen, strict=True)]
 
     def floor(self, unit: Unit) -> list[TextRow]:
-        """A's laws of some texts beside its own, computed from each text alone."""
-        self.on_phase("A against itself")
-        model, start = self.model("a"), self.ready.start
-        if unit.arm == "floor_real":
-            texts = [Drawn(p, p.continuation.astype(np.int64)) for p in self.ready.pairs[: unit.stop]]
-        else:
-            texts = self._recorded(unit)
-        sequences = self.sequences(texts, model.n_tokens)
-        seen = collected(score_again(model, sequences, start=start), [len(s) - start for s in sequences], start)
+        """A model's laws of some texts beside its own, computed from each text alone."""
+        floor = FLOORS[unit.arm]
+        self.on_phase(f"{floor.model.upper()} against itself")
+        model = self.model(floor.model)
+        texts = real_texts(self.ready.pairs[: unit.stop]) if floor.texts == "real" else self._again(unit, floor.model)
+        sequences, at_first = self.sequences(texts, model.n_tokens), starts(texts)
+        seen = collected(score_again(model, sequences, start=at_first), sequences, at_first)
         return [_row(unit.arm, text, *one) for text, one in zip(texts, seen, strict=True)]
 
-    def _recorded(self, unit: Unit) -> list[Drawn]:
-        """A's own texts of the first documents, one each, drawn again: the draws depend on the plan alone."""
+    def _again(self, unit: Unit, writer: Name) -> list[Drawn]:
+        """A model's own texts of the first documents, one each, drawn again: the draws depend on the plan alone."""
         block = self.ready.pairs[unit.start : unit.stop]
-        return [t for t in self._write("a", block, self.ready.plan.batch) if t.replicate == 0]
+        return [t for t in self._write(writer, block, self.ready.plan.batch) if t.replicate == 0]
 
     # ---- records ---------------------------------------------------------------------------------------------------
 
@@ -269,16 +288,29 @@ class Work:
                 print(f"out of memory: going on with {width} rows at once", file=sys.stderr)
 
 
-def collected(parts: Iterator[Apart], lengths: Sequence[int], start: int) -> list[tuple[Divergence, np.ndarray]]:
+def real_texts(pairs: Sequence[Pair]) -> list[Drawn]:
+    """The documents' own continuations."""
+    return [Drawn(pair, pair.continuation.astype(np.int64), ended=pair.ended) for pair in pairs]
+
+
+def starts(texts: Sequence[Drawn]) -> Int[np.ndarray, " texts"]:
+    """Tokens before the first one that is compared."""
+    return np.array([len(text.pair.prefix) for text in texts], np.int64)
+
+
+def collected(
+    parts: Iterator[Apart], sequences: Sequence[Ids], start: Int[np.ndarray, " texts"]
+) -> list[tuple[Divergence, np.ndarray]]:
     """One divergence a text, with the mass on padding, from pieces in any order; what comes last holds."""
     table: dict[str, np.ndarray] = {}
+    lengths = [len(ids) - int(at) for ids, at in zip(sequences, start, strict=True)]
     shape = (len(lengths), max(lengths, default=0))
     for part in parts:
         columns = {f.name: getattr(part.divergence, f.name) for f in fields(Divergence)}
         for name, values in (columns | {"padding_mass": part.padding_mass}).items():
             if name not in table:
                 table[name] = np.zeros(shape, values.dtype)
-            table[name][part.row, part.position - start] = values
+            table[name][part.row, part.position - start[part.row]] = values
     rows = [{name: column[i, :n] for name, column in table.items()} for i, n in enumerate(lengths)]
     return [(Divergence(**row), padding) for row in rows for padding in [row.pop("padding_mass")]]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypedDict
 
 from freerun.errors import UsageError, nearest
-from freerun.jobs.audit.options import REDACTED_PREFIX_TOKENS, AuditOptions
+from freerun.jobs.audit.options import REDACTED_PREFIX_TOKENS, AuditOptions, check_template_flags
 from freerun.records.distance import ARMS, Arm
 from freerun.stats.two_laws.windows import DEFAULT_WINDOW
 
@@ -40,6 +40,12 @@ class DistanceOptions:
     chunk: int | None = None
     format: str | None = None
     skip_bad_rows: bool = False
+    prompt_field: str | None = None
+    chat: bool = False
+    """Prompts are rendered by A's template, for both models."""
+    system: str | None = None
+    template_options: tuple[str, ...] = ()
+    """`name=value`, the value as JSON, or a bare word for a string."""
 
     @property
     def reading(self) -> AuditOptions:
@@ -71,12 +77,16 @@ class DistanceKeywords(TypedDict, total=False):
     chunk: int | None
     format: str | None
     skip_bad_rows: bool
+    prompt_field: str | None
+    chat: bool
+    system: str | None
+    template_options: Sequence[str]
 
 
 def chosen_from(keywords: DistanceKeywords) -> DistanceOptions:
     """The keywords as a value."""
     values: dict[str, Any] = dict(keywords)
-    for name in ("arms", "end_ids"):
+    for name in ("arms", "end_ids", "template_options"):
         if values.get(name) is not None:
             values[name] = tuple(values[name])
     return DistanceOptions(**values)
@@ -113,7 +123,11 @@ def check_options(options: DistanceOptions) -> None:
         raise UsageError(f"--dtype must be fp32 or bf16, not {options.dtype!r}")
     if options.end_ids is not None and not options.end_ids:
         raise UsageError("--end-ids names no id: give at least one, or leave it out")
+    check_template_flags(options.reading)
     if options.protocol == "llama.cpp":
+        if options.prompt_field is not None or options.chat:
+            given = "--chat" if options.chat else "--prompt-field"
+            raise UsageError(f"{given} has no place in --protocol llama.cpp, whose windows take no notice of prompts")
         if tuple(options.arms) not in (ARMS, ("real",)):
             raise UsageError("--protocol llama.cpp scores real text alone: leave --arms out, or write --arms real")
         if options.tokens is not None:

@@ -10,6 +10,8 @@ from typing import Any
 from freerun.errors import UsageError
 from freerun.jobs.audit.options import read_any_corpus
 from freerun.jobs.audit.preparing import tell_notes
+from freerun.jobs.audit.prompting import check_fits_prompts, feeding_of, prompted
+from freerun.jobs.distance.cut import Cut
 from freerun.jobs.distance.fitting import Description, check_fit, readable
 from freerun.jobs.distance.manifest import default_folder, manifest_of, plan_of
 from freerun.jobs.distance.models import Models, Name
@@ -18,13 +20,15 @@ from freerun.jobs.distance.windows import cut_windows
 from freerun.organisms.memorised import without_calibration
 from freerun.organisms.wrapper import from_nothing
 from freerun.predictors.base import Predictor
+from freerun.predictors.chat import Feeding
 from freerun.predictors.stepwise import Stepwise
 from freerun.records.distance import DistancePlan
 from freerun.records.store import RunFolder
 from freerun.runs.provenance import device_of
+from freerun.runs.run import is_distance
 from freerun.specs.spec import LoadOptions, load_predictor, loader_of
 from freerun.text.documents import Corpus
-from freerun.text.pairs import Pair, PairSet, cut_pairs, numbered
+from freerun.text.pairs import Pair, cut_pairs, numbered
 
 Say = Callable[[str], None]
 Model = str | Predictor
@@ -45,8 +49,8 @@ class Prepared:
 
     @property
     def start(self) -> int:
-        """Tokens before the first one that is compared."""
-        return len(self.pairs[0].prefix)
+        """Tokens before the first one that is compared, in the text in which they are fewest."""
+        return min(len(pair.prefix) for pair in self.pairs)
 
 
 def prepare(
@@ -66,10 +70,12 @@ def prepare(
     check_options(options)
     if options.protocol == "llama.cpp":
         options = replace(options, arms=("real",))
-    _check_are_models(a, b, options)
+    _check_are_models(a, b, corpus, options)
     text = read_any_corpus(corpus, options.reading) if isinstance(corpus, str) else corpus
     if isinstance(corpus, str) and not corpus.startswith(("builtin/", "world/")):
         tell_notes(text, say)
+    check_fits_prompts(text, options.reading)
+    _check_protocol_fits(text, options)
     models = Models({"a": _loader(a, options, say), "b": _loader(b, options, say)}, options.one_at_a_time)
     tried = [d.text for d in text.documents if d.ids is None]
     described: dict[Name, Description] = {}
@@ -79,15 +85,16 @@ def prepare(
         text = without_calibration(text, predictor)
         described[name] = Description.of(predictor, tried, device=device_of(predictor))
     check_fit(described["a"], described["b"])
-    pairs, counts = _cut(text, models.get("a"), options)
-    longest = max(len(p.prefix) + len(p.continuation) for p in pairs)
-    plan = plan_of(described["a"], described["b"], text, pairs, options)
-    manifest = manifest_of(described["a"], described["b"], text, pairs, plan, options, counts=counts, longest=longest)
+    cut = _cut(text, models.get("a"), options)
+    plan = plan_of(described["a"], described["b"], text, cut, options)
+    manifest = manifest_of(described["a"], described["b"], text, cut, plan, options)
     folder = RunFolder(Path(out) if out is not None else default_folder(plan))
-    return Prepared(models, described["a"], described["b"], pairs, plan, options, manifest, folder)
+    return Prepared(models, described["a"], described["b"], cut.pairs, plan, options, manifest, folder)
 
 
-def _check_are_models(a: Model, b: Model, options: DistanceOptions) -> None:
+def _check_are_models(a: Model, b: Model, corpus: str | Corpus, options: DistanceOptions) -> None:
+    if isinstance(corpus, str) and (Path(corpus) / "manifest.json").is_file():
+        raise UsageError(f"{corpus} is a run, and a corpus is wanted there: give the text that both models are to read")
     for spec in (a, b):
         if not isinstance(spec, str):
             if options.one_at_a_time:
@@ -96,15 +103,19 @@ def _check_are_models(a: Model, b: Model, options: DistanceOptions) -> None:
                 )
             continue
         if (Path(spec) / "manifest.json").is_file():
-            raise UsageError(
-                f"{spec} is a run, and a distance is between two models; audits of two models are compared with "
-                f"`freerun compare {a} {b}`"
+            again = (
+                f"its page is made again with `freerun report {spec}`"
+                if is_distance(spec)
+                else f"audits of two models are compared with `freerun compare {a} {b}`"
             )
+            raise UsageError(f"{spec} is a run, and a distance is between two models; {again}")
         loader_of(spec)  # a name that does not exist is said before anything is read
 
 
 def _loader(model: Model, options: DistanceOptions, say: Say) -> Callable[[], Stepwise[Any]]:
-    load = LoadOptions(options.dtype, options.device, options.trust_remote_code, end_ids=options.end_ids)
+    load = LoadOptions(
+        options.dtype, options.device, options.trust_remote_code, end_ids=options.end_ids, chat=options.chat
+    )
 
     def made() -> Stepwise[Any]:
         predictor = load_predictor(model, load, tell=say) if isinstance(model, str) else model
@@ -113,18 +124,30 @@ def _loader(model: Model, options: DistanceOptions, say: Say) -> Callable[[], St
     return made
 
 
-def _cut(text: Corpus, a: Stepwise[Any], options: DistanceOptions) -> tuple[tuple[Pair, ...], PairSet | None]:
+def _check_protocol_fits(text: Corpus, options: DistanceOptions) -> None:
+    if options.protocol == "llama.cpp" and text.n_prompted:
+        raise UsageError(
+            f"--protocol llama.cpp takes plain documents, and {text.spec} holds prompts with responses: leave --protocol out"
+        )
+
+
+def _cut(text: Corpus, a: Stepwise[Any], options: DistanceOptions) -> Cut:
     if options.protocol == "llama.cpp":
-        pairs = cut_windows(text, a.encode, width=options.window, most=options.documents, has_lead=bool(a.context.lead))
-        return pairs, None
-    found = cut_pairs(
-        text,
-        a.encode,
-        n_documents=options.documents,
-        prefix_tokens=options.prefix,
-        continuation_tokens=options.tokens,
-        seed=options.seed,
-    )
+        return Cut(
+            cut_windows(text, a.encode, width=options.window, most=options.documents, has_lead=bool(a.context.lead))
+        )
+    feeding: Feeding | None = None
+    if text.n_prompted:
+        found, feeding = prompted(text, a, feeding_of(a, options.reading), options.reading)
+    else:
+        found = cut_pairs(
+            text,
+            a.encode,
+            n_documents=options.documents,
+            prefix_tokens=options.prefix,
+            continuation_tokens=options.tokens,
+            seed=options.seed,
+        )
     if options.redact_text:
         found, _ = numbered(found)
     largest = max(int(max(p.prefix.max(initial=0), p.continuation.max(initial=0))) for p in found.pairs)
@@ -133,4 +156,4 @@ def _cut(text: Corpus, a: Stepwise[Any], options: DistanceOptions) -> tuple[tupl
             f"{text.spec} holds token {largest}, and {a.identity.name} has ids 0 to {a.n_tokens - 1} only: its tokenizer and its "
             "weights are not of the same model"
         )
-    return found.pairs, found
+    return Cut(found.pairs, found, feeding)

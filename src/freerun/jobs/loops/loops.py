@@ -22,6 +22,7 @@ from freerun.results.finding import to_json
 from freerun.results.loops import LoopDefinition, LoopsResult
 from freerun.samples.completion import Completion
 from freerun.samples.reading import open_samples
+from freerun.specs.spec import loader_of
 from freerun.specs.tokenizers import load_tokenizer
 from freerun.stats.loops.lag_runs import LoopRule
 from freerun.stats.loops.near_loops import NearRule
@@ -125,6 +126,7 @@ def _read(
                 f"{texts} is a run, which has its tokens; --format, --requests and --words are about files"
             )
         return _read_run(Path(texts), real, tokenizer, history=history, say=say)
+    _check_is_no_model(str(texts))
     spelling: Spelling | None = InWords() if words else None
     if tokenizer is not None:
         say(f"loading the tokenizer of {tokenizer}")
@@ -135,6 +137,23 @@ def _read(
     n = own.facts.tokens + own.facts.prompt_tokens + (0 if base is None else base.facts.tokens)
     say(f"read {counted(n, own.spelling.unit.rstrip('s'))}: {time.perf_counter() - begin:.1f} s")
     return Sides(own, base, Path(texts).name)
+
+
+def _check_is_no_model(texts: str) -> None:
+    """Refuse the name of a model, which writes nothing here."""
+    if not Path(texts).exists() and _is_model(texts):
+        raise UsageError(
+            f"{texts} is a model, and `freerun loops` reads texts that are there already: let it write some with "
+            f"`freerun audit {texts}`, and give the folder of that run"
+        )
+
+
+def _is_model(name: str) -> bool:
+    try:
+        loader_of(name)
+    except UsageError:
+        return False
+    return True
 
 
 def _read_run(path: Path, real: str | None, tokenizer: str | None, *, history: bool, say: Say) -> Sides:

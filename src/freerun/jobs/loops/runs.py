@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int
 
+from freerun.errors import UsageError
 from freerun.findings.evidence import Evidence
 from freerun.findings.loops.evidence import loop_evidence
 from freerun.findings.loops.texts_of_records import numeric_ids, texts_of_rows
@@ -14,7 +15,7 @@ from freerun.findings.plain_text import PlainText
 from freerun.jobs.loops.reading import ReadTexts, Sides
 from freerun.records.schema import ArmName
 from freerun.results.loops import TextsRead
-from freerun.runs.run import evidence_of
+from freerun.runs.run import evidence_of, is_distance
 
 RUN = "audit"
 
@@ -52,8 +53,13 @@ def gather_run(path: Path, *, history: bool) -> Sides:
     """The free arm of a finished audit and its real arm.
 
     Raises:
-        DataError: no finished audit there.
+        UsageError: a distance between two models. DataError: no finished audit there.
     """
+    if is_distance(path):
+        raise UsageError(
+            f"{path} is a distance between two models: the loops of both stand in {path / 'report.html'}; `freerun loops` takes a "
+            "finished audit, or samples"
+        )
     evidence = evidence_of(path)
     own, real = _side(evidence, path, "free", history), _side(evidence, path, "real", history)
     return Sides(own, real, str(evidence.plan.model), matched=True)

@@ -65,6 +65,35 @@ def mean_band(
     return 1.0 - limits[: x.shape[1]], limits[x.shape[1] :]
 
 
+def pair_band(
+    values: Float[np.ndarray, "pairings pairs columns"], *, alpha: float
+) -> tuple[Float[np.ndarray, " columns"], Float[np.ndarray, " columns"]]:
+    """Return lower and upper limits of the mean over pairs of units, each missed with probability at most alpha.
+
+    In each pairing no unit stands in two pairs, so that its pairs are independent, and a gambler bets on them. The mean wealth of
+    gamblers whose wealth has a mean of at most 1 has one, too, and reaches 1/α at the end with probability at most α (Markov),
+    however much their pairs have in common. Pairings are fixed before the units are seen.
+
+    Raises as `mean_high` does.
+    """
+    x = np.asarray(values, np.float64)
+    limits = _pairs_high(np.concatenate([1.0 - x, x], axis=2), alpha)
+    return 1.0 - limits[: x.shape[2]], limits[x.shape[2] :]
+
+
+def _pairs_high(x: Float[np.ndarray, "pairings pairs columns"], alpha: float) -> Float[np.ndarray, " columns"]:
+    n_pairings, n_pairs, n_columns = x.shape
+    every = _checked(x.transpose(1, 0, 2).reshape(n_pairs, n_pairings * n_columns), alpha)
+    plug_in = _plug_in_bets(every, alpha)
+    low, high = x.mean(axis=(0, 1)), np.ones(n_columns)
+    for _ in range(_STEPS):
+        middle = 0.5 * (low + high)
+        ends = _wealth(every, np.tile(middle, n_pairings), plug_in)[-1].reshape(n_pairings, n_columns)
+        refuted = np.nan_to_num(ends, nan=0.0, posinf=np.inf).mean(axis=0) >= 1.0 / alpha
+        high, low = np.where(refuted, middle, high), np.where(refuted, low, middle)
+    return np.asarray(high)
+
+
 def least_units(limit: float, *, alpha: float) -> int:
     """Return how many units an upper limit this low needs at the least, were they all 0: ln α / ln(1 − limit).
 
@@ -108,14 +137,20 @@ def _most_wealth(
     x: Float[np.ndarray, "units columns"], m: Float[np.ndarray, " columns"], plug_in: Float[np.ndarray, "units columns"]
 ) -> Float[np.ndarray, " columns"]:
     """Largest wealth along the units, of bets that the mean is below m. It rises with m, as each factor does."""
+    # wealth beyond all numbers is enough; what follows it (0 times infinity) does not count
+    return np.asarray(np.fmax.reduce(_wealth(x, m, plug_in), axis=0))
+
+
+def _wealth(
+    x: Float[np.ndarray, "units columns"], m: Float[np.ndarray, " columns"], plug_in: Float[np.ndarray, "units columns"]
+) -> Float[np.ndarray, "units columns"]:
+    """Wealth after each unit."""
     largest = 1.0 / np.maximum(1.0 - m, 1e-15)
     gains = np.maximum((m - x) * largest, -1.0)
     own = np.minimum(plug_in / largest, _LARGEST_PLUG_IN)
     factors = 1.0 + np.concatenate([_SHARES[:, None, None] * gains, (own * gains)[None]])
-    # wealth beyond all numbers is enough; what follows it (0 times infinity) does not count
     with np.errstate(over="ignore", invalid="ignore"):
-        wealth = np.tensordot(_STAKES, np.cumprod(factors, axis=1), axes=1)
-    return np.asarray(np.fmax.reduce(wealth, axis=0))
+        return np.asarray(np.tensordot(_STAKES, np.cumprod(factors, axis=1), axes=1))
 
 
 def _checked(values: Float[np.ndarray, "units columns"], alpha: float) -> Float[np.ndarray, "units columns"]:

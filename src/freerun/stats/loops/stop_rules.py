@@ -107,6 +107,17 @@ def share_stopped(stops: Stops, *, level: float = 0.95) -> Interval:
     return _proportion(stops, np.ones(stops.stopped.size), level)
 
 
+def share_left(stops: Stops, *, level: float = 0.95) -> Interval:
+    """Return the share of stopped texts that, left alone, were out of the loop at their last token, clustered.
+
+    That is how often a stop cuts off what would have mended itself.
+
+    Raises TooFewDocuments for stopped texts of fewer than two groups.
+    """
+    ended = stops.stopped
+    return clustered_proportion(stops.left[ended], np.ones(int(ended.sum())), stops.groups[ended], level=level)
+
+
 def _proportion(stops: Stops, trials: Real[np.ndarray, " texts"], level: float) -> Interval:
     """`clustered_proportion`; where no text is stopped, at the trials over the mean size of the group that a text is in.
 

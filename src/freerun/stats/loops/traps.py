@@ -14,6 +14,9 @@ from freerun.errors import DataError
 from freerun.stats.intervals import Interval
 from freerun.stats.proportions import clustered_proportion
 
+_LEAST_CHANCE = 1e-9
+"""Of leaving a trap at a token: a limit below it says nothing, and the time in a trap is open."""
+
 
 @dataclass(frozen=True)
 class Traps:
@@ -93,7 +96,7 @@ def time_in_trap(escape: Interval) -> TimeInTrap:
 
 
 def _inverse(chance: float) -> float | None:
-    return 1.0 / chance if chance > 0 else None
+    return 1.0 / chance if chance > _LEAST_CHANCE else None
 
 
 def _at_risk(
