@@ -15,7 +15,8 @@ from freerun.commands.model_arguments import add_json_argument, add_model_argume
 from freerun.commands.terminal import columns_between, say
 
 if TYPE_CHECKING:
-    from freerun.results.doctor import Against, Check, DoctorResult, Requests
+    from freerun.results.doctor import Against, Check, DoctorResult
+    from freerun.results.served import LawServed, Requests
 
 EXAMPLES = """\
 examples:

@@ -30,6 +30,14 @@ def verdict(
             "the horizon of text whose law is not known is not judged",
         )
     if own_text.sampler_audit == "failed":
+        if (found := evidence.law_served) is not None:
+            return RunVerdict(
+                f"{model}: what {found.writer} wrote is not drawn from this model's law at {found.declared}. {found.cause_sentence}",
+                recognition,
+                "bad",
+                "not_judged",
+                "the horizon of a law that was not sampled is not judged",
+            )
         return RunVerdict(
             f"{model}: what was sampled is not the model's own law at temperature 1.",
             recognition,

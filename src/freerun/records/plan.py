@@ -103,6 +103,22 @@ class PromptPlan:
 
 
 @dataclass(frozen=True)
+class WriterPlan:
+    """Who wrote the own text, where it was not the model whose laws are recorded."""
+
+    model: str
+    fingerprint: str
+    sends_rule: bool
+    """False: no sampling setting was sent, and the server sampled as it does by itself."""
+    sent: str
+    """What was sent for a draw at temperature 1, as JSON."""
+
+    def describe(self) -> str:
+        """For people."""
+        return self.model if self.sends_rule else f"{self.model}, which samples as it does by itself"
+
+
+@dataclass(frozen=True)
 class AuditPlan:
     """All that decides what an audit measures; its hash names the run, and its fields are the plan of `result.json`."""
 
@@ -142,13 +158,16 @@ class AuditPlan:
     plan_version: int = PLAN_VERSION
     prompts: PromptPlan | None = None
     """None: documents are cut at so many tokens. Else `prefix` is the longest prompt, and every text stops at its own end."""
+    own_text_from: WriterPlan | None = None
+    """None: the model wrote it."""
 
     @property
     def hash(self) -> str:
-        """Over values alone: no sentence is in it. A plan without prompts has the hash that it had before there were any."""
+        """Over values alone: no sentence is in it. A plan without prompts or writer has the hash that it had before there were any."""
         values = to_json(self)
-        if self.prompts is None:
-            del values["prompts"]
+        for name in ("prompts", "own_text_from"):
+            if values[name] is None:
+                del values[name]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

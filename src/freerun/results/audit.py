@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from freerun.results.finding import Finding
+from freerun.results.served import LawServed, Requests
 from freerun.results.verdict import Card, Example, RunVerdict, Threat, Yardsticks
 
 RESULT_VERSION = 1
@@ -59,3 +60,7 @@ class AuditResult:
     model: dict[str, Any]
     provenance: dict[str, Any]
     command: str
+    requests: Requests | None = None
+    """What became of the requests to servers; None where nothing was served."""
+    law_served: LawServed | None = None
+    """Whether a server that wrote the own text samples the law of the model that read it; None where the model wrote it itself."""

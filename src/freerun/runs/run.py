@@ -15,6 +15,7 @@ from freerun.findings.evidence import Evidence
 from freerun.records.distance import KIND as DISTANCE
 from freerun.records.measure import units_of
 from freerun.records.plan import read_plan
+from freerun.records.requests import read_law_served
 from freerun.records.store import RunFolder, load_records
 from freerun.report.pages.summary_card import summary_card
 
@@ -106,7 +107,7 @@ def evidence_in(folder: RunFolder) -> Evidence:
     records = load_records(folder)
     if records.manifest["kind"] != "audit":
         raise DataError(f"{folder.path} is a run of {records.manifest['kind']!r}; only audits can be compared")
-    return Evidence(records)
+    return Evidence(records, law_served=read_law_served(folder))
 
 
 def is_distance(path: str | Path) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import freerun
 from freerun.jobs.doctor.installation import installation
 from freerun.predictors.base import Predictor
-from freerun.results.doctor import Against, Check, DoctorResult, Requests
+from freerun.results.doctor import Against, Check, DoctorResult
+from freerun.results.served import Requests
 from freerun.runs.progress import Progress, Silent
 from freerun.specs.spec import LoadOptions, load_predictor, loader_of
 
@@ -57,12 +58,9 @@ def doctor(
 
 
 def _requests(predictor: Predictor) -> Requests | None:
-    from freerun.predictors.servers.predictor import ServedModel
+    from freerun.jobs.served.requests import requests_of
 
-    if not isinstance(predictor, ServedModel):
-        return None
-    tally = predictor.client.tally
-    return Requests(tally.answered, dict(tally.retried), len(tally.failed))
+    return requests_of(predictor)
 
 
 def _result(
