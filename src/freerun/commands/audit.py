@@ -100,7 +100,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--own-text-from",
         metavar="SERVED",
-        help="let a server write the own text, vllm/NAME@http://HOST:PORT or the like, and read it with MODEL's law: does the server "
+        help="let a server write the own text, vllm/NAME@http://HOST:PORT or the like, and read it with MODEL's law: "
+        "does the server "
         "sample this checkpoint? (docs/servers.md)",
     )
     what.add_argument(

@@ -16,7 +16,7 @@ from freerun.commands.terminal import columns_between, say
 
 if TYPE_CHECKING:
     from freerun.results.doctor import Against, Check, DoctorResult
-    from freerun.results.served import LawServed, Requests
+    from freerun.results.requests import Requests
 
 EXAMPLES = """\
 examples:

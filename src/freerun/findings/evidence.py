@@ -16,7 +16,8 @@ from freerun.records.redact import LocalIds, is_redacted, local_ids, sealed
 from freerun.records.schema import ArmName
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
-from freerun.results.served import LawServed, Requests
+from freerun.results.requests import Requests
+from freerun.results.served import LawServed
 from freerun.stats.detection.likelihood_features import Stops, TokenColumns
 from freerun.stats.interpolation import fit_interpolation, mix_log_probs
 

@@ -19,7 +19,8 @@ from freerun.records.answers import Answers
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
 from freerun.results.audit import RESULT_VERSION, AuditResult
-from freerun.results.served import LawServed, Requests
+from freerun.results.requests import Requests
+from freerun.results.served import LawServed
 
 
 def derive(

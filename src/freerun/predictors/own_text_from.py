@@ -1,4 +1,4 @@
-"""A model that reads what another one writes: own text comes from the writer (a server), every law from the reader (weights here)."""
+"""A model that reads what another one writes: own text comes from the writer (a server), every law from the reader."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ READ_AT_ONCE = 64
 class OwnTextFrom(SharesTokens):
     """The reader's laws, on text that the writer drew by itself.
 
-    A sample's observations are the reader's; its `sample_log_prob_nats` are what the writer said of its own tokens. Nobody knows the
+    A sample's observations are the reader's; its `sample_log_prob_nats` are what the writer said of its own tokens. Nobody knows
+    the
     uniforms. A text ends at the first id that either of the two ends a text with.
     """
 
     def __init__(self, reader: Predictor, writer: Predictor) -> None:
         check_same_tokens(reader, writer)
         if reader.capabilities.hidden_context:
-            raise UsageError(f"{reader.identity.name} writes after tokens that are not shown: it cannot read another's text")
+            raise UsageError(
+                f"{reader.identity.name} writes after tokens that are not shown: it cannot read another's text"
+            )
         self.reader, self.writer = reader, writer.with_lead(reader.context.lead)
         self._share_tokens(reader)
         ends = {end.token_id: end for end in (*writer.markers.ends, *reader.markers.ends)}
@@ -75,22 +78,28 @@ class OwnTextFrom(SharesTokens):
             UsageError: a text would not fit the writer's context. BackendError: the writer drew an id that the reader lacks.
         """
         todo = continuations
-        self._check_fits(todo)
         waiting: list[Sample] = []
-        for sample in self.writer.generate(replace(todo, loop_rule=None), on_tokens=on_tokens):
-            waiting.append(self._ended(sample))
+        for sample in self.written(todo, on_tokens=on_tokens):
+            waiting.append(sample)
             if len(waiting) >= min(READ_AT_ONCE, todo.at_once or READ_AT_ONCE):
                 yield from self._read(waiting, todo)
                 waiting = []
         if waiting:
             yield from self._read(waiting, todo)
 
+    def written(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
+        """Texts by the writer with what it says of them itself, not read."""
+        self._check_fits(continuations)
+        todo = replace(continuations, loop_rule=None)
+        return map(self._ended, self.writer.generate(todo, on_tokens=on_tokens))
+
     def _check_fits(self, todo: Continuations) -> None:
         longest = max(len(p) for p in todo.prefixes) + todo.length
         for who, predictor in (("the writer", self.writer), ("the model that reads", self.reader)):
             if (window := predictor.context.window) is not None and longest > window:
                 raise UsageError(
-                    f"texts have up to {longest} tokens, and {who} ({predictor.identity.name}) sees {window}: the two would not read the "
+                    f"texts have up to {longest} tokens, and {who} ({predictor.identity.name}) sees {window}: the two "
+                    f"would not read the "
                     "same context; take fewer --tokens or a shorter --prefix"
                 )
 

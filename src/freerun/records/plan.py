@@ -163,7 +163,8 @@ class AuditPlan:
 
     @property
     def hash(self) -> str:
-        """Over values alone: no sentence is in it. A plan without prompts or writer has the hash that it had before there were any."""
+        """Over values alone: no sentence is in it. A plan without prompts or writer has the hash that it had before there were
+        any."""
         values = to_json(self)
         for name in ("prompts", "own_text_from"):
             if values[name] is None:

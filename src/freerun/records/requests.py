@@ -7,7 +7,8 @@ import json
 from freerun.errors import DataError
 from freerun.records.store import RunFolder
 from freerun.results.json import from_json
-from freerun.results.served import LawServed, Requests
+from freerun.results.requests import Requests
+from freerun.results.served import LawServed
 
 FOLDER = "requests"
 LAW_SERVED = "law_served.json"
@@ -24,7 +25,9 @@ def read_requests(folder: RunFolder) -> Requests | None:
         try:
             one = from_json(Requests, json.loads(path.read_text()))
         except (OSError, ValueError, DataError, RecursionError):
-            raise DataError(f"{path} is damaged; remove it (the requests of one process are then not counted)") from None
+            raise DataError(
+                f"{path} is damaged; remove it (the requests of one process are then not counted)"
+            ) from None
         out = one if out is None else out.plus(one)
     return out
 

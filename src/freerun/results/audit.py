@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from freerun.results.finding import Finding
-from freerun.results.served import LawServed, Requests
+from freerun.results.requests import Requests
+from freerun.results.served import LawServed
 from freerun.results.verdict import Card, Example, RunVerdict, Threat, Yardsticks
 
 RESULT_VERSION = 1

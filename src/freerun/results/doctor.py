@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from freerun.results.served import LawServed, Requests
+from freerun.results.requests import Requests
+from freerun.results.served import LawServed
 
 Outcome = Literal["passed", "failed", "not_tested"]
 

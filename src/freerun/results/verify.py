@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from freerun.results.engine_gap import EngineGap
 from freerun.results.finding import Finding
+from freerun.results.requests import Requests
 from freerun.results.verdict import Card, Verdict
 
 VERIFY_VERSION = 1
@@ -117,3 +119,7 @@ class VerifyResult:
     model: dict[str, Any]
     provenance: dict[str, str]
     command: str
+    gap: EngineGap | None = None
+    """Of samples that a server drew for this: how far apart the two engines are, which is the noise floor."""
+    requests: Requests | None = None
+    """What became of the requests to that server."""

@@ -149,7 +149,9 @@ def check_options(options: AuditOptions) -> None:
 def _check_writer(options: AuditOptions) -> None:
     given = f"--own-text-from {options.own_text_from}"
     if options.redact_text:
-        raise UsageError(f"{given} reads the ids that were drawn again, which --redact-text does not keep; leave one out")
+        raise UsageError(
+            f"{given} reads the ids that were drawn again, which --redact-text does not keep; leave one out"
+        )
     if options.prefix == 0:
         raise UsageError(f"{given} needs --prefix 1 or more: a server has no law before the first token")
 

@@ -6,7 +6,7 @@ import freerun
 from freerun.jobs.doctor.installation import installation
 from freerun.predictors.base import Predictor
 from freerun.results.doctor import Against, Check, DoctorResult
-from freerun.results.served import Requests
+from freerun.results.requests import Requests
 from freerun.runs.progress import Progress, Silent
 from freerun.specs.spec import LoadOptions, load_predictor, loader_of
 

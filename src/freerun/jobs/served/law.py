@@ -1,8 +1,11 @@
 """Does a server sample the law of a checkpoint that is here? What it drew is written to a file and verified like anybody's samples.
 
-Two engines that compute one law do not compute the same numbers: a 4-bit model multiplies in 8 bits in one and in floats in the other.
-So some of the server's own texts are scored by the server and by the checkpoint, and their root mean square difference is granted to
-the draws as noise, up to a limit beyond which it is another law. What the server says while it draws is not used for that: it may be of
+Two engines that compute one law do not compute the same numbers: a 4-bit model multiplies in 8 bits in one and in floats in the
+other.
+So some of the server's own texts are scored by the server and by the checkpoint, and their root mean square difference is
+granted to
+the draws as noise, up to a limit beyond which it is another law. What the server says while it draws is not used for that: it
+may be of
 a law that was cut.
 """
 
@@ -26,9 +29,10 @@ from freerun.predictors.own_text_from import OwnTextFrom
 from freerun.predictors.rules import SamplingRule
 from freerun.predictors.servers.trial import MEAN_NATS
 from freerun.records.plan import WriterPlan
+from freerun.results.engine_gap import EngineGap
 from freerun.results.finding import to_json
 from freerun.results.json import from_json
-from freerun.results.served import EngineGap, LawServed
+from freerun.results.served import LawServed
 from freerun.results.verify import VerifyResult
 from freerun.runs.progress import Progress
 from freerun.samples.completion import Completion
@@ -62,7 +66,7 @@ def law_served(
     """
     if not (folder / SAMPLES).exists():
         write_samples(folder / SAMPLES, drawn)
-    gap = _recorded_gap(both, drawn, folder, key, tell)
+    gap = recorded_gap(both, drawn, folder, key, tell)
     tell.say("are these draws from the law of the model that reads them?")
     found = verify(
         folder / SAMPLES,
@@ -111,7 +115,7 @@ def typed(rule: SamplingRule) -> str:
 # ---- the engines' arithmetic -------------------------------------------------------------------------------------------
 
 
-def _recorded_gap(
+def recorded_gap(
     both: OwnTextFrom, drawn: Sequence[Completion], folder: Path, key: str, tell: Progress
 ) -> EngineGap | None:
     """Measured once and recorded."""
@@ -185,4 +189,3 @@ def completion(
         finish_reason="stop" if ended else "length",
         sampling=dict(json.loads(sent)),
     )
-

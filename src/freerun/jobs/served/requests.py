@@ -11,9 +11,10 @@ from freerun.files import write_atomically
 from freerun.predictors.base import Predictor
 from freerun.predictors.own_text_from import OwnTextFrom
 from freerun.predictors.servers.predictor import ServedModel
-from freerun.records.requests import FOLDER
+from freerun.records.requests import FOLDER, read_requests
+from freerun.records.store import RunFolder
 from freerun.results.finding import to_json
-from freerun.results.served import FailedRequest, Requests
+from freerun.results.requests import FailedRequest, Requests
 
 
 def served_in(predictor: Predictor) -> ServedModel | None:
@@ -48,6 +49,11 @@ class Log:
         for predictor in self.predictors:
             if (seen := requests_of(predictor)) is not None:
                 yield seen
+
+
+def requests_in(folder: Path) -> Requests | None:
+    """Of all processes that worked in a folder."""
+    return read_requests(RunFolder(folder))
 
 
 def total(each: Iterator[Requests]) -> Requests | None:

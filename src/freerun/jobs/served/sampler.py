@@ -37,7 +37,8 @@ def _samples(both: OwnTextFrom, pairs: tuple[Pair, ...], plan: AuditPlan, record
     """Own texts of the records in their order, each after all that stood before it."""
     assert plan.own_text_from is not None
     lead = np.array(both.context.lead, np.int64)
-    sequences, tokens, out = records.sequences, records.tokens, []
+    sequences, tokens = records.sequences, records.tokens
+    out: list[Completion] = []
     for row in records.chosen(arm="free").tolist():
         pair = pairs[int(sequences["sequence"][row]) // plan.measured.stride]
         at = records.rows(row)

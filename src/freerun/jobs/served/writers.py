@@ -18,14 +18,16 @@ Say = Callable[[str], None]
 
 
 def read_by(reader: Predictor, writer: str | Predictor, load: LoadOptions, say: Say) -> OwnTextFrom:
-    """The reader's laws on what the writer writes. A server that brings no tokenizer is taken to have the reader's, and tried on it.
+    """The reader's laws on what the writer writes. A server that brings no tokenizer is taken to have the reader's, and tried on
+    it.
 
     Raises:
         UsageError: no such model, other tokens, or a reader without whole laws. BackendError: no such server.
     """
     if not reader.capabilities.full_law:
         raise UsageError(
-            f"{reader.identity.name} gives no whole laws, and it is to read what {_name(writer)} writes: name a model whose weights are "
+            f"{reader.identity.name} gives no whole laws, and it is to read what {_name(writer)} writes: name a model "
+            f"whose weights are "
             "here (hf/./folder, gguf/FILE, or a name of the catalogue)"
         )
     return OwnTextFrom(reader, _loaded(writer, reader, load, say) if isinstance(writer, str) else writer)

@@ -117,7 +117,8 @@ class Client:
         """POST a body (None: GET) and give what `read` makes of the JSON that comes back.
 
         `read` raises BadAnswer for an answer that is not one to this request; it is asked for again, `attempts` times in all where
-        that is given. `probe`: whether the server can do this is what is asked, so a failure is an answer and is not counted as one.
+        that is given. `probe`: whether the server can do this is what is asked, so a failure is an answer and is not counted as
+        one.
 
         Raises:
             BackendError: it failed in the end.

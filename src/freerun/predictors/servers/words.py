@@ -216,12 +216,14 @@ class BorrowedWords(Words):
         for at, (a, b) in enumerate(zip(theirs, ours, strict=False)):
             if a != b:
                 raise BackendError(
-                    f"{name} does not have the tokenizer of {self._like.identity.name}: token {at} of a text is id {a} to the server and id "
+                    f"{name} does not have the tokenizer of {self._like.identity.name}: token {at} of a text is id "
+                    f"{a} to the server and id "
                     f"{b} ({self.token_bytes(b)!r}) here; name its own: ,tokenizer=hf/./folder"
                 )
         if len(theirs) != len(ours):
             raise BackendError(
-                f"{name} does not have the tokenizer of {self._like.identity.name}: it makes {len(theirs)} tokens of a text that has "
+                f"{name} does not have the tokenizer of {self._like.identity.name}: it makes {len(theirs)} tokens of "
+                f"a text that has "
                 f"{len(ours)} here; name its own: ,tokenizer=hf/./folder"
             )
         self.origin += ", which takes a text apart as the server does"
