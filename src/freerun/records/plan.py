@@ -6,14 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from freerun.predictors.rules import MODEL_LAW
 from freerun.predictors.rules import ContextRule as ContextRule
 from freerun.predictors.rules import Nature as Nature
 from freerun.predictors.rules import SamplingRule as SamplingRule
-from freerun.results.finding import to_json
+from freerun.results.finding import LEFT_OUT, to_json
 from freerun.results.json import from_json
 from freerun.stats.loops.lag_runs import LoopRule
 
@@ -158,17 +158,15 @@ class AuditPlan:
     plan_version: int = PLAN_VERSION
     prompts: PromptPlan | None = None
     """None: documents are cut at so many tokens. Else `prefix` is the longest prompt, and every text stops at its own end."""
-    own_text_from: WriterPlan | None = None
+    own_text_from: WriterPlan | None = field(default=None, metadata=LEFT_OUT)
     """None: the model wrote it."""
 
     @property
     def hash(self) -> str:
-        """Over values alone: no sentence is in it. A plan without prompts or writer has the hash that it had before there were
-        any."""
+        """Over values alone: no sentence is in it. A plan without prompts has the hash that it had before there were any."""
         values = to_json(self)
-        for name in ("prompts", "own_text_from"):
-            if values[name] is None:
-                del values[name]
+        if self.prompts is None:
+            del values["prompts"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

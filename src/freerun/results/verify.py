@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from freerun.results.engine_gap import EngineGap
-from freerun.results.finding import Finding
+from freerun.results.finding import LEFT_OUT, Finding
 from freerun.results.requests import Requests
 from freerun.results.verdict import Card, Verdict
 
@@ -119,7 +119,7 @@ class VerifyResult:
     model: dict[str, Any]
     provenance: dict[str, str]
     command: str
-    gap: EngineGap | None = None
+    gap: EngineGap | None = field(default=None, metadata=LEFT_OUT)
     """Of samples that a server drew for this: how far apart the two engines are, which is the noise floor."""
-    requests: Requests | None = None
+    requests: Requests | None = field(default=None, metadata=LEFT_OUT)
     """What became of the requests to that server."""

@@ -158,6 +158,13 @@ def _notes(predictor: Predictor, options: AuditOptions, exemplars: Exemplars | N
             f"--prefix 0: texts are scored and begun from {_spelled(predictor, predictor.context.lead)} alone, which stands before "
             "every document and is not scored"
         )
+    if (writer := writer_plan(predictor)) is not None:
+        notes.append(
+            f"Own text and the control were written by {writer.describe()}, and every law is that of "
+            f"{predictor.identity.name}, which read "
+            "them. The server drew by itself, from a seed for every text that was sent along: its draws cannot be made again here, "
+            "so they are held against the law, not against uniforms"
+        )
     if exemplars is not None:
         between = _spelled(predictor, exemplars.separator)
         tokens = f"{exemplars.tokens} tokens of each"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -28,7 +30,7 @@ class ServedModel(Predictor):
     """Its log-probabilities of drawn tokens are the model's own whatever the temperature: seen by a trial, never assumed."""
 
     def __init__(self, dialect: Dialect, service: Service, words: Words, *, window: int | None) -> None:
-        self.dialect, self.service, self.words = dialect, service, words
+        self.dialect, self.service, self.words, self._window = dialect, service, words, window
         self.client: Client = dialect.client
         self.n_tokens, self.end_ids, self.markers = words.n_tokens, words.end_ids, words.markers
         self.context = ContextRule(window=None if window is None else window - 2 - len(words.lead), lead=words.lead)
@@ -89,6 +91,19 @@ class ServedModel(Predictor):
     def sends_rule(self) -> bool:
         """Whether every sampling setting goes with every request; if not, own text is of a rule that the server chooses."""
         return self.dialect.address.sends_rule
+
+    @property
+    def own_defaults(self) -> dict[str, float]:
+        """How it would sample if nothing were sent, as far as it or its generation config says; the names are theirs."""
+        return {**self.words.sampling_defaults, **self.service.own_defaults}
+
+    def by_itself(self) -> ServedModel:
+        """The same with nothing sent for a draw: it samples as it does by itself."""
+        dialect = copy.copy(self.dialect)
+        dialect.address = replace(dialect.address, sends_rule=False)
+        other = ServedModel(dialect, self.service, self.words, window=self._window)
+        other.raw_at_any_temperature = self.raw_at_any_temperature
+        return other
 
     def _settings(self, rule: SamplingRule) -> Settings:
         """What is sent: a rule that was asked for, or nothing where the server is to sample as it does by itself."""
