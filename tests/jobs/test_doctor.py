@@ -96,7 +96,8 @@ def test_a_sampler_that_cuts_its_tail_off_is_seen(served: Served) -> None:
 
 
 def test_draws_that_come_again_have_an_exact_null_and_a_stated_power() -> None:
-    """Simulated: 300 honest samplers at the level 0.001 (three or more alarms: probability 0.004), and a cut just as large as is said
+    """Simulated: 300 honest samplers at the level 0.001 (three or more alarms: probability 0.004), and a cut just as large as is
+    said
     to show with 80% power (of 100, fewer than 65: probability 0.0002)."""
     rng = np.random.default_rng(20261127)
     law = rng.dirichlet(np.full(200, 0.05))

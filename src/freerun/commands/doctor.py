@@ -25,7 +25,6 @@ examples:
   freerun doctor vllm/org/name@http://HOST:8000,tokenizer=hf/./name --against hf/./name
 """
 UNFIT = 4
-AT_ONE = "temperature 1, full vocabulary"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,9 +93,10 @@ def law_words(law: LawServed) -> str:
     """The law that a server serves, in one line."""
     how = "every setting sent" if law.sends_rule else "nothing sent"
     if law.match in ("agrees", "differs_within_floor"):
-        as_said = "" if law.sends_rule or law.declared == AT_ONE else ", as its defaults say"
         near = "" if law.match == "agrees" else f" but for the noise of two engines ({law.floor_nats:.2g} nats)"
-        return f"law served, {how}: {law.declared}{as_said}{near} ({law.n_tokens:,} tokens, p {law.p_value:.2g})"
+        return f"law served, {how}: {law.declared}{near} ({law.n_tokens:,} tokens, p {law.p_value:.2g})"
+    if law.stated is not None and law.stated.fits:
+        return f"law served, {how}: {law.stated.words}, as its defaults say ({law.n_tokens:,} tokens, p {law.stated.p_value:.2g})"
     if law.cause.candidate is not None and law.cause.kind in ("rule", "other_law"):
         return f"law served, {how}: {law.cause.candidate.words}, not {law.declared} ({law.n_tokens:,} tokens, p {law.p_value:.2g})"
     return f"law served, {how}: not {law.declared} ({law.n_tokens:,} tokens, p {law.p_value:.2g}). {law.cause_sentence}"

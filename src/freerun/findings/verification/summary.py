@@ -11,7 +11,7 @@ from freerun.findings.verification.match import cause_finding, cause_sentence, m
 from freerun.findings.verification.rollout import rollout_finding
 from freerun.results.finding import Cell, Finding, Table
 from freerun.results.verdict import Card, Status
-from freerun.results.verify import VERIFY_VERSION, Cause, Match, MatchVerdict, SampleFacts, VerifyResult
+from freerun.results.verify import VERIFY_VERSION, Cause, Match, MatchVerdict, SampleFacts, TestsTogether, VerifyResult
 
 _STATUS: dict[Match, Status] = {
     "agrees": "good",
@@ -57,6 +57,13 @@ def derive_verification(
         model=model,
         provenance=provenance,
         command=command,
+        tests=TestsTogether(
+            evidence.battery.p_value,
+            evidence.battery.p_inside,
+            evidence.battery.p_inside_beyond_floor,
+            evidence.battery.n_outside,
+            evidence.floor_nats,
+        ),
     )
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from freerun.errors import FreerunError
 from freerun.jobs.doctor.texts import TEXTS, first_tokens
 from freerun.jobs.served.law import completion, law_served
 from freerun.jobs.served.writers import read_by, writer_plan
 from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.own_text_from import OwnTextFrom
-from freerun.predictors.rules import MODEL_LAW, SamplingRule
+from freerun.predictors.rules import MODEL_LAW
 from freerun.predictors.servers.predictor import ServedModel
 from freerun.records.plan import WriterPlan
 from freerun.results.engine_gap import EngineGap
@@ -26,7 +25,6 @@ from freerun.specs.spec import LoadOptions
 TEXTS_EACH = 8
 TOKENS = 32
 PROMPT_TOKENS = 16
-_ENGINES = {"vllm": "vllm", "sglang": "sglang", "llama-server": "llama.cpp", "openai": "vllm"}
 
 
 def laws_served(
@@ -34,7 +32,7 @@ def laws_served(
 ) -> tuple[LawServed, ...]:
     """Held against the other model's law: draws with every setting sent, and draws with none."""
     out = []
-    for writer, rule in ((model, MODEL_LAW), (model.by_itself(), own_rule(model) or MODEL_LAW)):
+    for writer in (model, model.by_itself()):
         both = read_by(other, writer, LoadOptions(), say)
         plan = writer_plan(both)
         assert plan is not None
@@ -43,26 +41,8 @@ def laws_served(
         )
         drawn = list(_drawn(both, plan))
         with tempfile.TemporaryDirectory() as folder:
-            out.append(law_served(both, plan, drawn, Path(folder), rule, Silent(), gap=gap))
+            out.append(law_served(both, plan, drawn, Path(folder), MODEL_LAW, Silent(), gap=gap))
     return tuple(out)
-
-
-def own_rule(model: ServedModel) -> SamplingRule | None:
-    """The rule that a server says it samples by when nothing is sent; None where it says none that is known here."""
-    known = {"repeat_penalty": "repetition_penalty"}
-    values = {known.get(k, k): v for k, v in model.own_defaults.items()}
-    return _rule(values, _ENGINES[model.dialect.address.provider])
-
-
-def _rule(values: Mapping[str, float], engine: str) -> SamplingRule | None:
-    if values.get("typical_p", 1.0) != 1.0 or not values:
-        return None
-    typed = [f"{k}={int(v) if k == 'top_k' else format(v, '.6g')}" for k, v in values.items() if k != "typical_p"]
-    try:
-        rule = SamplingRule.declared(",".join(typed), order=engine)
-    except FreerunError:
-        return None
-    return None if rule.is_deterministic else rule
 
 
 def _drawn(both: OwnTextFrom, plan: WriterPlan) -> Iterator[Completion]:

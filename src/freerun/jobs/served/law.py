@@ -21,8 +21,9 @@ from jaxtyping import Float
 from freerun.errors import BackendError, FreerunError, UsageError
 from freerun.files import write_atomically
 from freerun.findings.verification.match import cause_sentence
-from freerun.findings.verification.quantities import FLOOR, LOGPROB_GAP, MATCH_P
+from freerun.findings.verification.quantities import LOGPROB_GAP, MATCH_P
 from freerun.jobs.served.requests import served_in
+from freerun.jobs.served.stated import own_rule
 from freerun.jobs.verify.verify import verify
 from freerun.predictors.base import Ids
 from freerun.predictors.own_text_from import OwnTextFrom
@@ -31,17 +32,22 @@ from freerun.records.plan import WriterPlan
 from freerun.results.engine_gap import EngineGap
 from freerun.results.finding import to_json
 from freerun.results.json import from_json
-from freerun.results.served import LawServed
+from freerun.results.served import LawServed, StatedRule
 from freerun.results.verify import VerifyResult
 from freerun.runs.progress import Progress
 from freerun.samples.completion import Completion
 from freerun.samples.writing import write_samples
+from freerun.stats.verification.battery import ALPHA
 
 SAMPLES = "samples.jsonl"
 VERIFICATION = "verification"
 GAP = "engine_gap.json"
 GAP_TOKENS = 512
 """Tokens of the server's text that it scores again; it may need a request for every one."""
+EDGE_SHARE = 0.1
+"""Share of tokens, for each nat of the noise floor, that the noise may carry over the edges of a cut: a tenth of the mass lies
+within
+a nat of an edge, about, and a tenth of a nat moves less than a tenth of that."""
 SCORES_NONE = ("unusable answer", "HTTP 400", "HTTP 404", "HTTP 405", "HTTP 422", "HTTP 501")
 """How the scoring of a text fails on a server that scores none."""
 MOST_FLOOR_NATS = 0.15
@@ -72,23 +78,64 @@ def law_served(
         write_samples(folder / SAMPLES, drawn)
     gap = gap or recorded_gap(both, drawn, folder, key, tell)
     tell.say("are these draws from the law of the model that reads them?")
-    found = verify(
+    found = _verified(both, folder, VERIFICATION, declared, gap, tell)
+    stated = None
+    served = served_in(both)
+    if found.verdict.match == "differs" and not plan.sends_rule and served is not None:
+        stated = _stated(both, own_rule(served), folder, gap, tell)
+    return _said(plan, found, gap, declared, stated)
+
+
+def _verified(
+    both: OwnTextFrom,
+    folder: Path,
+    name: str,
+    rule: SamplingRule,
+    gap: EngineGap | None,
+    tell: Progress,
+    *,
+    cause_tokens: int = 8192,
+) -> VerifyResult:
+    floor = None if gap is None else gap.floor_nats
+    return verify(
         folder / SAMPLES,
         both,
-        out=folder / VERIFICATION,
+        out=folder / name,
         progress=tell,
-        declared=typed(declared),
+        declared=typed(rule),
         order="typed",
         ends="present",
-        floor_nats=None if gap is None else gap.floor_nats,
+        floor_nats=floor,
+        cause_tokens=cause_tokens,
     )
-    return _said(plan, found, gap, declared)
 
 
-def _said(plan: WriterPlan, found: VerifyResult, gap: EngineGap | None, declared: SamplingRule) -> LawServed:
-    estimates = {e.name: e for f in found.findings for e in f.estimates}
-    p_value, floor = estimates[MATCH_P.name].value, estimates[FLOOR.name].value
+def _stated(
+    both: OwnTextFrom, rule: SamplingRule | None, folder: Path, gap: EngineGap | None, tell: Progress
+) -> StatedRule | None:
+    """Whether the draws fit the rule that the server states; a few tokens at the edges of a cut are granted to the engines'
+    noise."""
+    if rule is None or rule.is_model_law:
+        return None
+    tell.say(f"do they fit the server's own defaults, {rule.describe()}?")
+    found = _verified(both, folder, f"{VERIFICATION}-stated", rule, gap, tell, cause_tokens=256)
+    tests = found.tests
+    assert tests is not None
+    most = int(np.ceil(EDGE_SHARE * tests.floor_nats * found.samples.n_drawn_tokens))
+    fits = tests.p_inside_beyond_floor >= ALPHA and tests.n_outside <= most
+    return StatedRule(rule.describe(), tests.p_inside_beyond_floor, tests.n_outside, most, fits)
+
+
+def _said(
+    plan: WriterPlan, found: VerifyResult, gap: EngineGap | None, declared: SamplingRule, stated: StatedRule | None
+) -> LawServed:
+    tests = found.tests
+    assert tests is not None
     kept = (MATCH_P.finding, "cause", LOGPROB_GAP.finding)
+    why = cause_sentence(found.cause)
+    if stated is not None and stated.fits:
+        edge = f", {stated.n_outside} of them at an edge that the engines' noise moves" if stated.n_outside else ""
+        why = f"The draws fit what the server says it does by itself: {stated.words}{edge}."
     return LawServed(
         writer=plan.model,
         sends_rule=plan.sends_rule,
@@ -97,12 +144,13 @@ def _said(plan: WriterPlan, found: VerifyResult, gap: EngineGap | None, declared
         n_texts=found.samples.n_completions,
         n_tokens=found.samples.n_drawn_tokens,
         match=found.verdict.match,
-        p_value=0.0 if p_value is None else p_value,
+        p_value=tests.p_value,
         cause=found.cause,
-        floor_nats=0.0 if floor is None else floor,
+        floor_nats=tests.floor_nats,
         gap=gap,
+        stated=stated,
         sentence=found.verdict.sentence,
-        cause_sentence=cause_sentence(found.cause),
+        cause_sentence=why,
         findings=tuple(f for f in found.findings if f.name in kept),
     )
 
