@@ -17,6 +17,7 @@ from freerun.commands.terminal import columns_between, say
 if TYPE_CHECKING:
     from freerun.results.doctor import Against, Check, DoctorResult
     from freerun.results.requests import Requests
+    from freerun.results.served import LawServed
 
 EXAMPLES = """\
 examples:

@@ -76,7 +76,8 @@ def test_the_same_law_is_near_0_and_the_sides_change_places(served: Served, corp
     done = distance(Checkpoint(), served("sglang", Fake()), corpus, out=tmp_path / "run", **SIZE)
     estimates = {e["name"]: e for f in done.findings.values() for e in f["estimates"]}
     assert estimates["k_nats"]["value"] == pytest.approx(0, abs=1e-9)
-    assert estimates["best_auc"]["value"] == pytest.approx(0.5)
+    auc = estimates["best_auc"]  # of sums that differ by rounding alone
+    assert auc["low"] <= 0.5 <= auc["high"]
     assert done.result["certificate"]["tv"] < 0.25
 
 
