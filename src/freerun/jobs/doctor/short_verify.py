@@ -22,7 +22,7 @@ from freerun.runs.progress import Silent
 from freerun.samples.completion import Completion
 from freerun.specs.spec import LoadOptions
 
-TEXTS_EACH = 8
+TEXTS_EACH = 4
 TOKENS = 32
 PROMPT_TOKENS = 16
 

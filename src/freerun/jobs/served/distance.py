@@ -66,8 +66,8 @@ def served_distance(
         UsageError: an option that needs whole laws, or models that do not share a tokenizer.
         FreerunError: see `freerun.errors`; parts that are finished are kept.
     """
-    check_options(options)
     _check(options)
+    check_options(options)
     tell = progress or Silent()
     text = read_any_corpus(corpus, options.reading)
     load = LoadOptions(options.dtype, options.device, options.trust_remote_code, end_ids=options.end_ids)
