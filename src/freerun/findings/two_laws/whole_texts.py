@@ -55,7 +55,7 @@ class Writers:
 
 
 @dataclass(frozen=True)
-class Said:
+class Judgement:
     """What is said of them."""
 
     verdict: Verdict
@@ -65,7 +65,7 @@ class Said:
     infinite: tuple[str, ...]
 
 
-def judge_writers(writers: Writers) -> Said:
+def judge_writers(writers: Writers) -> Judgement:
     """K both ways by the log-probability gap, the total variation with its certificate, and the best possible detector."""
     tokens = _tokens(writers)
     try:
@@ -75,12 +75,12 @@ def judge_writers(writers: Writers) -> Said:
     except TooFewDocuments as error:
         why = f"This is not known: {error}."
         unknown = Finding.unknown("writers", _QUESTION, why, quantities.TV.estimate(None, text="unknown"))
-        return Said(Verdict(why, "Take more --documents.", "unknown"), (), None, (tokens, unknown), ())
+        return Judgement(Verdict(why, "Take more --documents.", "unknown"), (), None, (tokens, unknown), ())
     found = _certificate(sides)
     finding = _finding(writers, sides, k, back, best)
     infinite = tuple(q.name for q, x in ((quantities.K, k), (quantities.K_REVERSE, back)) if x.infinite)
     verdict = Verdict(finding.sentence, f"{found.sentence} {tokens.sentence}", "neutral")
-    return Said(verdict, _cards(finding, found), found, (tokens, finding), infinite)
+    return Judgement(verdict, _cards(finding, found), found, (tokens, finding), infinite)
 
 
 _QUESTION = "How far apart are the two models as writers?"
