@@ -72,7 +72,7 @@ def test_a_bad_model_is_told_apart(tmp_path: Path) -> None:
     assert run.result["verdict"]["status"] == "bad"
     assert (
         estimates(run, "detectability")["h75"]["value"] is not None
-        or "first token" == estimates(run, "detectability")["h75"]["text"]
+        or estimates(run, "detectability")["h75"]["text"] == "first token"
     )
     assert estimates(run, "loss")["excess_at_least_nats_per_token"]["low"] > 0
 

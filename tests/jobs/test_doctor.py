@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from freerun.commands.doctor import doctor_lines
 from freerun.commands.main import main
 from freerun.errors import UsageError
 from freerun.jobs.doctor.doctor import doctor
+from freerun.jobs.doctor.model import tail_answer
 from freerun.jobs.doctor.questions import QUESTIONS
 from freerun.results.doctor import Check, DoctorResult
 from freerun.results.finding import to_json
@@ -75,10 +77,10 @@ def test_a_sampler_of_another_law_is_seen(served: Served) -> None:
     plain = fake.draws
     fake.draws = lambda ids, n, body, seed: plain(ids, n, {**body, "temperature": 0.5}, seed)  # type: ignore[method-assign]
     result = doctor(served("sglang", fake))
-    assert result.unfit_because == ("drawn",)
+    assert result.unfit_because == ("drawn", "tail")
 
 
-def test_a_sampler_that_cuts_its_tail_off_is_suspected(served: Served) -> None:
+def test_a_sampler_that_cuts_its_tail_off_is_seen(served: Served) -> None:
     fake = Fake()
     plain = fake.draws
 
@@ -90,7 +92,33 @@ def test_a_sampler_that_cuts_its_tail_off_is_suspected(served: Served) -> None:
 
     assert by_name(doctor(served("vllm", Fake())))["tail"].outcome == "passed"
     fake.draws = cut  # type: ignore[method-assign]
-    assert by_name(doctor(served("vllm", fake)))["tail"].outcome == "not_tested"
+    assert by_name(doctor(served("vllm", fake)))["tail"].outcome == "failed"
+
+
+def test_draws_that_come_again_have_an_exact_null_and_a_stated_power() -> None:
+    """Simulated: 300 honest samplers at the level 0.001 (three or more alarms: probability 0.004), and a cut just as large as is
+    said
+    to show with 80% power (of 100, fewer than 65: probability 0.0002)."""
+    rng = np.random.default_rng(20261127)
+    law = rng.dirichlet(np.full(200, 0.05))
+
+    def draws(kept: float) -> tuple[np.ndarray, np.ndarray]:
+        order = np.argsort(-law)
+        inside = order[: int(np.searchsorted(np.cumsum(law[order]), kept) + 1)]
+        drawn = rng.choice(inside, 256, p=law[inside] / law[inside].sum())
+        seen: set[int] = set()
+        again, mass = [], []
+        for i in drawn.tolist():
+            again.append(i in seen)
+            mass.append(min(1.0, float(sum(law[j] for j in seen))))
+            seen.add(i)
+        return np.array(again), np.array(mass)
+
+    honest = [tail_answer(*draws(1.0)) for _ in range(300)]
+    assert sum(not a.passed for a in honest) <= 2
+    shown = float(re.search(r"less than ([\d.]+) of", honest[0].seen)[1])  # type: ignore[index]
+    assert 0.8 < shown < 0.99
+    assert sum(not tail_answer(*draws(shown)).passed for _ in range(100)) >= 65
 
 
 def test_something_put_first_behind_our_back_is_seen(served: Served) -> None:

@@ -32,6 +32,7 @@ examples:
   freerun audit --dry-run --tokens 512                               how long it would take, and how much memory and disk
   freerun audit gemma-3-270m letters.jsonl --redact-text             no text and no names in the run's folder
   freerun audit --sources genre --documents 64                       who does the text seem to be by, along real and own text
+  freerun audit hf/./model --own-text-from vllm/org/name@http://HOST:8000      does this server sample this checkpoint?
   freerun audit --sweep prefix=8,32,128                              what falls with context: one plan, the same continuations
 """
 
@@ -95,6 +96,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sample-with",
         metavar="RULE",
         help="sample as in deployment instead of from the full distribution: top_k=50, top_p=0.9,t=0.7 or greedy",
+    )
+    what.add_argument(
+        "--own-text-from",
+        metavar="SERVED",
+        help="let a server write the own text, vllm/NAME@http://HOST:PORT or the like, and read it with MODEL's law: "
+        "does the server "
+        "sample this checkpoint? (docs/servers.md)",
     )
     what.add_argument(
         "--embed-with",

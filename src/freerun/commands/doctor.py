@@ -15,7 +15,9 @@ from freerun.commands.model_arguments import add_json_argument, add_model_argume
 from freerun.commands.terminal import columns_between, say
 
 if TYPE_CHECKING:
-    from freerun.results.doctor import Against, Check, DoctorResult, Requests
+    from freerun.results.doctor import Against, Check, DoctorResult
+    from freerun.results.requests import Requests
+    from freerun.results.served import LawServed
 
 EXAMPLES = """\
 examples:
@@ -82,7 +84,23 @@ def _against_lines(against: Against, width: int) -> list[str]:
     )
     if against.kl_nats is not None:
         words += f" KL divergence {against.kl_nats:.3g} nats a token."
-    return textwrap.wrap(words, width)
+    lines = textwrap.wrap(words, width)
+    for law in against.laws_served:
+        lines += textwrap.wrap(law_words(law), width, initial_indent="  ", subsequent_indent="    ")
+    return lines
+
+
+def law_words(law: LawServed) -> str:
+    """The law that a server serves, in one line."""
+    how = "every setting sent" if law.sends_rule else "nothing sent"
+    if law.match in ("agrees", "differs_within_floor"):
+        near = "" if law.match == "agrees" else f" but for the noise of two engines ({law.floor_nats:.2g} nats)"
+        return f"law served, {how}: {law.declared}{near} ({law.n_tokens:,} tokens, p {law.p_value:.2g})"
+    if law.stated is not None and law.stated.fits:
+        return f"law served, {how}: {law.stated.words}, as its defaults say ({law.n_tokens:,} tokens, p {law.stated.p_value:.2g})"
+    if law.cause.candidate is not None and law.cause.kind in ("rule", "other_law"):
+        return f"law served, {how}: {law.cause.candidate.words}, not {law.declared} ({law.n_tokens:,} tokens, p {law.p_value:.2g})"
+    return f"law served, {how}: not {law.declared} ({law.n_tokens:,} tokens, p {law.p_value:.2g}). {law.cause_sentence}"
 
 
 def _requests_line(requests: Requests) -> str:

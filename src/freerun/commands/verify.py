@@ -15,10 +15,14 @@ import sys
 import textwrap
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from freerun.commands.gating import add_gate_arguments
 from freerun.commands.model_arguments import add_json_argument, add_model_arguments
+
+if TYPE_CHECKING:
+    from freerun.commands.progress import Reporter
+    from freerun.results.verify import VerifyResult
 
 EXAMPLES = """\
 examples:
@@ -27,6 +31,7 @@ examples:
   freerun verify chats.jsonl --model smollm2-135m-instruct --chat                 prompts by the model's own chat template
   freerun verify step-12.parquet --model hf/./policy --fail-on 'outside_band>0.1'
   freerun verify server.jsonl --model smollm2-135m-instruct --declared t=0.8,top_k=40,top_p=0.95,min_p=0.05 --order llama.cpp
+  freerun verify builtin/python-docs --from vllm/org/name@http://HOST:8000 --model hf/./name      drawn now
   freerun verify runs/NAME                                 a run of freerun's own: checksums, and its draws against a fresh pass
 """
 
@@ -50,6 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="vllm",
         help="whose order the steps of the rule have, or as typed (default vllm)",
     )
+    what.add_argument(
+        "--from",
+        dest="writer",
+        metavar="SERVED",
+        help="let this server draw the samples now, by the declared rule (vllm/NAME@http://HOST:PORT or the like; "
+        "with ,sampling=server "
+        "as it samples by itself): SAMPLES is then the corpus whose beginnings it continues",
+    )
     what.add_argument("--or", dest="other", metavar="MODEL2", help="another checkpoint to try if they differ")
     what.add_argument(
         "--ends",
@@ -64,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NATS",
         help="noise of log-probabilities, root mean square, that counts for nothing (default: measured, the model against itself)",
     )
+    drawn = parser.add_argument_group("how much a server draws (--from)")
+    drawn.add_argument("--documents", type=int, default=64, metavar="N", help="documents to continue (default 64)")
+    drawn.add_argument(
+        "--prefix", type=int, default=32, metavar="P", help="tokens of each that it is given (default 32)"
+    )
+    drawn.add_argument("--tokens", type=int, default=64, metavar="T", help="tokens that it writes at most (default 64)")
     file = parser.add_argument_group("how the file is read")
     file.add_argument("--format", metavar="F", help="the format of the file (default: recognised, and said)")
     file.add_argument("--requests", metavar="FILE", help="the requests of a batch file, which hold its prompts")
@@ -122,7 +141,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     gates = read_gates(arguments, relative=False, known=VERIFY_GATES)
     progress = Reporter()
-    if is_run(arguments.samples):
+    if arguments.writer:
+        result = to_json(_verify_from(arguments, progress))
+    elif is_run(arguments.samples):
         if arguments.model:
             raise UsageError(
                 f"{arguments.samples} is a run of freerun's own, whose records hold its model's laws: leave out --model"
@@ -153,9 +174,37 @@ def run(arguments: argparse.Namespace) -> int:
     return exit_code(judged, unknown=result["verdict"]["match"] == "not_judged")
 
 
+def _verify_from(arguments: argparse.Namespace, progress: Reporter) -> VerifyResult:
+    from freerun.commands.model_arguments import load_options
+    from freerun.errors import UsageError
+    from freerun.jobs.served.drawing import DrawOptions, verify_from
+
+    if not arguments.model:
+        raise UsageError("name the model whose law the server is said to sample: --model MODEL (`freerun models`)")
+    for flag, name in (("--format", "format"), ("--requests", "requests")):
+        if getattr(arguments, name):
+            raise UsageError(f"{flag} is about a file of samples, and --from draws them: leave it out")
+    names = ("declared", "order", "other", "cause_tokens", "floor_nats", "seed")
+    return verify_from(
+        arguments.writer,
+        arguments.model,
+        arguments.samples,
+        draw=DrawOptions(arguments.documents, arguments.prefix, arguments.tokens),
+        out=arguments.out,
+        load=load_options(arguments),
+        progress=progress,
+        command=_command(arguments),
+        **{name: getattr(arguments, name) for name in names},
+    )
+
+
 def _command(arguments: argparse.Namespace) -> str:
     words = ["freerun", "verify", arguments.samples, "--model", arguments.model]
     for flag, name, default in (
+        ("--from", "writer", None),
+        ("--documents", "documents", 64),
+        ("--prefix", "prefix", 32),
+        ("--tokens", "tokens", 64),
         ("--declared", "declared", "t=1"),
         ("--order", "order", "vllm"),
         ("--or", "other", None),

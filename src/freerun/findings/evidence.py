@@ -16,6 +16,8 @@ from freerun.records.redact import LocalIds, is_redacted, local_ids, sealed
 from freerun.records.schema import ArmName
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
+from freerun.results.requests import Requests
+from freerun.results.served import LawServed
 from freerun.stats.detection.likelihood_features import Stops, TokenColumns
 from freerun.stats.interpolation import fit_interpolation, mix_log_probs
 
@@ -46,6 +48,10 @@ class Evidence:
     """What the model said when it was asked which text is its own."""
     sources: Sequence[SourceRecords] = ()
     """How likely every source finds the texts."""
+    law_served: LawServed | None = None
+    """What the verification of own text found that a server wrote."""
+    requests: Requests | None = None
+    """What became of the requests to servers."""
     _made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

@@ -63,7 +63,10 @@ def cut_short(h: HorizonResult, *, at_least: float, longest: int) -> bool:
 
 def measured(h: HorizonResult, *, detected: bool) -> tuple[Measured, str]:
     """What was measured, for a run of which nothing was required."""
-    right, longest = f"{round(100 * h.level_auc)} times in 100", round(h.low.tokens if h.low.where == "beyond" else h.high.tokens)
+    right, longest = (
+        f"{round(100 * h.level_auc)} times in 100",
+        round(h.low.tokens if h.low.where == "beyond" else h.high.tokens),
+    )
     if detected and h.high.where != "beyond":
         return "told_apart", f"told apart {right} {spoken(h)}"
     if h.low.where == "beyond":

@@ -19,6 +19,8 @@ from freerun.records.answers import Answers
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
 from freerun.results.audit import RESULT_VERSION, AuditResult
+from freerun.results.requests import Requests
+from freerun.results.served import LawServed
 
 
 def derive(
@@ -27,17 +29,21 @@ def derive(
     transfer_from: Records | None = None,
     answers: Answers | None = None,
     sources: Sequence[SourceRecords] = (),
+    requests: Requests | None = None,
+    law_served: LawServed | None = None,
 ) -> AuditResult:
     """Everything that `result.json` holds; the page is drawn from it alone.
 
     `transfer_from`: a run whose detector is tried here. `answers`: what the model said when it was asked. `sources`: how likely every
-    source finds the texts, where that was measured.
+    source finds the texts, where that was measured. `requests`, `law_served`: what became of requests to a server, and what it samples.
     """
-    evidence, manifest = Evidence(records, answers, sources), records.manifest
+    evidence, manifest = Evidence(records, answers, sources, law_served, requests), records.manifest
     own_text = evidence.once(own_text_of)
     outcome = None if own_text.refused else evidence.once(compared)
     comparison = outcome if isinstance(outcome, Comparison) else None
     findings = [f for question in QUESTIONS if (f := answer(question, evidence)) is not None]
+    if law_served is not None:
+        findings += law_served.findings
     if transfer_from is not None:
         other = Evidence(transfer_from)
         finding = transfer(evidence, other)
@@ -64,4 +70,6 @@ def derive(
         model=manifest["model"],
         provenance=manifest["provenance"],
         command=manifest["command"],
+        requests=requests,
+        law_served=law_served,
     )

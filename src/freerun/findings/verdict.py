@@ -18,8 +18,7 @@ def verdict(
     evidence: Evidence, findings: Mapping[str, Finding], comparison: Comparison | None, own_text: OwnText
 ) -> RunVerdict:
     """What the run says of the model. `comparison`: None where own text is refused, or there are too few documents."""
-    model = evidence.plan.model
-    sentence, status, outcome, words = _outcome(model, comparison, own_text)
+    sentence, status, outcome, words = _outcome(evidence, comparison, own_text)
     return RunVerdict(
         sentence,
         points(evidence, findings, comparison, own_text),
@@ -31,8 +30,9 @@ def verdict(
     )
 
 
-def _outcome(model: str, comparison: Comparison | None, own_text: OwnText) -> tuple[str, Status, Measured, str]:
+def _outcome(evidence: Evidence, comparison: Comparison | None, own_text: OwnText) -> tuple[str, Status, Measured, str]:
     """The outcome in a sentence, its status, and what became of the horizon, as a value and in words."""
+    model = evidence.plan.model
     if own_text.refused:
         return (
             f"{model}: its own text is refused as evidence, since the sampler's law is not the scorer's; what real text says stands.",
@@ -41,6 +41,13 @@ def _outcome(model: str, comparison: Comparison | None, own_text: OwnText) -> tu
             "the horizon of text whose law is not known is not judged",
         )
     if own_text.sampler_audit == "failed":
+        if (found := evidence.law_served) is not None:
+            return (
+                f"{model}: what {found.writer} wrote is not drawn from this model's law at {found.declared}. {found.cause_sentence}",
+                "bad",
+                "not_judged",
+                "the horizon of a law that was not sampled is not judged",
+            )
         return (
             f"{model}: what was sampled is not the model's own law at temperature 1.",
             "bad",

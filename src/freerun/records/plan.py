@@ -6,14 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from freerun.predictors.rules import MODEL_LAW
 from freerun.predictors.rules import ContextRule as ContextRule
 from freerun.predictors.rules import Nature as Nature
 from freerun.predictors.rules import SamplingRule as SamplingRule
-from freerun.results.finding import to_json
+from freerun.results.finding import LEFT_OUT, to_json
 from freerun.results.json import from_json
 from freerun.stats.loops.lag_runs import LoopRule
 
@@ -103,6 +103,22 @@ class PromptPlan:
 
 
 @dataclass(frozen=True)
+class WriterPlan:
+    """Who wrote the own text, where it was not the model whose laws are recorded."""
+
+    model: str
+    fingerprint: str
+    sends_rule: bool
+    """False: no sampling setting was sent, and the server sampled as it does by itself."""
+    sent: str
+    """What was sent for a draw at temperature 1, as JSON."""
+
+    def describe(self) -> str:
+        """For people."""
+        return self.model if self.sends_rule else f"{self.model}, which samples as it does by itself"
+
+
+@dataclass(frozen=True)
 class AuditPlan:
     """All that decides what an audit measures; its hash names the run, and its fields are the plan of `result.json`."""
 
@@ -142,6 +158,8 @@ class AuditPlan:
     plan_version: int = PLAN_VERSION
     prompts: PromptPlan | None = None
     """None: documents are cut at so many tokens. Else `prefix` is the longest prompt, and every text stops at its own end."""
+    own_text_from: WriterPlan | None = field(default=None, metadata=LEFT_OUT)
+    """None: the model wrote it."""
 
     @property
     def hash(self) -> str:

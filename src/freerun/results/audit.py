@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from freerun.results.finding import Finding
+from freerun.results.finding import LEFT_OUT, Finding
+from freerun.results.requests import Requests
+from freerun.results.served import LawServed
 from freerun.results.verdict import Card, Example, RunVerdict, Threat, Yardsticks
 
 RESULT_VERSION = 2
@@ -59,3 +61,7 @@ class AuditResult:
     model: dict[str, Any]
     provenance: dict[str, Any]
     command: str
+    requests: Requests | None = field(default=None, metadata=LEFT_OUT)
+    """What became of the requests to servers; None where nothing was served."""
+    law_served: LawServed | None = field(default=None, metadata=LEFT_OUT)
+    """Whether a server that wrote the own text samples the law of the model that read it; None where the model wrote it itself."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from freerun.results.requests import Requests
+from freerun.results.served import LawServed
+
 Outcome = Literal["passed", "failed", "not_tested"]
 
 
@@ -41,16 +44,8 @@ class Against:
     """Log-probability under the model that was examined, minus that under the other one."""
     kl_nats: float | None
     """Mean KL divergence of a token's law, from the examined model to the other; None where one has no whole laws."""
-
-
-@dataclass(frozen=True)
-class Requests:
-    """What became of the requests to a server."""
-
-    answered: int
-    retried: dict[str, int]
-    """Attempts that were tried again, by what went wrong."""
-    failed: int
+    laws_served: tuple[LawServed, ...] = ()
+    """Of a server: what it draws held against the other model's law, with every setting sent, and as it samples by itself."""
 
 
 @dataclass(frozen=True)

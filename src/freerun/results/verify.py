@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from freerun.results.finding import Finding
+from freerun.results.engine_gap import EngineGap
+from freerun.results.finding import LEFT_OUT, Finding
+from freerun.results.requests import Requests
 from freerun.results.verdict import Card, Verdict
 
 VERIFY_VERSION = 1
@@ -152,6 +154,17 @@ class SampleFacts:
 
 
 @dataclass(frozen=True)
+class TestsTogether:
+    """All tests in one p-value. `n_outside`: tokens that the declared law cannot draw, `p_inside`: of all others."""
+
+    p_value: float
+    p_inside: float
+    p_inside_beyond_floor: float
+    n_outside: int
+    floor_nats: float
+
+
+@dataclass(frozen=True)
 class VerifyResult:
     """All that `freerun verify` says."""
 
@@ -169,3 +182,9 @@ class VerifyResult:
     model: dict[str, Any]
     provenance: dict[str, str]
     command: str
+    tests: TestsTogether | None = field(default=None, metadata=LEFT_OUT)
+    """None where a run of freerun's own was checked, whose audit has tests of its own."""
+    gap: EngineGap | None = field(default=None, metadata=LEFT_OUT)
+    """Of samples that a server drew for this: how far apart the two engines are, which is the noise floor."""
+    requests: Requests | None = field(default=None, metadata=LEFT_OUT)
+    """What became of the requests to that server."""

@@ -17,6 +17,7 @@ from freerun.records.distance import KIND as DISTANCE
 from freerun.records.distance import read_distance
 from freerun.records.measure import units_of
 from freerun.records.plan import read_plan
+from freerun.records.requests import read_law_served
 from freerun.records.store import RunFolder, load_records
 from freerun.report.pages.summary_card import summary_card
 
@@ -108,7 +109,7 @@ def evidence_in(folder: RunFolder) -> Evidence:
     records = load_records(folder)
     if records.manifest["kind"] != "audit":
         raise DataError(f"{folder.path} is a run of {records.manifest['kind']!r}; only audits can be compared")
-    return Evidence(records)
+    return Evidence(records, law_served=read_law_served(folder))
 
 
 def two_models_of(path: str | Path) -> TwoModels:

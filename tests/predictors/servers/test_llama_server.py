@@ -137,3 +137,10 @@ def test_a_doctor_of_it(spec: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert result.against is not None
     assert 1e-4 < result.against.mean_absolute_nats < 0.3
     assert result.against.kl_nats is None
+    ours, its_own = result.against.laws_served
+    assert ours.sends_rule
+    assert ours.match in ("agrees", "differs_within_floor")
+    assert its_own.match == "differs"
+    assert its_own.stated is not None
+    assert its_own.stated.fits
+    assert its_own.stated.words == "top-k 40, top-p 0.95, min-p 0.05, temperature 0.8"

@@ -11,6 +11,7 @@ from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.own_text.rescoring import Rescoring, rescoring
 from freerun.records.schema import ArmName
 from freerun.results.audit import Fault, OwnText, SamplerOutcome
+from freerun.results.verify import Match
 from freerun.stats.recognition.sampler_audit import (
     PIT_BINS,
     SamplerAudit,
@@ -36,10 +37,14 @@ class SampledText:
     pit: PitHistogram | None
     audit: SamplerAudit
     smallest: Sensitivity | None
+    verified: Match | None = None
+    """Where a server wrote it: what its verification found, which grants the difference of two engines' arithmetic."""
 
     @property
     def passed(self) -> bool:
         """Whether the sampler's audit passed."""
+        if self.verified is not None:
+            return self.verified in ("agrees", "differs_within_floor")
         return self.audit.p_value >= AUDIT_ALPHA
 
 
@@ -98,7 +103,15 @@ def audit_own_text(evidence: Evidence) -> AuditedText:
         alpha = AUDIT_ALPHA / len(audit.parts)
         smallest = sensitivity(audit.seeded, float(deviation), alpha=alpha, power=AUDIT_POWER)
     histogram = pit_histogram(pit, evidence.token_sequence[mine], n_bins=PIT_BINS)
-    return AuditedText(again, SampledText(own, histogram, audit, smallest))
+    return AuditedText(again, SampledText(own, histogram, audit, smallest, _verified(evidence)))
+
+
+def _verified(evidence: Evidence) -> Match | None:
+    """What the verification found of text of the model's own law; None where it says nothing of that."""
+    found = evidence.law_served
+    if found is None or not evidence.plan.sampling.is_model_law or found.match == "not_judged":
+        return None
+    return found.match
 
 
 def own_text_of(evidence: Evidence) -> OwnText:

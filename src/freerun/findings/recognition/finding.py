@@ -47,6 +47,8 @@ class Recognition:
     scores: Checking | None
     sampling: SamplingRule
     """What the free text was sampled from."""
+    law_served: str = ""
+    """What the verification says of text that a server wrote."""
 
 
 def self_recognition(evidence: Evidence) -> Finding:
@@ -59,7 +61,15 @@ def self_recognition(evidence: Evidence) -> Finding:
         return Finding.unknown("self_recognition", QUESTION, why, *rescoring.rescoring_estimates(again))
     z = {"own": sampled.own, "real": z_of(evidence, "real"), "control": z_of(evidence, "tempered")}
     ratio = {name: r for name in ARMS if (r := _ratio(evidence, name)) is not None}
-    measured = Recognition(again, sampled, z, ratio, checking.compare_scores(evidence), evidence.plan.sampling)
+    measured = Recognition(
+        again,
+        sampled,
+        z,
+        ratio,
+        checking.compare_scores(evidence),
+        evidence.plan.sampling,
+        "" if evidence.law_served is None else evidence.law_served.sentence,
+    )
     scores = measured.scores
     refused = again.outcome == "failed"
     finding = Finding(
@@ -302,13 +312,15 @@ def _sentence(measured: Recognition) -> str:
     p = sampling.p_words(measured.sampled.audit.p_value)
     if measured.again.outcome == "failed":
         return f"{rescoring.refusal_words(measured.again)}. Own text is refused as evidence."
-    if measured.sampled.passed:
+    if measured.sampled.verified is not None:
+        verdict = measured.law_served
+    elif measured.sampled.passed:
         verdict = f"The samples agree with the model's own law at temperature 1, {sampling.down_to(measured.sampled)} (audit p = {p})"
     elif measured.sampling.is_model_law:
         verdict = f"The samples are NOT the model's law at temperature 1 (z = {z}, audit p {p}): mistrust this run"
     else:
         verdict = f"As declared ({measured.sampling.describe()}), the samples are not the model's law at temperature 1 (z = {z}, p {p})"
-    return f"{verdict}. {rescoring.agreement_words(measured.again)} {_surprise(measured)}{_scores(measured.scores)}"
+    return f"{verdict.removesuffix('.')}. {rescoring.agreement_words(measured.again)} {_surprise(measured)}{_scores(measured.scores)}"
 
 
 def _surprise(measured: Recognition) -> str:

@@ -19,6 +19,7 @@ from freerun.results.verify import (
     PromptKind,
     SampleFacts,
     TemplateFacts,
+    TestsTogether,
     TokenSource,
     VerifyResult,
 )
@@ -61,6 +62,13 @@ def derive_verification(
         model=model,
         provenance=provenance,
         command=command,
+        tests=TestsTogether(
+            evidence.battery.p_value,
+            evidence.battery.p_inside,
+            evidence.battery.p_inside_beyond_floor,
+            evidence.battery.n_outside,
+            evidence.floor_nats,
+        ),
     )
 
 

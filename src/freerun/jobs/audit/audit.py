@@ -14,6 +14,8 @@ from freerun.jobs.audit.asking import ask, asking_key
 from freerun.jobs.audit.options import AuditKeywords, chosen_from
 from freerun.jobs.audit.preparing import Prepared, prepare
 from freerun.jobs.audit.prompting import known_ids_of
+from freerun.jobs.served.requests import Log
+from freerun.jobs.served.sampler import verify_own_text
 from freerun.jobs.source.in_audit import (
     SourcePlan,
     check_hidden,
@@ -26,7 +28,9 @@ from freerun.jobs.source.in_audit import (
 from freerun.predictors.base import Predictor
 from freerun.records.answers import asked, read_answers, write_answers
 from freerun.records.measure import Unit, measure, units_of
+from freerun.records.plan import read_plan
 from freerun.records.redact import RedactedFolder
+from freerun.records.requests import read_law_served, read_requests
 from freerun.records.source_likelihoods import read_sources_of
 from freerun.records.store import load_records
 from freerun.report.pages.audit import render_page
@@ -57,11 +61,23 @@ def audit(
     """
     tell = progress or Silent()
     ready = prepare(model, corpus, chosen_from(options), out=out, say=tell.say)
-    folder, plan_hash = ready.folder, ready.manifest["plan_hash"]
+    folder = ready.folder
     sources = plan_sources(ready)
     if sources is not None and ready.options.redact_text:
         check_hidden(sources, folder)
     folder.open(ready.manifest)
+    log = Log(folder.path, (ready.predictor, *ready.others))
+    try:
+        _measure(ready, sources, log, tell)
+        verify_own_text(ready.predictor, ready.pairs.pairs, read_plan(ready.manifest["plan"]), folder, tell)
+    finally:
+        log.write()
+    return report(folder.path, progress=tell)
+
+
+def _measure(ready: Prepared, sources: SourcePlan | None, log: Log, tell: Progress) -> None:
+    """All that needs the model and is not recorded yet."""
+    folder, plan_hash = ready.folder, ready.manifest["plan_hash"]
     units = units_of(len(ready.pairs.pairs), ready.plan)
     if not all(folder.done(u.name, u.key(plan_hash)) for u in units):
         before = "prompt" if ready.pairs.free_length else ready.options.prefix
@@ -84,7 +100,7 @@ def audit(
                 on_tokens=tell.advance,
                 on_phase=tell.phase,
                 on_note=tell.say,
-                beside=_beside(ready, sources, tell) if sources and ready.options.redact_text else None,
+                beside=_beside(ready, sources, log, tell),
             )
         finally:
             tell.end()
@@ -92,7 +108,6 @@ def audit(
         _ask(ready, tell)
     if sources is not None:
         _sources(ready, sources, tell)
-    return report(folder.path, progress=tell)
 
 
 def _ask(ready: Prepared, tell: Progress) -> None:
@@ -123,11 +138,13 @@ def _sources(ready: Prepared, sources: SourcePlan, tell: Progress) -> None:
         tell.end()
 
 
-def _beside(ready: Prepared, sources: SourcePlan, tell: Progress) -> Callable[[Unit, Any], None]:
-    """Score free text after headers before it is recorded: where the records hold no ids, nobody can do so later."""
+def _beside(ready: Prepared, sources: SourcePlan | None, log: Log, tell: Progress) -> Callable[[Unit, Any], None]:
+    """Count requests, and score free text after headers before it is recorded: where records hold no ids, nobody can later."""
+    redacted = ready.options.redact_text
 
     def score(unit: Unit, tokens: Any) -> None:
-        if unit.arm == "free":
+        log.write()
+        if unit.arm == "free" and sources is not None and redacted:
             measure_sources(
                 sources, ready.folder, lambda numbers: ids_in([tokens], numbers), of_unit=unit.name, on_phase=tell.phase
             )
@@ -146,7 +163,16 @@ def report(path: str | Path, *, transfer: str | Path | None = None, progress: Pr
     other = None if transfer is None else load_records(finished(transfer))
     tell.say("deriving findings")
     answers, sources = read_answers(folder), read_sources_of(folder)
-    result = to_json(derive(load_records(folder), transfer_from=other, answers=answers, sources=sources))
+    result = to_json(
+        derive(
+            load_records(folder),
+            transfer_from=other,
+            answers=answers,
+            sources=sources,
+            requests=read_requests(folder),
+            law_served=read_law_served(folder),
+        )
+    )
     write_atomically(folder.path / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     write_atomically(folder.path / "report.html", render_page(result))
     return Run(folder.path, result)

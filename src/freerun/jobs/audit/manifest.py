@@ -12,6 +12,7 @@ from freerun.jobs.audit.fidelity import Fidelity
 from freerun.jobs.audit.options import AuditOptions
 from freerun.jobs.audit.prompting import prompt_plan, prompts_in_words, prompts_json
 from freerun.jobs.audit.token_words import changes_in_words, ends_in_words
+from freerun.jobs.served.writers import writer_plan
 from freerun.predictors.base import Predictor
 from freerun.predictors.chat import Feeding
 from freerun.predictors.markers import markers_json
@@ -86,6 +87,7 @@ def manifest_of(
         redacted=options.redact_text,
         skip_bad_rows=bool(corpus.n_bad_rows),
         prompts=None if feeding is None else prompt_plan(feeding, pairs),
+        own_text_from=writer_plan(predictor),
     )
     special = markers_json(predictor.markers, predictor.end_ids)
     return {
@@ -156,6 +158,13 @@ def _notes(predictor: Predictor, options: AuditOptions, exemplars: Exemplars | N
             f"--prefix 0: texts are scored and begun from {_spelled(predictor, predictor.context.lead)} alone, which stands before "
             "every document and is not scored"
         )
+    if (writer := writer_plan(predictor)) is not None:
+        notes.append(
+            f"Own text and the control were written by {writer.describe()}, and every law is that of "
+            f"{predictor.identity.name}, which read "
+            "them. The server drew by itself, from a seed for every text that was sent along: its draws cannot be made again here, "
+            "so they are held against the law, not against uniforms"
+        )
     if exemplars is not None:
         between = _spelled(predictor, exemplars.separator)
         tokens = f"{exemplars.tokens} tokens of each"
@@ -221,6 +230,7 @@ def _command(predictor: Predictor, corpus: Corpus, pairs: PairSet, options: Audi
         "exemplars",
         "sources",
         "source_documents",
+        "own_text_from",
     )
     for name in (*given, "format", "text_field", "prompt_field", "system", "split_on", "chunk"):
         value = getattr(options, name)

@@ -46,6 +46,8 @@ class AuditOptions:
     """`name=value`, the value as JSON, or a bare word for a string."""
     end_ids: tuple[int, ...] | None = None
     """What ends a text, the one that ends documents first; None: all that the model's files declare."""
+    own_text_from: str | None = None
+    """A served model that writes the own text, whose tokens the audited model reads."""
 
 
 class AuditKeywords(TypedDict, total=False):
@@ -78,6 +80,7 @@ class AuditKeywords(TypedDict, total=False):
     system: str | None
     template_options: Sequence[str]
     end_ids: Sequence[int] | None
+    own_text_from: str | None
 
 
 def chosen_from(keywords: AuditKeywords) -> AuditOptions:
@@ -137,6 +140,8 @@ def check_options(options: AuditOptions) -> None:
             f"--sources {options.sources} puts a header above the prefix, --exemplars {options.exemplars} other documents: leave "
             "one out"
         )
+    if options.own_text_from is not None:
+        _check_writer(options)
     if options.end_ids is not None and not options.end_ids:
         raise UsageError("--end-ids names no id: give at least one, or leave it out")
     check_template_flags(options)
@@ -148,6 +153,16 @@ def check_options(options: AuditOptions) -> None:
         raise UsageError(f"--dtype must be fp32 or bf16, not {options.dtype!r}")
     if options.redact_text:
         _check_redaction(options)
+
+
+def _check_writer(options: AuditOptions) -> None:
+    given = f"--own-text-from {options.own_text_from}"
+    if options.redact_text:
+        raise UsageError(
+            f"{given} reads the ids that were drawn again, which --redact-text does not keep; leave one out"
+        )
+    if options.prefix == 0:
+        raise UsageError(f"{given} needs --prefix 1 or more: a server has no law before the first token")
 
 
 def _check_redaction(options: AuditOptions) -> None:

@@ -14,6 +14,7 @@ from freerun.jobs.audit.fidelity import fidelity, renamed
 from freerun.jobs.audit.manifest import REFERENCE_ORDER, REFERENCE_TOKENS, default_folder, manifest_of
 from freerun.jobs.audit.options import AuditOptions, check_options, read_any_corpus
 from freerun.jobs.audit.prompting import check_fits_prompts, feeding_of, prompted
+from freerun.jobs.served.writers import check_rule_is_sent, read_by
 from freerun.organisms.dressing import measured_view
 from freerun.organisms.memorised import without_calibration
 from freerun.organisms.wrapper import from_nothing
@@ -95,7 +96,7 @@ def prepare(
     """
     check_options(options)
     sampling = SamplingRule.parse(options.sample_with) if options.sample_with else SamplingRule()
-    for spec in (model, *options.reference):
+    for spec in (model, options.own_text_from, *options.reference):
         if isinstance(spec, str):
             loader_of(spec)  # a name that does not exist is said before anything is read
     text = read_any_corpus(corpus, options) if isinstance(corpus, str) else corpus
@@ -108,6 +109,9 @@ def prepare(
     else:
         predictor = model
         _check_chosen_ends(predictor, options)
+    check_rule_is_sent(predictor)
+    if options.own_text_from is not None:
+        predictor = read_by(predictor, options.own_text_from, load, say)
     feeding = feeding_of(predictor, options) if text.n_prompted else None
     if options.prefix == 0:
         predictor = from_nothing(predictor)

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Unpack
 
-from freerun.errors import DataError
+from freerun.errors import DataError, UsageError
 from freerun.files import write_atomically
 from freerun.findings.two_laws.summary import derive
 from freerun.jobs.distance.measuring import measure, remove_spool, units_left, units_of
 from freerun.jobs.distance.options import DistanceKeywords, chosen_from
 from freerun.jobs.distance.preparing import Model, Prepared, prepare
+from freerun.jobs.served.distance import is_served, served_distance
 from freerun.records.distance import KIND, TWO_LAWS, DistancePlan, read_distance
 from freerun.records.store import RunFolder
 from freerun.report.pages.distance import render_distance
@@ -42,6 +43,10 @@ def distance(
         FreerunError: see `freerun.errors`; nothing half-written stays behind.
     """
     tell = progress or Silent()
+    if is_served(a) or is_served(b):
+        if not isinstance(corpus, str):
+            raise UsageError("a distance with a served model takes a corpus by its name")
+        return served_distance(a, b, corpus, chosen_from(options), out=out, progress=tell)
     ready = prepare(a, b, corpus, chosen_from(options), out=out, say=tell.say)
     ready.folder.open(ready.manifest)
     if units_left(ready):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from freerun.errors import UsageError
+from freerun.jobs.doctor.short_verify import laws_served
 from freerun.jobs.doctor.texts import TEXTS, first_tokens
+from freerun.jobs.served.law import gap_between
 from freerun.predictors.base import Predictor
+from freerun.predictors.servers.predictor import ServedModel
 from freerun.predictors.stepwise import Stepwise
 from freerun.results.doctor import Against
 
@@ -14,8 +19,9 @@ N_TOKENS = 24
 """Tokens of each text; a server may need a request for every one."""
 
 
-def compare(model: Predictor, other: Predictor) -> Against:
-    """Log-probabilities of the same tokens under both, and the KL divergence where both have whole laws.
+def compare(model: Predictor, other: Predictor, say: Callable[[str], None] = lambda _: None) -> Against:
+    """Log-probabilities of the same tokens under both, and the KL divergence where both have whole laws; of a server also which
+    law it samples.
 
     Raises:
         UsageError: they have different tokens.
@@ -39,6 +45,9 @@ def compare(model: Predictor, other: Predictor) -> Against:
         largest_nats=largest if np.isfinite(largest) else None,
         mean_difference_nats=float(finite.mean()),
         kl_nats=_kl(model, other, texts),
+        laws_served=laws_served(model, other, gap_between(a, b), say)
+        if isinstance(model, ServedModel) and other.capabilities.full_law
+        else (),
     )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import freerun
 from freerun.jobs.doctor.installation import installation
 from freerun.predictors.base import Predictor
-from freerun.results.doctor import Against, Check, DoctorResult, Requests
+from freerun.results.doctor import Against, Check, DoctorResult
+from freerun.results.requests import Requests
 from freerun.runs.progress import Progress, Silent
 from freerun.specs.spec import LoadOptions, load_predictor, loader_of
 
 RESULT_VERSION = 1
+LAW_SERVED = "law_served"
+"""Among `unfit_because`: what the server draws is not of the other model's law."""
 
 
 def doctor(
@@ -50,19 +53,16 @@ def doctor(
             load_predictor(against, replace(load, end_ids=None), tell=tell.say) if isinstance(against, str) else against
         )
         tell.say("scoring the same tokens under both")
-        apart = compare(predictor, other)
+        apart = compare(predictor, other, tell.say)
     own = predictor.identity
     facts = {"nature": own.nature.describe(), "fingerprint": own.fingerprint, **own.facts}
     return _result(own.name, facts, checks, apart, _requests(predictor))
 
 
 def _requests(predictor: Predictor) -> Requests | None:
-    from freerun.predictors.servers.predictor import ServedModel
+    from freerun.jobs.served.requests import requests_of
 
-    if not isinstance(predictor, ServedModel):
-        return None
-    tally = predictor.client.tally
-    return Requests(tally.answered, dict(tally.retried), len(tally.failed))
+    return requests_of(predictor)
 
 
 def _result(
@@ -73,4 +73,6 @@ def _result(
     requests: Requests | None = None,
 ) -> DoctorResult:
     unfit = tuple(c.name for c in checks if c.decides and c.outcome == "failed")
+    if against is not None and any(law.sends_rule and law.match == "differs" for law in against.laws_served):
+        unfit += (LAW_SERVED,)
     return DoctorResult(RESULT_VERSION, "doctor", model, facts, checks, against, requests, not unfit, unfit)

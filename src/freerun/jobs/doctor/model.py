@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from freerun.jobs.doctor.questions import QUESTIONS, Answer, ask, within
-from freerun.jobs.doctor.texts import first_tokens
+from freerun.jobs.doctor.texts import TEXTS, first_tokens
 from freerun.predictors.base import Continuations, Predictor, Sample
 from freerun.predictors.rules import MODEL_LAW, SamplingRule
 from freerun.predictors.servers.llama_server import cut_short
@@ -18,12 +18,14 @@ from freerun.predictors.servers.predictor import ServedModel
 from freerun.predictors.servers.trial import COOLED, Gap
 from freerun.predictors.stepwise import Stepwise
 from freerun.results.doctor import Check
+from freerun.stats.recognition.tilting import events_p
 
 N_SCORED = 16
 N_DRAWN = 24
 N_TAIL = 64
-TAIL_SHARE = 0.05
-"""A token this many times less probable than the most probable one is improbable; llama.cpp's own min-p stands there."""
+_TAIL_LEVEL = 0.001
+_TAIL_ERRORS = 5.0
+"""Standard deviations of a fault that is seen at that level with 80% power or more, by simulation."""
 MOST_WINDOW = 4096
 """Longer windows are believed, not tried: filling one takes minutes on a processor."""
 SUM_TOLERANCE = 1e-3
@@ -47,9 +49,17 @@ class Patient:
     def scored(self, texts: Sequence[np.ndarray], first: int = 1) -> list[np.ndarray]:
         return [np.asarray(x) for x in self.model.log_probs([t.astype(np.int64) for t in texts], first=first)]
 
-    def drawn(self, n: int, sampling: SamplingRule = MODEL_LAW, *, seed: int = 0, rows: int = 1) -> list[Sample]:
+    def drawn(
+        self,
+        n: int,
+        sampling: SamplingRule = MODEL_LAW,
+        *,
+        seed: int = 0,
+        rows: int = 1,
+        after: np.ndarray | None = None,
+    ) -> list[Sample]:
         keys = np.arange(1, rows + 1, dtype=np.uint64)[None]
-        todo = Continuations([self.text], keys, n, seed=seed, sampling=sampling)
+        todo = Continuations([self.text if after is None else after], keys, n, seed=seed, sampling=sampling)
         return sorted(self.model.generate(todo), key=lambda s: s.row)
 
 
@@ -98,7 +108,7 @@ _NEEDS = {
     "prefix_cache": _SCORES,
     "drawn": (*_SCORES, *_WRITES),
     "temperature": (*_SCORES, *_WRITES),
-    "tail": _WRITES,
+    "tail": (*_SCORES, *_WRITES),
     "half_character": _SCORES,
     "last_id": _SCORES,
     "window": _SCORES,
@@ -210,14 +220,38 @@ def _temperature(patient: Patient) -> Answer:
 
 
 def _tail(patient: Patient) -> Answer:
-    samples = patient.drawn(1, seed=2, rows=N_TAIL)
-    own = np.array([s.observation.log_prob_nats[0] for s in samples])
-    top = np.array([s.observation.top_log_prob_nats[0] for s in samples], np.float64)
-    if np.isnan(top).all():
-        return Answer(None, "it does not name the most probable token")
-    n = int((own < np.nanmax(top) + np.log(TAIL_SHARE)).sum())
-    seen = f"{n} of {N_TAIL} draws below {TAIL_SHARE:g} times the most probable"
-    return Answer(True if n else None, seen, float(n))
+    """Whether draws come again as often as the law says.
+
+    Of draws after one and the same text, the next is one that was drawn before with just the probability that the law gives to all
+    those together, and scoring says what that is. A sampler that cuts or cools draws the same tokens again too often; nothing needs
+    to be known of what was never drawn.
+    """
+    came_again, mass = [], []
+    for number in range(len(TEXTS)):
+        text = first_tokens(patient.model, number, N_SCORED)
+        ids = [int(s.observation.token_id[0]) for s in patient.drawn(1, seed=2 + number, rows=N_TAIL, after=text)]
+        distinct = list(dict.fromkeys(ids))
+        told = patient.scored([np.append(text, i) for i in distinct], first=len(text))
+        weight = {i: float(np.exp(values[0])) for i, values in zip(distinct, told, strict=True)}
+        seen: set[int] = set()
+        for i in ids:
+            came_again.append(i in seen)
+            mass.append(min(1.0, sum(weight[j] for j in seen)))
+            seen.add(i)
+    return tail_answer(np.array(came_again), np.array(mass))
+
+
+def tail_answer(came_again: np.ndarray, mass: np.ndarray) -> Answer:
+    """From draws that were drawn before, and the law's mass on those: exact in size at any number of draws."""
+    p = events_p(came_again, mass, n_tokens=len(mass))
+    expected, spread = float(mass.sum()), float(np.sqrt((mass * (1 - mass)).sum()))
+    kept = expected / (expected + _TAIL_ERRORS * spread) if expected > 0 else 0.0
+    seen = (
+        f"{int(came_again.sum())} of {len(mass)} draws were drawn before, {expected:.0f} expected (p {p:.2g}); a cut "
+        f"that keeps less than "
+        f"{kept:.2f} of the mass would show"
+    )
+    return Answer(p >= _TAIL_LEVEL, seen, p)
 
 
 # ---- its vocabulary and its limits --------------------------------------------------------------------------------------
@@ -257,7 +291,7 @@ def _listed(words: Sequence[str]) -> str:
 def _defaults(patient: Patient) -> Answer:
     if (served := patient.served) is None:
         return Answer(None, "no server: draws are our own")
-    own = {**served.words.sampling_defaults, **served.service.own_defaults}
+    own = served.own_defaults
     changed = {k: v for k, v in own.items() if v != _NEUTRAL.get(k)}
     if not own:
         return Answer(None, "it does not say")

@@ -110,10 +110,10 @@ QUESTIONS: dict[str, Question] = {
         ),
         Question(
             "tail",
-            "Do draws at temperature 1 reach improbable tokens?",
-            False,
-            "no sign of a min-p, top-k or top-p that nobody asked for",
-            "a truncation may be at work that was not asked for",
+            "Do draws at temperature 1 come again as often as its law says?",
+            True,
+            "nothing is cut or cooled that nobody asked for, as far as so many draws show",
+            "it does not draw from the law that it scores by: something is cut or cooled that nobody asked for",
         ),
         Question(
             "half_character",

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from freerun.errors import DataError, UsageError, nearest
-from freerun.predictors.entries import Parameter, split_outside, text, unwrapped, whole
+from freerun.predictors.entries import Parameter, split_outside, text, unwrapped, whole, word
 
 KEY_VARIABLE = "FREERUN_SERVER_KEY"
 """The environment variable that holds a server's key, unless another one or a file is named."""
@@ -25,7 +25,13 @@ AT_ONCE = whole("at-once", 256, "most requests to a server at the same time", lo
 TIMEOUT = whole("timeout", 600, "seconds until a request to a server counts as lost", low=1, high=86400)
 KEY_ENV = text("key-env", f"environment variable with the server's key, in place of {KEY_VARIABLE}")
 KEY_FILE = text("key-file", "file whose first line is the server's key")
-OPTIONS: tuple[Parameter, ...] = (TOKENIZER, WINDOW, AT_ONCE, TIMEOUT, KEY_ENV, KEY_FILE)
+SAMPLING = word(
+    "sampling",
+    "sent",
+    ("sent", "server"),
+    "who chooses how a served model samples: sent, every setting goes with every request; server, none does",
+)
+OPTIONS: tuple[Parameter, ...] = (TOKENIZER, WINDOW, AT_ONCE, TIMEOUT, KEY_ENV, KEY_FILE, SAMPLING)
 
 
 class Key:
@@ -59,6 +65,8 @@ class Address:
     at_once: int = 256
     timeout_seconds: float = 600.0
     key: Key | None = field(default=None, compare=False)
+    sends_rule: bool = True
+    """Sampling settings go with every request; False: the server samples as it does by itself."""
     typed: str = ""
     """After `provider/`, as it was typed."""
 
@@ -106,6 +114,7 @@ def read_address(
         at_once=values["at-once"],
         timeout_seconds=float(values["timeout"]),
         key=_key(of, values["key-env"], values["key-file"], environment) if check_key else None,
+        sends_rule=values["sampling"] == "sent",
         typed=typed,
     )
 

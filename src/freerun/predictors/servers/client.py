@@ -112,11 +112,13 @@ class Client:
         *,
         most_bytes: int = SMALL_ANSWER_BYTES,
         attempts: int | None = None,
+        probe: bool = False,
     ) -> T:
         """POST a body (None: GET) and give what `read` makes of the JSON that comes back.
 
         `read` raises BadAnswer for an answer that is not one to this request; it is asked for again, `attempts` times in all where
-        that is given.
+        that is given. `probe`: whether the server can do this is what is asked, so a failure is an answer and is not counted as
+        one.
 
         Raises:
             BackendError: it failed in the end.
@@ -145,7 +147,7 @@ class Client:
                     self.limiter.refused()
                 too_long = (fault.wait_seconds or 0.0) > self.patience.longest_asked_seconds
                 if spent or too_long or not fault.again:
-                    raise self._final(path, fault, failures + refusal) from None
+                    raise self._final(path, fault, failures + refusal, counted=not probe) from None
                 self.tally.retried[fault.kind] += 1
                 wait = self.patience.wait(max(1, failures), self._chance)
                 if fault.wait_seconds is not None:
@@ -238,8 +240,9 @@ class Client:
     def _hidden(self, said: str) -> str:
         return said if self._key is None else self._key.hidden_in(said)
 
-    def _final(self, path: str, fault: Fault, attempts: int) -> BackendError:
-        self.tally.failed.append(Failure(path, fault.kind, fault.why, attempts))
+    def _final(self, path: str, fault: Fault, attempts: int, *, counted: bool) -> BackendError:
+        if counted:
+            self.tally.failed.append(Failure(path, fault.kind, fault.why, attempts))
         tries = "" if attempts <= 1 else f" after {attempts} attempts"
         if not self.tally.answered:
             return BackendError(f"{self.url}{path} failed{tries}: {fault.why}; is the server running there?")

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from freerun.errors import UsageError
+from freerun.errors import BackendError, UsageError
 from freerun.predictors.rules import SamplingRule, Temperature, TopK, TopP
 from freerun.predictors.servers.address import Address
-from freerun.predictors.servers.answers import Drawn, Scores
+from freerun.predictors.servers.answers import Drawn, Scores, id_of, list_of
 from freerun.predictors.servers.client import SMALL_ANSWER_BYTES, Client
 
 FIRST_ATTEMPTS = 2
@@ -46,6 +46,8 @@ class Settings:
     top_k: int = 0
     """0: all."""
     top_p: float = 1.0
+    sent: bool = True
+    """False: nothing is sent, and the server samples as it does by itself."""
 
     @staticmethod
     def of(rule: SamplingRule) -> Settings:
@@ -100,9 +102,25 @@ class Dialect(ABC):
     def sent(self, settings: Settings) -> Mapping[str, Any]:
         """The sampling parameters that are sent."""
 
+    def settings_sent(self, settings: Settings) -> Mapping[str, Any]:
+        """The sampling parameters of a draw: all of them, or none where the server's own rule is wanted."""
+        return self.sent(settings) if settings.sent else {}
+
     @abstractmethod
     async def largest_k(self) -> int:
         """How many of the most probable ids it names beside a token that was drawn; 0: none."""
+
+    async def taken_apart(self, text: str) -> list[int] | None:
+        """Ids of a text by the server's own tokenizer, nothing put first; None where it does not say."""
+        body = {"model": self.address.model, "prompt": text, "add_special_tokens": False}
+
+        def ids(answer: Any) -> list[int]:
+            return [id_of(i, "tokens") for i in list_of(answer, "tokens")]
+
+        try:
+            return await self.client.ask("/tokenize", body, ids, attempts=1, probe=True)
+        except BackendError:
+            return None
 
     def allowed_bytes(self, n_tokens: int) -> int:
         return SMALL_ANSWER_BYTES + ANSWER_BYTES_A_TOKEN * n_tokens

@@ -120,7 +120,7 @@ class LlamaServer(Dialect):
             "n_probs": 1,
             "seed": seed % (2**32 - 1),  # the last one means "any"
             **_ALWAYS,
-            **self.sent(settings),
+            **self.settings_sent(settings),
         }
         drawn, rows, ended = await self.client.ask(
             "/completion", body, lambda a: self._drawn(a, ids, most), most_bytes=self.allowed_bytes(len(ids) + most)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from freerun.errors import BackendError
+from freerun.predictors.base import Predictor
 from freerun.predictors.servers.address import Address
 from freerun.predictors.servers.client import Client
 from freerun.predictors.servers.dialect import Dialect, Service
@@ -17,7 +18,14 @@ from freerun.predictors.servers.predictor import ServedModel
 from freerun.predictors.servers.sglang import SGLang
 from freerun.predictors.servers.trial import try_out
 from freerun.predictors.servers.vllm import VLLM
-from freerun.predictors.servers.words import ServerWords, TokenizerPlace, Words, local_words, tokenizer_place
+from freerun.predictors.servers.words import (
+    BorrowedWords,
+    ServerWords,
+    TokenizerPlace,
+    Words,
+    local_words,
+    tokenizer_place,
+)
 
 DIALECTS: dict[str, type[Dialect]] = {"vllm": VLLM, "sglang": SGLang, "llama-server": LlamaServer, "openai": OpenAI}
 """By provider."""
@@ -29,9 +37,12 @@ def load_served(
     tell: Callable[[str], None] = lambda _: None,
     end_ids: tuple[int, ...] | None = None,
     trial: bool = True,
+    like: Predictor | None = None,
     patience: Patience | None = None,
 ) -> ServedModel:
     """Connect, learn what is served, find its tokenizer, and (`trial`) see that its answers can be believed.
+
+    `like`: a model with the tokenizer that it is taken to have, where it brings none; the server is tried on it.
 
     Raises:
         BackendError: no such server or model, no tokenizer, or answers that cannot be believed.
@@ -49,7 +60,7 @@ def load_served(
     dialect = DIALECTS[address.provider](client, address)
     tell(f"asking {address.url} what it serves")
     service = client.run(dialect.introduce)
-    words = _words(dialect, service, address, tell)
+    words = _words(dialect, service, address, tell, like)
     if end_ids is not None:
         _choose_ends(words, end_ids, address.name)
     dialect.end_ids = words.end_ids
@@ -69,8 +80,10 @@ def load_served(
     return model
 
 
-def _words(dialect: Dialect, service: Service, address: Address, tell: Callable[[str], None]) -> Words:
-    """The tokenizer that was named, that of the server's own folder where it is this machine's, or the server itself."""
+def _words(
+    dialect: Dialect, service: Service, address: Address, tell: Callable[[str], None], like: Predictor | None
+) -> Words:
+    """The tokenizer that was named, that of the server's own folder where it is this machine's, the server itself, or another's."""
     name = address.name
     if address.tokenizer is not None:
         place = tokenizer_place(address.tokenizer, name=name, tell=tell)
@@ -85,6 +98,10 @@ def _words(dialect: Dialect, service: Service, address: Address, tell: Callable[
     if address.local and folder is not None and folder.is_dir():
         place = TokenizerPlace(folder, "the folder that the server reads")
         return local_words(place, n_tokens=service.n_tokens, name=name)
+    if like is not None:
+        words = BorrowedWords(like, n_tokens=service.n_tokens)
+        words.compare(dialect, name)
+        return words
     raise BackendError(
         f"{name}: this server gives no tokenizer; add ,tokenizer=hf/./folder or ,tokenizer=gguf/FILE to the name, with the files "
         f"of the model that it serves{f' ({service.folder})' if service.folder else ''}"

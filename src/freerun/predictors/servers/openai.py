@@ -62,7 +62,7 @@ class OpenAI(Dialect):
             "stream": False,
             "seed": seed % 2**31,
             **_WITH_IDS,
-            **self.sent(settings),
+            **self.settings_sent(settings),
         }
         return await self.client.ask(
             "/v1/completions",

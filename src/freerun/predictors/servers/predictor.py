@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +15,7 @@ from jaxtyping import Float, Int
 from freerun.errors import BackendError, UsageError
 from freerun.predictors.base import Capabilities, Chunk, Continuations, Ids, OnTokens, Predictor, Sample
 from freerun.predictors.observation import Observation
-from freerun.predictors.rules import ContextRule, Identity, Nature, SamplingRule
+from freerun.predictors.rules import MODEL_LAW, ContextRule, Identity, Nature, SamplingRule
 from freerun.predictors.servers.answers import Scores
 from freerun.predictors.servers.client import Client
 from freerun.predictors.servers.dialect import Dialect, Service, Settings
@@ -28,14 +30,14 @@ class ServedModel(Predictor):
     """Its log-probabilities of drawn tokens are the model's own whatever the temperature: seen by a trial, never assumed."""
 
     def __init__(self, dialect: Dialect, service: Service, words: Words, *, window: int | None) -> None:
-        self.dialect, self.service, self.words = dialect, service, words
+        self.dialect, self.service, self.words, self._window = dialect, service, words, window
         self.client: Client = dialect.client
         self.n_tokens, self.end_ids, self.markers = words.n_tokens, words.end_ids, words.markers
         self.context = ContextRule(window=None if window is None else window - 2 - len(words.lead), lead=words.lead)
         self.capabilities = Capabilities(
             full_law=False, empty_context=False, counted_draws=False, rounded_arithmetic=True
         )
-        sent = json.dumps(dict(dialect.sent(Settings())), sort_keys=True)
+        sent = json.dumps(dict(dialect.settings_sent(self._settings(MODEL_LAW))), sort_keys=True)
         self.identity = Identity(
             dialect.address.name,
             _fingerprint(dialect, service, words),
@@ -73,7 +75,7 @@ class ServedModel(Predictor):
 
     def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
         todo = continuations
-        settings = Settings.of(todo.sampling)
+        settings = self._settings(todo.sampling)
         prefixes = [_plain(p) for p in todo.prefixes]
         if not self.has_first_law and any(not p for p in prefixes):
             self._check_first(0)
@@ -84,6 +86,28 @@ class ServedModel(Predictor):
                 on_tokens(len(seen.token_id))
             other = None if todo.sampling.is_model_law else np.full(len(seen.token_id), np.nan)
             yield Sample(row, "end_of_text" if ended else "length", seen, None, other)
+
+    @property
+    def sends_rule(self) -> bool:
+        """Whether every sampling setting goes with every request; if not, own text is of a rule that the server chooses."""
+        return self.dialect.address.sends_rule
+
+    @property
+    def own_defaults(self) -> dict[str, float]:
+        """How it would sample if nothing were sent, as far as it or its generation config says; the names are theirs."""
+        return {**self.words.sampling_defaults, **self.service.own_defaults}
+
+    def by_itself(self) -> ServedModel:
+        """The same with nothing sent for a draw: it samples as it does by itself."""
+        dialect = copy.copy(self.dialect)
+        dialect.address = replace(dialect.address, sends_rule=False)
+        other = ServedModel(dialect, self.service, self.words, window=self._window)
+        other.raw_at_any_temperature = self.raw_at_any_temperature
+        return other
+
+    def _settings(self, rule: SamplingRule) -> Settings:
+        """What is sent: a rule that was asked for, or nothing where the server is to sample as it does by itself."""
+        return Settings.of(rule) if self.sends_rule or not rule.is_model_law else Settings(sent=False)
 
     def _at_once(self, most: int | None) -> int:
         limits = (self.client.at_once, self.dialect.most_at_once, most)
@@ -116,7 +140,7 @@ class ServedModel(Predictor):
     def reported(self, prefix: Ids, length: int, rule: SamplingRule, *, seed: int = 0) -> Observation:
         """One continuation with what the server says of it as it draws, be that of which law it may."""
         todo = Continuations([prefix], np.ones((1, 1), np.uint64), length, seed=seed, sampling=rule)
-        return self.client.run(lambda: self._drawn(_plain(prefix), 1, todo, Settings.of(rule)))[0]
+        return self.client.run(lambda: self._drawn(_plain(prefix), 1, todo, self._settings(rule)))[0]
 
     async def _drawn(
         self, prefix: list[int], key: int, todo: Continuations, settings: Settings
@@ -161,9 +185,10 @@ def seed_of(seed: int, key: int, part: int) -> int:
 
 def _fingerprint(dialect: Dialect, service: Service, words: Words) -> str:
     """Over what the server says of its model, never over where it is."""
-    said = json.dumps(
-        [dialect.software, service.model, sorted(service.facts.items()), words.n_tokens, words.end_ids, words.lead]
-    )
+    parts = [dialect.software, service.model, sorted(service.facts.items()), words.n_tokens, words.end_ids, words.lead]
+    if not dialect.address.sends_rule:
+        parts.append("sampling=server")
+    said = json.dumps(parts)
     return f"{dialect.address.provider}-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 

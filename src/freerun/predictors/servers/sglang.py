@@ -62,7 +62,7 @@ class SGLang(Dialect):
                 "max_new_tokens": most,
                 "stop_token_ids": list(self.end_ids),
                 "sampling_seed": seed % 2**31,
-                **self.sent(settings),
+                **self.settings_sent(settings),
             },
             "return_logprob": True,
             "logprob_start_len": -1,

@@ -77,7 +77,7 @@ class VLLM(Dialect):
             "skip_special_tokens": False,
             "stream": False,
             "seed": seed,
-            **self.sent(settings),
+            **self.settings_sent(settings),
         }
         return await self.client.ask(
             "/v1/completions",
@@ -184,7 +184,7 @@ async def most_named(client: Client, model: str, body: Mapping[str, Any]) -> int
         asked = {**body, "prompt": [0], "max_tokens": 1, "logprobs": k}
         try:
             return await client.ask(
-                "/v1/completions", asked, count, most_bytes=SMALL_ANSWER_BYTES + 512 * k, attempts=1
+                "/v1/completions", asked, count, most_bytes=SMALL_ANSWER_BYTES + 512 * k, attempts=1, probe=True
             )
         except BackendError:
             continue

@@ -15,6 +15,8 @@ from freerun.predictors.markers import EndToken, Markers
 from freerun.predictors.weights.declared import BY_SPELLING, DOCUMENT_ENDS
 
 if TYPE_CHECKING:
+    from freerun.predictors.base import Predictor
+    from freerun.predictors.servers.dialect import Dialect
     from freerun.predictors.servers.llama_server import LlamaServer
     from freerun.predictors.weights.gguf import GGUFMarkers
 
@@ -173,6 +175,58 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+# ---- of another model ----------------------------------------------------------------------------------------------------
+
+TRIED = "The river froze: 19 carts crossed, é 日本 \U0001f40b.\n\n\tdef f(x):  return x**2  # naïve\n"
+"""What a server is asked to take apart, to see whether its tokenizer is the one that it is taken to have."""
+
+
+class BorrowedWords(Words):
+    """The tokenizer of a model that is here, for a server that is said to have the same one."""
+
+    def __init__(self, like: Predictor, *, n_tokens: int | None) -> None:
+        self._like = like
+        self.n_tokens, self.lead = n_tokens or like.n_tokens, like.context.lead
+        self.markers, self.end_ids = like.markers, like.end_ids
+        self.origin = f"that of {like.identity.name}"
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._like.encode(text))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._like.token_bytes(token_id) if token_id < self._like.n_tokens else b""
+
+    def token_ends(self, text: str) -> list[int] | None:
+        ends = self._like.token_ends(text)
+        return None if ends is None else list(ends)
+
+    def compare(self, dialect: Dialect, name: str) -> None:
+        """Have the server take a text apart, where it does so.
+
+        Raises:
+            BackendError: it takes it apart otherwise; the first id that differs is named.
+        """
+        theirs = dialect.client.run(lambda: dialect.taken_apart(TRIED))
+        if theirs is None:
+            self.origin += ", which the server was not tried on: it takes no text apart"
+            return
+        ours = self.encode(TRIED)
+        for at, (a, b) in enumerate(zip(theirs, ours, strict=False)):
+            if a != b:
+                raise BackendError(
+                    f"{name} does not have the tokenizer of {self._like.identity.name}: token {at} of a text is id "
+                    f"{a} to the server and id "
+                    f"{b} ({self.token_bytes(b)!r}) here; name its own: ,tokenizer=hf/./folder"
+                )
+        if len(theirs) != len(ours):
+            raise BackendError(
+                f"{name} does not have the tokenizer of {self._like.identity.name}: it makes {len(theirs)} tokens of "
+                f"a text that has "
+                f"{len(ours)} here; name its own: ,tokenizer=hf/./folder"
+            )
+        self.origin += ", which takes a text apart as the server does"
 
 
 # ---- on the server -------------------------------------------------------------------------------------------------------

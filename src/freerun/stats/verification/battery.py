@@ -59,12 +59,21 @@ class Battery:
     smallest: Smallest
 
     @property
+    def p_inside(self) -> float:
+        """Of the tokens that the declared law can draw."""
+        return min(1.0, *(t.p_value / t.share for t in self.tests))
+
+    @property
+    def p_inside_beyond_floor(self) -> float:
+        return min(1.0, *(t.p_beyond_floor / t.share for t in self.tests))
+
+    @property
     def p_value(self) -> float:
-        return 0.0 if self.n_outside else min(1.0, *(t.p_value / t.share for t in self.tests))
+        return 0.0 if self.n_outside else self.p_inside
 
     @property
     def p_beyond_floor(self) -> float:
-        return 0.0 if self.n_outside else min(1.0, *(t.p_beyond_floor / t.share for t in self.tests))
+        return 0.0 if self.n_outside else self.p_inside_beyond_floor
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,50 @@
+"""Whether a server samples the law of a checkpoint that is here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from freerun.results.engine_gap import EngineGap
+from freerun.results.finding import Finding
+from freerun.results.verify import Cause, Match
+
+
+@dataclass(frozen=True)
+class StatedRule:
+    """The rule that a server says it samples by when nothing is sent, held against what it drew then."""
+
+    words: str
+    p_value: float
+    """Of the tokens that the rule can draw, beyond the noise floor."""
+    n_outside: int
+    """Tokens that the rule cannot draw by the law that is here: at its edges the engines' noise moves some."""
+    most_outside: int
+    """So many are granted to that noise."""
+    fits: bool
+
+
+@dataclass(frozen=True)
+class LawServed:
+    """Whether what a server drew are draws from a checkpoint's law, and if not, from which law they are."""
+
+    writer: str
+    sends_rule: bool
+    """Every sampling setting was sent; False: nothing was, and the server sampled as it does by itself."""
+    sent: str
+    """The sampling settings that were sent, as JSON."""
+    declared: str
+    """The rule that the draws are held against, in words."""
+    n_texts: int
+    n_tokens: int
+    match: Match
+    p_value: float
+    cause: Cause
+    floor_nats: float
+    gap: EngineGap | None
+    """None: the server scores no text, so the engines' arithmetic is not known."""
+    stated: StatedRule | None
+    """None: every setting was sent, the draws agree with the declared rule, or the server states none."""
+    sentence: str
+    cause_sentence: str
+    findings: tuple[Finding, ...] = ()
+    """Of the verification."""
