@@ -16,7 +16,7 @@ from freerun.errors import DataError, TooFewDocuments, UsageError
 from freerun.files import write_atomically
 from freerun.findings.verification.evidence import Floor, VerifyEvidence
 from freerun.findings.verification.summary import derive_verification
-from freerun.jobs.verify.causes import Search, Variant, find_cause
+from freerun.jobs.verify.causes import ModelPasses, Search, Variant, find_cause
 from freerun.jobs.verify.options import VerifyKeywords, VerifyOptions
 from freerun.jobs.verify.scoring import floor_texts, read_alone, read_scores, rows_of, score_file, spread
 from freerun.jobs.verify.texts import Survey, Text, survey, texts_of
@@ -251,11 +251,11 @@ def _search(job: _Job, evidence: VerifyEvidence) -> Cause:
     search = Search(
         declared=job.declared,
         variants=tuple(_variants(job, texts)),
+        passes=ModelPasses(job.declared),
         recorded_nats=tokens.log_prob_nats[rows_of(tokens, chosen)],
         seed=job.options.seed,
         floor_nats=evidence.floor_nats,
         say=job.tell.say,
-        on_tokens=lambda _: None,
     )
     return find_cause(tokens, evidence.bets, job.found, search)
 
