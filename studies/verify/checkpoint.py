@@ -20,11 +20,13 @@ _FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 def checkpoint_at(folder: Path) -> str:
     """Its name as a model; trained and saved on the first call."""
     if not (folder / "model.safetensors").exists():
-        model = load_predictor(MODEL)
-        _train(model.model, _batches(model))  # type: ignore[attr-defined]
-        model.model.save_pretrained(folder)  # type: ignore[attr-defined]
+        from transformers import AutoModelForCausalLM
+
         weights = cached(CATALOGUE[MODEL])
         assert weights is not None
+        model = AutoModelForCausalLM.from_pretrained(weights)
+        _train(model, _batches(load_predictor(MODEL)))
+        model.save_pretrained(folder)
         for name in _FILES:
             shutil.copy(weights / name, folder / name)
     return f"hf/./{folder}"
@@ -46,7 +48,7 @@ def _train(model: object, batches: np.ndarray) -> None:
     import torch
 
     assert isinstance(model, torch.nn.Module)
-    model.requires_grad_(True)
+    model.eval()
     steps = torch.optim.AdamW(model.parameters(), lr=RATE)
     with torch.enable_grad():
         for batch in batches:

@@ -1,4 +1,4 @@
-"""Completions drawn by the 135M model's own sampler, in pieces that are kept: `python -m studies.verify.draws FOLDER` (500 of 512 tokens)."""
+"""Completions by the 135M model's own sampler, in pieces that are kept: `python -m studies.verify.draws FOLDER`."""
 
 from __future__ import annotations
 

@@ -14,13 +14,14 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from freerun.predictors.base import Continuations, Laws, Predictor
+from freerun.predictors.base import Chunk, Continuations, Ids, Laws, OnTokens, Predictor, Sample
 from freerun.predictors.law import Dense
 from freerun.predictors.observation import host
 from freerun.specs.spec import load_predictor
+from freerun.stats.loops.lag_runs import LoopRule
 from studies.verify.draws import BEGINNING, MODEL, prompts
 
-TEXTS, PROMPT_TOKENS, TOKENS, SEED = 40, 16, 128, 5
+TEXTS, PROMPT_TOKENS, TOKENS, SEED = 20, 16, 128, 5
 Name = Literal["model", "bos_added", "bos_removed", "int4", "int8", "checkpoint"]
 NAMES: tuple[Name, ...] = ("model", "bos_added", "bos_removed", "int4", "int8", "checkpoint")
 
@@ -48,7 +49,7 @@ def contexts_at(path: Path) -> Contexts:
         taken = sorted(whole)[:TEXTS]
         np.savez(path, prompts=np.stack([begun[i] for i in taken]), written=np.stack([whole[i] for i in taken]))
     held = np.load(path)
-    return Contexts(held["prompts"].astype(np.int64), held["written"].astype(np.int64))
+    return Contexts(held["prompts"][:TEXTS].astype(np.int64), held["written"][:TEXTS].astype(np.int64))
 
 
 def logits_at(path: Path, contexts: Contexts, name: Name, spec: str) -> Float[np.ndarray, "laws vocabulary"]:
@@ -95,11 +96,21 @@ class Replayed(Predictor):
     def encode(self, text: str) -> Sequence[int]:
         return self.real.encode(text)
 
-    def token_bytes(self, token: int) -> bytes:
-        return self.real.token_bytes(token)
+    def token_bytes(self, token_id: int) -> bytes:
+        return self.real.token_bytes(token_id)
 
     def with_lead(self, lead: tuple[int, ...]) -> Replayed:
         return self
+
+    def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
+        raise NotImplementedError("kept laws are read, never observed")
+
+    def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
+        raise NotImplementedError("tokens are drawn from kept laws by studies.verify.planted")
+
+    def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:
+        made = self.laws(sequences, first=first)
+        return [chunk.law.log_prob(chunk.ids(sequences)) for chunk in made]
 
     def laws(self, sequences: Sequence[Int[np.ndarray, " text"]], *, first: int = 0) -> Iterator[Laws]:
         for row, text in enumerate(sequences):

@@ -1,4 +1,4 @@
-"""`freerun verify` at the size of a training run: time and peak memory of the command, and that it goes on where it was interrupted.
+"""`freerun verify` at the size of a training run: time and peak memory of the command, and whether it goes on after Ctrl-C.
 
     python -m studies.verify.scale                     10,000 completions of 512 tokens by byte 3-grams
     python -m studies.verify.scale --real              500 of 512 tokens by the 135M model (draw them first: studies.verify.draws)
@@ -54,9 +54,7 @@ def cheap_samples(folder: Path) -> Path:
     for first in range(0, len(begun), PIECE):
         path = folder / f"piece-{first:05d}.jsonl"
         if not path.exists():
-            write_samples(
-                path, completions(model, begun[first : first + PIECE], first, EACH, TOKENS, seed=17)
-            )
+            write_samples(path, completions(model, begun[first : first + PIECE], first, EACH, TOKENS, seed=17))
     return folder
 
 
