@@ -1,0 +1,76 @@
+"""What else makes honest files look like faults, or faults like honest files: selection, and arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from freerun.predictors.rules import SamplingRule
+from tests.jobs.test_verify import MODEL, TOKENS, N, Row, drawn, verified
+
+
+def best_of(rows: list[Row], n: int) -> list[Row]:
+    """Of every n completions the one that the model finds most probable, as best-of-n and reward filters keep."""
+    kept = []
+    for i in range(0, len(rows), n):
+        kept.append(max(rows[i : i + n], key=lambda row: float(np.sum(row["logprobs"]))))
+    return kept
+
+
+def test_the_best_of_several_completions_are_no_draws(tmp_path: Path) -> None:
+    """Selected by what they say: rejected, and never put down to where texts end, or to tokens that were put there."""
+    rows = drawn(n=4 * N, tokens=24)
+    result = verified(tmp_path, best_of(rows, 4))
+    assert result.verdict.match == "differs"
+    assert result.cause.kind in ("rule", "none_of_these")
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert verified(whole, rows).verdict.match == "agrees"
+
+
+def test_equal_short_completions_are_draws_like_others(tmp_path: Path) -> None:
+    """Two equal answers of a few tokens come by chance: they are no copies. A file without its repeated answers differs."""
+    rows = [{**row, "prompt_ids": [1, 2, 3]} for row in drawn(n=1)]
+    first = np.exp(MODEL.law(MODEL.start([np.array([1, 2, 3])])).log_probs()[0])
+    rng = np.random.default_rng(4)
+    ids = rng.choice(len(first), size=400, p=first / first.sum())
+    rows = [{"prompt_ids": [1, 2, 3], "completion_ids": [int(i)]} for i in ids]
+    whole = verified(tmp_path, rows)
+    assert (whole.samples.n_copies, whole.verdict.match) == (0, "agrees")
+    once = [rows[i] for i in sorted(np.unique(ids, return_index=True)[1])] * 8
+    folder = tmp_path / "once"
+    folder.mkdir()
+    assert verified(folder, once).verdict.match == "differs"
+
+
+def test_a_law_known_up_to_its_arithmetic(tmp_path: Path) -> None:
+    """Draws of a law a little off, as another number format makes it: seen, and excused by a floor as large, by no smaller one."""
+    rows = drawn("t=1.06", n=400, tokens=TOKENS)
+    plain, heated = (np.concatenate([_under(rule, row) for row in rows[:40]]) for rule in ("t=1", "t=1.06"))
+    floor = float(np.sqrt(np.square(plain - heated).mean()))
+    for name, floor_nats, match in (
+        ("none", 0.0, "differs"),
+        ("small", floor / 20, "differs"),
+        ("large", floor, "differs_within_floor"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert verified(folder, rows, floor_nats=floor_nats).verdict.match == match
+
+
+@pytest.mark.parametrize(("floor_nats", "match"), [(0.0, "differs"), (0.1, "differs_within_floor")])
+def test_tokens_that_rounding_lets_into_a_cut(tmp_path: Path, floor_nats: float, match: str) -> None:
+    """An engine whose law is a little flatter cuts a little later: its tokens beyond the declared cut reject unless the floor
+    explains them."""
+    rows = drawn("t=1.05,top_p=0.8", n=120)
+    assert verified(tmp_path, rows, declared="top_p=0.8", floor_nats=floor_nats).verdict.match == match
+
+
+def _under(rule: str, row: Row) -> np.ndarray:
+    text = np.array(row["prompt_ids"] + row["completion_ids"], np.int64)
+    parts = []
+    for chunk in MODEL.laws([text], first=len(row["prompt_ids"])):
+        parts.append(SamplingRule.declared(rule).apply(chunk.law).log_prob(chunk.ids([text])))
+    return np.concatenate(parts)
