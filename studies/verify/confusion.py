@@ -1,23 +1,26 @@
 """A confusion table of causes: what is planted, and what is named. `python -m studies.verify.confusion`.
 
 Files are drawn from laws that the 135M model gave in real contexts (`laws.py`), and decided by the code of `freerun verify` itself:
-the tests, the search for a cause, its fit and its test. Only the numbers that a model would be read for are looked up. The first
-files of every sampler are also written to disk and given to `freerun.verify` as they are; both must say the same. Writes
-confusion.json and the table of docs/data.
+the tests, the search for a cause, its fit and its test. Only the numbers that a model would be read for are looked up. With
+`--on-disk` the first files of every sampler are also written and given to `freerun.verify` as they are: both must say the same.
+`--others` does the rows of other weights. Writes confusion.json and docs/data/confusion.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from freerun.findings.verification.evidence import both_p, other_model
 from freerun.jobs.verify.causes import Columns, Search, Variant, find_cause
 from freerun.jobs.verify.scoring import UnitScores, score_unit, spread
 from freerun.jobs.verify.texts import Survey, Text
@@ -54,8 +57,8 @@ from studies.verify.standing import (
 )
 
 HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "data" / "confusion.md"
 KEPT = Path("runs/verify")
-END_TO_END = 1
 CAUSE_TOKENS = 8192
 ONE_STEP = RULES[: next(i for i, rule in enumerate(RULES) if len(rule.steps) > 1)]
 _LAW: dict[LawName, Name] = {"model": "model", "bos_added": "bos_added", "bos_removed": "bos_removed"}
@@ -77,11 +80,11 @@ class World:
         return int(self.contexts.written.shape[1])
 
 
-def world_at(folder: Path) -> World:
+def world_at(folder: Path, names: Sequence[Name]) -> World:
     contexts = contexts_at(folder / "contexts.npz")
-    checkpoint = checkpoint_at(KEPT / "checkpoint")
+    checkpoint = checkpoint_at(KEPT / "checkpoint") if "checkpoint" in names else ""
     specs: dict[Name, str] = {"int4": f"{MODEL},round=int4", "int8": f"{MODEL},round=int8", "checkpoint": checkpoint}
-    logits = {n: logits_at(folder / f"{n}.npy", contexts, n, specs.get(n, MODEL)) for n in NAMES}
+    logits = {n: logits_at(folder / f"{n}.npy", contexts, n, specs.get(n, MODEL)) for n in names}
     real = load_predictor(MODEL).with_lead(())
     kept = {name: kept_laws(table, real.end_ids) for name, table in logits.items()}
     tried = {
@@ -90,7 +93,7 @@ def world_at(folder: Path) -> World:
     }
     own: tuple[Name, ...] = ("model", "bos_added", "bos_removed")
     replayed = {"model": Replayed(real, contexts, {n: logits[n] for n in own})}
-    replayed |= {n: Replayed(real, contexts, {n: logits[n]}) for n in NAMES if n not in own}
+    replayed |= {n: Replayed(real, contexts, {n: logits[n]}) for n in names if n not in own}
     return World(contexts, kept, replayed, tried, tuple(real.end_ids))  # type: ignore[arg-type]
 
 
@@ -100,11 +103,11 @@ _Key = tuple[Name, SamplingRule, range]
 class Batch:
     """All sheets, and where their tokens stand in the laws that a search looks at."""
 
-    def __init__(self, world: World, sheets: Sheets) -> None:
+    def __init__(self, world: World, sheets: Sheets, some: Sequence[Planted]) -> None:
         self.world, self.sheets = world, sheets
         prompts = world.contexts.prompts
         self.stands: dict[Name, Stand] = {n: stand_in(world.kept[n], sheets.ids) for n in _LAW.values()}
-        for planted in PLANTED:
+        for planted in some:
             if planted.other:
                 own = sheets.of[planted.drawn]
                 ids = sheets.ids[own.start : own.stop]
@@ -290,10 +293,12 @@ def judged(file: File, seed: int) -> str:
     world, planted = file.batch.world, file.planted
     tokens, other = file.scores("model", MODEL_LAW)
     bets = Bets.of(other, tokens.position)
-    if held_against_laws(tokens, bets, seed=seed).p_value >= ALPHA:
+    chosen = np.array(spread(np.bincount(file.sequence).tolist(), CAUSE_TOKENS))
+    p = held_against_laws(tokens, bets, seed=seed).p_value
+    if planted.other:
+        p = both_p(p, _second(file, tokens, chosen))
+    if p >= ALPHA:
         return label_of("agrees", Cause("none_needed"))
-    lengths = np.bincount(file.sequence).tolist()
-    chosen = np.array(spread(lengths, CAUSE_TOKENS))
     texts = file.texts(chosen.tolist())
     model = world.replayed["model"]
     bos = np.array([1])
@@ -314,6 +319,16 @@ def judged(file: File, seed: int) -> str:
         say=lambda _: None,
     )
     return label_of("differs", find_cause(tokens, bets, _survey(tokens, file), search))
+
+
+def _second(file: File, tokens: TokenLaws, chosen: Int[np.ndarray, " texts"]) -> float:
+    """The logarithm of the second model's e-value."""
+    assert file.planted.other is not None
+    stand = file.batch.stands[file.planted.other]
+    sheets, rows = file.where
+    there = np.isin(file.sequence, chosen)
+    other = stand.log_prob[sheets - stand.first, rows]
+    return other_model(other[there], tokens.log_prob_nats[there], 0.0).log_e
 
 
 def _survey(tokens: TokenLaws, file: File) -> Survey:
@@ -353,19 +368,19 @@ class Row:
     """Files that were also given to the command: `same`, `other` by whether it said the same."""
 
 
-def rows_of(world: World, files: int) -> Iterator[Row]:
+def rows_of(world: World, some: Sequence[Planted], files: int, on_disk: int) -> Iterator[Row]:
     logits = {name: kept.logits for name, kept in world.kept.items()}
-    batch = Batch(world, drawn_sheets(world.contexts, logits, world.end_ids, files))
-    for planted in PLANTED:
-        yield _row_of(batch, planted, files)
+    batch = Batch(world, drawn_sheets(some, world.contexts, logits, world.end_ids, files), some)
+    for planted in some:
+        yield _row_of(batch, planted, files, on_disk)
 
 
-def _row_of(batch: Batch, planted: Planted, files: int) -> Row:
+def _row_of(batch: Batch, planted: Planted, files: int, on_disk: int) -> Row:
     first = batch.sheets.of[planted.drawn].start
     made = [File(batch, planted, first + i * planted.sheets) for i in range(files)]
     said = [judged(file, seed) for seed, file in enumerate(made)]
     folder = KEPT / "confusion" / planted.name.replace(" ", "-")
-    checks = [] if planted.other else [from_disk(f, i, folder / str(i)) for i, f in enumerate(made[:END_TO_END])]
+    checks = [] if planted.other else [from_disk(f, i, folder / str(i)) for i, f in enumerate(made[:on_disk])]
     same = Counter("same" if said[i] == label else "other" for i, label in enumerate(checks))
     right = clopper_pearson(sum(label in planted.right for label in said), files)
     mean = float(np.mean([len(f.sequence) for f in made]))
@@ -373,16 +388,40 @@ def _row_of(batch: Batch, planted: Planted, files: int) -> Row:
     return Row(planted.name, mean, files, causes, right.value, right.low, right.high, dict(same))
 
 
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The page of docs/data: what is planted, how often what is right was said, and all that was said."""
+    lines = [
+        "<!-- written by: python -m studies.verify.confusion -->",
+        "| planted | tokens | files | right | said |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        said = "; ".join(f"{cause} {n}" for cause, n in row["causes"].items())
+        right = f"{row['right']:.0%} ({row['low']:.0%} to {row['high']:.0%})"
+        lines.append(f"| {row['planted']} | {row['tokens']:,.0f} | {row['files']} | {right} | {said} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=FILES)
+    parser.add_argument("--others", action="store_true", help="other weights only; without it, the model's own")
+    parser.add_argument(
+        "--on-disk", type=int, default=0, help="files of each sampler that are given to the command too"
+    )
     arguments = parser.parse_args()
-    rows = []
-    for row in rows_of(world_at(KEPT / "laws"), arguments.files):
+    own: tuple[Name, ...] = ("model", "bos_added", "bos_removed")
+    some = [p for p in PLANTED if (p.law not in own) == arguments.others]
+    path = HERE / "confusion.json"
+    rows = {} if not path.exists() else {r["planted"]: r for r in json.loads(path.read_text())["rows"]}
+    for row in rows_of(
+        world_at(KEPT / "laws", NAMES if arguments.others else own), some, arguments.files, arguments.on_disk
+    ):
         print(row, flush=True)
-        rows.append(asdict(row))
-        found = {"files": arguments.files, "rows": rows, "provenance": provenance()}
-        write_files(HERE, {"confusion.json": json_text(found)})
+        rows[row.planted] = asdict(row)
+        ordered = [rows[p.name] for p in PLANTED if p.name in rows]
+        found = {"rows": ordered, "provenance": provenance()}
+        write_files(HERE, {"confusion.json": json_text(found), str(PAGE): table(ordered)})
 
 
 if __name__ == "__main__":

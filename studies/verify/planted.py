@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,9 +143,9 @@ def drawn_sheets(
     n = contexts.written.shape[1]
     parts: list[Int[np.ndarray, "sheets laws"]] = []
     of: dict[tuple[Name, SamplingRule], range] = {}
-    for number, planted in enumerate(_distinct(PLANTED)):
-        rng = np.random.default_rng([7, number])
-        n_sheets = files * max(p.sheets for p in PLANTED if p.drawn == planted.drawn)
+    for planted in _distinct(some):
+        rng = np.random.default_rng([7, *planted.name.encode()])
+        n_sheets = files * max(p.sheets for p in some if p.drawn == planted.drawn)
         ids = np.empty((n_sheets, contexts.n_laws), np.int32)
         for text in range(len(contexts.prompts)):
             rows = slice(text * n, (text + 1) * n)
@@ -158,7 +158,7 @@ def drawn_sheets(
     return Sheets(every, reached(every, end_ids, n), of)
 
 
-def _distinct(planted: tuple[Planted, ...]) -> list[Planted]:
+def _distinct(planted: Sequence[Planted]) -> list[Planted]:
     return list({p.drawn: p for p in reversed(planted)}.values())[::-1]
 
 

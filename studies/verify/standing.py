@@ -82,14 +82,16 @@ def stand_in(kept: Kept, ids: Int[np.ndarray, "sheets laws"], first: int = 0) ->
         at[order] = np.arange(len(table))
         x = ids[:, row]
         place, log_prob = at[x], table[x]
-        lump = np.minimum((log_prob * (-1 / LUMP_NATS)).astype(np.int32), N_LUMPS - 1)
-        count = kept.profile.count[row, n_singles:].astype(np.float64)
-        start = n_singles + np.cumsum(count) - count
-        alone = place < n_singles
         out.log_prob[:, row] = log_prob
         out.rank[:, row] = np.searchsorted(-table[order], -log_prob, side="left") + 1
-        out.atom[:, row] = np.where(alone, place, n_singles + lump)
-        out.offset[:, row] = np.where(alone, 0.0, (place - start[lump]) / np.maximum(count[lump], 1.0))
+        out.atom[:, row], out.offset[:, row] = place, 0.0
+        lumped = np.flatnonzero(place >= n_singles)
+        if lumped.size:
+            lump = np.minimum((log_prob[lumped] * (-1 / LUMP_NATS)).astype(np.int32), N_LUMPS - 1)
+            count = kept.profile.count[row, n_singles:].astype(np.float64)
+            start = n_singles + np.cumsum(count) - count
+            out.atom[lumped, row] = n_singles + lump
+            out.offset[lumped, row] = (place[lumped] - start[lump]) / count[lump]
     return out
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from freerun.jobs.verify.verify import verify
+from freerun.predictors.base import Continuations
 from freerun.predictors.rules import SamplingRule
+from freerun.worlds.markov import MarkovWorld
 from tests.jobs.test_verify import MODEL, TOKENS, N, Row, drawn, verified
 
 
@@ -74,3 +78,28 @@ def _under(rule: str, row: Row) -> np.ndarray:
     for chunk in MODEL.laws([text], first=len(row["prompt_ids"])):
         parts.append(SamplingRule.declared(rule).apply(chunk.law).log_prob(chunk.ids([text])))
     return np.concatenate(parts)
+
+
+def test_a_second_model_is_held_against_the_first_though_no_rule_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A law that differs without a direction, as rounded weights do, passes every test of rules; the likelihood ratio tells it."""
+    rng = np.random.default_rng(1)
+    table = rng.normal(size=(20, 20, 20))
+    own, near = (
+        MarkovWorld(np.exp(x) / np.exp(x).sum(-1, keepdims=True))
+        for x in (table, table + 0.3 * rng.normal(size=table.shape))
+    )
+    prompts = [rng.integers(0, 20, 4) for _ in range(50)]
+    path = tmp_path / "samples.jsonl"
+    lines = [
+        json.dumps({"prompt_ids": prompts[s.row].tolist(), "completion_ids": s.observation.token_id.tolist()})
+        for s in near.generate(Continuations(prompts, np.arange(50)[:, None], 40, seed=1))
+    ]
+    path.write_text("\n".join(lines))
+    assert verify(path, own, out=tmp_path / "alone").verdict.match == "agrees"
+    monkeypatch.setattr("freerun.jobs.verify.verify.load_predictor", lambda *_, **__: near)
+    result = verify(path, own, out=tmp_path / "out", other="near")
+    assert (result.verdict.match, result.cause.kind) == ("differs", "other_law")
+    again = verify(path, near, out=tmp_path / "right", other="near")
+    assert again.verdict.match == "agrees"

@@ -14,7 +14,7 @@ from freerun.predictors.markers import Markers
 from freerun.predictors.profiles import profile_of
 from freerun.predictors.reshaped import Said
 from freerun.predictors.rules import MODEL_LAW, ContextRule, Identity, SamplingRule
-from studies.verify import confusion, planted
+from studies.verify import planted
 from studies.verify.confusion import ONE_STEP, Batch, File, World, from_disk, judged
 from studies.verify.laws import Contexts, Name, Replayed
 from studies.verify.planted import Planted, Sheets, draw_text, drawn_sheets
@@ -45,7 +45,7 @@ def world() -> World:
     model = (2.0 * rng.normal(size=shape)).astype(np.float32)
     logits: dict[Name, np.ndarray] = {
         name: (model + size * rng.normal(size=shape)).astype(np.float32)
-        for name, size in (("model", 0.0), ("bos_added", 0.5), ("bos_removed", 0.5), ("int4", 0.4))
+        for name, size in (("model", 0.0), ("bos_added", 1.5), ("bos_removed", 0.5), ("int4", 0.4))
     }
     kept = {name: kept_laws(table, (END,)) for name, table in logits.items()}
     nowhere = np.zeros(0)
@@ -62,6 +62,11 @@ def planted_as(rule: str, law: Name = "model", other: Name | None = None) -> Pla
     return Planted(rule, law, SamplingRule.declared(rule), (), other=other, texts=N_TEXTS, sheets=3)
 
 
+def file_of(world: World, one: Planted) -> File:
+    logits = {name: kept.logits for name, kept in world.kept.items()}
+    return File(Batch(world, drawn_sheets([one], world.contexts, logits, (END,), 1), [one]), one, 0)
+
+
 @pytest.mark.parametrize(
     ("one", "label"),
     [
@@ -71,22 +76,13 @@ def planted_as(rule: str, law: Name = "model", other: Name | None = None) -> Pla
         (planted_as("t=1", "bos_added"), "one more beginning of text"),
     ],
 )
-def test_a_file_is_judged_as_the_command_judges_it(
-    world: World, one: Planted, label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(planted, "PLANTED", (one,))
-    monkeypatch.setattr(confusion, "PLANTED", (one,))
-    logits = {name: kept.logits for name, kept in world.kept.items()}
-    file = File(Batch(world, drawn_sheets(world.contexts, logits, (END,), 1)), one, 0)
+def test_a_file_is_judged_as_the_command_judges_it(world: World, one: Planted, label: str, tmp_path: Path) -> None:
+    file = file_of(world, one)
     assert judged(file, 3) == from_disk(file, 3, tmp_path) == label
 
 
-def test_the_second_model_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = planted_as("t=1", "int4", "int4")
-    monkeypatch.setattr(planted, "PLANTED", (one,))
-    monkeypatch.setattr(confusion, "PLANTED", (one,))
-    logits = {name: kept.logits for name, kept in world.kept.items()}
-    assert judged(File(Batch(world, drawn_sheets(world.contexts, logits, (END,), 1)), one, 0), 3) == "the other model"
+def test_the_second_model_is_named(world: World) -> None:
+    assert judged(file_of(world, planted_as("t=1", "int4", "int4")), 3) == "the other model"
 
 
 def test_tokens_stand_where_they_stand_one_by_one() -> None:

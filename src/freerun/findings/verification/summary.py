@@ -73,7 +73,7 @@ def _cards(evidence: VerifyEvidence) -> tuple[Card, ...]:
     heat = "–" if smallest.temperature is None else f"{smallest.temperature:.2g}"
     kept = "–" if smallest.kept_mass is None else f"{smallest.kept_mass:.4g}"
     return (
-        Card("all tests together, p", p_words(battery.p_value)),
+        Card("all tests together, p", p_words(evidence.p_value)),
         Card(
             "drawn tokens",
             f"{evidence.tokens.n_tokens:,}",

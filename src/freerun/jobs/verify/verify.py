@@ -14,11 +14,11 @@ import numpy as np
 import freerun
 from freerun.errors import DataError, TooFewDocuments, UsageError
 from freerun.files import write_atomically
-from freerun.findings.verification.evidence import Floor, VerifyEvidence
+from freerun.findings.verification.evidence import Floor, OtherModel, VerifyEvidence, other_model
 from freerun.findings.verification.summary import derive_verification
 from freerun.jobs.verify.causes import ModelPasses, Search, Variant, find_cause
 from freerun.jobs.verify.options import VerifyKeywords, VerifyOptions
-from freerun.jobs.verify.scoring import floor_texts, read_alone, read_scores, rows_of, score_file, spread
+from freerun.jobs.verify.scoring import floor_texts, read_alone, read_scores, rows_of, score_file, score_unit, spread
 from freerun.jobs.verify.texts import Survey, Text, survey, texts_of
 from freerun.predictors.base import Predictor
 from freerun.predictors.token_laws import Declared
@@ -83,6 +83,8 @@ def verify(
     job.folder.open({"kind": "verify", "plan": job.plan, "plan_hash": job.plan_hash, "command": command})
     _score(job)
     evidence = _evidence(job)
+    if chosen.other is not None:
+        evidence = replace(evidence, other=_other_model(job, evidence))
     if evidence.match == "differs":
         evidence = replace(evidence, cause=_cause(job, evidence))
     result = derive_verification(
@@ -242,11 +244,39 @@ def _cause(job: _Job, evidence: VerifyEvidence) -> Cause:
     return from_json(Cause, held)
 
 
-def _search(job: _Job, evidence: VerifyEvidence) -> Cause:
-    tokens = evidence.tokens
+def _chosen(job: _Job, tokens: TokenLaws) -> list[int]:
+    """Numbers of the texts that other laws are tried on."""
     scored = np.unique(tokens.sequence)  # copies are left out
     lengths = [job.found.lengths[int(i)] for i in scored]
-    chosen = [int(scored[i]) for i in spread(lengths, job.options.cause_tokens)]
+    return [int(scored[i]) for i in spread(lengths, job.options.cause_tokens)]
+
+
+def _other_model(job: _Job, evidence: VerifyEvidence) -> OtherModel:
+    """The likelihood ratio of the second model; recorded once."""
+    key = f"{job.plan_hash}-{json.dumps([job.options.other, job.options.cause_tokens, evidence.floor_nats])}"
+    held = job.folder.stage("other", key)
+    if held is None:
+        job.tell.say(f"reading the samples with {job.options.other}")
+        chosen = _chosen(job, evidence.tokens)
+        own = evidence.tokens.log_prob_nats[rows_of(evidence.tokens, chosen)]
+        scores = score_unit(_second(job), _numbered(job, chosen), job.declared)
+        found = other_model(scores.tokens.log_prob_nats, own, evidence.floor_nats)
+        held = to_json(found)
+        job.folder.write_stage("other", key, held)
+    return from_json(OtherModel, held)
+
+
+def _second(job: _Job) -> Predictor:
+    """The second model; its tokens are the first one's."""
+    assert job.options.other is not None
+    other = load_predictor(job.options.other, job.load, tell=job.tell.say)
+    _check_same_tokens(job.predictor, other)
+    return other.with_lead(())
+
+
+def _search(job: _Job, evidence: VerifyEvidence) -> Cause:
+    tokens = evidence.tokens
+    chosen = _chosen(job, tokens)
     texts = _numbered(job, chosen)
     search = Search(
         declared=job.declared,
@@ -270,9 +300,7 @@ def _variants(job: _Job, texts: list[Text]) -> Iterator[Variant]:
         if all(begun):
             yield Variant("bos_removed", job.predictor, [replace(t, prompt=t.prompt[1:]) for t in texts])
     if job.options.other is not None:
-        other = load_predictor(job.options.other, job.load, tell=job.tell.say)
-        _check_same_tokens(job.predictor, other)
-        yield Variant("other_model", other.with_lead(()), texts)
+        yield Variant("other_model", _second(job), texts)
 
 
 def _beginnings(job: _Job) -> list[int]:

@@ -86,7 +86,7 @@ def held_against_laws(tokens: TokenLaws, bets: Bets, *, seed: int, floor_nats: f
     outside = tokens.is_outside
     edge = ~tokens.is_tested & ~outside
     tests = tuple(_tests(tokens, bets, seed, floor_nats))
-    smallest = smallest_faults(tokens.take(tokens.is_tested))
+    smallest = smallest_faults(tokens.tested)
     beyond = tokens.overshoot > EDGE_MASS + cut_moves(tokens.kept_mass, floor_nats)
     counts = (int(outside.sum()), int(beyond.sum()), int(edge.sum()))
     return Battery(tokens.n_tokens, *counts, tests, floor_nats, smallest)
@@ -104,7 +104,7 @@ def rejects(tokens: TokenLaws, bets: Bets, *, seed: int) -> bool:
 
 
 def _tests(tokens: TokenLaws, bets: Bets, seed: int, floor_nats: float) -> Iterator[Test]:
-    inside = tokens.take(tokens.is_tested)
+    inside = tokens.tested
     by_rank, by_id = uniforms_of(inside, seed)
     rng = np.random.default_rng([seed, 1])
     yield _test("surprisal", "mean surprisal", *_surprisal(inside, floor_nats), "normal limit of a martingale")

@@ -73,6 +73,12 @@ class TokenLaws:
         return np.asarray(np.isfinite(self.log_prob_nats))
 
     @property
+    def tested(self) -> TokenLaws:
+        """The tokens that have mass: a copy only where some have none."""
+        rows = self.is_tested
+        return self if rows.all() else self.take(rows)
+
+    @property
     def n_tokens(self) -> int:
         return len(self.sequence)
 
