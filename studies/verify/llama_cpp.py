@@ -52,14 +52,16 @@ def serving(gguf: Path) -> Iterator[str]:
         server.communicate()
 
 
-def by_llama_cpp(path: Path, prompts: list[np.ndarray], n_tokens: int, gguf: Path, **settings: float) -> None:
-    """Ids are sent and ids come back, with the log-probabilities that the server reports."""
+def by_llama_cpp(
+    path: Path, prompts: list[np.ndarray], n_tokens: int, gguf: Path, *, first_seed: int = 1000, **settings: float
+) -> None:
+    """Ids are sent and ids come back, with the log-probabilities that the server reports. Every request has a seed of its own."""
     with serving(gguf) as address, ThreadPoolExecutor(2) as pool:
         asked = [
             {
                 "prompt": prompt.tolist(),
                 "n_predict": n_tokens,
-                "seed": 1000 + row,
+                "seed": first_seed + row,
                 "return_tokens": True,
                 "n_probs": 1,
                 "cache_prompt": False,
