@@ -36,14 +36,13 @@ def test_the_best_of_several_completions_are_no_draws(tmp_path: Path) -> None:
 
 def test_equal_short_completions_are_draws_like_others(tmp_path: Path) -> None:
     """Two equal answers of a few tokens come by chance: they are no copies. A file without its repeated answers differs."""
-    rows = [{**row, "prompt_ids": [1, 2, 3]} for row in drawn(n=1)]
     first = np.exp(MODEL.law(MODEL.start([np.array([1, 2, 3])])).log_probs()[0])
     rng = np.random.default_rng(4)
     ids = rng.choice(len(first), size=400, p=first / first.sum())
     rows = [{"prompt_ids": [1, 2, 3], "completion_ids": [int(i)]} for i in ids]
     whole = verified(tmp_path, rows)
     assert (whole.samples.n_copies, whole.verdict.match) == (0, "agrees")
-    once = [rows[i] for i in sorted(np.unique(ids, return_index=True)[1])] * 8
+    once = [rows[i] for i in sorted(np.unique(ids, return_index=True)[1])] * 30
     folder = tmp_path / "once"
     folder.mkdir()
     assert verified(folder, once).verdict.match == "differs"
@@ -64,11 +63,10 @@ def test_a_law_known_up_to_its_arithmetic(tmp_path: Path) -> None:
         assert verified(folder, rows, floor_nats=floor_nats).verdict.match == match
 
 
-@pytest.mark.parametrize(("floor_nats", "match"), [(0.0, "differs"), (0.1, "differs_within_floor")])
+@pytest.mark.parametrize(("floor_nats", "match"), [(0.0, "differs"), (0.2, "differs_within_floor")])
 def test_tokens_that_rounding_lets_into_a_cut(tmp_path: Path, floor_nats: float, match: str) -> None:
-    """An engine whose law is a little flatter cuts a little later: its tokens beyond the declared cut reject unless the floor
-    explains them."""
-    rows = drawn("t=1.05,top_p=0.8", n=120)
+    """An engine that cuts a little later draws tokens beyond the declared cut: they reject unless the floor explains them."""
+    rows = drawn("top_p=0.83", n=120)
     assert verified(tmp_path, rows, declared="top_p=0.8", floor_nats=floor_nats).verdict.match == match
 
 

@@ -140,12 +140,11 @@ class Standing:
         law = self.law
         log_prob = law.log_prob(token)
         inside = np.where(np.isfinite(log_prob), log_prob, 0.0)
-        beyond = np.maximum(law.weights.before(token)[:, 0] - law.kept_mass, 1e-9)
         tokens = TokenLaws(
             **vars(from_ids),
             heated_log_prob_nats=law.weights.log_prob(token)[:, 0],
             log_prob_nats=log_prob,
-            overshoot=np.where(np.isfinite(log_prob), 0.0, beyond),
+            overshoot=law.overshoot(token),
             above=law.before(token),
             kept_mass=law.kept_mass,
             entropy_nats=self.entropy,

@@ -43,7 +43,7 @@ class TokenLaws:
     log_prob_nats: Float[np.ndarray, " tokens"]
     """Under the declared law; −inf outside what it keeps."""
     overshoot: Float[np.ndarray, " tokens"]
-    """How far outside the kept set the token stands, in mass of the law before truncation; 0 inside."""
+    """How far outside the kept set the token stands, in mass of the law that the truncation acted on; 0 inside."""
     above: Float[np.ndarray, " tokens"]
     """Mass of s on tokens that stand before it, most probable first."""
     below: Float[np.ndarray, " tokens"]
