@@ -8,6 +8,7 @@ seeded.json beside this file.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,12 +24,13 @@ from freerun.stats.intervals import Interval, clopper_pearson, cluster_ratio
 from freerun.stats.recognition.seeded import Cells, seeded_draws
 from freerun.stats.verification.battery import ALPHA
 from studies.files import json_text, write_files
-from studies.verify.laws import MODEL, PROMPT_TOKENS, TOKENS, Contexts, Name, contexts_at, logits_at
+from studies.verify.laws import MODEL, PROMPT_TOKENS, TEXTS, TOKENS, Contexts, Name, contexts_at, logits_at
 
 HERE = Path(__file__).parent
 KEPT = Path("runs/verify/laws")
 SIMULATED = 400
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+"""Of simulated files, as far as there are so many laws."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def rows_of(
 
 def fresh_logits(contexts: Contexts) -> Float[np.ndarray, "laws vocabulary"]:
     """The model's own laws again, each text read alone."""
-    path = KEPT / "alone.npy"
+    path = KEPT / f"alone-{len(contexts.prompts)}.npy"
     if not path.exists():
         model = load_predictor(MODEL).with_lead(())
         made = np.lib.format.open_memmap(
@@ -129,7 +131,7 @@ def drawn_from(contexts: Contexts, name: Name, spec: str, rng: np.random.Generat
 def measured(contexts: Contexts, sampler: str, drawn: Drawn) -> Rounded:
     text = np.repeat(np.arange(len(contexts.prompts)), TOKENS)
     share: Interval = cluster_ratio(drawn.miss, np.ones(drawn.miss.size), text)
-    found = tuple(_found(drawn, n) for n in SIZES)
+    found = tuple(_found(drawn, n) for n in SIZES if n <= drawn.miss.size)
     enough = next((f.tokens for f in found if f.rate >= 0.95), None)
     return Rounded(sampler, share.value, share.low, share.high, float(drawn.tv.mean()), enough, found)
 
@@ -147,7 +149,11 @@ def _found(drawn: Drawn, n: int) -> Found:
 
 
 def main() -> None:
-    contexts = contexts_at(KEPT / "contexts.npz")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=int, default=TEXTS)
+    n_texts = parser.parse_args().texts
+    whole = contexts_at(KEPT / "contexts.npz")
+    contexts = Contexts(whole.prompts[:n_texts], whole.written[:n_texts])
     rows = []
     samplers: tuple[tuple[str, Name, str], ...] = (
         ("the model itself", "model", MODEL),
@@ -157,7 +163,7 @@ def main() -> None:
     for number, (sampler, name, spec) in enumerate(samplers):
         rows.append(measured(contexts, sampler, drawn_from(contexts, name, spec, np.random.default_rng([9, number]))))
         print(rows[-1], flush=True)
-    found = {"samplers": [asdict(r) for r in rows], "laws": contexts.n_laws, "provenance": provenance()}
+    found = {"samplers": [asdict(r) for r in rows], "texts": n_texts, "laws": contexts.n_laws, "provenance": provenance()}
     write_files(HERE, {"seeded.json": json_text(found)})
 
 

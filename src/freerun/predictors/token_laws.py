@@ -160,7 +160,7 @@ class Standing:
 
     def _gain(self, other: _Heated, token: Places, log_prob: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
         told = other.power * token.log_prob[:, 0] - other.log_total
-        return np.where(self.law.cut.keeps(token)[:, 0], told, -np.inf) - log_prob
+        return np.asarray(np.where(self.law.cut.keeps(token)[:, 0], told, -np.inf) - log_prob)
 
 
 @dataclass(frozen=True, eq=False)

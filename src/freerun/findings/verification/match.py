@@ -124,9 +124,9 @@ def _tests(evidence: VerifyEvidence) -> Table:
     ]
     if evidence.other is not None:
         p, beyond = (math.exp(min(0.0, -x)) for x in (evidence.other.log_e, evidence.other.log_e_beyond_floor))
-        numbers = (Cell.number(x, ".2g", "p-value") for x in (p, beyond, ALPHA / 2))
+        first, second, level = (Cell.number(x, ".2g", "p-value") for x in (p, beyond, ALPHA / 2))
         label = f"the other model against this one, {counted(evidence.other.n_tokens, 'token')}"
-        rows.append((label, *numbers, "likelihood ratio: any length"))
+        rows.append((label, first, second, level, "likelihood ratio: any length"))
     for name, u in zip(("most probable token first", "ids in their order"), evidence.uniforms, strict=True):
         if u.size:
             distance, p = kolmogorov_smirnov(u)
