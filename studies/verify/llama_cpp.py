@@ -81,8 +81,20 @@ def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
 
 def _completion(row: int, prompt: np.ndarray, answer: dict[str, Any]) -> Completion:
     ids = np.array(answer["tokens"], np.int64)
-    said = {i: p["logprob"] for i, p in enumerate(answer.get("completion_probabilities", ())) if i < len(ids)}
     assert answer["tokens_evaluated"] == len(prompt), "the server put something before the ids"
-    reported = np.array([said.get(i, np.nan) for i in range(len(ids))])
+    reported = _reported(ids, answer.get("completion_probabilities", []))
     finish = "stop" if answer["stop_type"] == "eos" else "length"
     return Completion(row, prompt_ids=prompt, completion_ids=ids, log_probs_nats=reported, finish_reason=finish)
+
+
+def _reported(ids: np.ndarray, said: list[dict[str, Any]]) -> np.ndarray:
+    """Log-probabilities by token. The server leaves tokens out of its list that end within a character, so ids are matched in
+    their order; what is not there is NaN."""
+    out, at = np.full(len(ids), np.nan), 0
+    for entry in said:
+        while at < len(ids) and ids[at] != entry["id"]:
+            at += 1
+        if at < len(ids):
+            out[at] = min(entry["logprob"], 0.0)
+            at += 1
+    return out
