@@ -1,6 +1,6 @@
 """How many tokens does a second model (`--or`) need to be told from the first? `python -m studies.verify.second_model`.
 
-Tokens are drawn from kept laws of rounded weights, and for the size from the model's own; the likelihood ratio that the command takes
+Tokens are drawn from kept laws of rounded weights, and for the size from the model's own; the likelihood ratio of the command
 is summed along them. Writes second_model.json beside this file.
 """
 

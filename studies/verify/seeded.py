@@ -1,8 +1,8 @@
 """How many tokens does the seeded audit need to find rounded weights? `python -m studies.verify.seeded` (about a minute).
 
-The uniform that drew a token is known, and must lie in the token's cell of cumulative mass under the model. Tokens are drawn by laws
-of rounded weights: the chance that the uniform falls outside is computed exactly from whole laws, context by context. One such token
-rejects, where the pass that is held against is of the model in the same arithmetic. Writes seeded.json beside this file.
+The uniform that drew a token is known, and must lie in the token's cell of cumulative mass under the model. Tokens are drawn by
+laws of rounded weights: the chance that the uniform falls outside is computed exactly from whole laws, context by context. One such
+token rejects, where the pass that is held against is of the model in the same arithmetic. Writes seeded.json beside this file.
 """
 
 from __future__ import annotations
