@@ -24,13 +24,14 @@ HERE = Path(__file__).parent
 KEPT = Path("runs/verify/laws")
 MOST_TOKENS = 64
 FOUND = 0.95
+RESAMPLED = 1000
 
 
 @dataclass(frozen=True)
 class Rounded:
     """A sampler of other weights. `miss_share`: of its tokens, those whose uniform lies outside the model's cell, with a t interval
     over texts; `tv`, `kl_nats`: between the laws, a token; `tokens`: after so many at least one is missed with probability 0.95,
-    the files' texts beginning anywhere in the kept ones; `tokens_low`, `tokens_high` at the ends of the interval."""
+    the files' texts beginning anywhere in the kept ones; `tokens_low`, `tokens_high`: 95% of bootstrap samples of texts."""
 
     sampler: str
     texts: int
@@ -75,8 +76,9 @@ def measured(sampler: str, name: Name) -> Rounded:
     of_text = by_text.mean(axis=1)
     half = float(stats.t.ppf(0.975, len(of_text) - 1) * of_text.std(ddof=1) / np.sqrt(len(of_text)))
     share = float(of_text.mean())
-    ends = (share, share + half, share - half)
-    needed = [int(np.ceil(np.log(1 - FOUND) / np.log1p(-x))) for x in ends[1:]]
+    rng = np.random.default_rng(15)
+    again = [tokens_needed(by_text[rng.integers(0, len(by_text), len(by_text))]) for _ in range(RESAMPLED)]
+    needed = [int(np.quantile(again, q, method="higher")) for q in (0.025, 0.975)]
     return Rounded(
         sampler,
         len(by_text),
