@@ -32,7 +32,8 @@ def derive_verification(
     command: str,
 ) -> VerifyResult:
     """The whole result."""
-    cause = evidence.cause or Cause("none_needed" if evidence.match == "agrees" else "not_searched")
+    fits = evidence.match in ("agrees", "differs_within_floor")
+    cause = evidence.cause or Cause("none_needed" if fits else "not_searched")
     findings = (
         match_finding(evidence),
         cause_finding(cause),
