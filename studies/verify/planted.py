@@ -134,6 +134,7 @@ class Sheets:
 
 
 def drawn_sheets(
+    some: Sequence[Planted],
     contexts: Contexts,
     logits: Mapping[Name, Float[np.ndarray, "laws vocabulary"]],
     end_ids: tuple[int, ...],
