@@ -103,3 +103,18 @@ def test_declared_rules_have_the_order_of_the_engine() -> None:
         SamplingRule.declared("t=1", order="tgi")
     with pytest.raises(UsageError, match="temperature 0 leaves nothing"):
         shaped(SamplingRule.declared("greedy"), profile_of(np.log(np.full((1, 2), 0.5)), np.zeros(1, np.int64), (0,)))
+
+
+def test_how_far_outside_a_token_is() -> None:
+    """Laws .5 .3 .15 .05, by hand; a token that is kept is not outside at all."""
+    law = np.log(np.array([[0.5, 0.3, 0.15, 0.05]] * 4))
+    token = profile_of(law, np.arange(4), (0,))
+
+    def outside(rule: str) -> list[float]:
+        return [round(float(x), 9) for x in shaped(SamplingRule.declared(rule), token).overshoot(token.token)]
+
+    assert outside("top_p=0.6") == pytest.approx([0, 0, 0.2, 0.35], abs=1e-6)
+    assert outside("top_k=2") == pytest.approx([0, 0, 0, 0.15], abs=1e-6)
+    assert outside("top_k=2")[2] > 0
+    assert outside("min_p=0.5") == pytest.approx([0, 0, 0.1, 0.2], abs=1e-6)
+    assert outside("top_k=3,top_p=0.6") == pytest.approx([0, 0, 0.8 - 0.57, 0.95 - 0.57], abs=1e-6)

@@ -32,7 +32,7 @@ _CUTS: tuple[Step, ...] = (
     *(MinP(share) for share in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)),
 )
 _BEFORE_HEAT: tuple[Step, ...] = (TopP(0.8), TopP(0.9), TopP(0.95), TopP(0.99), MinP(0.02), MinP(0.05), MinP(0.1))
-_DEFAULTS = (
+_DEFAULTS: tuple[tuple[Step, ...], ...] = (
     (TopK(40), TopP(0.95), MinP(0.05), Temperature(0.8)),  # llama.cpp's server
     (Temperature(0.7), TopK(50), TopP(0.95)),
     (Temperature(0.6), TopK(20), TopP(0.95)),

@@ -15,6 +15,8 @@ from freerun.stats.verification.profile import LUMP_NATS, N_LUMPS, SINGLES, Cut,
 _FAR = -1e4
 """Where impossible ids are put; they have no mass."""
 _CERTAIN = 1 - 1e-12
+_JUST = 1e-9
+"""The least mass by which an id is outside."""
 
 
 def profile_of(
@@ -101,6 +103,27 @@ def _places(
 
 
 @dataclass(frozen=True, eq=False)
+class Limit:
+    """Where one truncation cuts: the law that it acted on, and the mass `within` what the steps before it had left."""
+
+    step: TopK | TopP | MinP
+    weights: Weights
+    within: Float[np.ndarray, " rows"]
+
+    def exceeded(self, token: Places) -> Float[np.ndarray, " rows"]:
+        """By how much mass one id a row misses what is kept: of top-p, how much larger p would have to be; of top-k, the mass that
+        stands between; of min-p, the probability that the id lacks. At most 0 for ids that are kept."""
+        match self.step:
+            case TopP(p):
+                return np.asarray(self.weights.before(token)[:, 0] - p * self.within)
+            case TopK(k):
+                return np.asarray(self.weights.before(token)[:, 0] - self.weights.kept(self.weights.top_k(k)))
+            case MinP(share):
+                highest = np.exp(self.weights.power * self.weights.profile.log_prob[:, 0] - self.weights.log_total)
+                return np.asarray(share * highest - np.exp(self.weights.log_prob(token)[:, 0]))
+
+
+@dataclass(frozen=True, eq=False)
 class Shaped:
     """What a rule makes of a profile's laws: the power that they are raised to, and what is kept of them.
 
@@ -110,6 +133,13 @@ class Shaped:
     weights: Weights
     cut: Cut
     without_ends: bool = False
+    limits: tuple[Limit, ...] = ()
+
+    def overshoot(self, token: Places) -> Float[np.ndarray, " rows"]:
+        """By how much mass one id a row is outside what is kept; 0 inside."""
+        outside = ~self.cut.keeps(token)[:, 0]
+        exceeded = [limit.exceeded(token) for limit in self.limits]
+        return np.where(outside, np.max([np.full(len(outside), _JUST), *exceeded], axis=0), 0.0)
 
     @cached_property
     def kept_mass(self) -> Float[np.ndarray, " rows"]:
@@ -166,7 +196,10 @@ def shaped(rule: SamplingRule, profile: Profile, *, without_ends: bool = False) 
         UsageError: penalties, which change the order: give them to the law before its profile is made; or temperature 0.
     """
     weights, cut = profile.weights(), profile.whole
+    limits: list[Limit] = []
     for step in rule.steps:
+        if isinstance(step, TopK | TopP | MinP):
+            limits.append(Limit(step, weights, weights.kept(cut)))
         match step:
             case Temperature(temperature):
                 if temperature == 0:
@@ -180,4 +213,4 @@ def shaped(rule: SamplingRule, profile: Profile, *, without_ends: bool = False) 
                 cut = cut.shorter(weights.min_p(min_p))
             case _ if isinstance(step, Penalty):
                 raise UsageError(f"{step.describe()}: penalties come before temperature and truncations")
-    return Shaped(weights, cut, without_ends)
+    return Shaped(weights, cut, without_ends, tuple(limits))

@@ -13,7 +13,7 @@ from freerun.predictors.observation import host
 from freerun.predictors.profiles import Shaped, profile_of, shaped
 from freerun.predictors.reshaped import Said
 from freerun.predictors.rules import SamplingRule
-from freerun.stats.verification.profile import Cut, Places
+from freerun.stats.verification.profile import Cut, Places, Weights
 from freerun.stats.verification.tokens import TEMPERATURES, TRUNCATIONS, Alternatives, Family, TokenLaws
 
 _BLOCK_ELEMENTS = 1 << 20
@@ -84,7 +84,7 @@ def _scored(
     profile = profile_of(table, ids, declared.end_ids)
     law = shaped(declared.after_penalties, profile, without_ends=declared.without_ends)
     told = plain[np.arange(len(ids)), ids]
-    probs = _by_id(law, table, declared)
+    probs = by_id(law, table, declared)
     tokens, other = Standing(law).of(
         profile.token,
         FromIds(
@@ -126,8 +126,7 @@ class Standing:
         self.top_surprisal = np.log(law.sampled_mass) - law.weights.log_prob(top)[:, 0]
         self.cuts = [_cut(law, *truncation) for truncation in TRUNCATIONS]
         self.cut_mass = np.stack([self._mass(cut) for cut in self.cuts], axis=1)
-        powers = (law.weights.power / t for t in TEMPERATURES)
-        self.heated = [Shaped(law.weights.profile.weights(p), law.cut, law.without_ends) for p in powers]
+        self.heated = [_heated(law, law.weights.power / t) for t in TEMPERATURES]
 
     def _mass(self, cut: Cut) -> Float[np.ndarray, " rows"]:
         """Mass of the law on what a further cut would leave."""
@@ -141,12 +140,11 @@ class Standing:
         law = self.law
         log_prob = law.log_prob(token)
         inside = np.where(np.isfinite(log_prob), log_prob, 0.0)
-        beyond = np.maximum(law.weights.before(token)[:, 0] - law.kept_mass, 1e-9)
         tokens = TokenLaws(
             **vars(from_ids),
             heated_log_prob_nats=law.weights.log_prob(token)[:, 0],
             log_prob_nats=log_prob,
-            overshoot=np.where(np.isfinite(log_prob), 0.0, beyond),
+            overshoot=law.overshoot(token),
             above=law.before(token),
             kept_mass=law.kept_mass,
             entropy_nats=self.entropy,
@@ -157,8 +155,25 @@ class Standing:
         return tokens, Alternatives(
             cut_mass=self.cut_mass,
             cut_keeps=np.stack([cut.keeps(token)[:, 0] for cut in self.cuts], axis=1),
-            gain_nats=np.stack([other.log_prob(token) for other in self.heated], axis=1) - inside[:, None],
+            gain_nats=np.stack([self._gain(other, token, inside) for other in self.heated], axis=1),
         )
+
+    def _gain(self, other: _Heated, token: Places, log_prob: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
+        told = other.power * token.log_prob[:, 0] - other.log_total
+        return np.asarray(np.where(self.law.cut.keeps(token)[:, 0], told, -np.inf) - log_prob)
+
+
+@dataclass(frozen=True, eq=False)
+class _Heated:
+    """The law at another temperature, cut at the same places: what its log-probabilities are made of."""
+
+    power: float
+    log_total: Float[np.ndarray, " rows"]
+
+
+def _heated(law: Shaped, power: float) -> _Heated:
+    other = Shaped(Weights(law.weights.profile, power), law.cut, law.without_ends)
+    return _Heated(power, other.weights.log_total + np.log(other.sampled_mass))
 
 
 def _cut(law: Shaped, family: Family, value: float) -> Cut:
@@ -174,7 +189,7 @@ def _cut(law: Shaped, family: Family, value: float) -> Cut:
     return cut.shorter(law.cut)
 
 
-def _by_id(
+def by_id(
     law: Shaped, table: Float[np.ndarray, "rows vocabulary"], declared: Declared
 ) -> Float[np.ndarray, "rows vocabulary"]:
     """The law that is sampled over ids in their order."""

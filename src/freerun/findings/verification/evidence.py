@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +13,7 @@ from freerun.results.verify import Cause, Match, SampleFacts
 from freerun.stats.verification.battery import ALPHA, LEAST_TOKENS, Battery, held_against_laws, uniforms_of
 from freerun.stats.verification.exchange import Exchange
 from freerun.stats.verification.shared_seeds import SharedSeeds, shared_seeds
-from freerun.stats.verification.tokens import N_BEGINNINGS, Bets, TokenLaws
+from freerun.stats.verification.tokens import MIXED_IN, N_BEGINNINGS, Bets, TokenLaws
 
 SEEDS_ALPHA = 1e-6
 SEEDS_CORRELATION = 0.1
@@ -33,6 +34,37 @@ class Floor:
     def root_mean_square(self) -> float:
         known = np.isfinite(self.alone) & np.isfinite(self.batch)
         return float(np.sqrt(np.square(self.alone - self.batch)[known].mean())) if known.any() else 0.0
+
+
+@dataclass(frozen=True)
+class OtherModel:
+    """Tokens under a second model against the declared law: the likelihood ratio, an e-value of "these are draws from the
+    declared law". `log_e_beyond_floor`: less what the noise floor may have given it."""
+
+    log_e: float
+    log_e_beyond_floor: float
+    n_tokens: int
+
+
+def other_model(
+    other_nats: Float[np.ndarray, " tokens"], declared_nats: Float[np.ndarray, " tokens"], floor_nats: float
+) -> OtherModel:
+    """A hundredth of the declared law is mixed into the second model's, so that one token which it cannot draw does not end the
+    bet; tokens that the declared law cannot draw are left out."""
+    inside = np.isfinite(declared_nats)
+    ratio = np.logaddexp(np.log1p(-MIXED_IN) + (other_nats - declared_nats)[inside], math.log(MIXED_IN))
+    by_floor = floor_nats * math.sqrt(ratio.size * float(np.square(ratio).sum()))
+    total = float(ratio.sum())
+    return OtherModel(total, total - by_floor, ratio.size)
+
+
+def both_p(battery_p: float, log_e: float) -> float:
+    """Of the battery and an e-value, each with half of the level.
+
+    >>> both_p(0.2, 10.0) < 1e-4 < both_p(0.2, 0.0)
+    True
+    """
+    return min(1.0, 2 * min(battery_p, math.exp(min(0.0, -log_e))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +90,8 @@ class VerifyEvidence:
     cause: Cause | None = None
     again: Exchange | None = None
     """Text that was tokenised again, against the law's own; None for ids, and where there are too few texts."""
+    other: OtherModel | None = None
+    """Where a second model was given; it has half of the level then."""
 
     @property
     def is_text(self) -> bool:
@@ -73,15 +107,26 @@ class VerifyEvidence:
     def battery(self) -> Battery:
         return held_against_laws(self.tokens, self.bets, seed=self.seed, floor_nats=self.floor_nats)
 
+    @property
+    def p_value(self) -> float:
+        """Of all tests, the second model's likelihood ratio among them."""
+        p = self.battery.p_value
+        return p if self.other is None else both_p(p, self.other.log_e)
+
+    @property
+    def p_beyond_floor(self) -> float:
+        p = self.battery.p_beyond_floor
+        return p if self.other is None else both_p(p, self.other.log_e_beyond_floor)
+
     @cached_property
     def uniforms(self) -> tuple[Float[np.ndarray, " tested"], Float[np.ndarray, " tested"]]:
         """U of the tokens tested, most probable first and by id."""
-        return uniforms_of(self.tokens.take(self.tokens.is_tested), self.seed)
+        return uniforms_of(self.tokens.tested, self.seed)
 
     @cached_property
     def seeds(self) -> SharedSeeds:
         """Of tokens that are neither ends nor at the beginning, where other things make draws alike."""
-        t = self.tokens.take(self.tokens.is_tested)
+        t = self.tokens.tested
         free = ~t.is_end & (t.position >= N_BEGINNINGS)
         return shared_seeds(self.uniforms[1][free], t.sequence[free], t.position[free])
 
@@ -97,9 +142,9 @@ class VerifyEvidence:
             return self._match_of_text
         if self.tokens.n_tokens < LEAST_TOKENS or self.one_seed:
             return "not_judged"
-        if self.battery.p_value >= ALPHA:
+        if self.p_value >= ALPHA:
             return "agrees"
-        return "differs" if self.battery.p_beyond_floor < ALPHA else "differs_within_floor"
+        return "differs" if self.p_beyond_floor < ALPHA else "differs_within_floor"
 
     @property
     def _match_of_text(self) -> Match:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from freerun.counted import counted
@@ -65,10 +67,10 @@ def match_sentence(evidence: VerifyEvidence) -> str:
         case "agrees":
             return f"{n} agree with the model's law at {declared}, {down_to(evidence.battery.smallest)}."
         case "differs":
-            return f"{n} are not draws from the model's law at {declared} (p {p_words(evidence.battery.p_value)})."
+            return f"{n} are not draws from the model's law at {declared} (p {p_words(evidence.p_value)})."
         case "differs_within_floor":
             return (
-                f"{n} differ from the model's law at {declared} (p {p_words(evidence.battery.p_value)}), but by no more than two "
+                f"{n} differ from the model's law at {declared} (p {p_words(evidence.p_value)}), but by no more than two "
                 f"computations of one law may: the noise floor is {evidence.floor_nats:.2g} nats."
             )
         case "not_judged":
@@ -80,7 +82,7 @@ def _estimates(evidence: VerifyEvidence) -> tuple[Estimate, ...]:
     smallest = battery.smallest
     how = f"at least, with {POWER:.0%} power at one false alarm in {1 / ALPHA:,.0f} files; to first order"
     return (
-        quantities.MATCH_P.number(battery.p_value, n=n, independent_unit="token", method="weighted Bonferroni"),
+        quantities.MATCH_P.number(evidence.p_value, n=n, independent_unit="token", method="weighted Bonferroni"),
         quantities.EXCESS.estimate(_excess(evidence), independent_unit="completion", method="clustered ratio"),
         quantities.SMALLEST_TEMPERATURE.number(smallest.temperature, n=n, independent_unit="token", method=how),
         quantities.SMALLEST_CUT.number(smallest.kept_mass, n=n, independent_unit="token", method=how),
@@ -98,7 +100,7 @@ def _estimates(evidence: VerifyEvidence) -> tuple[Estimate, ...]:
 
 
 def _excess(evidence: VerifyEvidence) -> Interval | None:
-    t = evidence.tokens.take(evidence.tokens.is_tested)
+    t = evidence.tokens.tested
     try:
         return cluster_ratio(-t.log_prob_nats - t.entropy_nats, np.ones(t.n_tokens), t.sequence)
     except TooFewDocuments:
@@ -111,11 +113,16 @@ def _tests(evidence: VerifyEvidence) -> Table:
             t.label,
             Cell.number(t.p_value, ".2g", "p-value"),
             Cell.number(t.p_beyond_floor, ".2g", "p-value"),
-            Cell.number(ALPHA * t.share, ".2g", "p-value"),
+            Cell.number(ALPHA * t.share * (1.0 if evidence.other is None else 0.5), ".2g", "p-value"),
             t.licence,
         )
         for t in evidence.battery.tests
     ]
+    if evidence.other is not None:
+        p, beyond = (math.exp(min(0.0, -x)) for x in (evidence.other.log_e, evidence.other.log_e_beyond_floor))
+        first, second, level = (Cell.number(x, ".2g", "p-value") for x in (p, beyond, ALPHA / 2))
+        label = f"the other model against this one, {counted(evidence.other.n_tokens, 'token')}"
+        rows.append((label, first, second, level, "likelihood ratio: any length"))
     for name, u in zip(("most probable token first", "ids in their order"), evidence.uniforms, strict=True):
         if u.size:
             distance, p = kolmogorov_smirnov(u)
@@ -153,7 +160,7 @@ def _uniform_chart(evidence: VerifyEvidence) -> Chart:
 
 
 def _excess_chart(evidence: VerifyEvidence) -> Chart:
-    t = evidence.tokens.take(evidence.tokens.is_tested)
+    t = evidence.tokens.tested
     longest = int(t.position.max()) + 1 if t.n_tokens else 1
     curve = curve_by_position(
         -t.log_prob_nats - t.entropy_nats, t.position, t.sequence, edges=log_spaced_edges(max(longest, 1))

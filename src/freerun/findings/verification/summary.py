@@ -37,7 +37,8 @@ def derive_verification(
     command: str,
 ) -> VerifyResult:
     """The whole result."""
-    cause = evidence.cause or Cause("none_needed" if evidence.match == "agrees" else "not_searched")
+    fits = evidence.match in ("agrees", "differs_within_floor")
+    cause = evidence.cause or Cause("none_needed" if fits else "not_searched")
     findings = (
         match_finding(evidence),
         cause_finding(cause, evidence.facts),
@@ -82,7 +83,7 @@ def _detail(evidence: VerifyEvidence, cause: Cause, rollout: Finding) -> str:
 def _cards(evidence: VerifyEvidence) -> tuple[Card, ...]:
     again, facts = evidence.again, evidence.facts
     smallest = evidence.battery.smallest if not evidence.is_text else Smallest(None, None, None)
-    p_value, n_tokens = evidence.battery.p_value, evidence.tokens.n_tokens
+    p_value, n_tokens = evidence.p_value, evidence.tokens.n_tokens
     if again is not None:
         smallest, p_value, n_tokens = again.smallest, again.p_value, again.n_tokens
     shown = "–" if evidence.is_text and again is None else p_words(p_value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -42,18 +43,39 @@ class Variant:
 
 
 @dataclass(frozen=True, eq=False)
+class Columns:
+    """Drawn tokens of a variant's texts under rules, then under penalties where wanted, in order."""
+
+    sequence: Int[np.ndarray, " tokens"]
+    """Their text's place in the variant."""
+    candidates: Float[np.ndarray, "tokens candidates"]
+    plain: Float[np.ndarray, " tokens"]
+    """Log-probability under the variant's own law, temperature 1."""
+
+
+class Passes(Protocol):
+    """Further passes over the texts that are searched."""
+
+    def columns(self, variant: Variant, rules: Sequence[SamplingRule], *, penalties_at: float | None) -> Columns:
+        """Log-probabilities under rules, and under `PENALTIES` at one temperature."""
+
+    def scores(self, variant: Variant, declared: Declared, numbers: Sequence[int]) -> UnitScores:
+        """What a law says of the drawn tokens of some of the variant's texts."""
+
+
+@dataclass(frozen=True, eq=False)
 class Search:
     """What is searched, and with what."""
 
     declared: Declared
     variants: tuple[Variant, ...]
     """The model itself first, on texts as they are."""
+    passes: Passes
     recorded_nats: Float[np.ndarray, " tokens"]
     """Log-probability of the drawn tokens of these texts under the declared law, in order."""
     seed: int
     floor_nats: float
     say: Callable[[str], None]
-    on_tokens: Callable[[int], None]
     mixed_in: float = MIXED_IN
     """Share of the model's own law in every candidate."""
 
@@ -68,10 +90,10 @@ def find_cause(tokens: TokenLaws, bets: Bets, found: Survey, search: Search) -> 
     own = search.variants[0]
     if not search.declared.without_ends and _ends_are_off(tokens):
         search.say("are the texts draws apart from where they end?")
-        without = score_unit(
-            own.predictor, own.texts, replace(search.declared, without_ends=True), on_tokens=search.on_tokens
-        )
-        if _agrees(*_tested(without), search) and not _agrees(*_tested(_again(search, own)), search):
+        everything = range(len(own.texts))
+        without = search.passes.scores(own, replace(search.declared, without_ends=True), everything)
+        again = search.passes.scores(own, search.declared, everything)
+        if _agrees(*_tested(without), search) and not _agrees(*_tested(again), search):
             return Cause("ends_chosen", n_test_tokens=without.tokens.n_tokens)
     return _fitted(search)
 
@@ -80,10 +102,6 @@ def _ends_are_off(tokens: TokenLaws) -> bool:
     """Whether texts end more or less often than the law says."""
     mass = np.clip(tokens.end_mass, 0.0, 1.0)
     return events_p(tokens.is_end, mass, n_tokens=tokens.n_tokens) < ALPHA
-
-
-def _again(search: Search, own: Variant) -> UnitScores:
-    return score_unit(own.predictor, own.texts, search.declared, on_tokens=search.on_tokens)
 
 
 def _tested(scores: UnitScores) -> tuple[TokenLaws, Bets]:
@@ -119,10 +137,9 @@ def _fitted(search: Search) -> Cause:
     except TooFewDocuments:
         return Cause("not_searched")
     variant, rule = tried.rules[best.candidate]
-    test = [variant.texts[i] for i in np.unique(tried.sequence[~fit])]
+    test = np.unique(tried.sequence[~fit]).tolist()
     search.say(f"holding the other half against {tried.names[best.candidate].words}")
-    declared = replace(search.declared, rule=rule)
-    scores = score_unit(variant.predictor, test, declared, on_tokens=search.on_tokens)
+    scores = search.passes.scores(variant, replace(search.declared, rule=rule), test)
     fit_p = held_against_laws(*_tested(scores), seed=search.seed, floor_nats=search.floor_nats).p_beyond_floor
     gap = np.abs(scores.tokens.log_prob_nats - scores.reported_nats)
     gap = gap[np.isfinite(gap)]
@@ -159,7 +176,7 @@ def try_all(search: Search) -> Tried:
         search.say(f"trying other rules on {_LAWS[variant.name]}")
         own = number == 0
         tried = RULES if own else _OF_OTHER_LAWS
-        columns = _columns(search, variant, tried, temperature if own else None)
+        columns = search.passes.columns(variant, tried, penalties_at=temperature if own else None)
         tables.append(smoothed(columns.candidates, columns.plain, search.mixed_in))
         if own:
             plain, sequence = columns.plain, columns.sequence
@@ -192,26 +209,27 @@ _LAWS: dict[LawName, str] = {
 
 
 @dataclass(frozen=True, eq=False)
-class _Columns:
-    sequence: Int[np.ndarray, " tokens"]
-    candidates: Float[np.ndarray, "tokens candidates"]
-    plain: Float[np.ndarray, " tokens"]
+class ModelPasses:
+    """Passes that the variants' models make."""
 
+    declared: Declared
 
-def _columns(search: Search, variant: Variant, rules: Sequence[SamplingRule], penalties_at: float | None) -> _Columns:
-    """Drawn tokens of a variant's texts under rules, and under penalties at one temperature where wanted, in order."""
-    parts = list(_pieces(search, variant, rules, penalties_at))
-    sequence, position, candidates, plain, is_end = (np.concatenate(c) for c in zip(*parts, strict=True))
-    order = np.lexsort((position, sequence))
-    drawn = np.concatenate([t.drawn for t in variant.texts])
-    rows = order[drawn & ~(search.declared.without_ends & is_end[order])]
-    return _Columns(sequence[rows], candidates[rows], plain[rows])
+    def columns(self, variant: Variant, rules: Sequence[SamplingRule], *, penalties_at: float | None) -> Columns:
+        parts = list(_pieces(self.declared, variant, rules, penalties_at))
+        sequence, position, candidates, plain, is_end = (np.concatenate(c) for c in zip(*parts, strict=True))
+        order = np.lexsort((position, sequence))
+        drawn = np.concatenate([t.drawn for t in variant.texts])
+        rows = order[drawn & ~(self.declared.without_ends & is_end[order])]
+        return Columns(sequence[rows], candidates[rows], plain[rows])
+
+    def scores(self, variant: Variant, declared: Declared, numbers: Sequence[int]) -> UnitScores:
+        return score_unit(variant.predictor, [variant.texts[i] for i in numbers], declared)
 
 
 def _pieces(
-    search: Search, variant: Variant, rules: Sequence[SamplingRule], penalties_at: float | None
+    declared: Declared, variant: Variant, rules: Sequence[SamplingRule], penalties_at: float | None
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    end_ids, without = search.declared.end_ids, search.declared.without_ends
+    end_ids, without = declared.end_ids, declared.without_ends
     for chunk, company in law_chunks(variant.predictor, variant.texts):
         texts = [variant.texts[company[r]] for r in chunk.row]
         written = chunk.ids([variant.texts[i].ids for i in company])
@@ -230,7 +248,6 @@ def _pieces(
                 said = [Said(texts[r].prompt, texts[r].completion[: position[r]]) for r in rows]
                 more = log_probs_penalised(law, ids, said, end_ids, temperature=penalties_at, without_ends=without)
                 candidates = np.concatenate([candidates, more], axis=1)
-            search.on_tokens(len(rows))
             sequence = np.array([company[r] for r in chunk.row[rows]])
             yield sequence, position[rows], candidates, table[np.arange(len(ids)), ids], np.isin(ids, end_ids)
 

@@ -182,7 +182,7 @@ def read_scores(
         bets = bets.plus(Bets(**{name: np.array(values) for name, values in held["bets"].items()}))
         for name, known in notes.items():
             known.extend(held[name])
-    joined = {name: np.concatenate(values) for name, values in parts.items()}
+    joined = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
     tokens = TokenLaws(**{f.name: joined[f.name] for f in fields(TokenLaws)})
     return tokens, bets, {name: joined[name] for name in ("reported_nats", "trainer_nats")}, notes
 

@@ -28,9 +28,15 @@ def variants_of(job: Job, texts: list[Text]) -> Iterator[Variant]:
             yield Variant("bos_removed", job.predictor, [replace(t, prompt=t.prompt[1:]) for t in texts])
     yield from _other_prompts(job, texts)
     if job.options.other is not None:
-        other = load_predictor(job.options.other, job.load, tell=job.tell.say)
-        _check_same_tokens(job.predictor, other)
-        yield Variant("other_model", other.with_lead(()), texts)
+        yield Variant("other_model", second_model(job), texts)
+
+
+def second_model(job: Job) -> Predictor:
+    """The model of `--or`; its tokens are the first one's."""
+    assert job.options.other is not None
+    other = load_predictor(job.options.other, job.load, tell=job.tell.say)
+    _check_same_tokens(job.predictor, other)
+    return other.with_lead(())
 
 
 def _other_prompts(job: Job, texts: list[Text]) -> Iterator[Variant]:

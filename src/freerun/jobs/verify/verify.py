@@ -15,18 +15,18 @@ import freerun
 from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments, UsageError
 from freerun.files import write_atomically
-from freerun.findings.verification.evidence import Floor, VerifyEvidence
+from freerun.findings.verification.evidence import Floor, OtherModel, VerifyEvidence, other_model
 from freerun.findings.verification.summary import derive_verification
-from freerun.jobs.verify.causes import Search, find_cause
+from freerun.jobs.verify.causes import ModelPasses, Search, find_cause
 from freerun.jobs.verify.drawn_again import OWN_TEXTS
 from freerun.jobs.verify.job import Job, numbered, texts_in_order
 from freerun.jobs.verify.options import VerifyKeywords, VerifyOptions
 from freerun.jobs.verify.reading import Reading, reading_of
-from freerun.jobs.verify.scoring import floor_texts, read_alone, read_scores, rows_of, score_file, spread
+from freerun.jobs.verify.scoring import floor_texts, read_alone, read_scores, rows_of, score_file, score_unit, spread
 from freerun.jobs.verify.text_samples import MIXED_IN as MIXED_IN_TEXT
 from freerun.jobs.verify.text_samples import OwnText, comparison_of, find_text_cause, held_against_own
 from freerun.jobs.verify.texts import Survey, survey
-from freerun.jobs.verify.variants import variants_of
+from freerun.jobs.verify.variants import second_model, variants_of
 from freerun.predictors.base import Predictor
 from freerun.predictors.token_laws import Declared
 from freerun.records.sample_scores import ScoreFolder
@@ -77,6 +77,8 @@ def verify(
     job.folder.open({"kind": "verify", "plan": job.plan, "plan_hash": job.plan_hash, "command": command})
     _score(job)
     evidence = _evidence(job)
+    if chosen.other is not None and not evidence.is_text:
+        evidence = replace(evidence, other=_other_model(job, evidence))
     if evidence.match == "differs":
         evidence = replace(evidence, cause=_cause(job, evidence))
     result = derive_verification(
@@ -288,20 +290,40 @@ def _cause(job: Job, evidence: VerifyEvidence) -> Cause:
     return from_json(Cause, held)
 
 
-def _search(job: Job, evidence: VerifyEvidence) -> Cause:
-    tokens = evidence.tokens
+def _chosen(job: Job, tokens: TokenLaws) -> list[int]:
+    """Numbers of the texts that other laws are tried on."""
     scored = np.unique(tokens.sequence)  # copies are left out
     lengths = [job.found.lengths[int(i)] for i in scored]
-    chosen = [int(scored[i]) for i in spread(lengths, job.options.cause_tokens)]
+    return [int(scored[i]) for i in spread(lengths, job.options.cause_tokens)]
+
+
+def _other_model(job: Job, evidence: VerifyEvidence) -> OtherModel:
+    """The likelihood ratio of the second model; recorded once."""
+    key = f"{job.plan_hash}-{json.dumps([job.options.other, job.options.cause_tokens, evidence.floor_nats])}"
+    held = job.folder.stage("other", key)
+    if held is None:
+        job.tell.say(f"reading the samples with {job.options.other}")
+        chosen = _chosen(job, evidence.tokens)
+        own = evidence.tokens.log_prob_nats[rows_of(evidence.tokens, chosen)]
+        scores = score_unit(second_model(job), numbered(job, chosen), job.declared)
+        found = other_model(scores.tokens.log_prob_nats, own, evidence.floor_nats)
+        held = to_json(found)
+        job.folder.write_stage("other", key, held)
+    return from_json(OtherModel, held)
+
+
+def _search(job: Job, evidence: VerifyEvidence) -> Cause:
+    tokens = evidence.tokens
+    chosen = _chosen(job, tokens)
     texts = numbered(job, chosen)
     search = Search(
         declared=job.declared,
         variants=tuple(variants_of(job, texts)),
+        passes=ModelPasses(job.declared),
         recorded_nats=tokens.log_prob_nats[rows_of(tokens, chosen)],
         seed=job.options.seed,
         floor_nats=evidence.floor_nats,
         say=job.tell.say,
-        on_tokens=lambda _: None,
         mixed_in=MIXED_IN_TEXT if evidence.is_text else MIXED_IN,
     )
     if evidence.is_text:

@@ -21,13 +21,15 @@ from scipy import special, stats
 
 from freerun.stats.recognition.sampler_audit import pit_chi_square, rank_order_chi_square
 from freerun.stats.recognition.tilting import events_p
-from freerun.stats.verification.tokens import Bets, TokenLaws
+from freerun.stats.verification.tokens import EDGE_MASS, Bets, TokenLaws
 
 ALPHA = 0.001
 """Level of the whole battery: one false alarm in a thousand honest files."""
 POWER = 0.8
 LEAST_TOKENS = 50
 """Below this there is no verdict."""
+FLOOR_SPREAD = 4.0
+"""A single context's noise may be so many times the floor, which is a root mean square over contexts."""
 LEAST_NORMAL_TOKENS = 200
 """Below this the sum of surprisals is not taken for normal."""
 _SHARES = {"surprisal": 0.35, "truncation": 0.35, "by_rank": 0.1, "by_id": 0.08, "repeats": 0.06, "e_process": 0.06}
@@ -52,6 +54,8 @@ class Battery:
     n_tokens: int
     n_outside: int
     """Tokens that the declared law cannot draw, beyond the tolerance: 0 where it says what it is."""
+    n_beyond_floor: int
+    """Those of them that stand farther outside than the noise floor moves the place where the law is cut."""
     n_at_edge: int
     """Tokens within the tolerance, left out of the tests."""
     tests: tuple[Test, ...]
@@ -73,7 +77,7 @@ class Battery:
 
     @property
     def p_beyond_floor(self) -> float:
-        return 0.0 if self.n_outside else self.p_inside_beyond_floor
+        return 0.0 if self.n_beyond_floor else self.p_inside_beyond_floor
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,16 @@ def held_against_laws(tokens: TokenLaws, bets: Bets, *, seed: int, floor_nats: f
     outside = tokens.is_outside
     edge = ~tokens.is_tested & ~outside
     tests = tuple(_tests(tokens, bets, seed, floor_nats))
-    smallest = smallest_faults(tokens.take(tokens.is_tested))
-    return Battery(tokens.n_tokens, int(outside.sum()), int(edge.sum()), tests, floor_nats, smallest)
+    smallest = smallest_faults(tokens.tested)
+    beyond = tokens.overshoot > EDGE_MASS + cut_moves(tokens.kept_mass, floor_nats)
+    counts = (int(outside.sum()), int(beyond.sum()), int(edge.sum()))
+    return Battery(tokens.n_tokens, *counts, tests, floor_nats, smallest)
+
+
+def cut_moves(kept_mass: Float[np.ndarray, " tokens"], floor_nats: float) -> Float[np.ndarray, " tokens"]:
+    """How much mass the noise floor may move over a cut: sigma sqrt(p (1 - p)) for a set of mass p, sigma that of one context."""
+    mass = np.clip(kept_mass, 0.0, 1.0)
+    return np.asarray(FLOOR_SPREAD * floor_nats * np.sqrt(mass * (1.0 - mass)))
 
 
 def rejects(tokens: TokenLaws, bets: Bets, *, seed: int) -> bool:
@@ -101,7 +113,7 @@ def rejects(tokens: TokenLaws, bets: Bets, *, seed: int) -> bool:
 
 
 def _tests(tokens: TokenLaws, bets: Bets, seed: int, floor_nats: float) -> Iterator[Test]:
-    inside = tokens.take(tokens.is_tested)
+    inside = tokens.tested
     by_rank, by_id = uniforms_of(inside, seed)
     rng = np.random.default_rng([seed, 1])
     yield _test("surprisal", "mean surprisal", *_surprisal(inside, floor_nats), "normal limit of a martingale")

@@ -43,7 +43,7 @@ class TokenLaws:
     log_prob_nats: Float[np.ndarray, " tokens"]
     """Under the declared law; −inf outside what it keeps."""
     overshoot: Float[np.ndarray, " tokens"]
-    """How far outside the kept set the token stands, in mass of the law before truncation; 0 inside."""
+    """How far outside the kept set the token stands, in mass of the law that the truncation acted on; 0 inside."""
     above: Float[np.ndarray, " tokens"]
     """Mass of s on tokens that stand before it, most probable first."""
     below: Float[np.ndarray, " tokens"]
@@ -71,6 +71,12 @@ class TokenLaws:
     def is_tested(self) -> Bool[np.ndarray, " tokens"]:
         """Tokens that have mass; those at the edge of what is kept are left out."""
         return np.asarray(np.isfinite(self.log_prob_nats))
+
+    @property
+    def tested(self) -> TokenLaws:
+        """The tokens that have mass: a copy only where some have none."""
+        rows = self.is_tested
+        return self if rows.all() else self.take(rows)
 
     @property
     def n_tokens(self) -> int:
