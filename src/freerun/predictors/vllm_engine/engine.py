@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
 from freerun.errors import BackendError, first_line
+from freerun.predictors.vllm_engine.options import EngineOptions
 from freerun.predictors.vllm_engine.order import Order
 from freerun.predictors.vllm_engine.runs import Written
 
@@ -24,26 +24,6 @@ _SETTINGS = {
     "GOMP_SPINCOUNT": "2000",
 }
 """Said before vLLM loads, where the environment does not say otherwise."""
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How vLLM is set up; what changes the law is part of the model's fingerprint."""
-
-    dtype: str = "fp32"
-    longest: int | None = None
-    """Tokens of a context; None: what the model's files say."""
-    rows: int = 64
-    """Requests that run together at most."""
-    eager: bool = False
-    tensor_parallel: int = 1
-    pipeline_parallel: int = 1
-    cache_gib: float | None = None
-    """Memory for keys and values; None: vLLM's choice on a GPU, 4 GiB on a CPU."""
-    quantization: str | None = None
-    trust_remote_code: bool = False
-    more: tuple[tuple[str, Any], ...] = ()
-    """Further arguments of vLLM's, for tests of its scheduler."""
 
 
 class VLLM:
@@ -147,14 +127,16 @@ def check_version(name: str) -> str:
         import vllm
     except ImportError as error:
         raise BackendError(
-            f"{name}: vLLM cannot be imported ({first_line(error)}); it pins many versions, so give it an environment of its own and "
-            "install freerun there: pip install vllm freerun"
+            f"{name}: vLLM cannot be imported ({first_line(error)}); it pins many versions, so give it an environment of its own "
+            "and install freerun there: pip install vllm freerun"
         ) from error
     version = str(vllm.__version__)
     parts = tuple(int(p) for p in version.split("+")[0].split(".")[:2] if p.isdigit())
     if not KNOWN_FROM <= parts < KNOWN_BEFORE:
         low, high = (".".join(map(str, v)) for v in (KNOWN_FROM, KNOWN_BEFORE))
-        raise BackendError(f"{name}: vLLM {version} is here, and freerun knows vLLM {low} to below {high}; install one of these")
+        raise BackendError(
+            f"{name}: vLLM {version} is here, and freerun knows vLLM {low} to below {high}; install one of these"
+        )
     return version
 
 
@@ -163,6 +145,6 @@ def check_plugins(name: str) -> None:
     others = [e.name for e in entry_points(group=_PLUGINS)]
     if others:
         raise BackendError(
-            f"{name}: installed plugins act on vLLM's logits ({', '.join(others)}), so they would not be the model's own; uninstall "
-            "them from this environment"
+            f"{name}: installed plugins act on vLLM's logits ({', '.join(others)}), so they would not be the model's own; "
+            "uninstall them from this environment"
         )

@@ -78,6 +78,8 @@ class Ledger:
     def __init__(self) -> None:
         self._entries: dict[int, _Entry] = {}
         self._watches: dict[LoopRule, LoopWatch] = {}
+        self.observes = False
+        """Whether it was ever shown logits: a worker that has another stage of a pipeline is not."""
 
     def enter(self, order: Order) -> None:
         """A request begins, or comes back after it was preempted: then what is known of it stays."""
@@ -100,6 +102,7 @@ class Ledger:
         Row i of `logits` (any library, any device) is the law before `places[i]`, which is open. A request with a broken law gets
         token 0 from there on, and its failure is reported when it is taken.
         """
+        self.observes = True
         entries = [self._entries[serial] for serial, _ in places]
         law = Dense(logits)
         try:
@@ -122,7 +125,7 @@ class Ledger:
         self, law: Law, entries: Sequence[_Entry], places: Sequence[Place]
     ) -> tuple[Observation, dict[int, float]]:
         ids = np.array([e.given(at) for e, (_, at) in zip(entries, places, strict=True)], np.int64)
-        drawn = np.flatnonzero(ids < 0)
+        drawn: list[int] = np.flatnonzero(ids < 0).tolist()
         u = np.zeros(len(ids))
         u[drawn] = [entries[i].draws[places[i][1] - entries[i].order.n_prompt] for i in drawn]
         watched = self._candidates(entries, places, drawn)
@@ -143,11 +146,11 @@ class Ledger:
         return Said(entry.order.text_before(np.zeros(0, np.int64)), entry.written(place))
 
     def _candidates(
-        self, entries: Sequence[_Entry], places: Sequence[Place], drawn: Int[np.ndarray, " drawn"]
+        self, entries: Sequence[_Entry], places: Sequence[Place], drawn: Sequence[int]
     ) -> list[Int[np.ndarray, " k"]]:
         out = [_NO_CANDIDATES] * len(places)
         companies: dict[LoopRule, list[int]] = defaultdict(list)
-        is_drawn = set(drawn.tolist())
+        is_drawn = set(drawn)
         for i, (entry, (_, at)) in enumerate(zip(entries, places, strict=True)):
             if entry.order.loop_rule is None:
                 continue
@@ -187,11 +190,14 @@ class Ledger:
             cells += [entry.seen[at] for at in range(first, stop)]
             sampled += [entry.sampled_log_prob.get(at, np.nan) for at in range(first, stop)]
             logits += [entry.logits[at] for at in range(first, stop) if at in entry.logits]
-        columns = {n: np.array([getattr(seen, n)[row] for seen, row in cells]) for n in _COLUMNS} if cells else {}
-        told = np.frombuffer(json.dumps(failures).encode(), np.uint8)
-        kept = np.stack(logits) if logits else np.zeros((0, 0), np.float32)
+        held: dict[str, Any] = {}
+        if cells:
+            held = {n: np.array([getattr(seen, n)[row] for seen, row in cells]) for n in _COLUMNS}
+        held["failures"] = np.frombuffer(json.dumps(failures).encode(), np.uint8)
+        held["sampled"] = np.array(sampled)
+        held["logits"] = np.stack(logits) if logits else np.zeros((0, 0), np.float32)
         out = io.BytesIO()
-        np.savez(out, failures=told, sampled=np.array(sampled), logits=kept, **columns)
+        np.savez(out, **held)
         return out.getvalue()
 
 
@@ -213,12 +219,10 @@ class Harvest:
             return Harvest(failures, Observation(**columns) if columns else None, held["sampled"], held["logits"])
 
 
-def _by_rule(
-    entries: Sequence[_Entry], drawn: Int[np.ndarray, " drawn"]
-) -> dict[SamplingRule, Int[np.ndarray, " rows"]]:
+def _by_rule(entries: Sequence[_Entry], drawn: Sequence[int]) -> dict[SamplingRule, Int[np.ndarray, " rows"]]:
     """Rows whose token is drawn from another law than the model's own."""
     rows: dict[SamplingRule, list[int]] = defaultdict(list)
-    for i in drawn.tolist():
+    for i in drawn:
         if not entries[i].order.sampling.is_model_law:
             rows[entries[i].order.sampling].append(i)
     return {rule: np.array(r, np.int64) for rule, r in rows.items()}

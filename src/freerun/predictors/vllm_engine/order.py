@@ -1,4 +1,4 @@
-"""What is ordered of one request: it travels with the request into vLLM's workers, as plain values in `SamplingParams.extra_args`."""
+"""What is ordered of one request. It travels with the request into vLLM's workers, in `SamplingParams.extra_args`."""
 
 from __future__ import annotations
 

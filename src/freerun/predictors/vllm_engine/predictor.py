@@ -16,6 +16,7 @@ from freerun.predictors.observation import Observation
 from freerun.predictors.rules import ContextRule, Identity
 from freerun.predictors.servers.words import Words
 from freerun.predictors.stepwise import Stepwise
+from freerun.predictors.templates import ChatTemplate
 from freerun.predictors.vllm_engine.order import Order
 from freerun.predictors.vllm_engine.runs import Answer, Ask, Engine, Runs
 from freerun.stats.loops.lag_runs import LoopRule
@@ -35,7 +36,7 @@ class Prefixes:
 class VLLMEngine(Stepwise[Prefixes]):
     """A model in vLLM's own process or processes.
 
-    `reads_prompts`: laws of given texts are observed while vLLM reads them; otherwise each token is given to it as a token to write.
+    `reads_prompts`: laws of given texts are observed while vLLM reads them; otherwise it is made to write their tokens.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class VLLMEngine(Stepwise[Prefixes]):
         at_once: int,
         rounded: bool = False,
         device: str = "cpu",
+        template: ChatTemplate | None = None,
     ) -> None:
-        self.identity, self.words, self.device = identity, words, device
+        self.identity, self.words, self.device, self.template = identity, words, device, template
         self.runs = Runs(engine, name=identity.name)
         self.at_once, self.reads_prompts = at_once, False
         self.n_tokens, self.end_ids, self.markers = words.n_tokens, words.end_ids, words.markers
@@ -104,9 +106,7 @@ class VLLMEngine(Stepwise[Prefixes]):
         asks = [ask for row, ids in enumerate(texts) for ask in self._asks(row, ids, first, loop_rule, most_kept)]
         yield from _in_order(self.runs.each(deque(asks), at_once=at_once))
 
-    def _asks(
-        self, row: int, ids: Ids, first: int, loop_rule: LoopRule | None, most_kept: int | None
-    ) -> Iterator[Ask]:
+    def _asks(self, row: int, ids: Ids, first: int, loop_rule: LoopRule | None, most_kept: int | None) -> Iterator[Ask]:
         """One request for each place where the window begins; where laws are kept, for so many of them."""
         at, part = first, 0
         while at < len(ids):

@@ -1,8 +1,8 @@
 """The laws before the tokens of a prompt, seen while vLLM reads it: at the speed of reading, by a place that is private to vLLM.
 
-`SamplingParams(prompt_logprobs=0)` makes the model runner keep the hidden states of a prompt and score it. The function that does so is
-replaced, in the runner of each worker, by one that observes the rows of our requests and leaves all others to vLLM. Since this is bound
-to vLLM's insides, a predictor tries it against the public way before it is relied on.
+`SamplingParams(prompt_logprobs=0)` makes the model runner keep the hidden states of a prompt and score it. The function that does
+so is replaced, in the runner of each worker, by one that observes the rows of our requests and leaves all others to vLLM. Since
+this is bound to vLLM's insides, it is tried against the public way before it is relied on.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def watch_prompts(runner: Any, ledger: Ledger, n_tokens: int) -> str:
     """Replace what scores prompts in a model runner; why not, where it is not what is known here, else nothing."""
     if hasattr(runner, "_get_prompt_logprobs_dict"):
         return _watch_legacy(runner, ledger, n_tokens)
-    if getattr(runner, "prompt_logprobs_worker", None) is not None:
-        return _watch_v2(runner, ledger, n_tokens)
+    if hasattr(runner, "prompt_logprobs_worker"):  # None in a stage of a pipeline that makes no logits
+        return "" if runner.prompt_logprobs_worker is None else _watch_v2(runner, ledger, n_tokens)
     return f"{type(runner).__name__} scores prompts in a way that is not known here"
 
 

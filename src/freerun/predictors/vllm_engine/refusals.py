@@ -32,7 +32,9 @@ def check_parameters(params: Any) -> None:
     for name, values in _NEUTRAL.items():
         value = getattr(params, name, values[0])
         if value not in values:
-            raise ValueError(f"{name}={value!r} changes the logits, so the law would not be the model's own; leave it out")
+            raise ValueError(
+                f"{name}={value!r} changes the logits, so the law would not be the model's own; leave it out"
+            )
 
 
 def check_configuration(vllm_config: Any) -> None:

@@ -25,7 +25,7 @@ class BatchUpdate(Protocol):
 
 
 class BatchRows:
-    """The legacy runner: row i is the request at index i of the batch; its output is a live list, as long as what it has written."""
+    """The legacy runner: row i is the request at index i of the batch, and its output a live list of what it has written."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
@@ -90,7 +91,7 @@ class Runs:
             while queue or running:
                 while queue and len(running) < at_once:
                     ask = queue.popleft()
-                    self._safely(lambda ask=ask: self.engine.add(ask.order, ask.ends))
+                    self._safely(partial(self.engine.add, ask.order, ask.ends))
                     running[ask.order.serial] = (ask, [])
                 finished = []
                 n_new = 0
@@ -132,8 +133,8 @@ class Runs:
         if tail != list(written):
             wrong = next(i for i, (a, b) in enumerate(zip(tail, written, strict=True)) if a != b)
             raise BackendError(
-                f"{self.name}: vLLM wrote id {written[wrong]} where id {tail[wrong]} was drawn, so something acts on its logits after "
-                "freerun does; nothing of this can be used"
+                f"{self.name}: vLLM wrote id {written[wrong]} where id {tail[wrong]} was drawn, so something acts on its logits "
+                "after freerun does; nothing of this can be used"
             )
 
     def _safely(self, work: Callable[[], Any]) -> Any:

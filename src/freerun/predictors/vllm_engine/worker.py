@@ -10,14 +10,18 @@ from freerun.predictors.vllm_engine.prompt_rows import watch_prompts
 
 
 class WorkerExtension:
-    """Joined to the worker's class by `worker_extension_cls`. Every name begins with `freerun_`, for they become the worker's own."""
+    """Joined to the worker's class by `worker_extension_cls`, where its names become the worker's own."""
 
     vllm_config: Any
     model_runner: Any
 
     def freerun_take(self, spans: Sequence[Sequence[int]]) -> bytes:
-        """`Ledger.take`."""
-        return ledger_of(self.vllm_config).take([(s[0], s[1], s[2]) for s in spans])
+        """`Ledger.take`; empty where this worker makes no logits."""
+        ledger = ledger_of(self.vllm_config)
+        if not ledger.observes:
+            ledger.forget([s[0] for s in spans])
+            return b""
+        return ledger.take([(s[0], s[1], s[2]) for s in spans])
 
     def freerun_forget(self, serials: Sequence[int]) -> None:
         ledger_of(self.vllm_config).forget(serials)
