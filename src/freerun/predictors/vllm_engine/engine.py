@@ -15,6 +15,7 @@ from freerun.predictors.vllm_engine.runs import Written
 KNOWN_FROM, KNOWN_BEFORE = (0, 30), (0, 34)
 """Versions of vLLM whose two interfaces are those known here."""
 _ROOM = "freerun.predictors.vllm_engine"
+_CPU_CACHE_GIB = 2.0
 _PLUGINS = "vllm.logits_processors"
 _SETTINGS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the scheduler runs in this process
@@ -38,7 +39,9 @@ class VLLM:
         try:
             self._llm, self.runner = _load(path, options, revision)
         except Exception as error:  # of a dozen libraries, each with a class of its own
-            raise BackendError(f"{name}: vLLM {self.version} cannot load it: {first_line(error)}") from error
+            raise BackendError(
+                f"{name}: vLLM {self.version} cannot load it: {first_line(error)} (for less memory: ,cache-gib= and ,window=)"
+            ) from error
         self._engine = self._llm.llm_engine
         config = self._engine.vllm_config
         self.n_tokens = int(config.model_config.get_vocab_size())
@@ -86,7 +89,7 @@ def _load(path: str, options: EngineOptions, revision: str | None) -> tuple[Any,
     from vllm.engine.arg_utils import EngineArgs
 
     cpu = _is_cpu()
-    cache = options.cache_gib if options.cache_gib is not None or not cpu else 4.0
+    cache = options.cache_gib if options.cache_gib is not None or not cpu else _CPU_CACHE_GIB
     arguments: dict[str, Any] = {
         "model": path,
         "revision": revision,

@@ -44,7 +44,7 @@ class EngineOptions:
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
     cache_gib: float | None = None
-    """Memory for keys and values; None: vLLM's choice on a GPU, 4 GiB on a CPU."""
+    """Memory for keys and values; None: vLLM's choice on a GPU, 2 GiB on a CPU."""
     quantization: str | None = None
     trust_remote_code: bool = False
     more: tuple[tuple[str, Any], ...] = ()
