@@ -270,7 +270,8 @@ class V2Runner:
         return tokens
 
     def _enter(self, now: Iterable[Request]) -> None:
-        for gone in [r for r in self.held if not any(r is x for x in self.engine.running)]:
+        gone_now = [r for r in self.held if r.slot < 0 or not any(r is x for x in self.engine.running)]
+        for gone in gone_now:
             self.held.remove(gone)
             self.free.append(self._slots.pop(id(gone)))
         for request in now:
