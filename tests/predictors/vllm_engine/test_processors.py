@@ -20,6 +20,7 @@ from freerun.predictors.vllm_engine.predictor import VLLMEngine
 from freerun.predictors.vllm_engine.prompt_rows import watch_prompts
 from freerun.predictors.vllm_engine.refusals import check_configuration, check_parameters
 from freerun.predictors.vllm_engine.rows import BatchRows, SlotRows, settle_rows
+from freerun.records.rescoring import InContext
 from freerun.stats.loops.lag_runs import LoopRule
 from tests.predictors.vllm_engine.fake import Direction, FakeEngine, engine_over
 
@@ -130,6 +131,22 @@ def test_texts_that_are_read_and_texts_that_are_written_have_one_law(
         np.testing.assert_array_equal(a.position, b.position)
         for name in ("token_id", "log_prob_nats", "entropy_nats", "loop_mass"):  # passes of two lengths round otherwise
             np.testing.assert_allclose(getattr(a.observation, name), getattr(b.observation, name), atol=1e-5)
+
+
+@RUNNERS
+@pytest.mark.parametrize("reads", [True, False], ids=["read", "written"])
+def test_whatever_is_watched_is_watched_in_the_engine(like: Any, v2: bool, reads: bool) -> None:
+    """A rule of another kind than loops: every id that stands in the context already, beyond a window, too."""
+    rng = np.random.default_rng(6)
+    texts = [rng.integers(3, 24, n) for n in (6, 34)]
+    model = engine_over(like, v2=v2, reads=reads)
+    for text in texts:
+        mine, wanted = (
+            Observation.concatenate([c.observation for c in m.score([text], first=2, loop_rule=InContext())])
+            for m in (model, like)
+        )
+        np.testing.assert_allclose(mine.loop_mass, wanted.loop_mass, atol=1e-5)
+        assert wanted.loop_mass.min() > 0
 
 
 def _place(chunk: Any) -> tuple[int, int]:
@@ -278,11 +295,16 @@ def test_an_order_survives_its_journey() -> None:
         prompt_from=1,
         keep_from=1,
         first_draw=8,
+        watched_from=3,
+        watched=(np.array([4, 5]), np.zeros(0, np.int64), np.array([6])),
     )
     again = Order.of_extra({"other": 1, **order.to_extra()})
     assert again is not None
     for f in fields(Order):
-        np.testing.assert_array_equal(getattr(again, f.name), getattr(order, f.name))
+        if f.name != "watched":
+            np.testing.assert_array_equal(getattr(again, f.name), getattr(order, f.name))
+    for a, b in zip(again.watched, order.watched, strict=True):
+        np.testing.assert_array_equal(a, b)
     assert SamplingRule.declared(written_out(rule), order="typed") == rule
     assert Order.of_extra(None) is None
     assert Order.of_extra({"other": 1}) is None

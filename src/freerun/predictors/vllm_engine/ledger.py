@@ -31,7 +31,7 @@ from freerun.predictors.vllm_engine.watching import LoopWatch, Place
 from freerun.stats.loops.lag_runs import LoopRule
 
 _COLUMNS = tuple(f.name for f in fields(Observation))
-_NO_CANDIDATES = np.zeros(0, np.int64)
+_NOTHING = np.zeros(0, np.int64)
 
 
 @dataclass
@@ -50,14 +50,10 @@ class _Entry:
         order = self.order
         return uniforms(order.seed, order.key, order.first_draw + order.n_new)[order.first_draw :]
 
-    @cached_property
-    def candidates(self) -> list[Int[np.ndarray, " k"]]:
-        """Ids that would complete a loop at every given place."""
-        rule, order = self.order.loop_rule, self.order
-        assert rule is not None
-        before = [_NO_CANDIDATES] * order.n_lead
-        text = np.concatenate([order.earlier, order.ids[order.n_lead :]])
-        return before + rule.watched(text, start=len(order.earlier))
+    def watched(self, place: int) -> Ids:
+        """Ids whose mass is wanted at a given place."""
+        at = place - self.order.watched_from
+        return self.order.watched[at] if 0 <= at < len(self.order.watched) else _NOTHING
 
     def given(self, place: int) -> int:
         """The id that must stand at a place; −1 where it is drawn."""
@@ -128,7 +124,7 @@ class Ledger:
         drawn: list[int] = np.flatnonzero(ids < 0).tolist()
         u = np.zeros(len(ids))
         u[drawn] = [entries[i].draws[places[i][1] - entries[i].order.n_prompt] for i in drawn]
-        watched = self._candidates(entries, places, drawn)
+        watched = self._watched(entries, places, drawn)
         sampled: dict[int, float] = {}
         for rule, rows in _by_rule(entries, drawn).items():
             contexts = [self._said(entries[i], places[i][1]) for i in rows] if rule.penalties else []
@@ -145,19 +141,17 @@ class Ledger:
     def _said(entry: _Entry, place: int) -> Said:
         return Said(entry.order.text_before(np.zeros(0, np.int64)), entry.written(place))
 
-    def _candidates(
+    def _watched(
         self, entries: Sequence[_Entry], places: Sequence[Place], drawn: Sequence[int]
     ) -> list[Int[np.ndarray, " k"]]:
-        out = [_NO_CANDIDATES] * len(places)
+        out = [_NOTHING] * len(places)
         companies: dict[LoopRule, list[int]] = defaultdict(list)
         is_drawn = set(drawn)
         for i, (entry, (_, at)) in enumerate(zip(entries, places, strict=True)):
-            if entry.order.loop_rule is None:
-                continue
-            if i in is_drawn:
+            if i not in is_drawn:
+                out[i] = entry.watched(at)
+            elif entry.order.loop_rule is not None:
                 companies[entry.order.loop_rule].append(i)
-            else:
-                out[i] = entry.candidates[at]
         for rule, rows in companies.items():
             watch = self._watches.setdefault(rule, LoopWatch(rule))
             found = watch.completing([places[i] for i in rows], self._text_before)

@@ -39,6 +39,10 @@ class Order:
     """Which of the sequence's uniforms is the first token's."""
     sampling: SamplingRule = MODEL_LAW
     loop_rule: LoopRule | None = None
+    """What is watched at the places of tokens that are drawn."""
+    watched_from: int = 0
+    watched: tuple[Ids, ...] = ()
+    """Ids whose mass is wanted at the given places from `watched_from` on; none where there is nothing."""
     prompt_from: int | None = None
     """The first token of the prompt that is observed; None: none is."""
     keep_from: int | None = None
@@ -69,6 +73,8 @@ class Order:
                 "earlier": _packed(self.earlier),
                 "sampling": written_out(self.sampling),
                 "loop_rule": None if rule is None else [rule.copies, rule.min_tokens, rule.max_period],
+                "watched": _packed(np.concatenate([_NO_IDS, *self.watched])),
+                "n_watched": _packed(np.array([len(ids) for ids in self.watched], np.int64)),
             }
         }
 
@@ -79,7 +85,10 @@ class Order:
             return None
         told = dict(extra[EXTRA])
         rule = told["loop_rule"]
-        told["ids"], told["earlier"] = (np.frombuffer(told[n], np.int32).astype(np.int64) for n in ("ids", "earlier"))
+        for name in ("ids", "earlier", "watched", "n_watched"):
+            told[name] = np.frombuffer(told[name], np.int32).astype(np.int64)
+        ends = np.cumsum(told.pop("n_watched"))
+        told["watched"] = tuple(np.split(told["watched"], ends[:-1])) if len(ends) else ()
         told["sampling"] = SamplingRule.declared(told["sampling"], order="typed") if told["sampling"] else MODEL_LAW
         told["loop_rule"] = None if rule is None else LoopRule(*rule)
         return Order(**told)

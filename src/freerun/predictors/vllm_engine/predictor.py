@@ -126,6 +126,8 @@ class VLLMEngine(Stepwise[Prefixes]):
         place = len(lead) + first
         reads = self.reads_prompts and len(ids) - place > 1
         n_prompt = len(ids) - 1 if reads else place
+        whole = np.concatenate([earlier, text])
+        watched = () if loop_rule is None else tuple(loop_rule.watched(whole, start=len(earlier) + first))
         order = Order(
             serial=self.runs.serial(),
             ids=ids,
@@ -133,7 +135,8 @@ class VLLMEngine(Stepwise[Prefixes]):
             n_new=len(ids) - n_prompt,
             n_lead=len(lead),
             earlier=earlier,
-            loop_rule=loop_rule,
+            watched_from=place,
+            watched=watched,
             prompt_from=place if reads else None,
             keep_from=place if keeps else None,
         )
