@@ -28,7 +28,7 @@ NEW = 32
 COLUMNS = ("token_id", "log_prob_nats", "entropy_nats", "cdf_below", "rank", "loop_mass")
 SCHEDULES: dict[str, dict[str, Any]] = {
     "plain": {},
-    "prompts in pieces": {"max_num_batched_tokens": 48, "enable_chunked_prefill": True},
+    "prompts in pieces": {"max_num_batched_tokens": 48, "max_num_seqs": 16},
     "preemption": {"num_gpu_blocks_override": 14},
     "no cache of prefixes": {"enable_prefix_caching": False},
     "another process": {},

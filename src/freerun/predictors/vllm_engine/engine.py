@@ -40,7 +40,7 @@ class VLLM:
             self._llm, self.runner = _load(path, options, revision)
         except Exception as error:  # of a dozen libraries, each with a class of its own
             raise BackendError(
-                f"{name}: vLLM {self.version} cannot load it: {first_line(error)} (for less memory: ,cache-gib= and ,window=)"
+                f"{name}: vLLM {self.version} cannot load it: {_said(error)} (for less memory: ,cache-gib= and ,window=)"
             ) from error
         self._engine = self._llm.llm_engine
         config = self._engine.vllm_config
@@ -112,6 +112,11 @@ def _load(path: str, options: EngineOptions, revision: str | None) -> tuple[Any,
     processor = f"{_ROOM}.v2_processor:V2Processor" if v2 else f"{_ROOM}.legacy_processor:LegacyProcessor"
     llm = LLM(**arguments, logits_processors=[processor], disable_log_stats=True)
     return llm, runner
+
+
+def _said(error: BaseException) -> str:
+    """Two lines of it: the first one of pydantic's only counts."""
+    return " ".join(line.strip() for line in str(error).strip().splitlines()[:2]) or type(error).__name__
 
 
 def _is_cpu() -> bool:
