@@ -75,6 +75,8 @@ bench: $(STAMP) $(PEERS)
 	$(BIN)/python bench/findings.py --json docs/data/bench-findings.json
 	$(BIN)/python bench/source.py --json docs/data/bench-source.json
 	$(BIN)/python bench/servers.py --json docs/data/bench-servers.json
+	test ! -x .venv-peers-vllm/bin/python || \
+	  .venv-peers-vllm/bin/python bench/peers/run_vllm_engine.py --json docs/data/bench-vllm-engine.json
 	$(BIN)/python bench/table.py
 
 clean:

@@ -23,6 +23,7 @@ from freerun.predictors.observation import Observation
 from freerun.predictors.rules import MODEL_LAW, Identity, SamplingRule
 from freerun.stats.loops.lag_runs import LoopRule
 
+MODULE = "tests.predictors.vllm_engine.real"
 MODEL = "smollm2-135m-instruct"
 NEW = 32
 COLUMNS = ("token_id", "log_prob_nats", "entropy_nats", "cdf_below", "rank", "loop_mass")
@@ -118,7 +119,7 @@ def apart(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> dict[str, Any]:
     }
     n = min(len(a["drawn/token_id"]), len(b["drawn/token_id"]))
     out["share_of_equal_tokens"] = float((a["drawn/token_id"][:n] == b["drawn/token_id"][:n]).mean())
-    if same:
+    if a["drawn/token_id"].shape == b["drawn/token_id"].shape:
         names = [f"{what}/log_prob_nats" for what in ("drawn", "scored")]
         out["largest_nats"] = float(max(np.abs(a[k] - b[k]).max() for k in names))
     return out
@@ -130,7 +131,9 @@ def compared(folder: Path, schedules: list[str]) -> dict[str, Any]:
     for schedule in schedules:
         path = folder / f"{schedule.replace(' ', '-')}.npz"
         if not path.exists():
-            subprocess.run([sys.executable, "-m", __spec__.name, "--one", schedule, str(path)], check=True)
+            command = [sys.executable, "-m", MODULE, "--one", schedule, str(path)]
+            # of two threads each takes a part of a sum, and which part goes by how many rows there are
+            subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
         runs[schedule] = dict(np.load(path))
     plain = runs["plain"]
     warm = {k.removeprefix("warm/"): v for k, v in plain.items() if k.startswith("warm/")}
