@@ -63,7 +63,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_loaded(typed: str, m
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
 def test_without_vllm_the_way_to_it_is_said(tmp_path: Any) -> None:
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(BackendError, match="an environment of its own and install freerun there"):
+    with pytest.raises(BackendError, match=r"needs vllm.* pip install 'freerun\[vllm\]'"):
         load_predictor(f"vllm-engine/{tmp_path}", AS_IT_IS)
 
 
@@ -147,3 +147,9 @@ def test_a_padded_vocabulary_is_refused(like: Any) -> None:
     model.n_tokens += 8
     with pytest.raises(BackendError, match="logits have 64 ids and its configuration says 72"):
         settle(model, read_prompts=True)
+
+
+def test_a_vllm_that_cannot_be_imported_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(BackendError, match="an environment of its own and install freerun there"):
+        check_version("m")

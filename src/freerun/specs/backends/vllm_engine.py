@@ -33,6 +33,7 @@ VLLM_ENGINE = Provider(
     _load,
     options=OPTIONS,
     extra="vllm",
+    modules=("vllm",),
     chooses_ends=True,
     own_settings=True,
     check=_check,
