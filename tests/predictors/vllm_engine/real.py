@@ -122,6 +122,7 @@ def apart(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> dict[str, Any]:
     if a["drawn/token_id"].shape == b["drawn/token_id"].shape:
         names = [f"{what}/log_prob_nats" for what in ("drawn", "scored")]
         out["largest_nats"] = float(max(np.abs(a[k] - b[k]).max() for k in names))
+        out["log_probs_that_differ"] = int(sum(np.count_nonzero(a[k] != b[k]) for k in names))
     return out
 
 

@@ -1,4 +1,4 @@
-"""The real vLLM, where it is installed: whatever its scheduler does, one set of records; and transformers' laws."""
+"""The real vLLM, where it is installed: whatever its scheduler does, one set of tokens and laws; and those of transformers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ pytestmark = [
 ]
 
 
-def test_records_are_the_plain_runs_and_laws_are_those_of_transformers(tmp_path: Path) -> None:
+def test_tokens_are_the_plain_runs_and_laws_are_those_of_transformers(tmp_path: Path) -> None:
     found = real.compared(tmp_path, list(real.SCHEDULES))
     for name, beside in found["beside the plain run"].items():
-        assert beside["same_bits"], name
+        assert beside["same_tokens"], name
+        assert beside["largest_nats"] < 1e-5, name  # vLLM's own passes of other shapes round otherwise, now and then
+    assert found["beside the plain run"]["warm cache of prefixes"]["same_bits"]
     assert found["preemptions"] > 0
     assert found["beside transformers"]["largest_nats"] <= 1e-3
