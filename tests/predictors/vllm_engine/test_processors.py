@@ -292,7 +292,7 @@ def test_an_order_survives_its_journey() -> None:
         loop_rule=LOOPS,
         earlier=np.array([9, 9]),
         n_lead=1,
-        prompt_from=1,
+        prompt_from=np.int64(1),
         keep_from=1,
         first_draw=8,
         watched_from=3,

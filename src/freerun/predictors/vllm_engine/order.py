@@ -68,7 +68,7 @@ class Order:
         rule = self.loop_rule
         return {
             EXTRA: {
-                **{name: value for name, value in values.items() if isinstance(value, int)},
+                **{name: int(value) for name, value in values.items() if isinstance(value, (int, np.integer))},
                 "ids": _packed(self.ids),
                 "earlier": _packed(self.earlier),
                 "sampling": written_out(self.sampling),
