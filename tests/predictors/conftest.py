@@ -28,6 +28,7 @@ from freerun.predictors.mixture import DocumentCache, Mixture
 from freerun.predictors.ngram import NGramCounts, NGramPredictor, byte_ngram
 from freerun.predictors.rules import Identity
 from freerun.worlds.markov import random_chain
+from tests.predictors.vllm_engine.fake import engine_over
 
 WORDS = 64
 WINDOW = 16
@@ -153,6 +154,8 @@ def kinds(llama_folder: Path, gemma_folder: Path, gpt2_folder: Path) -> dict[str
         "llama with a lead": Kind(_load(llama_folder, "llama", lead=(1,)), WORDS, 1e-4),
         "gemma": Kind(_load(gemma_folder, "gemma"), WORDS, 1e-4),
         "gpt2": Kind(_load(gpt2_folder, "gpt2"), WORDS, 1e-4),
+        "vllm engine": Kind(engine_over(llama, preempt_every=7), WORDS, 1e-4),
+        "vllm engine, runner V2": Kind(engine_over(_load(gemma_folder, "gemma"), v2=True, reads=False), WORDS, 1e-4),
         "mixture with llama": Kind(Mixture([llama, DocumentCache(llama)], [0.75, 0.25], name="mix"), WORDS, 1e-4),
     }
     return {name: (lambda kind=kind: kind) for name, kind in plain.items()}
@@ -168,6 +171,8 @@ KINDS = (
     "llama with a lead",
     "gemma",
     "gpt2",
+    "vllm engine",
+    "vllm engine, runner V2",
     "mixture with llama",
 )
 
