@@ -22,7 +22,10 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-_NO_TOKEN = "This page belongs to whoever started it. Open the address that `freerun explore` printed in its terminal: it has the token in it.\n"
+_NO_TOKEN = (
+    "This page belongs to whoever started it. Open the address that `freerun explore` printed in its terminal: "
+    "it has the token in it.\n"
+)
 
 
 def new_token() -> str:

@@ -16,9 +16,10 @@ from freerun.stats.intervals import checked_level
 class RunningExcess:
     """Σ D after each token, D = −ln q(x) − H, and the half-width of its band.
 
-    If the tokens were drawn from the laws, Σ D is a martingale with variance ΣV (V the varentropy), so after each token it lies within
-    0 ± `half_width_nats` with about probability `level`. The band is pointwise: whoever watches until it is left will see it left. `z` is
-    Σ D over its standard deviation, NaN where that is 0. A token that the model gives probability 0 makes all that follows +inf.
+    If the tokens were drawn from the laws, Σ D is a martingale with variance ΣV (V the varentropy), so after each token it lies
+    within 0 ± `half_width_nats` with about probability `level`. The band is pointwise: whoever watches until it is left will see it
+    left. `z` is Σ D over its standard deviation, NaN where that is 0. A token that the model gives probability 0 makes all that
+    follows +inf.
     """
 
     sum_nats: Float[np.ndarray, " tokens"]
