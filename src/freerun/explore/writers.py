@@ -25,6 +25,7 @@ from freerun.predictors.stepwise import Stepwise, as_stepwise
 from freerun.results.source import SURE
 from freerun.stats.sources.coherence import one_step
 from freerun.stats.sources.posterior import cumulative_likelihood, source_path, template_weights, tokens_until_sure
+from freerun.worlds.base import World
 from freerun.worlds.mixture import MixtureWorld
 
 BREAK = 0.1
@@ -90,12 +91,13 @@ class SourceReader:
     """The questions that can be asked of one predictor, and what was found."""
 
     def __init__(self, predictor: Predictor, files: Sequence[str]) -> None:
-        """`files`: sources files in the order in which they are offered; an exact world's own stand first."""
+        """`files`: sources files in the order in which they are offered. An exact world has its own, and no use for headers."""
         self.predictor = predictor
         self._sources: dict[str, Sources | None] = {}
         if isinstance(predictor, MixtureWorld) and len(predictor.sources) > 1:
             self._sources[OWN] = None
-        self._sources |= {name: read_sources(name) for name in dict.fromkeys(files)}
+        if not isinstance(predictor, World):
+            self._sources |= {name: read_sources(name) for name in dict.fromkeys(files)}
         self._questions: dict[str, list[Question]] = {}
         self._texts: dict[tuple[str, str], OrderedDict[tuple[int, ...], _Text]] = {}
 
