@@ -11,7 +11,7 @@ export function Next({ next, model, actual, temperature, onTemperature, onTake, 
       : html`<${Facts} next=${next} />
       <ol class=${`bars${edited ? " edited" : ""}`}>
         ${next.bars.slice(0, most).map((bar) => html`<${Bar} key=${bar.id} bar=${bar} edited=${edited} actual=${bar.id === actual} onTake=${onTake} />`)}
-        ${next.n_rest > 0 && html`<li class="rest"><span class="word">${whole(next.n_rest + Math.max(0, next.bars.length - most))} other tokens</span>
+        ${next.n_rest > 0 && html`<li class="rest"><span class="word">${whole(next.n_rest + Math.max(0, next.bars.length - most))} others</span>
           <${Track} share=${restOf(next, most)} edited=${edited && most >= next.bars.length ? next.edited_rest : null} hatched=${true} />
           <span class="p">${percent(restOf(next, most))}</span></li>`}
       </ol>

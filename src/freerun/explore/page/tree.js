@@ -28,7 +28,7 @@ export class Node {
 }
 
 export const SHOWN = 5;
-const NEAR = 3; // so many levels above the selection show what else was probable
+const NEAR = 4; // so many forks on the way to the selection show what else was probable, the last ones
 
 export class Tree {
   // `base`: ids and tokens before the root; `nText`: how many tokens the text has
@@ -125,10 +125,11 @@ export function isAncestor(node, other) {
 
 // What is drawn: items with a node or, for a token that nobody went to yet, its bar; one item for the mass that is not shown.
 export function visibleTree(tree, selected) {
-  const path = new Set();
-  for (let at = selected; at; at = at.parent) path.add(at);
-  const depth = (node) => tree.nodes(node).length;
-  const near = depth(selected) - NEAR;
+  const path = new Set(), open = new Set();
+  for (let at = selected; at; at = at.parent) {
+    path.add(at);
+    if (at.next !== null && open.size < NEAR) open.add(at);
+  }
   return item(tree.root, null);
 
   function item(node, first) {
@@ -148,7 +149,7 @@ export function visibleTree(tree, selected) {
   }
 
   function isOpen(node) {
-    return path.has(node) && node.next !== null && depth(node) >= near;
+    return open.has(node);
   }
 
   function childrenOf(node) {

@@ -33,7 +33,7 @@ export function TreeView({ root, selected, model, onSelect, onMore, onBack }) {
   layout().nodeSize([ROW, COLUMN]).separation((a, b) => (a.parent === b.parent ? 1 : 1.25))(nodes);
   const all = nodes.descendants();
   const top = Math.min(...all.map((n) => n.x)) - ROW, bottom = Math.max(...all.map((n) => n.x)) + ROW;
-  const box = (n) => (n.children ? BOX : n.data.run?.length > 1 ? LONGEST_BOX : BOX);
+  const box = (n) => (n.children ? BOX : n.data.run?.length > 1 ? room(n, all) : BOX);
   const width = Math.max(...all.map((n) => n.y + box(n))) + 24;
   const here = all.find((n) => n.data.selected) ?? nodes;
 
@@ -112,9 +112,20 @@ function isSampled(data) {
 }
 
 function curve(source, target, top) {
-  const x = source.y + (source.depth === 0 ? 48 : BOX), y = source.x - top, to = target.y - 4, at = target.x - top;
+  const x = source.y + reach(source), y = source.x - top, to = target.y - 4, at = target.x - top;
   const middle = (x + to) / 2;
   return `M${x},${y}C${middle},${y} ${middle},${at} ${to},${at}`;
+}
+
+// How wide a leaf may be before it covers what stands further right
+function room(n, all) {
+  const right = all.filter((other) => other.y > n.y && Math.abs(other.x - n.x) < ROW).map((other) => other.y - n.y - 14);
+  return Math.min(LONGEST_BOX, ...right);
+}
+
+// About where the words of a fork end
+function reach(n) {
+  return n.depth === 0 ? 52 : Math.min(BOX, 8.5 * words(n.data).length + 62);
 }
 
 // Scroll the tree, never the page, so that an item can be seen
