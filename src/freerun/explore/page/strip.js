@@ -1,5 +1,5 @@
 // The token strip: every token with its rank band (underline, number and colour), its surprisal and the entropy before it.
-import { html, useState } from "./html.js";
+import { html, useLayoutEffect, useRef, useState } from "./html.js";
 import { decimal, oneLine, percent, plural, whole } from "./format.js";
 
 const FULL_NATS = 10;
@@ -22,11 +22,16 @@ export function describe(token) {
 
 export function Strip({ tokens, here, branch, edges, onStand, numbers }) {
   const [pointed, setPointed] = useState(null);
+  const list = useRef(null);
+  useLayoutEffect(() => {
+    const at = list.current?.querySelector(".now, .cursor");
+    if (at) list.current.scrollTop = Math.max(0, at.offsetTop - list.current.clientHeight / 2);
+  }, [here, tokens.length]);
   const shown = pointed !== null && tokens[pointed] ? pointed : here < tokens.length ? here : null;
   return html`<section class="strip" aria-labelledby="strip-title">
     <h2 id="strip-title">Token by token</h2>
     <p class="hint">Choose a token to stand before it: the law there, and what else could have come.</p>
-    <ol class=${`tokens${numbers ? " numbered" : ""}`} onpointerleave=${() => setPointed(null)}>
+    <ol ref=${list} class=${`tokens${numbers ? " numbered" : ""}`} onpointerleave=${() => setPointed(null)}>
       ${tokens.map((token, t) => html`<${Token} key=${t} token=${token} t=${t} ahead=${t >= here} branch=${t >= branch}
         start=${t === branch && t > 0} now=${t === here} onStand=${onStand} onPoint=${setPointed} numbers=${numbers} />`)}
       ${here === tokens.length && html`<li class="cursor" aria-label="you are here: the next token"><span>?</span></li>`}
