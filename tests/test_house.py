@@ -32,6 +32,7 @@ ORDER = [
     "exports",
     "runs",
     "jobs",
+    "explore",
     "commands",
 ]
 ROOMS = {
@@ -53,6 +54,8 @@ ROOMS = {
     "pyarrow": {"records", "text", "samples/parquet.py"},
     "jinja2": {"report"},
     "aiohttp": {"predictors/servers/client.py"},
+    "starlette": {"explore"},
+    "uvicorn": {"explore/serving.py"},
 }
 NO_MODEL = ("freerun.predictors", "freerun.worlds", "freerun.organisms", "freerun.records.measure")
 
@@ -128,6 +131,7 @@ def test_starting_loads_nothing_heavy(words: list[str]) -> None:
         "duckdb",
         "ray",
         "starlette",
+        "uvicorn",
         "aiohttp",
         "sklearn",
         "scipy",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from freerun.errors import UsageError
-from freerun.predictors.base import Predictor
-from freerun.worlds.base import World
+from freerun.predictors.base import Continuations, Predictor
+from freerun.predictors.draws import sequence_key
+from freerun.text.tokens import decode_lossy
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,18 @@ EXAMPLES = (
 )
 
 
+_DRAWN_TOKENS = 24
+
+
 def examples(predictor: Predictor) -> tuple[Example, ...]:
-    """Those that the model can read; an exact world begins with a text of its own."""
-    if isinstance(predictor, World):
-        text = predictor.corpus(1, 24, seed=0).documents[0].text
-        return (Example("A text", text, "Written by the world itself."),)
-    return tuple(example for example in EXAMPLES if _can_read(predictor, example.text))
+    """Those that the model can read; where it reads none of them, a text that it draws itself."""
+    fit = tuple(example for example in EXAMPLES if _can_read(predictor, example.text))
+    if fit or not predictor.has_first_law:
+        return fit
+    key = np.array([[sequence_key("explore example")]], np.uint64)
+    (drawn,) = predictor.generate(Continuations([np.zeros(0, np.int64)], key, _DRAWN_TOKENS))
+    text = decode_lossy(predictor.token_bytes, drawn.observation.token_id)
+    return (Example("A text", text, "Drawn by the model itself."),)
 
 
 def _can_read(predictor: Predictor, text: str) -> bool:

@@ -32,7 +32,7 @@ function App({ about, start }) {
   const [writers, setWriters] = useState({});
   const [coherence, setCoherence] = useState(null);
   const [beside, setBeside] = useState({});
-  const fork = useRef(start.fork), wanted = useRef(start.at);
+  const fork = useRef(start.fork), wanted = useRef(start.at.every((id) => id < about.model.vocabulary) ? start.at : []);
   const again = () => setVersion((v) => v + 1);
 
   const failed = (error) => {
@@ -282,7 +282,7 @@ function App({ about, start }) {
         <div class="heading"><div><h2 id="tree-title">What it would write</h2>
           <p class="hint">Width is probability. Arrow keys: ↑ ↓ siblings, ← parent, → child. Below each fork stands the mass that is not shown.</p></div>
           <${Sampler} waiting=${waiting.sample} temperature=${temperature} model=${about.model} disabled=${!known || selected.ended} onSample=${sample} onCancel=${() => lines.sample.cancel()} /></div>
-        <${TreeView} root=${drawn} selected=${selected} model=${about.model.name} onSelect=${(item) => (item.node ? select(tree, item.node) : visit(item))}
+        <${TreeView} root=${drawn} selected=${selected} onSelect=${(item) => (item.node ? select(tree, item.node) : visit(item))}
           onMore=${(node) => { node.shown += SHOWN; again(); }} onBack=${() => tree.base.length && stand(tree.base.length - 1)} />
       </section>
       <div class="answers">

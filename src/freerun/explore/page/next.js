@@ -34,11 +34,11 @@ function Facts({ next }) {
 
 function Bar({ bar, edited, actual, onTake }) {
   const shown = edited ? bar.edited_probability : bar.probability;
-  const words = edited ? `${percent(shown)} edited, ${percent(bar.probability)} by the model` : percent(shown);
-  return html`<li class=${actual ? "actual" : ""}><button type="button" onclick=${() => onTake(bar.id)} aria-label=${`${bar.shown}, ${words}${actual ? ", stands here" : ""}`}>
-    <span class="word">${bar.shown}</span>
+  const more = `${edited ? ` edited, ${percent(bar.probability)} by the model` : ""}${actual ? ", stands here" : ""}`;
+  return html`<li class=${actual ? "actual" : ""}><button type="button" onclick=${() => onTake(bar.id)}>
+    <span class="word">${bar.shown}<span class="hidden">, </span></span>
     <${Track} share=${bar.probability} edited=${edited ? bar.edited_probability : null} />
-    <span class="p">${percent(shown)}</span></button></li>`;
+    <span class="p">${percent(shown)}<span class="hidden">${more}</span></span></button></li>`;
 }
 
 function Track({ share, edited, hatched }) {

@@ -42,6 +42,13 @@ export function Strip({ tokens, here, branch, edges, onStand, numbers }) {
   </section>`;
 }
 
+// As `describe`, with the rank last: its number stands under the token
+function told(token) {
+  if (token.given || token.impossible) return describe(token);
+  const entropy = token.entropy_nats === null ? "entropy unknown" : `entropy ${decimal(token.entropy_nats)} nats`;
+  return `${decimal(token.surprisal_nats)} nats (${percent(token.probability)}), ${entropy}, rank `;
+}
+
 function Token({ token, t, ahead, branch, start, now, onStand, onPoint, numbers }) {
   const piece = oneLine(token.piece);
   const classes = ["cell", token.given ? "given" : token.impossible ? "impossible" : `band${token.band ?? "-unknown"}`];
@@ -51,14 +58,15 @@ function Token({ token, t, ahead, branch, start, now, onStand, onPoint, numbers 
   if (now) classes.push("now");
   return html`<li class=${classes.join(" ")}>
     <button type="button" onclick=${() => onStand(t)} onpointerenter=${() => onPoint(t)} onfocus=${() => onPoint(t)}
-      aria-label=${`${token.shown}: ${describe(token)}`} aria-current=${now ? "true" : null}>
+      title=${token.shown} aria-current=${now ? "true" : null}>
       <span class="piece">${piece}</span>
       <span class="meter" aria-hidden="true">
         ${token.surprisal_nats !== null && html`<span class="fill" style=${{ width: `${Math.min(100, 100 * token.surprisal_nats / FULL_NATS)}%` }}></span>`}
         ${token.entropy_nats !== null && html`<span class="tick" style=${{ left: `${Math.min(100, 100 * token.entropy_nats / FULL_NATS)}%` }}></span>`}
       </span>
+      <span class="hidden">: ${told(token)}</span>
       <span class="rank">${token.given ? "·" : token.impossible ? "∞" : whole(token.rank)}</span>
-      ${numbers && html`<span class="nats">${decimal(token.surprisal_nats, 1)}</span><span class="nats entropy">${decimal(token.entropy_nats, 1)}</span>`}
+      ${numbers && html`<span class="nats" aria-hidden="true">${decimal(token.surprisal_nats, 1)}</span><span class="nats entropy" aria-hidden="true">${decimal(token.entropy_nats, 1)}</span>`}
     </button>
   </li>${token.piece.includes("\n") && html`<li class="break" aria-hidden="true"></li>`}`;
 }

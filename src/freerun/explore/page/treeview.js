@@ -19,15 +19,15 @@ function words(item) {
   return item.run.map((node) => oneLine(node.token?.piece ?? "…")).join("");
 }
 
-function spoken(item, model) {
-  if (item.rest) return `${percent(item.rest.mass)} of the mass is not shown${item.rest.more ? "; open to see more" : ""}`;
-  if (item.bar) return `${item.bar.shown}, ${percent(item.probability)}`;
-  if (!item.run.length) return `the beginning, as ${model} has read it`;
+// What is heard after an item's words and its probability
+function spoken(item) {
+  if (item.rest) return item.rest.more ? "; open to see more" : "";
+  if (item.node && !item.run.length) return ", the beginning of the tree";
   const from = origin(item.origins);
-  return `${item.run.length === 1 ? item.run[0].token?.shown ?? "" : words(item)}, ${percent(item.probability)}${from ? `, ${from}` : ""}${item.node.ended ? ", ends" : ""}`;
+  return from ? `, ${from}` : "";
 }
 
-export function TreeView({ root, selected, model, onSelect, onMore, onBack }) {
+export function TreeView({ root, selected, onSelect, onMore, onBack }) {
   const scroller = useRef(null), focused = useRef(false);
   const nodes = hierarchy(root, (item) => item.children);
   layout().nodeSize([ROW, COLUMN]).separation((a, b) => (a.parent === b.parent ? 1 : 1.25))(nodes);
@@ -73,7 +73,7 @@ export function TreeView({ root, selected, model, onSelect, onMore, onBack }) {
           stroke-width=${Math.max(1, WIDEST * (target.data.probability ?? 0))} />`)}
       </svg>
       <div role="tree" aria-label="Continuations. Up and down: siblings. Left: parent. Right: child." onkeydown=${onKey}>
-        ${all.map((n) => html`<${Item} key=${n.data.key} n=${n} top=${top} width=${box(n)} model=${model} isHere=${n === here} onGo=${() => go(n)} />`)}
+        ${all.map((n) => html`<${Item} key=${n.data.key} n=${n} top=${top} width=${box(n)} isHere=${n === here} onGo=${() => go(n)} />`)}
       </div>
     </div></div>`;
 }
@@ -82,18 +82,19 @@ function walkable(siblings) {
   return siblings.filter((n) => !n.data.rest);
 }
 
-function Item({ n, top, width, model, isHere, onGo }) {
+function Item({ n, top, width, isHere, onGo }) {
   const { data } = n;
   const siblings = n.parent?.children ?? [n];
   const text = words(data);
   return html`<div role="treeitem" class=${itemClass(data)} tabindex=${isHere ? 0 : -1} aria-level=${n.depth + 1} aria-selected=${isHere ? "true" : "false"}
       aria-expanded=${data.rest ? null : n.children ? "true" : "false"} aria-setsize=${siblings.length} aria-posinset=${siblings.indexOf(n) + 1}
-      aria-label=${spoken(data, model)} title=${origin(data.origins) || null}
+      title=${origin(data.origins) || null}
       style=${{ left: `${n.y}px`, top: `${n.x - top - ROW / 2}px`, maxWidth: `${width}px` }} onclick=${onGo}>
     ${n.depth === 0 ? html`<span class="word root">here</span>` : html`<span class="word">${text}</span>`}
-    ${n.depth > 0 && !data.rest && html`<span class="p">${percent(data.probability)}</span>`}
-    ${data.node?.ended && html`<span class="p">ends</span>`}
+    ${n.depth > 0 && !data.rest && html`<span class="p"><span class="hidden">, </span>${percent(data.probability)}</span>`}
+    ${data.node?.ended && html`<span class="p"><span class="hidden">, </span>ends</span>`}
     ${data.rest?.more && html`<span class="p">more</span>`}
+    <span class="hidden">${spoken(data)}</span>
   </div>`;
 }
 
