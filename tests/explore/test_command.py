@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,20 +16,27 @@ from freerun.commands import explore
 from freerun.commands.main import main
 
 
+def not_ignored() -> None:
+    """A background process of a shell ignores Ctrl-C from the start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_it_prints_its_address_answers_and_ends_on_ctrl_c() -> None:
     words = [sys.executable, "-m", "freerun", "explore", "world/markov", "--port", "0", "--no-open"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        address = ""
-        while "token=" not in address:
-            address = process.stdout.readline()
-            assert process.poll() is None
-        address = address.strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", address)
-        with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(address.partition("?")[0], timeout=30)
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, preexec_fn=not_ignored) as process:
+        try:
+            assert process.stdout is not None
+            address = next(line.strip() for line in process.stdout if "token=" in line)
+            found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\?token=[\w-]{32}", address)
+            assert found is not None
+            with closing(http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=30)) as connection:
+                connection.request("GET", "/")
+                assert connection.getresponse().status == 403
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted" in told
     assert "Traceback" not in told
@@ -40,7 +47,7 @@ def test_it_prints_its_address_answers_and_ends_on_ctrl_c() -> None:
     [
         (["world/nothing"], 2, "nothing"),
         (["world/markov", "--port", "70000"], 2, "--port"),
-        (["world/markov", "--beside", "ngram/2@world/authors"], 2, "do not share a tokenizer"),
+        (["world/markov", "--beside", "world/markov,symbols=3"], 2, "lacks"),
         (["world/markov", "--run", "/nowhere"], 4, "/nowhere"),
         (["ngram/2@builtin/python-docs", "--sources", "/nowhere.toml"], 4, "/nowhere.toml"),
     ],

@@ -71,15 +71,14 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.model or (texts.model if texts is not None else DEFAULT_MODEL)
     options = load_options(arguments)
     loaders = [loader_of(spec) for spec in (name, arguments.beside) if spec is not None]
-    listening = bound(arguments.port)
-    predictor, *others = (load(options, reporter.say) for load in loaders)
-    for other in others:
-        check_beside(predictor, other)
     own = [] if arguments.sources is None else [arguments.sources]
-    desk = Desk(
-        Reader(predictor), SourceReader(predictor, [*own, *BUILTINS]), Reader(others[0]) if others else None, texts
-    )
-    serve(desk, listening, tell=_tell, open_browser=not arguments.no_open)
+    with bound(arguments.port) as listening:
+        predictor, *others = (load(options, reporter.say) for load in loaders)
+        for other in others:
+            check_beside(predictor, other)
+        sources = SourceReader(predictor, [*own, *BUILTINS])
+        desk = Desk(Reader(predictor), sources, Reader(others[0]) if others else None, texts)
+        serve(desk, listening, tell=_tell, open_browser=not arguments.no_open)
     return 0
 
 

@@ -59,4 +59,3 @@ def serve(desk: Desk, listening: socket.socket, *, tell: Callable[[str], None], 
         server.run(sockets=[listening])
     finally:
         worker.close()
-        listening.close()
