@@ -75,6 +75,7 @@ bench: $(STAMP) $(PEERS)
 	$(BIN)/python bench/findings.py --json docs/data/bench-findings.json
 	$(BIN)/python bench/source.py --json docs/data/bench-source.json
 	$(BIN)/python bench/servers.py --json docs/data/bench-servers.json
+	$(BIN)/python bench/explore.py --json docs/data/bench-explore.json
 	$(BIN)/python bench/table.py
 
 clean:

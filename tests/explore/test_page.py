@@ -34,7 +34,10 @@ def tab(browser: Any, address: str, **options: Any) -> Iterator[Any]:
         page.trouble = []
         page.on("pageerror", lambda error: page.trouble.append(str(error)))
         page.on("console", lambda m: page.trouble.append(m.text) if "Content Security Policy" in m.text else None)
-        page.on("request", lambda r: page.trouble.append(r.url) if "//127.0.0.1" not in r.url and "blob:" not in r.url else None)
+        page.on(
+            "request",
+            lambda r: page.trouble.append(r.url) if "//127.0.0.1" not in r.url and "blob:" not in r.url else None,
+        )
         page.goto(address)
         page.wait_for_selector(".bars li")
         yield page
@@ -215,8 +218,8 @@ def test_with_the_keyboard_alone(browser: Any, site: Site) -> None:
         back = press("ArrowLeft")  # before the root: the token before the fork
         assert back == root
         assert page.locator(".tokens .cell.now").count() == 1
-        order = page.evaluate("[...document.querySelectorAll('button, input, select, textarea, summary')].every(e => e.tabIndex >= 0 || e.type === 'file')")
-        assert order
+        reachable = "[...document.querySelectorAll('button, input, select, textarea, summary')]"
+        assert page.evaluate(f"{reachable}.every(e => e.tabIndex >= 0 || e.type === 'file')")
 
 
 def test_more_of_what_is_not_shown(browser: Any, site: Site) -> None:
@@ -315,9 +318,12 @@ def test_hostile_text_is_only_text(browser: Any) -> None:
             assert "⟨U+202E⟩" in whole
             assert "A" * 200 not in whole
             assert "+99,920 more" in whole
-            wide = "[...document.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > 1281 && !e.closest('.tree-scroll')).map(e => e.className)"
+            beyond = "e => e.getBoundingClientRect().right > 1281 && !e.closest('.tree-scroll')"
+            wide = f"[...document.querySelectorAll('*')].filter({beyond}).map(e => e.className)"
             assert page.evaluate(wide) == []
-            assert page.evaluate("document.querySelector('.tokens').scrollWidth <= document.querySelector('.tokens').clientWidth")
+            assert page.evaluate(
+                "document.querySelector('.tokens').scrollWidth <= document.querySelector('.tokens').clientWidth"
+            )
 
 
 def test_a_hostile_address_is_only_text(browser: Any, site: Site) -> None:

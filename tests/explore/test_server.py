@@ -86,7 +86,8 @@ def test_every_answer_forbids_what_the_page_does_not_need(site: Site, path: str)
 
 
 @pytest.mark.parametrize(
-    "path", ["/../server.py", "/%2e%2e/server.py", "/vendor/../../server.py", "/.git", "/vendor", "/a%00b.js", "/x\\y.js"]
+    "path",
+    ["/../server.py", "/%2e%2e/server.py", "/vendor/../../server.py", "/.git", "/vendor", "/a%00b.js", "/x\\y.js"],
 )
 def test_no_file_but_those_of_the_page(site: Site, path: str) -> None:
     assert site.send("GET", path)[0] in (400, 404)

@@ -17,7 +17,9 @@ from tests.explore.site import alone, desk_of
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return audit("world/markov", "world/markov", out=tmp_path_factory.mktemp("run") / "run", documents=16, tokens=24).path
+    return audit(
+        "world/markov", "world/markov", out=tmp_path_factory.mktemp("run") / "run", documents=16, tokens=24
+    ).path
 
 
 def test_every_text_is_that_of_the_records(run: Path) -> None:
