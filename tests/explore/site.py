@@ -113,7 +113,6 @@ def served(desk: Desk, *, port: int = 0, token: str = TOKEN, most_waiting: int =
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
-    listening.listen(16)  # whoever comes before the server waits for it
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

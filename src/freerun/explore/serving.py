@@ -30,6 +30,7 @@ def bound(port: int | None) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind(("127.0.0.1", wanted))
+            listening.listen()  # whoever comes before the server is up waits for it
             return listening
         except (OSError, OverflowError) as error:
             listening.close()
