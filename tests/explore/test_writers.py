@@ -139,3 +139,27 @@ def test_what_cannot_be_asked_is_refused(shelf: str, latent: str | None, ids: An
     name = latent or reader.shelves()[0].latents[0].name
     with pytest.raises((UsageError, DataError), match=why):
         reader.posterior(shelf, name, ids, prior, alone())
+
+
+def test_coherence_weighs_templates_by_what_they_foretold() -> None:
+    """The model's own paths again, with several headers a source."""
+    predictor, sources = toy(), read_sources("era")
+    prefix = np.array(list(b"to be or"), np.int64)
+    (question,) = questions_of(predictor, sources, ALONE)
+    prior = np.append(question.prior[:-1], 0.0)
+    ((path,),) = own_paths(
+        header_free(predictor),
+        question.speakers,
+        prefix,
+        token_log_probs(question.speakers, prefix),
+        [prior / prior.sum()],
+        n_paths=1,
+        n_tokens=8,
+        seed=1,
+    )
+    text = [*prefix.tolist(), *path.ids.tolist()]
+    mine = SourceReader(predictor, ["era"]).coherence("era", question.name, text, len(prefix), None, alone())
+    np.testing.assert_allclose(mine.tv, [s.tv for s in path.steps], atol=1e-9)
+    drift = np.stack([s.drift for s in path.steps])
+    np.testing.assert_allclose(mine.accumulated, np.abs(drift.cumsum(axis=0)).max(axis=1), atol=1e-9)
+    assert mine.tv.max() > 1e-3
