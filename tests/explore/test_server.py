@@ -196,9 +196,8 @@ def test_a_server_that_stops_ends_the_work() -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    with bound(0) as taken:
-        with pytest.raises(UsageError, match="--port"):
-            bound(taken.getsockname()[1])
+    with bound(0) as taken, pytest.raises(UsageError, match="--port"):
+        bound(taken.getsockname()[1])
     for wrong in (-1, 70000):
         with pytest.raises(UsageError, match="--port"):
             bound(wrong)

@@ -16,6 +16,7 @@ from freerun.jobs.source.question import SourceOptions, questions_of
 from freerun.jobs.source.scoring import header_free, token_log_probs
 from freerun.jobs.source.source import source
 from freerun.predictors.base import Predictor
+from freerun.predictors.mixture import DocumentCache, Mixture
 from freerun.worlds.authors import authors
 from tests.explore.site import alone, toy
 
@@ -142,8 +143,10 @@ def test_what_cannot_be_asked_is_refused(shelf: str, latent: str | None, ids: An
 
 
 def test_coherence_weighs_templates_by_what_they_foretold() -> None:
-    """The model's own paths again, with several headers a source."""
-    predictor, sources = toy(), read_sources("era")
+    """The model's own paths again, with several headers a source, by a model that does not forget them."""
+    bytes_alone = toy()
+    predictor = Mixture([bytes_alone, DocumentCache(bytes_alone)], [0.7, 0.3], name="mix")
+    sources = read_sources("era")
     prefix = np.array(list(b"to be or"), np.int64)
     (question,) = questions_of(predictor, sources, ALONE)
     prior = np.append(question.prior[:-1], 0.0)
