@@ -79,6 +79,7 @@ bench: $(STAMP) $(PEERS)
 	$(BIN)/python bench/loops.py --json docs/data/bench-loops.json
 	test ! -x .venv-peers-vllm/bin/python || \
 	  .venv-peers-vllm/bin/python bench/peers/run_vllm_engine.py --json docs/data/bench-vllm-engine.json
+	$(BIN)/python bench/explore.py --json docs/data/bench-explore.json
 	$(BIN)/python bench/table.py
 
 clean:

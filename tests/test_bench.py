@@ -32,7 +32,7 @@ def bench(name: str) -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    "name", ["table", "steps", "peers.contestants", "peers.setup", "peers.machine", "peers.processes"]
+    "name", ["table", "steps", "explore", "peers.contestants", "peers.setup", "peers.machine", "peers.processes"]
 )
 def test_examples_in_docstrings(name: str) -> None:
     assert doctest.testmod(bench(name)).failed == 0

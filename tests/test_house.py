@@ -32,6 +32,7 @@ ORDER = [
     "exports",
     "runs",
     "jobs",
+    "explore",
     "commands",
 ]
 ROOMS = {
@@ -54,6 +55,8 @@ ROOMS = {
     "jinja2": {"report"},
     "aiohttp": {"predictors/servers/client.py"},
     "vllm": {"predictors/vllm_engine"},
+    "starlette": {"explore"},
+    "uvicorn": {"explore/serving.py"},
 }
 NO_MODEL = ("freerun.predictors", "freerun.worlds", "freerun.organisms", "freerun.records.measure")
 
@@ -129,6 +132,7 @@ def test_starting_loads_nothing_heavy(words: list[str]) -> None:
         "duckdb",
         "ray",
         "starlette",
+        "uvicorn",
         "aiohttp",
         "sklearn",
         "scipy",

@@ -120,11 +120,11 @@ def _observed(
         surprisal_bits=None if impossible else _finite(0.0 - log_prob / math.log(2)),
         rank=int(seen.rank[0]),
         entropy_nats=_finite(float(seen.entropy_nats[0])),
-        top=_top(predictor, law, top),
+        top=probable_tokens(predictor, law, top),
     )
 
 
-def _top(predictor: Predictor, law: Law, top: int) -> tuple[ProbableToken, ...]:
+def probable_tokens(predictor: Predictor, law: Law, top: int) -> tuple[ProbableToken, ...]:
     """The most probable tokens, ties by id; impossible ones are left out."""
     ids, log_probs = law.top(top)
     ranked = sorted(
@@ -137,7 +137,7 @@ def _top(predictor: Predictor, law: Law, top: int) -> tuple[ProbableToken, ...]:
 def _next(predictor: Predictor, law: Law, position: int, top: int) -> NextLaw:
     ends = predictor.end_ids
     end_probability = _finite(float(law.mass(ends)[0])) if ends else None
-    return NextLaw(position, _finite(float(law.entropy()[0])), end_probability, _top(predictor, law, top))
+    return NextLaw(position, _finite(float(law.entropy()[0])), end_probability, probable_tokens(predictor, law, top))
 
 
 def _finite(x: float) -> float | None:

@@ -1,0 +1,1 @@
+"""The local page where one asks what a model would predict next, and walks through what it would write."""
