@@ -7,18 +7,21 @@ import time
 from typing import Any, TextIO
 
 from freerun.commands.terminal import shown
+from freerun.results.so_far import SoFar
 
 
 class Reporter:
-    """One bar with named phases and the time left, from the tokens per second seen so far."""
+    """One bar with named phases and the time left, from the tokens per second seen so far; below it what is known so far."""
 
     def __init__(self, stream: TextIO | None = None, *, every_seconds: float = 10.0) -> None:
         self.stream = stream if stream is not None else sys.stderr
         self.every = every_seconds
         self.bar: Any = None
+        self.line: Any = None
         self.total = self.done = 0
         self.name = ""
         self.began = self.told = 0.0
+        self.so_far = self.so_far_told = ""
 
     def say(self, message: str) -> None:
         line = shown(message)
@@ -31,6 +34,7 @@ class Reporter:
         self.total, self.done, self.began = total_tokens, 0, time.monotonic()
         self.told = self.began
         self.skipped = 0
+        self.so_far = self.so_far_told = ""
         if self.stream.isatty():
             from tqdm import tqdm
 
@@ -43,6 +47,18 @@ class Reporter:
         self.name = name = shown(name)
         if self.bar is not None:
             self.bar.set_description_str(name)
+
+    def known(self, so_far: SoFar) -> None:
+        self.so_far = in_words(so_far)
+        if self.bar is None or not self.so_far:
+            return
+        if self.line is None:
+            from tqdm import tqdm
+
+            self.line = tqdm(
+                total=0, position=1, file=self.stream, bar_format="{desc}", dynamic_ncols=True, leave=False
+            )
+        self.line.set_description_str(self.so_far)
 
     def advance(self, n_tokens: int) -> None:
         if n_tokens == 0:
@@ -64,11 +80,45 @@ class Reporter:
             file=self.stream,
             flush=True,
         )
+        if self.so_far != self.so_far_told:
+            print(self.so_far, file=self.stream, flush=True)
+            self.so_far_told = self.so_far
 
     def end(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+        for bar in (self.line, self.bar):
+            if bar is not None:
+                bar.close()
+        self.line = self.bar = None
+
+
+def in_words(so_far: SoFar) -> str:
+    """What is known so far, in one line; nothing where that is nothing."""
+    parts = []
+    if so_far.n_impossible:
+        parts.append("loss infinite")
+    elif (loss := so_far.loss_nats_per_token) is not None:
+        parts.append(f"loss {loss.value:.2f} (running 95%: {loss.low:.2f} to {loss.high:.2f})")
+    if so_far.odds is not None:
+        against = (
+            f'odds {_odds(so_far.odds)} against "own text is like real text" ({so_far.n_bet} bets, valid at any time)'
+        )
+        parts.append(against)
+    return f"so far: {'; '.join(parts)}" if parts else ""
+
+
+def _odds(e_value: float) -> str:
+    """An e-value as odds.
+
+    >>> _odds(35.2), _odds(1.26), _odds(0.25), _odds(3e7)
+    ('35 to 1', '1.3 to 1', '1 to 4', 'over 1,000,000 to 1')
+    """
+
+    def number(x: float) -> str:
+        return f"{x:,.0f}" if x >= 9.5 else f"{x:.1f}".removesuffix(".0")
+
+    if e_value > 1e6:
+        return "over 1,000,000 to 1"
+    return f"{number(e_value)} to 1" if e_value >= 1.0 else f"1 to {number(1.0 / e_value)}"
 
 
 def _duration(seconds: float) -> str:

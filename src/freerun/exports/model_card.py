@@ -10,6 +10,7 @@ from typing import Any
 from freerun.findings.registry import QUESTIONS
 from freerun.records.plan import PromptPlan, read_plan
 from freerun.report.visible import visible
+from freerun.results.first_look import FirstLook
 from freerun.results.json import from_json
 
 
@@ -21,6 +22,7 @@ def card_section(result: Mapping[str, Any]) -> str:
     lines = [
         "## Free-running text (freerun)",
         "",
+        *_partial(result),
         _plain(result["verdict"]["sentence"]),
         "",
         "| | value | 95% interval | documents |",
@@ -36,6 +38,12 @@ def card_section(result: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _partial(result: Mapping[str, Any]) -> list[str]:
+    """That the numbers are those of a first look, where they are."""
+    look = result.get("first_look")
+    return [] if look is None else [f"*This is {from_json(FirstLook, look).describe()}.*", ""]
 
 
 def _before(plan: Mapping[str, Any]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from freerun.results.finding import Finding
+from freerun.results.finding import LEFT_OUT, Finding
+from freerun.results.first_look import FirstLook
 from freerun.results.verdict import Card, Example, RunVerdict, Threat, Yardsticks
 
 RESULT_VERSION = 1
@@ -59,3 +60,5 @@ class AuditResult:
     model: dict[str, Any]
     provenance: dict[str, Any]
     command: str
+    first_look: FirstLook | None = field(default=None, metadata=LEFT_OUT)
+    """How many of the plan's documents all this rests on, where it is not all of them."""

@@ -46,6 +46,8 @@ class AuditOptions:
     """`name=value`, the value as JSON, or a bare word for a string."""
     end_ids: tuple[int, ...] | None = None
     """What ends a text, the one that ends documents first; None: all that the model's files declare."""
+    quick: bool = False
+    """Only a first look at a few of the documents; the same audit without it goes on from there."""
 
 
 class AuditKeywords(TypedDict, total=False):
@@ -78,6 +80,7 @@ class AuditKeywords(TypedDict, total=False):
     system: str | None
     template_options: Sequence[str]
     end_ids: Sequence[int] | None
+    quick: bool
 
 
 def chosen_from(keywords: AuditKeywords) -> AuditOptions:
@@ -139,6 +142,18 @@ def check_options(options: AuditOptions) -> None:
         raise UsageError(f"--dtype must be fp32 or bf16, not {options.dtype!r}")
     if options.redact_text:
         _check_redaction(options)
+    if options.quick:
+        _check_quick(options)
+
+
+def _check_quick(options: AuditOptions) -> None:
+    asked = {"--sources": options.sources, "--ask": options.ask or None}
+    for name, value in asked.items():
+        if value is not None:
+            raise UsageError(
+                f"{name} {value} asks more of the model than a first look has time for: leave out --quick, or give {name} to the "
+                "audit that goes on from it"
+            )
 
 
 def _check_redaction(options: AuditOptions) -> None:
