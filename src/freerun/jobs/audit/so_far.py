@@ -42,9 +42,44 @@ class Text:
         return known and bool((self.rank >= 1).all())
 
 
+def features_of(
+    texts: Sequence[Text], length: int, *, laws: bool, own_lengths: bool
+) -> Float[np.ndarray, "texts features"]:
+    """What a detector sees of the first `length` tokens of some texts; `laws`: whole ones are known of every token.
+
+    Raises:
+        DataError: a law is not whole after all, or a text that has to fill its row does not.
+    """
+    if laws and not all(t.has_whole_laws for t in texts):
+        raise DataError("laws that are whole elsewhere are not whole here")
+
+    def rows(name: str, padding: float = 0.0) -> np.ndarray:
+        columns = [getattr(t, name)[:length] for t in texts]
+        table = np.full((len(texts), length), padding, columns[0].dtype)
+        for row, column in zip(table, columns, strict=True):
+            row[: len(column)] = column
+        return table
+
+    stops = None
+    if own_lengths:
+        ended: Bool[np.ndarray, " texts"] = np.array([t.ended for t in texts])
+        stops = Stops(np.array([len(t.ids) for t in texts]), ended)
+    elif min(len(t.ids) for t in texts) < length:
+        raise DataError(f"a text has fewer than {length} tokens")
+    tokens = TokenColumns(
+        log_prob=rows("log_prob_nats"),
+        entropy=rows("entropy_nats") if laws else None,
+        varentropy=rows("varentropy_nats2") if laws else None,
+        rank=rows("rank", 1) if laws else None,
+        ids=rows("ids"),
+        stops=stops,
+    )
+    return likelihood_features(tokens, length=length)[0]
+
+
 @dataclass
 class _Document:
-    """Its texts so far: the real one, then its own by replicate; `told`: without those that nobody can read any more."""
+    """Its texts so far by their place: the real one, then its own. `readable`: their ids are those of the model."""
 
     texts: dict[int, Text] = field(default_factory=dict)
     readable: bool = True
@@ -131,7 +166,8 @@ class WhatIsKnown:
             if self._bets is None or not (document.readable and self._compares(texts)):
                 continue
             try:
-                features = self._features(texts)
+                laws, free_length = self._ready.predictor.capabilities.full_law, self._ready.pairs.free_length
+                features = features_of(texts, self._plan.continuation_tokens, laws=laws, own_lengths=free_length)
                 self._bets.add(features[0], features[1:])
             except DataError:  # a run does not stop for what is only watched
                 self._bets = None
@@ -143,33 +179,6 @@ class WhatIsKnown:
             return min(lengths) > 0
         full = self._plan.continuation_tokens
         return all(n == full and not t.ended for n, t in zip(lengths, texts, strict=True))
-
-    def _features(self, texts: Sequence[Text]) -> Float[np.ndarray, "texts d"]:
-        length = self._plan.continuation_tokens
-        laws = self._ready.predictor.capabilities.full_law
-        if laws and not all(t.has_whole_laws for t in texts):
-            raise DataError("laws that are whole elsewhere are not whole here")
-
-        def rows(name: str, padding: float = 0.0) -> np.ndarray:
-            columns = [getattr(t, name) for t in texts]
-            table = np.full((len(texts), length), padding, columns[0].dtype)
-            for row, column in zip(table, columns, strict=True):
-                row[: len(column)] = column
-            return table
-
-        stops = None
-        if self._ready.pairs.free_length:
-            ended: Bool[np.ndarray, " texts"] = np.array([t.ended for t in texts])
-            stops = Stops(np.array([len(t.ids) for t in texts]), ended)
-        tokens = TokenColumns(
-            log_prob=rows("log_prob_nats"),
-            entropy=rows("entropy_nats") if laws else None,
-            varentropy=rows("varentropy_nats2") if laws else None,
-            rank=rows("rank", 1) if laws else None,
-            ids=rows("ids"),
-            stops=stops,
-        )
-        return likelihood_features(tokens, length=length)[0]
 
     def _take_over(self, name: str) -> None:
         folder = self._ready.folder
