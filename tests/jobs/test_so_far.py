@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from freerun.commands.progress import in_words
+from freerun.commands.progress import Reporter, in_words
 from freerun.errors import DataError
 from freerun.jobs.audit.audit import audit
 from freerun.jobs.audit.options import AuditOptions
@@ -24,6 +25,7 @@ from freerun.results.so_far import SoFar
 from freerun.runs.progress import Silent
 from freerun.specs.spec import load_predictor
 from freerun.stats.detection.watched import LEAST_TO_FIT, WatchedBets
+from freerun.stats.intervals import Interval
 
 SMALL: dict[str, Any] = {"documents": 80, "tokens": 16, "prefix": 4, "batch": 16}
 STREAMS, DOCUMENTS, TOKENS = 200, 20, 12
@@ -137,5 +139,27 @@ def test_in_words() -> None:
     nothing = SoFar(3, None, 0, 0, None, 0.0)
     assert in_words(nothing) == ""
     assert in_words(SoFar(3, None, 2, 4, math.log(0.25), 0.0)) == (
-        'so far: loss infinite; odds 1 to 4 against "own text is like real text" (4 bets, valid at any time)'
+        "so far: loss infinite; 1 to 4 against own text = real text (4 bets, valid at any time)"
     )
+    found = SoFar(32, Interval(3.0123, 2.871, 3.159, 0.95, 32), 0, 19, math.log(40.2), math.log(60.0))
+    said = in_words(found)
+    assert said == (
+        "so far: loss 3.01 (running 2.87 to 3.16); 40 to 1 against own text = real text (19 bets, valid at any time)"
+    )
+    assert len(said.split(" (19")[0]) < 80
+
+
+def test_a_line_now_and_then_where_there_is_no_terminal() -> None:
+    stream = io.StringIO()
+    reporter = Reporter(stream, every_seconds=0.0)
+    reporter.begin(100)
+    reporter.phase("running free")
+    known = SoFar(32, None, 0, 19, math.log(40.2), math.log(60.0))
+    for _ in range(3):
+        reporter.known(known)
+        reporter.advance(20)
+    lines = stream.getvalue().splitlines()
+    assert [line.split(":")[0] for line in lines] == ["running free", "so far", "running free", "running free"]
+    reporter.begin(100)
+    reporter.advance(20)
+    assert "so far" not in stream.getvalue().splitlines()[-1]

@@ -7,6 +7,7 @@ import time
 from typing import Any, TextIO
 
 from freerun.commands.terminal import shown
+from freerun.counted import counted
 from freerun.results.so_far import SoFar
 
 
@@ -20,7 +21,7 @@ class Reporter:
         self.line: Any = None
         self.total = self.done = 0
         self.name = ""
-        self.began = self.told = 0.0
+        self.began = self.told = self.line_shown = 0.0
         self.so_far = self.so_far_told = ""
 
     def say(self, message: str) -> None:
@@ -50,15 +51,20 @@ class Reporter:
 
     def known(self, so_far: SoFar) -> None:
         self.so_far = in_words(so_far)
-        if self.bar is None or not self.so_far:
+        self._show_line()
+
+    def _show_line(self) -> None:
+        """What is known so far below the bar, at most a few times a second."""
+        now = time.monotonic()
+        if self.bar is None or self.so_far == self.so_far_told or now - self.line_shown < 0.25:
             return
         if self.line is None:
             from tqdm import tqdm
 
-            self.line = tqdm(
-                total=0, position=1, file=self.stream, bar_format="{desc}", dynamic_ncols=True, leave=False
-            )
+            shape = "{desc}"
+            self.line = tqdm(total=0, position=1, file=self.stream, bar_format=shape, dynamic_ncols=True, leave=False)
         self.line.set_description_str(self.so_far)
+        self.line_shown, self.so_far_told = now, self.so_far
 
     def advance(self, n_tokens: int) -> None:
         if n_tokens == 0:
@@ -66,6 +72,7 @@ class Reporter:
         self.done += n_tokens
         if self.bar is not None:
             self.bar.update(n_tokens)
+            self._show_line()
             return
         now = time.monotonic()
         if now - self.began < 0.5:  # parts that were there already
@@ -92,17 +99,15 @@ class Reporter:
 
 
 def in_words(so_far: SoFar) -> str:
-    """What is known so far, in one line; nothing where that is nothing."""
+    """What is known so far, in one line of which the first 80 columns say most; nothing where nothing is known."""
     parts = []
     if so_far.n_impossible:
         parts.append("loss infinite")
     elif (loss := so_far.loss_nats_per_token) is not None:
-        parts.append(f"loss {loss.value:.2f} (running 95%: {loss.low:.2f} to {loss.high:.2f})")
+        parts.append(f"loss {loss.value:.2f} (running {loss.low:.2f} to {loss.high:.2f})")
     if so_far.odds is not None:
-        against = (
-            f'odds {_odds(so_far.odds)} against "own text is like real text" ({so_far.n_bet} bets, valid at any time)'
-        )
-        parts.append(against)
+        bets = f"{counted(so_far.n_bet, 'bet')}, valid at any time"
+        parts.append(f"{_odds(so_far.odds)} against own text = real text ({bets})")
     return f"so far: {'; '.join(parts)}" if parts else ""
 
 
