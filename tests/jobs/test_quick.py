@@ -167,6 +167,10 @@ def test_a_report_of_it_is_the_same_even_if_the_audit_was_interrupted_later(agai
     counted = Counting()
     audit(WORLD, WORLD, out=again, progress=counted, **SMALL)
     assert counted.tokens == counted.total
+    assert "going on from the first look at 32 of them" in counted.said
+    later = Counting()
+    assert "first_look" not in audit(WORLD, WORLD, out=again, progress=later, quick=True, **SMALL).result
+    assert any("is finished" in line for line in later.said)
     assert "first_look" not in json.loads((again / "result.json").read_text())
 
 
@@ -210,6 +214,7 @@ def test_documents_that_are_being_measured_are_not_measured_again(tmp_path: Path
     run = audit(WORLD, WORLD, out=folder, quick=True, progress=counted, **SMALL)
     assert "first_look" not in run.result
     assert any("is finished" in line for line in counted.said)
+    assert counted.tokens == 0
     next(iter(folder.glob("sequences/tempered-*"))).unlink()
     with pytest.raises(UsageError, match="twice"):
         audit(WORLD, WORLD, out=folder, quick=True, **SMALL)

@@ -70,6 +70,8 @@ def audit(
     done = [u.name for u in units if folder.done(u.name, u.key(plan_hash))]
     if len(done) < len(units):
         tell.say(f"{ready.describe()} -> {folder.path}")
+        if ready.first and not ready.options.quick:
+            tell.say(f"going on from the first look at {len(ready.first)} of them")
         tell.say("counting the training documents for the reference")
         reference = ready.reference()
         tell.begin(sum(u.n_tokens for u in units))

@@ -15,12 +15,12 @@ def check_quick(ready: Prepared, say: Callable[[str], None]) -> None:
         UsageError: the folder holds parts of the whole audit, which is not finished.
     """
     folder, n = ready.folder, len(ready.pairs.pairs)
-    if ready.first:
-        return
-    if not folder.has_parts:
-        say(f"--quick: there are {n} documents, so the first look is the whole audit")
-    elif all(folder.done(u.name, u.key(ready.manifest["plan_hash"])) for u in ready.units):
+    if folder.has_parts and all(folder.done(u.name, u.key(ready.manifest["plan_hash"])) for u in ready.units):
         say(f"--quick: the audit of all {n} documents is finished in {folder.path}")
+    elif ready.first:
+        return
+    elif not folder.has_parts:
+        say(f"--quick: there are {n} documents, so the first look is the whole audit")
     else:
         raise UsageError(
             f"--quick: {folder.path} holds parts of the audit of all {n} documents, and a first look would measure some of them "
