@@ -169,7 +169,7 @@ class WhatIsKnown:
                 laws, free_length = self._ready.predictor.capabilities.full_law, self._ready.pairs.free_length
                 features = features_of(texts, self._plan.continuation_tokens, laws=laws, own_lengths=free_length)
                 self._bets.add(features[0], features[1:])
-            except DataError:  # a run does not stop for what is only watched
+            except (DataError, ValueError, ArithmeticError):  # a run does not stop for what is only watched
                 self._bets = None
 
     def _compares(self, texts: Sequence[Text]) -> bool:
