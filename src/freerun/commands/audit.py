@@ -31,7 +31,7 @@ examples:
   freerun audit smollm2-135m-instruct+absorbing,epsilon=0.01         a planted defect (`freerun models` lists them)
   freerun audit --sample-with top_k=50                               what a truncated sampler does: the sampler audit fails
   freerun audit smollm2-135m-instruct builtin/instructions --chat    responses to prompts, by the model's own chat template
-  freerun audit --quick                                              a first look within a minute; without --quick it goes on
+  freerun audit --quick                                              a first look at a few documents; without --quick it goes on
   freerun audit --dry-run --tokens 512                               how long it would take, and how much memory and disk
   freerun audit gemma-3-270m letters.jsonl --redact-text             no text and no names in the run's folder
   freerun audit --sources genre --documents 64                       who does the text seem to be by, along real and own text
@@ -152,7 +152,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--quick",
         action="store_true",
-        help=f"a first look at {FIRST_LOOK_DOCUMENTS} of the documents, within a minute, with what it could have found; the same "
+        help=f"a first look at {FIRST_LOOK_DOCUMENTS} of the documents, with what it could have found; the same "
         "command without --quick goes on from there and measures nothing twice (docs/first-look.md)",
     )
     how.add_argument(

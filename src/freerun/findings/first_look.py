@@ -109,12 +109,12 @@ def _sentence(look: FirstLook, estimates: list[Estimate], undecided: tuple[Undec
     if SMALLEST_AUC.name in values:
         said.append(
             f"If a detector tells own text from real text with an AUC of {values[SMALLEST_AUC.name]:.2f} or more, such a look finds it in 80% "
-            f"of cases; all documents would show about {values[SMALLEST_AUC_LATER.name]:.2f}."
+            f"of cases; with all documents an AUC of about {values[SMALLEST_AUC_LATER.name]:.2f} is enough."
         )
     if LOSS_EFFECT.name in values:
         said.append(
-            f"It tells the loss from a given number that is {values[LOSS_EFFECT.name]:.2g} nats a token away; all documents do so at about "
-            f"{values[LOSS_EFFECT_LATER.name]:.2g}."
+            f"It tells the loss from a given number that is {values[LOSS_EFFECT.name]:.2g} nats a token away; all documents, from one that "
+            f"is about {values[LOSS_EFFECT_LATER.name]:.2g} away."
         )
     if undecided:
         names = ", ".join(u.gate for u in undecided)
