@@ -109,7 +109,7 @@ def test_an_audit_that_goes_on_from_a_first_look_has_the_same_records_within_rou
     """Batches are made of other rows, so log-probs agree to 2e-4 nats, and a draw near an edge may come out otherwise."""
     options: dict[str, Any] = {"documents": 36, "prefix": 8, "tokens": 6, "batch": 36}
     audit(predictor, "builtin/python-docs", out=tmp_path / "looked", quick=True, **options)
-    first = load_records(RunFolder(tmp_path / "looked"))
+    first = load_records(RunFolder(tmp_path / "looked", first_look=True))
     for name in ("looked", "whole"):
         audit(predictor, "builtin/python-docs", out=tmp_path / name, **options)
     looked, in_one_go = (load_records(RunFolder(tmp_path / name)) for name in ("looked", "whole"))
