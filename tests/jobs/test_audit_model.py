@@ -101,3 +101,31 @@ def test_replicates_differ_and_seeds_matter(records: Records, tmp_path: Path, pr
     assert [p.document_id for p in mine.pairs.pairs] == recorded
     assert other.manifest["plan"]["corpus_fingerprint"] == records.manifest["plan"]["corpus_fingerprint"]
     assert [p.document_id for p in other.pairs.pairs] != recorded
+
+
+def test_an_audit_that_goes_on_from_a_first_look_has_the_same_records_within_rounding(
+    tmp_path: Path, predictor: Any
+) -> None:
+    """Batches are made of other rows, so log-probs agree to 2e-4 nats, and a draw near an edge may come out otherwise."""
+    options: dict[str, Any] = {"documents": 36, "prefix": 8, "tokens": 6, "batch": 36}
+    audit(predictor, "builtin/python-docs", out=tmp_path / "looked", quick=True, **options)
+    first = load_records(RunFolder(tmp_path / "looked", first_look=True))
+    for name in ("looked", "whole"):
+        audit(predictor, "builtin/python-docs", out=tmp_path / name, **options)
+    looked, in_one_go = (load_records(RunFolder(tmp_path / name)) for name in ("looked", "whole"))
+    for column in ("sequence", "document_id", "split", "arm", "replicate", "key"):
+        assert (looked.sequences[column] == in_one_go.sequences[column]).all()
+    same = [
+        i
+        for i in range(looked.n_sequences)
+        if np.array_equal(*(r.tokens["token_id"][r.rows(i)] for r in (looked, in_one_go)))
+    ]
+    assert len(same) >= 0.98 * looked.n_sequences
+    assert set(looked.chosen(arm="real")) <= set(same)
+    for i in same:
+        mine, theirs = (r.tokens["log_prob_nats"][r.rows(i)] for r in (looked, in_one_go))
+        assert np.abs(mine - theirs).max() < 2e-4
+    for at, i in enumerate(np.searchsorted(looked.sequences["sequence"], first.sequences["sequence"]).tolist()):
+        for column in ("token_id", "log_prob_nats", "cdf_below", "uniform"):
+            mine, theirs = (r.tokens[column][r.rows(n)] for r, n in ((first, at), (looked, i)))
+            assert np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f")

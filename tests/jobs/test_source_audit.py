@@ -303,6 +303,8 @@ def test_the_dry_run_says_what_it_costs(tmp_path: Path) -> None:
 
         def phase(self, name: str) -> None: ...
 
+        def known(self, so_far: object) -> None: ...
+
         def advance(self, n_tokens: int) -> None:
             self.done += n_tokens
 

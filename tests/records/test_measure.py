@@ -34,22 +34,38 @@ def whole(job: Job, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 @settings(deadline=None)
-@given(n_pairs=st.integers(0, 60), batch=st.integers(1, 20), continuations=st.integers(1, 5), tokens=st.integers(1, 9))
-def test_units_cover_every_pair_of_every_arm_once(n_pairs: int, batch: int, continuations: int, tokens: int) -> None:
+@given(
+    n_pairs=st.integers(0, 60),
+    batch=st.integers(1, 20),
+    continuations=st.integers(1, 5),
+    tokens=st.integers(1, 9),
+    first=st.sets(st.integers(0, 59)),
+)
+def test_units_cover_every_pair_of_every_arm_once(
+    n_pairs: int, batch: int, continuations: int, tokens: int, first: set[int]
+) -> None:
+    """With and without a first look, whose pairs come before all others, in units of their own."""
     plan = MeasurePlan(tokens, batch, 0, continuations=continuations)
-    units = units_of(n_pairs, plan)
+    looked_at = sorted(n for n in first if n < n_pairs)
+    units = units_of(n_pairs, plan, looked_at)
+    n_first = sum(u.name.startswith("first-") for u in units)
+    assert {n for u in units[:n_first] for n in u.pairs} == set(looked_at)
+    assert not {n for u in units[n_first:] for n in u.pairs} & set(looked_at)
     for arm, rows in (("real", 1), ("free", continuations), ("tempered", 1)):
         mine = [u for u in units if u.arm == arm]
-        assert sorted(i for u in mine for i in range(u.start, u.stop)) == list(range(n_pairs))
+        assert sorted(i for u in mine for i in u.pairs) == list(range(n_pairs))
         assert sum(u.n_tokens for u in mine) == n_pairs * rows * tokens
-        assert all((u.stop - u.start) * rows <= max(batch, rows) for u in mine)
+        assert all(len(u.pairs) * rows <= max(batch, rows) for u in mine)
     assert len({u.name for u in units}) == len({u.key("h") for u in units}) == len(units)
-    assert units == units_of(n_pairs, plan)
+    assert units == units_of(n_pairs, plan, looked_at)
 
 
 def test_a_unit_is_named_by_its_plan() -> None:
     unit = units_of(8, MeasurePlan(5, 4, 0))[0]
     assert unit.key("one") != unit.key("other")
+    assert unit.key("hash") == "hash/free-00000/0-2"  # as the runs have it that were made before there were first looks
+    (real,) = (u for u in units_of(8, MeasurePlan(5, 4, 0), (0, 1, 5)) if u.name == "first-real-00000")
+    assert real.key("hash") == "hash/first-real-00000/0-2+5-6"
 
 
 # ---- the records -----------------------------------------------------------------------------------------------------

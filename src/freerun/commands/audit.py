@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, TextIO
 from freerun.commands.corpus_arguments import CORPUS_HELP, add_prompt_arguments, add_reading_arguments
 from freerun.commands.gating import add_gate_arguments
 from freerun.commands.model_arguments import add_json_argument, add_model_arguments
+from freerun.errors import UsageError
 from freerun.text.documents import MINIMUM_UNITS
+from freerun.text.first_look import FIRST_LOOK_DOCUMENTS
 
 if TYPE_CHECKING:
     from freerun.results.forecast import Forecast
@@ -29,6 +31,7 @@ examples:
   freerun audit smollm2-135m-instruct+absorbing,epsilon=0.01         a planted defect (`freerun models` lists them)
   freerun audit --sample-with top_k=50                               what a truncated sampler does: the sampler audit fails
   freerun audit smollm2-135m-instruct builtin/instructions --chat    responses to prompts, by the model's own chat template
+  freerun audit --quick                                              a first look at a few documents; without --quick it goes on
   freerun audit --dry-run --tokens 512                               how long it would take, and how much memory and disk
   freerun audit gemma-3-270m letters.jsonl --redact-text             no text and no names in the run's folder
   freerun audit --sources genre --documents 64                       who does the text seem to be by, along real and own text
@@ -139,6 +142,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_prompt_arguments(parser)
     how = parser.add_argument_group("how it runs")
     how.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"a first look at {FIRST_LOOK_DOCUMENTS} of the documents, with what it could have found; the same "
+        "command without --quick goes on from there and measures nothing twice (docs/first-look.md)",
+    )
+    how.add_argument(
         "--dry-run",
         action="store_true",
         help="only say what it would take: time, tokens, memory and disk; write nothing",
@@ -164,6 +173,8 @@ def run(arguments: argparse.Namespace) -> int:
     model, corpus = arguments.model or DEFAULT_MODEL, arguments.corpus or DEFAULT_CORPUS
     options = {name: getattr(arguments, name) for name in AuditOptions.__dataclass_fields__}
     options["reference"], options["template_options"] = tuple(arguments.reference), tuple(arguments.template_options)
+    if arguments.sweep and arguments.quick:
+        raise UsageError("--quick is a first look at one audit, --sweep makes several: leave one out")
     if arguments.sweep:
         from freerun.commands.sweep import run_swept_audit
 
@@ -182,9 +193,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({**done.result, **gates_json(judged)})
     else:
+        from freerun.commands.first_look import tell_first_look
         from freerun.commands.verdict import tell
 
         tell(done, sys.stdout)
+        tell_first_look(done, sys.stdout)
         tell_gates(judged, sys.stdout)
     return exit_code(judged, unknown=done.result["verdict"]["status"] == "unknown")
 

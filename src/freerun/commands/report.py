@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from freerun.commands.first_look import tell_first_look
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
     from freerun.commands.verdict import tell
@@ -62,4 +63,5 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(done.result)
     else:
         tell(done, sys.stdout)
+        tell_first_look(done, sys.stdout)
     return 3 if done.result["verdict"]["status"] == "unknown" else 0

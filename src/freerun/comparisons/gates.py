@@ -17,6 +17,7 @@ from freerun.findings.outcome import EXIT_CODES, cut_short, judge
 from freerun.findings.recognition.quantities import SAMPLER_P
 from freerun.findings.registry import GATES
 from freerun.results.audit import Fault
+from freerun.results.first_look import with_its_documents
 from freerun.results.quantity import LEAST_DOCUMENTS, Quantity
 from freerun.stats.design.detectable import documents_to_decide
 from freerun.stats.detection.horizon import End, HorizonResult
@@ -28,7 +29,6 @@ EXITS: dict[Decision, int] = {
     "fail": EXIT_CODES["fail"],
     "undecided": EXIT_CODES["inconclusive"],
 }
-
 
 HORIZON_LEVELS = {quantity: level for level, quantity in HORIZONS.items()}
 NAMES = tuple(dict.fromkeys(quantity.gates[0] for quantity in GATES.values()))
@@ -134,7 +134,7 @@ def worst(judged: Iterable[Judged]) -> Decision:
 
 def judge_audit(result: Mapping[str, Any], gates: Sequence[Gate]) -> tuple[Judged, ...]:
     """Judge gates on the result of an audit."""
-    return tuple(_judge_one(result, gate) for gate in gates)
+    return tuple(_judge_one(with_its_documents(result), gate) for gate in gates)
 
 
 def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:

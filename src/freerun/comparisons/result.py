@@ -59,7 +59,8 @@ def compare_result(
         COMPARE_VERSION,
         "trend" if trend else "compare",
         freerun.__version__,
-        f"{len(names)} runs on {corpus}" if trend else f"{names[1]} against {names[0]} on {corpus}",
+        (f"{len(names)} runs on {corpus}" if trend else f"{names[1]} against {names[0]} on {corpus}")
+        + (", from a first look" if any(e.first_look for e in evidences) else ""),
         _verdict(pairs, compared, broken, refused),
         tuple(_run(e, name, compared, i, places[i]) for i, (e, name) in enumerate(zip(evidences, names, strict=True))),
         () if trend else tuple(_card(d) for d in pairs[0].differences if d.primary),
@@ -85,12 +86,13 @@ def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> Ru
         plan.corpus,
         e.plan.sampling.describe(),
         plan.dtype,
-        plan.documents,
+        e.n_documents,
         e.length,
         e.records.manifest["plan_hash"],
         asdict(compared.own_text[i]),
         None if loss is None else Bounds.of(loss.interval()),
         None if curves is None else HorizonSummary.of(curves.curves[i].horizon(), curves.lengths),
+        e.first_look,
     )
 
 

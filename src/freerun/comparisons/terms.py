@@ -209,7 +209,11 @@ def same_reference(first: Evidence, second: Evidence) -> bool:
 def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str, ...]:
     """What differs beside the model and is no reason to refuse, but has to be known."""
     a, b = first.plan, second.plan
-    notes = []
+    notes = [
+        f"{e.plan.model}: {e.first_look.describe()}, which is not the whole run; go on with: {e.records.manifest['command']}"
+        for e in (first, second)
+        if e.first_look is not None
+    ]
     rules = a.sampling, b.sampling
     if rules[0] != rules[1]:
         notes.append(
@@ -227,9 +231,9 @@ def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str
         )
     if a.continuations != b.continuations:
         notes.append(f"{a.continuations} against {b.continuations} own texts a document.")
-    if a.documents != b.documents:
+    if first.n_documents != second.n_documents:
         notes.append(
-            f"{a.documents} against {b.documents} documents: differences are taken on the {aligned.n_documents} that both have, horizons by "
+            f"{first.n_documents} against {second.n_documents} documents: differences are taken on the {aligned.n_documents} that both have, horizons by "
             "detectors that were trained on different numbers of documents (more train a better one)."
         )
     if not same_reference(first, second):

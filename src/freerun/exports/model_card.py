@@ -13,6 +13,7 @@ from freerun.findings.two_laws.quantities import QUANTITIES as DISTANCES
 from freerun.records.distance import KIND as DISTANCE
 from freerun.records.plan import PromptPlan, read_plan
 from freerun.report.visible import visible
+from freerun.results.first_look import FirstLook
 from freerun.results.json import from_json
 
 
@@ -23,6 +24,7 @@ def card_section(result: Mapping[str, Any]) -> str:
     lines = [
         "## Free-running text (freerun)",
         "",
+        *_partial(result),
         _plain(result["verdict"]["sentence"]),
         "",
         *_rows(result),
@@ -90,6 +92,12 @@ def _certified(found: Mapping[str, Any]) -> str:
         f"no test on one text of up to {found['tokens']} tokens tells the two apart with a true- minus false-positive rate above "
         f"{limit:.3f}"
     )
+
+
+def _partial(result: Mapping[str, Any]) -> list[str]:
+    """That the numbers are those of a first look, where they are."""
+    look = result.get("first_look")
+    return [] if look is None else [f"*This is {from_json(FirstLook, look).describe()}.*", ""]
 
 
 def _before(plan: Mapping[str, Any]) -> str:

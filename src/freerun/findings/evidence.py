@@ -16,6 +16,7 @@ from freerun.records.redact import LocalIds, is_redacted, local_ids, sealed
 from freerun.records.schema import ArmName
 from freerun.records.source_likelihoods import SourceRecords
 from freerun.records.store import Records
+from freerun.results.first_look import FirstLook
 from freerun.results.requests import Requests
 from freerun.results.served import LawServed
 from freerun.stats.detection.likelihood_features import Stops, TokenColumns
@@ -76,6 +77,17 @@ class Evidence:
     def plan(self) -> AuditPlan:
         """What was measured."""
         return read_plan(self.records.manifest["plan"])
+
+    @property
+    def first_look(self) -> FirstLook | None:
+        """How many of the plan's documents there are records of, where that is a first look."""
+        look: FirstLook | None = self.records.manifest.get("first_look")
+        return look
+
+    @property
+    def n_documents(self) -> int:
+        """Documents that there are records of."""
+        return self.plan.documents if self.first_look is None else self.first_look.documents
 
     @cached_property
     def whole_laws(self) -> bool:

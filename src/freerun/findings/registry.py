@@ -18,7 +18,7 @@ from freerun.records.redact import UNAVAILABLE, TextRedacted
 from freerun.results.finding import Finding
 from freerun.results.quantity import Sums
 
-_READERS = (__name__, "freerun.findings.summary")
+_READERS = (__name__, "freerun.findings.summary", "freerun.findings.first_look")
 """What is made from the entries holds none itself."""
 
 

@@ -9,6 +9,7 @@ from freerun.findings.detectability.comparison import Comparison, compared
 from freerun.findings.detectability.transfer import transfer
 from freerun.findings.evidence import Evidence
 from freerun.findings.examples import examples
+from freerun.findings.first_look import first_look
 from freerun.findings.headline import headline, yardsticks
 from freerun.findings.own_text.refusal import without_own_text
 from freerun.findings.own_text.standing import own_text_of
@@ -50,13 +51,15 @@ def derive(
         refused = own_text.refused or own_text_of(other).refused
         findings.append(without_own_text(finding) if refused else finding)
     by_name = {f.name: f for f in findings}
-    plan = manifest["plan"]
+    plan, look = manifest["plan"], evidence.first_look
+    if look is not None:
+        findings.insert(0, first_look(look, by_name, comparison))
     return AuditResult(
         schema_version=RESULT_VERSION,
         kind=manifest["kind"],
         freerun_version=freerun.__version__,
         created=manifest["provenance"]["created"],
-        title=f"{plan['model']} on {plan['corpus']}",
+        title=f"{plan['model']} on {plan['corpus']}" + (f", {look.describe()}" if look is not None else ""),
         verdict=verdict(evidence, by_name, comparison, own_text),
         own_text=own_text,
         headline=headline(by_name, comparison, own_text),
@@ -72,4 +75,5 @@ def derive(
         command=manifest["command"],
         requests=requests,
         law_served=law_served,
+        first_look=look,
     )

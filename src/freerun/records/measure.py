@@ -21,6 +21,7 @@ from freerun.predictors.observation import Observation
 from freerun.predictors.reference import Reference
 from freerun.predictors.rules import SamplingRule
 from freerun.records.failures import Attempt, Row, blamed, out_of_memory, slices, without_memory
+from freerun.records.layout import FIRST_PARTS
 from freerun.records.plan import MeasurePlan
 from freerun.records.rescoring import floor_tokens, rescored_texts, score_again, score_tokens_again
 from freerun.records.schema import ArmName
@@ -31,16 +32,26 @@ from freerun.text.pairs import Pair
 
 @dataclass(frozen=True)
 class Unit:
-    """One part of the work: an arm over a block of pairs."""
+    """One part of the work: an arm over some pairs, by their numbers."""
 
     name: str
     arm: ArmName
-    start: int
-    stop: int
+    pairs: tuple[int, ...]
     n_tokens: int
 
     def key(self, plan_hash: str) -> str:
-        return f"{plan_hash}/{self.name}/{self.start}-{self.stop}"
+        return f"{plan_hash}/{self.name}/{spans(self.pairs)}"
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Rising numbers as the stretches that they make, the end of each left out.
+
+    >>> spans((0, 1, 2, 8, 9))
+    '0-3+8-10'
+    """
+    begins = [n for i, n in enumerate(numbers) if i == 0 or numbers[i - 1] != n - 1]
+    ends = [n + 1 for i, n in enumerate(numbers) if i + 1 == len(numbers) or numbers[i + 1] != n + 1]
+    return "+".join(f"{a}-{b}" for a, b in zip(begins, ends, strict=True))
 
 
 def queue_of(batch: int, tokens: int) -> int:
@@ -48,18 +59,26 @@ def queue_of(batch: int, tokens: int) -> int:
     return 2 if 2 * batch * tokens <= 32768 else 1
 
 
-def units_of(n_pairs: int, plan: MeasurePlan) -> list[Unit]:
-    """All units, arms taking turns so that time left can be told from any of them."""
+def units_of(n_pairs: int, plan: MeasurePlan, first: Sequence[int] = ()) -> list[Unit]:
+    """All units, arms taking turns so that time left can be told from any of them.
+
+    `first`: pairs of a first look. They have units of their own, before all others, so that the others can be added later.
+    """
+    looked_at = frozenset(first)
+    rest = tuple(n for n in range(n_pairs) if n not in looked_at)
+    return [*_units(tuple(first), plan, FIRST_PARTS), *_units(rest, plan)]
+
+
+def _units(pairs: tuple[int, ...], plan: MeasurePlan, prefix: str = "") -> list[Unit]:
     sampled = plan.batch * plan.queue
     sizes: dict[ArmName, int] = {"real": plan.batch, "free": max(1, sampled // plan.continuations), "tempered": sampled}
     rows = {"real": 1, "free": plan.continuations, "tempered": 1}
     out = []
     for arm, size in sizes.items():
-        for i, start in enumerate(range(0, n_pairs, size)):
-            stop = min(start + size, n_pairs)
-            tokens = (stop - start) * rows[arm] * plan.continuation_tokens
-            out.append(Unit(f"{arm}-{i:05d}", arm, start, stop, tokens))
-    return sorted(out, key=lambda u: (u.stop, u.arm != "real", u.name))
+        for i, start in enumerate(range(0, len(pairs), size)):
+            mine = pairs[start : start + size]
+            out.append(Unit(f"{prefix}{arm}-{i:05d}", arm, mine, len(mine) * rows[arm] * plan.continuation_tokens))
+    return sorted(out, key=lambda u: (u.pairs[-1], u.arm != "real", u.name))
 
 
 def measure(
@@ -75,19 +94,22 @@ def measure(
     on_phase: Callable[[str], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda said: print(said, file=sys.stderr),
     beside: Callable[[Unit, pa.Table], None] | None = None,
+    units: Sequence[Unit] | None = None,
+    on_text: Callable[[Finished], None] = lambda _: None,
 ) -> None:
-    """Make every unit that the folder does not hold yet, or holds damaged.
+    """Make every unit that the folder does not hold yet, or holds damaged: of `units`, or of all that the plan has.
 
     `encoder` gives vectors of texts, in place of the model's own states. `on_tokens` hears of tokens done, those found there
     included; `on_note` of parts made again, and of fewer rows at once where memory is short. `beside` is given every unit with its
-    tokens just before it is recorded, while their ids are still known.
+    tokens just before it is recorded, while their ids are still known. `on_text` hears of every text, real or the model's own, as
+    soon as it is whole.
 
     Raises:
         BackendError: the model fails, gives NaN, or has no memory for one row; the units before are kept.
         DataError: the folder cannot be written to.
     """
     most = sys.maxsize  # rows at once, as long as there is memory
-    for unit in units_of(len(pairs), plan):
+    for unit in units_of(len(pairs), plan) if units is None else units:
         key = unit.key(plan_hash)
         if folder.done(unit.name, key):
             on_tokens(unit.n_tokens)
@@ -95,8 +117,8 @@ def measure(
         if damage := folder.damage(unit.name, key):
             on_note(f"{folder.path}: {damage}; part {unit.name} is made again")
         on_phase({"real": "scoring real text", "free": "running free", "tempered": "control"}[unit.arm])
-        block = pairs[unit.start : unit.stop]
-        work = _Work(predictor, block, unit, plan, reference, encoder, on_phase, len(pairs))
+        block = [pairs[number] for number in unit.pairs]
+        work = _Work(predictor, block, unit, plan, reference, encoder, on_phase, on_text, len(pairs))
         heard = _Once(on_tokens)
         wanted = min(plan.batch, work.n_rows)
         width = min(most, wanted)
@@ -155,6 +177,7 @@ class _Work:
     reference: Reference
     encoder: Callable[[Sequence[str]], Float[np.ndarray, "texts width"]] | None
     on_phase: Callable[[str], None]
+    on_text: Callable[[Finished], None]
     n_pairs: int
     """Of the whole run: which texts are scored again goes by it."""
 
@@ -207,7 +230,9 @@ class _Work:
             sample = Sample(
                 at, "end_of_text" if block[i].ended else "length", seen.take(mine), None, None, pool.mean(at)
             )
-            yield Finished((self.unit.start + i) * self.plan.stride, i, "real", 0, 0, sample)
+            text = Finished(self.unit.pairs[i] * self.plan.stride, i, "real", 0, 0, sample)
+            self.on_text(text)
+            yield text
 
     def _sample(self, chosen: Sequence[Row], at_once: int, tell: Callable[[int], None]) -> Iterator[Finished]:
         """Continuations of some (pair, replicate); where every pair has the same number of them, its prefix is read once."""
@@ -229,9 +254,12 @@ class _Work:
             loop_rule=plan.loop_rule,
             at_once=at_once,
         )
-        for s in sorted(self.predictor.generate(continuations, on_tokens=tell), key=lambda s: s.row):
+        written = []
+        for s in self.predictor.generate(continuations, on_tokens=tell):
             i, j = chosen[s.row]
-            yield Finished((self.unit.start + i) * plan.stride + offset + j, i, arm, j, flat[s.row], s)
+            written.append(Finished(self.unit.pairs[i] * plan.stride + offset + j, i, arm, j, flat[s.row], s))
+            self.on_text(written[-1])
+        yield from sorted(written, key=lambda text: text.sample.row)
 
     def _without_prefix(self, block: Sequence[Pair]) -> list[Float[np.ndarray, " tokens"]]:
         """ln q of the continuations with the context (exemplars apart) starting at the cut; NaN where no law is before a token."""
@@ -270,14 +298,14 @@ class _Work:
                 self.n_pairs, plan.continuations, plan.continuation_tokens, rescored_tokens=plan.rescored_tokens
             )
             for n, d in enumerate(finished):
-                if (self.unit.start + d.pair, d.replicate) in chosen:
+                if (self.unit.pairs[d.pair], d.replicate) in chosen:
                     fresh = score_again(self.predictor, self.block[d.pair], d.observation.token_id)
                     again[n] = replace(d, fresh=fresh)
         elif self.unit.arm == "real" and plan.rounded:
             self.on_phase("scoring some tokens again")
             places = floor_tokens(self.n_pairs, plan.continuation_tokens)
             for n, d in enumerate(finished):
-                if at := places.get(self.unit.start + d.pair):
+                if at := places.get(self.unit.pairs[d.pair]):
                     again[n] = replace(d, fresh=score_tokens_again(self.predictor, self.block[d.pair], at))
         return again
 

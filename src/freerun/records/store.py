@@ -28,6 +28,7 @@ from freerun.errors import DataError, first_line
 from freerun.files import FORBIDDEN, NO_HANDLES, cannot, sha256_of, write_atomically
 from freerun.records import checksums, lock
 from freerun.records.columns import Columns, numbers
+from freerun.records.layout import FIRST_PARTS, as_first_look
 from freerun.records.manifest import manifest_from, short
 from freerun.records.parquet import BROKEN, encoded, metadata_of
 from freerun.records.plan import upgraded
@@ -42,6 +43,8 @@ class RunFolder:
     """One run on disk."""
 
     path: Path
+    first_look: bool = field(default=False, kw_only=True)
+    """Read the parts of a first look alone, as if there were no others."""
     _verified: dict[Path, tuple[int, int, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Files that fitted their checksums, with inode, size and time of change: each is hashed once."""
 
@@ -64,22 +67,28 @@ class RunFolder:
             lock.hold(self, self.path)
         except (OSError, ValueError) as error:
             raise cannot("write", self.path, error) from error
-        if self.manifest_path.exists():
-            held = self.manifest()
-            if held["plan_hash"] != manifest["plan_hash"]:
-                mine, theirs = manifest["plan"], held.get("plan", {})
-                changed = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
-                words = "; ".join(f"{k}: {short(theirs.get(k))} there, {short(mine.get(k))} asked" for k in changed[:4])
-                raise DataError(
-                    f"{self.path} holds a run of another plan ({words}); choose another folder with -o, or remove it"
-                )
-        else:
+        held = self.manifest() if self.manifest_path.exists() else None
+        if held is not None and held["plan_hash"] != manifest["plan_hash"]:
+            mine, theirs = manifest["plan"], held.get("plan", {})
+            changed = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
+            words = "; ".join(f"{k}: {short(theirs.get(k))} there, {short(mine.get(k))} asked" for k in changed[:4])
+            raise DataError(
+                f"{self.path} holds a run of another plan ({words}); choose another folder with -o, or remove it"
+            )
+        if held is None or manifest.get("layout") != held.get("layout"):
+            if self.has_parts:
+                raise DataError(f"{self.path} was begun by another process just now; run the same command again")
             write_atomically(self.manifest_path, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         for leftover in self._leftovers():
             try:
                 leftover.unlink(missing_ok=True)
             except OSError as error:
                 raise cannot("write", leftover, error) from error
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether any unit of work has been recorded, whole or damaged."""
+        return any((self.path / "sequences").glob("*.parquet"))
 
     def _check_is_run_or_new(self) -> None:
         try:
@@ -125,7 +134,7 @@ class RunFolder:
             )
         if held.get("kind") == "audit" and "plan" in held:
             held["plan"] = upgraded(held["plan"])
-        return held
+        return as_first_look(held) if self.first_look else held
 
     # ---- parts -------------------------------------------------------------------------------------------------------
 
@@ -204,19 +213,30 @@ class RunFolder:
             DataError: no parts, or a damaged one (named).
         """
         schema: pa.Schema | None = None
-        names = None if columns is None else list(columns)
         for path in self._whole(kind):
-            if fault := self._fault(path):
-                raise _damaged(path, fault)
-            try:
-                with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                    part = file.read(columns=names, use_threads=False).replace_schema_metadata(None)
-                if schema is not None and part.schema != schema:
-                    raise pa.ArrowInvalid("its columns are not those of the other parts")
-            except BROKEN as error:
-                raise _damaged(path, error) from error
+            part = self._table(path, columns)
+            if schema is not None and part.schema != schema:
+                raise _damaged(path, "its columns are not those of the other parts")
             schema = part.schema
             yield part
+
+    def part(self, kind: str, name: str, columns: Sequence[str]) -> pa.Table:
+        """Some columns of one part.
+
+        Raises:
+            DataError: it is damaged, or not there.
+        """
+        return self._table(self._part(kind, name), columns)
+
+    def _table(self, path: Path, columns: Sequence[str] | None) -> pa.Table:
+        if fault := self._fault(path):
+            raise _damaged(path, fault)
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                names = None if columns is None else list(columns)
+                return file.read(columns=names, use_threads=False).replace_schema_metadata(None)
+        except BROKEN as error:
+            raise _damaged(path, error) from error
 
     def _part(self, kind: str, name: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
@@ -225,7 +245,8 @@ class RunFolder:
 
     def _whole(self, kind: str) -> list[Path]:
         """The files of a kind, in order, whose units are in `sequences/`."""
-        names = sorted(p.name for p in (self.path / "sequences").glob("*.parquet"))
+        pattern = f"{FIRST_PARTS if self.first_look else ''}*.parquet"
+        names = sorted(p.name for p in (self.path / "sequences").glob(pattern))
         if not names:
             raise DataError(f"{self.path} holds no records yet; run the same audit again to continue it")
         return [self.path / kind / name for name in names]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from freerun.results.finding import LEFT_OUT, Finding
+from freerun.results.first_look import FirstLook
 from freerun.results.requests import Requests
 from freerun.results.served import LawServed
 from freerun.results.verdict import Card, Example, RunVerdict, Threat, Yardsticks
@@ -65,3 +66,5 @@ class AuditResult:
     """What became of the requests to servers; None where nothing was served."""
     law_served: LawServed | None = field(default=None, metadata=LEFT_OUT)
     """Whether a server that wrote the own text samples the law of the model that read it; None where the model wrote it itself."""
+    first_look: FirstLook | None = field(default=None, metadata=LEFT_OUT)
+    """How many of the plan's documents all this rests on, where it is not all of them."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from freerun.results.finding import Chart, Table
+from freerun.results.finding import LEFT_OUT, Chart, Table
+from freerun.results.first_look import FirstLook
 from freerun.results.horizons import HorizonSummary
 from freerun.results.quantity import Quantity
 from freerun.results.verdict import Card, Verdict
@@ -213,6 +214,8 @@ class RunSummary:
     own_text: dict[str, str | bool | None]
     loss_nats_per_token: Bounds | None
     h75_tokens: HorizonSummary | None
+    first_look: FirstLook | None = field(default=None, metadata=LEFT_OUT)
+    """How many of the run's documents were compared, where not all of them are measured yet."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from freerun.findings.evidence import Evidence
 from freerun.findings.two_laws.evidence import TwoModels
 from freerun.records.distance import KIND as DISTANCE
 from freerun.records.distance import read_distance
+from freerun.records.layout import FIRST_PARTS, first_pairs
 from freerun.records.measure import units_of
 from freerun.records.plan import read_plan
 from freerun.records.requests import read_law_served
@@ -58,19 +59,22 @@ class Run:
 
 
 def finished(path: str | Path) -> RunFolder:
-    """The folder of a run whose parts are all there.
+    """The folder of a run whose parts are all there, or those of its first look: then it shows these alone.
 
     Raises:
         DataError: no run there, another schema version, or missing records.
     """
     folder = RunFolder(Path(path))
     manifest = folder.manifest()
-    n_pairs = int(manifest["counts"]["pairs"])
-    units = [(u.name, u.key(manifest["plan_hash"])) for u in units_of(n_pairs, read_plan(manifest["plan"]).measured)]
+    n_pairs, first = int(manifest["counts"]["pairs"]), first_pairs(manifest)
+    every = units_of(n_pairs, read_plan(manifest["plan"]).measured, first)
+    units = [(u.name, u.key(manifest["plan_hash"])) for u in every]
     broken = [damage for name, key in units if (damage := folder.damage(name, key))]
     if broken:
         raise DataError(f"{folder.path}: damaged: {broken[0]}; the same audit makes it again: {manifest['command']}")
     missing = [name for name, key in units if not folder.done(name, key)]
+    if missing and first and not any(name.startswith(FIRST_PARTS) for name in missing):
+        return RunFolder(folder.path, first_look=True)
     if missing:
         raise DataError(
             f"{folder.path} is not finished ({counted(len(missing), 'part')} missing, {missing[0]} first); "

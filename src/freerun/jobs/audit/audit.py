@@ -14,6 +14,8 @@ from freerun.jobs.audit.asking import ask, asking_key
 from freerun.jobs.audit.options import AuditKeywords, chosen_from
 from freerun.jobs.audit.preparing import Prepared, prepare
 from freerun.jobs.audit.prompting import known_ids_of
+from freerun.jobs.audit.quick import check_quick
+from freerun.jobs.audit.so_far import WhatIsKnown
 from freerun.jobs.served.requests import Log
 from freerun.jobs.served.sampler import verify_own_text
 from freerun.jobs.source.in_audit import (
@@ -27,7 +29,7 @@ from freerun.jobs.source.in_audit import (
 )
 from freerun.predictors.base import Predictor
 from freerun.records.answers import asked, read_answers, write_answers
-from freerun.records.measure import Unit, measure, units_of
+from freerun.records.measure import Unit, measure
 from freerun.records.plan import read_plan
 from freerun.records.redact import RedactedFolder
 from freerun.records.requests import read_law_served, read_requests
@@ -62,6 +64,8 @@ def audit(
     tell = progress or Silent()
     ready = prepare(model, corpus, chosen_from(options), out=out, say=tell.say)
     folder = ready.folder
+    if ready.options.quick:
+        check_quick(ready, tell.say)
     sources = plan_sources(ready)
     if sources is not None and ready.options.redact_text:
         check_hidden(sources, folder)
@@ -78,15 +82,18 @@ def audit(
 def _measure(ready: Prepared, sources: SourcePlan | None, log: Log, tell: Progress) -> None:
     """All that needs the model and is not recorded yet."""
     folder, plan_hash = ready.folder, ready.manifest["plan_hash"]
-    units = units_of(len(ready.pairs.pairs), ready.plan)
-    if not all(folder.done(u.name, u.key(plan_hash)) for u in units):
-        before = "prompt" if ready.pairs.free_length else ready.options.prefix
-        lengths = f"{before} + {ready.pairs.continuation_tokens} tokens"
-        tell.say(f"{len(ready.pairs.pairs)} documents, {lengths} -> {folder.path}")
+    units = ready.wanted
+    done = [u.name for u in units if folder.done(u.name, u.key(plan_hash))]
+    if len(done) < len(units):
+        tell.say(f"{ready.describe()} -> {folder.path}")
+        if ready.first and not ready.options.quick:
+            tell.say(f"going on from the first look at {len(ready.first)} of them")
         tell.say("counting the training documents for the reference")
         reference = ready.reference()
         tell.begin(sum(u.n_tokens for u in units))
+        so_far = WhatIsKnown(ready, tell.known)
         try:
+            so_far.take_over(done)
             measure(
                 ready.predictor,
                 ready.pairs.pairs,
@@ -101,6 +108,8 @@ def _measure(ready: Prepared, sources: SourcePlan | None, log: Log, tell: Progre
                 on_phase=tell.phase,
                 on_note=tell.say,
                 beside=_beside(ready, sources, log, tell),
+                units=units,
+                on_text=so_far.hear,
             )
         finally:
             tell.end()
@@ -162,7 +171,7 @@ def report(path: str | Path, *, transfer: str | Path | None = None, progress: Pr
     folder = finished(path)
     other = None if transfer is None else load_records(finished(transfer))
     tell.say("deriving findings")
-    answers, sources = read_answers(folder), read_sources_of(folder)
+    answers, sources = (None, ()) if folder.first_look else (read_answers(folder), read_sources_of(folder))
     result = to_json(
         derive(
             load_records(folder),

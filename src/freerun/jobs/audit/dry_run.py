@@ -19,8 +19,8 @@ from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.rules import SamplingRule
 from freerun.predictors.stepwise import Stepwise
-from freerun.records.measure import Unit, units_of
-from freerun.records.rescoring import n_floor_tokens_read, n_rescored_texts, rescored_texts
+from freerun.records.measure import Unit
+from freerun.records.rescoring import n_floor_tokens_read, rescored_texts
 from freerun.records.schema import ArmName
 from freerun.results.forecast import Forecast, Span
 from freerun.text.documents import Corpus
@@ -89,7 +89,7 @@ def dry_run(
     scoring = _time_scoring(ready)
     free, tempered = _time_sampling(ready, "free"), _time_sampling(ready, "tempered")
     growth = _growth(ready, free)
-    n_real = sum(u.stop - u.start for u in left if u.arm == "real")
+    n_real = sum(len(u.pairs) for u in left if u.arm == "real")
     parts["scoring"] = _widened(scoring, n_real)
     if ready.pairs.prefix_tokens:
         parts["scoring without the prefix"] = _widened(_time_without_prefix(ready), n_real)
@@ -102,7 +102,7 @@ def dry_run(
     if ready.others or ready.encoder is not None:
         parts["other models"] = _others_seconds(ready, left)
     parts["reference and records"] = Span(0.5 * counting, 2.0 * counting + 3e-4 * n_left) if left else Span(0.0, 0.0)
-    n_recorded = sum(u.n_tokens for u in units_of(len(ready.pairs.pairs), ready.plan))
+    n_recorded = sum(u.n_tokens for u in ready.wanted)
     parts["findings and page"] = Span(
         FINDINGS_SECONDS[0] + FINDINGS_SECONDS_A_TOKEN[0] * n_recorded,
         FINDINGS_SECONDS[1]
@@ -116,7 +116,7 @@ def _forecast(
     ready: Prepared, left: list[Unit], parts: dict[str, Span], timed: _Timed, growth: float, sources: SourcePlan | None
 ) -> Forecast:
     plan, pairs = ready.manifest["plan"], ready.pairs
-    every = units_of(len(pairs.pairs), ready.plan)
+    every = ready.wanted
     n_scored = sum(u.n_tokens for u in every if u.arm == "real")
     how = [
         f"time: {len(timed.steps_seconds)} steps of {timed.n_rows} rows after the first, and a few whole texts scored; from the "
@@ -132,7 +132,7 @@ def _forecast(
         corpus=plan["corpus"],
         folder=str(ready.folder.path),
         plan_hash=ready.manifest["plan_hash"],
-        documents=len(pairs.pairs),
+        documents=sum(len(u.pairs) for u in every if u.arm == "real"),
         prefix=pairs.prefix_tokens,
         tokens=pairs.continuation_tokens,
         batch=ready.plan.batch,
@@ -154,8 +154,7 @@ def _forecast(
 def _units_left(ready: Prepared) -> list[Unit]:
     """What the folder does not hold yet."""
     plan_hash = ready.manifest["plan_hash"]
-    units = units_of(len(ready.pairs.pairs), ready.plan)
-    return [u for u in units if not ready.folder.done(u.name, u.key(plan_hash))]
+    return [u for u in ready.wanted if not ready.folder.done(u.name, u.key(plan_hash))]
 
 
 # ---- time --------------------------------------------------------------------------------------------------------------
@@ -229,25 +228,26 @@ def _time_without_prefix(ready: Prepared) -> Span:
 
 def _n_texts_again(ready: Prepared, left: list[Unit]) -> float:
     """Texts that are scored again in the units that are left; what is read for the floor counts as whole texts."""
-    plan, n_pairs = ready.plan, len(ready.pairs.pairs)
-    chosen = rescored_texts(n_pairs, plan.continuations, plan.continuation_tokens, rescored_tokens=plan.rescored_tokens)
-    if ready.predictor.capabilities.hidden_context:
-        return 0.0
-    n = float(sum(u.start <= pair < u.stop for u in left if u.arm == "free" for pair, _ in chosen))
-    if plan.rounded and any(u.arm == "real" for u in left):
+    n = float(_n_own_texts_again(ready, left))
+    hidden = ready.predictor.capabilities.hidden_context
+    if ready.plan.rounded and not hidden and any(u.arm == "real" for u in left):
         pair = ready.pairs.pairs[0]
         n += _n_floor_tokens(ready) / (len(pair.context) + len(pair.continuation))
     return n
 
 
+def _n_own_texts_again(ready: Prepared, units: list[Unit]) -> int:
+    """Own texts of some units that are scored again."""
+    plan, n_pairs = ready.plan, len(ready.pairs.pairs)
+    chosen = rescored_texts(n_pairs, plan.continuations, plan.continuation_tokens, rescored_tokens=plan.rescored_tokens)
+    hidden = ready.predictor.capabilities.hidden_context
+    return 0 if hidden else sum(pair in u.pairs for u in units if u.arm == "free" for pair, _ in chosen)
+
+
 def _n_tokens_again(ready: Prepared) -> int:
-    plan = ready.plan
-    if ready.predictor.capabilities.hidden_context:
-        return 0
-    n_texts = n_rescored_texts(
-        len(ready.pairs.pairs) * plan.continuations, plan.continuation_tokens, rescored_tokens=plan.rescored_tokens
-    )
-    return n_texts * plan.continuation_tokens + (_n_floor_tokens(ready) if plan.rounded else 0)
+    n_texts = _n_own_texts_again(ready, ready.wanted)
+    floor = _n_floor_tokens(ready) if ready.plan.rounded and n_texts else 0
+    return n_texts * ready.plan.continuation_tokens + floor
 
 
 def _n_floor_tokens(ready: Prepared) -> int:
@@ -323,7 +323,7 @@ def _sampling_seconds(timed: _Timed, unit: Unit, ready: Prepared, growth: float,
     share = unit.n_tokens / n_tokens / timed.n_rows
     at_start = max(0.0, n_context - TIMED_CONTEXT) / max(1, n_context + n_tokens - TIMED_CONTEXT)
     later = 1.0 + (growth - 1.0) * (1.0 + at_start) / 2.0
-    unread = (unit.stop - unit.start) * max(0, n_context - TIMED_CONTEXT) / (n_context + n_tokens)
+    unread = len(unit.pairs) * max(0, n_context - TIMED_CONTEXT) / (n_context + n_tokens)
     low = share * (timed.first_seconds + (n_tokens - 1) * min(timed.steps_seconds))
     # fewer rows than a batch take less time than a batch, but not so much less
     rows = max(share, min(1.0, 2 * share))
@@ -369,8 +369,8 @@ def _state_bytes(predictor: Predictor, length: int) -> float:
 def _disk(ready: Prepared) -> Span:
     """From bytes a token and a sequence of records that were really made."""
     pairs = ready.pairs
-    n_sequences = len(pairs.pairs) * (ready.plan.continuations + 2)
-    n_tokens = sum(u.n_tokens for u in units_of(len(pairs.pairs), ready.plan))
+    n_tokens = sum(u.n_tokens for u in ready.wanted)
+    n_sequences = n_tokens // pairs.continuation_tokens
     width = 0
     if ready.predictor.capabilities.embed and not ready.options.redact_text:
         context, continuation = pairs.pairs[0].context, pairs.pairs[0].continuation

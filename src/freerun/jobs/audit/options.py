@@ -48,6 +48,8 @@ class AuditOptions:
     """What ends a text, the one that ends documents first; None: all that the model's files declare."""
     own_text_from: str | None = None
     """A served model that writes the own text, whose tokens the audited model reads."""
+    quick: bool = False
+    """Only a first look at a few of the documents; the same audit without it goes on from there."""
 
 
 class AuditKeywords(TypedDict, total=False):
@@ -81,6 +83,7 @@ class AuditKeywords(TypedDict, total=False):
     template_options: Sequence[str]
     end_ids: Sequence[int] | None
     own_text_from: str | None
+    quick: bool
 
 
 def chosen_from(keywords: AuditKeywords) -> AuditOptions:
@@ -153,6 +156,18 @@ def check_options(options: AuditOptions) -> None:
         raise UsageError(f"--dtype must be fp32 or bf16, not {options.dtype!r}")
     if options.redact_text:
         _check_redaction(options)
+    if options.quick:
+        _check_quick(options)
+
+
+def _check_quick(options: AuditOptions) -> None:
+    asked = {"--sources": options.sources, "--ask": options.ask or None, "--own-text-from": options.own_text_from}
+    for name, value in asked.items():
+        if value is not None:
+            raise UsageError(
+                f"{name} {value} asks more of the model than a first look has time for: leave out --quick, or give {name} to the "
+                "audit that goes on from it"
+            )
 
 
 def _check_writer(options: AuditOptions) -> None:

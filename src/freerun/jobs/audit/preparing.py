@@ -23,13 +23,15 @@ from freerun.predictors.base import Predictor
 from freerun.predictors.chat import Feeding
 from freerun.predictors.reference import Beside, Reference, check_shares_tokens, default_reference
 from freerun.predictors.rules import SamplingRule
-from freerun.records.measure import queue_of
+from freerun.records.layout import first_pairs, layout_of
+from freerun.records.measure import Unit, queue_of, units_of
 from freerun.records.plan import MeasurePlan
 from freerun.records.store import RunFolder
 from freerun.specs.providers import load_named_encoder
 from freerun.specs.spec import LoadOptions, load_predictor, loader_of
 from freerun.text.documents import Corpus
 from freerun.text.exemplars import with_exemplars
+from freerun.text.first_look import first_look
 from freerun.text.pairs import PairSet, cut_pairs, numbered
 
 if TYPE_CHECKING:
@@ -55,6 +57,29 @@ class Prepared:
     unit_names: dict[str, str]
     feeding: Feeding | None = None
     """How prompts are put to the model; None where documents are cut."""
+    first: tuple[int, ...] = ()
+    """The pairs of a first look, which are parts of their own; empty where there is none."""
+
+    def describe(self) -> str:
+        """What will be measured now, for people."""
+        n, pairs = sum(len(u.pairs) for u in self.wanted if u.arm == "real"), self.pairs
+        before = "prompt" if pairs.free_length else self.options.prefix
+        documents = (
+            f"{n} documents" if n == len(pairs.pairs) else f"a first look at {n} of {len(pairs.pairs)} documents"
+        )
+        return f"{documents}, {before} + {pairs.continuation_tokens} tokens"
+
+    @property
+    def units(self) -> list[Unit]:
+        """All units of work."""
+        return units_of(len(self.pairs.pairs), self.plan, self.first)
+
+    @property
+    def wanted(self) -> list[Unit]:
+        """The units that are asked for now: those of the first look, or all."""
+        if not (self.options.quick and self.first):
+            return self.units
+        return [unit for unit in self.units if unit.pairs[0] in self.first]
 
     @property
     def _ends_of_documents(self) -> list[int]:
@@ -171,7 +196,20 @@ def prepare(
         feeding=feeding,
     )
     folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
-    return Prepared(predictor, text, pairs, plan, others, encoder, options, manifest, folder, unit_names, feeding)
+    first = _first(folder, manifest["plan_hash"], pairs, options)
+    if first:
+        manifest["layout"] = layout_of(first, len({pairs.pairs[n].unit for n in first}))
+    return Prepared(
+        predictor, text, pairs, plan, others, encoder, options, manifest, folder, unit_names, feeding, first
+    )
+
+
+def _first(folder: RunFolder, plan_hash: str, pairs: PairSet, options: AuditOptions) -> tuple[int, ...]:
+    """The pairs of the first look that the folder's parts begin with, or that is asked for where there are no parts yet."""
+    if not folder.has_parts:
+        return first_look(pairs.pairs) if options.quick else ()
+    held = folder.manifest()
+    return first_pairs(held) if held["plan_hash"] == plan_hash else ()
 
 
 def tell_notes(corpus: Corpus, say: Say) -> None:

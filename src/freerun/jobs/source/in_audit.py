@@ -75,15 +75,22 @@ class SourcePlan:
     chosen: tuple[int, ...]
     plan: MeasurePlan
     plan_hash: str
+    first: tuple[int, ...] = ()
+    """Pairs of a first look, whose texts are parts of their own."""
+
+    @property
+    def units(self) -> list[Unit]:
+        """The parts of the texts."""
+        return units_of(len(self.pairs), self.plan, self.first)
 
     @property
     def parts(self) -> list[SourcePart]:
         """All units of work; none holds pairs of two parts of free text."""
         out = []
-        free = [u for u in units_of(len(self.pairs), self.plan) if u.arm == "free"]
+        free = [u for u in self.units if u.arm == "free"]
         for at, (question, asked) in enumerate(zip(self.questions, self.asked, strict=True)):
             for unit in free:
-                mine = [i for i in self.chosen if unit.start <= i < unit.stop]
+                mine = [i for i in self.chosen if i in unit.pairs]
                 for begin in range(0, len(mine), DOCUMENTS_A_PART):
                     some = tuple(mine[begin : begin + DOCUMENTS_A_PART])
                     content = f"{asked.fingerprint}/{asked.documents}/{SOURCES_VERSION}/{','.join(map(str, some))}"
@@ -163,6 +170,7 @@ def plan_sources(ready: Prepared) -> SourcePlan | None:
         origin=origin,
         fingerprint=fingerprint,
         begins=() if spec == OWN else tuple(document_start(predictor).tolist()),
+        first=ready.first,
     )
 
 
@@ -177,6 +185,7 @@ def planned(
     origin: str,
     fingerprint: str,
     begins: tuple[int, ...] = (),
+    first: tuple[int, ...] = (),
 ) -> SourcePlan:
     """The work for some questions. `n_documents`: None for about `DEFAULT_TOKENS`; more documents keep those of fewer.
 
@@ -207,7 +216,7 @@ def planned(
         )
         for q in questions
     )
-    return SourcePlan(tuple(questions), asked, pairs, chosen, plan, plan_hash)
+    return SourcePlan(tuple(questions), asked, pairs, chosen, plan, plan_hash, first)
 
 
 def mixture_inside(predictor: Predictor) -> MixtureWorld:
@@ -328,7 +337,7 @@ def check_hidden(plan: SourcePlan, folder: RunFolder) -> None:
     Raises:
         UsageError: free text is recorded, and not scored.
     """
-    units = {u.name: u for u in units_of(len(plan.pairs), plan.plan)}
+    units = {u.name: u for u in plan.units}
     for part in sources_left(plan, folder):
         unit: Unit = units[part.unit]
         if folder.done(unit.name, unit.key(plan.plan_hash)):

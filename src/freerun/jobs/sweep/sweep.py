@@ -354,7 +354,8 @@ def _open(folder: Path, manifest: Mapping[str, Any]) -> bool:
 def _is_finished(path: Path) -> bool:
     """Whether a setting is measured and reported."""
     try:
-        finished(path)
+        if finished(path).first_look:
+            return False
     except DataError:
         return False
     return (path / "result.json").exists() and (path / "report.html").exists()

@@ -29,6 +29,28 @@ class Wealth:
     rejected_after: int | None
 
 
+@dataclass
+class Bets:
+    """Bets that are settled one after another; `log_wealth`, nats, starts at 0, and `lambda_` is the share that is bet next."""
+
+    log_wealth: float = 0.0
+    lambda_: float = 0.0
+    curvature: float = 1.0
+
+    def settle(self, s: float) -> float:
+        """The log wealth after a payoff in [-1, 1]; the next bet is an online Newton step (Cutkosky & Orabona 2018)."""
+        self.log_wealth += math.log1p(self.lambda_ * s)
+        slope = s / (1.0 + self.lambda_ * s)
+        self.curvature += slope * slope
+        self.lambda_ = min(_LARGEST_BET, max(0.0, self.lambda_ + _STEP * slope / self.curvature))
+        return self.log_wealth
+
+
+def payoff(score_real: float, scores_free: Float[np.ndarray, " reps"]) -> float:
+    """What a document pays: the share of its generated texts that score above the real one minus the share below."""
+    return float(np.sign(scores_free - score_real).mean())
+
+
 def betting_wealth(
     scores_real: Float[np.ndarray, " units"], scores_free: Float[np.ndarray, "units reps"], *, alpha: float = 0.05
 ) -> Wealth:
@@ -54,14 +76,7 @@ def betting_wealth(
         raise DataError(f"scores of shapes {real.shape} and {free.shape} must be numbers, units and units x replicates")
     if not 0 < alpha < 1:
         raise DataError(f"alpha is {alpha}; it lies strictly between 0 and 1")
-    payoffs = np.sign(free - real[:, None]).mean(axis=1)
-    bet, curvature, path, total = 0.0, 1.0, [], 0.0
-    for s in payoffs.tolist():
-        total += math.log1p(bet * s)
-        path.append(total)
-        slope = s / (1.0 + bet * s)
-        curvature += slope * slope
-        bet = min(_LARGEST_BET, max(0.0, bet + _STEP * slope / curvature))
-    wealth = np.array(path)
+    bets = Bets()
+    wealth = np.array([bets.settle(payoff(r, f)) for r, f in zip(real.tolist(), free, strict=True)])
     over = np.flatnonzero(wealth >= -math.log(alpha))
     return Wealth(wealth, alpha, int(over[0]) + 1 if over.size else None)

@@ -18,7 +18,13 @@ from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.detection.auc import auc_rows, mann_whitney_p_rows, unit_aucs
 from freerun.stats.detection.curve import AucSpread
-from freerun.stats.detection.logistic import Standardizer, best_penalty, fit_logistic, left_out_scores
+from freerun.stats.detection.logistic import (
+    LogisticFit,
+    Standardizer,
+    best_penalty,
+    fit_logistic,
+    left_out_scores,
+)
 from freerun.stats.intervals import Interval, checked_level, clopper_pearson_high, clopper_pearson_low
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
@@ -126,6 +132,11 @@ class Detector:
         lines = left_out_scores(x, y, weights, fit, penalties=tried)
         best = best_penalty(lines, y, weights, penalties=tried)
         return cls(x, y, weights, standardizer, float(tried[best]), lines[best])
+
+    def line(self) -> LogisticFit:
+        """The fit on all training units, for standardised features."""
+        y, weights = (np.tile(column, (1, len(self.x))) for column in (self.y, self.weights))
+        return fit_logistic(self.x.reshape(-1, self.x.shape[2]), y, penalty=self.penalty, weights=weights)
 
     def scores(
         self, x: Float[np.ndarray, "test texts d"], counts: Int[np.ndarray, "fits train"]
