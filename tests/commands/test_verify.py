@@ -147,7 +147,7 @@ def test_two_tokenizers(call: Call) -> None:
     """Ids mean nothing in a model that spells them otherwise."""
     rng = np.random.default_rng(0)
     rows = [{"prompt_ids": [1, 2], "completion_ids": rng.integers(0, 8, 40).tolist()} for _ in range(20)]
-    code, _, line = call(rows, "--or", "world/markov")
+    code, _, line = call(rows, "--or", "world/markov,symbols=4")
     assert code == 2
     assert "another tokenizer" in line
 

@@ -10,7 +10,7 @@ pytest.importorskip("starlette", reason="the extra [explore] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [explore] is not installed")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, no event loop can be started in this process
 def browser() -> Iterator[Any]:
     """Debian's Chromium, driven by Playwright, which brings no browser of its own."""
     playwright = pytest.importorskip("playwright.sync_api", reason="the extra [dev] is not installed")

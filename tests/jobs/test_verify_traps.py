@@ -96,7 +96,7 @@ def test_a_second_model_is_held_against_the_first_though_no_rule_sees_it(
     ]
     path.write_text("\n".join(lines))
     assert verify(path, own, out=tmp_path / "alone").verdict.match == "agrees"
-    monkeypatch.setattr("freerun.jobs.verify.verify.load_predictor", lambda *_, **__: near)
+    monkeypatch.setattr("freerun.jobs.verify.job.load_predictor", lambda *_, **__: near)
     result = verify(path, own, out=tmp_path / "out", other="near")
     assert (result.verdict.match, result.cause.kind) == ("differs", "other_law")
     again = verify(path, near, out=tmp_path / "right", other="near")

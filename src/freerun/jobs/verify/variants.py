@@ -11,10 +11,8 @@ from freerun.errors import UsageError
 from freerun.jobs.verify.causes import Variant
 from freerun.jobs.verify.job import Job
 from freerun.jobs.verify.texts import Text, texts_of
-from freerun.predictors.base import Predictor
 from freerun.predictors.chat import ChatFeeding, PlainFeeding
 from freerun.results.verify import LawName
-from freerun.specs.spec import load_predictor
 
 
 def variants_of(job: Job, texts: list[Text]) -> Iterator[Variant]:
@@ -27,16 +25,8 @@ def variants_of(job: Job, texts: list[Text]) -> Iterator[Variant]:
         if all(begun):
             yield Variant("bos_removed", job.predictor, [replace(t, prompt=t.prompt[1:]) for t in texts])
     yield from _other_prompts(job, texts)
-    if job.options.other is not None:
-        yield Variant("other_model", second_model(job), texts)
-
-
-def second_model(job: Job) -> Predictor:
-    """The model of `--or`; its tokens are the first one's."""
-    assert job.options.other is not None
-    other = load_predictor(job.options.other, job.load, tell=job.tell.say)
-    _check_same_tokens(job.predictor, other)
-    return other.with_lead(())
+    if job.second is not None:
+        yield Variant("other_model", job.second, texts)
 
 
 def _other_prompts(job: Job, texts: list[Text]) -> Iterator[Variant]:
@@ -76,14 +66,3 @@ _SPELLINGS = (
 def beginning_ids(control: Mapping[int, str]) -> list[int]:
     """Control ids that are spelt as beginnings of text."""
     return [i for spelling in _SPELLINGS for i, word in control.items() if word == spelling]
-
-
-def _check_same_tokens(first: Predictor, second: Predictor) -> None:
-    """Raises UsageError where an id stands for other bytes in the second model."""
-    n = min(first.n_tokens, second.n_tokens)
-    unlike = [i for i in range(n) if first.token_bytes(i) != second.token_bytes(i)]
-    if unlike or second.n_tokens < first.n_tokens:
-        what = f"id {unlike[0]} stands for other bytes" if unlike else f"it has {second.n_tokens:,} ids only"
-        raise UsageError(
-            f"--or {second.identity.name} has another tokenizer than {first.identity.name}: {what}; ids mean nothing there"
-        )

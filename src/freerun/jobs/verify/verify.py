@@ -26,7 +26,7 @@ from freerun.jobs.verify.scoring import floor_texts, read_alone, read_scores, ro
 from freerun.jobs.verify.text_samples import MIXED_IN as MIXED_IN_TEXT
 from freerun.jobs.verify.text_samples import OwnText, comparison_of, find_text_cause, held_against_own
 from freerun.jobs.verify.texts import Survey, survey
-from freerun.jobs.verify.variants import second_model, variants_of
+from freerun.jobs.verify.variants import variants_of
 from freerun.predictors.base import Predictor
 from freerun.predictors.token_laws import Declared
 from freerun.records.sample_scores import ScoreFolder
@@ -74,11 +74,13 @@ def verify(
     )
     predictor = load_predictor(model, loading, tell=tell.say) if isinstance(model, str) else model
     job = _prepared(opened, predictor, chosen, loading, out, tell)
+    if job.second is not None:
+        job.tell.say(f"the second model is {job.second.identity.name}")
     job.folder.open({"kind": "verify", "plan": job.plan, "plan_hash": job.plan_hash, "command": command})
     _score(job)
     evidence = _evidence(job)
-    if chosen.other is not None and not evidence.is_text:
-        evidence = replace(evidence, other=_other_model(job, evidence))
+    if job.second is not None and not evidence.is_text:
+        evidence = replace(evidence, other=_other_model(job, job.second, evidence))
     if evidence.match == "differs":
         evidence = replace(evidence, cause=_cause(job, evidence))
     result = derive_verification(
@@ -297,7 +299,7 @@ def _chosen(job: Job, tokens: TokenLaws) -> list[int]:
     return [int(scored[i]) for i in spread(lengths, job.options.cause_tokens)]
 
 
-def _other_model(job: Job, evidence: VerifyEvidence) -> OtherModel:
+def _other_model(job: Job, second: Predictor, evidence: VerifyEvidence) -> OtherModel:
     """The likelihood ratio of the second model; recorded once."""
     key = f"{job.plan_hash}-{json.dumps([job.options.other, job.options.cause_tokens, evidence.floor_nats])}"
     held = job.folder.stage("other", key)
@@ -305,7 +307,7 @@ def _other_model(job: Job, evidence: VerifyEvidence) -> OtherModel:
         job.tell.say(f"reading the samples with {job.options.other}")
         chosen = _chosen(job, evidence.tokens)
         own = evidence.tokens.log_prob_nats[rows_of(evidence.tokens, chosen)]
-        scores = score_unit(second_model(job), numbered(job, chosen), job.declared)
+        scores = score_unit(second, numbered(job, chosen), job.declared)
         found = other_model(scores.tokens.log_prob_nats, own, evidence.floor_nats)
         held = to_json(found)
         job.folder.write_stage("other", key, held)
