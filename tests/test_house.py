@@ -53,6 +53,8 @@ ROOMS = {
     "pyarrow": {"records", "text", "samples/parquet.py"},
     "jinja2": {"report"},
     "aiohttp": {"predictors/servers/client.py"},
+    "ray": {"runs/executors/ray.py"},
+    "fsspec": {"records/remote.py"},
 }
 NO_MODEL = ("freerun.predictors", "freerun.worlds", "freerun.organisms", "freerun.records.measure")
 

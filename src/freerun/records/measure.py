@@ -75,8 +75,9 @@ def measure(
     on_phase: Callable[[str], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda said: print(said, file=sys.stderr),
     beside: Callable[[Unit, pa.Table], None] | None = None,
+    units: Sequence[Unit] | None = None,
 ) -> None:
-    """Make every unit that the folder does not hold yet, or holds damaged.
+    """Make every unit that the folder does not hold yet, or holds damaged; all of the plan's, or those given.
 
     `encoder` gives vectors of texts, in place of the model's own states. `on_tokens` hears of tokens done, those found there
     included; `on_note` of parts made again, and of fewer rows at once where memory is short. `beside` is given every unit with its
@@ -87,7 +88,7 @@ def measure(
         DataError: the folder cannot be written to.
     """
     most = sys.maxsize  # rows at once, as long as there is memory
-    for unit in units_of(len(pairs), plan):
+    for unit in units_of(len(pairs), plan) if units is None else units:
         key = unit.key(plan_hash)
         if folder.done(unit.name, key):
             on_tokens(unit.n_tokens)

@@ -169,16 +169,22 @@ class RunFolder:
         Raises:
             DataError: the folder cannot be written to, or the disk is full; the unit is not done then.
         """
-        files: dict[Path, bytes] = {}
+        data: dict[str, bytes] = {}
         for kind, table in (("tokens", tokens), ("sequences", sequences)):
             meta = stamped(table.schema, unit_key=unit_key, plan_hash=plan_hash).metadata
-            table = table.replace_schema_metadata({**meta, **checksums.MARK, **(notes or {})})
-            files[self._part(kind, name)] = encoded(table)
-        sums = {path.parent.name: checksums.of_bytes(data) for path, data in files.items()}
-        (tokens_path, tokens_data), (sequences_path, sequences_data) = files.items()
-        write_atomically(tokens_path, tokens_data)
+            data[kind] = encoded(table.replace_schema_metadata({**meta, **checksums.MARK, **(notes or {})}))
+        self.place(name, data)
+
+    def place(self, name: str, data: Mapping[str, bytes]) -> None:
+        """Put the files of a part, tokens and sequences, where they belong: what makes it whole comes last.
+
+        Raises:
+            DataError: the folder cannot be written to, or the disk is full; the unit is not done then.
+        """
+        sums = {kind: checksums.of_bytes(data[kind]) for kind in ("tokens", "sequences")}
+        write_atomically(self._part("tokens", name), data["tokens"])
         write_atomically(checksums.path_of(self.path, name), checksums.written(name, sums))
-        write_atomically(sequences_path, sequences_data)
+        write_atomically(self._part("sequences", name), data["sequences"])
 
     def notes(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Name and metadata of every part: unit key, plan hash, and what was noted when it was made."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -24,11 +24,12 @@ from freerun.jobs.source.in_audit import (
     sources_left,
 )
 from freerun.predictors.base import Predictor
+from freerun.predictors.reference import Reference
 from freerun.records.answers import asked, read_answers, write_answers
 from freerun.records.measure import Unit, measure, units_of
 from freerun.records.redact import RedactedFolder
 from freerun.records.source_likelihoods import read_sources_of
-from freerun.records.store import load_records
+from freerun.records.store import RunFolder, load_records
 from freerun.report.pages.audit import render_page
 from freerun.results.finding import to_json
 from freerun.runs.progress import Progress, Silent
@@ -57,13 +58,11 @@ def audit(
     """
     tell = progress or Silent()
     ready = prepare(model, corpus, chosen_from(options), out=out, say=tell.say)
-    folder, plan_hash = ready.folder, ready.manifest["plan_hash"]
-    sources = plan_sources(ready)
-    if sources is not None and ready.options.redact_text:
-        check_hidden(sources, folder)
+    folder = ready.folder
+    check_hidden_sources(ready)
     folder.open(ready.manifest)
     units = units_of(len(ready.pairs.pairs), ready.plan)
-    if not all(folder.done(u.name, u.key(plan_hash)) for u in units):
+    if not all(folder.done(u.name, u.key(ready.plan_hash)) for u in units):
         before = "prompt" if ready.pairs.free_length else ready.options.prefix
         lengths = f"{before} + {ready.pairs.continuation_tokens} tokens"
         tell.say(f"{len(ready.pairs.pairs)} documents, {lengths} -> {folder.path}")
@@ -71,33 +70,58 @@ def audit(
         reference = ready.reference()
         tell.begin(sum(u.n_tokens for u in units))
         try:
-            measure(
-                ready.predictor,
-                ready.pairs.pairs,
-                plan=ready.plan,
-                plan_hash=plan_hash,
-                folder=RedactedFolder(folder.path, known_ids_of(ready.feeding))
-                if ready.options.redact_text
-                else folder,
-                reference=reference,
-                encoder=ready.encoder,
-                on_tokens=tell.advance,
-                on_phase=tell.phase,
-                on_note=tell.say,
-                beside=_beside(ready, sources, tell) if sources and ready.options.redact_text else None,
-            )
+            measure_units(ready, reference, folder, units, tell)
         finally:
             tell.end()
+    ask_and_score_sources(ready, tell)
+    return report(folder.path, progress=tell)
+
+
+def check_hidden_sources(ready: Prepared) -> None:
+    """Raises DataError where sources were to be scored and the text that they need was left out of the records."""
+    sources = plan_sources(ready)
+    if sources is not None and ready.options.redact_text:
+        check_hidden(sources, ready.folder)
+
+
+def measure_units(
+    ready: Prepared, reference: Reference, folder: RunFolder, units: Sequence[Unit], tell: Progress
+) -> None:
+    """Record the units that the folder does not hold yet.
+
+    Raises:
+        FreerunError: see `measure`.
+    """
+    sources = plan_sources(ready)
+    hidden = ready.options.redact_text
+    measure(
+        ready.predictor,
+        ready.pairs.pairs,
+        plan=ready.plan,
+        plan_hash=ready.plan_hash,
+        folder=RedactedFolder(folder.path, known_ids_of(ready.feeding)) if hidden else folder,
+        reference=reference,
+        encoder=ready.encoder,
+        on_tokens=tell.advance,
+        on_phase=tell.phase,
+        on_note=tell.say,
+        beside=_beside(ready, sources, tell) if sources and hidden else None,
+        units=units,
+    )
+
+
+def ask_and_score_sources(ready: Prepared, tell: Progress) -> None:
+    """What an audit asks of the model when its units are recorded, as far as it was not asked before."""
+    sources = plan_sources(ready)
     if ready.options.ask:
         _ask(ready, tell)
     if sources is not None:
         _sources(ready, sources, tell)
-    return report(folder.path, progress=tell)
 
 
 def _ask(ready: Prepared, tell: Progress) -> None:
     """Ask which of two texts is its own, once; a model that cannot be asked is said, and the run goes on."""
-    folder, plan_hash, chosen = ready.folder, ready.manifest["plan_hash"], ready.options
+    folder, plan_hash, chosen = ready.folder, ready.plan_hash, ready.options
     key = asking_key(plan_hash, chosen.ask, seed=chosen.seed)
     if asked(folder, key):
         return

@@ -56,6 +56,11 @@ class Prepared:
     """How prompts are put to the model; None where documents are cut."""
 
     @property
+    def plan_hash(self) -> str:
+        """What tells this plan from all others."""
+        return str(self.manifest["plan_hash"])
+
+    @property
     def _ends_of_documents(self) -> list[int]:
         """What stands after a training document: the end of documents, or what closes a response."""
         if self.feeding is None:
