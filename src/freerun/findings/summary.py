@@ -33,7 +33,12 @@ def derive(
     `transfer_from`: a run whose detector is tried here. `answers`: what the model said when it was asked. `sources`: how likely every
     source finds the texts, where that was measured.
     """
-    evidence, manifest = Evidence(records, answers, sources), records.manifest
+    return derive_from(Evidence(records, answers, sources), transfer_from=transfer_from)
+
+
+def derive_from(evidence: Evidence, *, transfer_from: Records | None = None) -> AuditResult:
+    """`derive`, for whoever reads more from the same evidence."""
+    manifest = evidence.manifest
     own_text = evidence.once(own_text_of)
     outcome = None if own_text.refused else evidence.once(compared)
     comparison = outcome if isinstance(outcome, Comparison) else None

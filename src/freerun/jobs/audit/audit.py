@@ -9,7 +9,8 @@ from typing import Any, Unpack
 
 from freerun.errors import DataError
 from freerun.files import write_atomically
-from freerun.findings.summary import derive
+from freerun.findings.evidence import Evidence
+from freerun.findings.summary import derive_from
 from freerun.jobs.audit.asking import ask, asking_key
 from freerun.jobs.audit.options import AuditKeywords, chosen_from
 from freerun.jobs.audit.preparing import Prepared, prepare
@@ -29,8 +30,9 @@ from freerun.records.answers import asked, read_answers, write_answers
 from freerun.records.measure import Unit, measure, units_of
 from freerun.records.redact import RedactedFolder
 from freerun.records.source_likelihoods import read_sources_of
-from freerun.records.store import RunFolder, load_records
+from freerun.records.store import Records, RunFolder, load_records
 from freerun.report.pages.audit import render_page
+from freerun.results.audit import AuditResult
 from freerun.results.finding import to_json
 from freerun.runs.progress import Progress, Silent
 from freerun.runs.run import Run, finished
@@ -169,8 +171,15 @@ def report(path: str | Path, *, transfer: str | Path | None = None, progress: Pr
     folder = finished(path)
     other = None if transfer is None else load_records(finished(transfer))
     tell.say("deriving findings")
-    answers, sources = read_answers(folder), read_sources_of(folder)
-    result = to_json(derive(load_records(folder), transfer_from=other, answers=answers, sources=sources))
-    write_atomically(folder.path / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
-    write_atomically(folder.path / "report.html", render_page(result))
-    return Run(folder.path, result)
+    _, result = conclude(folder, transfer_from=other)
+    return Run(folder.path, to_json(result))
+
+
+def conclude(folder: RunFolder, *, transfer_from: Records | None = None) -> tuple[Evidence, AuditResult]:
+    """Write the result and the page of a run whose parts are all there; returns what they were derived from, too."""
+    evidence = Evidence(load_records(folder), read_answers(folder), read_sources_of(folder))
+    result = derive_from(evidence, transfer_from=transfer_from)
+    plain = to_json(result)
+    write_atomically(folder.path / "result.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder.path / "report.html", render_page(plain))
+    return evidence, result

@@ -29,6 +29,7 @@ from freerun.specs.providers import load_named_encoder
 from freerun.specs.spec import LoadOptions, load_predictor, loader_of
 from freerun.text.documents import Corpus
 from freerun.text.exemplars import with_exemplars
+from freerun.text.leading import Encode
 from freerun.text.pairs import PairSet, cut_pairs, numbered
 
 if TYPE_CHECKING:
@@ -92,8 +93,13 @@ def prepare(
     *,
     out: str | Path | None = None,
     say: Say = lambda _: None,
+    remember: Callable[[Encode], Encode] = lambda encode: encode,
+    threads: int | None = None,
 ) -> Prepared:
     """Read, load and cut what an audit needs; no file is written but the cache of weights.
+
+    `remember`: what is made of the model's `encode`, by whoever keeps what it gave. `threads`: what the plan says of
+    them, where it is made on another machine than the one that the run belongs to.
 
     Raises:
         FreerunError: see `freerun.errors`.
@@ -126,7 +132,7 @@ def prepare(
     else:
         pairs = cut_pairs(
             text,
-            predictor.encode,
+            remember(predictor.encode),
             n_documents=options.documents,
             prefix_tokens=options.prefix,
             cut_tokens=options.cut,
@@ -170,6 +176,7 @@ def prepare(
         exemplars=exemplars,
         faithful=faithful,
         feeding=feeding,
+        threads=threads,
     )
     folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
     return Prepared(predictor, text, pairs, plan, others, encoder, options, manifest, folder, unit_names, feeding)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic
 
-from freerun.runs.executors.job import MOST_ATTEMPTS, Done, Job, Poisoned, R, U
+from freerun.runs.executors.job import MOST_ATTEMPTS, Done, Job, Poisoned, R, Then, U, nothing_more
 
 
 @dataclass
@@ -30,8 +30,8 @@ class Ticket(Generic[U]):
 class Board(Generic[U, R]):
     """Where units wait, those that need the same things together."""
 
-    def __init__(self, job: Job[U, R], units: Iterable[U]) -> None:
-        self.job = job
+    def __init__(self, job: Job[U, R], units: Iterable[U], then: Then[U, R] = nothing_more) -> None:
+        self.job, self.then = job, then
         self._waiting: dict[str, deque[_Entry[U]]] = {}
         self._out = 0
         self._holders: Counter[str] = Counter()
@@ -71,7 +71,7 @@ class Board(Generic[U, R]):
     def done(self, ticket: Ticket[U], value: R) -> Done[U, R]:
         """A unit is finished; what it brings about comes next."""
         self._out -= 1
-        for unit in reversed(self.job.then(ticket.unit, value)):
+        for unit in reversed(self.then(ticket.unit, value)):
             self._queue(self.job.needs(unit)).appendleft(_Entry(unit))
         return Done(ticket.unit, value)
 

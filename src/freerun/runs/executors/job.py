@@ -32,10 +32,6 @@ class Job(Generic[U, R]):
         """What has to be loaded for a unit; a worker is given units that need what it has, as long as there are some."""
         return ""
 
-    def then(self, unit: U, value: R) -> Sequence[U]:
-        """Units that can be done now that this one is; they come next. Called where `map` is, never by a worker."""
-        return ()
-
 
 @dataclass(frozen=True)
 class Calls(Job[U, R]):
@@ -69,10 +65,21 @@ class Poisoned(Generic[U]):
         return f"{self.name} failed {len(self.reasons)} times, {alike}: {last}"
 
 
+Then = Callable[[U, R], Sequence[U]]
+"""Units that can be done now that one is; they come next. It is called where `map` is, never by a worker."""
+
+
+def nothing_more(unit: object, value: object) -> tuple[()]:
+    """No unit brings about another."""
+    return ()
+
+
 class Executor(Protocol):
     """Whoever does units."""
 
-    def map(self, job: Job[U, R], units: Iterable[U]) -> Iterator[Done[U, R] | Poisoned[U]]:
+    def map(
+        self, job: Job[U, R], units: Iterable[U], then: Then[U, R] = nothing_more
+    ) -> Iterator[Done[U, R] | Poisoned[U]]:
         """What becomes of every unit, as they are finished, those that others bring about (`then`) included.
 
         Raises:

@@ -6,15 +6,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from freerun.runs.executors.board import Board
-from freerun.runs.executors.job import Done, Job, Poisoned, R, U, reason_of
+from freerun.runs.executors.job import Done, Job, Poisoned, R, Then, U, nothing_more, reason_of
 
 
 @dataclass(frozen=True)
 class Local:
     """This process, one unit after the other."""
 
-    def map(self, job: Job[U, R], units: Iterable[U]) -> Iterator[Done[U, R] | Poisoned[U]]:
-        board: Board[U, R] = Board(job, units)
+    def map(
+        self, job: Job[U, R], units: Iterable[U], then: Then[U, R] = nothing_more
+    ) -> Iterator[Done[U, R] | Poisoned[U]]:
+        board: Board[U, R] = Board(job, units, then)
         work, loaded = job.start(), None
         while (ticket := board.take(loaded)) is not None:
             loaded = job.needs(ticket.unit)

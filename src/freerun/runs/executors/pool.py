@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from freerun.runs.executors.board import Board, Ticket
-from freerun.runs.executors.job import Done, Job, Poisoned, R, U, reason_of
+from freerun.runs.executors.job import Done, Job, Poisoned, R, Then, U, nothing_more, reason_of
 
 _SPAWN = multiprocessing.get_context("spawn")
 _GOODBYE_SECONDS = 2.0
@@ -31,9 +31,11 @@ class Pool:
     threads: int = 1
     """Of each worker's libraries."""
 
-    def map(self, job: Job[U, R], units: Iterable[U]) -> Iterator[Done[U, R] | Poisoned[U]]:
+    def map(
+        self, job: Job[U, R], units: Iterable[U], then: Then[U, R] = nothing_more
+    ) -> Iterator[Done[U, R] | Poisoned[U]]:
         """What becomes of every unit, as they are finished."""
-        board: Board[U, R] = Board(job, units)
+        board: Board[U, R] = Board(job, units, then)
         crew: list[_Worker] = []
         try:
             while board.open:

@@ -15,7 +15,7 @@ from typing import Any
 
 from freerun.errors import BackendError, UsageError, first_line
 from freerun.runs.executors.board import Board, Ticket
-from freerun.runs.executors.job import Done, Job, Poisoned, R, U, reason_of
+from freerun.runs.executors.job import Done, Job, Poisoned, R, Then, U, nothing_more, reason_of
 
 NOTICE_SECONDS = 60.0
 """After so long without a worker it is said that there is none."""
@@ -34,14 +34,16 @@ class OnRay:
     gpus: float = 0.0
     resources: Mapping[str, float] = field(default_factory=dict)
 
-    def map(self, job: Job[U, R], units: Iterable[U]) -> Iterator[Done[U, R] | Poisoned[U]]:
+    def map(
+        self, job: Job[U, R], units: Iterable[U], then: Then[U, R] = nothing_more
+    ) -> Iterator[Done[U, R] | Poisoned[U]]:
         """What becomes of every unit, as they are finished.
 
         Raises:
             UsageError: Ray is not installed. BackendError: no cluster there, or one that has no room for a worker.
         """
         ray = _ray()
-        board: Board[U, R] = Board(job, units)
+        board: Board[U, R] = Board(job, units, then)
         begun = _connect(ray, self.address)
         crew: list[_Actor] = []
         try:
