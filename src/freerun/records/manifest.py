@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from freerun.errors import DataError
 
+SEAL = "sha256"
+"""Of everything else in a manifest. Earlier versions have none."""
 MOST = 10_000_000
 """Documents, tokens or rows at once that no run has."""
 _KINDS: dict[str, type] = {
@@ -45,6 +49,10 @@ def manifest_from(data: bytes, path: Path) -> Manifest:
         raise DataError(f"{path} cannot be read ({error}); the run must be made again") from error
     if not isinstance(manifest, Manifest):
         raise DataError(f"{path} cannot be read (it is no JSON object); the run must be made again")
+    if manifest.pop(SEAL, digest := _digest(manifest)) != digest:
+        raise DataError(
+            f"{path} is damaged (it does not fit its checksum); run the same command again, or remove the folder"
+        )
     for key, kind in _KINDS.items():
         if key in manifest and not isinstance(manifest[key], kind):
             raise DataError(f"{path} cannot be read ({key} is {short(manifest[key])}); the run must be made again")
@@ -53,6 +61,16 @@ def manifest_from(data: bytes, path: Path) -> Manifest:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST:
             raise DataError(f"{path} cannot be read ({outer}.{key} is {short(value)}); the run must be made again")
     return manifest
+
+
+def written(manifest: Mapping[str, Any]) -> str:
+    """The text of the file, with the checksum of all that is in it."""
+    return json.dumps({**manifest, SEAL: _digest(manifest)}, indent=2, sort_keys=True) + "\n"
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    content = {k: v for k, v in manifest.items() if k != SEAL}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _known(pairs: dict[str, Any], path: Path) -> Manifest:

@@ -11,7 +11,6 @@ result.json, report.html derived from the above, made again by `freerun report`
 from __future__ import annotations
 
 import errno
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from freerun.errors import DataError, first_line
 from freerun.files import FORBIDDEN, NO_HANDLES, cannot, sha256_of, write_atomically
 from freerun.records import checksums, lock
 from freerun.records.columns import Columns, numbers
-from freerun.records.manifest import manifest_from, short
+from freerun.records.manifest import Manifest, manifest_from, short, written
 from freerun.records.parquet import BROKEN, encoded, metadata_of
 from freerun.records.plan import upgraded
 from freerun.records.schema import LATER, READABLE_VERSIONS, sequences_schema, stamped, tokens_schema, unlike
@@ -64,8 +63,8 @@ class RunFolder:
             lock.hold(self, self.path)
         except (OSError, ValueError) as error:
             raise cannot("write", self.path, error) from error
-        if self.manifest_path.exists():
-            held = self.manifest()
+        held = self._held(str(manifest["plan_hash"]))
+        if held is not None:
             if held["plan_hash"] != manifest["plan_hash"]:
                 mine, theirs = manifest["plan"], held.get("plan", {})
                 changed = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
@@ -74,18 +73,40 @@ class RunFolder:
                     f"{self.path} holds a run of another plan ({words}); choose another folder with -o, or remove it"
                 )
         else:
-            write_atomically(self.manifest_path, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+            write_atomically(self.manifest_path, written(manifest))
         for leftover in self._leftovers():
             try:
                 leftover.unlink(missing_ok=True)
             except OSError as error:
                 raise cannot("write", leftover, error) from error
 
+    def _held(self, plan_hash: str) -> Manifest | None:
+        """The manifest that is there; None where there is none, or a damaged one beside parts of this very plan: it is made anew.
+
+        Raises:
+            DataError: it is damaged or gone, and the parts are of another plan or cannot tell.
+        """
+        try:
+            return self.manifest()
+        except DataError:
+            parts = list((self.path / "sequences").glob("*.parquet"))
+            if self.manifest_path.exists() and not parts:
+                raise
+            for path in parts:
+                try:
+                    theirs = metadata_of(path).get("plan_hash")
+                except BROKEN:
+                    continue
+                if theirs != plan_hash:
+                    raise
+            return None
+
     def _check_is_run_or_new(self) -> None:
         try:
             if self.manifest_path.exists() or not self.path.exists():
                 return
             ours = {*self._leftovers(), self.path / lock.NAME}
+            ours |= {self.path / n for n in ("sequences", "tokens", checksums.FOLDER, "result.json", "report.html")}
             if self.path.is_dir() and not set(self.path.iterdir()) - ours:
                 return
         except (OSError, ValueError) as error:
@@ -101,7 +122,7 @@ class RunFolder:
         ]
         return [path for pattern in ours for path in self.path.glob(pattern)]
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """What was planned.
 
         Raises:

@@ -11,8 +11,8 @@ from freerun.results.finding import Chart
 from freerun.results.horizons import HorizonSummary
 from freerun.results.verdict import Measured, Status, Verdict
 
-CellState = Literal["done", "refused", "failed"]
-"""refused: it cannot be audited as it was asked for, and why stands beside it. failed: its parts failed three times each."""
+CellState = Literal["done", "refused", "failed", "missing"]
+"""refused: it cannot be audited as it was asked for. failed: parts of it failed three times. missing: it was not done yet."""
 
 
 @dataclass(frozen=True)

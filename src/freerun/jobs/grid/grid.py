@@ -57,9 +57,9 @@ class Grid:
 
     @property
     def exit_code(self) -> int:
-        """4 where a cell failed, 3 where one was refused, else 0."""
+        """4 where a cell failed or is missing, 3 where one was refused, else 0."""
         states = {c.state for c in self.result.cells}
-        return 4 if "failed" in states else 3 if "refused" in states else 0
+        return 4 if states & {"failed", "missing"} else 3 if "refused" in states else 0
 
 
 def run_grid(
@@ -237,7 +237,7 @@ def _changed(task: Task, made: CellPlan, plan: GridPlan, finished: Mapping[str, 
 def _not_measured(folder: Path, name: str) -> Failure:
     held = list((folder / CELLS / name / "sequences").glob("*.parquet"))
     words = f"it is not finished ({len(held)} parts are there)" if held else "it is not measured yet"
-    return Failure(f"{words}: run the grid again", 4, refused=False)
+    return Failure(f"{words}: run the grid again", 4, "missing")
 
 
 # ---- the page ----------------------------------------------------------------------------------------------------------
@@ -279,8 +279,8 @@ def _outcome(
     )
     if digest is not None:
         return made
-    why = failure or Failure("it is not measured yet", 4, refused=False)
-    return replace(made, state="refused" if why.refused else "failed", why=why.why)
+    why = failure or Failure("it is not measured yet", 4, "missing")
+    return replace(made, state=why.state, why=why.why)
 
 
 def one_family(plan: GridPlan) -> bool:

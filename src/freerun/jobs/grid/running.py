@@ -24,6 +24,7 @@ from freerun.jobs.grid.workshop import (
 )
 from freerun.records.remote import RemoteParts
 from freerun.records.store import RunFolder
+from freerun.results.grid import CellState
 from freerun.runs.executors.job import Done, Executor, Poisoned
 from freerun.runs.executors.local import Local
 from freerun.runs.progress import Progress
@@ -35,11 +36,11 @@ DEFAULT_TOKENS = 128
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a cell has no summary. `refused`: it cannot be measured as it was asked for; else its parts failed."""
+    """Why a cell has no summary."""
 
     why: str
     exit_code: int
-    refused: bool
+    state: CellState
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Foreman:
         task = unit.task
         try:
             if isinstance(made, Refused):
-                self.failures[task.name] = Failure(made.why, made.exit_code, refused=True)
+                self.failures[task.name] = Failure(made.why, made.exit_code, "refused")
                 self.tell.advance(expected_tokens(task))
             elif isinstance(made, CellPlan):
                 return self._begin(task, made)
@@ -81,7 +82,7 @@ class Foreman:
             elif isinstance(made, Concluded):
                 self._summed_up(task, made.summary)
         except FreerunError as error:
-            self.failures[task.name] = Failure(str(error), error.exit_code, refused=False)
+            self.failures[task.name] = Failure(str(error), error.exit_code, "failed")
             self._open.pop(task.name, None)
         return ()
 
@@ -90,7 +91,7 @@ class Foreman:
         task = outcome.unit.task
         held = self.failures.get(task.name)
         if held is None:
-            self.failures[task.name] = Failure(str(outcome), 4, refused=False)
+            self.failures[task.name] = Failure(str(outcome), 4, "failed")
         self.tell.say(str(outcome))
 
     def _begin(self, task: Task, plan: CellPlan) -> Sequence[Work]:
@@ -98,7 +99,7 @@ class Foreman:
             self.tell.say(note)
         if (against := self.check(task, plan)) is not None:
             raise DataError(against)
-        folder = RunFolder(Path(plan.folder))
+        folder = RunFolder(Path(plan.folder).absolute())
         folder.open(plan.manifest)
         plan_hash = str(plan.manifest["plan_hash"])
         left = []
@@ -114,8 +115,8 @@ class Foreman:
         self._open[task.name] = _Open(task, folder, {u.name for u in left}, expected_tokens(task) / n if n else 0.0)
         if not left:
             self.tell.advance(expected_tokens(task))
-            return [Concluding(task, plan.folder)] if not task.url else self._conclude_here(task)
-        return [Measuring(task, unit, plan_hash, plan.folder) for unit in left]
+            return [Concluding(task, str(folder.path))] if not task.url else self._conclude_here(task)
+        return [Measuring(task, unit, plan_hash, str(folder.path)) for unit in left]
 
     def _recorded(self, unit: Measuring, made: Recorded) -> Sequence[Work]:
         for note in made.notes:

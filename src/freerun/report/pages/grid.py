@@ -56,7 +56,7 @@ def outcome(cell: Mapping[str, Any]) -> tuple[str, str, str]:
     """Tone, sign and words of a cell."""
     own = cell["own_text"]
     if cell["state"] != "done":
-        return ("unknown", "–", "Refused" if cell["state"] == "refused" else "Failed")
+        return ("unknown", "–", str(cell["state"]).capitalize())
     if own and own["fault"]:
         return ("bad", "!", "Sampler audit failed" if own["fault"] == "sampler_audit" else "Own text refused")
     return SIGNS[cell["outcome"]]

@@ -96,7 +96,7 @@ class _Worker:
 
 def _heard(worker: _Worker, board: Board[U, R], crew: list[_Worker]) -> Done[U, R] | Poisoned[U] | None:
     """What a worker says of its unit, or that it is gone; None where the unit is tried again."""
-    ticket = worker.ticket
+    ticket, worker.ticket = worker.ticket, None
     assert ticket is not None
     try:
         if not worker.line.poll():
@@ -108,7 +108,6 @@ def _heard(worker: _Worker, board: Board[U, R], crew: list[_Worker]) -> Done[U, 
         worker.process.join()
         worker.line.close()
         return board.failed(ticket, _how_it_ended(worker.process.exitcode))
-    worker.ticket = None
     return board.done(ticket, value) if said == "done" else board.failed(ticket, value)
 
 

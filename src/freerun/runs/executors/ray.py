@@ -69,8 +69,7 @@ class OnRay:
             max_restarts=-1,
             max_task_retries=0,
         )(_Workshop)
-        sent = ray.put(job)
-        return [_Actor(kind.remote(sent)) for _ in range(n)]
+        return [_Actor(kind.remote(job)) for _ in range(n)]
 
     def _room(self, has: Mapping[str, float]) -> int:
         wants = {"CPU": self.cpus, "GPU": self.gpus, **self.resources}
