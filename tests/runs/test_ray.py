@@ -64,8 +64,8 @@ PLAN = """
 models = ["world/markov", {spec = "world/markov+temperature,t=0.5", label = "cold"}]
 corpora = ["world/markov", "world/authors"]
 [settings]
-documents = 24
-tokens = 16
+documents = 16
+tokens = 8
 prefix = 4
 batch = 8
 dtype = ["fp32", "bf16"]
@@ -90,10 +90,10 @@ def test_a_grid_whose_driver_is_killed_twice_ends_in_the_page_of_an_undisturbed_
         before = made(out)
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    alone = run_grid(read_grid(tmp_path / "plan.toml"), out=tmp_path / "alone")
+    command = f"freerun grid {tmp_path / 'plan.toml'} -o {out}"
+    alone = run_grid(read_grid(tmp_path / "plan.toml"), out=tmp_path / "alone", command=command)
     assert without_times(out) == without_times(alone.path)
-    page = (out / "report.html").read_text()
-    assert page.replace(str(out), "") == alone.report.read_text().replace(str(alone.path), "")
+    assert (out / "report.html").read_text() == alone.report.read_text()
 
 
 def made(out: Path) -> int:
@@ -103,4 +103,4 @@ def made(out: Path) -> int:
 
 def without_times(path: Path) -> Any:
     held = json.loads((path / "result.json").read_text())
-    return {**held, "created": "", "command": ""}
+    return {**held, "created": ""}
