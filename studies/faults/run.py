@@ -15,8 +15,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,11 @@ import freerun.jobs.audit.audit
 import freerun.jobs.grid.grid
 import freerun.report.pages.audit
 import freerun.worlds.catalogue  # noqa: F401  all loaded before the first fork
+from freerun.errors import FreerunError
 from freerun.records.store import RunFolder
+from freerun.runs.executors.job import Calls, Done, Executor
+from freerun.runs.executors.local import Local
+from freerun.runs.executors.pool import Pool
 from studies.faults.bombs import BOMBS
 from studies.faults.child import Ended, run
 from studies.faults.kinds import FAULTS, Fault, Scene
@@ -63,22 +68,35 @@ class Judged:
     said: str
 
 
-def campaign(faults: Sequence[tuple[Fault, int]], place: Path, *, seed: int = SEED, tell: bool = False) -> list[Judged]:
+def campaign(
+    faults: Sequence[tuple[Fault, int]],
+    place: Path,
+    *,
+    seed: int = SEED,
+    executor: Executor | None = None,
+    tell: Callable[[Judged], None] = lambda _: None,
+) -> list[Judged]:
     """Inject so many faults of each kind and judge what is left of each."""
-    scenes = {name: _scene(name, place) for name in {f.scene for f, _ in faults}}
-    out = []
-    for fault, n in faults:
-        for i in range(n):
-            rng = np.random.default_rng([seed, i, *fault.kind.encode()])
-            scene = _elsewhere(scenes[fault.scene], place / f"{len(out)}")
-            ended = fault.inject(scene, rng)
-            out.append(_judge(fault, scene, ended))
-            shutil.rmtree(place / f"{len(out) - 1}", ignore_errors=True)
-            if tell and out[-1].verdict not in GOOD:
-                print(out[-1], file=sys.stderr)
-        if tell:
-            print(f"{fault.kind}: {n}", file=sys.stderr, flush=True)
-    return out
+    scenes = {name: _scene(name, place) for name in sorted({f.scene for f, _ in faults})}
+    units = [(FAULTS.index(fault), i) for fault, n in faults for i in range(n)]
+    judged: dict[tuple[int, int], Judged] = {}
+    for outcome in (executor or Local()).map(Calls(partial(_inject, scenes, str(place), seed)), units):
+        assert isinstance(outcome, Done), str(outcome)
+        judged[outcome.unit] = outcome.value
+        tell(outcome.value)
+    return [judged[unit] for unit in units]
+
+
+def _inject(scenes: dict[str, Scene], place: str, seed: int, unit: tuple[int, int]) -> Judged:
+    """One fault and what becomes of it."""
+    number, i = unit
+    fault = FAULTS[number]
+    rng = np.random.default_rng([seed, i, *fault.kind.encode()])
+    where = Path(place) / f"{number}-{i}"
+    scene = _elsewhere(scenes[fault.scene], where)
+    judged = _judge(fault, scene, fault.inject(scene, rng))
+    shutil.rmtree(where, ignore_errors=True)
+    return judged
 
 
 def _scene(name: str, place: Path) -> Scene:
@@ -111,7 +129,10 @@ def _judge(fault: Fault, scene: Scene, met: Ended | None) -> Judged:
         if any("Traceback" in words or "internal error" in words for words in said):
             return Judged(fault.kind, "traceback", met_with, "\n".join(said)[-2000:])
         if again.finished:
-            same = _same(scene)
+            try:
+                same = _same(scene)
+            except (FreerunError, ValueError, OSError) as error:
+                return Judged(fault.kind, "different", met_with, str(error)[-400:])
             verdict: Verdict = "different" if not same else "the same after a refusal" if attempt else "the same"
             return Judged(fault.kind, verdict, met_with, said[-1][-400:] if not same else _last_line(said[0]))
         path = _named(again.said, scene.folder)
@@ -199,14 +220,20 @@ def table(judged: Sequence[Judged], bombs: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n\n" + "\n".join(packed) + "\n"
 
 
+def _tell(judged: Judged) -> None:
+    words = judged.kind if judged.verdict in GOOD else f"{judged.verdict.upper()}: {judged}"
+    print(words, file=sys.stderr, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="of the faults of each kind (default 1: all)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     chosen = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faults-") as place:
         faults = [(f, max(1, round(f.n * chosen.share))) for f in FAULTS]
-        judged = campaign(faults, Path(place), tell=True)
+        judged = campaign(faults, Path(place), executor=Pool(chosen.workers), tell=_tell)
         bombs = {name: bomb(Path(place)) for name, bomb in BOMBS.items()}
     result = {
         "command": "python -m studies.faults.run",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -66,6 +66,8 @@ class RunDigest:
     curve: AucCurve | None
     why_no_curve: str
     documents: tuple[Document, ...]
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of what was written of the run beside its records."""
 
     @cached_property
     def plan(self) -> AuditPlan:
@@ -124,8 +126,8 @@ def same_records(first: RunDigest, second: RunDigest) -> SameRecords:
     )
 
 
-def digest_of(evidence: Evidence, result: AuditResult) -> RunDigest:
-    """What is kept of a run whose result was derived from this evidence."""
+def digest_of(evidence: Evidence, result: AuditResult, files: dict[str, str]) -> RunDigest:
+    """What is kept of a run whose result was derived from this evidence; `files`: checksums of its result and page."""
     manifest, own_text = evidence.manifest, evidence.once(own_text_of)
     outcome = None if own_text.refused else evidence.once(compared)
     kept = {
@@ -151,6 +153,7 @@ def digest_of(evidence: Evidence, result: AuditResult) -> RunDigest:
         if isinstance(outcome, Comparison)
         else str(outcome),
         tuple(_documents(evidence)),
+        files,
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from freerun.comparisons.grids.result import CellOutcome, grid_result
 from freerun.comparisons.grids.summary import RunDigest, read
 from freerun.errors import DataError
-from freerun.files import cannot, write_atomically
+from freerun.files import cannot, sha256_of, write_atomically
 from freerun.jobs.grid.plan import Cell, GridPlan, shown
 from freerun.jobs.grid.running import Failure, run_cells
 from freerun.jobs.grid.workshop import CellPlan, Task
@@ -35,6 +35,7 @@ from freerun.runs.executors.job import Executor
 from freerun.runs.executors.local import Local
 from freerun.runs.progress import Progress, Silent
 from freerun.runs.provenance import cores
+from freerun.runs.run import finished as finished_run
 
 MANIFEST = "grid.json"
 MANIFEST_VERSION = 1
@@ -83,7 +84,7 @@ def run_grid(
     tell = progress or Silent()
     folder = Path(out) if out is not None else Path("runs") / f"grid-{name}"
     owner = _open(folder, plan, command or f"freerun grid -o {folder}", tell)
-    finished = finished_cells(folder, plan)
+    finished = {name: d for name, d in finished_cells(folder, plan).items() if _whole(folder / CELLS / name, d, tell)}
     left = [cell for cell in plan.cells if cell.name not in finished]
     if finished:
         tell.say(f"{len(finished)} of {len(plan.cells)} cells are finished")
@@ -232,6 +233,29 @@ def _changed(task: Task, made: CellPlan, plan: GridPlan, finished: Mapping[str, 
                 "and its folder, or choose another folder with -o"
             )
     return None
+
+
+def _whole(run: Path, digest: RunDigest, tell: Progress) -> bool:
+    """Whether the run of a finished cell is as it was left; one whose records are gone need not be."""
+    if not (run / "sequences").is_dir():
+        return True
+    fault = next((name for name, sha256 in digest.files.items() if _sum_of(run / name) != sha256), None)
+    why = None if fault is None else f"{run / fault} is not as it was written"
+    if why is None:
+        try:
+            finished_run(run)
+        except DataError as error:
+            why = str(error)
+    if why is not None:
+        tell.say(f"{why}; what is missing of the cell is made again")
+    return why is None
+
+
+def _sum_of(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
 
 
 def _not_measured(folder: Path, name: str) -> Failure:

@@ -10,6 +10,7 @@ from typing import Any
 
 from freerun.comparisons.grids.summary import digest_of, written
 from freerun.errors import DataError, TooFewDocuments, UsageError
+from freerun.files import sha256_of
 from freerun.jobs.audit.audit import ask_and_score_sources, check_hidden_sources, conclude, measure_units
 from freerun.jobs.audit.options import AuditOptions, read_any_corpus
 from freerun.jobs.audit.preparing import Prepared, prepare
@@ -315,4 +316,6 @@ def check_shared(folder: RunFolder, plan_hash: str) -> None:
 
 def sum_up(folder: RunFolder, key: str) -> str:
     """Write a finished run's result and page, and return its summary."""
-    return written(digest_of(*conclude(folder)), key)
+    evidence, result = conclude(folder)
+    files = {name: sha256_of(folder.path / name) for name in ("result.json", "report.html")}
+    return written(digest_of(evidence, result, files), key)
