@@ -61,6 +61,7 @@ studies: $(STAMP)
 	$(BIN)/python -m studies.comparisons.run
 	$(BIN)/python -m studies.long_run.run
 	$(BIN)/python -m studies.families.run
+	$(BIN)/python -m studies.faults.run
 
 # side by side with peers, which live in environments of their own; an hour and a half on a machine that does nothing else
 PEERS := .venv-peers/.installed
@@ -75,6 +76,7 @@ bench: $(STAMP) $(PEERS)
 	$(BIN)/python bench/findings.py --json docs/data/bench-findings.json
 	$(BIN)/python bench/source.py --json docs/data/bench-source.json
 	$(BIN)/python bench/servers.py --json docs/data/bench-servers.json
+	$(BIN)/python -m studies.scaling.run
 	$(BIN)/python bench/table.py
 
 clean:
