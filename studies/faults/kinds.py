@@ -24,13 +24,15 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a fault happens: an audit or a grid, its folder, how long it takes undisturbed, and a finished copy of it."""
+    """Where a fault happens: an audit or a grid, its folder, how long it takes undisturbed, and a finished copy of it.
+
+    `again`: the command that goes on from there."""
 
     words: tuple[str, ...]
+    again: tuple[str, ...]
     folder: Path
     seconds: float
     finished: Path
-    store: str = ""
 
     def copy_finished(self) -> None:
         shutil.copytree(self.finished, self.folder, dirs_exist_ok=True)
@@ -252,8 +254,8 @@ def two_drivers_without_locks(scene: Scene, rng: Rng) -> Ended:
 FAULTS = (
     Fault("SIGKILL", "the process is killed at a random moment", 44, kill, in_ci=6),
     Fault("SIGKILL of a grid", "the process of a grid is killed at a random moment", 12, kill, "grid"),
-    Fault("SIGKILL of a worker", "a worker of two is killed while it works", 8, kill_worker, "pool", in_ci=1),
-    Fault("SIGKILL of the driver", "the process that two workers work for is killed", 8, kill, "pool", in_ci=1),
+    Fault("SIGKILL of a worker", "a worker of two is killed while it works", 6, kill_worker, "pool", in_ci=1),
+    Fault("SIGKILL of the driver", "the process that two workers work for is killed", 6, kill, "pool", in_ci=1),
     Fault("Ctrl-C once", "SIGINT at a random moment", 18, interrupt_once),
     Fault("Ctrl-C twice", "a second SIGINT within 50 ms", 14, interrupt_twice),
     Fault("full disk", "no room from a random write on", 22, full_disk, in_ci=3),

@@ -111,20 +111,22 @@ def _scene(name: str, place: Path) -> Scene:
     for path in (place / f"warm-{name}", folder):
         ended = run([*words, "-o", str(path)])
         assert ended.finished, ended.said
-    return Scene((*words, "-o", str(folder)), folder, ended.seconds, folder)
+    again = AUDIT if name == "pool" else words  # whoever makes the parts, they are the same
+    return Scene((*words, "-o", str(folder)), (*again, "-o", str(folder)), folder, ended.seconds, folder)
 
 
 def _elsewhere(scene: Scene, place: Path) -> Scene:
     """The same scene in a folder of its own."""
     folder = place / "run"
-    return Scene((*scene.words[:-1], str(folder)), folder, scene.seconds, scene.finished)
+    words, again = ((*w[:-1], str(folder)) for w in (scene.words, scene.again))
+    return Scene(words, again, folder, scene.seconds, scene.finished)
 
 
 def _judge(fault: Fault, scene: Scene, met: Ended | None) -> Judged:
     met_with = "" if met is None else _in_words(met)
     said = [] if met is None else [met.said]
     for attempt in range(4):
-        again = run(scene.words)
+        again = run(scene.again)
         said.append(again.said)
         if any("Traceback" in words or "internal error" in words for words in said):
             return Judged(fault.kind, "traceback", met_with, "\n".join(said)[-2000:])

@@ -28,6 +28,7 @@ NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 def cluster() -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_raylet_start_wait_time_s"] = "120"  # noqa: SIM112  spelled by Ray; other tests run beside this one
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
