@@ -15,8 +15,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,7 @@ import freerun.report.pages.audit
 import freerun.worlds.catalogue  # noqa: F401  all loaded before the first fork
 from freerun.errors import FreerunError
 from freerun.records.store import RunFolder
+from freerun.results.json import from_json
 from freerun.runs.executors.job import Calls, Done, Executor
 from freerun.runs.executors.local import Local
 from freerun.runs.executors.pool import Pool
@@ -42,20 +43,24 @@ from studies.files import json_text, write_files
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "faults.md"
-SMALL = ("--tokens", "8", "--batch", "4", "--documents", "16", "--prefix", "4")
+SMALL = ("--tokens", "4", "--batch", "4", "--documents", "16", "--prefix", "4")
 AUDIT = ("audit", "world/markov", "world/markov", *SMALL)
 PLAN = """
 models = ["world/markov", {spec = "world/markov+temperature,t=0.5", label = "cold"}]
 corpora = ["world/markov"]
 [settings]
 documents = 16
-tokens = 8
+tokens = 4
 prefix = 4
 batch = 8
 """
 SEED = 20261127
 Verdict = Literal["the same", "the same after a refusal", "different", "unclear refusal", "traceback"]
 GOOD: tuple[Verdict, ...] = ("the same", "the same after a refusal")
+
+
+Unit = tuple[int, int]
+"""A fault by its place in `FAULTS`, and the number of the injection."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +79,24 @@ def campaign(
     *,
     seed: int = SEED,
     executor: Executor | None = None,
-    tell: Callable[[Judged], None] = lambda _: None,
+    known: Mapping[Unit, Judged] | None = None,
+    tell: Callable[[Unit, Judged], None] = lambda _unit, _judged: None,
 ) -> list[Judged]:
-    """Inject so many faults of each kind and judge what is left of each."""
+    """Inject so many faults of each kind and judge what is left of each, but those that are known already."""
     scenes = {name: _scene(name, place) for name in sorted({f.scene for f, _ in faults})}
     units = [(FAULTS.index(fault), i) for fault, n in faults for i in range(n)]
-    judged: dict[tuple[int, int], Judged] = {}
-    for outcome in (executor or Local()).map(Calls(partial(_inject, scenes, str(place), seed)), units):
-        assert isinstance(outcome, Done), str(outcome)
-        judged[outcome.unit] = outcome.value
-        tell(outcome.value)
+    judged: dict[Unit, Judged] = dict(known or {})
+    missing = [u for u in units if u not in judged]
+    pooled = [u for u in missing if FAULTS[u[0]].scene == "pool"]  # a worker has no workers of its own
+    for who, some in ((executor or Local(), [u for u in missing if u not in pooled]), (Local(), pooled)):
+        for outcome in who.map(Calls(partial(_inject, scenes, str(place), seed)), some):
+            assert isinstance(outcome, Done), str(outcome)
+            judged[outcome.unit] = outcome.value
+                tell(outcome.unit, outcome.value)
     return [judged[unit] for unit in units]
 
 
-def _inject(scenes: dict[str, Scene], place: str, seed: int, unit: tuple[int, int]) -> Judged:
+def _inject(scenes: dict[str, Scene], place: str, seed: int, unit: Unit) -> Judged:
     """One fault and what becomes of it."""
     number, i = unit
     fault = FAULTS[number]
@@ -222,20 +231,33 @@ def table(judged: Sequence[Judged], bombs: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n\n" + "\n".join(packed) + "\n"
 
 
-def _tell(judged: Judged) -> None:
+def _tell(kept: Path, unit: Unit, judged: Judged) -> None:
+    """Keep it, so that a campaign that is interrupted goes on."""
+    with kept.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"unit": unit, "judged": asdict(judged)}) + "\n")
     words = judged.kind if judged.verdict in GOOD else f"{judged.verdict.upper()}: {judged}"
     print(words, file=sys.stderr, flush=True)
+
+
+def _known(kept: Path) -> dict[Unit, Judged]:
+    """What was kept of an earlier start."""
+    lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return {(row["unit"][0], row["unit"][1]): from_json(Judged, row["judged"]) for row in rows}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="of the faults of each kind (default 1: all)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    parser.add_argument("--keep", type=Path, default=Path("runs/faults.jsonl"), help="what is done already (for going on)")
     chosen = parser.parse_args()
+    chosen.keep.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faults-") as place:
         faults = [(f, max(1, round(f.n * chosen.share))) for f in FAULTS]
-        judged = campaign(faults, Path(place), executor=Pool(chosen.workers), tell=_tell)
+        keep = partial(_tell, chosen.keep)
+        judged = campaign(faults, Path(place), executor=Pool(chosen.workers), known=_known(chosen.keep), tell=keep)
         bombs = {name: bomb(Path(place)) for name, bomb in BOMBS.items()}
     result = {
         "command": "python -m studies.faults.run",

@@ -28,6 +28,10 @@ _KINDS: dict[str, type] = {
 _COUNTED = (("counts", "pairs"), ("plan", "tokens"), ("plan", "batch"))
 
 
+class Damaged(DataError):
+    """The file is not what was written."""
+
+
 class Manifest(dict[str, Any]):
     """A dict in which a key that is not there is said to be missing from the file."""
 
@@ -46,9 +50,9 @@ def manifest_from(data: bytes, path: Path) -> Manifest:
     try:
         manifest = json.loads(data, object_hook=lambda pairs: _known(pairs, path))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read ({error}); the run must be made again") from error
+        raise Damaged(f"{path} cannot be read ({error}); the run must be made again") from error
     if not isinstance(manifest, Manifest):
-        raise DataError(f"{path} cannot be read (it is no JSON object); the run must be made again")
+        raise Damaged(f"{path} cannot be read (it is no JSON object); the run must be made again")
     if manifest.pop(SEAL, digest := _digest(manifest)) != digest:
         raise DataError(
             f"{path} is damaged (it does not fit its checksum); run the same command again, or remove the folder"

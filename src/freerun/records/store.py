@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from freerun.errors import DataError, first_line
 from freerun.files import FORBIDDEN, NO_HANDLES, cannot, sha256_of, write_atomically
 from freerun.records import checksums, lock
 from freerun.records.columns import Columns, numbers
-from freerun.records.manifest import Manifest, manifest_from, short, written
+from freerun.records.manifest import Damaged, Manifest, manifest_from, short, written
 from freerun.records.parquet import BROKEN, encoded, metadata_of
 from freerun.records.plan import upgraded
 from freerun.records.schema import LATER, READABLE_VERSIONS, sequences_schema, stamped, tokens_schema, unlike
@@ -86,19 +87,18 @@ class RunFolder:
         Raises:
             DataError: it is damaged or gone, and the parts are of another plan or cannot tell.
         """
+        if not self.manifest_path.exists() and not (self.path / "sequences").is_dir():
+            return None
         try:
             return self.manifest()
-        except DataError:
+        except DataError as error:
             parts = list((self.path / "sequences").glob("*.parquet"))
-            if self.manifest_path.exists() and not parts:
+            if self.manifest_path.exists() and not (parts and isinstance(error, Damaged)):
                 raise
             for path in parts:
-                try:
-                    theirs = metadata_of(path).get("plan_hash")
-                except BROKEN:
-                    continue
-                if theirs != plan_hash:
-                    raise
+                with suppress(*BROKEN):
+                    if metadata_of(path).get("plan_hash") != plan_hash:
+                        raise error from None
             return None
 
     def _check_is_run_or_new(self) -> None:
