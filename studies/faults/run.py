@@ -92,7 +92,7 @@ def campaign(
         for outcome in who.map(Calls(partial(_inject, scenes, str(place), seed)), some):
             assert isinstance(outcome, Done), str(outcome)
             judged[outcome.unit] = outcome.value
-                tell(outcome.unit, outcome.value)
+            tell(outcome.unit, outcome.value)
     return [judged[unit] for unit in units]
 
 
@@ -250,7 +250,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="of the faults of each kind (default 1: all)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
-    parser.add_argument("--keep", type=Path, default=Path("runs/faults.jsonl"), help="what is done already (for going on)")
+    parser.add_argument(
+        "--keep", type=Path, default=Path("runs/faults.jsonl"), help="what is done already (for going on)"
+    )
     chosen = parser.parse_args()
     chosen.keep.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
