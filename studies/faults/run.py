@@ -80,13 +80,15 @@ def campaign(
     seed: int = SEED,
     executor: Executor | None = None,
     known: Mapping[Unit, Judged] | None = None,
+    first: float = 0.0,
     tell: Callable[[Unit, Judged], None] = lambda _unit, _judged: None,
 ) -> list[Judged]:
     """Inject so many faults of each kind and judge what is left of each, but those that are known already."""
     scenes = {name: _scene(name, place) for name in sorted({f.scene for f, _ in faults})}
     units = [(FAULTS.index(fault), i) for fault, n in faults for i in range(n)]
     judged: dict[Unit, Judged] = dict(known or {})
-    missing = [u for u in units if u not in judged]
+    begin = round(first * len(units))
+    missing = [u for u in units[begin:] + units[:begin] if u not in judged]
     pooled = [u for u in missing if FAULTS[u[0]].scene == "pool"]  # a worker has no workers of its own
     for who, some in ((executor or Local(), [u for u in missing if u not in pooled]), (Local(), pooled)):
         for outcome in who.map(Calls(partial(_inject, scenes, str(place), seed)), some):
@@ -249,6 +251,7 @@ def _known(kept: Path) -> dict[Unit, Judged]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="of the faults of each kind (default 1: all)")
+    parser.add_argument("--first", type=float, default=0.0, help="begin at this share of the faults (default 0)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument(
         "--keep", type=Path, default=Path("runs/faults.jsonl"), help="what is done already (for going on)"
@@ -259,7 +262,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="faults-") as place:
         faults = [(f, max(1, round(f.n * chosen.share))) for f in FAULTS]
         keep = partial(_tell, chosen.keep)
-        judged = campaign(faults, Path(place), executor=Pool(chosen.workers), known=_known(chosen.keep), tell=keep)
+        executor, known = Pool(chosen.workers), _known(chosen.keep)
+        judged = campaign(faults, Path(place), executor=executor, known=known, first=chosen.first, tell=keep)
         bombs = {name: bomb(Path(place)) for name, bomb in BOMBS.items()}
     result = {
         "command": "python -m studies.faults.run",
