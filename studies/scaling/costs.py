@@ -59,7 +59,7 @@ def driver_seconds_a_unit(executor: Executor, n: int = 2000) -> float:
     return cpu_of(lambda: list(outcomes)) / n
 
 
-def measured_costs(executor: Executor, *, documents: tuple[int, int] = (128, 512)) -> Costs:
+def measured_costs(executor: Executor, *, documents: tuple[int, int] = (32, 128)) -> Costs:
     """Of a world (its passes cost next to nothing, so what is left is the machinery), at two numbers of documents of 128 tokens."""
     seconds, held = [], []
     with tempfile.TemporaryDirectory() as place:

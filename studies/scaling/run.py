@@ -61,13 +61,13 @@ def makespan(executor: Executor, work: Callable[[float], float]) -> float:
     return time.monotonic() - began
 
 
-def scaling(names: tuple[str, ...]) -> list[dict[str, Any]]:
+def scaling(names: tuple[str, ...], kinds: tuple[str, ...]) -> list[dict[str, Any]]:
     """Measured and ideal times of the same units."""
     out = []
     for name in names:
         for workers in WORKERS:
             spec = f"{name}:{workers}" if name == "pool" else f"{name},workers={workers},cpus=0.25"
-            for work in (wait, spin):
+            for work in (w for w in (wait, spin) if w.__name__ in kinds):
                 seconds = makespan(executor_named(spec), work)
                 shared = workers if work is wait else min(workers, cores())
                 ideal = UNITS * UNIT_SECONDS / shared
@@ -117,6 +117,15 @@ def tables(result: dict[str, Any]) -> str:
         for r in result["measured"]
     ]
     head = "| one worker | cells | hours | workers busy | driver busy | memory to derive a cell, GiB | what binds |"
+    c = result["costs"]
+    lines += [
+        "",
+        f"{result['cores']} cores, load average {result['load_average']:.0f} from other work: times of units that wait include waiting "
+        "for a core. In CPU seconds: "
+        f"{c['driver_seconds_a_unit'] * 1000:.2f} ms of the driver for each unit; {c['plan_seconds']:.2f} s to plan a cell; "
+        f"{c['conclude_seconds']:.2f} s and {c['conclude_seconds_a_token'] * 1e6:.1f} µs a token to derive its findings; "
+        f"{c['bytes_a_token']:.0f} bytes a token on disk and {c['memory_bytes_a_token']:.0f} in memory while they are derived.",
+    ]
     lines += ["", head, "|---|--:|--:|--:|--:|--:|---|"]
     lines += [
         f"| {r['speed']} | {r['cells']:,} | {r['hours']:,.1f} | {r['efficiency']:.0%} | {r['driver']:.1%} | {r['gib']:,.1f} "
@@ -129,6 +138,7 @@ def tables(result: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--executors", default="pool,ray", help="which to measure (default pool,ray)")
+    parser.add_argument("--units", default="wait,spin", help="which units (default wait,spin)")
     chosen = parser.parse_args()
     costs = measured_costs(executor_named("pool:2"))
     result = {
@@ -136,7 +146,7 @@ def main() -> None:
         "cores": cores(),
         "load_average": os.getloadavg()[0],
         "costs": asdict(costs),
-        "measured": scaling(tuple(chosen.executors.split(","))),
+        "measured": scaling(tuple(chosen.executors.split(",")), tuple(chosen.units.split(","))),
         "simulated": simulated(costs),
     }
     write_files(HERE, {"result.json": json_text(result)})
