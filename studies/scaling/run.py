@@ -120,8 +120,8 @@ def tables(result: dict[str, Any]) -> str:
     c = result["costs"]
     lines += [
         "",
-        f"{result['cores']} cores, load average {result['load_average']:.0f} from other work: times of units that wait include waiting "
-        "for a core. In CPU seconds: "
+        f"{result['cores']} cores, load average {result['load_average']:.0f} from other work: times of units that wait "
+        "include waiting for a core. In CPU seconds: "
         f"{c['driver_seconds_a_unit'] * 1000:.2f} ms of the driver for each unit; {c['plan_seconds']:.2f} s to plan a cell; "
         f"{c['conclude_seconds']:.2f} s and {c['conclude_seconds_a_token'] * 1e6:.1f} µs a token to derive its findings; "
         f"{c['bytes_a_token']:.0f} bytes a token on disk and {c['memory_bytes_a_token']:.0f} in memory while they are derived.",

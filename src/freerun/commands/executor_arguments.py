@@ -26,16 +26,17 @@ def add_executor_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def chosen_executor(arguments: argparse.Namespace) -> Executor | None:
-    """The executor that was asked for; None where none was.
+    """The executor that was asked for; None where it is this process.
 
     Raises:
         UsageError: no such executor, or --parts without one.
     """
     from freerun.errors import UsageError
-    from freerun.runs.executors.local import Local
+
+    if arguments.executor in (None, "local"):
+        if arguments.parts:
+            raise UsageError(f"--parts {arguments.parts} goes with workers of their own: --executor pool:N or ray")
+        return None
     from freerun.runs.executors.named import executor_named
 
-    executor = executor_named(arguments.executor) if arguments.executor else None
-    if arguments.parts and (executor is None or isinstance(executor, Local)):
-        raise UsageError(f"--parts {arguments.parts} goes with workers of their own: --executor pool:N or ray")
-    return executor
+    return executor_named(arguments.executor)
