@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from studies.faults.child import Child
 
-UNPACKED_BYTES = 4 << 30
+UNPACKED_BYTES = 1 << 30
 _PIECE = b"a" * (1 << 20)
 
 

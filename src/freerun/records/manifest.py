@@ -54,7 +54,7 @@ def manifest_from(data: bytes, path: Path) -> Manifest:
     if not isinstance(manifest, Manifest):
         raise Damaged(f"{path} cannot be read (it is no JSON object); the run must be made again")
     if manifest.pop(SEAL, digest := _digest(manifest)) != digest:
-        raise DataError(
+        raise Damaged(
             f"{path} is damaged (it does not fit its checksum); run the same command again, or remove the folder"
         )
     for key, kind in _KINDS.items():
