@@ -15,10 +15,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from freerun.results.json import from_json
 from freerun.runs.executors.job import Calls, Executor
 from freerun.runs.executors.named import executor_named
 from freerun.runs.provenance import cores
-from studies.files import json_text, write_files
+from studies.files import json_text, read_result, write_files
 from studies.scaling.costs import Costs, measured_costs
 from studies.scaling.simulate import Load, Simulated, bound_by, simulate
 
@@ -124,7 +125,7 @@ def tables(result: dict[str, Any]) -> str:
         "include waiting for a core. In CPU seconds: "
         f"{c['driver_seconds_a_unit'] * 1000:.2f} ms of the driver for each unit; {c['plan_seconds']:.2f} s to plan a cell; "
         f"{c['conclude_seconds']:.2f} s and {c['conclude_seconds_a_token'] * 1e6:.1f} µs a token to derive its findings; "
-        f"{c['bytes_a_token']:.0f} bytes a token on disk and {c['memory_bytes_a_token']:.0f} in memory while they are derived.",
+        f"{c['memory_bytes_a_token']:.0f} bytes a token in memory while they are derived.",
     ]
     lines += ["", head, "|---|--:|--:|--:|--:|--:|---|"]
     lines += [
@@ -138,17 +139,22 @@ def tables(result: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--executors", default="pool,ray", help="which to measure (default pool,ray)")
+    parser.add_argument("--simulate-only", action="store_true", help="with the costs of the last time")
     parser.add_argument("--units", default="wait,spin", help="which units (default wait,spin)")
     chosen = parser.parse_args()
-    costs = measured_costs(executor_named("pool:2"))
-    result = {
-        "command": "python -m studies.scaling.run",
-        "cores": cores(),
-        "load_average": os.getloadavg()[0],
-        "costs": asdict(costs),
-        "measured": scaling(tuple(chosen.executors.split(",")), tuple(chosen.units.split(","))),
-        "simulated": simulated(costs),
-    }
+    if chosen.simulate_only:
+        held = read_result(HERE)
+        result = {**held, "simulated": simulated(from_json(Costs, held["costs"]))}
+    else:
+        costs = measured_costs(executor_named("pool:2"))
+        result = {
+            "command": "python -m studies.scaling.run",
+            "cores": cores(),
+            "load_average": os.getloadavg()[0],
+            "costs": asdict(costs),
+            "measured": scaling(tuple(chosen.executors.split(",")), tuple(chosen.units.split(","))),
+            "simulated": simulated(costs),
+        }
     write_files(HERE, {"result.json": json_text(result)})
     before, _, rest = PAGE.read_text(encoding="utf-8").partition("<!-- scaling -->\n")
     after = rest.partition("<!-- end of scaling -->\n")[2]

@@ -49,7 +49,7 @@ class Simulated:
     alone_seconds: float
     """Of the same on one worker."""
     concluding: float
-    """Share of the workers' work that derives findings."""
+    """Share of the seconds that one worker needs to derive the findings of one cell."""
     loads: int
 
     @property
@@ -95,7 +95,7 @@ def simulate(load: Load, workers: int, costs: Costs, *, cores: int | None = None
     cells = [Piece("plan", i, i % load.models, 0) for i in range(load.cells)]
     board: Board[Piece, None] = Board(_Pieces(), sorted(cells, key=lambda p: p.model), state.then)
     slower = max(1.0, workers / cores) if cores else 1.0
-    now = driver_free = driver_busy = worked = concluded = 0.0
+    now = driver_free = driver_busy = worked = 0.0
     idle: list[tuple[int, str | None]] = [(w, None) for w in range(workers)]
     running: list[tuple[float, int, str, Ticket[Piece]]] = []
     loads = 0
@@ -112,7 +112,6 @@ def simulate(load: Load, workers: int, costs: Costs, *, cores: int | None = None
             driver_busy += costs.driver_seconds_a_unit
             takes = slower * (seconds_of(piece, costs) + (costs.load_seconds if need != loaded else 0.0))
             worked += takes
-            concluded += takes if piece.kind == "conclude" else 0.0
             heapq.heappush(running, (driver_free + takes, worker, need, ticket))
         idle = waiting
         end, worker, need, ticket = heapq.heappop(running)
@@ -120,17 +119,16 @@ def simulate(load: Load, workers: int, costs: Costs, *, cores: int | None = None
         board.done(ticket, None)
         idle.append((worker, need))
     alone = worked / slower
-    return Simulated(now, worked / (now * workers), driver_busy / now, alone, concluded / worked, loads)
+    concluding = seconds_of(Piece("conclude", 0, 0, load.tokens_a_cell), costs) / now
+    return Simulated(now, worked / (now * workers), driver_busy / now, alone, concluding, loads)
 
 
 def bound_by(made: Simulated) -> str:
     """What a longer or shorter run would hang on."""
     if made.driver > 0.8:
         return "the driver"
+    if made.concluding > 0.25:
+        return "deriving the findings of a cell, which one worker does"
     if made.busy < 0.6:
-        return (
-            "deriving the findings of one cell, which is one worker's"
-            if made.concluding > 0.2
-            else "too few units for the workers"
-        )
+        return "too few units for the workers"
     return "the workers"

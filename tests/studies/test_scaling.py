@@ -43,3 +43,4 @@ def test_a_slow_driver_binds() -> None:
     made = simulate(load, 64, replace(FREE, driver_seconds_a_unit=1.0))
     assert made.seconds >= 3 * 64
     assert bound_by(made) == "the driver"
+    assert made.concluding == 0.0
