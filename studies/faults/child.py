@@ -57,6 +57,7 @@ class Child:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 os.dup2(handle, 2)
                 signal.signal(signal.SIGINT, signal.default_int_handler)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # workers of a pool have it blocked
                 if sabotage is not None:
                     sabotage()
                 code = main(words)
