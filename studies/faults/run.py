@@ -156,7 +156,9 @@ def _judge(fault: Fault, scene: Scene, met: Ended | None) -> Judged:
 
 
 def _in_words(ended: Ended) -> str:
-    return {0: "finished", 3: "finished", 130: "interrupted", -9: "killed"}.get(ended.code, f"exit {ended.code}")
+    return {0: "finished", 3: "finished", 99: "before the command began", 130: "interrupted", -9: "killed"}.get(
+        ended.code, f"exit {ended.code}"
+    )
 
 
 def _named(said: str, folder: Path) -> Path | None:
