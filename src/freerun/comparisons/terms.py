@@ -13,6 +13,7 @@ from freerun.findings.evidence import Evidence
 from freerun.records.plan import AuditPlan, ContextRule, PromptPlan
 from freerun.records.schema import ArmName
 from freerun.results.compare import Breach, SharedDraws
+from freerun.results.first_look import FirstLook
 
 _SERVERS = ("vllm", "sglang", "llama-server", "openai")
 _EXACT = ("world", "ngram")
@@ -25,6 +26,10 @@ class Planned(Protocol):
     def plan(self) -> AuditPlan: ...
     @property
     def manifest(self) -> Mapping[str, Any]: ...
+    @property
+    def first_look(self) -> FirstLook | None: ...
+    @property
+    def n_documents(self) -> int: ...
 
 
 class SharedDocuments(Protocol):
@@ -228,7 +233,7 @@ def cautions(first: Planned, second: Planned, aligned: SharedDocuments) -> tuple
     """What differs beside the model and is no reason to refuse, but has to be known."""
     a, b = first.plan, second.plan
     notes = [
-        f"{e.plan.model}: {e.first_look.describe()}, which is not the whole run; go on with: {e.records.manifest['command']}"
+        f"{e.plan.model}: {e.first_look.describe()}, which is not the whole run; go on with: {e.manifest['command']}"
         for e in (first, second)
         if e.first_look is not None
     ]

@@ -27,6 +27,7 @@ from jaxtyping import Float, Int
 from freerun.errors import DataError, first_line
 from freerun.files import FORBIDDEN, NO_HANDLES, cannot, sha256_of, write_atomically
 from freerun.records import checksums, lock
+from freerun.records.beginning import check_is_run_or_new, check_same_plan, clear_leftovers
 from freerun.records.columns import Columns, numbers
 from freerun.records.layout import FIRST_PARTS, as_first_look
 from freerun.records.manifest import Damaged, Manifest, manifest_from, short, written
@@ -61,29 +62,20 @@ class RunFolder:
             DataError: the folder holds another plan, another schema version, or something that is no run; another process
                 writes to it; it cannot be written to.
         """
-        self._check_is_run_or_new()
+        check_is_run_or_new(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.hold(self, self.path)
         except (OSError, ValueError) as error:
             raise cannot("write", self.path, error) from error
         held = self._held(str(manifest["plan_hash"]))
-        if held is not None and held["plan_hash"] != manifest["plan_hash"]:
-            mine, theirs = manifest["plan"], held.get("plan", {})
-            changed = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
-            words = "; ".join(f"{k}: {short(theirs.get(k))} there, {short(mine.get(k))} asked" for k in changed[:4])
-            raise DataError(
-                f"{self.path} holds a run of another plan ({words}); choose another folder with -o, or remove it"
-            )
+        if held is not None:
+            check_same_plan(self.path, held, manifest)
         if held is None or manifest.get("layout") != held.get("layout"):
             if held is not None and self.has_parts:
                 raise DataError(f"{self.path} was begun by another process just now; run the same command again")
             write_atomically(self.manifest_path, written(manifest))
-        for leftover in self._leftovers():
-            try:
-                leftover.unlink(missing_ok=True)
-            except OSError as error:
-                raise cannot("write", leftover, error) from error
+        clear_leftovers(self.path)
 
     @property
     def has_parts(self) -> bool:
@@ -114,27 +106,6 @@ class RunFolder:
                     if metadata_of(path).get("plan_hash") != plan_hash:
                         raise error from None
             return None
-
-    def _check_is_run_or_new(self) -> None:
-        try:
-            if self.manifest_path.exists() or not self.path.exists():
-                return
-            ours = {*self._leftovers(), self.path / lock.NAME}
-            ours |= {self.path / n for n in ("sequences", "tokens", checksums.FOLDER, "result.json", "report.html")}
-            if self.path.is_dir() and not set(self.path.iterdir()) - ours:
-                return
-        except (OSError, ValueError) as error:
-            raise cannot("write", self.path, error) from error
-        raise DataError(f"{self.path} is there and is not a run; choose another folder with -o")
-
-    def _leftovers(self) -> list[Path]:
-        """What a kill in the middle of `write_atomically` leaves."""
-        names = [".manifest.json-*", ".result.json-*", ".report.html-*", f"{checksums.FOLDER}/.*.sha256-*"]
-        ours = [
-            *names,
-            *(f"{table}/.*.parquet-*" for table in ("tokens", "sequences", "answers", "sources", "two_laws")),
-        ]
-        return [path for pattern in ours for path in self.path.glob(pattern)]
 
     def manifest(self) -> Manifest:
         """What was planned.

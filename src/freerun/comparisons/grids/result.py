@@ -94,7 +94,7 @@ def _cell(o: CellOutcome) -> GridCell:
         outcome=digest.outcome,
         sentence=digest.sentence,
         own_text=digest.own_text,
-        documents=digest.plan.documents,
+        documents=digest.n_documents,
         tokens=digest.plan.tokens,
         loss_nats_per_token=None if loss is None else Bounds.of(loss.interval()),
         impossible_tokens=digest.n_impossible,
@@ -191,7 +191,7 @@ def _verdict(
 def _licence(outcomes: Sequence[CellOutcome], tests: int) -> str:
     if not tests:
         return "No inference between cells: each is judged by itself, in its own report."
-    n = max((o.digest.plan.documents for o in outcomes if o.digest is not None), default=0)
+    n = max((o.digest.n_documents for o in outcomes if o.digest is not None), default=0)
     return (
         f"Unit: the document ({n} at most); what a document does in both runs stays together, tokens are never independent. Fixed n. Null of each "
         f"line: no difference. All {tests} tests of the grid count together: losses and horizons are adjusted by Holm, the others held to a "

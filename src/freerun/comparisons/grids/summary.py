@@ -25,6 +25,7 @@ from freerun.findings.own_text.standing import own_text_of
 from freerun.records.plan import AuditPlan, read_plan
 from freerun.results.audit import AuditResult, OwnText
 from freerun.results.finding import to_json
+from freerun.results.first_look import FirstLook
 from freerun.results.json import from_json
 from freerun.results.quantity import Sums
 from freerun.results.verdict import Measured, Status
@@ -68,6 +69,13 @@ class RunDigest:
     documents: tuple[Document, ...]
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of what was written of the run beside its records."""
+    first_look: FirstLook | None = None
+    """How many of the plan's documents it rests on, where that is a first look."""
+
+    @property
+    def n_documents(self) -> int:
+        """Documents that it rests on."""
+        return self.plan.documents if self.first_look is None else self.first_look.documents
 
     @cached_property
     def plan(self) -> AuditPlan:
@@ -154,6 +162,7 @@ def digest_of(evidence: Evidence, result: AuditResult, files: dict[str, str]) ->
         else str(outcome),
         tuple(_documents(evidence)),
         files,
+        evidence.first_look,
     )
 
 
