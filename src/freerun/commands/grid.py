@@ -112,9 +112,12 @@ def tell_grid(done: Grid, out: TextIO) -> None:
     names = [", ".join([c.model, *(f"{s.key} {s.value}" for s in c.settings)]) for c in result.cells]
     corpora = [c.corpus for c in result.cells]
     widths = [min(48, max(map(len, column))) + 2 for column in (names, corpora)]
-    say([f"  {'model':<{widths[0]}}{'corpus':<{widths[1]}}{'H75, tokens':<26}loss, nats/token"], out)
-    for cell, name in zip(result.cells, names, strict=True):
-        say([shown(f"  {name[:48]:<{widths[0]}}{cell.corpus[:48]:<{widths[1]}}{_numbers(cell)}")], out)
+    horizons = [_horizon(c) for c in result.cells]
+    widths.append(max(24, *map(len, horizons)) + 2)
+    say([f"  {'model':<{widths[0]}}{'corpus':<{widths[1]}}{'H75, tokens':<{widths[2]}}loss, nats/token"], out)
+    for cell, name, horizon in zip(result.cells, names, horizons, strict=True):
+        numbers = f"{horizon:<{widths[2]}}{_loss(cell)}" if cell.state == "done" else cell.state
+        say([shown(f"  {name[:48]:<{widths[0]}}{cell.corpus[:48]:<{widths[1]}}{numbers}")], out)
     for pair in result.pairs:
         if pair.compared is not None and any(d.found for d in pair.compared.differences if d.primary):
             say(textwrap.wrap(shown(f"{pair.corpus}: {pair.compared.sentence}"), width), out)
@@ -125,15 +128,15 @@ def tell_grid(done: Grid, out: TextIO) -> None:
     say([f"report   {done.report}", f"numbers  {done.path / 'result.json'}"], out)
 
 
-def _numbers(cell: GridCell) -> str:
-    if cell.state != "done":
-        return cell.state
-    h, loss = cell.h75_tokens, cell.loss_nats_per_token
-    horizon = "–" if h is None else f"{h.text or f'{h.value:.0f}'} ({h.interval})"
-    if cell.own_text is not None and cell.own_text.fault:
-        horizon += " !"
-    told_loss = "infinite" if cell.impossible_tokens else "–" if loss is None else f"{loss.value:.3f}"
-    return f"{horizon:<26}{told_loss}"
+def _horizon(cell: GridCell) -> str:
+    h = cell.h75_tokens
+    words = "–" if h is None else f"{h.text or f'{h.value:.0f}'} ({h.interval})"
+    return f"{words} !" if cell.own_text is not None and cell.own_text.fault else words
+
+
+def _loss(cell: GridCell) -> str:
+    loss = cell.loss_nats_per_token
+    return "infinite" if cell.impossible_tokens else "–" if loss is None else f"{loss.value:.3f}"
 
 
 def tell_forecast(forecast: GridForecast, out: TextIO) -> None:

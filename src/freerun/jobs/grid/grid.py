@@ -26,6 +26,7 @@ from freerun.jobs.grid.plan import Cell, GridPlan, shown
 from freerun.jobs.grid.running import Failure, run_cells
 from freerun.jobs.grid.workshop import CellPlan, Task
 from freerun.records import lock
+from freerun.records.requests import LAW_SERVED
 from freerun.records.store import RunFolder
 from freerun.report.pages.grid import render_grid
 from freerun.results.finding import to_json
@@ -202,6 +203,7 @@ def _task(folder: Path, cell: Cell, parts: str) -> Task:
 
 def _forget(run: RunFolder) -> None:
     """Let the records of a run go; what was concluded from them stays."""
+    (run.path / LAW_SERVED).unlink(missing_ok=True)  # of these records, and in the result
     for name in RECORDS:
         with suppress(FileNotFoundError):
             try:

@@ -216,7 +216,7 @@ class Workshop:
             check_first_look_and_sources(ready, notes.say)
         except (UsageError, DataError, TooFewDocuments) as error:
             return Refused(str(error), error.exit_code)
-        if ready.first:
+        if ready.first and not all(ready.folder.done(u.name, u.key(ready.plan_hash)) for u in ready.wanted):
             notes.say(_of_first_look(ready))
         return CellPlan(ready.manifest, str(ready.folder.path), tuple(ready.wanted), tuple(notes.lines))
 

@@ -101,5 +101,5 @@ def reason_of(error: BaseException) -> str:
     """Why a unit failed, in one line."""
     from freerun.errors import FreerunError
 
-    said = " ".join(str(error).split())[:600]
+    said = " ".join(line.strip() for line in str(error).splitlines())[:600].strip()
     return said if isinstance(error, FreerunError) and said else f"{type(error).__name__}: {said}".removesuffix(": ")
