@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from freerun.files import write_atomically
 from freerun.predictors.base import Predictor
 from freerun.predictors.own_text_from import OwnTextFrom
+from freerun.predictors.servers.faults import Tally
 from freerun.predictors.servers.predictor import ServedModel
 from freerun.records.requests import FOLDER, read_requests
 from freerun.records.store import RunFolder
@@ -35,8 +36,8 @@ def requests_of(predictor: Predictor) -> Requests | None:
     return Requests(tally.answered, dict(sorted(tally.retried.items())), len(failures), failures)
 
 
-_WRITTEN: WeakKeyDictionary[ServedModel, Requests] = WeakKeyDictionary()
-"""What of the requests to each model is written down: several runs of one process may use it, and each request is counted once."""
+_WRITTEN: WeakKeyDictionary[Tally, Requests] = WeakKeyDictionary()
+"""What of each tally is written down: several runs of one process may use a model, and each request is counted once."""
 
 
 class Log:
@@ -53,8 +54,8 @@ class Log:
             served, seen = served_in(predictor), requests_of(predictor)
             if served is None or seen is None:
                 continue
-            new = seen.since(_WRITTEN.get(served, NO_REQUESTS))
-            _WRITTEN[served] = seen
+            new = seen.since(_WRITTEN.get(served.client.tally, NO_REQUESTS))
+            _WRITTEN[served.client.tally] = seen
             self._mine = new if self._mine is None else replace(self._mine.plus(new), sessions=1)
         if self._mine is not None:
             write_atomically(self.path, json.dumps(to_json(self._mine), allow_nan=False) + "\n")
