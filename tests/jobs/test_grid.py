@@ -111,6 +111,7 @@ def test_a_baseline_may_be_a_setting() -> None:
         ({"settings": {"prefix": [3]}}, "is an axis: at least two values"),
         ({"settings": {"prefix": [3, 3]}}, "all different"),
         ({"settings": {"dtype": ["fp32", "fp8"]}}, "--dtype must be fp32 or bf16"),
+        ({"settings": {"quick": True}}, "quick is a first look at one audit"),
         ({"baseline": "warm"}, "model = 'warm' is not in the grid; there are world/markov, cold"),
         ({"baseline": {"prefix": 4}}, "baseline has no 'prefix'"),
         ({"keep": "all"}, "keep = 'all': records or summary"),
