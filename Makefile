@@ -61,6 +61,7 @@ studies: $(STAMP)
 	$(BIN)/python -m studies.comparisons.run
 	$(BIN)/python -m studies.long_run.run
 	$(BIN)/python -m studies.families.run
+	$(BIN)/python -m studies.faults.run
 
 # side by side with peers, which live in environments of their own; an hour and a half on a machine that does nothing else
 PEERS := .venv-peers/.installed
@@ -80,6 +81,7 @@ bench: $(STAMP) $(PEERS)
 	test ! -x .venv-peers-vllm/bin/python || \
 	  .venv-peers-vllm/bin/python bench/peers/run_vllm_engine.py --json docs/data/bench-vllm-engine.json
 	$(BIN)/python bench/explore.py --json docs/data/bench-explore.json
+	$(BIN)/python -m studies.scaling.run
 	$(BIN)/python bench/table.py
 
 clean:

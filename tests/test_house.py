@@ -57,6 +57,8 @@ ROOMS = {
     "vllm": {"predictors/vllm_engine"},
     "starlette": {"explore"},
     "uvicorn": {"explore/serving.py"},
+    "ray": {"runs/executors/ray.py"},
+    "fsspec": {"records/remote.py"},
 }
 NO_MODEL = ("freerun.predictors", "freerun.worlds", "freerun.organisms", "freerun.records.measure")
 

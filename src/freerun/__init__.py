@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from freerun.jobs.compare import compare
     from freerun.jobs.distance.distance import distance
     from freerun.jobs.doctor.doctor import doctor
-    from freerun.jobs.face import certify, power, predict, source
+    from freerun.jobs.face import certify, grid, power, predict, source
     from freerun.jobs.loops.loops import loops
     from freerun.jobs.verify.verify import verify
     from freerun.runs.run import Run, open_run
@@ -31,6 +31,7 @@ __all__ = [
     "compare",
     "distance",
     "doctor",
+    "grid",
     "load",
     "loops",
     "open_run",
@@ -46,6 +47,7 @@ _LAZY = {
     "compare": ("freerun.jobs.compare", "compare"),
     "distance": ("freerun.jobs.distance.distance", "distance"),
     "doctor": ("freerun.jobs.doctor.doctor", "doctor"),
+    "grid": ("freerun.jobs.face", "grid"),
     "load": ("freerun.specs.spec", "load_predictor"),
     "loops": ("freerun.jobs.loops.loops", "loops"),
     "open_run": ("freerun.runs.run", "open_run"),

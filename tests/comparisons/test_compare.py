@@ -161,6 +161,7 @@ def changed(run: freerun.Run, folder: Path, **plan: Any) -> Path:
     """A copy of a run whose plan says something else."""
     shutil.copytree(run.path, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["sha256"]
     manifest["plan"] |= plan
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder

@@ -176,7 +176,7 @@ def test_two_workers_give_the_same(whole: tuple[Path, PowerResult], tmp_path: Pa
 _A_PARENT = """
 import multiprocessing, time
 from concurrent.futures import ProcessPoolExecutor
-from freerun.runs.executors import end_with_parent
+from freerun.runs.executors.pool import end_with_parent
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent)
     pool.submit(print, "ready", flush=True).result()

@@ -16,9 +16,12 @@ from freerun.commands.main import main
 from freerun.errors import DataError, UsageError
 from freerun.jobs.audit.audit import audit, report
 from freerun.jobs.compare import compare
+from freerun.jobs.grid.single import audit_on
 from freerun.predictors.base import Continuations, Sample
 from freerun.records.store import Records, RunFolder, load_records
 from freerun.results.finding import to_json
+from freerun.results.so_far import SoFar
+from freerun.runs.executors.local import Local
 from freerun.runs.progress import Silent
 from freerun.runs.run import Run, finished
 from freerun.specs.spec import load_predictor
@@ -291,3 +294,71 @@ def test_sources_are_asked_of_the_audit_that_goes_on(tmp_path: Path) -> None:
         assert "source" in run.findings
     results = [json.loads((tmp_path / name / "result.json").read_text())["findings"] for name in ("run", "other")]
     assert results[0] == results[1]
+
+
+# ---- by other processes ------------------------------------------------------------------------------------------------
+
+
+def test_other_processes_make_the_same_look_and_go_on_from_it(
+    looked: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, store = tmp_path / "run", f"file://{tmp_path / 'store'}"
+    words = [*WORDS, "-o", str(folder), "--executor", "pool:2"]
+    assert main([*words, "--quick"]) in (0, 3)
+    assert "a first look at 32 of 48 documents" in capsys.readouterr().err
+    assert files(folder) == files(looked.path)
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["findings"], result["first_look"]) == (looked.result["findings"], looked.result["first_look"])
+    assert main([*words, "--quick", "--parts", store]) == 2
+    assert "--quick needs a folder that workers share: leave --parts out" in capsys.readouterr().err
+    alone = Path(shutil.copytree(looked.path, tmp_path / "alone"))
+    audit(WORLD, WORLD, out=alone, **SMALL)
+    assert main([*words, "--parts", store]) in (0, 3)  # whoever plans sees no folder, and the look counts nevertheless
+    assert files(folder) == files(alone)
+    assert "first_look" not in json.loads((folder / "result.json").read_text())
+    assert main([*words, "--quick"]) in (0, 3)
+    assert "is finished in" in capsys.readouterr().err
+
+
+def test_what_is_known_is_told_while_cells_are_measured(tmp_path: Path) -> None:
+    """As an audit alone tells it, whatever was recorded before."""
+    heard: list[SoFar] = []
+
+    class Hears(Counting):
+        def known(self, so_far: SoFar) -> None:
+            heard.append(so_far)
+
+    audit(WORLD, WORLD, out=tmp_path / "alone", progress=Hears(), **SMALL)
+    alone = heard[-1]
+    audit_on(Local(), WORLD, WORLD, out=tmp_path / "run", quick=True, **SMALL)
+    heard.clear()
+    audit_on(Local(), WORLD, WORLD, out=tmp_path / "run", progress=Hears(), **SMALL)
+    assert heard[0].n_scored == FIRST_LOOK_DOCUMENTS
+    assert heard[-1].n_scored == alone.n_scored == 48
+    assert heard[-1].n_bet == alone.n_bet
+
+
+# ---- the manifest ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["damaged", "gone"])
+def test_a_look_whose_manifest_is_lost_is_gone_on_with(again: Path, how: str) -> None:
+    wanted, path = files(again), again / "manifest.json"
+    layout = json.loads(path.read_text())["layout"]
+    path.write_text(path.read_text().replace('"batch": 16', '"batch": 17', 1)) if how == "damaged" else path.unlink()
+    with pytest.raises(DataError, match="checksum" if how == "damaged" else "no manifest"):
+        report(again)
+    counted = Counting()
+    audit(WORLD, WORLD, out=again, progress=counted, **SMALL)
+    assert "going on from the first look at 32 of them" in counted.said
+    assert {n: d for n, d in files(again).items() if "/first-" in n} == wanted
+    assert json.loads(path.read_text())["layout"] == layout
+    assert report(again).result["counts"]["pairs"] == 48
+
+
+def test_a_manifest_that_is_cut_otherwise_has_its_checksum(again: Path) -> None:
+    for path in again.rglob("first-*"):
+        path.unlink()
+    audit(WORLD, WORLD, out=again, **SMALL)
+    assert "layout" not in RunFolder(again).manifest()
+    assert "sha256" in json.loads((again / "manifest.json").read_text())

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: the same command again ends with the records of a run that nobody disturbed."""
+"""SIGKILL: the same command again ends with the records of a run that nobody disturbed. At any moment: `studies/test_faults.py`."""
 
 from __future__ import annotations
 
@@ -115,26 +115,6 @@ def without_provenance(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: without_provenance(v) for k, v in value.items() if k not in ("provenance", "command", "created")}
     return [without_provenance(v) for v in value] if isinstance(value, list) else value
-
-
-def test_killed_twenty_times(nurse: Nurse, undisturbed: tuple[RunFolder, float], tmp_path: Path) -> None:
-    """Delays are uniform over the time of the whole run; a folder is used until a run in it ends by itself."""
-    wanted, seconds = undisturbed
-    delays = np.random.default_rng(20).uniform(0, seconds, 20)
-    number = kills = 0
-    for delay in delays:
-        path = tmp_path / f"run {number}"
-        code, _ = nurse.run(command(path), kill_after=float(delay))
-        assert code == KILLED or code in FINISHED
-        if code == KILLED:
-            kills += 1
-            continue
-        assert_same_run(path, wanted)
-        number += 1
-    code, _ = nurse.run(command(tmp_path / f"run {number}"))
-    assert code in FINISHED
-    assert_same_run(tmp_path / f"run {number}", wanted)
-    assert kills >= 5
 
 
 def test_killed_as_a_user_would_start_it(undisturbed: tuple[RunFolder, float], nurse: Nurse, tmp_path: Path) -> None:

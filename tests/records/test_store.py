@@ -245,13 +245,42 @@ def test_embeddings_come_back_row_by_row_and_a_missing_one_is_nan(tmp_path: Path
     np.testing.assert_array_equal(got[1:], np.array([[0.1, 0.2, 0.3], [1.5, -2.0, 3.0]], np.float32))
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe", b'{"plan_hash": "abc"}'])
-def test_a_damaged_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
+BROKEN_MANIFESTS = (b"", b"{", b"[1, 2]", b"null", b"\xff\xfe", b'{"sha256": "0", "plan_hash": "abc"}', None)
+
+
+@pytest.mark.parametrize("content", BROKEN_MANIFESTS)
+def test_a_damaged_manifest_is_refused_and_made_anew_beside_parts_of_its_plan(
+    tmp_path: Path, content: bytes | None
+) -> None:
     folder = written(tmp_path / "run")
+    whole = folder.manifest_path.read_bytes()
+    folder.manifest_path.unlink() if content is None else folder.manifest_path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be read|is damaged|no run here"):
+        folder.manifest()
+    with pytest.raises(DataError, match=r"cannot be read|is damaged|no run here"):
+        folder.open({**MANIFEST, "plan_hash": "another"})
+    assert folder.manifest_path.exists() == (content is not None)
+    folder.open(MANIFEST)
+    assert folder.manifest_path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"plan_hash": "abc"}'])
+def test_a_damaged_manifest_without_parts_is_refused(tmp_path: Path, content: bytes) -> None:
+    folder = RunFolder(tmp_path)
     folder.manifest_path.write_bytes(content)
     for act in (lambda: folder.open(MANIFEST), folder.manifest):
         with pytest.raises(DataError, match=r"cannot be read|record schema"):
             act()
+
+
+def test_a_changed_number_in_a_manifest_is_found(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    text = folder.manifest_path.read_text()
+    changed = text.replace("64", "65", 1)
+    assert changed != text
+    folder.manifest_path.write_text(changed)
+    with pytest.raises(DataError, match="does not fit its checksum"):
+        folder.manifest()
 
 
 def test_what_is_no_run_is_not_touched(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from freerun.commands.corpus_arguments import CORPUS_HELP, add_prompt_arguments, add_reading_arguments
+from freerun.commands.executor_arguments import add_executor_arguments
 from freerun.commands.gating import add_gate_arguments
 from freerun.commands.model_arguments import add_json_argument, add_model_arguments
 from freerun.errors import UsageError
@@ -155,6 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--redact-text", action="store_true", help="keep text, token ids and names out of records and page alike"
     )
+    add_executor_arguments(how)
     how.add_argument("--batch", type=int, default=128, metavar="B", help="sequences at once (default 128)")
     add_model_arguments(how, dtype_note="; bf16 is measured as another model")
     how.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/<model>-<corpus>-<plan hash>)")
@@ -163,6 +165,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from freerun.commands.executor_arguments import chosen_executor
     from freerun.commands.gating import exit_code, gates_json, judge_gates, read_gates, tell_gates
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
@@ -175,10 +178,11 @@ def run(arguments: argparse.Namespace) -> int:
     options["reference"], options["template_options"] = tuple(arguments.reference), tuple(arguments.template_options)
     if arguments.sweep and arguments.quick:
         raise UsageError("--quick is a first look at one audit, --sweep makes several: leave one out")
+    executor = chosen_executor(arguments)
     if arguments.sweep:
         from freerun.commands.sweep import run_swept_audit
 
-        return run_swept_audit(arguments, model, corpus, options)
+        return run_swept_audit(arguments, model, corpus, options, executor)
     progress = Reporter()
     gates = read_gates(arguments, relative=False)
     if arguments.dry_run:
@@ -188,7 +192,12 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             tell_forecast(forecast, sys.stdout)
         return 0
-    done = audit(model, corpus, out=arguments.out, progress=progress, **options)
+    if executor is None:
+        done = audit(model, corpus, out=arguments.out, progress=progress, **options)
+    else:
+        from freerun.jobs.grid.single import audit_on
+
+        done = audit_on(executor, model, corpus, out=arguments.out, parts=arguments.parts, progress=progress, **options)
     judged = judge_gates(arguments, gates, done.result, verb="audit")
     if arguments.json:
         print_json({**done.result, **gates_json(judged)})

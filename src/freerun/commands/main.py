@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "source": "who could have written a text: the posterior over sources, token by token",
     "certify": "what an excess loss does and does not guarantee; no model",
     "distance": "how far apart two models are: token by token, and as writers of whole texts",
+    "grid": "many models, corpora and settings, as a file says; one page over all",
     "compare": "what differs between finished runs of the same documents, with intervals; no model",
     "loops": "do texts loop, and what would a stop rule cost and save; any samples or texts, no model",
     "power": "which metric notices which planted defect: size and power by simulation; no model",
@@ -39,6 +40,7 @@ examples:
   freerun audit hf/./my-checkpoint essays/ --tokens 256
   freerun predict smollm2-135m-instruct "The cat sat on the"
   freerun certify --excess 0.01005 --tokens 1000
+  freerun grid plan.toml
   freerun compare runs/A runs/B
   freerun report runs/NAME
 

@@ -1,4 +1,4 @@
-"""Derive findings and page again from the records of a run: an audit, a sweep, or a distance. No model is loaded."""
+"""Derive findings and page again from the records of a run: an audit, a sweep, a grid, or a distance. No model is loaded."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.verdict import tell
     from freerun.jobs.audit.audit import report
     from freerun.jobs.distance.distance import report_distance
+    from freerun.jobs.grid.grid import is_grid, report_grid
     from freerun.jobs.sweep.sweep import is_sweep, report_sweep
     from freerun.runs.run import is_distance
 
@@ -44,6 +45,15 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{arguments.run} is a sweep, which has no detector of its own: give the folder of one of its settings"
             )
         return told(report_sweep(arguments.run, progress=Reporter()), as_json=arguments.json)
+    if is_grid(arguments.run):
+        from freerun.commands.grid import told as told_grid
+        from freerun.errors import UsageError
+
+        if arguments.transfer:
+            raise UsageError(
+                f"{arguments.run} is a grid, which has no detector of its own: give the folder of one of its cells"
+            )
+        return told_grid(report_grid(arguments.run), as_json=arguments.json)
     if is_distance(arguments.run):
         from freerun.commands.distance import tell_distance
         from freerun.errors import UsageError

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from freerun.jobs.sweep.forecast import SweepForecast
     from freerun.jobs.sweep.sweep import Sweep
+    from freerun.runs.executors.job import Executor
 
 
-def run_swept_audit(arguments: argparse.Namespace, model: str, corpus: str, options: dict[str, Any]) -> int:
+def run_swept_audit(
+    arguments: argparse.Namespace, model: str, corpus: str, options: dict[str, Any], executor: Executor | None = None
+) -> int:
     """An audit with `--sweep`; the exit code."""
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
@@ -36,7 +39,10 @@ def run_swept_audit(arguments: argparse.Namespace, model: str, corpus: str, opti
         else:
             tell_sweep_forecast(forecast, sys.stdout)
         return 0
-    return told(run_sweep(model, corpus, axes, out=arguments.out, progress=progress, **options), as_json=arguments.json)
+    if arguments.parts:
+        raise UsageError(f"--parts {arguments.parts} goes with one audit or a grid, not with --sweep")
+    done = run_sweep(model, corpus, axes, out=arguments.out, executor=executor, progress=progress, **options)
+    return told(done, as_json=arguments.json)
 
 
 def told(done: Sweep, *, as_json: bool) -> int:

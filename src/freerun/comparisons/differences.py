@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from freerun.comparisons.curves import JointCurves, join_curves
-from freerun.comparisons.terms import Alignment, SameRecords, align, same_records, same_reference, shared_draws
+from freerun.comparisons.terms import Alignment, Planned, SameRecords, align, same_records, same_reference, shared_draws
 from freerun.errors import TooFewDocuments
 from freerun.findings.detectability.quantities import AUC, HORIZONS
 from freerun.findings.evidence import Evidence, statistics_rng
@@ -39,6 +40,15 @@ _AUCS = "each run by its own detectors; variance over test and training document
 _SLOPE = "least-squares slope over runs, document-clustered linearised t interval"
 
 
+class Side(Planned, Protocol):
+    """A run whose quantities are compared unit by unit."""
+
+    @property
+    def unit_names(self) -> Sequence[str]: ...
+    @property
+    def has_impossible_tokens(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Compared:
     """All that is concluded from the records of several runs. `curves` is None where the horizon cannot be measured."""
@@ -59,19 +69,20 @@ def compare_runs(evidences: Sequence[Evidence], names: Sequence[str], *, x: Sequ
         TooFewDocuments: fewer than two documents in a run.
     """
     own_text = tuple(e.once(own_text_of) for e in evidences)
-    values = tuple(_values(e, refused=own.refused) for e, own in zip(evidences, own_text, strict=True))
+    values = tuple(values_of(e, refused=own.refused) for e, own in zip(evidences, own_text, strict=True))
     curves, why = _curves(evidences, own_text)
     pairs = [
         _pair(evidences, values, curves, k, names, tuple(names[i] for i in (0, k) if own_text[i].refused))
         for k in range(1, len(evidences))
     ]
     trends = tuple(_trends(evidences, values, x)) if len(evidences) > 2 else ()
-    *families, trends = _adjusted([*(p.differences for p in pairs), trends])
+    *families, trends = adjust_together([*(p.differences for p in pairs), trends])
     done = tuple(replace(p, differences=family) for p, family in zip(pairs, families, strict=True))
     return Compared(done, curves, why, values, trends, own_text)
 
 
-def _values(evidence: Evidence, *, refused: bool) -> Values:
+def values_of(evidence: Evidence, *, refused: bool) -> Values:
+    """The quantities of a run; where its own text is refused as evidence, those of real text."""
     sums = (s for s in sums_of(evidence) if not (refused and s.quantity.own_text))
     return {(s.quantity.finding, s.quantity.name): s for s in sums}
 
@@ -107,7 +118,7 @@ def _pair(
         real_tokens_paired=aligned.first.size,
         impossible_tokens=(n_impossible[0], n_impossible[1]),
         own_text_refused=refused,
-        differences=tuple(_unless_identical(d, same) for d in differences),
+        differences=tuple(unless_identical(d, same) for d in differences),
         draws=SharedDraws(0, 0, None) if refused else shared_draws(first, second),
         told_apart=None if refused else _test_of_texts(first, second),
     )
@@ -125,15 +136,27 @@ def _differences(
     if aligned.first.size:
         yield _loss(first, second, aligned)
     if curves is not None:
-        rng = statistics_rng(first, "compare/horizon")
-        yield _horizon(curves, k, 0.75, rng, primary=True)
-        yield from (_horizon(curves, k, level, rng) for level in HORIZONS if level != 0.75)
-        d = curves.contrast([0, k], np.array([-1.0, 1.0]))
-        last = (float(curves.curves[i].aucs[-1]) for i in (0, k))
-        yield Difference.of(AUC, d, *last, method=_AUCS, label=f"AUC at {int(curves.lengths[-1])} tokens")
+        yield from curve_differences(curves, k, statistics_rng(first, "compare/horizon"))
+    done = {LOSS_KEY} if aligned.first.size else set()
+    yield from ratio_differences(first, second, ours, theirs, done=done)
+
+
+def curve_differences(curves: JointCurves, k: int, rng: np.random.Generator) -> Iterator[Difference]:
+    """Horizons and the AUC at the last length, of run `k` minus the first; H75 is the primary one."""
+    yield _horizon(curves, k, 0.75, rng, primary=True)
+    yield from (_horizon(curves, k, level, rng) for level in HORIZONS if level != 0.75)
+    d = curves.contrast([0, k], np.array([-1.0, 1.0]))
+    last = (float(curves.curves[i].aucs[-1]) for i in (0, k))
+    yield Difference.of(AUC, d, *last, method=_AUCS, label=f"AUC at {int(curves.lengths[-1])} tokens")
+
+
+def ratio_differences(
+    first: Side, second: Side, ours: Values, theirs: Values, *, done: Collection[tuple[str, str]] = ()
+) -> Iterator[Difference]:
+    """Every quantity that both runs have, but those that are `done` already."""
     shared = same_reference(first, second)
     for key in _comparable((first, second), (ours, theirs)):
-        if key == LOSS_KEY and aligned.first.size:
+        if key in done:
             continue
         tops, bottoms = _together((first, second), (ours[key], theirs[key]))
         try:
@@ -146,7 +169,7 @@ def _differences(
         yield made.without_interval(why) if why else made
 
 
-def _unless_identical(d: Difference, same: SameRecords) -> Difference:
+def unless_identical(d: Difference, same: SameRecords) -> Difference:
     """No interval and no test where both runs hold the same records of what is compared."""
     identical = same.of(own_text=d.own_text, detectors=d.finding == "detectability")
     return d.without_interval(_IDENTICAL, identical=True) if d.value == 0.0 and identical else d
@@ -163,7 +186,6 @@ def _loss(first: Evidence, second: Evidence, aligned: Alignment) -> Difference:
     counts = np.bincount(units, minlength=n).astype(np.float64)
     bottoms = np.stack([counts, counts])[:, counts > 0]
     tops = np.stack([np.bincount(units, -log_prob[possible], n) for log_prob in log_probs])[:, counts > 0]
-    d = paired_difference(tops[0], bottoms[0], tops[1], bottoms[1])
     zeros = [int((~np.isfinite(log_prob)).sum()) for log_prob in log_probs]
     text = ""
     if zeros[0] != zeros[1]:
@@ -171,6 +193,18 @@ def _loss(first: Evidence, second: Evidence, aligned: Alignment) -> Difference:
             f"infinite: {zeros[0]} and {zeros[1]} of {possible.size} real tokens have no mass in the first and in the second run, most in the "
             f"{'second' if zeros[1] > zeros[0] else 'first'}; the number is over tokens possible in both"
         )
+    return loss_difference(tops, bottoms, text=text)
+
+
+def loss_difference(
+    tops: Float[np.ndarray, "2 units"], bottoms: Float[np.ndarray, "2 units"], *, text: str = ""
+) -> Difference:
+    """Loss of the second run minus that of the first, from sums over the tokens that both hold possible; a primary one.
+
+    Raises:
+        TooFewDocuments: fewer than two units.
+    """
+    d = paired_difference(tops[0], bottoms[0], tops[1], bottoms[1])
     return Difference.of(LOSS, d, *_ratios(tops, bottoms), method=_BY_TOKEN, primary=True, text=text)
 
 
@@ -211,7 +245,7 @@ def _horizon(
 # ---- ratios of sums ----------------------------------------------------------------------------------------------------
 
 
-def _comparable(evidences: Sequence[Evidence], values: Sequence[Values]) -> Iterator[tuple[str, str]]:
+def _comparable(evidences: Sequence[Side], values: Sequence[Values]) -> Iterator[tuple[str, str]]:
     """What all runs have, but means over possible tokens where a run gives no mass to some real token."""
     impossible = any(e.has_impossible_tokens for e in evidences)
     for key, sums in values[0].items():
@@ -220,7 +254,7 @@ def _comparable(evidences: Sequence[Evidence], values: Sequence[Values]) -> Iter
 
 
 def _together(
-    evidences: Sequence[Evidence], sums: Sequence[Sums]
+    evidences: Sequence[Side], sums: Sequence[Sums]
 ) -> tuple[Float[np.ndarray, "runs units"], Float[np.ndarray, "runs units"]]:
     """Tops and bottoms on the units that all runs have; on all units, zeros where a run lacks one, if they share fewer than two."""
     rows = [
@@ -243,20 +277,24 @@ def _ratios(tops: Float[np.ndarray, "runs units"], bottoms: Float[np.ndarray, "r
 
 
 def _trends(evidences: Sequence[Evidence], values: Sequence[Values], x: Sequence[float] | None) -> Iterator[Difference]:
-    """The least-squares slope over runs of every quantity that all have, with what a document does in all runs kept together."""
-    weights = slope_weights(np.asarray(range(len(evidences)) if x is None else x, np.float64))
     pairs = [same_records(evidences[0], e) for e in evidences[1:]]
     same = SameRecords(*(all(getattr(s, part) for s in pairs) for part in ("real", "free", "all_documents")))
-    shared = all(same_reference(evidences[0], e) for e in evidences[1:])
-    for key in _comparable(evidences, values):
-        tops, bottoms = _together(evidences, [each[key] for each in values])
+    made = ratio_trends(evidences, values, range(len(evidences)) if x is None else x)
+    return (unless_identical(d, same) for d in made)
+
+
+def ratio_trends(sides: Sequence[Side], values: Sequence[Values], x: Sequence[float]) -> Iterator[Difference]:
+    """The least-squares slope over runs of every quantity that all have, with what a document does in all runs kept together."""
+    weights = slope_weights(np.asarray(x, np.float64))
+    shared = all(same_reference(sides[0], side) for side in sides[1:])
+    for key in _comparable(sides, values):
+        tops, bottoms = _together(sides, [each[key] for each in values])
         try:
             d = contrast_of_ratios(tops, bottoms, weights)
         except TooFewDocuments:
             continue
         if tops.any() and (shared or not values[0][key].quantity.against_reference):
-            made = Difference.of(values[0][key].quantity, d, *_ratios(tops, bottoms), method=_SLOPE)
-            yield _unless_identical(made, same)
+            yield Difference.of(values[0][key].quantity, d, *_ratios(tops, bottoms), method=_SLOPE)
 
 
 # ---- own text against own text ----------------------------------------------------------------------------------------
@@ -295,7 +333,7 @@ def _test_of_texts(first: Evidence, second: Evidence) -> TextTest | None:
 # ---- many tests --------------------------------------------------------------------------------------------------------
 
 
-def _adjusted(families: Sequence[tuple[Difference, ...]]) -> list[tuple[Difference, ...]]:
+def adjust_together(families: Sequence[tuple[Difference, ...]]) -> list[tuple[Difference, ...]]:
     """Holm over everything primary, Benjamini & Yekutieli over all else, across pairs and trends together."""
     flat = [d for family in families for d in family]
     adjusted: dict[int, float] = {}

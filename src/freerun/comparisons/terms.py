@@ -4,18 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Int
 
 from freerun.findings.evidence import Evidence
-from freerun.records.plan import ContextRule, PromptPlan
+from freerun.records.plan import AuditPlan, ContextRule, PromptPlan
 from freerun.records.schema import ArmName
 from freerun.results.compare import Breach, SharedDraws
+from freerun.results.first_look import FirstLook
 
 _SERVERS = ("vllm", "sglang", "llama-server", "openai")
 _EXACT = ("world", "ngram")
+
+
+class Planned(Protocol):
+    """A run as its plan and its manifest have it."""
+
+    @property
+    def plan(self) -> AuditPlan: ...
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
+    @property
+    def first_look(self) -> FirstLook | None: ...
+    @property
+    def n_documents(self) -> int: ...
+
+
+class SharedDocuments(Protocol):
+    """What two runs have in common."""
+
+    @property
+    def n_documents(self) -> int: ...
+    @property
+    def same_tokens(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -145,9 +168,9 @@ _PLANNED = {
 """What must be the same in both plans: in words, and what no longer holds where it is not."""
 
 
-def breaches(first: Evidence, second: Evidence, aligned: Alignment, *, run: str) -> tuple[Breach, ...]:
+def breaches(first: Planned, second: Planned, aligned: SharedDocuments, *, run: str) -> tuple[Breach, ...]:
     """Everything that makes a comparison with `run`, the second, refuse; empty where the runs differ in what is compared alone."""
-    a, b = first.records.manifest, second.records.manifest
+    a, b = first.manifest, second.manifest
     plans = first.plan, second.plan
     out = []
     if plans[0].corpus_fingerprint != plans[1].corpus_fingerprint:
@@ -189,14 +212,14 @@ def _engine(manifest: Mapping[str, Any]) -> str:
     return f"{engine} on {device}" if device not in ("auto", "cpu") else engine
 
 
-def _same_tokenisation(a: Mapping[str, Any], b: Mapping[str, Any], aligned: Alignment) -> bool:
+def _same_tokenisation(a: Mapping[str, Any], b: Mapping[str, Any], aligned: SharedDocuments) -> bool:
     if aligned.n_documents:
         return aligned.same_tokens
     base_a, base_b = (str(m["plan"]["model"]).split("+")[0].split(",")[0] for m in (a, b))
     return base_a == base_b or a["model"].get("vocabulary") == b["model"].get("vocabulary")
 
 
-def same_reference(first: Evidence, second: Evidence) -> bool:
+def same_reference(first: Planned, second: Planned) -> bool:
     """Whether both runs were held against a reference that was counted on the same documents."""
     a, b = first.plan, second.plan
     fields = ("reference", "corpus_fingerprint", "documents", "seed", "prefix", "tokens")
@@ -206,11 +229,11 @@ def same_reference(first: Evidence, second: Evidence) -> bool:
 # ---- what must be said ------------------------------------------------------------------------------------------------
 
 
-def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str, ...]:
+def cautions(first: Planned, second: Planned, aligned: SharedDocuments) -> tuple[str, ...]:
     """What differs beside the model and is no reason to refuse, but has to be known."""
     a, b = first.plan, second.plan
     notes = [
-        f"{e.plan.model}: {e.first_look.describe()}, which is not the whole run; go on with: {e.records.manifest['command']}"
+        f"{e.plan.model}: {e.first_look.describe()}, which is not the whole run; go on with: {e.manifest['command']}"
         for e in (first, second)
         if e.first_look is not None
     ]
@@ -242,9 +265,9 @@ def cautions(first: Evidence, second: Evidence, aligned: Alignment) -> tuple[str
             "ratios are not tested, since a difference would be one of references, too."
         )
     versions = [
-        f"{name} {first.records.manifest['provenance'].get(name)} against {second.records.manifest['provenance'].get(name)}"
+        f"{name} {first.manifest['provenance'].get(name)} against {second.manifest['provenance'].get(name)}"
         for name in ("freerun", "torch", "transformers", "machine")
-        if first.records.manifest["provenance"].get(name) != second.records.manifest["provenance"].get(name)
+        if first.manifest["provenance"].get(name) != second.manifest["provenance"].get(name)
     ]
     if versions:
         notes.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -72,6 +72,11 @@ class Evidence:
         if make not in self._made:
             self._made[make] = make(self)
         return self._made[make]  # type: ignore[no-any-return]
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """What the run says of itself."""
+        return self.records.manifest
 
     @cached_property
     def plan(self) -> AuditPlan:

@@ -38,13 +38,18 @@ def derive(
     `transfer_from`: a run whose detector is tried here. `answers`: what the model said when it was asked. `sources`: how likely every
     source finds the texts, where that was measured. `requests`, `law_served`: what became of requests to a server, and what it samples.
     """
-    evidence, manifest = Evidence(records, answers, sources, law_served, requests), records.manifest
+    return derive_from(Evidence(records, answers, sources, law_served, requests), transfer_from=transfer_from)
+
+
+def derive_from(evidence: Evidence, *, transfer_from: Records | None = None) -> AuditResult:
+    """`derive`, for whoever reads more from the same evidence."""
+    manifest = evidence.manifest
     own_text = evidence.once(own_text_of)
     outcome = None if own_text.refused else evidence.once(compared)
     comparison = outcome if isinstance(outcome, Comparison) else None
     findings = [f for question in QUESTIONS if (f := answer(question, evidence)) is not None]
-    if law_served is not None:
-        findings += law_served.findings
+    if evidence.law_served is not None:
+        findings += evidence.law_served.findings
     if transfer_from is not None:
         other = Evidence(transfer_from)
         finding = transfer(evidence, other)
@@ -73,7 +78,7 @@ def derive(
         model=manifest["model"],
         provenance=manifest["provenance"],
         command=manifest["command"],
-        requests=requests,
-        law_served=law_served,
+        requests=evidence.requests,
+        law_served=evidence.law_served,
         first_look=look,
     )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from freerun.jobs import certify as certificates
 from freerun.jobs import predict as prediction
+from freerun.jobs.grid.grid import run_grid
+from freerun.jobs.grid.plan import read_grid
 from freerun.jobs.power.cells import chosen_plan
 from freerun.jobs.power.power import power as simulate
 from freerun.jobs.source.file import Sources, read_sources
@@ -17,9 +19,11 @@ from freerun.jobs.source.question import SourceOptions
 from freerun.jobs.source.source import source as ask
 from freerun.predictors.base import Predictor
 from freerun.results.certify import CertifyResult
+from freerun.results.grid import GridResult
 from freerun.results.power import PowerResult
 from freerun.results.predict import PredictResult
 from freerun.results.source import SourceResult
+from freerun.runs.executors.named import executor_named
 from freerun.runs.progress import Progress
 from freerun.specs.spec import load_predictor
 
@@ -63,6 +67,27 @@ def certify(
         UsageError: a value out of range; an observed rate without a base rate.
     """
     return certificates.certify(excess_nats, tokens, deltas=deltas, event_rate=event_rate, observed=observed)
+
+
+def grid(
+    plan: str | Path,
+    *,
+    out: str | Path | None = None,
+    executor: str = "local",
+    parts: str = "",
+    progress: Progress | None = None,
+) -> GridResult:
+    """Audit every model on every corpus at every setting of a plan (a TOML file), and compare them; it goes on where it stopped.
+
+    `executor`: `local`, `pool:N` or `ray[:ADDRESS]`. `parts`: a URL for what workers make, if they do not see the folder.
+
+    Raises:
+        UsageError: no such name or value in the plan. DataError: the folder cannot be used.
+    """
+    chosen = executor_named(executor)
+    return run_grid(
+        read_grid(plan), out=out, name=Path(plan).stem, executor=chosen, parts=parts, progress=progress
+    ).result
 
 
 def power(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from freerun.errors import DataError
+from freerun.records.manifest import Manifest
 from freerun.results.first_look import FirstLook
 
 FIRST_PARTS = "first-"
@@ -40,9 +41,12 @@ def first_pairs(manifest: Mapping[str, Any]) -> tuple[int, ...]:
     return pairs
 
 
-def as_first_look(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def as_first_look(manifest: Manifest) -> Manifest:
     """The manifest as it is where the documents of the first look are all that there is: its counts are theirs."""
     n = len(first_pairs(manifest))
     held = manifest["layout"]["first_look"]
     counts = {**manifest["counts"], "pairs": n, "independent_units": held["independent_units"]}
-    return {**manifest, "counts": counts, "first_look": FirstLook(n, int(manifest["counts"]["pairs"]))}
+    look = FirstLook(n, int(manifest["counts"]["pairs"]))
+    alone = Manifest({**manifest, "counts": counts, "first_look": look})
+    alone.source = manifest.source
+    return alone

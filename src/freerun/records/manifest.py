@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from freerun.errors import DataError
 
+SEAL = "sha256"
+"""Of everything else in a manifest. Earlier versions have none."""
 MOST = 10_000_000
 """Documents, tokens or rows at once that no run has."""
 _KINDS: dict[str, type] = {
@@ -22,6 +26,10 @@ _KINDS: dict[str, type] = {
     "powers": list,
 }
 _COUNTED = (("counts", "pairs"), ("plan", "tokens"), ("plan", "batch"))
+
+
+class Damaged(DataError):
+    """The file is not what was written."""
 
 
 class Manifest(dict[str, Any]):
@@ -42,9 +50,13 @@ def manifest_from(data: bytes, path: Path) -> Manifest:
     try:
         manifest = json.loads(data, object_hook=lambda pairs: _known(pairs, path))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read ({error}); the run must be made again") from error
+        raise Damaged(f"{path} cannot be read ({error}); the run must be made again") from error
     if not isinstance(manifest, Manifest):
-        raise DataError(f"{path} cannot be read (it is no JSON object); the run must be made again")
+        raise Damaged(f"{path} cannot be read (it is no JSON object); the run must be made again")
+    if manifest.pop(SEAL, digest := _digest(manifest)) != digest:
+        raise Damaged(
+            f"{path} is damaged (it does not fit its checksum); run the same command again, or remove the folder"
+        )
     for key, kind in _KINDS.items():
         if key in manifest and not isinstance(manifest[key], kind):
             raise DataError(f"{path} cannot be read ({key} is {short(manifest[key])}); the run must be made again")
@@ -53,6 +65,16 @@ def manifest_from(data: bytes, path: Path) -> Manifest:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST:
             raise DataError(f"{path} cannot be read ({outer}.{key} is {short(value)}); the run must be made again")
     return manifest
+
+
+def written(manifest: Mapping[str, Any]) -> str:
+    """The text of the file, with the checksum of all that is in it."""
+    return json.dumps({**manifest, SEAL: _digest(manifest)}, indent=2, sort_keys=True) + "\n"
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    content = {k: v for k, v in manifest.items() if k != SEAL}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _known(pairs: dict[str, Any], path: Path) -> Manifest:

@@ -11,9 +11,9 @@ result.json, report.html derived from the above, made again by `freerun report`
 from __future__ import annotations
 
 import errno
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,9 +27,10 @@ from jaxtyping import Float, Int
 from freerun.errors import DataError, first_line
 from freerun.files import FORBIDDEN, NO_HANDLES, cannot, sha256_of, write_atomically
 from freerun.records import checksums, lock
+from freerun.records.beginning import check_is_run_or_new, check_same_plan, clear_leftovers
 from freerun.records.columns import Columns, numbers
 from freerun.records.layout import FIRST_PARTS, as_first_look
-from freerun.records.manifest import manifest_from, short
+from freerun.records.manifest import Damaged, Manifest, manifest_from, short, written
 from freerun.records.parquet import BROKEN, encoded, metadata_of
 from freerun.records.plan import upgraded
 from freerun.records.schema import LATER, READABLE_VERSIONS, sequences_schema, stamped, tokens_schema, unlike
@@ -61,56 +62,52 @@ class RunFolder:
             DataError: the folder holds another plan, another schema version, or something that is no run; another process
                 writes to it; it cannot be written to.
         """
-        self._check_is_run_or_new()
+        check_is_run_or_new(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.hold(self, self.path)
         except (OSError, ValueError) as error:
             raise cannot("write", self.path, error) from error
-        held = self.manifest() if self.manifest_path.exists() else None
-        if held is not None and held["plan_hash"] != manifest["plan_hash"]:
-            mine, theirs = manifest["plan"], held.get("plan", {})
-            changed = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
-            words = "; ".join(f"{k}: {short(theirs.get(k))} there, {short(mine.get(k))} asked" for k in changed[:4])
-            raise DataError(
-                f"{self.path} holds a run of another plan ({words}); choose another folder with -o, or remove it"
-            )
+        held = self._held(str(manifest["plan_hash"]))
+        if held is not None:
+            check_same_plan(self.path, held, manifest)
         if held is None or manifest.get("layout") != held.get("layout"):
-            if self.has_parts:
+            if held is not None and self.has_parts:
                 raise DataError(f"{self.path} was begun by another process just now; run the same command again")
-            write_atomically(self.manifest_path, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-        for leftover in self._leftovers():
-            try:
-                leftover.unlink(missing_ok=True)
-            except OSError as error:
-                raise cannot("write", leftover, error) from error
+            write_atomically(self.manifest_path, written(manifest))
+        clear_leftovers(self.path)
 
     @property
     def has_parts(self) -> bool:
         """Whether any unit of work has been recorded, whole or damaged."""
         return any((self.path / "sequences").glob("*.parquet"))
 
-    def _check_is_run_or_new(self) -> None:
+    @property
+    def has_first_look(self) -> bool:
+        """Whether any part of a first look has been recorded, whole or damaged."""
+        return any((self.path / "sequences").glob(f"{FIRST_PARTS}*.parquet"))
+
+    def _held(self, plan_hash: str) -> Manifest | None:
+        """The manifest that is there; None where there is none, or a damaged one beside parts of this very plan: it is made anew.
+
+        Raises:
+            DataError: it is damaged or gone, and the parts are of another plan or cannot tell.
+        """
+        if not self.manifest_path.exists() and not (self.path / "sequences").is_dir():
+            return None
         try:
-            if self.manifest_path.exists() or not self.path.exists():
-                return
-            ours = {*self._leftovers(), self.path / lock.NAME}
-            if self.path.is_dir() and not set(self.path.iterdir()) - ours:
-                return
-        except (OSError, ValueError) as error:
-            raise cannot("write", self.path, error) from error
-        raise DataError(f"{self.path} is there and is not a run; choose another folder with -o")
+            return self.manifest()
+        except DataError as error:
+            parts = list((self.path / "sequences").glob("*.parquet"))
+            if self.manifest_path.exists() and not (parts and isinstance(error, Damaged)):
+                raise
+            for path in parts:
+                with suppress(*BROKEN):
+                    if metadata_of(path).get("plan_hash") != plan_hash:
+                        raise error from None
+            return None
 
-    def _leftovers(self) -> list[Path]:
-        """What a kill in the middle of `write_atomically` leaves."""
-        names = [".manifest.json-*", ".result.json-*", ".report.html-*", f"{checksums.FOLDER}/.*.sha256-*"]
-        ours = [
-            *names,
-            *(f"{table}/.*.parquet-*" for table in ("tokens", "sequences", "answers", "sources", "two_laws")),
-        ]
-        return [path for pattern in ours for path in self.path.glob(pattern)]
-
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """What was planned.
 
         Raises:
@@ -178,16 +175,22 @@ class RunFolder:
         Raises:
             DataError: the folder cannot be written to, or the disk is full; the unit is not done then.
         """
-        files: dict[Path, bytes] = {}
+        data: dict[str, bytes] = {}
         for kind, table in (("tokens", tokens), ("sequences", sequences)):
             meta = stamped(table.schema, unit_key=unit_key, plan_hash=plan_hash).metadata
-            table = table.replace_schema_metadata({**meta, **checksums.MARK, **(notes or {})})
-            files[self._part(kind, name)] = encoded(table)
-        sums = {path.parent.name: checksums.of_bytes(data) for path, data in files.items()}
-        (tokens_path, tokens_data), (sequences_path, sequences_data) = files.items()
-        write_atomically(tokens_path, tokens_data)
+            data[kind] = encoded(table.replace_schema_metadata({**meta, **checksums.MARK, **(notes or {})}))
+        self.place(name, data)
+
+    def place(self, name: str, data: Mapping[str, bytes]) -> None:
+        """Put the files of a part, tokens and sequences, where they belong: what makes it whole comes last.
+
+        Raises:
+            DataError: the folder cannot be written to, or the disk is full; the unit is not done then.
+        """
+        sums = {kind: checksums.of_bytes(data[kind]) for kind in ("tokens", "sequences")}
+        write_atomically(self._part("tokens", name), data["tokens"])
         write_atomically(checksums.path_of(self.path, name), checksums.written(name, sums))
-        write_atomically(sequences_path, sequences_data)
+        write_atomically(self._part("sequences", name), data["sequences"])
 
     def notes(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Name and metadata of every part: unit key, plan hash, and what was noted when it was made."""

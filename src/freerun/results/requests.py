@@ -38,3 +38,16 @@ class Requests:
             (*self.failures, *other.failures),
             self.sessions + other.sessions,
         )
+
+    def since(self, earlier: Requests) -> Requests:
+        """What became of those that this process sent after an earlier count of the same."""
+        retried = {k: n - earlier.retried.get(k, 0) for k, n in self.retried.items()}
+        return Requests(
+            self.answered - earlier.answered,
+            {k: n for k, n in retried.items() if n},
+            self.failed - earlier.failed,
+            self.failures[len(earlier.failures) :],
+        )
+
+
+NO_REQUESTS = Requests(0, {}, 0)

@@ -12,6 +12,7 @@ import pytest
 
 from freerun.errors import BackendError, DataError, UsageError
 from freerun.jobs.audit.audit import audit, report
+from freerun.jobs.grid.single import audit_on
 from freerun.jobs.served.drawing import DrawOptions, verify_from
 from freerun.jobs.served.writers import read_by
 from freerun.predictors.base import Continuations
@@ -19,6 +20,7 @@ from freerun.predictors.own_text_from import OwnTextFrom, check_same_tokens
 from freerun.predictors.rules import SamplingRule
 from freerun.results.audit import AuditResult
 from freerun.results.json import from_json
+from freerun.runs.executors.pool import Pool
 from freerun.specs.spec import LoadOptions
 from tests.predictors.servers.checkpoint import Checkpoint, noisy
 from tests.predictors.servers.conftest import Served
@@ -257,3 +259,22 @@ def test_a_declared_rule_is_sent_and_held(served: Served) -> None:
     todo = Continuations([np.array([65])], np.ones((1, 1), np.uint64), 4, sampling=SamplingRule.of(temperature=0.5))
     (sample,) = both.generate(todo)
     assert len(sample.observation.token_id) <= 4
+
+
+def test_runs_that_share_a_server_count_their_own_requests(served: Served, corpus: str, tmp_path: Path) -> None:
+    both = own_text(served, Fake(), Checkpoint())
+    first, second = (run(tmp_path / n, both, corpus)[1].requests for n in ("a", "b"))
+    assert 0 < second.answered <= first.answered  # the first counts those of the trial, too
+    assert first.answered + second.answered == both.writer.client.tally.answered  # type: ignore[attr-defined]
+
+
+def test_the_parts_of_several_processes(tmp_path: Path) -> None:
+    """A world that writes for itself: the law that was served is read from the same texts, whoever made them."""
+    how: dict[str, Any] = {"documents": 24, "prefix": 8, "tokens": 16, "batch": 8, "own_text_from": "world/markov"}
+    alone = audit("world/markov", "world/markov", out=tmp_path / "alone", **how)
+    other = audit_on(Pool(2), "world/markov", "world/markov", out=tmp_path / "pool", **how)
+    assert tables(tmp_path / "alone") == tables(tmp_path / "pool")
+    assert other.result["law_served"] == alone.result["law_served"]
+    assert other.result["findings"] == alone.result["findings"]
+    with pytest.raises(UsageError, match="--own-text-from needs a folder that workers share"):
+        audit_on(Pool(2), "world/markov", "world/markov", out=tmp_path / "far", parts="memory://x", **how)

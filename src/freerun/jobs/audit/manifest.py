@@ -43,6 +43,7 @@ def manifest_of(
     exemplars: Exemplars | None = None,
     faithful: Fidelity | None = None,
     feeding: Feeding | None = None,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """The manifest of an audit; with `redact_text` it holds no name of the corpus.
 
@@ -64,7 +65,7 @@ def manifest_of(
         queue=plan.queue,
         dtype=options.dtype,
         device=options.device,
-        threads=cores(),
+        threads=cores() if threads is None else threads,
         seed=plan.seed,
         continuations=plan.continuations,
         sampling=plan.sampling,

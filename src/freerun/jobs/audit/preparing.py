@@ -24,6 +24,7 @@ from freerun.predictors.chat import Feeding
 from freerun.predictors.reference import Beside, Reference, check_shares_tokens, default_reference
 from freerun.predictors.rules import SamplingRule
 from freerun.records.layout import first_pairs, layout_of
+from freerun.records.manifest import Damaged
 from freerun.records.measure import Unit, queue_of, units_of
 from freerun.records.plan import MeasurePlan
 from freerun.records.store import RunFolder
@@ -32,6 +33,7 @@ from freerun.specs.spec import LoadOptions, load_predictor, loader_of
 from freerun.text.documents import Corpus
 from freerun.text.exemplars import with_exemplars
 from freerun.text.first_look import first_look
+from freerun.text.leading import Encode
 from freerun.text.pairs import PairSet, cut_pairs, numbered
 
 if TYPE_CHECKING:
@@ -82,6 +84,11 @@ class Prepared:
         return [unit for unit in self.units if unit.pairs[0] in self.first]
 
     @property
+    def plan_hash(self) -> str:
+        """What tells this plan from all others."""
+        return str(self.manifest["plan_hash"])
+
+    @property
     def _ends_of_documents(self) -> list[int]:
         """What stands after a training document: the end of documents, or what closes a response."""
         if self.feeding is None:
@@ -113,8 +120,13 @@ def prepare(
     *,
     out: str | Path | None = None,
     say: Say = lambda _: None,
+    remember: Callable[[Encode], Encode] = lambda encode: encode,
+    threads: int | None = None,
 ) -> Prepared:
     """Read, load and cut what an audit needs; no file is written but the cache of weights.
+
+    `remember`: what is made of the model's `encode`, by whoever keeps what it gave. `threads`: what the plan says of
+    them, where it is made on another machine than the one that the run belongs to.
 
     Raises:
         FreerunError: see `freerun.errors`.
@@ -150,7 +162,7 @@ def prepare(
     else:
         pairs = cut_pairs(
             text,
-            predictor.encode,
+            remember(predictor.encode),
             n_documents=options.documents,
             prefix_tokens=options.prefix,
             cut_tokens=options.cut,
@@ -194,6 +206,7 @@ def prepare(
         exemplars=exemplars,
         faithful=faithful,
         feeding=feeding,
+        threads=threads,
     )
     folder = RunFolder(Path(out) if out is not None else default_folder(manifest))
     first = _first(folder, manifest["plan_hash"], pairs, options)
@@ -208,7 +221,12 @@ def _first(folder: RunFolder, plan_hash: str, pairs: PairSet, options: AuditOpti
     """The pairs of the first look that the folder's parts begin with, or that is asked for where there are no parts yet."""
     if not folder.has_parts:
         return first_look(pairs.pairs) if options.quick else ()
-    held = folder.manifest()
+    try:
+        held = folder.manifest() if folder.manifest_path.exists() else None
+    except Damaged:
+        held = None
+    if held is None:  # it is made anew, as the parts are named
+        return first_look(pairs.pairs) if folder.has_first_look else ()
     return first_pairs(held) if held["plan_hash"] == plan_hash else ()
 
 

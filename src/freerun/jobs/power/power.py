@@ -23,7 +23,8 @@ from freerun.report.pages.power import render_power
 from freerun.results.finding import to_json
 from freerun.results.json import from_json
 from freerun.results.power import PowerResult
-from freerun.runs.executors import executor
+from freerun.runs.executors.job import Calls, Done, Poisoned, refuse_poisoned
+from freerun.runs.executors.named import pool_of
 from freerun.runs.progress import Progress, Silent
 from freerun.runs.provenance import provenance
 
@@ -42,7 +43,7 @@ def power(
 
     Raises:
         UsageError: fewer than one worker. DataError: the folder holds something else, another process writes to it, it cannot be
-            written to, or a worker was killed.
+            written to. BackendError: a unit failed three times; all others are kept.
     """
     if not 1 <= workers <= 64:
         raise UsageError(f"--workers must lie between 1 and 64, not {workers}")
@@ -59,13 +60,19 @@ def power(
         progress.begin(sum(plan.tokens_of(u) for u in units))
         progress.advance(sum(plan.tokens_of(u) for u in parts))
         try:
-            for unit, part in executor(workers, len(missing)).map(partial(run_unit, plan), missing):
-                _write_part(folder.path, unit, part)
-                parts[unit] = part
+            poisoned: list[Poisoned[Unit]] = []
+            for outcome in pool_of(workers, len(missing)).map(Calls(partial(run_unit, plan)), missing):
+                if not isinstance(outcome, Done):
+                    poisoned.append(outcome)
+                    continue
+                unit = outcome.unit
+                _write_part(folder.path, unit, outcome.value)
+                parts[unit] = outcome.value
                 progress.phase(f"{unit.organism} on {unit.base}")
                 progress.advance(plan.tokens_of(unit))
         finally:
             progress.end()
+        refuse_poisoned(poisoned)
     result = power_result(plan, [parts[u] for u in units], folder.manifest())
     write_atomically(folder.path / "result.json", json.dumps(to_json(result), indent=1, allow_nan=False) + "\n")
     write_atomically(folder.path / "report.html", render_power(result))

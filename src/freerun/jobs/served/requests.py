@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from freerun.files import write_atomically
 from freerun.predictors.base import Predictor
 from freerun.predictors.own_text_from import OwnTextFrom
+from freerun.predictors.servers.faults import Tally
 from freerun.predictors.servers.predictor import ServedModel
 from freerun.records.requests import FOLDER, read_requests
 from freerun.records.store import RunFolder
 from freerun.results.finding import to_json
-from freerun.results.requests import FailedRequest, Requests
+from freerun.results.requests import NO_REQUESTS, FailedRequest, Requests
 
 
 def served_in(predictor: Predictor) -> ServedModel | None:
@@ -34,34 +36,31 @@ def requests_of(predictor: Predictor) -> Requests | None:
     return Requests(tally.answered, dict(sorted(tally.retried.items())), len(failures), failures)
 
 
+_WRITTEN: WeakKeyDictionary[Tally, Requests] = WeakKeyDictionary()
+"""What of each tally is written down: several runs of one process may use a model, and each request is counted once."""
+
+
 class Log:
     """Keeps the requests of this process in a run's folder: written anew after every part, and at the end, however that comes."""
 
     def __init__(self, folder: Path, predictors: tuple[Predictor, ...]) -> None:
         self.predictors = predictors
         self.path = folder / FOLDER / f"{uuid.uuid4().hex[:12]}.json"
+        self._mine: Requests | None = None
 
     def write(self) -> None:
-        if (seen := total(self._each())) is not None:
-            write_atomically(self.path, json.dumps(to_json(seen), allow_nan=False) + "\n")
-
-    def _each(self) -> Iterator[Requests]:
+        """Count what was sent since anything was written down, and write all that was counted here."""
         for predictor in self.predictors:
-            if (seen := requests_of(predictor)) is not None:
-                yield seen
+            served, seen = served_in(predictor), requests_of(predictor)
+            if served is None or seen is None:
+                continue
+            new = seen.since(_WRITTEN.get(served.client.tally, NO_REQUESTS))
+            _WRITTEN[served.client.tally] = seen
+            self._mine = new if self._mine is None else replace(self._mine.plus(new), sessions=1)
+        if self._mine is not None:
+            write_atomically(self.path, json.dumps(to_json(self._mine), allow_nan=False) + "\n")
 
 
 def requests_in(folder: Path) -> Requests | None:
     """Of all processes that worked in a folder."""
     return read_requests(RunFolder(folder))
-
-
-def total(each: Iterator[Requests]) -> Requests | None:
-    """The requests to several servers in one process, as one session; None for none."""
-    every = list(each)
-    if not every:
-        return None
-    out = every[0]
-    for other in every[1:]:
-        out = out.plus(other)
-    return Requests(out.answered, out.retried, out.failed, out.failures)

@@ -9,6 +9,7 @@ from typing import Any
 
 from freerun.jobs.audit.dry_run import dry_run
 from freerun.jobs.audit.options import AuditOptions
+from freerun.jobs.grid.forecast import largest, summed
 from freerun.jobs.sweep.sweep import default_folder_of, plan_sweep, prepare_sweep
 from freerun.predictors.base import Predictor
 from freerun.results.forecast import Forecast, Span
@@ -64,15 +65,11 @@ def forecast_sweep(
         found[name] = dry_run(predictor, text, setting, out=folder / name)
     n = len(found)
     comparing = Span(COMPARING_SECONDS[0] * n, COMPARING_SECONDS[1] * n)
-    seconds, disk = comparing, Span(0.0, 0.0)
-    for one in found.values():
-        seconds, disk = seconds + one.seconds, disk + one.disk_bytes
-    memory = [one.memory_bytes for one in found.values()]
     return SweepForecast(
         str(folder),
         found,
         comparing,
-        seconds,
-        Span(max(m.low for m in memory), max(m.high for m in memory)),
-        disk,
+        comparing + summed(one.seconds for one in found.values()),
+        largest([one.memory_bytes for one in found.values()]),
+        summed(one.disk_bytes for one in found.values()),
     )

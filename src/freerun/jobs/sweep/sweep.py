@@ -12,7 +12,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack
@@ -24,14 +24,18 @@ from freerun.comparisons.sweeps.result import sweep_result
 from freerun.errors import DataError, TooFewDocuments, UsageError, nearest
 from freerun.files import write_atomically
 from freerun.findings.own_text.standing import own_text_of
-from freerun.jobs.audit.audit import audit
 from freerun.jobs.audit.manifest import default_folder
 from freerun.jobs.audit.options import AuditKeywords, AuditOptions, check_options, chosen_from, read_any_corpus
 from freerun.jobs.audit.preparing import Prepared, prepare, tell_notes
+from freerun.jobs.grid.running import run_cells
+from freerun.jobs.grid.single import error_of
+from freerun.jobs.grid.workshop import Task
 from freerun.organisms.wrapper import from_nothing
 from freerun.predictors.base import Predictor
 from freerun.report.pages.sweep import render_sweep
 from freerun.results.finding import to_json
+from freerun.runs.executors.job import Executor
+from freerun.runs.executors.local import Local
 from freerun.runs.progress import Progress, Silent
 from freerun.runs.run import evidence_in, finished
 from freerun.specs.spec import LoadOptions, load_predictor, loader_of
@@ -158,6 +162,7 @@ def run_sweep(
     axes: Mapping[str, Sequence[int]],
     *,
     out: str | Path | None = None,
+    executor: Executor | None = None,
     progress: Progress | None = None,
     **options: Unpack[AuditKeywords],
 ) -> Sweep:
@@ -171,12 +176,21 @@ def run_sweep(
     predictor, text, ready = prepare_sweep(model, corpus, plan, tell.say)
     folder = Path(out) if out is not None else default_folder_of(ready, plan)
     again = _open(folder, _manifest(ready, plan))
+    tasks = []
     for i, (name, setting) in enumerate(zip(plan.names, plan.settings, strict=True), start=1):
         if again and _is_finished(folder / name):
             tell.say(f"setting {i} of {len(plan.names)}: {name} is finished")
             continue
-        tell.say(f"setting {i} of {len(plan.names)}: {name}")
-        audit(predictor, text, out=folder / name, progress=tell, **_as_words(setting))
+        where = str((folder / name).absolute())
+        whole = executor is None or isinstance(executor, Local)
+        tasks.append(Task(name, predictor if whole else model, text if whole else corpus, setting, "", where))
+    if tasks:
+        tell.say(f"{len(tasks)} of {len(plan.names)} settings to measure -> {folder}")
+        failures = run_cells(
+            tasks, executor or Local(), tell, lambda task, _summary, _run: tell.say(f"{task.name} is done")
+        )
+        for failure in failures.values():
+            raise error_of(failure)
     return report_sweep(folder, progress=tell)
 
 
@@ -376,10 +390,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} has schema {version!r}, this freerun reads {MANIFEST_VERSION}; use the version that made it"
         )
     return dict(held)
-
-
-def _as_words(options: AuditOptions) -> dict[str, Any]:
-    return {f.name: getattr(options, f.name) for f in fields(options)}
 
 
 def _things(key: str) -> str:

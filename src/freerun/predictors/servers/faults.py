@@ -64,7 +64,7 @@ class Failure:
     attempts: int
 
 
-@dataclass
+@dataclass(eq=False)
 class Tally:
     """What became of all requests to one server."""
 
