@@ -53,10 +53,10 @@ name = "B"
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is measured, and of the findings only this one derived: the others take longer than all of it."""
 
-    def derived(records: Any, *, sources: Any, **_: Any) -> dict[str, Any]:
-        return {"findings": [source_finding(Evidence(records), sources)]}
+    def derived(evidence: Evidence, **_: Any) -> dict[str, Any]:
+        return {"findings": [source_finding(evidence, evidence.sources)]}
 
-    monkeypatch.setattr("freerun.jobs.audit.audit.derive", derived)
+    monkeypatch.setattr("freerun.jobs.audit.audit.derive_from", derived)
     monkeypatch.setattr("freerun.jobs.audit.audit.render_page", lambda result: "")
 
 
