@@ -93,6 +93,9 @@ def test_it_has_the_documents_the_split_and_the_numbers_of_the_audit(looked: Run
 
 def test_the_result_says_that_it_is_one_and_what_it_could_have_found(looked: Run, whole: Run) -> None:
     assert looked.result["first_look"] == {"documents": 32, "of_documents": 48}
+    verdict = looked.result["verdict"]
+    assert verdict["points"][0]["text"].startswith("32 texts of world/markov")
+    assert (verdict["strength"], verdict["next_step"]["type"]) == ("slight", "--quick")
     assert looked.result["title"].endswith(", a first look at 32 of 48 documents")
     assert "a first look at 32 of 48 documents" in looked.report.read_text()
     assert looked.result["plan"] == whole.result["plan"]

@@ -55,6 +55,8 @@ def next_step(evidence: Evidence, comparison: Comparison | None, own_text: OwnTe
         return NextStep("Measure the model's own law: the same command without", "--sample-with")
     if own_text.sampler_audit == "failed":
         return NextStep("See what this model really samples from", f"freerun doctor {plan.model}")
+    if evidence.first_look is not None:
+        return NextStep("Go on to all documents: the same command without", "--quick")
     more = max(LEAST_DOCUMENTS, 2 * plan.documents)
     if comparison is None or evidence.n_units < LEAST_DOCUMENTS:
         return NextStep("Take more documents: the same command with", f"--documents {more}")
@@ -74,7 +76,7 @@ def next_step(evidence: Evidence, comparison: Comparison | None, own_text: OwnTe
 
 def _measured(evidence: Evidence) -> str:
     plan = evidence.plan
-    texts, tokens = counted(plan.documents, "text"), counted(plan.tokens, "token")
+    texts, tokens = counted(evidence.n_documents, "text"), counted(plan.tokens, "token")
     rule = "" if plan.sampling.is_model_law else f", sampled with {plan.sampling.describe()},"
     times = {1: "once", 2: "twice"}.get(plan.continuations, f"{plan.continuations} times")
     token = "(a token is a word or a part of one)"
@@ -82,10 +84,10 @@ def _measured(evidence: Evidence) -> str:
         "A simple detector, trained on half of them, had to tell the model's from the real ones in the other half."
     )
     if evidence.own_lengths:
-        prompts = counted(plan.documents, "prompt")
+        prompts = counted(evidence.n_documents, "prompt")
         return f"The model answered {prompts} of {plan.corpus} {times}{rule} in up to {tokens} {token}. {detector}"
     if plan.prefix == 0:
-        written = counted(plan.documents * plan.continuations, "text")
+        written = counted(evidence.n_documents * plan.continuations, "text")
         return f"The model wrote {written} of {tokens} {token}{rule} from nothing, to stand beside {texts} of {plan.corpus}. {detector}"
     seen = "" if plan.prefix == plan.cut else f", of which the model saw the last {plan.prefix}"
     cut = f"{texts} of {plan.corpus} were cut after {counted(plan.cut, 'token')} {token}{seen}"
