@@ -25,8 +25,9 @@ from studies.scaling.simulate import Load, Simulated, bound_by, simulate
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "grid.md"
-UNITS = 48
-UNIT_SECONDS = 0.25
+UNITS = 120
+UNIT_SECONDS = 5.0
+"""Ten minutes of work for one worker; a part of a real run takes longer than a unit here."""
 WORKERS = (1, 2, 4)
 TOKENS = 10**9
 SPEEDS = {
