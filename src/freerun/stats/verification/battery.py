@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import special, stats
 
 from freerun.stats.recognition.sampler_audit import pit_chi_square, rank_order_chi_square
@@ -45,6 +45,30 @@ class Test:
     p_value: float
     p_beyond_floor: float
     licence: str
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Counts over tokens whose columns are not held, all that is needed of them beside their bets."""
+
+    n_tokens: int = 0
+    n_completions: int = 0
+    n_outside: int = 0
+    n_beyond_floor: int = 0
+
+    @staticmethod
+    def of(tokens: TokenLaws, floor_nats: float) -> Elsewhere:
+        """Of whole completions."""
+        outside = int(tokens.is_outside.sum())
+        return Elsewhere(
+            tokens.n_tokens, len(np.unique(tokens.sequence)), outside, int(_is_beyond(tokens, floor_nats).sum())
+        )
+
+    def plus(self, other: Elsewhere) -> Elsewhere:
+        return Elsewhere(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Elsewhere)))
+
+
+NOWHERE_ELSE = Elsewhere()
 
 
 @dataclass(frozen=True)
@@ -90,15 +114,24 @@ class Smallest:
     top_share: float | None
 
 
-def held_against_laws(tokens: TokenLaws, bets: Bets, *, seed: int, floor_nats: float = 0.0) -> Battery:
-    """All tests of drawn tokens; `bets`: of those tested. `seed` makes the uniforms V and the null of the chi-squares."""
+def held_against_laws(
+    tokens: TokenLaws, bets: Bets, *, seed: int, floor_nats: float = 0.0, elsewhere: Elsewhere = NOWHERE_ELSE
+) -> Battery:
+    """All tests of drawn tokens; `bets`: of those tested, and of tokens `elsewhere` in the file, whose columns are not held.
+
+    `seed` makes the uniforms V and the null of the chi-squares.
+    """
     outside = tokens.is_outside
     edge = ~tokens.is_tested & ~outside
-    tests = tuple(_tests(tokens, bets, seed, floor_nats))
-    smallest = smallest_faults(tokens.tested)
-    beyond = tokens.overshoot > EDGE_MASS + cut_moves(tokens.kept_mass, floor_nats)
-    counts = (int(outside.sum()), int(beyond.sum()), int(edge.sum()))
-    return Battery(tokens.n_tokens, *counts, tests, floor_nats, smallest)
+    tests = tuple(_tests(tokens, bets, seed, floor_nats, elsewhere.n_tokens))
+    smallest = smallest_faults(tokens.tested, elsewhere.n_tokens)
+    seen = Elsewhere.of(tokens, floor_nats).plus(elsewhere)
+    return Battery(seen.n_tokens, seen.n_outside, seen.n_beyond_floor, int(edge.sum()), tests, floor_nats, smallest)
+
+
+def _is_beyond(tokens: TokenLaws, floor_nats: float) -> Bool[np.ndarray, " tokens"]:
+    """Tokens farther outside than the noise floor moves the place where the law is cut."""
+    return np.asarray(tokens.overshoot > EDGE_MASS + cut_moves(tokens.kept_mass, floor_nats))
 
 
 def cut_moves(kept_mass: Float[np.ndarray, " tokens"], floor_nats: float) -> Float[np.ndarray, " tokens"]:
@@ -109,10 +142,10 @@ def cut_moves(kept_mass: Float[np.ndarray, " tokens"], floor_nats: float) -> Flo
 
 def rejects(tokens: TokenLaws, bets: Bets, *, seed: int) -> bool:
     """Whether the battery rejects at `ALPHA`: the same decision, without the tests after the first that makes it."""
-    return bool(tokens.is_outside.any()) or any(t.p_value < ALPHA * t.share for t in _tests(tokens, bets, seed, 0.0))
+    return bool(tokens.is_outside.any()) or any(t.p_value < ALPHA * t.share for t in _tests(tokens, bets, seed, 0.0, 0))
 
 
-def _tests(tokens: TokenLaws, bets: Bets, seed: int, floor_nats: float) -> Iterator[Test]:
+def _tests(tokens: TokenLaws, bets: Bets, seed: int, floor_nats: float, n_elsewhere: int) -> Iterator[Test]:
     inside = tokens.tested
     by_rank, by_id = uniforms_of(inside, seed)
     rng = np.random.default_rng([seed, 1])
@@ -125,7 +158,7 @@ def _tests(tokens: TokenLaws, bets: Bets, seed: int, floor_nats: float) -> Itera
     yield _test("by_id", "U, ids in their order", *found, "chi-square, simulated null")
     found = _repeats(inside, floor_nats)
     yield _test("repeats", "ids of the context come again", *found, "supermartingale: any length")
-    found = _e_process(bets, tokens.n_tokens, floor_nats)
+    found = _e_process(bets, tokens.n_tokens + n_elsewhere, floor_nats)
     yield _test("e_process", "bets on other rules", *found, "e-process: any length and ends")
 
 
@@ -202,8 +235,8 @@ def _e_process(bets: Bets, n_tokens: int, floor_nats: float) -> tuple[float, flo
     return plain, beyond
 
 
-def smallest_faults(tokens: TokenLaws) -> Smallest:
-    """From the level of each test and its spread, to first order."""
+def smallest_faults(tokens: TokenLaws, n_elsewhere: int = 0) -> Smallest:
+    """From the level of each test and its spread, to first order; cuts are looked for in tokens elsewhere, too."""
     total = float(tokens.varentropy_nats2.sum())
     if tokens.n_tokens < LEAST_NORMAL_TOKENS or total <= 0:
         return Smallest(None, None, None)
@@ -211,7 +244,7 @@ def smallest_faults(tokens: TokenLaws) -> Smallest:
     temperature = float(needed / math.sqrt(total))
     gap = float((tokens.entropy_nats - tokens.top_surprisal_nats).sum())
     top_share = float(needed * math.sqrt(total) / gap) if gap > 0 else None
-    lost = math.log(3 / (ALPHA * _SHARES["truncation"])) / tokens.n_tokens
+    lost = math.log(3 / (ALPHA * _SHARES["truncation"])) / (tokens.n_tokens + n_elsewhere)
     return Smallest(
         temperature if temperature < 1 else None,
         math.exp(-lost),
