@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from freerun.errors import BrokenLaw, UsageError
 from freerun.predictors.divergence import Divergence, check_side_by_side, diverge_block
-from freerun.predictors.kernels import fused
+from freerun.predictors.kernels import fused, on_device
 from freerun.predictors.observation import Block, Observation, alike, host, is_torch, log, observe_block
 
 _BLOCK_ELEMENTS = 1 << 18
@@ -63,7 +63,8 @@ class Law(ABC):
         if uniforms is not None and self.missing is not None:
             raise UsageError("a law with missing mass cannot be sampled")
         if (narrow := self._narrow()) is not None:
-            return fused.observe(narrow[0], ids, uniforms, watched, scale=narrow[1])
+            observe = on_device.observe if fused.is_on_device(narrow[0]) else fused.observe
+            return observe(narrow[0], ids, uniforms, watched, scale=narrow[1])
         return self._observed(ids, uniforms, watched)
 
     def _observed(self, ids: _Rows | None, uniforms: _Reals | None, watched: _Rows | None) -> Observation:
@@ -102,7 +103,7 @@ class Law(ABC):
         """
         check_side_by_side(self, other, ids)
         first, second = self._narrow(), other._narrow()
-        if first is not None and second is not None:
+        if first is not None and second is not None and not any(fused.is_on_device(x) for x, _ in (first, second)):
             return fused.beside(*first, *second, ids)
         parts = ((self.block(r.start, r.stop), other.block(r.start, r.stop), ids[r]) for r in other._spans())
         return Divergence.concatenate([diverge_block(*part) for part in parts])
@@ -205,7 +206,7 @@ class Dense(Law):
 
     def block(self, start: int, stop: int) -> Block:
         xp = array_namespace(self.logits)
-        table = xp.astype(self.logits[start:stop], xp.float64)
+        table = xp.astype(on_device.where_float64_is(self.logits[start:stop]), xp.float64)
         if self.missing is not None:
             return Block(table, xp.exp(table))
         with np.errstate(invalid="ignore", over="ignore"):  # what comes of it is said below

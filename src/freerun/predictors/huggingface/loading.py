@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from freerun.errors import BackendError, first_line
 from freerun.predictors.huggingface.adapters import adapter_of, merged
 from freerun.predictors.huggingface.checking import settle
+from freerun.predictors.huggingface.device_trial import loop_agrees
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
 from freerun.predictors.huggingface.templates import CHAT_TEMPLATE, closing_ids
 from freerun.predictors.rules import Identity
@@ -106,6 +107,8 @@ def load_pretrained(
             f"{identity.name}: {given_up}, since its laws would not be those of fresh passes otherwise; this is slower"
         )
         predictor.identity.facts["reading"] = given_up
+    if predictor.device.type != "cpu":
+        predictor.loops_on_device = loop_agrees(predictor)
     return predictor
 
 
@@ -155,6 +158,7 @@ def _class_of(name: str, config: Any, trust_remote_code: bool) -> Any:
 
 
 def _pick_device(device: str) -> torch.device:
+    torch.backends.cuda.matmul.allow_tf32 = False
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -164,5 +168,4 @@ def _pick_device(device: str) -> torch.device:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise BackendError(f"--device {device} is not available here; use --device auto or cpu") from error
-    torch.backends.cuda.matmul.allow_tf32 = False
     return chosen

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from freerun.predictors.base import Capabilities, Ids, Laws
+from freerun.predictors.base import Capabilities, Continuations, Ids, Laws, OnTokens, Sample
 from freerun.predictors.huggingface.caches import HeadInput, empty_cache, joined
+from freerun.predictors.huggingface.device_loop import loop_fits, run_free
 from freerun.predictors.huggingface.passes import Passes
 from freerun.predictors.huggingface.reading import LADDER, Reading, read_together, regime
 from freerun.predictors.huggingface.states import Block, HFState, Rows, host, whole
@@ -72,7 +73,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
         self.context = ContextRule(window=None if limit is None else limit - len(lead), lead=lead)
         self.end_ids, self.markers, self.template = end_ids, markers, template_of(tokenizer)
         self.capabilities = Capabilities(empty_context=False, embed=self.passes.listens)
-        self.device = self.passes.device
+        self.device, self.loops_on_device = self.passes.device, False
         self._bytes = byte_table(tokenizer, self.n_tokens, markers.control)
 
     def encode(self, text: str) -> list[int]:
@@ -89,7 +90,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
         return list(self.model.parameters())
 
     def pack(self) -> None:
-        """Lay the weights out for the CPU's matrix products, once they are what they shall be."""
+        """Lay the weights out for the CPU's matrix products."""
         self.passes.head.stop()
         pack_linears(self.model)
         self.passes.head = HeadInput(self.model)
@@ -271,6 +272,11 @@ class HuggingFacePredictor(Stepwise[HFState]):
         return None if heard is None else heard[:, -1]
 
     # ---- in bulk ---------------------------------------------------------------------------------------------------
+
+    def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
+        if self.loops_on_device and loop_fits(continuations, self.context):
+            return run_free(self.passes, self.end_ids, self.context.lead, continuations, on_tokens)
+        return super().generate(continuations, on_tokens=on_tokens)
 
     @torch.inference_mode()
     def laws(self, sequences: Sequence[Ids], *, first: int = 0) -> Iterator[Laws]:
