@@ -133,5 +133,3 @@ def names(pool: Pool, tried: Tried, rule: str, tokens: int, trials: int, rng: np
         name = RULES[fit.candidate].describe() if fit.log_e > np.log(1000) else "none of these"
         counts[name] = counts.get(name, 0) + 1
     return counts
-
-

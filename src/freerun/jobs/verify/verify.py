@@ -44,7 +44,7 @@ from freerun.stats.verification.exchange import Exchange
 from freerun.stats.verification.likelihood import MIXED_IN
 from freerun.stats.verification.tokens import TokenLaws
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 def verify(

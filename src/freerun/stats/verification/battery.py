@@ -30,6 +30,11 @@ LEAST_TOKENS = 50
 """Below this there is no verdict."""
 FLOOR_SPREAD = 4.0
 """A single context's noise may be so many times the floor, which is a root mean square over contexts."""
+_FAR = 10.0
+"""A token that is less probable than what is kept by so many times the floor is far from the cut."""
+_FAR_SHARE = 4.0 / _FAR**2
+"""By Chebyshev's inequality the noise of two log-probabilities differs by `_FAR` floors with no greater probability."""
+_OUTSIDE_SHARE = 0.05
 LEAST_NORMAL_TOKENS = 200
 """Below this the sum of surprisals is not taken for normal."""
 _SHARES = {"surprisal": 0.35, "truncation": 0.35, "by_rank": 0.1, "by_id": 0.08, "repeats": 0.06, "e_process": 0.06}
@@ -55,14 +60,27 @@ class Elsewhere:
     n_completions: int = 0
     n_outside: int = 0
     n_beyond_floor: int = 0
+    mass_outside: float = 0.0
+    """Sum over tokens of the mass that the rule cuts off, relative to what it keeps."""
 
     @staticmethod
     def of(tokens: TokenLaws, floor_nats: float) -> Elsewhere:
         """Of whole completions."""
-        outside = int(tokens.is_outside.sum())
+        kept = np.clip(tokens.kept_mass, 1e-12, 1.0)
         return Elsewhere(
-            tokens.n_tokens, len(np.unique(tokens.sequence)), outside, int(_is_beyond(tokens, floor_nats).sum())
+            tokens.n_tokens,
+            len(np.unique(tokens.sequence)),
+            int(tokens.is_outside.sum()),
+            int(_is_beyond(tokens, floor_nats).sum()),
+            float(((1.0 - kept) / kept).sum()),
         )
+
+    def p_beyond_floor(self, floor_nats: float) -> float:
+        """Of so many tokens beyond the floor: noise puts a token there with at most `_FAR_SHARE` of the mass that is cut."""
+        if not self.n_beyond_floor or floor_nats <= 0.0:
+            return 0.0 if self.n_beyond_floor else 1.0
+        share = min(1.0, _FAR_SHARE * self.mass_outside / self.n_tokens)
+        return float(stats.binom.sf(self.n_beyond_floor - 1, self.n_tokens, share))
 
     def plus(self, other: Elsewhere) -> Elsewhere:
         return Elsewhere(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Elsewhere)))
@@ -79,7 +97,11 @@ class Battery:
     n_outside: int
     """Tokens that the declared law cannot draw, beyond the tolerance: 0 where it says what it is."""
     n_beyond_floor: int
-    """Those of them that stand farther outside than the noise floor moves the place where the law is cut."""
+    """Those of them that stand farther outside than the noise floor explains of a single token."""
+    cuts: bool
+    """Whether the declared rule cuts off any mass."""
+    p_outside_beyond_floor: float
+    """p-value of their number under laws within the noise floor."""
     n_at_edge: int
     """Tokens within the tolerance, left out of the tests."""
     tests: tuple[Test, ...]
@@ -101,7 +123,11 @@ class Battery:
 
     @property
     def p_beyond_floor(self) -> float:
-        return 0.0 if self.n_beyond_floor else self.p_inside_beyond_floor
+        """Where the rule cuts anything, tokens outside have `_OUTSIDE_SHARE` of the level."""
+        if not self.cuts:
+            return self.p_inside_beyond_floor
+        inside = self.p_inside_beyond_floor / (1.0 - _OUTSIDE_SHARE)
+        return min(1.0, inside, self.p_outside_beyond_floor / _OUTSIDE_SHARE)
 
 
 @dataclass(frozen=True)
@@ -126,12 +152,24 @@ def held_against_laws(
     tests = tuple(_tests(tokens, bets, seed, floor_nats, elsewhere.n_tokens))
     smallest = smallest_faults(tokens.tested, elsewhere.n_tokens)
     seen = Elsewhere.of(tokens, floor_nats).plus(elsewhere)
-    return Battery(seen.n_tokens, seen.n_outside, seen.n_beyond_floor, int(edge.sum()), tests, floor_nats, smallest)
+    return Battery(
+        seen.n_tokens,
+        seen.n_outside,
+        seen.n_beyond_floor,
+        seen.mass_outside > 0.0,
+        seen.p_beyond_floor(floor_nats),
+        int(edge.sum()),
+        tests,
+        floor_nats,
+        smallest,
+    )
 
 
 def _is_beyond(tokens: TokenLaws, floor_nats: float) -> Bool[np.ndarray, " tokens"]:
-    """Tokens farther outside than the noise floor moves the place where the law is cut."""
-    return np.asarray(tokens.overshoot > EDGE_MASS + cut_moves(tokens.kept_mass, floor_nats))
+    """Tokens farther outside than the noise floor explains: by the mass that it moves over a cut, and by how much less probable
+    they are than what is kept. Ranks change places where neighbours are nearly equal, however much mass stands between."""
+    by_mass = tokens.overshoot > EDGE_MASS + cut_moves(tokens.kept_mass, floor_nats)
+    return np.asarray(by_mass & (tokens.shortfall_nats > _FAR * floor_nats))
 
 
 def cut_moves(kept_mass: Float[np.ndarray, " tokens"], floor_nats: float) -> Float[np.ndarray, " tokens"]:
