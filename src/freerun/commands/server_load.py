@@ -17,8 +17,9 @@ def load_lines(load: ServerLoad | None, width: int = 100) -> list[str]:
     scored += (
         " by a request for every token (more where tokens end within a character)" if load.requests_a_token else ""
     )
+    requests = ("about " if load.requests_a_token else "") + counted(load.requests, "request")
     asked = (
-        f"{'about ' if load.requests_a_token else ''}{counted(load.requests, 'request')} if none fails, {load.requests_to_know_it:,} of them to get to know it, up to "
+        f"{requests} if none fails, {load.requests_to_know_it:,} of them to get to know it and to take texts apart, up to "
         f"{load.at_once:,} at once; {counted(load.texts_to_write, 'text')} to write, {scored}"
     )
     settings = json.loads(load.sent)

@@ -43,7 +43,7 @@ class ServerLoad:
     """The sampling settings that go with a draw at temperature 1, as JSON; {}: none, it samples as it does by itself."""
     requests: int
     requests_to_know_it: int
-    """Of these: who it is, its tokenizer, and whether its answers can be believed."""
+    """Of these: who it is, its tokenizer, whether its answers can be believed, and the texts that it takes apart into tokens."""
     texts_to_write: int
     texts_to_score: int
     requests_a_token: bool

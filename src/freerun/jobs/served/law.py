@@ -190,7 +190,7 @@ def recorded_gap(
 def engine_gap(both: OwnTextFrom, texts: Sequence[tuple[Ids, Ids]]) -> EngineGap | None:
     """Some texts (prompt with lead, completion), evenly over all, under both laws; None where the writer scores no text."""
     lead = len(both.context.lead)
-    chosen = _spread([len(text) for _, text in texts])
+    chosen = _spread([len(text) for _, text in texts], GAP_TOKENS)
     sequences = [np.concatenate(texts[i])[lead:].astype(np.int64) for i in chosen]
     firsts = [len(texts[i][0]) - lead for i in chosen]
     writer = log_probs_by(both.writer, sequences, firsts)
@@ -233,7 +233,7 @@ def gap_between(one: Float[np.ndarray, " tokens"], two: Float[np.ndarray, " toke
     )
 
 
-def _spread(lengths: Sequence[int], most: int = GAP_TOKENS) -> list[int]:
+def _spread(lengths: Sequence[int], most: int) -> list[int]:
     """Numbers of texts, evenly over all, with about so many tokens together; one at least."""
     n = len(lengths)
     wanted = max(1, min(n, int(most / max(1.0, sum(lengths) / n))))
