@@ -20,6 +20,7 @@ _CONTENT = (
     "requests",
     "served",
     "law_served.json",
+    "served_law.json",
     "result.json",
     "report.html",
 )
@@ -29,6 +30,7 @@ _WRITTEN = (
     "result.json",
     "report.html",
     "law_served.json",
+    "served_law.json",
     f"{checksums.FOLDER}/*.sha256",
     "requests/*.json",
     *(f"{table}/*.parquet" for table in ("tokens", "sequences", "answers", "sources", "two_laws")),

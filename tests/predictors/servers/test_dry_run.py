@@ -48,7 +48,7 @@ def test_a_verification_sends_as_many_requests_as_it_said(served: Served, corpus
     assert again.server.texts_to_write == again.tokens_to_sample == 0
     said = io.StringIO()
     tell_verify_forecast(forecast, said)
-    assert "40 texts to write, 21 texts to score" in " ".join(said.getvalue().split())
+    assert "40 texts to write, 23 texts to score" in " ".join(said.getvalue().split())
     assert "nothing was written" in said.getvalue()
     assert forecast.seconds.high == pytest.approx(sum(s.high for s in forecast.parts_seconds.values()))
 
@@ -77,7 +77,7 @@ def test_a_distance_sends_as_many_requests_as_it_said(
     load = forecast.server
     assert load is not None
     assert load.requests_a_token == (provider == "llama-server")
-    assert (load.texts_to_write, load.texts_to_score) == (40, 80)
+    assert (load.texts_to_write, load.texts_to_score) == (40, 82)
     before = server.client.tally.answered
     done = distance(server, Checkpoint(), corpus, out=out, **SIZE)
     sent, said = server.client.tally.answered - before, load.requests - load.requests_to_know_it
@@ -86,7 +86,7 @@ def test_a_distance_sends_as_many_requests_as_it_said(
     else:  # own texts of the other model may end before their length, and tokens may end within a character
         assert 0.8 * said < sent < 1.2 * said
     assert done.result["plan"]["token_log_probs_only"] is True
-    assert forecast.plan_hash == json.loads((out / "distance.json").read_text())["key"]
+    assert forecast.plan_hash == json.loads((out / "distance.json").read_text())["plan_hash"]
     text = io.StringIO()
     tell_distance_forecast(forecast, text)
     assert "not measured, since a server tells no whole laws: the divergence of single tokens" in " ".join(

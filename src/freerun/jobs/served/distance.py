@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from freerun.files import write_atomically
 from freerun.findings.two_laws.whole_texts import Writers, judge_writers, token_gaps
 from freerun.jobs.distance.options import DistanceOptions
 from freerun.jobs.served.requests import Log, requests_in
+from freerun.jobs.served.same_law import SameLaw
 from freerun.jobs.served.two_models import PART_TEXTS, TwoModels, prepare_two
 from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.own_text_from import OwnTextFrom
+from freerun.records.beginning import check_same_plan
 from freerun.report.pages.distance import render_distance
 from freerun.results.distance import RESULT_VERSION, DistanceResult
 from freerun.results.finding import to_json
@@ -53,12 +56,18 @@ def served_distance(
     plan, pairs, folder = ready.plan, ready.cut.pairs, ready.folder
     log = Log(folder, (ready.a, ready.b))
     try:
-        _claim(folder, plan.hash)
+        _claim(ready)
         work = _Work(ready, log)
         tell.say(f"{len(pairs)} texts, {plan.prefix} + {plan.tokens} tokens -> {folder}")
         tell.begin(len(ARMS) * len(pairs) * plan.tokens)
+        same, is_left = SameLaw(folder, (ready.a, ready.b)), work.is_left
+        same.check_unchanged()
         try:
+            if is_left:
+                same.begin()
             texts = {arm: work.arm(arm, tell) for arm in ARMS}
+            if is_left:
+                same.end()
         finally:
             tell.end()
     finally:
@@ -97,18 +106,21 @@ def part_of(folder: Path, arm: str, start: int) -> Path:
     return folder / arm / f"part-{start // PART_TEXTS:05d}.jsonl"
 
 
-def _claim(folder: Path, key: str) -> None:
-    path = folder / "distance.json"
+def _claim(ready: TwoModels) -> None:
+    """Raises DataError: the folder holds something else, and what."""
+    path = ready.folder / "distance.json"
+    if not path.exists():
+        if ready.folder.exists() and any(ready.folder.iterdir()):
+            raise DataError(f"{ready.folder} is there and holds something else; choose another folder with -o")
+        mine = {"plan_hash": ready.plan.hash, "plan": ready.manifest["plan"]}
+        write_atomically(path, json.dumps(mine, indent=1, allow_nan=False) + "\n")
+        return
     try:
-        held = json.loads(path.read_text()).get("key") if path.exists() else None
-    except (OSError, ValueError, AttributeError):
-        held = "damaged"
-    if held is None and folder.exists() and any(folder.iterdir()):
-        raise DataError(f"{folder} is there and holds something else; choose another folder with -o")
-    if held not in (None, key):
-        raise DataError(f"{folder} holds the distance of other models or texts; choose another folder with -o")
-    if held is None:
-        write_atomically(path, json.dumps({"key": key}) + "\n")
+        held: Any = dict(json.loads(path.read_text()))
+        _ = held["plan_hash"], dict(held["plan"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise DataError(f"{path} is damaged; choose another folder with -o") from None
+    check_same_plan(ready.folder, held, ready.manifest)
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,12 @@ class _Work:
     @property
     def pairs(self) -> tuple[Pair, ...]:
         return self.ready.cut.pairs
+
+    @property
+    def is_left(self) -> bool:
+        """Whether there is a part that is not recorded yet."""
+        starts = range(0, len(self.pairs), PART_TEXTS)
+        return not all(part_of(self.ready.folder, arm, start).exists() for arm in ARMS for start in starts)
 
     def arm(self, arm: str, tell: Progress) -> TwoLaws:
         """One kind of text under both laws; what is recorded already is read."""

@@ -18,6 +18,7 @@ from freerun.findings.verification.stated import with_stated
 from freerun.jobs.audit.options import AuditOptions, read_any_corpus
 from freerun.jobs.served.law import VERIFICATION, completion, recorded_gap, stated_rule, typed
 from freerun.jobs.served.requests import Log, requests_in, served_in
+from freerun.jobs.served.same_law import SameLaw
 from freerun.jobs.served.writers import read_by, writer_plan
 from freerun.jobs.verify.options import VerifyKeywords, VerifyOptions
 from freerun.jobs.verify.verify import verify
@@ -192,8 +193,12 @@ class _Draws:
         tell.say(f"{ready.plan.describe()} writes {len(ready.pairs)} texts of {n_tokens} tokens -> {ready.folder}")
         tell.begin(len(ready.pairs) * n_tokens)
         tell.phase("the server writes")
-        start = 0
+        start, same = 0, SameLaw(ready.folder, (ready.both,))
+        is_left = not all(path.exists() for path in ready.parts)
+        same.check_unchanged()
         try:
+            if is_left:
+                same.begin()
             for path, block in ready.parts.items():
                 if path.exists():
                     tell.advance(len(block) * n_tokens)
@@ -201,6 +206,8 @@ class _Draws:
                     write_samples(path, list(self._drawn(block, start, tell)))
                     self.log.write()
                 start += len(block)
+            if is_left:
+                same.end()
         finally:
             tell.end()
         return [s for s in open_samples(ready.folder / SAMPLES) if isinstance(s, Completion)]

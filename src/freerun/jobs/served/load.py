@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from freerun.jobs.served.requests import requests_of, served_in
 from freerun.predictors.base import Predictor
 from freerun.predictors.own_text_from import OwnTextFrom
+from freerun.predictors.servers.trial import TRIAL_TOKENS
 from freerun.results.forecast import Forecast, ServerLoad
 
 NOT_IN_AUDITS = ("the drift of entropy", "calibration", "z and the sampler's audit", "divergences of hidden states")
@@ -30,10 +31,18 @@ class Asked:
 
 
 def load_of(predictor: Predictor, asked: Asked, *, known_by: int, not_measured: tuple[str, ...] = ()) -> ServerLoad:
-    """`known_by`: requests that were sent to get to know the server, which the job itself sends again."""
+    """`known_by`: requests that were sent to get to know the server, which the job itself sends again.
+
+    Two texts more are scored, at the beginning and at the end, to see that it has one law.
+    """
     served = served_in(predictor)
     assert served is not None
-    each = served.dialect.requests_a_token
+    each, watched = served.dialect.requests_a_token, 2 * served.dialect.scores_texts
+    asked = replace(
+        asked,
+        texts_to_score=asked.texts_to_score + watched,
+        tokens_to_score=asked.tokens_to_score + watched * (TRIAL_TOKENS - 1),
+    )
     return ServerLoad(
         server=served.identity.name,
         sent=served.identity.facts["sent for a draw at temperature 1"],
