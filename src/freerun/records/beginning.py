@@ -68,6 +68,21 @@ def check_same_plan(folder: Path, held: Manifest, manifest: Mapping[str, Any]) -
     raise DataError(f"{folder} holds a run of another plan ({words}); choose another folder with -o, or remove it")
 
 
+def claim_new(folder: Path, owner: object) -> None:
+    """Make a folder, or take an empty one, and keep other processes from it until `owner` is gone.
+
+    Raises:
+        DataError: it holds something, another process has it, or it cannot be made.
+    """
+    try:
+        if folder.exists() and (not folder.is_dir() or set(folder.iterdir()) - {folder / lock.NAME}):
+            raise DataError(f"{folder} is there and holds something else; choose another folder with -o")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.hold(owner, folder)
+    except OSError as error:
+        raise cannot("write", folder, error) from error
+
+
 def clear_leftovers(folder: Path) -> None:
     """Remove what a kill in the middle of a write has left.
 

@@ -183,7 +183,7 @@ def test_draws_now_are_verified_and_the_same_call_goes_on(
     n = len(fake.seen)
     assert verified("t=1", out).verdict == found.verdict
     assert len(fake.seen) == n
-    with pytest.raises(DataError, match="holds other samples"):
+    with pytest.raises(DataError, match="holds samples of another server"):
         verified("t=0.5", out)
     fake.processed = True
     cooled = verified("t=0.7", tmp_path / "cooled")

@@ -86,3 +86,15 @@ def test_two_servers_of_one_name_are_told_apart(served: Served, corpus: str, tmp
     assert len(json.loads((tmp_path / "run" / "served_law.json").read_text())) == 2
     with pytest.raises(DataError, match=r"holds a run of another plan \(seed: 0 there, 1 asked\)"):
         distance(a, b, corpus, out=tmp_path / "run", seed=1, **SIZE)
+
+
+@pytest.mark.parametrize("kind", ["distance", "verify"])
+def test_a_folder_of_others_is_left_alone(kind: str, served: Served, corpus: str, tmp_path: Path) -> None:
+    server = served("vllm", Fake())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(DataError, match=r"mine is there and holds something else"):
+        job(kind, server, corpus, tmp_path / "mine")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+    job(kind, server, corpus, tmp_path / "run")
+    assert not (tmp_path / "run" / ".lock").exists()

@@ -22,7 +22,8 @@ from freerun.jobs.served.two_models import PART_TEXTS, TwoModels, prepare_two
 from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.own_text_from import OwnTextFrom
-from freerun.records.beginning import check_same_plan
+from freerun.records import lock
+from freerun.records.beginning import check_same_plan, claim_new
 from freerun.report.pages.distance import render_distance
 from freerun.results.distance import RESULT_VERSION, DistanceResult
 from freerun.results.finding import to_json
@@ -55,9 +56,9 @@ def served_distance(
     ready = prepare_two(a, b, corpus, options, out=out, say=tell.say)
     plan, pairs, folder = ready.plan, ready.cut.pairs, ready.folder
     log = Log(folder, (ready.a, ready.b))
+    work = _Work(ready, log)
+    _claim(ready, work)
     try:
-        _claim(ready)
-        work = _Work(ready, log)
         tell.say(f"{len(pairs)} texts, {plan.prefix} + {plan.tokens} tokens -> {folder}")
         tell.begin(len(ARMS) * len(pairs) * plan.tokens)
         same, is_left = SameLaw(folder, (ready.a, ready.b)), work.is_left
@@ -106,12 +107,11 @@ def part_of(folder: Path, arm: str, start: int) -> Path:
     return folder / arm / f"part-{start // PART_TEXTS:05d}.jsonl"
 
 
-def _claim(ready: TwoModels) -> None:
-    """Raises DataError: the folder holds something else, and what."""
+def _claim(ready: TwoModels, owner: object) -> None:
+    """Keep others from writing to the folder. Raises DataError: it holds something else, and what, or another process has it."""
     path = ready.folder / "distance.json"
     if not path.exists():
-        if ready.folder.exists() and any(ready.folder.iterdir()):
-            raise DataError(f"{ready.folder} is there and holds something else; choose another folder with -o")
+        claim_new(ready.folder, owner)
         mine = {"plan_hash": ready.plan.hash, "plan": ready.manifest["plan"]}
         write_atomically(path, json.dumps(mine, indent=1, allow_nan=False) + "\n")
         return
@@ -121,6 +121,7 @@ def _claim(ready: TwoModels) -> None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"{path} is damaged; choose another folder with -o") from None
     check_same_plan(ready.folder, held, ready.manifest)
+    lock.hold(owner, ready.folder)
 
 
 @dataclass(frozen=True)

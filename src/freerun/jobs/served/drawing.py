@@ -27,6 +27,8 @@ from freerun.predictors.draws import sequence_key
 from freerun.predictors.own_text_from import OwnTextFrom
 from freerun.predictors.rules import MODEL_LAW, SamplingRule
 from freerun.predictors.servers.dialect import Settings
+from freerun.records import lock
+from freerun.records.beginning import claim_new
 from freerun.records.plan import WriterPlan
 from freerun.report.pages.verify import render_verify
 from freerun.results.finding import to_json
@@ -137,8 +139,10 @@ def verify_from(
     ready = prepare_draws(writer, model, corpus, draw=draw, out=out, load=load, say=tell.say, **options)
     both, folder, given = ready.both, ready.folder, ready.options.floor_nats
     log = Log(folder, (both,))
+    draws = _Draws(ready, log)
+    draws.claim()
     try:
-        drawn = _Draws(ready, log).all(tell)
+        drawn = draws.all(tell)
         gap = recorded_gap(both, drawn, folder, ready.key, tell)
     finally:
         log.write()
@@ -183,13 +187,8 @@ class _Draws:
     log: Log
 
     def all(self, tell: Progress) -> list[Completion]:
-        """Draw what is not there yet, and give everything.
-
-        Raises:
-            DataError: the folder holds samples of something else.
-        """
+        """Draw what is not there yet, and give everything."""
         ready, n_tokens = self.ready, self.ready.draw.tokens
-        self._claim()
         tell.say(f"{ready.plan.describe()} writes {len(ready.pairs)} texts of {n_tokens} tokens -> {ready.folder}")
         tell.begin(len(ready.pairs) * n_tokens)
         tell.phase("the server writes")
@@ -212,20 +211,28 @@ class _Draws:
             tell.end()
         return [s for s in open_samples(ready.folder / SAMPLES) if isinstance(s, Completion)]
 
-    def _claim(self) -> None:
+    def claim(self) -> None:
+        """Keep others from writing to the folder.
+
+        Raises:
+            DataError: it holds samples of something else, or another process has it.
+        """
         ready = self.ready
         path = ready.folder / "drawn.json"
-        try:
-            held = json.loads(path.read_text()).get("key") if path.exists() else None
-        except (OSError, ValueError, AttributeError):
-            held = "damaged"
-        if held is None and ready.folder.exists() and any(ready.folder.iterdir()):
-            held = "something else"
-        if held not in (None, ready.key):
-            raise DataError(f"{ready.folder} holds other samples, or something else; choose another folder with -o")
-        if held is None:
+        if not path.exists():
+            claim_new(ready.folder, self)
             facts = {"writer": to_json(ready.plan), "rule": ready.rule.describe(), "seed": ready.options.seed}
             write_atomically(path, json.dumps({"key": ready.key, **facts}, indent=1) + "\n")
+            return
+        try:
+            held = json.loads(path.read_text())["key"]
+        except (OSError, ValueError, KeyError, TypeError):
+            held = "damaged"
+        if held != ready.key:
+            raise DataError(
+                f"{ready.folder} holds samples of another server, model, corpus, rule or size; choose another folder with -o"
+            )
+        lock.hold(self, ready.folder)
 
     def _drawn(self, block: tuple[Pair, ...], start: int, tell: Progress) -> Iterator[Completion]:
         ready = self.ready
