@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,4 +135,3 @@ def names(pool: Pool, tried: Tried, rule: str, tokens: int, trials: int, rng: np
     return counts
 
 
-Told = Callable[[str], None]

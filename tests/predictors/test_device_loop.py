@@ -23,7 +23,7 @@ from freerun.predictors.huggingface import device_loop
 from freerun.predictors.huggingface.device_loop import DeviceLoop, LagRuns, is_plain, loop_fits, run_free
 from freerun.predictors.huggingface.device_trial import loop_agrees
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
-from freerun.predictors.kernels import on_device
+from freerun.predictors.kernels import on_device, wide
 from freerun.predictors.observation import Observation
 from freerun.predictors.rules import ContextRule, SamplingRule
 from freerun.stats.loops.lag_runs import LoopRule
@@ -43,7 +43,16 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "llama": LlamaConfig(**LLAMA),
     "qwen2": Qwen2Config(**LLAMA),
     "qwen3": Qwen3Config(**LLAMA, head_dim=8),
-    "gpt2": GPT2Config(vocab_size=WORDS, n_embd=32, n_layer=2, n_head=4, n_positions=96, initializer_range=0.2),
+    "gpt2": GPT2Config(
+        vocab_size=WORDS,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=96,
+        initializer_range=0.2,
+        bos_token_id=0,
+        eos_token_id=0,
+    ),
     "gpt-neox": GPTNeoXConfig(
         **{**SMALL, "intermediate_size": 48, "max_position_embeddings": 96, "initializer_range": 0.2}
     ),
@@ -116,7 +125,7 @@ def test_sums_are_brought_in_parts_and_pairs_go_the_same_way(
     monkeypatch.setattr(device_loop, "BRING_EVERY", 5)
     monkeypatch.setattr(device_loop, "LOOK_EVERY", 3)
     monkeypatch.setattr(device_loop, "_MASK_ELEMENTS", 700)  # prefixes are read in pieces
-    monkeypatch.setattr(on_device, "has_float64", lambda device: False)
+    monkeypatch.setattr(wide, "has_float64", lambda device: False)
     monkeypatch.setattr(on_device, "_way", lambda device: on_device._sums_by_torch)
     same(by_row(run_free(predictor.passes, predictor.end_ids, (), wanted())), plain, 2e-4)
 
@@ -182,3 +191,35 @@ def test_a_model_that_draws_another_law_there_is_found(monkeypatch: pytest.Monke
     hiding = DeviceLoop._hiding
     monkeypatch.setattr(DeviceLoop, "_hiding", lambda loop, shown: hiding(loop, torch.ones_like(shown)))
     assert not loop_agrees(predictor)
+
+
+def test_the_bench_of_accelerators_runs_where_there_is_none() -> None:
+    from bench import gpu
+
+    size = gpu.Size(layers=1, width=64, vocabulary=1100, rows=4, prefix=4, tokens=8, scored=8, repeats=1)
+    predictor = gpu.bench_model(size, DEVICE)
+    predictor.loops_on_device = True
+    (share,) = gpu.statistics_share(predictor, size)
+    assert 0 < share < 1.5
+    for mine, theirs in (gpu.sampling(predictor, size), gpu.scoring(predictor, size)):
+        assert min(*mine, *theirs) > 0
+
+
+def test_the_bench_says_where_there_is_no_accelerator(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench import gpu
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["gpu", "--device", "cuda"])
+    assert gpu.main() == 3
+    assert "no accelerator here" in capsys.readouterr().err
+
+
+def test_layers_laid_over_devices_need_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
+    from freerun.errors import BackendError
+    from freerun.predictors.huggingface import loading
+
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    with pytest.raises(BackendError, match="pip install accelerate"):
+        loading.load_pretrained("nowhere", identity=loading.Identity("x", "x"), device="spread")

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from freerun.errors import BrokenLaw
-from freerun.predictors.kernels import on_device
+from freerun.predictors.kernels import on_device, wide
 from freerun.predictors.law import Dense
 from freerun.predictors.observation import Observation
 from tests.accelerator import DEVICE
@@ -48,7 +48,7 @@ def watched_ids(n_tokens: int) -> np.ndarray:
 @pytest.fixture(params=["float64 between blocks", "pairs of float32"])
 def sums(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "pairs of float32":
-        monkeypatch.setattr(on_device, "has_float64", lambda device: False)
+        monkeypatch.setattr(wide, "has_float64", lambda device: False)
         monkeypatch.setattr(on_device, "_way", lambda device: on_device._sums_by_torch)
     return str(request.param)
 
@@ -106,8 +106,8 @@ def test_given_and_drawn_rows_together(sums: str) -> None:
 def test_narrow_logits_are_read_as_they_are(dtype: str) -> None:
     narrow = on(logits_of(5000)).to(getattr(torch, dtype))
     ids = np.arange(ROWS)
-    wide = narrow.float().cpu().numpy()
-    check(on_device.observe(narrow, ids, None, None), truth(wide, ids, None, None))
+    as_float32 = narrow.float().cpu().numpy()
+    check(on_device.observe(narrow, ids, None, None), truth(as_float32, ids, None, None))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -129,7 +129,7 @@ def test_rows_are_cut_into_what_a_device_holds(monkeypatch: pytest.MonkeyPatch) 
 
 def test_pairs_hold_what_float32_loses() -> None:
     """Running sums of a million like numbers, and a product, against integers and 60-digit arithmetic."""
-    pairs = on_device.PairSums(torch.device(DEVICE))
+    pairs = wide.PairSums(torch.device(DEVICE))
     blocks = torch.full((1, 4096), 1.0 / 3.0, dtype=torch.float32, device=DEVICE)
     third = float(np.float32(1.0 / 3.0))
     held = pairs.scan(blocks)[0].cpu().numpy().astype(np.float64).sum(-1)

@@ -20,7 +20,9 @@ from freerun.predictors.base import Continuations, OnTokens, Sample
 from freerun.predictors.draws import uniforms
 from freerun.predictors.huggingface.caches import GrowingLayer, empty_cache
 from freerun.predictors.huggingface.passes import Passes
-from freerun.predictors.kernels.on_device import N_SUMS, TOKEN, observation_of, on_host, sums_of, wide
+from freerun.predictors.kernels.on_device import observation_of, on_host, sums_of
+from freerun.predictors.kernels.sums import N_SUMS, TOKEN
+from freerun.predictors.kernels.wide import wide
 from freerun.predictors.rules import ContextRule
 from freerun.stats.loops.lag_runs import LoopRule
 from freerun.stats.loops.tracker import LoopTracker

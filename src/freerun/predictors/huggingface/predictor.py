@@ -8,7 +8,7 @@ tried when it is loaded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from freerun.predictors.base import Capabilities, Continuations, Ids, Laws, OnTo
 from freerun.predictors.huggingface.caches import HeadInput, empty_cache, joined
 from freerun.predictors.huggingface.device_loop import loop_fits, run_free
 from freerun.predictors.huggingface.passes import Passes
-from freerun.predictors.huggingface.reading import LADDER, Reading, read_together, regime
+from freerun.predictors.huggingface.reading import LADDER, Reading, Sizes, read_together, regime
 from freerun.predictors.huggingface.states import Block, HFState, Rows, host, whole
 from freerun.predictors.huggingface.templates import template_of
 from freerun.predictors.kernels.packed import pack_linears
@@ -34,18 +34,6 @@ _Read = tuple[np.ndarray, np.ndarray, np.ndarray, torch.Tensor, np.ndarray | Non
 """Rows, positions and ids of tokens, the logits before each, and the hidden states before each where they are kept."""
 _TOKENS_IN_ONE_PIECE = 8192
 """Tokens of the rows of one block, where texts cannot be read in pieces."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much is done at once."""
-
-    body_tokens: int = 2048
-    """Tokens that go through the layers at once while a text is read: enough for the full speed of the matrix products."""
-    logits: int = 6 << 20
-    """Logits held at once while scoring: 24 MiB in float32, which the CPU's last cache holds."""
-    least_rows: int = 64
-    """Rows of logits that are observed together at least."""
 
 
 class HuggingFacePredictor(Stepwise[HFState]):
@@ -64,7 +52,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
         reading: Reading = LADDER[0],
     ) -> None:
         self.model, self.tokenizer, self.identity = model.eval(), tokenizer, identity
-        self.passes, self.reading, self.sizes = Passes(model), reading, Sizes()
+        self.passes, self.reading, self.sizes = Passes(model), reading, Sizes.on(model.device.type)
         with torch.inference_mode():
             self.n_tokens = int(self.passes.logits(np.zeros((1, 1), np.int64), keep=1).shape[-1])
         heard = self.passes.heard()

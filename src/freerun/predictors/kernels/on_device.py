@@ -20,16 +20,25 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from freerun.errors import BrokenLaw
-from freerun.predictors.observation import BIN_WIDTH_NATS, N_BINS, POWERS, Observation, is_torch
+from freerun.predictors.kernels.fused import BROKEN as SAID
+from freerun.predictors.kernels.sums import (
+    ABOVE,
+    BELOW,
+    BLOCK,
+    BROKEN,
+    DEPTH,
+    FIRST,
+    LOOP,
+    PEAK,
+    RANK,
+    SECOND,
+    TOKEN,
+    TOP,
+    TOTAL,
+)
+from freerun.predictors.kernels.wide import Float64Sums, PairSums, is_pair, wide
+from freerun.predictors.observation import BIN_WIDTH_NATS, N_BINS, POWERS, Observation
 
-BLOCK = 1024
-TOKEN, TOP, RANK, BROKEN, PEAK, DEPTH, TOTAL, FIRST, SECOND = range(9)
-BELOW = SECOND + 1 + len(POWERS)
-ABOVE, LOOP = BELOW + 1, BELOW + 2
-N_SUMS = LOOP + 1 + N_BINS
-"""Columns of the table: the token, the most probable one, how many are more probable than the token, whether the row is broken, the
-largest logit, the token's scaled logit less that, Σq, Σq·d, Σq·d², power sums, mass below and above the token, mass watched, bins.
-Masses are unnormalised."""
 ERRORS = {
     "log_prob_nats": 5e-6,
     "top_log_prob_nats": 2e-6,
@@ -109,8 +118,6 @@ def on_host(table: Any) -> Float[np.ndarray, "rows sums"]:
 
 def observation_of(sums: Float[np.ndarray, "rows sums"]) -> Observation:
     """What records keep, from the sums. Raises BrokenLaw for a row that is no law."""
-    from freerun.predictors.kernels.fused import BROKEN as SAID
-
     if sums[:, BROKEN].any() or not np.isfinite(sums[:, TOTAL]).all():
         raise BrokenLaw(SAID)
     total = sums[:, TOTAL]
@@ -160,171 +167,6 @@ def _way(device: Any) -> Callable[[Any, float, Any, Any], Any]:
     return plain
 
 
-# ---- sums that are wider than float32 --------------------------------------------------------------------------------
-
-
-def has_float64(device: Any) -> bool:
-    """Whether a device computes in float64 at all."""
-    return bool(device.type != "mps")
-
-
-def where_float64_is(logits: Any) -> Any:
-    """Logits as they are, or on the host where their device has no float64."""
-    return logits.cpu() if is_torch(logits) and not has_float64(logits.device) else logits
-
-
-def wide(device: Any) -> Float64Sums | PairSums:
-    """How sums over blocks are carried on a device."""
-    return Float64Sums(device) if has_float64(device) else PairSums(device)
-
-
-class Float64Sums:
-    """Sums over blocks in float64; a number is a tensor."""
-
-    def __init__(self, device: Any) -> None:
-        self.device = device
-
-    def uniforms(self, u: Float[np.ndarray, " rows"]) -> Any:
-        import torch
-
-        return torch.as_tensor(u, device=self.device)
-
-    def scan(self, blocks: Any) -> Any:
-        """Running sums of float32 numbers along the last axis."""
-        return blocks.double().cumsum(-1)
-
-    def total(self, blocks: Any) -> Any:
-        return blocks.double().sum(-1)
-
-    def times(self, u: Any, total: Any) -> Any:
-        return u * total
-
-    def at(self, held: Any, index: Any) -> Any:
-        """Entries of a scan, one a row; index −1: zero."""
-        import torch
-
-        taken = torch.gather(held, 1, index.clamp(min=0)[:, None])[:, 0]
-        return torch.where(index >= 0, taken, torch.zeros_like(taken))
-
-    def not_above(self, held: Any, target: Any) -> Any:
-        """Where entries of a scan are at most a number a row."""
-        return held <= target[:, None]
-
-    def less(self, target: Any, held: Any) -> Any:
-        """A difference, float32."""
-        return (target - held).float()
-
-    def plus(self, held: Any, more: Any) -> Any:
-        return held + more.double()
-
-    def table(self, columns: list[Any]) -> Any:
-        """Columns, numbers or float32, as one table."""
-        import torch
-
-        return torch.cat([(c if c.ndim == 2 else c[:, None]).double() for c in columns], dim=1)
-
-
-class PairSums:
-    """Sums over blocks in pairs of float32 (high, low), stacked in a last axis of two."""
-
-    def __init__(self, device: Any) -> None:
-        self.device = device
-
-    def uniforms(self, u: Float[np.ndarray, " rows"]) -> Any:
-        import torch
-
-        high = u.astype(np.float32)
-        low = (u - high).astype(np.float32)
-        return torch.as_tensor(np.stack([high, low], axis=-1), device=self.device)
-
-    def scan(self, blocks: Any) -> Any:
-        """Hillis & Steele (1986): log₂ n rounds, each adds what stands so many places before."""
-        import torch
-
-        held = torch.stack([blocks, torch.zeros_like(blocks)], dim=-1)
-        reach = 1
-        while reach < blocks.shape[-1]:
-            moved = _sum_of_pairs(held[..., reach:, :], held[..., :-reach, :])
-            held = torch.cat([held[..., :reach, :], moved], dim=-2)
-            reach *= 2
-        return held
-
-    def total(self, blocks: Any) -> Any:
-        return self.scan(blocks)[..., -1, :]
-
-    def times(self, u: Any, total: Any) -> Any:
-        high, low = _product(u[..., 0], total[..., 0])
-        low = low + (u[..., 0] * total[..., 1] + u[..., 1] * total[..., 0])
-        return _renormalised(high, low)
-
-    def at(self, held: Any, index: Any) -> Any:
-        import torch
-
-        rows = torch.arange(len(index), device=index.device)
-        taken = held[rows, index.clamp(min=0)]
-        return torch.where((index >= 0)[:, None], taken, torch.zeros_like(taken))
-
-    def not_above(self, held: Any, target: Any) -> Any:
-        high, low = held[..., 0], held[..., 1]
-        return (high < target[:, None, 0]) | ((high == target[:, None, 0]) & (low <= target[:, None, 1]))
-
-    def less(self, target: Any, held: Any) -> Any:
-        return _sum_of_pairs(target, -held).sum(-1)
-
-    def plus(self, held: Any, more: Any) -> Any:
-        import torch
-
-        return _sum_of_pairs(held, torch.stack([more, torch.zeros_like(more)], dim=-1))
-
-    def table(self, columns: list[Any]) -> Any:
-        import torch
-
-        out = []
-        for column in columns:
-            pair = (
-                column if _is_pair(column) else torch.stack([column.float(), torch.zeros_like(column.float())], dim=-1)
-            )
-            out.append(pair if pair.ndim == 3 else pair[:, None])
-        return torch.cat(out, dim=1)
-
-
-def _is_pair(column: Any) -> bool:
-    return bool(column.shape[-1] == 2 and column.ndim > 1)
-
-
-def _two_sum(a: Any, b: Any) -> tuple[Any, Any]:
-    """A sum and what its rounding lost."""
-    s = a + b
-    back = s - a
-    return s, (a - (s - back)) + (b - back)
-
-
-def _renormalised(high: Any, low: Any) -> Any:
-    import torch
-
-    total = high + low
-    return torch.stack([total, low - (total - high)], dim=-1)
-
-
-def _sum_of_pairs(a: Any, b: Any) -> Any:
-    high, low = _two_sum(a[..., 0], b[..., 0])
-    return _renormalised(high, low + (a[..., 1] + b[..., 1]))
-
-
-def _product(a: Any, b: Any) -> tuple[Any, Any]:
-    """A product and what its rounding lost, by splitting each factor in halves of 12 bits."""
-    high = a * b
-    a1, a2 = _halves(a)
-    b1, b2 = _halves(b)
-    return high, ((a1 * b1 - high) + a1 * b2 + a2 * b1) + a2 * b2
-
-
-def _halves(x: Any) -> tuple[Any, Any]:
-    big = x * 4097.0
-    first = big - (big - x)
-    return first, x - first
-
-
 # ---- the sums, by PyTorch --------------------------------------------------------------------------------------------
 
 
@@ -358,7 +200,7 @@ def _sums_by_torch(logits: Any, scale: float, chosen: Any, uniforms: Any) -> Any
     inside = token // BLOCK
     own = q.view(n_rows, n_blocks, BLOCK)[torch.arange(n_rows, device=x.device), inside]
     before = (own * (torch.arange(BLOCK, device=x.device) < (token % BLOCK)[:, None])).sum(1)
-    log_total = torch.log(total[..., 0] if _is_pair(total) else total).float()
+    log_total = torch.log(total[..., 0] if is_pair(total) else total).float()
     depth = (log_total[:, None] - d) * (1 / BIN_WIDTH_NATS)
     bins = torch.zeros((n_rows, n_blocks, N_BINS), dtype=torch.float32, device=x.device)
     bins.scatter_add_(

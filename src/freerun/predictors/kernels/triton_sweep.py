@@ -16,7 +16,7 @@ import torch
 import triton
 import triton.language as tl
 
-from freerun.predictors.kernels.on_device import BLOCK, N_SUMS
+from freerun.predictors.kernels.sums import BLOCK, N_SUMS
 from freerun.predictors.observation import N_BINS
 
 _LANES = 128
