@@ -91,6 +91,10 @@ def _measured(evidence: Evidence) -> str:
         return f"The model wrote {written} of {tokens} {token}{rule} from nothing, to stand beside {texts} of {plan.corpus}. {detector}"
     seen = "" if plan.prefix == plan.cut else f", of which the model saw the last {plan.prefix}"
     cut = f"{texts} of {plan.corpus} were cut after {counted(plan.cut, 'token')} {token}{seen}"
+    if (writer := plan.own_text_from) is not None:
+        return (
+            f"{cut}; {writer.describe()} continued each {times}{rule} for {tokens}, and the model read that. {detector}"
+        )
     return f"{cut}; the model continued each {times}{rule} for {tokens}. {detector}"
 
 
@@ -163,6 +167,9 @@ def _checks(evidence: Evidence, comparison: Comparison, own_text: OwnText) -> It
     sampled = evidence.once(audit_own_text).sampled
     if own_text.sampler_audit != "passed" or sampled is None:
         yield "Whether the texts are drawn from the model's own law was not measured."
+        return
+    if evidence.law_served is not None:
+        yield evidence.law_served.sentence
         return
     smallest = sampled.smallest
     seen = (

@@ -83,6 +83,9 @@ def test_a_server_of_this_checkpoint_agrees_and_faults_change_nothing(
     assert law.gap is not None
     assert law.gap.root_mean_square_nats == pytest.approx(0.07, rel=0.25)
     assert law.n_tokens > 600
+    said = " ".join(point.text for point in result.verdict.points)
+    assert f"{law.writer} continued each twice for 24 tokens, and the model read that" in said
+    assert law.sentence in said
     assert {"match", "cause", "rollout_against_trainer", "requests"} <= set(done.findings)
     assert done.findings["drift"]["status"] != "unknown"
     assert "entropy_rate" not in done.findings
