@@ -54,6 +54,8 @@ def next_step(evidence: Evidence, comparison: Comparison | None, own_text: OwnTe
     if own_text.sampler_audit == "failed" and not own_text.own_law:
         return NextStep("Measure the model's own law: the same command without", "--sample-with")
     if own_text.sampler_audit == "failed":
+        if (writer := plan.own_text_from) is not None:
+            return NextStep("See what the server really does", f"freerun doctor {writer.model} --against {plan.model}")
         return NextStep("See what this model really samples from", f"freerun doctor {plan.model}")
     if evidence.first_look is not None:
         return NextStep("Go on to all documents: the same command without", "--quick")

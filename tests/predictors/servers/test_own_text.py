@@ -122,6 +122,8 @@ def test_what_a_server_does_by_itself_is_named(served: Served, corpus: str, tmp_
     assert [(s.name, s.value) for s in law.cause.candidate.steps] == [("temperature", 0.7)]  # type: ignore[union-attr]
     assert result.own_text.sampler_audit == "failed"
     assert "is not drawn from this model's law" in result.verdict.sentence
+    assert result.verdict.next_step is not None
+    assert result.verdict.next_step.type.startswith(f"freerun doctor {law.writer} --against")
     assert result.plan["own_text_from"]["sent"] == "{}"
 
 
