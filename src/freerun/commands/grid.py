@@ -130,7 +130,7 @@ def tell_grid(done: Grid, out: TextIO) -> None:
 
 def _horizon(cell: GridCell) -> str:
     h = cell.h75_tokens
-    words = "–" if h is None else f"{h.text or f'{h.value:.0f}'} ({h.interval})"
+    words = "–" if h is None else h.words
     return f"{words} !" if cell.own_text is not None and cell.own_text.fault else words
 
 

@@ -71,7 +71,7 @@ def tell_sweep(done: Sweep, out: TextIO) -> None:
     if result["axes"]:
         tokens = result["design"]["tokens"]
         print(file=out)
-        say([f"  {'setting':<16}{'mean AUC':<24}{f'AUC at {tokens} tokens':<24}{'H75, tokens':<32}loss"], out)
+        say([f"  {'setting':<16}{'mean AUC':<24}{f'AUC at {tokens} tokens':<24}{'H75, tokens':<40}loss"], out)
         say([_line(s) for s in result["settings"]], out)
     print(file=out)
     paragraph(result["verdict"]["detail"])
@@ -86,14 +86,13 @@ def _line(s: dict[str, Any]) -> str:
         return f"({e['low']:.3f} to {e['high']:.3f})"
 
     mean, last, h, loss = s["mean_auc"], s["auc_last"], s["h75_tokens"], s["loss_nats_per_token"]
-    horizon = h["text"] or f"{h['value']:.0f}"
     cells = (
         f"{mean['value']:.3f} {ends(mean)}",
         f"{last['value']:.3f} {ends(last)}",
-        f"{horizon} ({h['interval']})",
+        h["words"],
     )
     told_loss = "infinite" if loss["impossible_tokens"] else f"{loss['value']:.3f}"
-    return f"  {s['name']:<16}{cells[0]:<24}{cells[1]:<24}{cells[2]:<32}{told_loss}"
+    return f"  {s['name']:<16}{cells[0]:<24}{cells[1]:<24}{cells[2]:<40}{told_loss}"
 
 
 def tell_sweep_forecast(forecast: SweepForecast, stream: TextIO) -> None:

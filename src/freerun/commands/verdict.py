@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, TextIO
 
 from freerun.commands.terminal import columns_between, say, shown
+from freerun.results.verdict import horizon_beside
 
 if TYPE_CHECKING:
     from freerun.runs.run import Run
@@ -22,9 +23,8 @@ def tell(run: Run, out: TextIO) -> None:
 
     print(file=out)
     paragraph(verdict["sentence"])
-    if verdict.get("outcome") not in (None, "told_apart"):  # the sentence has said it
-        words = verdict["outcome_words"]
-        paragraph(f"{words[:1].upper()}{words[1:]}.")
+    if beside := horizon_beside(verdict):
+        paragraph(beside)
     if verdict.get("strength") == "slight":
         paragraph("This rests on few texts: read it as a first look.")
     print(file=out)

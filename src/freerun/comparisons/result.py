@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 import freerun
 from freerun.comparisons.charts import auc_chart, horizon_chart, loss_chart, scale_of
+from freerun.comparisons.detected import difference_in
 from freerun.comparisons.differences import LOSS_KEY, Compared, loss_by_position
 from freerun.findings.detectability.quantities import H75
 from freerun.findings.drift import bin_middles
@@ -62,7 +63,10 @@ def compare_result(
         (f"{len(names)} runs on {corpus}" if trend else f"{names[1]} against {names[0]} on {corpus}")
         + (", from a first look" if any(e.first_look for e in evidences) else ""),
         _verdict(pairs, compared, broken, refused),
-        tuple(_run(e, name, compared, i, places[i]) for i, (e, name) in enumerate(zip(evidences, names, strict=True))),
+        tuple(
+            _run(e, result, name, compared, i, places[i])
+            for i, (e, result, name) in enumerate(zip(evidences, results, names, strict=True))
+        ),
         () if trend else tuple(_card(d) for d in pairs[0].differences if d.primary),
         pairs,
         compared.trends,
@@ -77,7 +81,9 @@ def compare_result(
     )
 
 
-def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> RunSummary:
+def _run(
+    e: Evidence, result: Mapping[str, Any] | None, name: str, compared: Compared, i: int, place: float
+) -> RunSummary:
     loss, curves, plan = compared.values[i].get(LOSS_KEY), compared.curves, e.plan
     return RunSummary(
         name,
@@ -91,7 +97,9 @@ def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> Ru
         e.records.manifest["plan_hash"],
         asdict(compared.own_text[i]),
         None if loss is None else Bounds.of(loss.interval()),
-        None if curves is None else HorizonSummary.of(curves.curves[i].horizon(), curves.lengths),
+        None
+        if curves is None
+        else HorizonSummary.of(curves.curves[i].horizon(), curves.lengths, detected=difference_in(e, result)),
         e.first_look,
     )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from freerun.results.finding import Row
 from freerun.stats.detection.horizon import Where
@@ -11,6 +12,15 @@ from freerun.stats.detection.horizon import Where
 Status = Literal["good", "bad", "neutral", "unknown"]
 Measured = Literal["told_apart", "not_reached", "open", "not_judged"]
 """What a run says of its horizon where nobody set a requirement."""
+
+
+def found_a_difference(status: Status, outcome: Measured) -> bool | None:
+    """Whether a run of this verdict told its own text from real text; None where it was not judged.
+
+    >>> found_a_difference("bad", "open"), found_a_difference("neutral", "open"), found_a_difference("bad", "not_judged")
+    (True, False, None)
+    """
+    return None if outcome == "not_judged" else status == "bad"
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,14 @@ class RunVerdict:
     outcome_words: str
     strength: Strength
     next_step: NextStep | None
+
+
+def horizon_beside(verdict: Mapping[str, Any]) -> str:
+    """What became of the horizon, where the sentence of a run's verdict, as result.json has it, does not say it."""
+    outcome = verdict.get("outcome")
+    said = outcome is None or outcome == "told_apart" or (outcome == "open" and verdict.get("status") == "bad")
+    words = "" if said else str(verdict["outcome_words"])
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from freerun.counted import counted
 from freerun.results.compare import ALPHA, Bounds, Difference
 from freerun.results.grid import CellState, GridCell, GridPair, GridResult, GridSetting, GridTrend
 from freerun.results.horizons import HorizonSummary
-from freerun.results.verdict import Verdict
+from freerun.results.verdict import Verdict, found_a_difference
 
 GRID_VERSION = 1
 
@@ -98,7 +98,11 @@ def _cell(o: CellOutcome) -> GridCell:
         tokens=digest.plan.tokens,
         loss_nats_per_token=None if loss is None else Bounds.of(loss.interval()),
         impossible_tokens=digest.n_impossible,
-        h75_tokens=None if curve is None else HorizonSummary.of(curve.horizon(), curve.lengths),
+        h75_tokens=None
+        if curve is None
+        else HorizonSummary.of(
+            curve.horizon(), curve.lengths, detected=found_a_difference(digest.status, digest.outcome)
+        ),
     )
 
 

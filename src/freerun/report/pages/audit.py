@@ -15,6 +15,7 @@ from freerun.report.pages.plan_rows import machinery_rows, plan_rows
 from freerun.report.pages.template import Page, badge
 from freerun.report.visible import visible_markup
 from freerun.results.horizons import interval_of
+from freerun.results.verdict import horizon_beside
 from freerun.stats.detection.horizon import End
 
 VERDICT_FINDING = "detectability"
@@ -79,6 +80,7 @@ def _methods(estimates: Sequence[Mapping[str, Any]]) -> list[str]:
 FINDING_FILTERS: dict[str, Callable[..., Any]] = {
     "date": _date,
     "interval": _interval,
+    "horizon_beside": horizon_beside,
     "label": lambda name: str(name).replace("_", " "),
     "methods": _methods,
     "model_text": lambda value: visible_markup(str(value if value is not None else "")),
