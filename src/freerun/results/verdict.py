@@ -124,8 +124,24 @@ class Threat:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A text of the run by its number, and the token in it that the model expected least.
+
+    `token` counts from 1, after the prefix; `probability` is what the law before it gave it.
+    """
+
+    text: int
+    token: int
+    piece: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Example:
-    """A document to read: its prefix, its real continuation, the generated ones, and a few facts as label and value."""
+    """A document to read: its prefix, its real continuation, the generated ones, and a few facts as label and value.
+
+    `places`: of the real text and then of each generated one, where to open them.
+    """
 
     document_id: str
     why: str
@@ -133,3 +149,4 @@ class Example:
     real: str
     free: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
+    places: tuple[Place, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ import jinja2
 from freerun.report.charts.yardsticks import draw_scale
 from freerun.report.numbers import UNKNOWN, format_interval, format_number
 from freerun.report.pages.plan_rows import machinery_rows, plan_rows
+from freerun.report.pages.prediction import chance
 from freerun.report.pages.template import Page, badge
 from freerun.report.visible import visible_markup
 from freerun.results.horizons import interval_of
@@ -22,13 +24,17 @@ VERDICT_FINDING = "detectability"
 """What the verdict of an audit speaks of."""
 
 
-def render_page(result: Mapping[str, Any]) -> str:
+def render_page(result: Mapping[str, Any], *, folder: str = "RUN") -> str:
     """Return the whole report of `result` as one HTML document that needs no network and no other file.
+
+    `folder`: of the run, as one would type it, for the commands on the page.
 
     All text of the result is escaped; control and bidirectional characters in it are shown as signs. Keys that are
     missing leave their part out.
     """
-    return _PAGE.render(result=result, findings=with_anchors(result.get("findings") or (), "finding"))
+    return _PAGE.render(
+        result=result, run=shlex.quote(folder), findings=with_anchors(result.get("findings") or (), "finding")
+    )
 
 
 def _numeric_columns(rows: Sequence[Sequence[object]]) -> set[int]:
@@ -136,6 +142,7 @@ _PAGE = Page(
     {
         **FINDING_FILTERS,
         "cards": _cards,
+        "chance": chance,
         "picture": _picture,
         "start": _start,
         "tail": _tail,
