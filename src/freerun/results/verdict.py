@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from freerun.results.finding import Row
@@ -21,15 +21,6 @@ def found_a_difference(status: Status, outcome: Measured) -> bool | None:
     (True, False, None)
     """
     return None if outcome == "not_judged" else status == "bad"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The answer in a sentence, what limits it, and its status."""
-
-    sentence: str
-    detail: str
-    status: Status
 
 
 Strength = Literal["firm", "slight"]
@@ -50,6 +41,26 @@ class NextStep:
 
     words: str
     type: str
+
+
+MEASURED, CAME_OUT, HOW_SURE = "What was measured", "What came out", "How sure"
+
+
+def three_points(measured: str, came_out: str, how_sure: str) -> tuple[Point, ...]:
+    """The points under a verdict, in plain words; what has nothing to say is left out."""
+    said = ((MEASURED, measured), (CAME_OUT, came_out), (HOW_SURE, how_sure))
+    return tuple(Point(label, text) for label, text in said if text)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer in a sentence, what limits it, and its status; then what was measured, what came out and how sure that is."""
+
+    sentence: str
+    detail: str
+    status: Status
+    points: tuple[Point, ...] = field(default=(), kw_only=True)
+    next_step: NextStep | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from freerun.comparisons.differences import LOSS_KEY, adjust_together
 from freerun.comparisons.grids.pairs import breaches_of, cautions_of, pair_of
 from freerun.comparisons.grids.summary import RunDigest
 from freerun.comparisons.grids.trends import LEAST_RUNS, charts, slopes
+from freerun.comparisons.points import grid_next, grid_points
 from freerun.comparisons.result import pair_sentence
 from freerun.counted import counted
 from freerun.results.compare import ALPHA, Bounds, Difference
@@ -189,7 +190,14 @@ def _verdict(
     if missing:
         parts.append(f"{counted(len(missing), 'cell has', 'cells have')} no result: see why below.")
     detail = " ".join(parts)
-    return Verdict(sentence, detail, "neutral") if done else Verdict("No cell has a result.", detail, "unknown")
+    cells = [_cell(o) for o in outcomes]
+    return Verdict(
+        sentence if done else "No cell has a result.",
+        detail,
+        "neutral" if done else "unknown",
+        points=grid_points(cells, detail, tests),
+        next_step=grid_next(cells),
+    )
 
 
 def _licence(outcomes: Sequence[CellOutcome], tests: int) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 import freerun
 from freerun.comparisons.detected import difference_in
+from freerun.comparisons.points import sweep_next, sweep_points
 from freerun.comparisons.sweeps.axis import Axis
 from freerun.comparisons.sweeps.charts import axis_charts
 from freerun.comparisons.sweeps.contrasts import OwnTextRefused, Swept
@@ -30,7 +31,7 @@ from freerun.results.sweep import (
     SettingLoss,
     SweepResult,
 )
-from freerun.results.verdict import Verdict
+from freerun.results.verdict import Status, Verdict
 from freerun.stats.multiplicity import holm
 from freerun.stats.paired import PairedDifference, slope_weights
 
@@ -62,24 +63,33 @@ def sweep_result(
     model, corpus, sampling = plan.model, plan.corpus, plan.sampling.describe()
     settings = [_setting(e, name) for e, name in zip(evidences, names, strict=True)]
     along: tuple[AxisResult, ...] = ()
+    status: Status
     if isinstance(swept, Swept):
         found = [difference_in(e, result) for e, result in zip(evidences, results, strict=True)]
         settings = [_measured(setting, swept, i, found[i]) for i, setting in enumerate(settings)]
         along = _axes(swept, axes)
         first, *more = (axis.sentence for axis in along)
         sentence = " ".join([f"{model}: {first[0].lower()}{first[1:]}", *more])
-        verdict, licence = Verdict(sentence, _detail(along), "neutral"), _licence(swept, len(axes))
+        detail, status, licence = _detail(along), "neutral", _licence(swept, len(axes))
     else:
         why, licence = str(swept), "No inference."
         sentence = f"{model}: nothing can be said of context from this sweep."
-        verdict = Verdict(sentence, f"{why[0].upper()}{why[1:]}.", "unknown")
+        detail, status = f"{why[0].upper()}{why[1:]}.", "unknown"
+    design = Design(model, corpus, sampling, plan.documents, cut, plan.tokens)
+    verdict = Verdict(
+        sentence,
+        detail,
+        status,
+        points=sweep_points(design, len(settings), along, detail),
+        next_step=sweep_next(design, along, refused=isinstance(swept, OwnTextRefused)),
+    )
     return SweepResult(
         SWEEP_VERSION,
         "sweep",
         freerun.__version__,
         f"{model} on {corpus}, by context",
         verdict,
-        Design(model, corpus, sampling, plan.documents, cut, plan.tokens),
+        design,
         tuple(settings),
         along,
         tuple(_cautions(evidences, axes)),
