@@ -44,12 +44,19 @@ def tell(run: Run, out: TextIO) -> None:
     say([f"report   {run.report}", f"numbers  {run.path / 'result.json'}"], out)
 
 
+def point_lines(label: str, text: str, width: int) -> list[str]:
+    """A point as lines of at most `width` columns: its heading beside it, or above it where there is little room."""
+    if width < 60:
+        return [f"{shown(label)}:", *textwrap.wrap(shown(text), width, initial_indent="  ", subsequent_indent="  ")]
+    first, indent = f"  {shown(label):<{LABEL}}", " " * (LABEL + 2)
+    return textwrap.wrap(shown(text), width, initial_indent=first, subsequent_indent=indent)
+
+
 def say_points(verdict: Mapping[str, Any], out: TextIO) -> None:
     """The points under the verdict of any verb, as JSON has them; where there are none, its detail."""
-    width, indent = columns_between(40, 100), " " * (LABEL + 2)
+    width = columns_between(32, 100)
     for point in verdict.get("points") or ():
-        first = f"  {shown(point['label']):<{LABEL}}"
-        say(textwrap.wrap(shown(point["text"]), width, initial_indent=first, subsequent_indent=indent), out)
+        say(point_lines(point["label"], point["text"], width), out)
     if not verdict.get("points") and (detail := verdict.get("detail")):
         say(textwrap.wrap(shown(detail), width), out)
 

@@ -46,7 +46,7 @@ QUICK = " --quick"
 
 
 def as_first_look(manifest: Manifest) -> Manifest:
-    """The manifest as it is where the documents of the first look are all that there is: its counts are theirs, and its command asks for it alone."""
+    """The manifest where the first look is all that there is: its counts are those, and its command asks for it alone."""
     n = len(first_pairs(manifest))
     held = manifest["layout"]["first_look"]
     counts = {**manifest["counts"], "pairs": n, "independent_units": held["independent_units"]}

@@ -83,8 +83,33 @@ def _methods(estimates: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(e["method"] for e in estimates if e.get("method")))
 
 
+def _cards(finding: Mapping[str, Any], headline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The headline numbers that answer a question; where there are none its first number that is known."""
+    mine = [card for card in headline if card.get("finding") == finding.get("name")]
+    if mine:
+        return mine
+    known = (e for e in finding.get("estimates") or () if isinstance(e.get("value"), (int, float)))
+    e = next(known, None)
+    if e is None:
+        return []
+    interval = format_interval(e.get("low"), e.get("high"))
+    card = {
+        "label": e.get("label") or e.get("name"),
+        "value": format_number(e["value"], digits=3),
+        "unit": e.get("unit"),
+    }
+    return [card | {"interval": "" if interval == UNKNOWN else interval}]
+
+
+def _first_chart(findings: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The chart that stands on a first screen: the first of the first finding that has one."""
+    return next((chart for f in findings for chart in f.get("charts") or ()), None)
+
+
 FINDING_FILTERS: dict[str, Callable[..., Any]] = {
+    "cards": _cards,
     "date": _date,
+    "first_chart": _first_chart,
     "interval": _interval,
     "horizon_beside": horizon_beside,
     "label": lambda name: str(name).replace("_", " "),
@@ -107,24 +132,6 @@ def _picture(findings: Sequence[tuple[str, Mapping[str, Any]]]) -> Mapping[str, 
     return {**charts[0], "y_label": "how often the detector is right, of 1", "levels": levels}
 
 
-def _cards(finding: Mapping[str, Any], headline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The headline numbers that answer a question; where there are none its first number that is known."""
-    mine = [card for card in headline if card.get("finding") == finding.get("name")]
-    if mine:
-        return mine
-    known = (e for e in finding.get("estimates") or () if isinstance(e.get("value"), (int, float)))
-    e = next(known, None)
-    if e is None:
-        return []
-    interval = format_interval(e.get("low"), e.get("high"))
-    card = {
-        "label": e.get("label") or e.get("name"),
-        "value": format_number(e["value"], digits=3),
-        "unit": e.get("unit"),
-    }
-    return [card | {"interval": "" if interval == UNKNOWN else interval}]
-
-
 def _start(text: object, characters: int) -> str:
     """The first characters of a text, with a sign where more follows."""
     whole = str(text or "")
@@ -141,7 +148,6 @@ _PAGE = Page(
     "page.html.j2",
     {
         **FINDING_FILTERS,
-        "cards": _cards,
         "chance": chance,
         "picture": _picture,
         "start": _start,
