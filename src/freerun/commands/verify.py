@@ -294,11 +294,13 @@ def _command(arguments: argparse.Namespace) -> str:
 def tell_verification(result: Mapping[str, Any], out: TextIO) -> None:
     """The verdict, the cause, the headline numbers, and where the page is."""
     from freerun.commands.terminal import columns_between, say, shown
+    from freerun.commands.verdict import say_next, say_points
 
     width = columns_between(40, 100)
     print(file=out)
-    for text in (result["verdict"]["sentence"], result["verdict"]["detail"]):
-        say([*textwrap.wrap(shown(text), width), ""], out)
+    say([*textwrap.wrap(shown(result["verdict"]["sentence"]), width), ""], out)
+    say_points(result["verdict"], out)
+    print(file=out)
     for card in result["headline"]:
         value = " ".join(x for x in (card["value"], card["unit"], card["note"]) if x)
         say([f"  {card['label']:<28}{value}"], out)
@@ -308,5 +310,8 @@ def tell_verification(result: Mapping[str, Any], out: TextIO) -> None:
         left_out.append(f"  left out: {samples['n_copies']:,} completions equal to another of the same prompt")
     if left_out:
         say(["", *left_out], out)
+    if result["verdict"].get("next_step"):
+        print(file=out)
+        say_next(result["verdict"], out)
     if folder := result["plan"].get("folder"):
         say(["", f"report   {folder}/report.html", f"numbers  {folder}/result.json"], out)

@@ -14,9 +14,7 @@ from freerun.results.audit import OwnText
 from freerun.results.finding import Estimate, Finding
 from freerun.results.horizons import interval_words
 from freerun.results.quantity import LEAST_DOCUMENTS, Quantity
-from freerun.results.verdict import NextStep, Point, Strength
-
-MEASURED, CAME_OUT, HOW_SURE = "What was measured", "What came out", "How sure"
+from freerun.results.verdict import NextStep, Point, Strength, three_points
 
 
 def points(
@@ -28,17 +26,11 @@ def points(
         why = findings[
             "self_recognition" if own_text.sampler_audit == "failed" or own_text.refused else "detectability"
         ].sentence
-        return (
-            Point(MEASURED, _measured(evidence)),
-            Point(CAME_OUT, _predicted(loss)),
-            Point(HOW_SURE, f"95% interval of the loss: {ends}. {why}" if (ends := _loss_ends(loss)) else why),
-        )
-    sure = (_intervals(comparison, loss), *_checks(evidence, comparison, own_text))
-    return (
-        Point(MEASURED, _measured(evidence)),
-        Point(CAME_OUT, " ".join((*_told_apart(evidence, comparison), _predicted(loss)))),
-        Point(HOW_SURE, " ".join(sure)),
-    )
+        sure = f"95% interval of the loss: {ends}. {why}" if (ends := _loss_ends(loss)) else why
+        return three_points(_measured(evidence), _predicted(loss), sure)
+    came_out = (*_told_apart(evidence, comparison), _predicted(loss))
+    sure_words = (_intervals(comparison, loss), *_checks(evidence, comparison, own_text))
+    return three_points(_measured(evidence), " ".join(came_out), " ".join(sure_words))
 
 
 def strength(evidence: Evidence, comparison: Comparison | None) -> Strength:

@@ -229,5 +229,5 @@ def conclude(folder: RunFolder, *, transfer_from: Records | None = None) -> tupl
     result = derive_from(evidence, transfer_from=transfer_from)
     plain = to_json(result)
     write_atomically(folder.path / "result.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")
-    write_atomically(folder.path / "report.html", render_page(plain))
+    write_atomically(folder.path / "report.html", render_page(plain, folder=str(folder.path)))
     return evidence, result
