@@ -46,6 +46,8 @@ def next_step(evidence: Evidence, comparison: Comparison | None, own_text: OwnTe
     if own_text.sampler_audit == "failed" and not own_text.own_law:
         return NextStep("Measure the model's own law: the same command without", "--sample-with")
     if own_text.sampler_audit == "failed":
+        if (writer := plan.own_text_from) is not None:
+            return NextStep("See what the server really does", f"freerun doctor {writer.model} --against {plan.model}")
         return NextStep("See what this model really samples from", f"freerun doctor {plan.model}")
     if evidence.first_look is not None:
         return NextStep("Go on to all documents: the same command without", "--quick")
@@ -83,6 +85,10 @@ def _measured(evidence: Evidence) -> str:
         return f"The model wrote {written} of {tokens} {token}{rule} from nothing, to stand beside {texts} of {plan.corpus}. {detector}"
     seen = "" if plan.prefix == plan.cut else f", of which the model saw the last {plan.prefix}"
     cut = f"{texts} of {plan.corpus} were cut after {counted(plan.cut, 'token')} {token}{seen}"
+    if (writer := plan.own_text_from) is not None:
+        return (
+            f"{cut}; {writer.describe()} continued each {times}{rule} for {tokens}, and the model read that. {detector}"
+        )
     return f"{cut}; the model continued each {times}{rule} for {tokens}. {detector}"
 
 
@@ -155,6 +161,9 @@ def _checks(evidence: Evidence, comparison: Comparison, own_text: OwnText) -> It
     sampled = evidence.once(audit_own_text).sampled
     if own_text.sampler_audit != "passed" or sampled is None:
         yield "Whether the texts are drawn from the model's own law was not measured."
+        return
+    if evidence.law_served is not None:
+        yield evidence.law_served.sentence
         return
     smallest = sampled.smallest
     seen = (
