@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from freerun.commands.main import main
+from freerun.comparisons.gates import GO_ON, judge_audit, parse_gate
 from freerun.errors import DataError, UsageError
 from freerun.jobs.audit.audit import audit, report
 from freerun.jobs.compare import compare
@@ -365,3 +366,24 @@ def test_a_manifest_that_is_cut_otherwise_has_its_checksum(again: Path) -> None:
     audit(WORLD, WORLD, out=again, **SMALL)
     assert "layout" not in RunFolder(again).manifest()
     assert "sha256" in json.loads((again / "manifest.json").read_text())
+
+
+def test_what_it_leaves_undecided_the_audit_of_all_documents_is_said_to_decide(looked: Run, whole: Run) -> None:
+    gates = tuple(parse_gate(text, relative=False) for text in ("horizon<6", "horizon<100"))
+    near, far = judge_audit(looked.result, gates)
+    assert (near.decision, near.needed) == ("undecided", GO_ON)
+    assert far.decision == "undecided"
+    assert far.needed != GO_ON, "no number of documents measures a length that was not measured"
+    assert all(j.needed != GO_ON for j in judge_audit(whole.result, gates))
+
+
+def test_the_command_is_the_one_that_made_the_result(again: Path) -> None:
+    looked = json.loads((again / "result.json").read_text())["command"]
+    assert looked.endswith(" --quick")
+    held = json.loads((again / "manifest.json").read_text())["command"]
+    assert held == looked.removesuffix(" --quick")
+    asked = audit(WORLD, WORLD, out=again, ask=2, **SMALL)
+    manifest = json.loads((again / "manifest.json").read_text())
+    assert "--ask 2" in manifest["command"]
+    assert manifest["earlier_commands"] == [held]
+    assert asked.result["command"] == manifest["command"]
