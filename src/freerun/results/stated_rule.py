@@ -11,9 +11,9 @@ class StatedRule:
 
     words: str
     p_value: float
-    """Of the tokens that the rule can draw, beyond the noise floor."""
+    """All tests beyond the noise floor."""
     n_outside: int
     """Tokens that the rule cannot draw by the law that is here: at its edges the engines' noise moves some."""
-    most_outside: int
-    """So many are granted to that noise."""
+    n_beyond_floor: int
+    """Those of them that stand farther from its edges than that noise explains of a single token."""
     fits: bool

@@ -156,12 +156,14 @@ class SampleFacts:
 
 @dataclass(frozen=True)
 class TestsTogether:
-    """All tests in one p-value. `n_outside`: tokens that the declared law cannot draw, `p_inside`: of all others."""
+    """All tests in one p-value. `n_outside`: tokens that the declared law cannot draw, `n_beyond_floor` of them by more than the
+    noise floor explains of a single token; `p_inside`: of all others."""
 
     p_value: float
+    p_beyond_floor: float
     p_inside: float
-    p_inside_beyond_floor: float
     n_outside: int
+    n_beyond_floor: int
     floor_nats: float
 
 

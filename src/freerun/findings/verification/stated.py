@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from freerun.counted import counted
+from freerun.findings.recognition.sampling import p_words
 from freerun.results.stated_rule import StatedRule
 from freerun.results.verify import VerifyResult
 
@@ -11,16 +13,15 @@ from freerun.results.verify import VerifyResult
 def stated_sentence(stated: StatedRule) -> str:
     """Whether the draws fit what the server says of itself.
 
-    >>> stated_sentence(StatedRule("top-k 40", 0.5, 0, 3, True))
+    >>> stated_sentence(StatedRule("top-k 40", 0.5, 0, 0, True))
     'The draws fit what the server says it does by itself: top-k 40.'
     """
     if stated.fits:
         edge = f", {stated.n_outside} of them at an edge that the engines' noise moves" if stated.n_outside else ""
         return f"The draws fit what the server says it does by itself: {stated.words}{edge}."
-    if stated.n_outside > stated.most_outside:
-        why = f"{stated.n_outside} of them are tokens that it would not draw, and noise explains {stated.most_outside}"
-    else:
-        why = f"p {stated.p_value:.2g} beyond the noise floor"
+    why = f"p {p_words(stated.p_value)} beyond the noise floor"
+    if stated.n_beyond_floor:
+        why = f"{counted(stated.n_beyond_floor, 'token')} that it would not draw, farther from its edges than the engines' noise; {why}"
     return f"The draws do not fit what the server says it does by itself ({stated.words}): {why}."
 
 

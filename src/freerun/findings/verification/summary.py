@@ -72,9 +72,10 @@ def derive_verification(
         command=command,
         tests=TestsTogether(
             evidence.battery.p_value,
+            evidence.battery.p_beyond_floor,
             evidence.battery.p_inside,
-            evidence.battery.p_inside_beyond_floor,
             evidence.battery.n_outside,
+            evidence.battery.n_beyond_floor,
             evidence.floor_nats,
         ),
     )

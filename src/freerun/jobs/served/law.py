@@ -45,10 +45,6 @@ from freerun.stats.verification.battery import ALPHA
 SAMPLES = "samples.jsonl"
 VERIFICATION = "verification"
 GAP = "engine_gap.json"
-EDGE_SHARE = 0.1
-"""Share of tokens, for each nat of the noise floor, that the noise may carry over the edges of a cut: a tenth of the mass lies
-within
-a nat of an edge, about, and a tenth of a nat moves less than a tenth of that."""
 SCORES_NONE = ("unusable answer", "HTTP 400", "HTTP 404", "HTTP 405", "HTTP 422", "HTTP 501")
 """How the scoring of a text fails on a server that scores none."""
 MOST_FLOOR_NATS = 0.15
@@ -110,16 +106,11 @@ def _verified(
     )
 
 
-def edge_tokens_granted(floor_nats: float, n_tokens: int) -> int:
-    """Tokens that the noise of two engines may put outside a cut; `studies.verify.edges` counts them."""
-    return int(np.ceil(EDGE_SHARE * floor_nats * n_tokens))
-
-
 def stated_rule(
     both: OwnTextFrom, samples: Path, verification: Path, gap: EngineGap | None, tell: Progress
 ) -> StatedRule | None:
-    """Whether draws of a server to which nothing was sent fit the rule that it states; a few tokens at the edges of a cut are
-    granted to the engines' noise. None where every setting was sent, or the server states none. `verification`: the folder of the
+    """Whether draws of a server to which nothing was sent fit the rule that it states, but for the engines' noise. None
+    where every setting was sent, or the server states none. `verification`: the folder of the
     one that stands already; this one's records go beside it."""
     served = served_in(both)
     rule = None if served is None or served.sends_rule else own_rule(served)
@@ -130,9 +121,8 @@ def stated_rule(
     found = _verified(both, samples, out, rule, gap, tell, cause_tokens=256)
     tests = found.tests
     assert tests is not None
-    most = edge_tokens_granted(tests.floor_nats, found.samples.n_drawn_tokens)
-    fits = tests.p_inside_beyond_floor >= ALPHA and tests.n_outside <= most
-    return StatedRule(rule.describe(), tests.p_inside_beyond_floor, tests.n_outside, most, fits)
+    p = tests.p_beyond_floor
+    return StatedRule(rule.describe(), p, tests.n_outside, tests.n_beyond_floor, p >= ALPHA)
 
 
 def _said(
