@@ -18,7 +18,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "bench.md"
 SOURCES = {
-    name: ROOT / "docs" / "data" / f"bench-{name}.json" for name in ("engine", "steps", "cost", "source", "findings")
+    name: ROOT / "docs" / "data" / f"bench-{name}.json"
+    for name in ("engine", "steps", "cost", "source", "findings", "explore")
 }
 NOISY_CORES = 0.1
 """A measurement beside which the rest of the machine used more than this many cores is called noisy."""
@@ -312,6 +313,21 @@ def findings_tables(data: Mapping[str, Any]) -> str:
     )
 
 
+def explore_tables(data: Mapping[str, Any]) -> str:
+    """Waiting for the page of `freerun explore`: what was aimed at and found."""
+    machine, threads = data["machine"], data["threads"]
+    return "\n\n".join(
+        [
+            f"Measured with `{data['command']}` on {data['created'][:10]} ({machine['processor']}, {machine['cores']} "
+            f"cores, {threads} threads): "
+            f"{data['model']}, {data['answer']['wall_ms']['n']} answers over HTTP, {data['first_paint_ms']['n']} "
+            "first paints in Chromium; median "
+            "(least to greatest).",
+            reach_table(data["reaches"]),
+        ]
+    )
+
+
 def put(page: str, name: str, text: str) -> str:
     """The page with the part between `<!-- NAME:begin -->` and `<!-- NAME:end -->` replaced.
 
@@ -332,6 +348,7 @@ WRITERS = {
     "cost": cost_tables,
     "source": source_tables,
     "findings": findings_tables,
+    "explore": explore_tables,
 }
 
 

@@ -10,7 +10,7 @@ from freerun.errors import DataError, UsageError
 from freerun.explore.desk import RunTextRequest
 from freerun.explore.texts import RunTexts
 from freerun.jobs.audit.audit import audit
-from freerun.runs.run import evidence_of
+from freerun.runs.run import evidence_of, open_run
 from freerun.specs.spec import load_predictor
 from tests.explore.site import alone, desk_of
 
@@ -57,3 +57,20 @@ def test_another_model_is_said(run: Path) -> None:
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         RunTexts(tmp_path)
+
+
+def test_the_report_has_the_command_that_opens_a_text_at_the_token_expected_least(run: Path) -> None:
+    page, result, records = (run / "report.html").read_text(), open_run(run).result, evidence_of(run).records
+    texts = RunTexts(run)
+    for shown in result["texts"]:
+        assert len(shown["places"]) == 1 + len(shown["free"])
+        for place in shown["places"]:
+            assert f"freerun explore --run {run} --text {place['text']} --token {place['token']}<" in page
+            log_prob = records.tokens["log_prob_nats"][records.rows(place["text"])]
+            assert log_prob[place["token"] - 1] == log_prob.min()
+            fork = texts.text(place["text"]).n_prefix + place["token"] - 1
+            assert texts.place(place["text"], place["token"]) == f"#sequence={place['text']}&fork={fork}"
+    assert texts.place(3, None) == "#sequence=3"
+    for token in (0, 25):
+        with pytest.raises(UsageError, match="tokens 1 to 24"):
+            texts.place(3, token)

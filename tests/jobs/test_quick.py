@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from freerun.commands.main import main
+from freerun.comparisons.gates import GO_ON, judge_audit, parse_gate
 from freerun.errors import DataError, UsageError
 from freerun.jobs.audit.audit import audit, report
 from freerun.jobs.compare import compare
@@ -263,7 +264,7 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     result = json.loads(capsys.readouterr().out)
     assert result["first_look"] == {"documents": 32, "of_documents": 48}
     (gate,) = result["gates"]
-    assert gate["needed"] == "about --documents 64 instead of 32 give it 64"
+    assert gate["needed"] == GO_ON
     assert main(["report", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().out
     assert "This is a first look at 32 of 48 documents." in " ".join(said.split())
@@ -365,3 +366,26 @@ def test_a_manifest_that_is_cut_otherwise_has_its_checksum(again: Path) -> None:
     audit(WORLD, WORLD, out=again, **SMALL)
     assert "layout" not in RunFolder(again).manifest()
     assert "sha256" in json.loads((again / "manifest.json").read_text())
+
+
+def test_what_it_leaves_undecided_the_audit_of_all_documents_is_said_to_decide(looked: Run, whole: Run) -> None:
+    gates = tuple(parse_gate(text, relative=False) for text in ("horizon<6", "horizon<100"))
+    near, far = judge_audit(looked.result, gates)
+    assert (near.decision, near.needed) == ("undecided", GO_ON)
+    assert far.decision == "undecided"
+    assert far.needed != GO_ON, "no number of documents measures a length that was not measured"
+    assert all(j.needed != GO_ON for j in judge_audit(whole.result, gates))
+
+
+def test_the_command_is_the_one_that_made_the_result(again: Path) -> None:
+    looked = json.loads((again / "result.json").read_text())["command"]
+    assert looked.endswith(" --quick")
+    held = json.loads((again / "manifest.json").read_text())["command"]
+    assert held == looked.removesuffix(" --quick")
+    folder = RunFolder(again)
+    folder.open({**folder.manifest(), "command": f"{held} --ask 2"})
+    manifest = json.loads((again / "manifest.json").read_text())
+    assert manifest["command"] == f"{held} --ask 2"
+    assert manifest["earlier_commands"] == [held]
+    del folder
+    assert report(again).result["command"] == f"{held} --ask 2 --quick"

@@ -31,8 +31,8 @@ def compare_points(
     further = [d for d in (*differences, *trends) if not d.primary and d.p_value is not None]
     came_out = " ".join(filter(None, (_told("loss and horizon", primary), _told("further numbers", further))))
     sure = (
-        "Intervals are 95%, for other documents of this kind. Loss and horizon are asked together, and so are all further numbers "
-        f"({ALPHA:.0%} of what is called a difference may be luck). A difference that was not found may still be there: “would find” says "
+        f"Intervals are 95%, for other documents of this kind. Loss and horizon are asked together (a chance of {ALPHA:.0%} that either "
+        f"is called a difference by luck); of what is called one among the further numbers, {ALPHA:.0%} may be luck. A difference that was not found may still be there: “would find” says "
         f"how large one has to be. {limits}"
     )
     return three_points(measured, came_out, sure.strip())

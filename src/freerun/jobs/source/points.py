@@ -18,10 +18,11 @@ def source_points(model: str, n_tokens: int, latents: Sequence[LatentAnswer]) ->
         "a text comes from, yet its "
         "guesses depend on it. So it is asked: how well would it have foretold this very text, had it been told that "
         "it is from this source, "
-        "or from that one? Sources that foretell it better become more probable, word by word."
+        "or from that one? Sources that foretell it better become more probable, word by word. What is open is told "
+        "in bits: one bit is one yes-or-no question."
     )
     sure = (
-        f"The answer is what the model believes. It need not be true. {' '.join(map(_by_wording, latents))} How good "
+        f"The answer is what the model believes. It need not be true. {' '.join(filter(None, map(_by_wording, latents)))} How good "
         "such answers are on texts "
         "whose source is known, `freerun source --evaluate` says."
     )
@@ -39,7 +40,7 @@ def _moved(latent: LatentAnswer) -> str:
 
 
 def _by_wording(latent: LatentAnswer) -> str:
-    """How far the answer moves if one wording of the headers alone is believed."""
+    """How far the answer moves if one wording of the headers alone is believed; nothing where it does not."""
     header = latent.header
     top = int(header.posterior.argmax())
     low, high = header.by_template.low[top], header.by_template.high[top]
