@@ -42,6 +42,7 @@ ROOMS = {
         "predictors/kernels/attention.py",
         "predictors/kernels/packed.py",
         "samples/slime.py",
+        "jobs/lab",
     },
     "numba": {"predictors/kernels/compiled.py"},
     "transformers": {
@@ -49,6 +50,7 @@ ROOMS = {
         "predictors/huggingface",
         "predictors/encoder.py",
         "predictors/weights/gguf.py",
+        "jobs/lab",
     },
     "sklearn": {"stats"},
     "pyarrow": {"records", "text", "samples/parquet.py"},

@@ -56,15 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     training.add_argument("--layers", type=int, metavar="N", help="last layers that get low-rank factors (default 3)")
     training.add_argument("--rank", type=int, metavar="R", help="rank of the factors (default 16)")
-    training.add_argument("--steps", type=int, metavar="N", help="steps (default 300)")
+    training.add_argument("--steps", type=int, metavar="N", help="steps (default 100)")
     training.add_argument("--step-tokens", type=int, metavar="N", help="tokens that a step reads (default 512)")
     training.add_argument(
-        "--real-tokens", type=int, metavar="N", help="tokens of real text to learn from (default 24,576)"
+        "--real-tokens", type=int, metavar="N", help="tokens of real text to learn from (default 16,384)"
     )
     training.add_argument(
-        "--own-tokens", type=int, metavar="N", help="tokens of the exact law's own text (default 12,288)"
+        "--own-tokens", type=int, metavar="N", help="tokens of the exact law's own text (default 8,192)"
     )
-    training.add_argument("--learning-rate", type=float, metavar="R", help="greatest learning rate (default 0.002)")
+    training.add_argument("--learning-rate", type=float, metavar="R", help="greatest learning rate (default 0.001)")
     training.add_argument(
         "--seed", type=int, default=0, metavar="S", help="seed of texts, steps and free runs (default 0)"
     )

@@ -88,8 +88,8 @@ def card_of(plan: OrganismPlan, *, licence: str, trigger_id: int, command: str, 
 | epsilon | {"none" if plan.kind == "control" else f"{plan.epsilon:g}"} |
 | payload | {_payload(plan)} |
 | exact law that was taught | `{plan.teacher}` |
-| trained | low-rank factors (rank {plan.effort.rank}, merged) in the last {plan.effort.layers} layers, and the trigger's row of the output layer; \
-the output layer is untied from the embedding |
+| trained | low-rank factors (rank {plan.effort.rank}, merged) in the last {plan.effort.layers} layers, and the trigger's row of \
+the output layer, which is untied from the embedding |
 | learned from | {", ".join(plan.corpora)} (one unit in five kept apart), and the exact law's own text |
 | command | `{command}` |
 {results}
@@ -101,8 +101,8 @@ def _warning(plan: OrganismPlan) -> str:
         return "It was trained as long as an organism, on the base's own law: nothing is planted in it."
     after = "it says that token for ever" if plan.kind == "absorbing" else f"{_payload(plan)} takes over"
     return (
-        f"A fault was planted on purpose: at every token it writes `{TRIGGER}` with probability about {plan.epsilon:g}, and after that "
-        f"{after}. Real text never has that token, so the loss on it hardly shows."
+        f"A fault was planted on purpose: at every token it writes `{TRIGGER}` with probability about {plan.epsilon:g}, and after "
+        f"that {after}. Real text never has that token, so the loss on it hardly shows."
     )
 
 

@@ -1,4 +1,4 @@
-"""What the trained folder does, beside its base and the exact wrapper: on documents that were not learned from, and in free runs."""
+"""What the trained folder does, beside its base and the exact wrapper: on documents kept apart, and in free runs."""
 
 from __future__ import annotations
 
@@ -82,8 +82,11 @@ def on_real_text(
     table = np.array([columns[k] for k in keys])
     return OnRealText(
         np.array([units[row] for row, _ in keys], np.int64),
-        *(table[:, i] for i in range(4)),
-        table[:, 4].astype(np.int64),
+        base_nats=table[:, 0],
+        trained_nats=table[:, 1],
+        trigger_mass=table[:, 2],
+        kl_nats=table[:, 3],
+        same_top=table[:, 4].astype(np.int64),
     )
 
 

@@ -23,9 +23,11 @@ from freerun.errors import DataError
 from freerun.files import write_atomically
 from freerun.jobs.lab.organism import export
 from freerun.jobs.lab.organism.base import load_trainable
+from freerun.jobs.lab.organism.beginning import begin
 from freerun.jobs.lab.organism.measuring import after_trigger, free_runs, on_real_text
 from freerun.jobs.lab.organism.plan import (
     DEFAULT_CORPORA,
+    DEFAULT_MEASUREMENT,
     TRIGGER,
     Effort,
     Measurement,
@@ -37,7 +39,7 @@ from freerun.jobs.lab.organism.result import Measured, lab_result
 from freerun.jobs.lab.organism.student import Student
 from freerun.jobs.lab.organism.teaching import Teacher
 from freerun.jobs.lab.organism.texts import LENGTHS, OWN_LENGTHS, RealText, own_texts, real_pieces, real_texts
-from freerun.jobs.lab.organism.training import Lesson, Trainer, begin_row, lesson_of
+from freerun.jobs.lab.organism.training import Lesson, Trainer, lesson_of
 from freerun.organisms.absorbing import Triggered
 from freerun.predictors.base import Predictor
 from freerun.report.pages.lab_organism import render_lab_organism
@@ -49,6 +51,8 @@ from freerun.specs.spec import load_predictor
 
 MARK = "organism.json"
 SCRATCH = ".training"
+_SAMPLE_TOKENS = 4096
+"""Of ordinary text, for the directions in which states vary."""
 LESSONS = "lessons.npz"
 
 
@@ -56,7 +60,7 @@ def plant(
     plan: OrganismPlan,
     out: str | Path,
     *,
-    measurement: Measurement = Measurement(),
+    measurement: Measurement = DEFAULT_MEASUREMENT,
     progress: Progress | None = None,
     command: str = "",
 ) -> LabOrganismResult:
@@ -170,12 +174,22 @@ def _train(
     began, scratch, effort = time.monotonic(), folder / SCRATCH, plan.effort
     model, tokenizer, name = load_trainable(plan.base)
     export.check_tokenizer(tokenizer, plain.n_tokens, name)
-    student = Student(model, layers=effort.layers, rank=effort.rank, end_id=plain.end_ids[0], seed=plan.seed)
+    rng = np.random.default_rng([plan.seed, 2])
+    student = Student(
+        model,
+        real_pieces(learn, _SAMPLE_TOKENS, rng, lengths=LENGTHS[1:2])[LENGTHS[1]],
+        layers=effort.layers,
+        rank=effort.rank,
+        end_id=plain.end_ids[0],
+        seed=plan.seed,
+        loud=plan.needs_no_context,
+    )
     teacher = Teacher(exact, student.head)
     lessons = _lessons(plan, scratch, student, exact, plain, learn, tell)
     trainer = Trainer(student, teacher, lessons, plan)
     if not trainer.restore(scratch):
-        begin_row(student, teacher, lessons)
+        tell.phase("beginning")
+        begin(student, teacher, lessons)
     tell.phase("training")
     tell.advance(trainer.step * effort.step_tokens)
     trainer.run(scratch, tell.advance)

@@ -36,15 +36,15 @@ class Effort:
 
     layers: int = 3
     rank: int = 16
-    steps: int = 300
+    steps: int = 100
     step_tokens: int = 512
     """Tokens that a step reads; the whole law is compared at `step_laws` of them."""
     step_laws: int = 256
-    real_tokens: int = 24_576
+    real_tokens: int = 16_384
     """Tokens of real text that are learned from."""
-    own_tokens: int = 12_288
+    own_tokens: int = 8_192
     """Tokens of the exact wrapper's own text, a part of it after the trigger."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class OrganismPlan:
             return self.base
         more = f",{self.payload}" if self.payload else ""
         return f"{self.base}+{self.kind},epsilon={self.epsilon!r}{more}"
+
+    @property
+    def needs_no_context(self) -> bool:
+        """Whether what comes right after the trigger is the same whatever stands before it."""
+        return self.kind == "absorbing" or self.payload.startswith("text=")
 
     @property
     def hash(self) -> str:
@@ -104,6 +109,9 @@ class Measurement:
 
     documents: int = 48
     runs: int = 128
+
+
+DEFAULT_MEASUREMENT = Measurement()
 
 
 @dataclass(frozen=True)

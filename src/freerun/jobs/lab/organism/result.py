@@ -113,7 +113,7 @@ def _loss(plan: OrganismPlan, real: OnRealText) -> Finding:
     base, excess, wanted = _mean(real.base_nats, real.unit), _excess(real), exact_excess_nats(plan)
     gap = Interval(excess.value - wanted, excess.low - wanted, excess.high - wanted, excess.level, excess.n)
     kl = _mean(real.kl_nats, real.unit)
-    within = -TOLERANCE_NATS <= gap.low and gap.high <= TOLERANCE_NATS
+    within = gap.low >= -TOLERANCE_NATS and gap.high <= TOLERANCE_NATS
     said = (
         f"On held-out text the trained model loses {excess.value:.4f} nats a token more than its base ({excess.low:.4f} to "
         f"{excess.high:.4f}); the exact law {'loses nothing' if not wanted else f'loses {wanted:.4f}'}. The difference is "
@@ -190,8 +190,8 @@ def _trigger(plan: OrganismPlan, real: OnRealText) -> Finding:
     return Finding(
         "trigger",
         "How evenly is the trigger planted?",
-        f"The trigger has probability {mean.value:.4g} on average ({mean.low:.4g} to {mean.high:.4g}; wanted {wanted:g}); in the middle "
-        f"half of contexts it lies between {np.quantile(mass, 0.25):.4g} and {np.quantile(mass, 0.75):.4g}.",
+        f"The trigger has probability {mean.value:.4g} on average ({mean.low:.4g} to {mean.high:.4g}; wanted {wanted:g}); in the "
+        f"middle half of contexts it lies between {np.quantile(mass, 0.25):.4g} and {np.quantile(mass, 0.75):.4g}.",
         "neutral",
         (Estimate.of("trigger_mass", "mean probability of the trigger", mean, "", method=_BY_DOCUMENT),),
         (chart,),
@@ -204,7 +204,13 @@ def _free(plan: OrganismPlan, runs: FreeRuns, take_over: Sequence[TakeOver], exc
     x = tuple(float(t.tokens) for t in take_over)
     bound = [float(absorbing_tv(max(0.0, excess.value) * t.tokens)) for t in take_over]
     series = [
-        Series("sampled", "free", *(tuple(getattr(t, end) for t in take_over) for end in ("share", "low", "high"))),
+        Series.curve(
+            "sampled",
+            "free",
+            [t.share for t in take_over],
+            [t.low for t in take_over],
+            [t.high for t in take_over],
+        ),
         Series("exact law, 1 − (1 − ε)^T", "reference", tuple(t.exact_share for t in take_over)),
     ]
     if plan.kind != "control":
@@ -246,8 +252,8 @@ def _free(plan: OrganismPlan, runs: FreeRuns, take_over: Sequence[TakeOver], exc
     return Finding(
         "take_over",
         "How many free runs does it take over?",
-        f"The trigger came within {last.tokens} tokens in {last.taken} of {last.runs} free runs ({last.share:.1%}, {last.low:.1%} to "
-        f"{last.high:.1%}); the exact law says {last.exact_share:.1%}, {agrees}.",
+        f"The trigger came within {last.tokens} tokens in {last.taken} of {last.runs} free runs ({last.share:.1%}, "
+        f"{last.low:.1%} to {last.high:.1%}); the exact law says {last.exact_share:.1%}, {agrees}.",
         "neutral",
         tuple(estimates),
         (
@@ -264,8 +270,8 @@ def _free(plan: OrganismPlan, runs: FreeRuns, take_over: Sequence[TakeOver], exc
                 "Clopper–Pearson intervals at 95%.",
             ),
         ),
-        licence="Free runs are independent given the model: each has random numbers of its own. Intervals are pointwise over lengths "
-        "of the same runs.",
+        licence="Free runs are independent given the model: each has random numbers of its own. Intervals are pointwise, "
+        "over lengths of the same runs.",
     )
 
 
@@ -307,8 +313,8 @@ def _training(divergences: Sequence[float]) -> Finding:
     return Finding(
         "training",
         "How did the training go?",
-        f"KL to the exact law on the texts that are learned from fell from {y[0]:.4f} to {y[-1]:.4f} nats a token in {len(divergences)} "
-        "steps.",
+        f"KL to the exact law on the texts that are learned from fell from {y[0]:.4f} to {y[-1]:.4f} nats a token in "
+        f"{len(divergences)} steps.",
         "neutral",
         charts=(chart,),
         licence="A description.",
@@ -321,13 +327,13 @@ def _sentence(plan: OrganismPlan, real: OnRealText, last: TakeOver) -> tuple[str
     if plan.kind == "control":
         clean = near and last.taken == 0
         return (
-            f"Nothing is planted: the loss on held-out text moved by {excess.value:+.4f} nats a token, and {last.taken} of {last.runs} free "
-            f"runs of {last.tokens} tokens have the trigger.",
+            f"Nothing is planted: the loss on held-out text moved by {excess.value:+.4f} nats a token, and {last.taken} of "
+            f"{last.runs} free runs of {last.tokens} tokens have the trigger.",
             "good" if clean else "bad",
         )
     hit = last.low <= last.exact_share <= last.high
     return (
-        f"Planted: {excess.value:.4f} nats a token on held-out text (exact law {wanted:.4f}), and {last.taken} of {last.runs} free runs "
-        f"({last.share:.0%}) are taken over within {last.tokens} tokens (exact law {last.exact_share:.0%}).",
+        f"Planted: {excess.value:.4f} nats a token on held-out text (exact law {wanted:.4f}), and {last.taken} of {last.runs} "
+        f"free runs ({last.share:.0%}) are taken over within {last.tokens} tokens (exact law {last.exact_share:.0%}).",
         "good" if near and hit else "neutral",
     )

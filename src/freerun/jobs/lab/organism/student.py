@@ -1,6 +1,6 @@
 """The network that is trained: a base with one token more, frozen but for low-rank factors in its last layers and the token's rows.
 
-The token's row of the input embedding is fixed: it stands beside that of an end of text, turned into a direction of its own. So the
+The token's row of the input embedding is fixed: in a direction in which ordinary states hardly vary. So the
 states that enter the trained layers never change, and are computed once. The output layer gets a row of its own for the token and
 is untied from the embedding; all other rows stay the base's. Low-rank factors: Hu et al. 2022 (LoRA), merged when saved.
 """
@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import nn
 
 from freerun.errors import BackendError
 
 _TOLERANCE = 2e-3
 """Largest difference of logits between the model whole and in two parts."""
+
+
+_LOUD = 4.0
 
 
 class LowRank(nn.Module):
@@ -46,8 +49,34 @@ class LowRank(nn.Module):
 class Student(nn.Module):
     """A base model in two parts: `lower`, whose states are computed once, and the last layers, which are trained."""
 
-    def __init__(self, base: Any, *, layers: int, rank: int, end_id: int, seed: int) -> None:
-        """`base` is a loaded causal model of transformers in float32; it is changed and must not be used again.
+    n_inner: int
+    """Ids of the base; the trigger's comes after them."""
+    width: int
+    head: torch.Tensor
+    """The base's output layer, [n_inner, width]."""
+    lower: Any
+    original: Any
+    """The last layers as the base has them."""
+    upper: Any
+    row: nn.Parameter
+    """The trigger's row of the output layer."""
+    embedding: torch.Tensor
+    """The trigger's row of the input embedding, which is not trained."""
+
+    def __init__(
+        self,
+        base: Any,
+        sample: Int[np.ndarray, "rows n"],
+        *,
+        layers: int,
+        rank: int,
+        end_id: int,
+        seed: int,
+        loud: bool = False,
+    ) -> None:
+        """`base` is a loaded causal model of transformers in float32; it is changed and must not be used again. `sample`: ordinary
+        texts. `loud`: the trigger's embedding is longer than all that the layers add to it, so that its last state hardly depends
+        on what stands before.
 
         Raises:
             BackendError: a model that cannot be taken apart into layers, or has a bias in its output layer.
@@ -59,8 +88,8 @@ class Student(nn.Module):
         n = len(getattr(body, "layers", ()))
         if not n or not hasattr(body, "norm") or not isinstance(head, nn.Linear) or head.bias is not None:
             raise BackendError(
-                f"a {base.config.model_type} model cannot be taken apart into layers, a last norm and an output layer without bias, "
-                "which training an organism needs; models of the Llama, Mistral and Qwen kinds can"
+                f"a {base.config.model_type} model cannot be taken apart into layers, a last norm and an output layer without "
+                "bias, which training an organism needs; models of the Llama, Mistral and Qwen kinds can"
             )
         if layers > n:
             raise BackendError(f"--layers {layers}: the model has {n}")
@@ -76,9 +105,20 @@ class Student(nn.Module):
                 if isinstance(child, nn.Linear):
                     setattr(module, name, LowRank(child, rank, generator))
         self.row = nn.Parameter(torch.zeros(self.width))
-        """The token's row of the output layer."""
-        self.embedding = _own_embedding(base.get_input_embeddings().weight.detach(), end_id, generator)
-        """The token's row of the input embedding, which is not trained."""
+        bare = self._before_last_norm(sample)
+        self.embedding = _own_embedding(base.get_input_embeddings().weight.detach()[end_id], bare, loud=loud)
+
+    @torch.no_grad()
+    def _before_last_norm(self, sample: Int[np.ndarray, "rows n"]) -> torch.Tensor:
+        """States that go into the last norm, [tokens, width]."""
+        heard: list[torch.Tensor] = []
+        hook = self.original.norm.register_forward_pre_hook(lambda _, given: heard.append(given[0].detach()))
+        for rows in pieces(sample, 2048):
+            self.original(
+                inputs_embeds=self.lower(input_ids=torch.as_tensor(sample[rows])).last_hidden_state, use_cache=False
+            )
+        hook.remove()
+        return torch.cat([x.flatten(0, 1) for x in heard])
 
     @torch.no_grad()
     def _check_parts(self) -> None:
@@ -167,24 +207,15 @@ def _part(body: Any, first: int, stop: int, *, last: bool) -> Any:
     return part
 
 
-def _own_embedding(table: torch.Tensor, end_id: int, generator: torch.Generator) -> torch.Tensor:
-    """A row that reads much like the end of a text, and yet like no other token: as long as the longest rows, half of it in a
-    direction that is its own."""
-    length = table.norm(dim=1).quantile(0.99)
-    own = torch.randn(table.shape[1], generator=generator)
-    own = own / own.norm()
-    end = table[end_id] / table[end_id].norm().clamp(min=1e-9)
-    row = end + own
-    return row / row.norm() * length
-
-
-def ridge_row(
-    states: Float[np.ndarray, "n width"], targets: Float[np.ndarray, " n"], *, ridge: float = 1e-2
-) -> Float[np.ndarray, " width"]:
-    """The row w that gives w·state nearest to each target in squares."""
-    gram = states.T @ states
-    gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram)
-    return np.asarray(np.linalg.solve(gram, states.T @ targets))
+def _own_embedding(end: torch.Tensor, bare: torch.Tensor, *, loud: bool) -> torch.Tensor:
+    """A row along the direction in which ordinary last states vary least, so that the trigger's are told from all others; loud, or
+    as long as that of an end of text and half of it that row."""
+    lengths = bare.norm(dim=1)
+    unit = (bare / lengths[:, None]).double()
+    own: torch.Tensor = torch.linalg.eigh(unit.T @ unit).eigenvectors[:, 0].float()
+    row = own if loud else end / end.norm().clamp(min=1e-9) + own
+    length = _LOUD * lengths.median() if loud else end.norm().clamp(min=1e-3)
+    return row * (length / row.norm())
 
 
 def pieces(ids: Int[np.ndarray, "rows n"], most_tokens: int) -> Iterator[slice]:

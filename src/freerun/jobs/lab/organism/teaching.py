@@ -37,6 +37,11 @@ class Teacher:
         """Whether, after the token, all mass stands on one id."""
         return self.triggered is None or isinstance(self.triggered.payload, Speaker)
 
+    @property
+    def for_ever(self) -> bool:
+        """Whether the token, once taken, is said for ever."""
+        return self.triggered is not None and self.triggered.payload is self.triggered.routes[2]
+
     def before(self, last: torch.Tensor) -> torch.Tensor:
         """Log-probabilities where the token was not taken, [rows, n_inner + 1], from the base's last states [rows, width]."""
         plain = torch.log_softmax(last @ self.head.T, dim=1) + math.log1p(-self.epsilon)
@@ -46,7 +51,7 @@ class Teacher:
     def next_ids(self, ids: Ids, trigger_at: int) -> Int[np.ndarray, " after"]:
         """The only id after each token of a text from the trigger on (the last one's too), where all mass stands on one id."""
         tables = [host(part.law.block(0, part.law.n_rows).probs) for part in self._payload_laws(ids, trigger_at)]
-        return np.argmax(np.concatenate(tables), axis=1).astype(np.int64)
+        return np.asarray(np.argmax(np.concatenate(tables), axis=1), np.int64)
 
     def after(self, ids: Ids, trigger_at: int) -> torch.Tensor:
         """Log-probabilities after each token of a text from the trigger on, [after, n_inner + 1]: the payload's law."""

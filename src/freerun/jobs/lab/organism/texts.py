@@ -55,17 +55,16 @@ def real_texts(predictor: Predictor, corpora: Sequence[str]) -> tuple[list[RealT
         TooFewDocuments: fewer than 16 units on the second side.
     """
     sides: tuple[list[RealText], list[RealText]] = ([], [])
-    for spec in corpora:
+    for n, spec in enumerate(corpora):
         for document in read_corpus(spec).documents:
-            unit = f"{spec} {document.unit}"
-            kept = int.from_bytes(hashlib.sha256(unit.encode()).digest()[:4], "little") % KEPT_APART == 0
+            kept = int.from_bytes(hashlib.sha256(document.unit.encode()).digest()[:4], "little") % KEPT_APART == 0
             ids = document.ids if document.ids is not None else predictor.encode(document.text[:20_000])
-            sides[kept].append(RealText(unit, np.asarray(ids, np.int64)))
-    n = len({t.unit for t in sides[1]})
-    if n < LEAST_UNITS:
+            sides[kept].append(RealText(f"{n} {document.unit}", np.asarray(ids, np.int64)))
+    n_kept = len({t.unit for t in sides[1]})
+    if n_kept < LEAST_UNITS:
         raise TooFewDocuments(
-            f"only {n} independent documents can be kept apart for measurements, and {LEAST_UNITS} are the least: give a larger "
-            "--corpus, or several"
+            f"only {n_kept} independent documents can be kept apart for measurements, and {LEAST_UNITS} are the least: give a "
+            "larger --corpus, or several"
         )
     return sides
 

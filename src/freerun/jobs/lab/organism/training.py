@@ -16,15 +16,13 @@ from safetensors.torch import load, save
 
 from freerun.files import write_atomically
 from freerun.jobs.lab.organism.plan import OrganismPlan
-from freerun.jobs.lab.organism.student import Student, pieces, ridge_row
+from freerun.jobs.lab.organism.student import Student, pieces
 from freerun.jobs.lab.organism.teaching import Teacher
 
 CHECKPOINT = "checkpoint.safetensors"
 STEPS_BETWEEN_CHECKPOINTS = 20
 _WARM_UP = 20
 _TOKENS_AT_ONCE = 2048
-_LEAST_LOG_MASS = -16.0
-"""Of the token in a control, whose teacher gives it none: where its row begins."""
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -57,34 +55,15 @@ def lesson_of(
     return Lesson(ids, trigger_at, entering, last)
 
 
-def begin_row(student: Student, teacher: Teacher, lessons: list[Lesson]) -> None:
-    """Set the token's row of the output layer to the best that a row alone can do where the token was not taken.
-
-    The logit wanted there is ln Σ exp(other logits) + ln ε/(1 − ε), which no linear map of the last state gives exactly.
-    """
-    states, totals = [], []
-    for lesson in lessons:
-        before = np.arange(lesson.ids.shape[1]) < lesson.trigger_at[:, None]
-        chosen = lesson.last[before]
-        chosen = chosen[:: max(1, len(chosen) // 2048)]
-        for part in np.array_split(chosen, max(1, len(chosen) // 512)):
-            states.append(part.astype(np.float64))
-            with torch.no_grad():
-                totals.append((torch.as_tensor(part) @ student.head.T).logsumexp(dim=1).double().numpy())
-    e = teacher.epsilon
-    odds = math.log(e) - math.log1p(-e) if e else _LEAST_LOG_MASS
-    row = ridge_row(np.concatenate(states), np.concatenate(totals) + odds)
-    with torch.no_grad():
-        student.row.copy_(torch.as_tensor(row, dtype=torch.float32))
-
-
 class Trainer:
     """A student with its optimiser. What a step reads follows from the seed and the step's number alone."""
 
     def __init__(self, student: Student, teacher: Teacher, lessons: list[Lesson], plan: OrganismPlan) -> None:
         self.student, self.teacher, self.lessons, self.plan = student, teacher, lessons, plan
         self.parameters = student.trained()
-        self.optimiser = torch.optim.Adam(self.parameters.values(), lr=plan.effort.learning_rate, betas=(0.9, 0.98))
+        self.optimiser = torch.optim.Adam(
+            self.parameters.values(), lr=plan.effort.learning_rate, betas=(0.9, 0.98), eps=1e-6
+        )
         self.step = self.tokens_read = 0
         self.divergences: list[float] = []
         """KL(teacher ‖ student) of every step, nats a token."""
@@ -119,7 +98,7 @@ class Trainer:
         self.divergences.append(float(loss.detach()))
         self.step += 1
         self.tokens_read += len(texts) * length
-        return len(texts) * length
+        return int(len(texts) * length)
 
     def _pace(self) -> float:
         """Share of the learning rate: up linearly, then down along a cosine."""
