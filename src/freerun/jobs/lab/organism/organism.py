@@ -42,6 +42,7 @@ from freerun.jobs.lab.organism.texts import LENGTHS, OWN_LENGTHS, RealText, own_
 from freerun.jobs.lab.organism.training import Lesson, Trainer, lesson_of
 from freerun.organisms.absorbing import Triggered
 from freerun.predictors.base import Predictor
+from freerun.records import lock
 from freerun.report.pages.lab_organism import render_lab_organism
 from freerun.results.finding import to_json
 from freerun.results.json import from_json
@@ -122,10 +123,10 @@ def command_of(plan: OrganismPlan, out: str | Path, measurement: Measurement) ->
 
 
 def _open(folder: Path, plan: OrganismPlan, command: str) -> None:
-    """Begin a folder, or go on in one that this very plan has begun.
+    """Begin a folder, or go on in one that this very plan has begun. No other process can open it while the plan is there.
 
     Raises:
-        DataError: it holds something else.
+        DataError: it holds something else, or another process writes to it.
     """
     if folder.is_dir() and any(folder.iterdir()):
         try:
@@ -136,11 +137,13 @@ def _open(folder: Path, plan: OrganismPlan, command: str) -> None:
             raise DataError(
                 f"{folder} holds another organism, or one that is trained otherwise: choose another -o, or empty it"
             )
+        lock.hold(plan, folder)
         return
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file: name a folder with -o")
     mark = {"kind": "lab-organism", "plan": to_json(plan), "plan_hash": plan.hash, "command": command}
     write_atomically(folder / MARK, json.dumps(mark, indent=1) + "\n")
+    lock.hold(plan, folder)
 
 
 def _read_notes(folder: Path) -> dict[str, Any]:

@@ -51,6 +51,8 @@ class Student(nn.Module):
 
     n_inner: int
     """Ids of the base; the trigger's comes after them."""
+    n_trained: int
+    """Layers."""
     width: int
     head: torch.Tensor
     """The base's output layer, [n_inner, width]."""
@@ -215,7 +217,8 @@ def _own_embedding(end: torch.Tensor, bare: torch.Tensor, *, loud: bool) -> torc
     own: torch.Tensor = torch.linalg.eigh(unit.T @ unit).eigenvectors[:, 0].float()
     row = own if loud else end / end.norm().clamp(min=1e-9) + own
     length = _LOUD * lengths.median() if loud else end.norm().clamp(min=1e-3)
-    return row * (length / row.norm())
+    out: torch.Tensor = row * (length / row.norm())
+    return out
 
 
 def pieces(ids: Int[np.ndarray, "rows n"], most_tokens: int) -> Iterator[slice]:
