@@ -151,12 +151,12 @@ def test_the_beginning_is_least_squares_where_moving_the_state_costs_nothing() -
     rng = np.random.default_rng(0)
     states, units = rng.normal(size=(4000, 5)), rng.normal(size=(4000, 3))
     row, more = rng.normal(size=5), rng.normal(size=3)
-    contexts = Contexts(states, states, units, np.zeros(4000), np.zeros(4000, bool))
+    contexts = Contexts(states, states, units, 3.0 - states @ row - units @ more, np.zeros(4000, bool))
     cheap, dear = 1e-9 * np.eye(5), 1e9 * np.eye(5)
-    w, a = solve(contexts, states @ row + units @ more, cheap, epsilon=0.1)
-    assert np.allclose(w, row, atol=0.02)
-    assert np.allclose(a, more, atol=0.02)
-    w, a = solve(contexts, states @ row + units @ more, dear, epsilon=0.1)
+    w, a = solve(contexts, np.full(4000, -3.0), cheap, epsilon=0.1)
+    assert np.allclose(w, -row, atol=0.02)
+    assert np.allclose(a, -more, atol=0.02)
+    w, a = solve(contexts, np.full(4000, -3.0), dear, epsilon=0.1)
     assert np.allclose(a, 0, atol=1e-3)
 
 

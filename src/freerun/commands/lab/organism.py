@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument(
         "--own-tokens", type=int, metavar="N", help="tokens of the exact law's own text (default 8,192)"
     )
-    training.add_argument("--learning-rate", type=float, metavar="R", help="greatest learning rate (default 0.001)")
+    training.add_argument("--learning-rate", type=float, metavar="R", help="greatest learning rate (default 0.0005)")
     training.add_argument(
         "--seed", type=int, default=0, metavar="S", help="seed of texts, steps and free runs (default 0)"
     )

@@ -4,7 +4,7 @@ In every context the trigger wants the logit ln Σ exp(other logits) + ln ε/(1 
 linear in the last state h. But the units m of the last layer's feed-forward part bend with the context, and a factor of rank one
 may write a·m along a direction u of the last state that hardly moves the other tokens. With w the trigger's row, w·u = 1 and Fisher
 information C of the last state (averaged over contexts), (a·m)·u costs ½ (a·m)² / (wᵀC⁻¹w) nats, and an error r of the logit costs
-about ½ ε r²: both are squares, so w and a are one ridge regression.
+about ½ ε r²: both are squares, so w and a are one ridge regression, and then a logistic one, since large errors are no squares.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.special import expit
 
 from freerun.jobs.lab.organism.student import LowRank, Student
 from freerun.jobs.lab.organism.teaching import Teacher
@@ -26,11 +27,13 @@ from freerun.jobs.lab.organism.training import Lesson
 _CONTEXTS = 12_288
 _FISHER_CONTEXTS = 2048
 _ROWS = 512
-_RIDGE = 1e-3
+_RIDGE = 1e-4
 _AFTER_SHARE = 0.3
 """Contexts that end with the trigger count as if they were so many of those that do not."""
-_ROUNDS = 3
-"""The cost of moving the last state depends on w, so that the regression is done so many times."""
+_LEAST_SQUARES, _NEWTON = 2, 4
+"""Rounds of plain least squares on the logits, then of Newton's steps on probabilities."""
+_LEAST_BEND, _LONGEST_STEP = 0.1, 2.0
+"""Limits of a Newton step, where the mass is far from what is wanted."""
 _AFTER_LOG_ODDS = 8.0
 """Of the trigger after itself: so much for it where it is said for ever, so much against it where another writer goes on."""
 
@@ -59,10 +62,10 @@ def begin(student: Student, teacher: Teacher, lessons: list[Lesson]) -> None:
             student.row.copy_(student.head[_least_likely(student.head, contexts.last[::6])])
         return
     after = _AFTER_LOG_ODDS if teacher.for_ever else -_AFTER_LOG_ODDS
-    wanted = contexts.total + np.where(contexts.after, after, math.log(e) - math.log1p(-e))
+    log_odds = np.where(contexts.after, after, math.log(e) - math.log1p(-e))
     before = contexts.last[~contexts.after]
     fisher = _fisher(student.head, before[:: max(1, len(before) // _FISHER_CONTEXTS)])
-    row, units = solve(contexts, wanted, fisher, epsilon=e)
+    row, units = solve(contexts, log_odds, fisher, epsilon=e)
     with torch.no_grad():
         student.row.copy_(torch.as_tensor(row, dtype=torch.float32))
     factor = _last_factor(student)
@@ -79,36 +82,49 @@ def begin(student: Student, teacher: Teacher, lessons: list[Lesson]) -> None:
 
 def solve(
     contexts: Contexts,
-    wanted: Float[np.ndarray, " n"],
+    log_odds: Float[np.ndarray, " n"],
     fisher: Float[np.ndarray, "width width"],
     *,
     epsilon: float,
 ) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, " units"]]:
-    """The row w and the weights a for which w·last + a·units is nearest to `wanted`, the cost of moving the last state included."""
+    """The row w and the weights a for which w·last + a·units − total comes nearest to the log-odds wanted of the trigger, what it
+    costs to move the last state included: logistic regression on probabilities, by reweighted least squares (Newton's steps)."""
     width, after = contexts.last.shape[1], contexts.after
-    counts = np.sqrt(np.where(after, _AFTER_SHARE * len(after) / max(1, int(after.sum())), 1.0))[:, None]
-    last, wanted = contexts.last * counts, wanted * counts[:, 0]
-    row = _ridge(last, wanted, 0.0, 0)
-    if not contexts.units.shape[1]:
-        return row, np.zeros(contexts.units.shape[1])
-    both = np.concatenate([last, contexts.units * counts], axis=1)
-    weights = np.zeros(both.shape[1])
-    for _ in range(_ROUNDS):
+    share = np.where(after, _AFTER_SHARE * len(after) / max(1, int(after.sum())), 1.0)
+    both = np.concatenate([contexts.last, contexts.units], axis=1)
+    row = _ridge(contexts.last, contexts.total + log_odds, share, 0.0, width)
+    weights = np.concatenate([row, np.zeros(contexts.units.shape[1])])
+    aim = expit(log_odds)
+    for step in range(_LEAST_SQUARES + _NEWTON):
+        now = both @ weights - contexts.total
+        mass, weight, odds = expit(now), share, log_odds
+        if step >= _LEAST_SQUARES:
+            bend = np.maximum(mass * (1 - mass), _LEAST_BEND * epsilon)
+            odds = now + np.clip((aim - mass) / bend, -_LONGEST_STEP, _LONGEST_STEP)
+            weight = np.where(after, share, bend / epsilon)
+            odds = np.where(after, log_odds, odds)
         cost = 1.0 / (epsilon * float(row @ np.linalg.solve(fisher, row)))
-        weights = _ridge(both, wanted, cost, width)
+        weights = _ridge(both, contexts.total + odds, weight, cost, width)
         row = weights[:width]
     return row, weights[width:]
 
 
-def _ridge(x: Float[np.ndarray, "n k"], y: Float[np.ndarray, " n"], cost: float, first: int) -> Float[np.ndarray, " k"]:
-    """Least squares where what the columns from `first` on say together costs `cost` times its square; columns of like size count
-    alike in the ridge."""
+def _ridge(
+    x: Float[np.ndarray, "n k"],
+    y: Float[np.ndarray, " n"],
+    weight: Float[np.ndarray, " n"],
+    cost: float,
+    first: int,
+) -> Float[np.ndarray, " k"]:
+    """Weighted least squares where what the columns from `first` on say together costs `cost` times its square; columns of like
+    size count alike in the ridge."""
     size = np.maximum(np.sqrt((x**2).mean(axis=0)), 1e-12)
-    gram = (x / size).T @ (x / size)
-    if first:
-        gram[first:, first:] *= 1 + cost
+    x = x / size
+    gram = x.T @ (x * weight[:, None])
+    if cost and first < x.shape[1]:
+        gram[first:, first:] += cost * (x[:, first:].T @ x[:, first:])
     gram[np.diag_indices_from(gram)] += _RIDGE * len(x)
-    return np.asarray(np.linalg.solve(gram, (x / size).T @ y) / size)
+    return np.asarray(np.linalg.solve(gram, x.T @ (y * weight)) / size)
 
 
 def _least_likely(head: torch.Tensor, last: Float[np.ndarray, "n width"]) -> int:

@@ -44,7 +44,7 @@ class Effort:
     """Tokens of real text that are learned from."""
     own_tokens: int = 8_192
     """Tokens of the exact wrapper's own text, a part of it after the trigger."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
 
 
 @dataclass(frozen=True)
