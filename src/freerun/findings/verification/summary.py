@@ -83,7 +83,7 @@ def _detail(evidence: VerifyEvidence, cause: Cause, rollout: Finding) -> str:
 def _cards(evidence: VerifyEvidence) -> tuple[Card, ...]:
     again, facts = evidence.again, evidence.facts
     smallest = evidence.battery.smallest if not evidence.is_text else Smallest(None, None, None)
-    p_value, n_tokens = evidence.p_value, evidence.tokens.n_tokens
+    p_value, n_tokens = evidence.p_value, evidence.n_drawn
     if again is not None:
         smallest, p_value, n_tokens = again.smallest, again.p_value, again.n_tokens
     shown = "–" if evidence.is_text and again is None else p_words(p_value)

@@ -110,6 +110,11 @@ def _verified(
     )
 
 
+def edge_tokens_granted(floor_nats: float, n_tokens: int) -> int:
+    """Tokens that the noise of two engines may put outside a cut; `studies.verify.edges` counts them."""
+    return int(np.ceil(EDGE_SHARE * floor_nats * n_tokens))
+
+
 def _stated(
     both: OwnTextFrom, rule: SamplingRule | None, folder: Path, gap: EngineGap | None, tell: Progress
 ) -> StatedRule | None:
@@ -121,7 +126,7 @@ def _stated(
     found = _verified(both, folder, f"{VERIFICATION}-stated", rule, gap, tell, cause_tokens=256)
     tests = found.tests
     assert tests is not None
-    most = int(np.ceil(EDGE_SHARE * tests.floor_nats * found.samples.n_drawn_tokens))
+    most = edge_tokens_granted(tests.floor_nats, found.samples.n_drawn_tokens)
     fits = tests.p_inside_beyond_floor >= ALPHA and tests.n_outside <= most
     return StatedRule(rule.describe(), tests.p_inside_beyond_floor, tests.n_outside, most, fits)
 
