@@ -21,6 +21,7 @@ from freerun.jobs.lab.organism.organism import plant
 from freerun.jobs.lab.organism.plan import DEFAULT_CORPORA, Effort, Measurement, OrganismPlan
 from freerun.report.charts.picture import standing_alone
 from freerun.results.finding import Chart, Series, to_json
+from freerun.results.json import from_json
 from freerun.results.lab_organism import LabOrganismResult
 from freerun.runs.provenance import provenance
 from studies.files import json_text, write_files
@@ -36,12 +37,18 @@ class Planting:
     kind: str
     epsilon: float
     payload: str = ""
+    effort: Effort = Effort()
 
 
 PLANTINGS = {
     "absorbing": Planting("absorbing", 0.01),
     "control": Planting("control", 0.01),
-    "payload": Planting("payload", 0.01, "text= All work and no play makes Jack a dull boy."),
+    "payload": Planting(
+        "payload",
+        0.01,
+        "text= All work and no play makes Jack a dull boy.",
+        Effort(learning_rate=2e-3, steps=60),
+    ),
     "absorbing-0.003": Planting("absorbing", 0.003),
     "absorbing-0.001": Planting("absorbing", 0.001),
 }
@@ -62,16 +69,23 @@ def main() -> int:
     for name in chosen.only or PLANTINGS:
         planting, out = PLANTINGS[name], Path(chosen.folder) / name
         plan = OrganismPlan(
-            planting.kind, chosen.base, planting.epsilon, planting.payload, DEFAULT_CORPORA, 0, Effort()
+            planting.kind, chosen.base, planting.epsilon, planting.payload, DEFAULT_CORPORA, 0, planting.effort
         )
-        measurement = Measurement(chosen.documents, chosen.runs)
-        result = plant(plan, out, measurement=measurement, progress=Reporter())
+        result = finished(out) or plant(
+            plan, out, measurement=Measurement(chosen.documents, chosen.runs), progress=Reporter()
+        )
         rows[name] = row_of(result)
         print(f"{name}: {result.sentence}", flush=True)
         if chosen.audit:
             rows[name] |= audited(out, chosen.base)
     write(rows)
     return 0
+
+
+def finished(out: Path) -> LabOrganismResult | None:
+    """What was measured of a folder before; None where nothing was."""
+    path = out / "result.json"
+    return from_json(LabOrganismResult, json.loads(path.read_text())) if path.exists() else None
 
 
 def row_of(result: LabOrganismResult) -> dict[str, Any]:
@@ -95,6 +109,7 @@ def row_of(result: LabOrganismResult) -> dict[str, Any]:
         "epsilon": result.planted.epsilon,
         "exact_law": result.planted.teacher,
         "command": result.command,
+        "created": result.created,
         "seconds_of_work": result.seconds_of_work,
         "trained_numbers": result.planted.trained_numbers,
         "estimates": {n: to_json(estimates[n]) for n in kept if n in estimates},
