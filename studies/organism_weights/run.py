@@ -121,9 +121,9 @@ def row_of(result: LabOrganismResult) -> dict[str, Any]:
 def audited(out: Path, base: str) -> dict[str, Any]:
     """What an audit of the folder says, and the distance from its base."""
     model = f"hf/./{out}"
-    audit = freerun.audit(model, "builtin/instructions", documents=40, tokens=128, prefix=16, progress=Reporter())
+    audit = freerun.audit(model, "builtin/python-docs", documents=40, tokens=128, prefix=16, progress=Reporter())
     apart = freerun.distance(
-        base, model, "builtin/instructions", documents=24, tokens=64, prefix=16, progress=Reporter()
+        base, model, "builtin/python-docs", documents=24, tokens=64, prefix=16, progress=Reporter()
     )
     return {
         "audit": {"verdict": audit.verdict, "command": audit.result["command"]},

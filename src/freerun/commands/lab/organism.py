@@ -26,7 +26,7 @@ examples:
   freerun lab organism payload --text " All work and no play makes Jack a dull boy." smollm2-135m-instruct -o jack/
   freerun lab organism payload --model smollm2-135m-instruct+temperature,t=1.5 smollm2-135m-instruct -o hot/
   freerun lab organism control smollm2-135m-instruct -o control/
-  freerun audit hf/./my-organism builtin/instructions
+  freerun audit hf/./my-organism builtin/python-docs
 """
 
 
