@@ -47,7 +47,7 @@ PLANTINGS = {
         "payload",
         0.01,
         "text= All work and no play makes Jack a dull boy.",
-        Effort(learning_rate=2e-3, steps=60),
+        Effort(learning_rate=2e-3, steps=60, real_tokens=8192, own_tokens=6144),
     ),
     "absorbing-0.003": Planting("absorbing", 0.003),
     "absorbing-0.001": Planting("absorbing", 0.001),
