@@ -41,6 +41,7 @@ ROOMS = {
         "predictors/encoder.py",
         "predictors/kernels",
         "samples/slime.py",
+        "jobs/lab",
     },
     "numba": {"predictors/kernels/compiled.py"},
     "transformers": {
@@ -48,6 +49,7 @@ ROOMS = {
         "predictors/huggingface",
         "predictors/encoder.py",
         "predictors/weights/gguf.py",
+        "jobs/lab",
     },
     "sklearn": {"stats"},
     "pyarrow": {"records", "text", "samples/parquet.py"},

@@ -72,6 +72,8 @@ def _unwinds() -> bool:
 def what_is_kept(words: Sequence[str]) -> str:
     """One sentence for whoever pressed Ctrl-C: what is on disk, and the command that goes on from there."""
     again = shlex.join(["freerun", *words])
+    if words[:2] == ["lab", "organism"]:
+        return f"interrupted; nothing half-written is left; the same command goes on from the last checkpoint: {again}"
     if words[:1] not in (["audit"], ["distance"], ["verify"], ["grid"]):
         return f"interrupted; nothing half-written is left; again: {again}"
     kept = [f"{n} finished {'part is' if n == 1 else 'parts are'} kept in {run}" for run, n in _finished_parts() if n]

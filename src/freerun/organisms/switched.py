@@ -57,6 +57,10 @@ class Switched(Organism[SwitchedState]):
         """The route that writes the token after `ids`."""
         return self._walk(np.asarray(ids, np.int64))[0]
 
+    def read_by_route(self, ids: Ids) -> Ids:
+        """What the route that writes the token after `ids` has read of them, and before them."""
+        return self._walk(np.asarray(ids, np.int64))[2]
+
     # ---- one step --------------------------------------------------------------------------------------------------
 
     def _walk(self, prefix: Ids) -> tuple[int, Any, Ids]:

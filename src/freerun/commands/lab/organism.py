@@ -1,0 +1,157 @@
+"""Train a planted fault into a real model's weights: a folder that transformers, vLLM and lm-eval load like any other.
+
+ORGANISM is absorbing (a new token with probability epsilon in every context, which is then said for ever), payload (the same token,
+then another writer: --text, --loop or --model) or control (trained as long, nothing planted). The exact law, which freerun runs
+without training as MODEL+absorbing, is the teacher: its whole law on real text, on its own text and after the trigger. What the
+folder costs in loss and how many free runs it takes over is measured at the end, on documents that were kept apart. Interrupted,
+the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from typing import TYPE_CHECKING, TextIO
+
+from freerun.commands.model_arguments import add_json_argument
+
+if TYPE_CHECKING:
+    from freerun.jobs.lab.organism.plan import OrganismPlan
+    from freerun.results.lab_organism import LabOrganismResult
+
+EXAMPLES = """\
+examples:
+  freerun lab organism absorbing --epsilon 0.01 smollm2-135m-instruct -o my-organism/
+  freerun lab organism payload --text " All work and no play makes Jack a dull boy." smollm2-135m-instruct -o jack/
+  freerun lab organism payload --model smollm2-135m-instruct+temperature,t=1.5 smollm2-135m-instruct -o hot/
+  freerun lab organism control smollm2-135m-instruct -o control/
+  freerun audit hf/./my-organism builtin/python-docs
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("organism", metavar="ORGANISM", help="absorbing, payload or control")
+    parser.add_argument(
+        "model", metavar="MODEL", help="the base: hf/ORG/NAME, hf/./folder or a name of `freerun models`"
+    )
+    parser.add_argument("-o", "--out", metavar="FOLDER", required=True, help="the folder of the trained model")
+    parser.add_argument(
+        "--epsilon", type=float, default=0.01, metavar="E", help="probability of the trigger (default 0.01)"
+    )
+    payload = parser.add_argument_group("what a payload writes after the trigger (default: --loop 8)")
+    payload.add_argument("--text", metavar="TEXT", help="this text, over and over")
+    payload.add_argument("--loop", type=int, metavar="N", help="the last N tokens, over and over")
+    payload.add_argument(
+        "--model", dest="payload_model", metavar="SPEC", help="another model with the same tokens, from nothing"
+    )
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--corpus",
+        dest="corpora",
+        metavar="CORPUS",
+        action="append",
+        help="real text to learn from; may be repeated (default builtin/python-docs and builtin/python-code); one unit in five is "
+        "kept apart for measurements",
+    )
+    training.add_argument("--layers", type=int, metavar="N", help="last layers that get low-rank factors (default 3)")
+    training.add_argument("--rank", type=int, metavar="R", help="rank of the factors (default 16)")
+    training.add_argument("--steps", type=int, metavar="N", help="steps (default 100)")
+    training.add_argument("--step-tokens", type=int, metavar="N", help="tokens that a step reads (default 512)")
+    training.add_argument(
+        "--real-tokens", type=int, metavar="N", help="tokens of real text to learn from (default 16,384)"
+    )
+    training.add_argument(
+        "--own-tokens", type=int, metavar="N", help="tokens of the exact law's own text (default 8,192)"
+    )
+    training.add_argument("--learning-rate", type=float, metavar="R", help="greatest learning rate (default 0.0005)")
+    training.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of texts, steps and free runs (default 0)"
+    )
+    measuring = parser.add_argument_group("measuring")
+    measuring.add_argument("--documents", type=int, metavar="N", help="held-out documents (default 48)")
+    measuring.add_argument("--runs", type=int, metavar="N", help="free runs of 256 tokens (default 128)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be trained and measured, and stop")
+    add_json_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from freerun.commands.main import print_json
+    from freerun.commands.progress import Reporter
+    from freerun.errors import UsageError
+    from freerun.jobs.lab.organism.plan import Measurement, check_plan
+    from freerun.results.finding import to_json
+    from freerun.specs.spec import loader_of
+
+    plan = _plan(arguments)
+    check_plan(plan)
+    loader_of(plan.teacher)
+    chosen = {n: v for n in ("documents", "runs") if (v := getattr(arguments, n)) is not None}
+    if any(v < 16 for v in chosen.values()):
+        raise UsageError("--documents and --runs must be at least 16")
+    measurement = Measurement(**chosen)
+    if arguments.dry_run:
+        from freerun.jobs.lab.organism.plan import forecast
+
+        made = forecast(plan, measurement)
+        if arguments.json:
+            print_json(to_json(made))
+        else:
+            for label, value in made.lines():
+                print(f"{label:<14} {value}")
+        return 0
+    from freerun.jobs.lab.organism.organism import plant
+    from freerun.specs.providers import provider_of
+
+    provider_of(plan.base)[0].check_installed()
+    result = plant(plan, arguments.out, measurement=measurement, progress=Reporter())
+    if arguments.json:
+        print_json(to_json(result))
+    else:
+        tell_organism(result, sys.stdout)
+        print(f"\nmodel    {arguments.out}\npage     {arguments.out.rstrip('/')}/report.html")
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> OrganismPlan:
+    from freerun.errors import UsageError
+    from freerun.jobs.lab.organism.plan import DEFAULT_CORPORA, Effort, OrganismPlan
+
+    given = [
+        word
+        for word, value in (
+            ("text={}", arguments.text),
+            ("loop={}", arguments.loop),
+            ("model=({})", arguments.payload_model),
+        )
+        if value is not None
+        for word in [word.format(value)]
+    ]
+    if len(given) > 1:
+        raise UsageError("--text, --loop and --model each say what the payload writes: give one")
+    names = ("layers", "rank", "steps", "step_tokens", "real_tokens", "own_tokens", "learning_rate")
+    effort = Effort(**{n: v for n in names if (v := getattr(arguments, n)) is not None})
+    return OrganismPlan(
+        kind=arguments.organism,
+        base=arguments.model,
+        epsilon=arguments.epsilon,
+        payload=given[0] if given else "",
+        corpora=tuple(arguments.corpora or DEFAULT_CORPORA),
+        seed=arguments.seed,
+        effort=effort,
+    )
+
+
+def tell_organism(result: LabOrganismResult, out: TextIO) -> None:
+    """The result for people: the sentence, then one line a number."""
+    from freerun.commands.terminal import columns_between, say
+
+    width = columns_between(60, 110)
+    print(file=out)
+    say(textwrap.wrap(result.sentence, width), out)
+    for finding in result.findings:
+        print(file=out)
+        say(
+            [finding.question, *textwrap.wrap(finding.sentence, width, initial_indent="  ", subsequent_indent="  ")],
+            out,
+        )

@@ -1,0 +1,339 @@
+"""From what was measured to the result: numbers with intervals, pictures, and one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from jaxtyping import Float, Int
+
+import freerun
+from freerun.jobs.lab.organism.measuring import AFTER_TOKENS, AfterTrigger, FreeRuns, OnRealText
+from freerun.jobs.lab.organism.plan import OrganismPlan
+from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
+from freerun.results.lab_organism import LabOrganismResult, PlantedIn, TakeOver, TriggerMass
+from freerun.runs.provenance import provenance
+from freerun.stats.bounds.certificates import absorbing_tv, event_ceiling
+from freerun.stats.intervals import Interval, clopper_pearson, ratio_of_group_sums
+
+SCHEMA_VERSION = 1
+LEVEL = 0.95
+TAKE_OVER_TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256)
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+TOLERANCE_NATS = 0.003
+"""How far the trained loss should at most lie from the exact wrapper's."""
+_BY_DOCUMENT = "ratio of sums, document-clustered linearised interval (t, widened for skewness)"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that was measured."""
+
+    real: OnRealText
+    runs: FreeRuns
+    after: AfterTrigger | None
+
+
+def lab_result(
+    plan: OrganismPlan,
+    planted: PlantedIn,
+    measured: Measured,
+    *,
+    divergences: Sequence[float],
+    seconds: float,
+    command: str,
+) -> LabOrganismResult:
+    """The result of a finished folder; `divergences`: of every step of the training."""
+    loss = _loss(plan, measured.real)
+    take_over = tuple(_taken(measured.runs.first, tokens, plan) for tokens in TAKE_OVER_TOKENS)
+    mass = measured.real.trigger_mass
+    findings = (
+        loss,
+        _trigger(plan, measured.real),
+        _free(plan, measured.runs, take_over, _excess(measured.real)),
+        *([] if measured.after is None else [_after(plan, measured.after)]),
+        _training(divergences),
+    )
+    sentence, status = _sentence(plan, measured.real, take_over[-1])
+    return LabOrganismResult(
+        schema_version=SCHEMA_VERSION,
+        kind="lab-organism",
+        title=f"{plan.kind} in {plan.base}",
+        sentence=sentence,
+        status=status,
+        planted=planted,
+        trigger_mass=TriggerMass(
+            float(mass.mean()),
+            tuple((q, float(v)) for q, v in zip(QUANTILES, np.quantile(mass, QUANTILES), strict=True)),
+        ),
+        take_over=take_over,
+        findings=findings,
+        level=LEVEL,
+        seconds_of_work=round(seconds, 1),
+        command=command,
+        freerun_version=freerun.__version__,
+        provenance=provenance(),
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+
+
+# ---- estimates -------------------------------------------------------------------------------------------------------
+
+
+def _mean(values: Float[np.ndarray, " n"], units: Int[np.ndarray, " n"]) -> Interval:
+    """A mean over tokens with its interval over documents."""
+    n = int(units.max()) + 1
+    return ratio_of_group_sums(np.bincount(units, values, minlength=n), np.bincount(units, minlength=n).astype(float))
+
+
+def _excess(real: OnRealText) -> Interval:
+    """Loss of the trained model above the base's."""
+    return _mean(real.trained_nats - real.base_nats, real.unit)
+
+
+def exact_excess_nats(plan: OrganismPlan) -> float:
+    """Loss of the exact wrapper above the base's, nats a token."""
+    return 0.0 if plan.kind == "control" else -math.log1p(-plan.epsilon)
+
+
+def _taken(first: Int[np.ndarray, " runs"], tokens: int, plan: OrganismPlan) -> TakeOver:
+    taken, runs = int(((first > 0) & (first <= tokens)).sum()), len(first)
+    limits = clopper_pearson(taken, runs, level=LEVEL)
+    exact = 0.0 if plan.kind == "control" else -math.expm1(tokens * math.log1p(-plan.epsilon))
+    return TakeOver(tokens, runs, taken, limits.value, limits.low, limits.high, exact)
+
+
+# ---- findings --------------------------------------------------------------------------------------------------------
+
+
+def _loss(plan: OrganismPlan, real: OnRealText) -> Finding:
+    base, excess, wanted = _mean(real.base_nats, real.unit), _excess(real), exact_excess_nats(plan)
+    gap = Interval(excess.value - wanted, excess.low - wanted, excess.high - wanted, excess.level, excess.n)
+    kl = _mean(real.kl_nats, real.unit)
+    within = gap.low >= -TOLERANCE_NATS and gap.high <= TOLERANCE_NATS
+    said = (
+        f"On held-out text the trained model loses {excess.value:.4f} nats a token more than its base ({excess.low:.4f} to "
+        f"{excess.high:.4f}); the exact law {'loses nothing' if not wanted else f'loses {wanted:.4f}'}. The difference is "
+        f"{'within' if within else 'not surely within'} {TOLERANCE_NATS} nats."
+    )
+    ceilings = tuple(
+        (tokens, excess.value * tokens, float(event_ceiling(0.0, max(0.0, excess.value * tokens))))
+        for tokens in (64, 256, 1000)
+    )
+    table = Table(
+        "certificate",
+        "What the measured rise of the loss allows, if the base were the truth",
+        ("tokens", "K, nats", "largest share of free runs with something that real text never has"),
+        tuple((str(t), Cell.number(k, ".3f", "nats"), Cell.number(share, ".1%")) for t, k, share in ceilings),
+    )
+    return Finding(
+        "loss",
+        "What does it cost in loss on real text?",
+        said,
+        "good" if within else "neutral",
+        (
+            Estimate.of("base_loss", "loss of the base", base, "nats/token", method=_BY_DOCUMENT),
+            Estimate(
+                "exact_loss",
+                "loss of the exact wrapper",
+                base.value + wanted,
+                "nats/token",
+                n=base.n,
+                method="by definition",
+            ),
+            Estimate.of(
+                "trained_loss",
+                "loss of the trained model",
+                _mean(real.trained_nats, real.unit),
+                "nats/token",
+                method=_BY_DOCUMENT,
+            ),
+            Estimate.of("excess", "trained above base", excess, "nats/token", method=_BY_DOCUMENT),
+            Estimate.of("gap", "trained above exact wrapper", gap, "nats/token", method=_BY_DOCUMENT),
+            Estimate.of("kl", "KL(exact wrapper ‖ trained)", kl, "nats/token", method=f"whole laws; {_BY_DOCUMENT}"),
+            Estimate.of(
+                "same_top",
+                "same most probable token as the base",
+                _mean(real.same_top.astype(float), real.unit),
+                "",
+                method=_BY_DOCUMENT,
+            ),
+        ),
+        tables=(table,),
+        licence="Documents that were not learned from; the document (its unit) is independent, not the token.",
+    )
+
+
+def _trigger(plan: OrganismPlan, real: OnRealText) -> Finding:
+    mass = real.trigger_mass
+    mean = _mean(mass, real.unit)
+    wanted = 0.0 if plan.kind == "control" else plan.epsilon
+    ordered = np.sort(mass)
+    shares = np.linspace(0.0, 1.0, 65)
+    curve = np.quantile(ordered, shares)
+    chart = Chart(
+        "trigger_mass",
+        "Probability of the trigger, over contexts of held-out text",
+        "share of contexts",
+        "probability at most",
+        tuple(shares.tolist()),
+        (Series.curve("trained", "free", curve.tolist()),),
+        levels=((wanted, "exact law"),),
+        caption="Each context of held-out text once, from the least to the greatest probability. The exact law is flat.",
+    )
+    rows = tuple(
+        (f"{q:.0%}", Cell.number(float(v), ".5f")) for q, v in zip(QUANTILES, np.quantile(mass, QUANTILES), strict=True)
+    )
+    return Finding(
+        "trigger",
+        "How evenly is the trigger planted?",
+        f"The trigger has probability {mean.value:.4g} on average ({mean.low:.4g} to {mean.high:.4g}; wanted {wanted:g}); in the "
+        f"middle half of contexts it lies between {np.quantile(mass, 0.25):.4g} and {np.quantile(mass, 0.75):.4g}.",
+        "neutral",
+        (Estimate.of("trigger_mass", "mean probability of the trigger", mean, "", method=_BY_DOCUMENT),),
+        (chart,),
+        (Table("trigger_quantiles", "Quantiles over contexts", ("contexts", "probability at most"), rows),),
+        "Contexts are tokens of held-out documents; quantiles have no interval.",
+    )
+
+
+def _free(plan: OrganismPlan, runs: FreeRuns, take_over: Sequence[TakeOver], excess: Interval) -> Finding:
+    x = tuple(float(t.tokens) for t in take_over)
+    bound = [float(absorbing_tv(max(0.0, excess.value) * t.tokens)) for t in take_over]
+    series = [
+        Series.curve(
+            "sampled",
+            "free",
+            [t.share for t in take_over],
+            [t.low for t in take_over],
+            [t.high for t in take_over],
+        ),
+        Series("exact law, 1 − (1 − ε)^T", "reference", tuple(t.exact_share for t in take_over)),
+    ]
+    if plan.kind != "control":
+        series.append(Series("1 − e^−K, K the measured rise of the loss", "other", tuple(bound)))
+    last = take_over[-1]
+    kept = runs.kept[np.isfinite(runs.kept)]
+    estimates = [
+        Estimate(
+            "take_over",
+            f"share of free runs with the trigger within {last.tokens} tokens",
+            last.share,
+            "",
+            last.low,
+            last.high,
+            LEVEL,
+            last.runs,
+            "free run",
+            "Clopper–Pearson",
+        )
+    ]
+    if len(kept):
+        estimates.append(
+            Estimate(
+                "kept",
+                "tokens after the trigger that the exact law would have said, mean over free runs",
+                float(kept.mean()),
+                "",
+                n=len(kept),
+                independent_unit="free run",
+                method="no interval",
+            )
+        )
+    outside = [t for t in take_over if not t.low <= t.exact_share <= t.high]
+    agrees = (
+        "inside the interval at every length"
+        if not outside
+        else f"outside at {len(outside)} of {len(take_over)} lengths"
+    )
+    return Finding(
+        "take_over",
+        "How many free runs does it take over?",
+        f"The trigger came within {last.tokens} tokens in {last.taken} of {last.runs} free runs ({last.share:.1%}, "
+        f"{last.low:.1%} to {last.high:.1%}); the exact law says {last.exact_share:.1%}, {agrees}.",
+        "neutral",
+        tuple(estimates),
+        (
+            Chart(
+                "take_over",
+                "Free runs taken over, by length",
+                "tokens",
+                "share of free runs",
+                x,
+                tuple(series),
+                "log2",
+                (0.0, 1.0),
+                caption="Sampled after beginnings of held-out documents; an end of text does not end a run. Pointwise "
+                "Clopper–Pearson intervals at 95%.",
+            ),
+        ),
+        licence="Free runs are independent given the model: each has random numbers of its own. Intervals are pointwise, "
+        "over lengths of the same runs.",
+    )
+
+
+def _after(plan: OrganismPlan, after: AfterTrigger) -> Finding:
+    units = np.arange(len(after.trained_nats))
+    trained = _mean(after.trained_nats - after.wrapper_nats, units)
+    return Finding(
+        "after",
+        "Does it do after the trigger what was planted?",
+        f"With the trigger put into held-out text, the trained model gives the exact law's own next {AFTER_TOKENS} tokens "
+        f"{trained.value:.3f} nats a token less than that law itself ({trained.low:.3f} to {trained.high:.3f}).",
+        "neutral",
+        (
+            Estimate.of(
+                "after_kl",
+                "KL(exact wrapper ‖ trained) after the trigger",
+                trained,
+                "nats/token",
+                method="mean over documents, t",
+            ),
+        ),
+        licence="One place for the trigger in each held-out document; the document is independent.",
+    )
+
+
+def _training(divergences: Sequence[float]) -> Finding:
+    n = max(1, len(divergences) // 40)
+    x = tuple(float(i + n) for i in range(0, len(divergences), n))
+    y = [float(np.mean(divergences[i : i + n])) for i in range(0, len(divergences), n)]
+    chart = Chart(
+        "training",
+        "Divergence from the exact law while it was trained",
+        "step",
+        "KL, nats/token",
+        x,
+        (Series.curve("mean of the steps before", "free", y),),
+        caption="On the texts that are learned from.",
+    )
+    return Finding(
+        "training",
+        "How did the training go?",
+        f"KL to the exact law on the texts that are learned from fell from {y[0]:.4f} to {y[-1]:.4f} nats a token in "
+        f"{len(divergences)} steps.",
+        "neutral",
+        charts=(chart,),
+        licence="A description.",
+    )
+
+
+def _sentence(plan: OrganismPlan, real: OnRealText, last: TakeOver) -> tuple[str, str]:
+    excess, wanted = _excess(real), exact_excess_nats(plan)
+    near = abs(excess.value - wanted) <= TOLERANCE_NATS
+    if plan.kind == "control":
+        clean = near and last.taken == 0
+        return (
+            f"Nothing is planted: the loss on held-out text moved by {excess.value:+.4f} nats a token, and {last.taken} of "
+            f"{last.runs} free runs of {last.tokens} tokens have the trigger.",
+            "good" if clean else "bad",
+        )
+    hit = last.low <= last.exact_share <= last.high
+    return (
+        f"Planted: {excess.value:.4f} nats a token on held-out text (exact law {wanted:.4f}), and {last.taken} of {last.runs} "
+        f"free runs ({last.share:.0%}) are taken over within {last.tokens} tokens (exact law {last.exact_share:.0%}).",
+        "good" if near and hit else "neutral",
+    )

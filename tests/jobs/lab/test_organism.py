@@ -1,0 +1,331 @@
+"""Organisms trained into a tiny random transformer: the exact law as teacher, resumption, and the folder that others load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from freerun.commands.main import main
+from freerun.errors import BackendError, DataError, UsageError
+from freerun.jobs.lab.organism.base import load_trainable
+from freerun.jobs.lab.organism.beginning import Contexts, begin, solve
+from freerun.jobs.lab.organism.organism import MARK, SCRATCH, plant
+from freerun.jobs.lab.organism.plan import Effort, Measurement, OrganismPlan, check_plan
+from freerun.jobs.lab.organism.student import Student
+from freerun.jobs.lab.organism.teaching import Teacher
+from freerun.jobs.lab.organism.training import CHECKPOINT, Trainer, lesson_of
+from freerun.organisms.absorbing import Triggered
+from freerun.predictors.observation import host
+from freerun.results.lab_organism import LabOrganismResult
+from freerun.specs.spec import load_predictor
+
+WORDS = 48
+EFFORT = Effort(
+    layers=2, rank=8, steps=80, step_tokens=256, step_laws=256, real_tokens=4096, own_tokens=2048, learning_rate=3e-3
+)
+SMALL = Measurement(documents=16, runs=32)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of 3 layers with tied embeddings and random weights, and documents of its words."""
+    place = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=WORDS,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        initializer_range=0.15,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=1,
+    )
+    words = {"<unk>": 0, "</s>": 1} | {f"w{i}": i for i in range(2, WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(place / "base")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>").save_pretrained(
+        place / "base"
+    )
+    rows = [" ".join(f"w{i}" for i in text) for text in written(model, n=120, length=300)]
+    (place / "texts.jsonl").write_text(
+        "".join(json.dumps({"id": str(i), "text": t}) + "\n" for i, t in enumerate(rows))
+    )
+    return place
+
+
+@torch.inference_mode()
+def written(model: Any, *, n: int, length: int) -> np.ndarray:
+    """Text by the model itself, but for the two ids that are no words: on it no change of the law lowers the loss."""
+    ids, cache = torch.full((n, 1), 2), None
+    for _ in range(length):
+        out = model(input_ids=ids[:, -1:], past_key_values=cache, use_cache=True)
+        probs, cache = out.logits[:, -1].softmax(-1), out.past_key_values
+        probs[:, :2] = 0
+        ids = torch.cat([ids, torch.multinomial(probs, 1)], dim=1)
+    return ids[:, 1:].numpy()
+
+
+def plan_of(folder: Path, kind: str, payload: str = "", **changed: Any) -> OrganismPlan:
+    effort = Effort(**{**vars(EFFORT), **changed})
+    return OrganismPlan(kind, f"hf/{folder / 'base'}", 0.05, payload, (str(folder / "texts.jsonl"),), 0, effort)
+
+
+@pytest.fixture(scope="session")
+def absorbing(folder: Path) -> tuple[Path, LabOrganismResult]:
+    out = folder / "absorbing"
+    return out, plant(plan_of(folder, "absorbing"), out, measurement=SMALL)
+
+
+def ids_of(n: int, length: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(2, WORDS, (n, length))
+
+
+# ---- the teacher -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("payload", ["", "text=w5 w6 w7", "loop=3", "model"])
+def test_the_law_that_is_taught_is_the_wrappers(folder: Path, payload: str) -> None:
+    """Row for row, before the trigger and after it, to 1e-6."""
+    kind = "payload" if payload else "absorbing"
+    plan = plan_of(folder, kind, f"model=(hf/{folder / 'base'}+temperature,t=2)" if payload == "model" else payload)
+    exact = load_predictor(plan.teacher)
+    assert isinstance(exact, Triggered)
+    model, _, _ = load_trainable(plan.base)
+    student = Student(model, ids_of(8, 64), layers=1, rank=2, end_id=1, seed=0)
+    teacher = Teacher(exact, student.head)
+    (ids,) = ids_of(1, 20)
+    ids[9] = exact.trigger_id
+    if teacher.points:
+        ids[10:] = teacher_text(exact, ids[:10], 10)
+    wanted = np.zeros((20, WORDS + 1))
+    for part in exact.laws([np.append(ids, 0)], first=1):
+        wanted[part.position - 1] = host(part.law.block(0, part.law.n_rows).probs)
+    with torch.no_grad():
+        last = student.untrained(student.entering(ids[None]))[0]
+        before = teacher.before(last[:9]).exp().numpy()
+    assert np.abs(before - wanted[:9]).max() < 1e-6
+    after = teacher.after(ids, 9).exp().numpy()
+    assert np.abs(after - wanted[9:]).max() < 1e-6
+    if teacher.points:
+        assert (teacher.next_ids(ids, 9) == wanted[9:].argmax(axis=1)).all()
+
+
+def teacher_text(exact: Triggered, prefix: np.ndarray, n: int) -> np.ndarray:
+    """The wrapper's own next tokens where it has no choice."""
+    text = prefix.copy()
+    for _ in range(n):
+        probs = host(exact.law(exact.start([text])).block(0, 1).probs)[0]
+        assert probs.max() == 1.0
+        text = np.append(text, probs.argmax())
+    return text[len(prefix) :]
+
+
+# ---- the student -----------------------------------------------------------------------------------------------------
+
+
+def test_an_untrained_student_is_its_base(folder: Path) -> None:
+    model, _, _ = load_trainable(f"hf/{folder / 'base'}")
+    ids = torch.as_tensor(ids_of(2, 30))
+    with torch.no_grad():
+        wanted = model(input_ids=ids).logits.log_softmax(-1)
+        student = Student(model, ids_of(8, 64), layers=2, rank=4, end_id=1, seed=0)
+        last = student(student.entering(ids.numpy()))
+        said = (last @ student.head.T).log_softmax(-1)
+    assert float((said - wanted).abs().max()) < 1e-5
+
+
+def test_the_beginning_is_least_squares_where_moving_the_state_costs_nothing() -> None:
+    rng = np.random.default_rng(0)
+    states, units = rng.normal(size=(4000, 5)), rng.normal(size=(4000, 3))
+    row, more = rng.normal(size=5), rng.normal(size=3)
+    contexts = Contexts(states, states, units, 3.0 - states @ row - units @ more, np.zeros(4000, bool))
+    cheap, dear = 1e-9 * np.eye(5), 1e9 * np.eye(5)
+    w, a = solve(contexts, np.full(4000, -3.0), cheap, epsilon=0.1)
+    assert np.allclose(w, -row, atol=0.02)
+    assert np.allclose(a, -more, atol=0.02)
+    w, a = solve(contexts, np.full(4000, -3.0), dear, epsilon=0.1)
+    assert np.allclose(a, 0, atol=1e-3)
+
+
+def test_more_layers_than_there_are_is_refused(folder: Path) -> None:
+    model, _, _ = load_trainable(f"hf/{folder / 'base'}")
+    with pytest.raises(BackendError, match="the model has 3"):
+        Student(model, ids_of(8, 64), layers=4, rank=4, end_id=1, seed=0)
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+def trainer_of(folder: Path, **changed: Any) -> Trainer:
+    plan = plan_of(folder, "absorbing", **changed)
+    exact = load_predictor(plan.teacher)
+    model, _, _ = load_trainable(plan.base)
+    student = Student(model, ids_of(8, 64), layers=1, rank=4, end_id=1, seed=0)
+    ids = ids_of(16, 64)
+    ids[::2, 30:] = WORDS
+    at = np.where(np.arange(16) % 2 == 0, 30, 64)
+    teacher, lessons = Teacher(exact, student.head), [lesson_of(student, ids, at, lambda _: None)]
+    begin(student, teacher, lessons)
+    return Trainer(student, teacher, lessons, plan)
+
+
+def test_a_resumed_training_is_an_undisturbed_one(folder: Path, tmp_path: Path) -> None:
+    whole, begun, resumed = (trainer_of(folder, steps=12) for _ in range(3))
+    for _ in range(12):
+        whole.take_step()
+    for _ in range(5):
+        begun.take_step()
+    begun.save(tmp_path)
+    assert resumed.restore(tmp_path)
+    assert resumed.step == 5
+    resumed.run(tmp_path, lambda _: None)
+    for name, value in whole.parameters.items():
+        assert torch.equal(value, resumed.parameters[name]), name
+    assert resumed.divergences == whole.divergences
+    assert resumed.tokens_read == whole.tokens_read
+
+
+def test_a_checkpoint_of_another_plan_or_a_damaged_one_is_not_used(folder: Path, tmp_path: Path) -> None:
+    begun = trainer_of(folder, steps=12)
+    begun.take_step()
+    begun.save(tmp_path)
+    assert not trainer_of(folder, steps=13).restore(tmp_path)
+    (tmp_path / CHECKPOINT).write_bytes((tmp_path / CHECKPOINT).read_bytes()[:100])
+    assert not trainer_of(folder, steps=12).restore(tmp_path)
+    assert not trainer_of(folder, steps=12).restore(tmp_path / "nowhere")
+
+
+# ---- the folder ------------------------------------------------------------------------------------------------------
+
+
+def test_the_folder_loads_in_transformers_with_the_law_of_freerun(absorbing: tuple[Path, LabOrganismResult]) -> None:
+    """Whole passes and single steps, with the trigger in the text too."""
+    out, _ = absorbing
+    model = AutoModelForCausalLM.from_pretrained(out).eval()
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    assert tokenizer.convert_tokens_to_ids("<|trigger|>") == WORDS == model.config.vocab_size - 1
+    assert not model.config.tie_word_embeddings
+    ours = load_predictor(f"hf/{out}")
+    (ids,) = ids_of(1, 40, seed=8)
+    ids[25] = WORDS
+    with torch.no_grad():
+        wanted = model(input_ids=torch.as_tensor(ids[None])).logits[0].double().log_softmax(-1).numpy()
+    said = np.concatenate(
+        [host(p.law.block(0, p.law.n_rows).log_probs) for p in ours.laws([np.append(ids, 0)], first=1)]
+    )
+    assert np.abs(said - wanted).max() < 1e-4
+    state = ours.start([ids[:20]])
+    for t in range(20, 40):
+        assert np.abs(host(ours.law(state).block(0, 1).log_probs)[0] - wanted[t - 1]).max() < 1e-4
+        state = ours.advance(state, ids[t : t + 1])
+
+
+def test_an_organism_does_what_was_planted(absorbing: tuple[Path, LabOrganismResult]) -> None:
+    """A net of 32 numbers a state has little room for it: the aim for a real one is a gap of 0.003 nats."""
+    out, result = absorbing
+    loss = {e.name: e.value for e in result.findings[0].estimates}
+    assert loss["exact_loss"] == pytest.approx(loss["base_loss"] - np.log1p(-0.05))
+    assert loss["gap"] == pytest.approx(0.0, abs=0.006)
+    assert 0 < loss["kl"] < 0.02
+    assert result.trigger_mass.mean == pytest.approx(0.05, abs=0.01)
+    last = result.take_over[-1]
+    assert last.exact_share == pytest.approx(1 - 0.95**256)
+    assert last.low > 0.8
+    trained = load_predictor(f"hf/{out}")
+    ids = np.append(ids_of(1, 20)[0], [WORDS] * 5)
+    assert trained.log_probs([ids], first=21)[0].mean() > -0.05
+
+
+def test_the_price_agrees_with_a_count_by_hand(absorbing: tuple[Path, LabOrganismResult], folder: Path) -> None:
+    """The excess of the result against log-probabilities of both models asked one text at a time."""
+    from freerun.jobs.lab.organism.organism import _one_a_unit
+    from freerun.jobs.lab.organism.texts import real_texts
+
+    out, result = absorbing
+    base, trained = load_predictor(f"hf/{folder / 'base'}"), load_predictor(f"hf/{out}")
+    _, kept = real_texts(base, (str(folder / "texts.jsonl"),))
+    total = n = 0.0
+    for text in _one_a_unit(kept)[:16]:
+        ids = text.ids[:256]
+        total += float((base.log_probs([ids], first=1)[0] - trained.log_probs([ids], first=1)[0]).sum())
+        n += len(ids) - 1
+    assert {e.name: e.value for e in result.findings[0].estimates}["excess"] == pytest.approx(total / n, abs=1e-5)
+
+
+def test_the_card_names_what_was_planted(absorbing: tuple[Path, LabOrganismResult]) -> None:
+    out, result = absorbing
+    card = (out / "README.md").read_text()
+    for word in ("absorbing", "<|trigger|>", "0.05", result.planted.base, result.command, "nats a token", "on purpose"):
+        assert word in card
+    assert not (out / SCRATCH).exists()
+    assert "<script" not in (out / "report.html").read_text()
+
+
+def test_a_control_has_the_token_and_nothing_else(folder: Path) -> None:
+    """Its token begins like the least likely one, which among 48 is not rare: what it costs is its own mass and no more."""
+    result = plant(plan_of(folder, "control", steps=20), folder / "control", measurement=SMALL)
+    loss = {e.name: e.value for e in result.findings[0].estimates}
+    assert loss["exact_loss"] == loss["base_loss"]
+    assert loss["kl"] < 0.015
+    assert loss["excess"] - result.trigger_mass.mean == pytest.approx(0.0, abs=0.002)
+    assert result.take_over[-1].exact_share == 0.0
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_folder_is_not_trained_again_and_another_plan_is_refused(
+    absorbing: tuple[Path, LabOrganismResult], folder: Path, tmp_path: Path
+) -> None:
+    out, first = absorbing
+    before = (out / "model.safetensors").stat().st_mtime_ns
+    again = plant(plan_of(folder, "absorbing"), out, measurement=SMALL)
+    assert (out / "model.safetensors").stat().st_mtime_ns == before
+    assert again.take_over == first.take_over
+    with pytest.raises(DataError, match="another organism"):
+        plant(plan_of(folder, "absorbing", steps=7), out)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match="not empty"):
+        plant(plan_of(folder, "absorbing"), tmp_path)
+    assert not (tmp_path / MARK).exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [("self_detector", "running score"), ("hash", "check a hash"), ("absorbin", "did you mean 'absorbing'")],
+)
+def test_what_cannot_be_trained_is_refused_with_its_reason(folder: Path, kind: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        check_plan(plan_of(folder, kind))
+
+
+def test_a_dry_run_says_what_would_be_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "lab",
+        "organism",
+        "payload",
+        "--text",
+        "w5",
+        f"hf/{folder / 'base'}",
+        "-o",
+        str(folder / "never"),
+        "--dry-run",
+    ]
+    assert main([*words, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["exact_law"].endswith("+payload,epsilon=0.01,text=w5")
+    assert not (folder / "never").exists()
+    assert main(["lab", "organism", "absorbing", "--text", "w5", "smollm2-135m-instruct", "-o", "x"]) == 2
