@@ -70,7 +70,7 @@ def train_member(plan: DisagreementPlan, target_nats: float, member: Member) -> 
         reached=reached,
         validation_nats=final,
         seconds=round(time.monotonic() - began, 2),
-        tokens_per_second=round(step * plan.batch * plan.tokens / max(training, 1e-9)),
+        tokens_per_second=round(step * plan.batch * plan.tokens / max(training, 1e-9), 1),
         curve=tuple((s, round(v, 5)) for s, v in curve),
         weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
