@@ -42,6 +42,7 @@ ROOMS = {
         "predictors/kernels/attention.py",
         "predictors/kernels/packed.py",
         "samples/slime.py",
+        "jobs/lab",
     },
     "numba": {"predictors/kernels/compiled.py"},
     "transformers": {

@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "distance": "how far apart two models are: token by token, and as writers of whole texts",
     "grid": "many models, corpora and settings, as a file says; one page over all",
     "compare": "what differs between finished runs of the same documents, with intervals; no model",
+    "lab": "experiments on small models that are trained here: what a loss does not constrain",
     "loops": "do texts loop, and what would a stop rule cost and save; any samples or texts, no model",
     "power": "which metric notices which planted defect: size and power by simulation; no model",
     "explore": "open a local page: what comes next, what it would write, who is writing",

@@ -40,7 +40,9 @@ def context_scores(log_probs: Tokens, window: int) -> Tokens:
     n, length = log_probs.shape
     out = np.full((n, length), np.nan)
     if length > window:
-        out[:, window:] = np.lib.stride_tricks.sliding_window_view(log_probs, window, axis=1)[:, : length - window].mean(-1)
+        out[:, window:] = np.lib.stride_tricks.sliding_window_view(log_probs, window, axis=1)[
+            :, : length - window
+        ].mean(-1)
     return out
 
 

@@ -50,7 +50,9 @@ def has_posterior(world: World[Any] | None) -> bool:
     return world is not None and len(world.sources) > 1 or isinstance(world, MixtureWorld)
 
 
-def read_beliefs(plan: DisagreementPlan, texts: Texts, members: Sequence[Member], networks: Sequence[Network]) -> Beliefs:
+def read_beliefs(
+    plan: DisagreementPlan, texts: Texts, members: Sequence[Member], networks: Sequence[Network]
+) -> Beliefs:
     """Probe each of some trained networks."""
     world = texts.world
     assert world is not None

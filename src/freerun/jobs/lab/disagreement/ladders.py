@@ -138,4 +138,3 @@ def _permuted(real: Ids, rate: float, rng: np.random.Generator) -> Ids:
         places = np.flatnonzero(rng.random(length) < rate)
         row[places] = row[rng.permutation(places)]
     return out
-

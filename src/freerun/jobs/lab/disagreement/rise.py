@@ -27,9 +27,7 @@ LABELS = {
 
 def rung_results(scored: Sequence[RungScores], level: float) -> tuple[RungResult, ...]:
     """Every outcome of every rung, with its interval over texts."""
-    return tuple(
-        RungResult(s.rung.ladder, s.rung.name, len(s.rung.ids), tuple(_estimates(s, level))) for s in scored
-    )
+    return tuple(RungResult(s.rung.ladder, s.rung.name, len(s.rung.ids), tuple(_estimates(s, level))) for s in scored)
 
 
 def _columns(s: RungScores) -> Iterator[tuple[str, Float[np.ndarray, " texts"]]]:
