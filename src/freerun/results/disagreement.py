@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from freerun.results.finding import Estimate, Finding
 
@@ -53,7 +53,7 @@ class DisagreementSettings:
     target_excess: float = 0.02
     """On a world, the target is this many nats a token above the loss of the truth."""
     target_loss: float | None = None
-    """The target itself, nats a token; on a corpus, None takes the loss of a 5-gram counted on the training texts."""
+    """The target itself, nats a token; on a corpus, None takes the mean of a bigram's and a trigram's loss."""
     texts_per_rung: int = 48
     permutations: int = 1999
     level: float = 0.95
@@ -88,6 +88,32 @@ class RungResult:
 
 
 @dataclass(frozen=True)
+class FactorEffect:
+    """A factor on one kind of text: what differing in it adds to the divergence of two models, and its permutation test.
+
+    `share`: of the variation that the other factors leave. `p_holm`: adjusted within the kind of text. None: not tested.
+    """
+
+    region: str
+    factor: str
+    added: Estimate
+    share: float | None
+    pseudo_f: float | None
+    p: float | None
+    p_holm: float | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was expected, by which rule that is decided, and what came out."""
+
+    text: str
+    rule: str
+    outcome: Literal["confirmed", "in part", "not confirmed", "not tested"]
+    found: str
+
+
+@dataclass(frozen=True)
 class PartingText:
     """A text on which models part: who finds it most and least probable."""
 
@@ -116,14 +142,15 @@ class DisagreementResult:
     """None where the models were there already."""
     sentence: str
     status: str
-    predictions: tuple[str, ...]
-    """What was expected, declared before anything was trained."""
+    predictions: tuple[Prediction, ...]
+    """What was expected before anything was trained."""
     members: tuple[TrainedMember, ...]
     models: tuple[str, ...]
     """Models that are compared."""
     left_out: tuple[str, ...]
     target_nats: float | None
     rungs: tuple[RungResult, ...]
+    factors: tuple[FactorEffect, ...]
     findings: tuple[Finding, ...]
     parting: tuple[PartingText, ...]
     provenance: dict[str, Any]

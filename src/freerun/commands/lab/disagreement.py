@@ -1,9 +1,9 @@
 """How far do models of one loss differ on texts of which the loss says nothing?
 
-Small models (transformer, gated recurrence, LSTM; AdamW, SGD, Muon; sizes, initial weights, orders of the data) are trained on SOURCE
-until all have the same validation loss. Then they are compared on ladders of texts that grow less and less probable: spliced, permuted,
-written at high temperatures, looping. The page says how disagreement grows, which factor makes it, and, on worlds, how far each model is
-from the truth. If interrupted, run the same command again to resume.
+Small models (transformer, gated recurrence, LSTM; AdamW, SGD, Muon; sizes, initial weights, orders of the data) are trained on
+SOURCE until all have the same validation loss. Then they are compared on ladders of texts that grow less and less probable:
+spliced, permuted, written at high temperatures, looping. The page says how disagreement grows, which factor makes it, and, on
+worlds, how far each model is from the truth. If interrupted, run the same command again to resume.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def tell_disagreement(result: DisagreementResult, out: TextIO) -> None:
     width = columns_between(60, 120)
     print(file=out)
     for number, prediction in enumerate(result.predictions, 1):
-        say(textwrap.wrap(f"expected {number}: {prediction}", width, subsequent_indent="  "), out)
+        words = f"expected {number}: {prediction.text} {prediction.outcome}: {prediction.found}"
+        say(textwrap.wrap(words, width, subsequent_indent="  "), out)
     for finding in result.findings:
         print(file=out)
         say([finding.question], out)
@@ -167,8 +168,15 @@ def _forecast(plan: DisagreementPlan, *, as_json: bool) -> int:
     sizes = {m.name: build_network(m.architecture, m.size, n_tokens, seed=0).n_parameters for m in members}
     most_seconds = plan.tokens_of_member * len(members) / _TOKENS_PER_SECOND / cores()
     if as_json:
-        print_json({"schema_version": 1, "kind": "disagreement-forecast", "plan": to_json(plan), "most_training_seconds": most_seconds,
-                    "members": [{"name": name, "parameters": n} for name, n in sizes.items()]})  # fmt: skip
+        print_json(
+            {
+                "schema_version": 1,
+                "kind": "disagreement-forecast",
+                "plan": to_json(plan),
+                "most_training_seconds": most_seconds,
+                "members": [{"name": name, "parameters": n} for name, n in sizes.items()],
+            }
+        )
         return 0
     for name, n in sizes.items():
         print(f"  {name:<48}{n:>9,} parameters")
@@ -177,5 +185,5 @@ def _forecast(plan: DisagreementPlan, *, as_json: bool) -> int:
     print(
         f"training: at most {plan.tokens_of_member:,} tokens a model, {most_seconds / 60:.0f} minutes on {cores()} cores at most;"
     )
-    print("models that reach the target sooner stop there. Nothing was written.")  # fmt: skip
+    print("models that reach the target sooner stop there. Nothing was written.")
     return 0

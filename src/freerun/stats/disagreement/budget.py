@@ -1,7 +1,7 @@
 """Where disagreement sits: in how improbable a part of real text, against the budget that loss leaves there.
 
-An excess loss K over real text allows a mean divergence of K/m in a region that holds a share m of the text, and no more. The share of
-the whole that does sit in the region is measured here, with documents as the units.
+An excess loss K over real text allows a mean divergence of K/m in a region that holds a share m of the text, and no more. The
+share of the whole that does sit in the region is measured here, with documents as the units.
 """
 
 from __future__ import annotations
@@ -79,5 +79,5 @@ def concentration(
     n = len(np.unique(groups))
     tail = percentile_tail(n, level)
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
-    found = [Interval(*map(float, row), level, n) for row in zip(seen, low, high, strict=True)]
+    found = [Interval(float(v), float(a), float(b), level, n) for v, a, b in zip(seen, low, high, strict=True)]
     return Concentration(tuple(masses), tuple(found[:-1]), found[-1])

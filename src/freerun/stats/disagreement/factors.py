@@ -99,11 +99,12 @@ def added_distances(
     *,
     level: float = 0.95,
 ) -> dict[str, Interval | None]:
-    """Return by how much two models are further apart where they differ in a factor, all factors together (least squares on pairs).
+    """Return by how much two models are further apart where they differ in a factor, all factors together.
 
-    `differs[name][i, j]` is 1 where models i and j differ in it (or by how much they do). There is no constant: two models that differ in
-    nothing are one model, at distance 0. Lichstein (2007) regresses distances like this. Pairs share models, so the interval
-    leaves out one model at a time (jackknife, Student's t with models − 1 degrees). None for what the pairs do not tell apart.
+    Least squares on pairs (multiple regression on distance matrices, Lichstein 2007). `differs[name][i, j]` is 1 where models
+    i and j differ in it, or by how much they do; a constant is a name of its own, 1 for all pairs. Pairs share models, so the
+    interval leaves out one model at a time (jackknife, Student's t with models − 1 degrees). None for what the pairs do not
+    tell apart.
 
     Raises:
         DataError: fewer than four models.

@@ -31,7 +31,7 @@ def generalised_js(laws: Laws) -> Float[np.ndarray, " rows"]:
     """
     _check_models(laws)
     js = entropy(laws.mean(0)) - entropy(laws).mean(0)
-    return np.where((laws == laws[0]).all((0, 2)), 0.0, np.maximum(js, 0.0))
+    return np.asarray(np.where((laws == laws[0]).all((0, 2)), 0.0, np.maximum(js, 0.0)))
 
 
 def pairwise_js(laws: Laws) -> Float[np.ndarray, "models models"]:
@@ -51,7 +51,7 @@ def departure(laws: Laws) -> Float[np.ndarray, "models rows"]:
     """Return the Jensen–Shannon divergence of each model from the mean law of all others, nats."""
     _check_models(laws)
     rest = (laws.sum(0) - laws) / (len(laws) - 1)
-    return np.maximum(entropy((laws + rest) / 2) - (entropy(laws) + entropy(rest)) / 2, 0.0)
+    return np.asarray(np.maximum(entropy((laws + rest) / 2) - (entropy(laws) + entropy(rest)) / 2, 0.0))
 
 
 def leave_one_out(log_probs: Float[np.ndarray, "models *rows"]) -> Float[np.ndarray, "models *rows"]:

@@ -16,11 +16,6 @@ from freerun.stats.disagreement.budget import Concentration, concentration, cont
 from freerun.stats.disagreement.factors import mean_over_models
 from freerun.stats.intervals import Interval, cluster_ratio
 
-PREDICTIONS = (
-    "Disagreement grows as the leave-one-out log-probability of a text falls.",
-    "It grows roughly like a budget: the divergence in the least probable share m of real contexts goes as 1/m (exponent 1).",
-    "Architecture and optimizer move the law where the loss, which is matched, does not.",
-)
 MASSES = tuple(2.0**-k for k in range(6))
 CONTEXT_TOKENS = 8
 _MOST_PARTING = 8
@@ -46,11 +41,15 @@ def matched_finding(
         intervals += [] if loss is None else [loss]
         rows.append(
             (
-                r.member.name, Cell.number(r.parameters, ","), Cell.number(r.steps, ","), "yes" if r.reached else "no",
-                Cell.number(r.validation_nats, ".4f", "nats/token"), Cell.of(loss, 4, "nats/token"),
+                r.member.name,
+                Cell.number(r.parameters, ","),
+                Cell.number(r.steps, ","),
+                "yes" if r.reached else "no",
+                Cell.number(r.validation_nats, ".4f", "nats/token"),
+                Cell.of(loss, 4, "nats/token"),
                 Cell.number(r.tokens_per_second, ",.0f", "tokens/s"),
             )
-        )  # fmt: skip
+        )
     values = [i.value for i in intervals]
     spread = max(values) - min(values)
     held = [r.validation_nats for r in reached]
@@ -58,7 +57,8 @@ def matched_finding(
     left = f" Left out, because they did not reach it: {', '.join(out)}." if out else ""
     known = "" if truth_nats is None else f" The truth's loss on the same texts is {truth_nats:.4f}."
     sentence = (
-        f"{len(reached)} of {len(records)} models reached the target of {target_nats:.4f} nats a token on the validation texts (to within {max(abs(target_nats - v) for v in held):.4f}); "
+        f"{len(reached)} of {len(records)} models reached the target of {target_nats:.4f} nats a token on the "
+        f"validation texts (to within {max(abs(target_nats - v) for v in held):.4f}); "
         f"on test texts their losses lie from {min(values):.4f} to {max(values):.4f}, a spread of {spread:.4f}.{known}{left}"
     )
     columns = ("model", "parameters", "steps", "reached", "validation loss", "test loss (95%)", "training, tokens/s")
@@ -67,11 +67,16 @@ def matched_finding(
         "Are the models matched in loss?",
         sentence,
         "bad" if out else "good",
-        estimates=(Estimate("spread", "spread of test losses", spread, "nats/token", n=len(values), independent_unit="model"),),
+        estimates=(
+            Estimate("spread", "spread of test losses", spread, "nats/token", n=len(values), independent_unit="model"),
+        ),
         tables=(Table("losses", "Losses", columns, tuple(rows)),),
-        licence="Test losses: means over documents, which neither trained a model nor stopped it. Weights lie on the line between the last two "
-        "evaluations, where the validation loss meets the target.",
-    )  # fmt: skip
+        licence=(
+            "Test losses: means over documents, which neither trained a model nor stopped it. Weights lie on the line "
+            "between the last two "
+            "evaluations, where the validation loss meets the target."
+        ),
+    )
 
 
 def budget_finding(tokens: TokenScores, units: np.ndarray, rng: np.random.Generator, level: float) -> Finding:
@@ -90,7 +95,8 @@ def budget_finding(tokens: TokenScores, units: np.ndarray, rng: np.random.Genera
     held = b.low <= 1 <= b.high
     verdict = "as a budget spent there would" if held else "far slower than 1/m" if b.high < 1 else "faster than 1/m"
     sentence = (
-        f"In the least probable share m of real contexts, divergence between models goes as {shape} ({Cell.of(b, 2).text}): {verdict}. "
+        f"In the least probable share m of real contexts, divergence between models goes as {shape} ({Cell.of(b, 2).text}): "
+        f"{verdict}. "
         f"The least probable {MASSES[-1]:.0%} of contexts hold {MASSES[-1] * js.mean[-1].value / js.mean[0].value:.0%} of it."
     ).replace("-", "−")
     return Finding(
@@ -98,17 +104,37 @@ def budget_finding(tokens: TokenScores, units: np.ndarray, rng: np.random.Genera
         "Does disagreement go like K/m?",
         sentence,
         "neutral",
-        estimates=(Estimate.of("exponent", "exponent of 1/m", b, "", method="bootstrap of documents, thresholds refitted"),),
+        estimates=(
+            Estimate.of("exponent", "exponent of 1/m", b, "", method="bootstrap of documents, thresholds refitted"),
+        ),
         charts=(
             Chart(
-                "budget", "Divergence in the least probable contexts of real text", "share of the contexts", "nats/token",
-                MASSES[::-1], tuple(_reversed(c) for c in curves), x_scale="log2",
-                caption=f"Contexts ordered by the leave-one-out log-probability of their last {CONTEXT_TOKENS} tokens. 95% intervals over documents.",
+                "budget",
+                "Divergence in the least probable contexts of real text",
+                "share of the contexts",
+                "nats/token",
+                MASSES[::-1],
+                tuple(_reversed(c) for c in curves),
+                x_scale="log2",
+                caption=(
+                    f"Contexts ordered by the leave-one-out log-probability of their last {CONTEXT_TOKENS} tokens. 95% "
+                    "intervals over documents."
+                ),
             ),
         ),
-        tables=(Table("budget", "Exponents b of mean ∝ m^−b", ("what", "b (1: a budget spent in the rarest contexts)"), tuple(rows)),),
-        licence="Documents are the units. K/m is an upper bound of the mean KL from the truth in a region of mass m, never a forecast: loss allows that much, and says nothing more.",
-    )  # fmt: skip
+        tables=(
+            Table(
+                "budget",
+                "Exponents b of mean ∝ m^−b",
+                ("what", "b (1: a budget spent in the rarest contexts)"),
+                tuple(rows),
+            ),
+        ),
+        licence=(
+            "Documents are the units. K/m is an upper bound of the mean KL from the truth in a region of mass m, "
+            "never a forecast: loss allows that much, and says nothing more."
+        ),
+    )
 
 
 def _curve(name: str, role: str, c: Concentration) -> Series:
@@ -130,7 +156,13 @@ def null_finding(family: Family, scored: Sequence[RungScores], shuffled: Interva
     for s in scored:
         if s.rung.name in ("real text", "t = ∞", "ρ = 1"):
             again = score_rung(twice, s.rung)
-            worst = max(worst, float(again.js.max()), float(again.sd.max()), float(again.top.max()), float(again.distances.max()))  # fmt: skip
+            worst = max(
+                worst,
+                float(again.js.max()),
+                float(again.sd.max()),
+                float(again.top.max()),
+                float(again.distances.max()),
+            )
     rows: list[Row] = [("one model twice: largest disagreement of any kind", Cell.number(worst, ".3g"), "exactly 0")]
     chance = True
     estimates = [Estimate("same_model", "one model twice", worst, "nats/token")]
@@ -142,7 +174,10 @@ def null_finding(family: Family, scored: Sequence[RungScores], shuffled: Interva
     said = (
         ""
         if shuffled is None
-        else f" With shuffled labels {shuffled.value:.1%} of {shuffled.n} factor tests reject at 5% ({shuffled.low:.1%} to {shuffled.high:.1%})."
+        else (
+            f" With shuffled labels {shuffled.value:.1%} of {shuffled.n} factor tests reject at 5% ({shuffled.low:.1%} "
+            f"to {shuffled.high:.1%})."
+        )
     )
     return Finding(
         "nulls",
@@ -151,8 +186,11 @@ def null_finding(family: Family, scored: Sequence[RungScores], shuffled: Interva
         "good" if good else "bad",
         estimates=tuple(estimates),
         tables=(Table("nulls", "Nulls", ("null", "found", "must be"), tuple(rows)),),
-        licence="Shuffled labels move whole rows of the design over the models, so that the design stays and nothing is true; Clopper–Pearson interval.",
-    )  # fmt: skip
+        licence=(
+            "Shuffled labels move whole rows of the design over the models, so that the design stays and nothing is "
+            "true; Clopper–Pearson interval."
+        ),
+    )
 
 
 def belief_finding(b: Beliefs, level: float) -> Finding:
@@ -171,16 +209,27 @@ def belief_finding(b: Beliefs, level: float) -> Finding:
 
     charts = (
         Chart(
-            "beliefs", "How much of the exact posterior one linear map reads off the states", "up to token", "R²", x,
-            tuple(curve(kind, roles[kind], b.r2[kind]) for kind in KINDS), x_scale="log2", levels=((0.0, "nothing"),),
+            "beliefs",
+            "How much of the exact posterior one linear map reads off the states",
+            "up to token",
+            "R²",
+            x,
+            tuple(curve(kind, roles[kind], b.r2[kind]) for kind in KINDS),
+            x_scale="log2",
+            levels=((0.0, "nothing"),),
             caption="Fitted on real text; 95% intervals over trained transformers.",
         ),
         Chart(
-            "certainty", "How uncertain the exact posterior is", "up to token", "entropy of the posterior, nats", x,
-            (curve("real text", "real", b.certainty["real text"]), curve("own text", "free", b.certainty["own text"])), x_scale="log2",
+            "certainty",
+            "How uncertain the exact posterior is",
+            "up to token",
+            "entropy of the posterior, nats",
+            x,
+            (curve("real text", "real", b.certainty["real text"]), curve("own text", "free", b.certainty["own text"])),
+            x_scale="log2",
             caption="If a model that runs free lost its source, its own text would leave the posterior open.",
         ),
-    )  # fmt: skip
+    )
     last = len(b.bands) - 1
     real, own = over(b.r2["real text"][:, last]), over(b.r2["own text"][:, last])
     gap = over(b.r2["own text"][:, last] - b.r2["real text"][:, last])
@@ -190,7 +239,12 @@ def belief_finding(b: Beliefs, level: float) -> Finding:
             values = b.r2[kind][:, k], b.kl[kind][:, k], b.prior_kl[kind][:, k]
             rows.append((band_name(start, stop), kind, *(_over_cell(v, over(v)) for v in values)))
     where = band_name(*b.bands[-1])
-    sentence = f"On {where} a linear map of the states explains {_share(b.r2['real text'][:, last], real)} of the exact posterior on real text and {_share(b.r2['own text'][:, last], own)} on the model's own text (difference {Cell.of(gap, 3, sign=True).text}); before training it explains {float(b.r2['untrained network'][:, last].mean()):.2f}, with shuffled posteriors {float(b.r2['shuffled posteriors'][:, last].mean()):.2f}."
+    sentence = (
+        f"On {where} a linear map of the states explains {_share(b.r2['real text'][:, last], real)} of the exact "
+        f"posterior on real text and {_share(b.r2['own text'][:, last], own)} on the model's own text (difference "
+        f"{Cell.of(gap, 3, sign=True).text}); before training it explains {float(b.r2['untrained network'][:, last].mean()):.2f}, "
+        f"with shuffled posteriors {float(b.r2['shuffled posteriors'][:, last].mean()):.2f}."
+    )
     return Finding(
         "beliefs",
         "Does a transformer keep track of its source while it runs free?",
@@ -202,10 +256,21 @@ def belief_finding(b: Beliefs, level: float) -> Finding:
             Estimate.of("belief_gap", "own − real, last band", gap, "", independent_unit="model"),
         ),
         charts=charts,
-        tables=(Table("beliefs", "Probes", ("position", "text", "R²", "KL(posterior ‖ probe), nats", "KL of the posterior from its mean, nats"), tuple(rows)),),
-        licence=f"{len(b.models)} trained transformers of the run are the units; the map is fitted on training texts of the world and read on texts that it has not seen. "
-        "R² is over all sources together, within each band of positions. A linear map that reads a posterior shows that it is there, not that it is used.",
-    )  # fmt: skip
+        tables=(
+            Table(
+                "beliefs",
+                "Probes",
+                ("position", "text", "R²", "KL(posterior ‖ probe), nats", "KL of the posterior from its mean, nats"),
+                tuple(rows),
+            ),
+        ),
+        licence=(
+            f"{len(b.models)} trained transformers of the run are the units; the map is fitted on training texts of "
+            "the world and read on texts that it has not seen. "
+            "R² is over all sources together, within each band of positions. A linear map that reads a posterior "
+            "shows that it is there, not that it is used."
+        ),
+    )
 
 
 def _over_cell(values: Float[np.ndarray, " models"], interval: Interval | None) -> Cell:
@@ -234,4 +299,14 @@ def _parting(
         scores = s.scores[:, i]
         high, low = int(np.nanargmax(scores)), int(np.nanargmin(scores))
         loo = float(np.nanmean(s.loo[:, i]))
-        yield PartingText(ladder, s.rung.name, spelled(s.rung.ids[i]), js, loo, names[high], float(scores[high]), names[low], float(scores[low]))  # fmt: skip
+        yield PartingText(
+            ladder,
+            s.rung.name,
+            spelled(s.rung.ids[i]),
+            js,
+            loo,
+            names[high],
+            float(scores[high]),
+            names[low],
+            float(scores[low]),
+        )

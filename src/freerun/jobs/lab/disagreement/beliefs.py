@@ -1,7 +1,8 @@
 """Belief states: does a transformer carry the exact posterior over what is hidden, on real text and while it runs free?
 
-Shai et al. 2024 (arXiv:2405.15943) read beliefs off the residual stream by one affine map. Here the map is fitted on real text, and read
-on other real text and on texts that the same model wrote. Controls: posteriors of other texts, and the network before its training.
+Shai et al. 2024 (arXiv:2405.15943) read beliefs off the residual stream by one affine map. Here the map is fitted on real
+text, and read on other real text and on texts that the same model wrote. Controls: posteriors of other texts, and the network
+before its training.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from freerun.jobs.lab.disagreement.training import new_network, sampled
 from freerun.results.disagreement import Member
 from freerun.stats.disagreement.probe import Probe, divergence_nats, explained, fit_probe
 from freerun.worlds.base import World
-from freerun.worlds.mixture import MixtureWorld
 
 Ids = Int[np.ndarray, "texts tokens"]
 States = Float[np.ndarray, "texts tokens width"]
@@ -34,7 +34,8 @@ KINDS = ("real text", "own text", "shuffled posteriors", "untrained network")
 
 @dataclass(frozen=True)
 class Beliefs:
-    """R² and KL by kind, model and band of positions; `own_minus_real` pairs them by model. `certainty`: mean posterior entropy, nats."""
+    """R² and KL by kind, model and band of positions; `own_minus_real` pairs them by model. `certainty`: mean posterior
+    entropy, nats."""
 
     models: tuple[str, ...]
     bands: tuple[tuple[int, int], ...]
@@ -47,7 +48,7 @@ class Beliefs:
 
 def has_posterior(world: World[Any] | None) -> bool:
     """Whether something is hidden in a world."""
-    return world is not None and len(world.sources) > 1 or isinstance(world, MixtureWorld)
+    return world is not None and len(world.sources) > 1
 
 
 def read_beliefs(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from freerun.jobs.lab.disagreement.plan import DisagreementPlan, stream
 from freerun.jobs.lab.disagreement.scoring import RungScores
-from freerun.results.disagreement import Member
+from freerun.results.disagreement import FactorEffect, Member
 from freerun.results.finding import Cell, Estimate, Finding, Row, Table
 from freerun.stats.disagreement.factors import Term, TermTest, added_distances, permutation_anova
 from freerun.stats.intervals import Interval, clopper_pearson
@@ -33,6 +33,8 @@ FACTORS = {
     "order": "order of the data",
     "seed": "initial weights",
 }
+OTHERS = {"any": "any two models", "loss": "each 0.001 nats of loss between two models"}
+"""What two models differ by apart from the factors: that they are two, and their losses."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def factor_tests(
 
 def differs_of(members: Sequence[Member], losses_nats: Float[np.ndarray, " models"]) -> dict[str, np.ndarray]:
     """Where pairs of models differ; the loss counts in thousandths of a nat."""
-    out = {}
+    out = {"any": np.ones((len(members), len(members)))}
     for factor in FACTORS:
         values = [m.initial_weights if factor == "seed" else getattr(m, factor) for m in members]
         if len(set(values)) > 1:
@@ -93,48 +95,70 @@ def differs_of(members: Sequence[Member], losses_nats: Float[np.ndarray, " model
     return out
 
 
-def cause_finding(
+def factor_effects(
     regions: Sequence[Region],
     members: Sequence[Member],
     losses_nats: Float[np.ndarray, " models"],
     plan: DisagreementPlan,
-) -> Finding:
-    """Which factor matters where."""
-    tables, sentences, estimates = [], [], []
+) -> tuple[FactorEffect, ...]:
+    """Every factor on every kind of text: what it adds to the divergence, and its permutation test."""
+    differs, out = differs_of(members, losses_nats), []
     for region in regions:
         tests = factor_tests(region.distances, members, plan, region.name)
-        added = added_distances(region.distances, differs_of(members, losses_nats), level=plan.level)
+        added = added_distances(region.distances, differs, level=plan.level)
         adjusted = _adjusted(tests)
-        tables.append(_table(region, tests, adjusted, added))
-        strong = [FACTORS[f] for f, p in adjusted.items() if p <= ALPHA]
-        sentences.append(f"{region.name}: {', '.join(strong) or 'none that can be told'}")
-        for name, interval in added.items():
-            label = FACTORS.get(name, "each 0.001 nats of loss between two models")
-            estimates.append(
-                Estimate.of(
-                    f"added_{region.name.replace(' ', '_').replace(',', '')}_{name}",
-                    f"{region.name}: {label}",
-                    _closed(interval),
-                    "nats/token",
-                    independent_unit="model",
-                    method="added Jensen–Shannon divergence of two models that differ in it; jackknife over models",
+        for name in ("any", *FACTORS, "loss"):
+            label = OTHERS.get(name) or FACTORS[name]
+            estimate = Estimate.of(
+                f"added_{name}",
+                f"{region.name}: {label}",
+                _closed(added.get(name)),
+                "nats/token",
+                method="divergence that it adds between two models, least squares on pairs, jackknife over models",
+                independent_unit="model",
+            )
+            t = tests.get(name)
+            out.append(
+                FactorEffect(
+                    region.name,
+                    name,
+                    estimate,
+                    t.share if t else None,
+                    t.pseudo_f if t else None,
+                    t.p if t else None,
+                    adjusted.get(name),
                 )
             )
+    return tuple(out)
+
+
+def cause_finding(
+    regions: Sequence[Region], effects: Sequence[FactorEffect], members: Sequence[Member], plan: DisagreementPlan
+) -> Finding:
+    """Which factor matters where."""
+    tables, sentences = [], []
+    for region in regions:
+        own = [e for e in effects if e.region == region.name]
+        tables.append(_table(region.name, own))
+        strong = [FACTORS[e.factor] for e in own if e.p_holm is not None and e.p_holm <= ALPHA]
+        sentences.append(f"on {region.name}: {', '.join(strong) or 'none'}")
         if region.truth is not None:
             gaps = np.square(region.truth[:, None] - region.truth[None])
-            truth_tests = factor_tests(gaps, members, plan, f"truth {region.name}")
-            tables.append(_truth_table(region, truth_tests, members))
+            tables.append(_truth_table(region, factor_tests(gaps, members, plan, f"truth {region.name}"), members))
     return Finding(
         "factors",
         "Which factor makes matched models differ?",
-        f"Factors that move the law (Holm-adjusted p ≤ {ALPHA:g} within each kind of text) are, on {'; on '.join(sentences)}.",
+        f"Factors that can be told to move the law (Holm-adjusted p ≤ {ALPHA:g} within each kind of text): {'; '.join(sentences)}.",
         "neutral" if regions else "unknown",
-        estimates=tuple(estimates),
+        estimates=tuple(e.added for e in effects),
         tables=tuple(tables),
-        licence=f"The trained model is the unit (n = {len(members)}). Permutation analysis of variance on Jensen–Shannon divergences, each factor "
-        f"beside all others, {plan.permutations} permutations of the residuals (Freedman & Lane). Initial weights are tested inside architecture and "
-        "size, since one seed gives unlike networks unlike weights. Added divergence: least squares on pairs, jackknife over models.",
-    )  # fmt: skip
+        licence=(
+            f"The trained model is the unit (n = {len(members)}). Permutation analysis of variance on Jensen–Shannon "
+            f"divergences, each factor beside all others, {plan.permutations} permutations of the residuals (Freedman & "
+            "Lane). Initial weights are tested inside architecture and size, since one seed gives unlike networks unlike "
+            "weights. Added divergence: least squares on pairs, jackknife over models."
+        ),
+    )
 
 
 def _adjusted(tests: dict[str, TermTest | None]) -> dict[str, float]:
@@ -146,20 +170,20 @@ def _closed(i: Interval | None) -> Interval | None:
     return None if i is None or np.isnan(i.low) else i
 
 
-def _table(
-    region: Region, tests: dict[str, TermTest | None], adjusted: dict[str, float], added: dict[str, Interval | None]
-) -> Table:
+def _table(region: str, effects: Sequence[FactorEffect]) -> Table:
     rows: list[Row] = []
-    for name, label in FACTORS.items():
-        t = tests.get(name)
-        row = (Cell.number(t.share if t else None, ".1%"), Cell.number(t.pseudo_f if t else None, ".2f"))
-        p = (Cell.number(t.p if t else None, ".4f"), Cell.number(adjusted.get(name), ".4f"))
-        rows.append((label, Cell.of(_closed(added.get(name)), 5, "nats/token", sign=True), *row, *p))
-    rows.append(
-        ("0.001 nats of loss", Cell.of(_closed(added.get("loss")), 5, "nats/token", sign=True), "–", "–", "–", "–")
-    )
+    for e in effects:
+        numbers = (e.share, ".1%"), (e.pseudo_f, ".2f"), (e.p, ".4f"), (e.p_holm, ".4f")
+        label = OTHERS.get(e.factor) or FACTORS[e.factor]
+        rows.append((label, _added(e.added), *(Cell.number(value, form) for value, form in numbers)))
     columns = ("factor", "added divergence, nats/token", "share of what the others leave", "pseudo-F", "p", "p, Holm")
-    return Table(f"factors-{region.name}", f"{region.name[0].upper()}{region.name[1:]}", columns, tuple(rows))
+    return Table(f"factors-{region}", f"{region[0].upper()}{region[1:]}", columns, tuple(rows))
+
+
+def _added(e: Estimate) -> Cell:
+    if e.value is None or e.low is None or e.high is None:
+        return Cell.number(None)
+    return Cell.of(Interval(e.value, e.low, e.high, e.level or 0.95, e.n or 0), 5, e.unit, sign=True)
 
 
 def _truth_table(region: Region, tests: dict[str, TermTest | None], members: Sequence[Member]) -> Table:
@@ -173,11 +197,17 @@ def _truth_table(region: Region, tests: dict[str, TermTest | None], members: Seq
         shown = "–" if name == "seed" else ", ".join(means)
         rows.append((label, shown, Cell.number(t.p if t else None, ".4f"), Cell.number(adjusted.get(name), ".4f")))
     columns = ("factor", "mean KL(truth ‖ model) by level, nats/token", "p", "p, Holm")
-    return Table(f"truth-{region.name}", f"{region.name[0].upper()}{region.name[1:]}: distance from the truth", columns, tuple(rows))  # fmt: skip
+    return Table(
+        f"truth-{region.name}",
+        f"{region.name[0].upper()}{region.name[1:]}: distance from the truth",
+        columns,
+        tuple(rows),
+    )
 
 
 def shuffled_rate(regions: Sequence[Region], members: Sequence[Member], plan: DisagreementPlan) -> Interval | None:
-    """Share of rejections at 5% where whole members' labels are shuffled over the models: nothing is true then, and it should be 5%.
+    """Share of rejections at 5% where whole members' labels are shuffled over the models: nothing is true then, and it should
+    be 5%.
 
     Shuffled members keep the design, and part labels from laws; every factor of every region has its share of the trials.
     """

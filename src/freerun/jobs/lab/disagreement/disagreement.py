@@ -14,7 +14,6 @@ import freerun
 from freerun.errors import DataError
 from freerun.files import write_atomically
 from freerun.jobs.lab.disagreement.answer import (
-    PREDICTIONS,
     belief_finding,
     budget_finding,
     matched_finding,
@@ -23,7 +22,8 @@ from freerun.jobs.lab.disagreement.answer import (
 )
 from freerun.jobs.lab.disagreement.beliefs import has_posterior, read_beliefs
 from freerun.jobs.lab.disagreement.blocks import Network
-from freerun.jobs.lab.disagreement.causes import cause_finding, regions_of, shuffled_rate
+from freerun.jobs.lab.disagreement.causes import cause_finding, factor_effects, regions_of, shuffled_rate
+from freerun.jobs.lab.disagreement.expected import BUDGET, CAUSES, GROWS, decided
 from freerun.jobs.lab.disagreement.kept import read_network, train_all
 from freerun.jobs.lab.disagreement.ladders import Rung, text_rungs, written_rungs
 from freerun.jobs.lab.disagreement.plan import DisagreementPlan, chosen_members, stream
@@ -69,21 +69,24 @@ def disagreement(
     """Train the members of a plan, or go on with a run that was interrupted, and compare those that reach the target.
 
     Raises:
-        UsageError: a source that cannot be trained on. DataError: too few texts; the folder holds something else or cannot be written
-            to; fewer than four models reach the target. BackendError: a member failed three times; all others are kept.
+        UsageError: a source that cannot be trained on. DataError: too few texts; the folder holds something else or cannot be
+        written to; fewer than four models reach the target. BackendError: a member failed three times; all others are kept.
     """
     progress = progress or Silent()
     folder = RunFolder(Path(out) if out is not None else Path("runs") / f"disagreement-{plan.hash[:8]}")
     progress.say(f"reading or writing the texts of {plan.source}")
     texts, target = texts_of(plan), target_of(plan)
     folder.open(_manifest(plan, command or f"freerun lab disagreement -o {folder.path}"))
+    for number, expectation in enumerate((GROWS, BUDGET, CAUSES), 1):
+        progress.say(f"expected {number}: {expectation}")
     members = chosen_members(plan)
     who = executor or pool_of(min(cores(), len(members)), len(members))
     records = train_all(plan, members, target, folder.path, who, progress)
     reached = [r for r in records if r.reached]
     if len(reached) < FEWEST:
         raise DataError(
-            f"only {len(reached)} of {len(records)} models reached {target:.4f} nats a token within {plan.steps} steps; {FEWEST} are needed. "
+            f"only {len(reached)} of {len(records)} models reached {target:.4f} nats a token within {plan.steps} "
+            f"steps; {FEWEST} are needed. "
             "Take more --steps, or a higher --target-loss, in a new folder"
         )
     result = _measured(plan, texts, target, records, folder, progress)
@@ -137,11 +140,12 @@ def _measured(
     if texts.world is not None:
         truth = float(-np.concatenate(texts.world.log_probs(list(texts.test))).mean())
     regions = regions_of(scored)
+    effects = factor_effects(regions, members, losses, plan)
     findings = [
         matched_finding(records, on_test.scores, texts.units, target, truth_nats=truth, level=plan.level),
         rise_finding(scored, results, plan.level),
         budget_finding(tokens, texts.units, stream(plan.seed, "budget"), plan.level),
-        cause_finding(regions, members, losses, plan),
+        cause_finding(regions, effects, members, plan),
         null_finding(family, scored, shuffled_rate(regions, members, plan)),
         *_beliefs(plan, texts, reached, networks, progress),
     ]
@@ -156,12 +160,13 @@ def _measured(
         plan=plan,
         sentence=f"{said['rise']} {said['factors']}",
         status="neutral" if all(f.status != "bad" for f in findings) else "bad",
-        predictions=PREDICTIONS,
+        predictions=decided(findings, effects),
         members=tuple(records),
         models=family.names,
         left_out=tuple(r.member.name for r in records if not r.reached),
         target_nats=target,
         rungs=results,
+        factors=effects,
         findings=tuple(findings),
         parting=parting_texts(scored, family.names, texts.spelled),
         provenance=dict(folder.manifest()["provenance"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Int
@@ -22,7 +23,8 @@ PERIOD = 8
 
 @dataclass(frozen=True)
 class Rung:
-    """Texts of which the tokens from `start` to `stop` count. `writer`: the member that wrote a text, which then does not score it."""
+    """Texts of which the tokens from `start` to `stop` count. `writer`: the member that wrote a text, which then does not
+    score it."""
 
     ladder: str
     name: str
@@ -77,7 +79,7 @@ def _loop_rungs(rung: Callable[..., Rung], real: Ids) -> Iterator[Rung]:
     looping = np.tile(real[:, :PERIOD], (1, -(-length // PERIOD)))[:, :length]
     copies = length // PERIOD
     edges = [c for c in (0, 1, 2, 4, 8, 16, 32, 64) if c < copies] + [copies]
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in pairwise(edges):
         name = f"copy {a + 1}" if b == a + 1 else f"copies {a + 1} to {b}"
         yield rung("loops", name, looping, a * PERIOD, b * PERIOD)
 
@@ -111,7 +113,7 @@ def position_bands(length: int) -> list[tuple[int, int]]:
     [(0, 4), (4, 8), (8, 16), (16, 32), (32, 64)]
     """
     edges = [0, *[2**k for k in range(2, 30) if 2**k < length], length]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def band_name(start: int, stop: int) -> str:

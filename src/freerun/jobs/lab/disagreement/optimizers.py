@@ -21,7 +21,7 @@ def orthogonalised(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows
 
     Five Newton–Schulz steps of the odd polynomial ax + bx³ + cx⁵, whose slope at 0 lifts small singular values fast.
     """
-    x = matrix / (matrix.norm() + 1e-7)
+    x: Tensor = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     for a, b, c in _COEFFICIENTS:
@@ -65,7 +65,8 @@ def _sgd(network: Network, rate: float) -> torch.optim.Optimizer:
 
 
 def _muon(network: Network, rate: float) -> torch.optim.Optimizer:
-    matrices, rest = [], []
+    matrices: list[Tensor] = []
+    rest: list[Tensor] = []
     for name, p in network.named_parameters():
         inside = name.startswith("blocks.") and p.ndim == 2 and "convolution" not in name and "decay" not in name
         (matrices if inside else rest).append(p)

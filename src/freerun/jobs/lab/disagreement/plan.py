@@ -57,9 +57,20 @@ class DisagreementPlan(DisagreementSettings):
 
 
 LEAST = {
-    "models": 4, "seeds": 1, "orders": 1, "tokens": 8, "train_texts": 8, "batch": 1, "steps": 1, "warmup_steps": 1,
-    "evaluate_every": 1, "texts_per_rung": 8, "validation_texts": 8, "test_texts": 16, "permutations": 19,
-}  # fmt: skip
+    "models": 4,
+    "seeds": 1,
+    "orders": 1,
+    "tokens": 8,
+    "train_texts": 8,
+    "batch": 1,
+    "steps": 1,
+    "warmup_steps": 1,
+    "evaluate_every": 1,
+    "texts_per_rung": 8,
+    "validation_texts": 8,
+    "test_texts": 16,
+    "permutations": 19,
+}
 
 
 def chosen_plan(changes: dict[str, Any]) -> DisagreementPlan:
@@ -73,11 +84,11 @@ def chosen_plan(changes: dict[str, Any]) -> DisagreementPlan:
         if name not in known:
             raise UsageError(f"a plan has no setting {name!r}{nearest(name, known)}; it has {', '.join(known)}")
         default = known[name].default
-        kinds = (int, float) if isinstance(default, float) or default is None else type(default)
-        kinds = (list, tuple) if isinstance(default, tuple) else kinds
-        if not isinstance(value, kinds) or isinstance(value, bool):
+        kinds: tuple[type, ...] = (int, float) if isinstance(default, float) or default is None else (type(default),)
+        if not isinstance(value, (list, tuple) if isinstance(default, tuple) else kinds) or isinstance(value, bool):
             raise UsageError(f"{name}={value!r}: a value such as {default!r} is wanted")
-    return DisagreementPlan(**{k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()})
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
+    return DisagreementPlan(**given)
 
 
 def candidates(plan: DisagreementPlan) -> list[Member]:
@@ -105,10 +116,13 @@ def chosen_members(plan: DisagreementPlan) -> list[Member]:
 
 def _design_matrix(members: list[Member]) -> Float[np.ndarray, "members columns"]:
     labels = [
-        [m.architecture for m in members], [m.optimizer for m in members], [m.size for m in members],
-        [str(m.order) for m in members], [f"{m.architecture}/{m.optimizer}" for m in members],
+        [m.architecture for m in members],
+        [m.optimizer for m in members],
+        [m.size for m in members],
+        [str(m.order) for m in members],
+        [f"{m.architecture}/{m.optimizer}" for m in members],
         [m.initial_weights for m in members],
-    ]  # fmt: skip
+    ]
     columns = [[float(x == name) for x in row] for row in labels for name in dict.fromkeys(row)]
     return np.array([[1.0] * len(members), *columns]).T
 

@@ -33,9 +33,13 @@ def rung_results(scored: Sequence[RungScores], level: float) -> tuple[RungResult
 def _columns(s: RungScores) -> Iterator[tuple[str, Float[np.ndarray, " texts"]]]:
     with np.errstate(invalid="ignore"):
         every = {
-            "js": s.js, "sd": s.sd, "top": s.top, "loo": _mean_known(s.loo), "truth": _mean_known(s.truth),
+            "js": s.js,
+            "sd": s.sd,
+            "top": s.top,
+            "loo": _mean_known(s.loo),
+            "truth": _mean_known(s.truth),
             "outsider": s.outsider,
-        }  # fmt: skip
+        }
     yield from ((name, values) for name, values in every.items() if not np.isnan(values).all())
 
 
@@ -71,32 +75,52 @@ def rise_finding(scored: Sequence[RungScores], rungs: Sequence[RungResult], leve
     """Whether disagreement grows as leave-one-out probability falls."""
     whole = [s for s in scored if s.rung.ladder in ("real", "splices", "permutation", "temperature")]
     slopes = {"all of these": _slope(whole, level)}
-    slopes |= {name: _slope([s for s in whole if s.rung.ladder in ("real", name)], level) for name in LADDERS if name in
-               {s.rung.ladder for s in whole} - {"real"}}  # fmt: skip
+    slopes |= {
+        name: _slope([s for s in whole if s.rung.ladder in ("real", name)], level)
+        for name in LADDERS
+        if name in {s.rung.ladder for s in whole} - {"real"}
+    }
     slopes["real text alone"] = _slope([s for s in whole if s.rung.ladder == "real"], level)
     main = slopes["all of these"]
     real, far = _named(rungs, "real", "real text"), _named(rungs, "temperature", "t = ∞")
     grows = main is not None and main.low > 0
     answer = "Yes" if grows else "No" if main is not None and main.high < 0 else "Not to be told"
-    sentence = f"{answer}: a model departs from the others by {_signed(main)} nats of Jensen–Shannon divergence a token for every nat by which the others find a text less probable (95% interval over models)."
+    sentence = (
+        f"{answer}: a model departs from the others by {_signed(main)} nats of Jensen–Shannon divergence a token "
+        "for every nat by which the others find a text less probable (95% interval over models)."
+    )
     if real and far:
-        sentence += f" The family's divergence is {_value(real):.4f} nats a token on real text and {_value(far):.4f} on random tokens."
+        sentence += (
+            f" The family's divergence is {_value(real):.4f} nats a token on real text and {_value(far):.4f} on random "
+            "tokens."
+        )
     rows = tuple((name, Cell.of(i, 4, "nats/nat", sign=True)) for name, i in slopes.items())
     return Finding(
         "rise",
         "Does disagreement grow as texts become less probable?",
         sentence,
         "neutral" if main is not None else "unknown",
-        estimates=(Estimate.of("slope", "departure by leave-one-out nats", main, "nats/nat", independent_unit="model"),),
+        estimates=(
+            Estimate.of("slope", "departure by leave-one-out nats", main, "nats/nat", independent_unit="model"),
+        ),
         charts=(_bins(whole, level), *_ladder_charts(rungs)),
         tables=(
-            Table("slopes", "Growth of a model's departure from the others with each nat of leave-one-out improbability", ("texts", "slope"), rows),
+            Table(
+                "slopes",
+                "Growth of a model's departure from the others with each nat of leave-one-out improbability",
+                ("texts", "slope"),
+                rows,
+            ),
             _rung_table(rungs),
         ),
-        licence="Slopes: least squares over texts, a model at a time; the model is the unit. Rungs: these models are given, documents "
-        "(or written texts) are the units. A text that a member wrote is not scored by it. The log-probability of a text, where a model's departure "
-        "is looked at, is that of the other models.",
-    )  # fmt: skip
+        licence=(
+            "Slopes: least squares over texts, a model at a time; the model is the unit. Rungs: these models are "
+            "given, documents "
+            "(or written texts) are the units. A text that a member wrote is not scored by it. The log-probability of "
+            "a text, where a model's departure "
+            "is looked at, is that of the other models."
+        ),
+    )
 
 
 def _slope(scored: Sequence[RungScores], level: float) -> Interval | None:
@@ -132,7 +156,10 @@ def _bins(scored: Sequence[RungScores], level: float) -> Chart:
         "Jensen–Shannon divergence, nats/token",
         tuple(centres),
         (Series.of("departure of a model", "free", intervals),),
-        caption="All texts of the ladders real, splices, permutation and temperature in bins of equal number; 95% intervals over models.",
+        caption=(
+            "All texts of the ladders real, splices, permutation and temperature in bins of equal number; 95% "
+            "intervals over models."
+        ),
     )
 
 
@@ -155,7 +182,10 @@ def _ladder_charts(rungs: Sequence[RungResult]) -> Iterator[Chart]:
             "nats/token",
             tuple(-(_estimate(r, "loo").value or 0.0) for r in points),
             tuple(series),
-            caption=f"{meaning[0].upper()}{meaning[1:]}. Rungs from left to right: {', '.join(r.rung for r in points)}. 95% intervals over documents.",
+            caption=(
+                f"{meaning[0].upper()}{meaning[1:]}. Rungs from left to right: {', '.join(r.rung for r in points)}. 95% "
+                "intervals over documents."
+            ),
         )
 
 

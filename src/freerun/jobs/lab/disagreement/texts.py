@@ -25,7 +25,8 @@ Ids = Int[np.ndarray, "texts tokens"]
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts of equal length. Those of a corpus are pieces of documents; no document is in two parts. `units` are the test documents."""
+    """Texts of equal length. Those of a corpus are pieces of documents; no document is in two parts. `units` are the test
+    documents."""
 
     train: Ids
     validation: Ids
@@ -55,11 +56,11 @@ def _from_world(plan: DisagreementPlan) -> Texts:
     if world.end_ids:
         raise UsageError(f"{plan.source} ends its texts; a world whose texts go on is wanted, such as world/authors")
     sizes = (plan.train_texts, plan.validation_texts, plan.test_texts)
-    parts = [
+    train, validation, test = (
         np.array([d.ids for d in world.corpus(n, plan.tokens, seed=3 * plan.seed + i).documents])
         for i, n in enumerate(sizes)
-    ]
-    return Texts(*parts, np.arange(plan.test_texts), world.n_tokens, world)
+    )
+    return Texts(train, validation, test, np.arange(plan.test_texts), world.n_tokens, world)
 
 
 def _from_corpus(plan: DisagreementPlan) -> Texts:
@@ -137,6 +138,7 @@ def target_of(plan: DisagreementPlan) -> float:
         return float(plan.target_loss)
     texts = texts_of(plan)
     if texts.world is None:
-        return ngram_loss(ngram_of(plan), texts.validation)
+        counted_grams = [NGramCounts(list(texts.train), order=k, n_tokens=texts.n_tokens) for k in (2, 3)]
+        return sum(ngram_loss(c, texts.validation) for c in counted_grams) / 2
     truth = np.concatenate(texts.world.log_probs(list(texts.validation)))
     return float(-truth.mean()) + plan.target_excess

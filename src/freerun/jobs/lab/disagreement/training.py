@@ -35,8 +35,8 @@ class Trained:
 def train_member(plan: DisagreementPlan, target_nats: float, member: Member) -> Trained:
     """Train a member: the same plan and member give the same weights, on one kind of processor.
 
-    Between the last two evaluations the loss passes the target; the weights that are kept lie on the line between the two, where the
-    loss meets it, so that members do not differ by how far they overshoot.
+    Between the last two evaluations the loss passes the target; the weights that are kept lie on the line between the two, where
+    the loss meets it, so that members do not differ by how far they overshoot.
     """
     import safetensors.torch
 
@@ -114,7 +114,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, step: int, plan: DisagreementPla
 def loss_of(network: Network, ids: Int[Tensor, "texts tokens"], *, batch: int = 128) -> float:
     """Mean loss, nats a token."""
     total = 0.0
-    for part in ids.split(batch):
+    for part in torch.split(ids, batch):
         total += float(F.cross_entropy(network(part).flatten(0, 1), part.flatten(), reduction="sum").double())
     return total / ids.numel()
 
