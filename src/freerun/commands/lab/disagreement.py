@@ -18,6 +18,7 @@ from freerun.commands.executor_arguments import add_executor_arguments
 from freerun.commands.model_arguments import add_json_argument
 
 if TYPE_CHECKING:
+    from freerun.jobs.lab.disagreement.disagreement import Disagreement
     from freerun.jobs.lab.disagreement.plan import DisagreementPlan
     from freerun.results.disagreement import DisagreementResult
 
@@ -27,6 +28,7 @@ examples:
   freerun lab disagreement --dry-run                         the design, its parameters, and the time
   freerun lab disagreement builtin/python-docs --tokens 128  on bytes of real text
   freerun lab disagreement --plan larger.toml --executor pool:8
+  freerun lab disagreement essays/ --models hf/ORG/A hf/ORG/B   models that are there already
 
 a plan (all keys are optional; the command line goes before it):
   source = "world/authors"
@@ -59,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="a world whose texts go on (default world/authors), or a corpus, which is read as bytes",
     )
+    parser.add_argument(
+        "--models",
+        metavar="MODEL",
+        nargs="+",
+        help="compare these models, which share a tokenizer, on SOURCE (default builtin/python-docs) and train nothing",
+    )
     design = parser.add_argument_group("what is trained")
     design.add_argument("--plan", metavar="FILE.toml", help="a plan with any of its settings")
     design.add_argument("--models-trained", metavar="N", type=int, help="models of the fractional design (default 24)")
@@ -82,10 +90,10 @@ def run(arguments: argparse.Namespace) -> int:
     import shlex
 
     from freerun.commands.executor_arguments import chosen_executor
-    from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
-    from freerun.results.finding import to_json
 
+    if arguments.models:
+        return _run_ready(arguments)
     plan, executor = _plan(arguments), chosen_executor(arguments)
     if arguments.dry_run:
         return _forecast(plan, as_json=arguments.json)
@@ -94,7 +102,41 @@ def run(arguments: argparse.Namespace) -> int:
     done = disagreement(
         plan, out=arguments.out, executor=executor, progress=Reporter(), command=shlex.join(_words(arguments))
     )
-    if arguments.json:
+    return _told(done, as_json=arguments.json)
+
+
+def _run_ready(arguments: argparse.Namespace) -> int:
+    import shlex
+
+    from freerun.commands.progress import Reporter
+    from freerun.errors import UsageError
+    from freerun.jobs.lab.disagreement.ready import DEFAULT_CORPUS, ready_disagreement
+
+    trained = ("plan", "models_trained", "steps", "target_loss", "target_excess", "executor")
+    for option in trained:
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"--{option.replace('_', '-')} is of models that are trained here; --models trains none")
+    if arguments.dry_run:
+        print(f"{len(arguments.models)} models are compared, nothing is trained. Nothing was written.")
+        return 0
+    done = ready_disagreement(
+        arguments.models,
+        corpus=arguments.source or DEFAULT_CORPUS,
+        n_texts=arguments.texts or 16,
+        n_tokens=arguments.tokens or 64,
+        seed=arguments.seed or 0,
+        out=arguments.out or "runs/disagreement-ready",
+        progress=Reporter(),
+        command=shlex.join([*_words(arguments), "--models", *arguments.models]),
+    )
+    return _told(done, as_json=arguments.json)
+
+
+def _told(done: Disagreement, *, as_json: bool) -> int:
+    from freerun.commands.main import print_json
+    from freerun.results.finding import to_json
+
+    if as_json:
         print_json(to_json(done.result))
     else:
         tell_disagreement(done.result, sys.stdout)

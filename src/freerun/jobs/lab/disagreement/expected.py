@@ -15,7 +15,9 @@ BUDGET = "It grows roughly like a budget: in the least probable share m of real 
 CAUSES = "Architecture and optimizer move the law where the loss, which is matched, does not."
 GROWS_RULE = "confirmed where the interval of the slope over texts and models lies above 0"
 BUDGET_RULE = "confirmed where the interval of the exponent holds 1"
-CAUSES_RULE = f"confirmed where both have a Holm-adjusted p of at most {ALPHA:g} on random tokens, and in part where one of them has"
+CAUSES_RULE = (
+    f"confirmed where both have a Holm-adjusted p of at most {ALPHA:g} on random tokens; in part where one has"
+)
 FAR = "random tokens"
 
 

@@ -123,6 +123,26 @@ def rise_finding(scored: Sequence[RungScores], rungs: Sequence[RungResult], leve
     )
 
 
+def scores_finding(rungs: Sequence[RungResult], names: Sequence[str]) -> Finding:
+    """What can be said where a model gives the log-probabilities of tokens alone: the spread of scores."""
+    real, far = _named(rungs, "real", "real text"), _named(rungs, "temperature", "t = ∞")
+    ends = [
+        f"{_estimate(r, 'sd').value or 0.0:.4f} on {words}"
+        for r, words in ((real, "real text"), (far, "random tokens"))
+        if r
+    ]
+    return Finding(
+        "rise",
+        "Does disagreement grow as texts become less probable?",
+        f"The standard deviation over models of ln q(x)/T is {' and '.join(ends)}, nats a token.",
+        "neutral",
+        charts=tuple(_ladder_charts(rungs, "sd")),
+        tables=(_rung_table(rungs),),
+        licence=f"{len(names)} models are given; documents are the units.",
+        notes=("At least one of the models gives no whole laws: divergences and first choices are not known.",),
+    )
+
+
 def _slope(scored: Sequence[RungScores], level: float) -> Interval | None:
     """Slope of departure by −leave-one-out log-probability over texts, a mean over models."""
     if not scored:
@@ -163,7 +183,7 @@ def _bins(scored: Sequence[RungScores], level: float) -> Chart:
     )
 
 
-def _ladder_charts(rungs: Sequence[RungResult]) -> Iterator[Chart]:
+def _ladder_charts(rungs: Sequence[RungResult], outcome: str = "js") -> Iterator[Chart]:
     real = _named(rungs, "real", "real text")
     for ladder, meaning in LADDERS.items():
         own = [r for r in rungs if r.ladder == ladder]
@@ -172,7 +192,7 @@ def _ladder_charts(rungs: Sequence[RungResult]) -> Iterator[Chart]:
         points = sorted(own, key=lambda r: -(_estimate(r, "loo").value or 0.0))
         if len(points) < 2:
             continue
-        series = [_series(points, "js", "generalised Jensen–Shannon", "free")]
+        series = [_series(points, outcome, LABELS[outcome][0], "free")]
         if any(e.name == "truth" for e in points[0].estimates):
             series.append(_series(points, "truth", "KL from the truth, mean over models", "reference"))
         yield Chart(
