@@ -78,6 +78,7 @@ bench: $(STAMP) $(PEERS)
 	$(BIN)/python bench/servers.py --json docs/data/bench-servers.json
 	$(BIN)/python bench/two_models.py --json docs/data/bench-two-models.json
 	$(BIN)/python bench/loops.py --json docs/data/bench-loops.json
+	$(BIN)/python bench/lab.py --json docs/data/bench-lab.json
 	test ! -x .venv-peers-vllm/bin/python || \
 	  .venv-peers-vllm/bin/python bench/peers/run_vllm_engine.py --json docs/data/bench-vllm-engine.json
 	$(BIN)/python bench/explore.py --json docs/data/bench-explore.json

@@ -15,12 +15,16 @@ from freerun.jobs.lab.disagreement.disagreement import disagreement
 from freerun.jobs.lab.disagreement.ladders import text_rungs, written_rungs
 from freerun.jobs.lab.disagreement.optimizers import OPTIMIZERS, build_optimizer, orthogonalised
 from freerun.jobs.lab.disagreement.plan import DisagreementPlan, chosen_members, chosen_plan, level_counts
+from freerun.jobs.lab.disagreement.ready import ready_disagreement
 from freerun.jobs.lab.disagreement.scoring import Family, score_rung
 from freerun.jobs.lab.disagreement.texts import ngram_laws, ngram_loss, ngram_of, target_of, texts_of, true_laws
 from freerun.jobs.lab.disagreement.training import log_laws, loss_of, new_network, sampled, take_step, train_member
+from freerun.predictors.base import Capabilities
 from freerun.results.disagreement import DisagreementResult, Member
 from freerun.results.json import from_json
 from freerun.runs.executors.local import Local
+from freerun.specs.spec import load_predictor
+from freerun.worlds.catalogue import load_world
 
 TINY = DisagreementPlan(
     source="world/mess3", models=6, sizes=("small",), tokens=12, train_texts=64, validation_texts=16, test_texts=32, batch=8,
@@ -231,3 +235,20 @@ def test_a_corpus_is_read_as_bytes(tmp_path: Path) -> None:
 def test_refused_plans(changes: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         texts_of(chosen_plan(changes))
+
+
+def test_models_that_give_token_log_probs_alone_have_a_spread_and_no_divergence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = load_predictor("world/markov,seed=1")
+    served.capabilities = Capabilities(full_law=False)
+    models = {"a": load_predictor("world/markov"), "b": served}
+    monkeypatch.setattr("freerun.jobs.lab.disagreement.ready.load_predictor", lambda spec, tell: models[spec])
+    done = ready_disagreement(["a", "b"], corpus="world/markov", n_texts=8, n_tokens=12, out=tmp_path / "run")
+    names = {e.name for rung in done.result.rungs for e in rung.estimates}
+    assert names == {"sd", "loo"}
+    assert "no whole laws" in done.result.findings[0].notes[0]
+    ids = np.array([d.ids for d in load_world("markov").corpus(8, 12, seed=0).documents])
+    scores = [np.array(m.log_probs(list(ids), first=1)).mean(1) for m in models.values()]
+    real = done.result.rungs[0].estimates
+    assert next(e for e in real if e.name == "sd").value == pytest.approx(np.std(scores, axis=0, ddof=1).mean())
