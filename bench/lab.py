@@ -1,7 +1,7 @@
 """Speed of training in `freerun lab disagreement` beside a plain PyTorch loop: `python bench/lab.py` (a few minutes on one core).
 
-The plain loop draws a batch, goes forward and back through the same network, clips, and takes a step of torch's AdamW. Ours does all of
-this and evaluates the validation loss every 25 steps, too; the whole time of a member counts. One thread each, in alternating order.
+The plain loop draws a batch, goes forward and back through the same network, clips, and takes a step of torch's AdamW. Ours does
+all of this and evaluates the validation loss every 25 steps, too; the whole time of a member counts. One thread each, in turn.
 """
 
 from __future__ import annotations

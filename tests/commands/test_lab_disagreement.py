@@ -92,7 +92,7 @@ def test_models_that_are_there_already(tmp_path: Path, capsys: pytest.CaptureFix
         (["--models", "world/markov"], "at least two"),
         (["--models", "world/markov", "world/mess3"], "do not share a tokenizer"),
         (["--models", "world/markov", "world/markov", "--steps", "3"], "--models trains none"),
-        (["world/pcfg"], "ends its texts"),
+        (["world/marko"], "markov"),
         (["--models-trained", "2"], "at least 4"),
         (["--plan", "absent.toml"], "absent.toml"),
     ],
