@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope
 # tests start Python many times: it compiles each module once
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: audit test lint types shapes rest fast slow studies bench clean
+.PHONY: audit test lint types shapes rest fast slow studies gpu bench clean
 
 audit: $(STAMP)
 	$(BIN)/freerun audit
@@ -68,6 +68,10 @@ PEERS := .venv-peers/.installed
 $(PEERS): bench/peers/setup.py bench/peers/requirements.txt bench/peers/requirements-vllm.txt
 	$(PYTHON) bench/peers/setup.py --pip-flags='$(PIP_FLAGS)'
 	@touch $@
+
+# all that needs an accelerator, on a machine that has one; nothing is fetched
+gpu: $(STAMP)
+	$(BIN)/python -m bench.gpu --json docs/data/bench-gpu.json
 
 bench: $(STAMP) $(PEERS)
 	$(BIN)/python bench/engine.py --json docs/data/bench-engine.json

@@ -39,8 +39,7 @@ ROOMS = {
     "torch": {
         "predictors/huggingface",
         "predictors/encoder.py",
-        "predictors/kernels/attention.py",
-        "predictors/kernels/packed.py",
+        "predictors/kernels",
         "samples/slime.py",
         "jobs/lab",
     },

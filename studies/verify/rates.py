@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +133,3 @@ def names(pool: Pool, tried: Tried, rule: str, tokens: int, trials: int, rng: np
         name = RULES[fit.candidate].describe() if fit.log_e > np.log(1000) else "none of these"
         counts[name] = counts.get(name, 0) + 1
     return counts
-
-
-Told = Callable[[str], None]

@@ -155,7 +155,10 @@ def by_llama(path: Path, sizes: Sizes, **settings: float) -> None:
 
 
 LLAMA_DEFAULTS = "t=0.8,top_k=40,top_p=0.95,min_p=0.05"
-_LLAMA = Sampler("", by_llama, engine="llama.cpp", order="llama.cpp")
+LLAMA_FLOOR_NATS = 0.05
+"""Root mean square between llama.cpp's products of 4-bit weights with 8-bit activations and float32 over the same weights;
+`freerun verify --from` measures it anew for every server."""
+_LLAMA = Sampler("", by_llama, engine="llama.cpp", order="llama.cpp", floor_nats=LLAMA_FLOOR_NATS)
 SAMPLERS = (
     Sampler("log-probs shifted by one", shifted, meaning="shifted_right"),
     Sampler("processed log-probs", processed, declared=PROCESSED, meaning="processed"),

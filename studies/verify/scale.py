@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +46,11 @@ class Pass:
     units: int
 
 
-def cheap_samples(folder: Path) -> Path:
+def cheap_samples(folder: Path, n: int) -> Path:
     """Completions drawn by the n-gram counts, in pieces that are kept."""
     model = load_predictor(CHEAP)
     rng = np.random.default_rng(3)
-    begun = [rng.integers(97, 123, 8) for _ in range(COMPLETIONS // EACH)]
+    begun = [rng.integers(97, 123, 8) for _ in range(n // EACH)]
     folder.mkdir(parents=True, exist_ok=True)
     for first in range(0, len(begun), PIECE):
         path = folder / f"piece-{first:05d}.jsonl"
@@ -66,7 +67,8 @@ def timed(words: list[str], out: Path, *, interrupt_after_units: int | None = No
     """Run it; where wanted send it SIGINT once so many units are recorded."""
     began = time.monotonic()
     log = (KEPT / "scale.log").open("ab")
-    process = subprocess.Popen(words, stdout=log, stderr=log)
+    hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs in the background inherits deaf ears
+    process = subprocess.Popen(words, stdout=log, stderr=log, preexec_fn=hear)
     while interrupt_after_units is not None and process.poll() is None:
         if units(out) >= interrupt_after_units:
             process.send_signal(signal.SIGINT)
@@ -89,9 +91,11 @@ def units(out: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", action="store_true")
+    parser.add_argument("--completions", type=int, default=COMPLETIONS, help="of the cheap predictor (default 10,000)")
     arguments = parser.parse_args()
-    name, model = ("real", MODEL) if arguments.real else ("cheap", CHEAP)
-    samples = KEPT / "long" if arguments.real else cheap_samples(KEPT / "cheap")
+    wanted = arguments.completions
+    name, model = ("real", MODEL) if arguments.real else (f"cheap-{wanted}", CHEAP)
+    samples = KEPT / "long" if arguments.real else cheap_samples(KEPT / name, wanted)
     out = KEPT / f"verified-{name}"
     n = sum(1 for _ in open_samples(samples))
     words = command(samples, model, out)

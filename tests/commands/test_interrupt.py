@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from freerun.commands.interrupt import told_once
+from freerun.commands.interrupt import told_once, what_is_kept
 from freerun.commands.main import main
+from freerun.records.beginning import claim_new
 from freerun.records.store import RunFolder
 
 AUDIT = ["audit", "world/markov", "world/markov", "--tokens", "24", "--batch", "2", "--documents", "20"]
@@ -191,3 +192,18 @@ def test_what_is_said_where_nothing_is_kept(
     out, err = capsys.readouterr()
     assert out == ""
     assert said in err
+
+
+def test_parts_of_a_server_s_samples_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Owner:
+        pass
+
+    owner = Owner()
+    monkeypatch.chdir(tmp_path)
+    claim_new(tmp_path / "run", owner)
+    words = ["verify", "corpus", "--from", "vllm/m@http://127.0.0.1:8000"]
+    assert "before the first part was finished" in what_is_kept(words)
+    for name in ("a/part-00000.jsonl", "samples/part-00000.jsonl", "scores/unit-000000.parquet"):
+        (tmp_path / "run" / name).parent.mkdir()
+        (tmp_path / "run" / name).touch()
+    assert "3 finished parts are kept in run" in what_is_kept(words)

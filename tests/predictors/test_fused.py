@@ -94,11 +94,15 @@ def test_threads_change_no_bit() -> None:
         assert (getattr(one, f.name) == getattr(many, f.name)).all()
 
 
-def test_large_float32_laws_go_the_compiled_way_and_others_do_not() -> None:
+def test_large_float32_laws_go_the_compiled_way_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fused.fits(np.zeros((1, 2000), np.float32))
     assert fused.fits(torch.zeros((1, 2000), dtype=torch.bfloat16))
     assert not fused.fits(np.zeros((1, 2000)))
     assert not fused.fits(np.zeros((1, 100), np.float32))
+    assert fused.fits(torch.zeros((1, 2000), device="meta"))  # read where they are
+    assert fused.is_on_device(torch.zeros((1, 2000), device="meta"))
+    assert not fused.fits(torch.zeros((1, 2000), device="meta", dtype=torch.float64))
+    monkeypatch.setenv("FREERUN_PLAIN", "1")
     assert not fused.fits(torch.zeros((1, 2000), device="meta"))
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from freerun.errors import BackendError, DataError, UsageError
+from freerun.errors import BackendError, BrokenLaw, DataError, UsageError
 from freerun.runs.executors.board import Board
-from freerun.runs.executors.job import Done, Executor, Poisoned, refuse_poisoned
+from freerun.runs.executors.job import Done, Executor, Poisoned, Reason, reason_of, refuse_poisoned
 from freerun.runs.executors.local import Local
 from freerun.runs.executors.named import executor_named, pool_of
 from freerun.runs.executors.pool import Pool
@@ -74,14 +74,14 @@ def test_a_unit_that_failed_comes_after_the_others() -> None:
     board: Board[str, int] = Board(Squares(""), ["1", "3"])
     ticket = board.take(None)
     assert ticket is not None
-    assert board.failed(ticket, "first") is None
+    assert board.failed(ticket, Reason("first")) is None
     order = []
     while (ticket := board.take("odd")) is not None:
         order.append(ticket.unit)
-        last = board.failed(ticket, "again") if ticket.unit == "1" else board.done(ticket, 1)
+        last = board.failed(ticket, Reason("again")) if ticket.unit == "1" else board.done(ticket, 1)
     assert order == ["3", "1", "1"]
     assert isinstance(last, Poisoned)
-    assert last.reasons == ("first", "again", "again")
+    assert [str(r) for r in last.reasons] == ["first", "again", "again"]
 
 
 def test_names() -> None:
@@ -116,13 +116,17 @@ def test_names_that_are_none(spec: str, said: str) -> None:
 
 def test_what_is_said_of_poisoned_units() -> None:
     refuse_poisoned([])
-    bad = Poisoned("u", "part free-00001", ("a", "b", "the model's law is NaN"))
+    bad = Poisoned("u", "part free-00001", (Reason("a"), Reason("b"), Reason("the model's law is NaN", BrokenLaw)))
     with pytest.raises(
         BackendError, match=r"part free-00001 failed 3 times, the last time: .*NaN \(and 1 more\); all other"
     ):
         refuse_poisoned([bad, bad])
-    with pytest.raises(DataError, match="cannot write"):
-        refuse_poisoned([Poisoned("u", "part", ("cannot write x: No space left on device",))])
+    with pytest.raises(BackendError, match="cannot be had"):  # the kind of an error is no matter of its words
+        refuse_poisoned([Poisoned("u", "part", (Reason("cannot be had"),))])
+    with pytest.raises(DataError, match="No space left"):
+        refuse_poisoned([Poisoned("u", "part", (reason_of(DataError("No space left on device")),))])
+    with pytest.raises(BackendError, match="ValueError: odd"):
+        refuse_poisoned([Poisoned("u", "part", (reason_of(ValueError("odd")),))])
 
 
 def test_ray_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

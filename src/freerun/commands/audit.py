@@ -213,6 +213,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def tell_forecast(forecast: Forecast, stream: TextIO) -> None:
     """A forecast for people: a few lines."""
+    from freerun.commands.server_load import load_lines
+
     found = f" ({forecast.tokens_found:,} of them are recorded already)" if forecast.tokens_found else ""
     alone = forecast.tokens_to_score_without_prefix
     again = f", {alone:,} of them again without their prefix" if alone else ""
@@ -225,6 +227,7 @@ def tell_forecast(forecast: Forecast, stream: TextIO) -> None:
         *(f"            {span.time():<22}{name}" for name, span in forecast.parts_seconds.items()),
         f"  tokens  {forecast.tokens_to_score:,} to score{again}; {forecast.tokens_to_sample:,} to sample; "
         f"{forecast.tokens_to_score_again:,} to score again{headed_too}{found}",
+        *load_lines(forecast.server),
         f"  memory  {forecast.memory_bytes.memory()}",
         f"  disk    {forecast.disk_bytes.memory()} in {forecast.folder}",
         "nothing was written",

@@ -108,8 +108,11 @@ def certificate_lines(result: CertifyResult, *, width: int) -> list[str]:
         f"K = {k:.4g} nats."
     )
     bounds, absorbing = result.largest_tv, result.absorbing
+    from freerun.commands.verdict import point_lines
+
     blocks = [
         textwrap.wrap(head, width),
+        [line for p in result.points for line in point_lines(p.label, p.text, width)],
         [
             "largest total variation that it allows",
             f"  exact                       {spoken_share(bounds.exact)}",

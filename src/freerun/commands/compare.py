@@ -93,6 +93,7 @@ def _numbers(text: str | None) -> list[float] | None:
 def tell_comparison(result: Mapping[str, Any], out: TextIO) -> None:
     """A comparison for people: the verdict, what no longer holds, and what differs."""
     from freerun.commands.terminal import say, shown
+    from freerun.commands.verdict import say_next, say_points
 
     def paragraph(text: str, indent: str = "") -> None:
         say(textwrap.wrap(shown(text), 100, initial_indent=indent, subsequent_indent=indent), out)
@@ -100,7 +101,7 @@ def tell_comparison(result: Mapping[str, Any], out: TextIO) -> None:
     print(file=out)
     paragraph(result["verdict"]["sentence"])
     print(file=out)
-    paragraph(result["verdict"]["detail"])
+    say_points(result["verdict"], out)
     for broken in result["broken"]:
         paragraph(
             f"no longer holds, {broken['what']} ({broken['first']} against {broken['second']}): {broken['lost']}", "  "
@@ -116,6 +117,7 @@ def tell_comparison(result: Mapping[str, Any], out: TextIO) -> None:
         for d in pair["differences"]:
             say([_line(d)], out)
     print(file=out)
+    say_next(result["verdict"], out)
     paragraph("* told from zero, loss and horizon by Holm, the rest with the false-discovery rate held at 5%.")
 
 

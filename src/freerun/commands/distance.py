@@ -17,7 +17,7 @@ from freerun.commands.gating import add_gate_arguments
 from freerun.commands.model_arguments import add_json_argument, add_model_arguments
 
 if TYPE_CHECKING:
-    from freerun.jobs.distance.dry_run import Forecast
+    from freerun.results.forecast import DistanceForecast
     from freerun.runs.run import Run
 
 EXAMPLES = """\
@@ -147,8 +147,10 @@ def tell_distance(done: Run, out: TextIO) -> None:
         say((f"  {row[0]:<32}{row[1]['text']:>16}   {row[2]['text']}" for row in table["rows"]), out)
 
 
-def tell_forecast(forecast: Forecast, stream: TextIO) -> None:
+def tell_forecast(forecast: DistanceForecast, stream: TextIO) -> None:
     """A forecast for people: a few lines."""
+    from freerun.commands.server_load import load_lines
+
     spool = forecast.spool_bytes
     spooled = [f"          and {spool.memory()} of laws while it runs, removed at the end"] if spool else []
     lines = [
@@ -157,6 +159,7 @@ def tell_forecast(forecast: Forecast, stream: TextIO) -> None:
         f"  time    {forecast.seconds.time()}, the models being loaded",
         *(f"            {span.time():<22}{name}" for name, span in forecast.parts_seconds.items()),
         f"  tokens  {forecast.tokens_to_score:,} to score by both; {forecast.tokens_to_sample:,} to sample",
+        *load_lines(forecast.server),
         f"  memory  {forecast.memory_bytes.memory()}",
         f"  disk    {forecast.disk_bytes.memory()} in {forecast.folder}",
         *spooled,

@@ -24,6 +24,7 @@ examples:
   freerun explore smollm2-135m-instruct --beside smollm2-135m-instruct,round=int4
   freerun explore gemma-3-270m --sources mine.toml       who is writing? by your own sources
   freerun explore --run runs/NAME                        the texts of a finished audit, by the model that it measured
+  freerun explore --run runs/NAME --text 3 --token 12    text 3 of that run, before its twelfth token
   freerun explore world/authors                          an exact world and its own sources
 """
 
@@ -42,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a sources file for `Who is writing?`; those that come with freerun are always there",
     )
     parser.add_argument("--run", metavar="DIR", help="a finished audit whose texts can be opened")
+    parser.add_argument("--text", type=int, metavar="N", help="open text N of the run, as its report numbers them")
+    parser.add_argument(
+        "--token", type=int, metavar="T", help="stand before token T of that text, counted from 1 after the prefix"
+    )
     page = parser.add_argument_group("the page")
     page.add_argument(
         "--port", type=int, metavar="N", help="the port (default 8321, or a free one where that is taken)"
@@ -68,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     reporter = Reporter()
     texts = _run_texts(arguments.run)
+    place = _place(arguments, texts)
     name = arguments.model or (texts.model if texts is not None else DEFAULT_MODEL)
     options = load_options(arguments)
     loaders = [loader_of(spec) for spec in (name, arguments.beside) if spec is not None]
@@ -78,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             check_beside(predictor, other)
         sources = SourceReader(predictor, [*own, *BUILTINS])
         desk = Desk(Reader(predictor), sources, Reader(others[0]) if others else None, texts)
-        serve(desk, listening, tell=_tell, open_browser=not arguments.no_open)
+        serve(desk, listening, place=place, tell=_tell, open_browser=not arguments.no_open)
     return 0
 
 
@@ -88,6 +94,17 @@ def _run_texts(folder: str | None) -> RunTexts | None:
     from freerun.explore.texts import RunTexts
 
     return RunTexts(Path(folder))
+
+
+def _place(arguments: argparse.Namespace, texts: RunTexts | None) -> str:
+    """Where in the run the page begins, as its own address has it."""
+    if arguments.token is not None and arguments.text is None:
+        raise UsageError(f"--token {arguments.token} is a token of a text: name the text too, --text N")
+    if arguments.text is None:
+        return ""
+    if texts is None:
+        raise UsageError(f"--text {arguments.text} is a text of a run: name the run too, --run DIR")
+    return texts.place(arguments.text, arguments.token)
 
 
 def _tell(address: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from typing import TYPE_CHECKING, TextIO
 
 from freerun.commands.terminal import columns_between, say, shown
+from freerun.records.layout import QUICK
 from freerun.results.first_look import FirstLook
 from freerun.results.json import from_json
 
@@ -28,4 +30,5 @@ def tell_first_look(run: Run, out: TextIO) -> None:
         ],
         out,
     )
-    say([f"         {shown(run.result['command'])} -o {shown(str(run.path))}"], out)
+    command = str(run.result["command"]).removesuffix(QUICK)
+    say([f"         {shown(command)} -o {shown(shlex.quote(str(run.path)))}"], out)

@@ -103,11 +103,15 @@ def told(done: Grid, *, as_json: bool) -> int:
 def tell_grid(done: Grid, out: TextIO) -> None:
     """A grid for people: the sentence, a line a cell, what was not done, and where the page is."""
     from freerun.commands.terminal import columns_between, say, shown
+    from freerun.commands.verdict import say_next, say_points
+    from freerun.results.finding import to_json
 
     result, width = done.result, columns_between(1, 100)
     print(file=out)
-    for text in (result.verdict.sentence, result.verdict.detail):
-        say(textwrap.wrap(shown(text), width), out)
+    say(textwrap.wrap(shown(result.verdict.sentence), width), out)
+    print(file=out)
+    verdict = to_json(result.verdict)
+    say_points(verdict, out)
     print(file=out)
     names = [", ".join([c.model, *(f"{s.key} {s.value}" for s in c.settings)]) for c in result.cells]
     corpora = [c.corpus for c in result.cells]
@@ -125,12 +129,13 @@ def tell_grid(done: Grid, out: TextIO) -> None:
         if cell.state != "done":
             say(textwrap.wrap(shown(f"{cell.state}: {cell.name}: {cell.why}"), width, subsequent_indent="  "), out)
     print(file=out)
+    say_next(verdict, out)
     say([f"report   {done.report}", f"numbers  {done.path / 'result.json'}"], out)
 
 
 def _horizon(cell: GridCell) -> str:
     h = cell.h75_tokens
-    words = "–" if h is None else f"{h.text or f'{h.value:.0f}'} ({h.interval})"
+    words = "–" if h is None else h.words
     return f"{words} !" if cell.own_text is not None and cell.own_text.fault else words
 
 

@@ -15,8 +15,8 @@ from types import FrameType
 INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _REMINDER_SECONDS = 0.25
-_PARTS = ("sequences", "two_laws")
-"""Folders of a run that hold a file for every finished part."""
+_PARTS = ("sequences/*.parquet", "two_laws/*.parquet", "scores/*.parquet", "*/part-*.jsonl")
+"""Files of a run, one for every finished part."""
 _ABORTED = b"\nfreerun: aborted; finished parts are kept, the same command goes on from there\n"
 
 
@@ -72,7 +72,7 @@ def _unwinds() -> bool:
 def what_is_kept(words: Sequence[str]) -> str:
     """One sentence for whoever pressed Ctrl-C: what is on disk, and the command that goes on from there."""
     again = shlex.join(["freerun", *words])
-    if words[:1] not in (["audit"], ["distance"], ["grid"]):
+    if words[:1] not in (["audit"], ["distance"], ["verify"], ["grid"]):
         return f"interrupted; nothing half-written is left; again: {again}"
     kept = [f"{n} finished {'part is' if n == 1 else 'parts are'} kept in {run}" for run, n in _finished_parts() if n]
     if not kept:
@@ -89,5 +89,5 @@ def _finished_parts() -> list[tuple[Path, int]]:
     found = []
     for folder in lock.held_folders():
         shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-        found.append((shown, sum(len(list((folder / kind).glob("*.parquet"))) for kind in _PARTS)))
+        found.append((shown, sum(len(list(folder.glob(kind))) for kind in _PARTS)))
     return found

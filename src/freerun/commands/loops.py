@@ -95,10 +95,15 @@ def run(arguments: argparse.Namespace) -> int:
 def tell_loops(result: LoopsResult, out: TextIO) -> None:
     """The result for people: the answer, the tables, what was read and left out."""
     from freerun.commands.terminal import columns_between, say
+    from freerun.commands.verdict import say_next, say_points
+    from freerun.results.finding import to_json
 
     width = columns_between(60, 120)
     print(file=out)
     say(textwrap.wrap(result.finding.sentence, width), out)
+    print(file=out)
+    plain = {"points": to_json(result.points), "next_step": to_json(result.next_step)}
+    say_points(plain, out)
     for table in result.finding.tables:
         print(file=out)
         say([table.title, *_table_lines(table, width)], out)
@@ -109,6 +114,7 @@ def tell_loops(result: LoopsResult, out: TextIO) -> None:
                 say(textwrap.wrap(line, width, subsequent_indent="  "), out)
     for note in result.finding.notes:
         say(textwrap.wrap(f"note: {note}", width, subsequent_indent="  "), out)
+    say_next(plain, out)
 
 
 def _table_lines(table: Table, width: int) -> Iterator[str]:

@@ -19,7 +19,12 @@ def add_model_arguments(group: argparse._ArgumentGroup, *, dtype_note: str = "")
         default="fp32",
         help=f"number format of weights and arithmetic (default fp32){dtype_note}",
     )
-    group.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda[:N] or mps (default auto)")
+    group.add_argument(
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="auto, cpu, cuda[:N], mps, or spread: the model's layers laid over all devices (default auto)",
+    )
     group.add_argument(
         "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
     )

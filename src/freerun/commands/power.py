@@ -84,10 +84,16 @@ def _listed(text: str | None) -> tuple[str, ...] | None:
 def tell_power(result: PowerResult, out: TextIO) -> None:
     """A power table for people: the null, then the power with most texts at every length, in per cent."""
     from freerun.commands.terminal import say
+    from freerun.commands.verdict import say_next, say_points
     from freerun.report.charts.heat import per_cent
+    from freerun.results.finding import to_json
 
     print(file=out)
     say(textwrap.wrap(result.sentence, 100), out)
+    print(file=out)
+    plain = {"points": to_json(result.points), "next_step": to_json(result.next_step)}
+    say_points(plain, out)
+    say_next(plain, out)
     say([f"  also outside: {where}" for where in result.null.outside[1:]], out)
     texts = result.plan.texts[-1]
     metrics = {m.name: _SHORT.get(m.label, m.label) for m in result.metrics if not m.control}

@@ -185,9 +185,11 @@ def _alternatives(entries: Sequence[ProbableToken], room: int) -> str:
 
 def summary_lines(result: PredictResult, *, width: int) -> list[str]:
     """The sums, the notes, and the law of what comes next."""
+    from freerun.commands.verdict import point_lines
     from freerun.report.pages.prediction import chance, percent, visible_token
 
     total, after = result.sum, result.next
+    spoken = [line for p in result.points for line in point_lines(p.label, p.text, width)]
     lines = []
     if total.n_scored:
         per_byte = "" if total.bits_per_byte is None else f" · {total.bits_per_byte:.3f} bits/byte"
@@ -202,7 +204,7 @@ def summary_lines(result: PredictResult, *, width: int) -> list[str]:
     if total.n_tokens:
         lines.append(f"{total.n_scored} of {total.n_tokens} tokens scored")
     lines += [*result.notes, f"Model: {result.model.name}. Context: {result.context.rule}."]
-    lines = [part for line in lines for part in textwrap.wrap(shown(line), width)]
+    lines = [*spoken, "", *(part for line in lines for part in textwrap.wrap(shown(line), width))]
     entropy = "" if after.entropy_nats is None else f" (entropy {after.entropy_nats:.2f} nats)"
     lines += ["", f"{'next' if total.n_tokens else 'first'}{entropy}"]
     words = [visible_token(entry) for entry in after.top]

@@ -25,10 +25,14 @@ MOST_VALUES = 12
 
 def source_lines(result: SourceResult, *, width: int, colour: bool = False) -> list[str]:
     """The whole answer, no wider than `width` columns."""
+    from freerun.commands.verdict import point_lines
+
     lines: list[str] = []
     for latent in result.latents:
         lines += [f"— {latent.name} —", ""] if len(result.latents) > 1 else []
         lines += _latent_lines(result, latent, width=width, colour=colour)
+    lines += [line for p in result.points for line in point_lines(p.label, p.text, width)]
+    lines += [""] if result.points else []
     for note in [*result.notes, f"Model: {result.model.name}. Sources: {result.sources.title}."]:
         lines += textwrap.wrap(note, width)
     return lines

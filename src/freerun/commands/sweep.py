@@ -59,6 +59,7 @@ def told(done: Sweep, *, as_json: bool) -> int:
 def tell_sweep(done: Sweep, out: TextIO) -> None:
     """A sweep for people: the sentence, a line a setting, and where the page is."""
     from freerun.commands.terminal import columns_between, say, shown
+    from freerun.commands.verdict import say_next, say_points
 
     width = columns_between(1, 100)
     result = done.result
@@ -68,16 +69,17 @@ def tell_sweep(done: Sweep, out: TextIO) -> None:
 
     print(file=out)
     paragraph(result["verdict"]["sentence"])
+    print(file=out)
+    say_points(result["verdict"], out)
     if result["axes"]:
         tokens = result["design"]["tokens"]
         print(file=out)
-        say([f"  {'setting':<16}{'mean AUC':<24}{f'AUC at {tokens} tokens':<24}{'H75, tokens':<32}loss"], out)
+        say([f"  {'setting':<16}{'mean AUC':<24}{f'AUC at {tokens} tokens':<24}{'H75, tokens':<40}loss"], out)
         say([_line(s) for s in result["settings"]], out)
-    print(file=out)
-    paragraph(result["verdict"]["detail"])
     for caution in result["cautions"]:
         paragraph(f"note: {caution}")
     print(file=out)
+    say_next(result["verdict"], out)
     say([f"report   {done.report}", f"numbers  {done.path / 'result.json'}"], out)
 
 
@@ -86,14 +88,13 @@ def _line(s: dict[str, Any]) -> str:
         return f"({e['low']:.3f} to {e['high']:.3f})"
 
     mean, last, h, loss = s["mean_auc"], s["auc_last"], s["h75_tokens"], s["loss_nats_per_token"]
-    horizon = h["text"] or f"{h['value']:.0f}"
     cells = (
         f"{mean['value']:.3f} {ends(mean)}",
         f"{last['value']:.3f} {ends(last)}",
-        f"{horizon} ({h['interval']})",
+        h["words"],
     )
     told_loss = "infinite" if loss["impossible_tokens"] else f"{loss['value']:.3f}"
-    return f"  {s['name']:<16}{cells[0]:<24}{cells[1]:<24}{cells[2]:<32}{told_loss}"
+    return f"  {s['name']:<16}{cells[0]:<24}{cells[1]:<24}{cells[2]:<40}{told_loss}"
 
 
 def tell_sweep_forecast(forecast: SweepForecast, stream: TextIO) -> None:

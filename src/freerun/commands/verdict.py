@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
 
 from freerun.commands.terminal import columns_between, say, shown
+from freerun.results.verdict import horizon_beside
+
+LABEL = 19
+"""Columns of the points' headings."""
 
 if TYPE_CHECKING:
     from freerun.runs.run import Run
@@ -22,16 +27,12 @@ def tell(run: Run, out: TextIO) -> None:
 
     print(file=out)
     paragraph(verdict["sentence"])
-    if verdict.get("outcome") not in (None, "told_apart"):  # the sentence has said it
-        words = verdict["outcome_words"]
-        paragraph(f"{words[:1].upper()}{words[1:]}.")
+    if beside := horizon_beside(verdict):
+        paragraph(beside)
     if verdict.get("strength") == "slight":
         paragraph("This rests on few texts: read it as a first look.")
     print(file=out)
-    if detail := verdict.get("detail"):
-        paragraph(detail)
-    for point in verdict.get("points") or ():
-        paragraph(point["text"], f"  {shown(point['label']):<19}")
+    say_points(verdict, out)
     print(file=out)
     for card in result["headline"]:
         value = f"{card['value']} {card['unit']}".strip()
@@ -39,6 +40,28 @@ def tell(run: Run, out: TextIO) -> None:
         note = f"  {card['note']}" if card["note"] else ""
         say([f"  {card['label']:<24}{value}{interval}{note}"], out)
     print(file=out)
+    say_next(verdict, out)
+    say([f"report   {run.report}", f"numbers  {run.path / 'result.json'}"], out)
+
+
+def point_lines(label: str, text: str, width: int) -> list[str]:
+    """A point as lines of at most `width` columns: its heading beside it, or above it where there is little room."""
+    if width < 60:
+        return [f"{shown(label)}:", *textwrap.wrap(shown(text), width, initial_indent="  ", subsequent_indent="  ")]
+    first, indent = f"  {shown(label):<{LABEL}}", " " * (LABEL + 2)
+    return textwrap.wrap(shown(text), width, initial_indent=first, subsequent_indent=indent)
+
+
+def say_points(verdict: Mapping[str, Any], out: TextIO) -> None:
+    """The points under the verdict of any verb, as JSON has them; where there are none, its detail."""
+    width = columns_between(32, 100)
+    for point in verdict.get("points") or ():
+        say(point_lines(point["label"], point["text"], width), out)
+    if not verdict.get("points") and (detail := verdict.get("detail")):
+        say(textwrap.wrap(shown(detail), width), out)
+
+
+def say_next(verdict: Mapping[str, Any], out: TextIO) -> None:
+    """What to type next, where something is open."""
     if step := verdict.get("next_step"):
         say([f"next     {shown(step['words'])}", f"         {shown(step['type'])}"], out)
-    say([f"report   {run.report}", f"numbers  {run.path / 'result.json'}"], out)

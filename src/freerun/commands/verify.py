@@ -22,6 +22,7 @@ from freerun.commands.model_arguments import add_json_argument, add_model_argume
 
 if TYPE_CHECKING:
     from freerun.commands.progress import Reporter
+    from freerun.results.forecast import VerifyForecast
     from freerun.results.verify import VerifyResult
 
 EXAMPLES = """\
@@ -83,6 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prefix", type=int, default=32, metavar="P", help="tokens of each that it is given (default 32)"
     )
     drawn.add_argument("--tokens", type=int, default=64, metavar="T", help="tokens that it writes at most (default 64)")
+    drawn.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say what it would take, and what the server would be asked; write nothing",
+    )
     file = parser.add_argument_group("how the file is read")
     file.add_argument("--format", metavar="F", help="the format of the file (default: recognised, and said)")
     file.add_argument("--requests", metavar="FILE", help="the requests of a batch file, which hold its prompts")
@@ -141,6 +147,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     gates = read_gates(arguments, relative=False, known=VERIFY_GATES)
     progress = Reporter()
+    if arguments.dry_run:
+        return _dry_run(arguments, progress)
     if arguments.writer:
         result = to_json(_verify_from(arguments, progress))
     elif is_run(arguments.samples):
@@ -175,27 +183,78 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _verify_from(arguments: argparse.Namespace, progress: Reporter) -> VerifyResult:
+    from freerun.jobs.served.drawing import verify_from
+
+    return verify_from(progress=progress, command=_command(arguments), **_drawing(arguments))
+
+
+def _dry_run(arguments: argparse.Namespace, progress: Reporter) -> int:
+    from freerun.commands.main import print_json
+    from freerun.errors import UsageError
+    from freerun.jobs.served.dry_run import forecast_verify
+
+    if not arguments.writer:
+        raise UsageError("--dry-run says what a server would be asked: it goes with --from SERVED")
+    forecast = forecast_verify(say=progress.say, **_drawing(arguments))
+    if arguments.json:
+        print_json(forecast.to_json())
+    else:
+        tell_forecast(forecast, sys.stdout)
+    return 0
+
+
+def _drawing(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What is drawn by whom, and held against what.
+
+    Raises:
+        UsageError: no model, or an option that is about a file of samples.
+    """
     from freerun.commands.model_arguments import load_options
     from freerun.errors import UsageError
-    from freerun.jobs.served.drawing import DrawOptions, verify_from
+    from freerun.jobs.served.drawing import DrawOptions
 
     if not arguments.model:
         raise UsageError("name the model whose law the server is said to sample: --model MODEL (`freerun models`)")
-    for flag, name in (("--format", "format"), ("--requests", "requests")):
-        if getattr(arguments, name):
+    for flag, given in (
+        ("--format", arguments.format),
+        ("--requests", arguments.requests),
+        ("--ends", arguments.ends != "auto"),
+        ("--prompt-field", arguments.prompt_field),
+        ("--chat", arguments.chat),
+        ("--system", arguments.system),
+        ("--template-option", arguments.template_options),
+    ):
+        if given:
             raise UsageError(f"{flag} is about a file of samples, and --from draws them: leave it out")
     names = ("declared", "order", "other", "cause_tokens", "floor_nats", "seed")
-    return verify_from(
-        arguments.writer,
-        arguments.model,
-        arguments.samples,
-        draw=DrawOptions(arguments.documents, arguments.prefix, arguments.tokens),
-        out=arguments.out,
-        load=load_options(arguments),
-        progress=progress,
-        command=_command(arguments),
+    return {
+        "writer": arguments.writer,
+        "model": arguments.model,
+        "corpus": arguments.samples,
+        "draw": DrawOptions(arguments.documents, arguments.prefix, arguments.tokens, arguments.text_field or "text"),
+        "out": arguments.out,
+        "load": load_options(arguments),
         **{name: getattr(arguments, name) for name in names},
-    )
+    }
+
+
+def tell_forecast(forecast: VerifyForecast, out: TextIO) -> None:
+    """A forecast for people: a few lines."""
+    from freerun.commands.server_load import load_lines
+
+    lines = [
+        f"{forecast.writer} beside {forecast.model} on {forecast.corpus}: {forecast.documents} texts, {forecast.prefix} + "
+        f"{forecast.tokens} tokens, by {forecast.declared}",
+        f"  time    {forecast.seconds.time()}, the model being loaded",
+        *(f"            {span.time():<22}{name}" for name, span in forecast.parts_seconds.items()),
+        f"  tokens  {forecast.tokens_to_sample:,} for the server to write; {forecast.tokens_to_score:,} to read here",
+        *load_lines(forecast.server),
+        f"  memory  {forecast.memory_bytes.memory()}",
+        f"  disk    {forecast.disk_bytes.memory()} in {forecast.folder}",
+        "nothing was written",
+        *(f"  {line}" for line in forecast.how),
+    ]
+    print("\n".join(lines), file=out)
 
 
 def _command(arguments: argparse.Namespace) -> str:
@@ -235,11 +294,13 @@ def _command(arguments: argparse.Namespace) -> str:
 def tell_verification(result: Mapping[str, Any], out: TextIO) -> None:
     """The verdict, the cause, the headline numbers, and where the page is."""
     from freerun.commands.terminal import columns_between, say, shown
+    from freerun.commands.verdict import say_next, say_points
 
     width = columns_between(40, 100)
     print(file=out)
-    for text in (result["verdict"]["sentence"], result["verdict"]["detail"]):
-        say([*textwrap.wrap(shown(text), width), ""], out)
+    say([*textwrap.wrap(shown(result["verdict"]["sentence"]), width), ""], out)
+    say_points(result["verdict"], out)
+    print(file=out)
     for card in result["headline"]:
         value = " ".join(x for x in (card["value"], card["unit"], card["note"]) if x)
         say([f"  {card['label']:<28}{value}"], out)
@@ -249,5 +310,8 @@ def tell_verification(result: Mapping[str, Any], out: TextIO) -> None:
         left_out.append(f"  left out: {samples['n_copies']:,} completions equal to another of the same prompt")
     if left_out:
         say(["", *left_out], out)
+    if result["verdict"].get("next_step"):
+        print(file=out)
+        say_next(result["verdict"], out)
     if folder := result["plan"].get("folder"):
         say(["", f"report   {folder}/report.html", f"numbers  {folder}/result.json"], out)

@@ -34,7 +34,8 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
     e = estimates.get(gate.quantity.name)
     if e is None:
         why = str(findings.get(gate.quantity.finding, {}).get("sentence") or "it was not measured")
-        return gate.undecided(f"not measured in this run: {why}", needed="both models must write (leave --arms out)")
+        needed = "both models must write (leave --arms out)" if _has_laws(result) else "load the weights of both models"
+        return gate.undecided(f"not measured in this run: {why}", needed=needed)
     if gate.quantity.own_text and not _sides_agree(result):
         return gate.undecided(
             str(result["certificate"]["sentence"]), needed="mend what draws or scores the texts until both sides agree"
@@ -51,3 +52,8 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
 def _sides_agree(result: Mapping[str, Any]) -> bool:
     found = result.get("certificate")
     return found is None or bool(found["sides_agree"])
+
+
+def _has_laws(result: Mapping[str, Any]) -> bool:
+    """Whether the run had whole laws of both models, and not only log-probabilities of tokens."""
+    return not result["plan"].get("token_log_probs_only")

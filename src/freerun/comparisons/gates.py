@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from freerun.comparisons.own_text_faults import FAULTS, fault_of_own_text, sampler_alone_passed
 from freerun.counted import counted
 from freerun.errors import UsageError, nearest
 from freerun.findings.detectability.quantities import AUC, HORIZONS
@@ -16,7 +17,6 @@ from freerun.findings.loss import LOSS
 from freerun.findings.outcome import EXIT_CODES, cut_short, judge
 from freerun.findings.recognition.quantities import SAMPLER_P
 from freerun.findings.registry import GATES
-from freerun.results.audit import Fault
 from freerun.results.first_look import with_its_documents
 from freerun.results.quantity import LEAST_DOCUMENTS, Quantity
 from freerun.stats.design.detectable import documents_to_decide
@@ -34,6 +34,8 @@ HORIZON_LEVELS = {quantity: level for level, quantity in HORIZONS.items()}
 NAMES = tuple(dict.fromkeys(quantity.gates[0] for quantity in GATES.values()))
 """What gates are called, without the other names."""
 _MORE = "more --documents"
+GO_ON = "the same command without --quick, which goes on to all documents"
+"""What decides a gate that a first look leaves undecided."""
 _FORM = re.compile(
     r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(<=|>=|<|>)\s*([+\-−]?)\s*([0-9]*\.?[0-9]+(?:[eE][+\-]?[0-9]+)?)\s*\Z"
 )
@@ -134,16 +136,33 @@ def worst(judged: Iterable[Judged]) -> Decision:
 
 def judge_audit(result: Mapping[str, Any], gates: Sequence[Gate]) -> tuple[Judged, ...]:
     """Judge gates on the result of an audit."""
-    return tuple(_judge_one(with_its_documents(result), gate) for gate in gates)
+    judged = tuple(_judge_one(with_its_documents(result), gate) for gate in gates)
+    if not result.get("first_look"):
+        return judged
+    fault, tokens = fault_of_own_text(result), int(result["plan"]["tokens"])
+    return tuple(
+        j if fault is not None or _needs_length(gate, tokens) else _after_first_look(j)
+        for gate, j in zip(gates, judged, strict=True)
+    )
+
+
+def _needs_length(gate: Gate, tokens: int) -> bool:
+    """Whether a gate asks for a length that was not measured, which no number of documents decides."""
+    return gate.quantity in HORIZON_LEVELS and gate.threshold > tokens
+
+
+def _after_first_look(judged: Judged) -> Judged:
+    """What a first look leaves undecided the audit of all documents decides, which goes on from it."""
+    return replace(judged, needed=GO_ON) if judged.decision == "undecided" else judged
 
 
 def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
     findings = {f["name"]: f for f in result["findings"]}
     estimates = {e["name"]: e for e in findings.get(gate.quantity.finding, {}).get("estimates", ())}
     e = estimates.get(gate.quantity.name)
-    fault = _fault_of_own_text(result)
-    if fault is not None and (gate.quantity.own_text or (gate.quantity is SAMPLER_P and _sampler_alone_passed(result))):
-        said, needed = _FAULTS[fault]
+    fault = fault_of_own_text(result)
+    if fault is not None and (gate.quantity.own_text or (gate.quantity is SAMPLER_P and sampler_alone_passed(result))):
+        said, needed = FAULTS[fault]
         return gate.undecided(said, needed=needed)
     detected = findings.get("detectability", {}).get("status") != "neutral"
     if e is None:
@@ -176,31 +195,6 @@ def _tells_from(gate: Gate, decision: Decision, null: float) -> bool:
         return False
     above = (decision == "fail") != gate.below
     return gate.threshold >= null if above else gate.threshold <= null
-
-
-_FAULTS: dict[Fault, tuple[str, str]] = {
-    "sampler_audit": (
-        "the sampler's audit failed: own text was not drawn from the model's law, and the text of another law is not judged",
-        "mend the sampler; `sampler_p<0.001` is the gate that fails for it",
-    ),
-    "rescoring": (
-        "own text is refused as evidence: the sampler's law is not the scorer's",
-        "mend the backend until a fresh pass over own text gives the laws that were recorded while sampling",
-    ),
-}
-"""What is said of a gate on own text that is no evidence, and what would decide it."""
-
-
-def _fault_of_own_text(result: Mapping[str, Any]) -> Fault | None:
-    """Why own text is no evidence of the law that was to be sampled; None where it is."""
-    fault: Fault | None = result.get("own_text", {}).get("fault")
-    return fault
-
-
-def _sampler_alone_passed(result: Mapping[str, Any]) -> bool:
-    """Whether the sampler's audit passed although the laws that it was held against are not the model's."""
-    own_text = result["own_text"]
-    return bool(own_text["fault"] == "rescoring" and own_text["sampler_audit"] == "passed")
 
 
 def judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: str, least: int) -> Judged:
@@ -355,6 +349,7 @@ def _spell(x: float | None, gate: Gate) -> str:
 def judge_compare(result: Mapping[str, Any], gates: Sequence[Gate]) -> tuple[Judged, ...]:
     """Judge gates on a comparison: on every run against the first."""
     documents = {r["name"]: int(r["documents"]) for r in result["runs"]}
+    looks = {r["name"] for r in result["runs"] if r.get("first_look")}
     many = len(result["pairs"]) > 1
     out = []
     for pair in result["pairs"]:
@@ -362,7 +357,9 @@ def judge_compare(result: Mapping[str, Any], gates: Sequence[Gate]) -> tuple[Jud
         for gate in gates:
             d = differences.get((gate.quantity.finding, gate.quantity.name))
             suffix = f" [{pair['second']}]" if many else ""
-            out.append(_judge_difference(gate, d, pair, documents[pair["second"]], suffix))
+            judged = _judge_difference(gate, d, pair, documents[pair["second"]], suffix)
+            first_look = looks & {pair["first"], pair["second"]} and not pair.get("own_text_refused")
+            out.append(_after_first_look(judged) if first_look else judged)
     return tuple(out)
 
 
@@ -371,7 +368,7 @@ def _judge_difference(
 ) -> Judged:
     text = gate.text + suffix
     if d is None and gate.quantity.own_text and pair.get("own_text_refused"):
-        said, needed = _FAULTS["rescoring"]
+        said, needed = FAULTS["rescoring"]
         return Judged(text, gate.name, "undecided", f"{', '.join(pair['own_text_refused'])}: {said}", needed=needed)
     if d is None:
         return Judged(text, gate.name, "undecided", "not compared: at least one of the runs has no such number")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 
 import freerun
 from freerun.comparisons.charts import auc_chart, horizon_chart, loss_chart, scale_of
+from freerun.comparisons.detected import difference_in
 from freerun.comparisons.differences import LOSS_KEY, Compared, loss_by_position
+from freerun.comparisons.points import compare_next, compare_points
 from freerun.findings.detectability.quantities import H75
 from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
@@ -55,14 +57,18 @@ def compare_result(
     places = [float(i) for i in (range(len(names)) if x is None else x)]
     pairs = tuple(replace(pair, sentence=pair_sentence(pair)) for pair in compared.pairs)
     refused = [name for name, own in zip(names, compared.own_text, strict=True) if own.refused]
+    runs = tuple(
+        _run(e, result, name, compared, i, places[i])
+        for i, (e, result, name) in enumerate(zip(evidences, results, names, strict=True))
+    )
     return CompareResult(
         COMPARE_VERSION,
         "trend" if trend else "compare",
         freerun.__version__,
         (f"{len(names)} runs on {corpus}" if trend else f"{names[1]} against {names[0]} on {corpus}")
         + (", from a first look" if any(e.first_look for e in evidences) else ""),
-        _verdict(pairs, compared, broken, refused),
-        tuple(_run(e, name, compared, i, places[i]) for i, (e, name) in enumerate(zip(evidences, names, strict=True))),
+        _verdict(runs, pairs, compared, broken, refused),
+        runs,
         () if trend else tuple(_card(d) for d in pairs[0].differences if d.primary),
         pairs,
         compared.trends,
@@ -77,7 +83,9 @@ def compare_result(
     )
 
 
-def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> RunSummary:
+def _run(
+    e: Evidence, result: Mapping[str, Any] | None, name: str, compared: Compared, i: int, place: float
+) -> RunSummary:
     loss, curves, plan = compared.values[i].get(LOSS_KEY), compared.curves, e.plan
     return RunSummary(
         name,
@@ -91,7 +99,9 @@ def _run(e: Evidence, name: str, compared: Compared, i: int, place: float) -> Ru
         e.records.manifest["plan_hash"],
         asdict(compared.own_text[i]),
         None if loss is None else Bounds.of(loss.interval()),
-        None if curves is None else HorizonSummary.of(curves.curves[i].horizon(), curves.lengths),
+        None
+        if curves is None
+        else HorizonSummary.of(curves.curves[i].horizon(), curves.lengths, detected=difference_in(e, result)),
         e.first_look,
     )
 
@@ -188,7 +198,13 @@ def _cell(e: dict[str, Any]) -> str:
 # ---- sentences ---------------------------------------------------------------------------------------------------------
 
 
-def _verdict(pairs: Sequence[RunPair], compared: Compared, broken: Sequence[Breach], refused: Sequence[str]) -> Verdict:
+def _verdict(
+    runs: Sequence[RunSummary],
+    pairs: Sequence[RunPair],
+    compared: Compared,
+    broken: Sequence[Breach],
+    refused: Sequence[str],
+) -> Verdict:
     differences = [d for pair in pairs for d in pair.differences]
     further = [d for d in differences if not d.primary and d.p_value is not None]
     detail = (
@@ -198,13 +214,21 @@ def _verdict(pairs: Sequence[RunPair], compared: Compared, broken: Sequence[Brea
     sentences = [pair.sentence for pair in pairs]
     if refused:
         sentences.append(f"Own text is not compared: that of {' and '.join(refused)} is refused as evidence.")
+    what = ", ".join(sorted({b.what for b in broken}))
     if broken:
-        what = ", ".join(sorted({b.what for b in broken}))
         detail = f"Compared although they differ in {what}: see what no longer holds. {detail}"
     if compared.curves is None:
         detail = f"No horizons: {compared.why_no_curves}. {detail}"
     differ = any(d.found and d.primary for d in differences)
-    return Verdict(" ".join(sentences), detail, "bad" if differ else "neutral")
+    limits = [f"Compared although they differ in {what}: see what no longer holds."] if broken else []
+    limits += [f"No horizons: {compared.why_no_curves}."] if compared.curves is None else []
+    return Verdict(
+        " ".join(sentences),
+        detail,
+        "bad" if differ else "neutral",
+        points=compare_points(runs, pairs, compared.trends, " ".join(limits)),
+        next_step=compare_next(runs, pairs, refused),
+    )
 
 
 def pair_sentence(pair: RunPair) -> str:

@@ -38,10 +38,12 @@ def bound(port: int | None) -> socket.socket:
     raise UsageError(f"--port {port}: {why}; take another one, or leave --port out and a free one is found")
 
 
-def serve(desk: Desk, listening: socket.socket, *, tell: Callable[[str], None], open_browser: bool) -> None:
-    """Answer until Ctrl-C or SIGTERM, then end the work and raise the signal again."""
+def serve(
+    desk: Desk, listening: socket.socket, *, place: str = "", tell: Callable[[str], None], open_browser: bool
+) -> None:
+    """Answer until Ctrl-C or SIGTERM, then end the work and raise the signal again; `place`: where the page begins."""
     port, token = int(listening.getsockname()[1]), new_token()
-    address = f"http://127.0.0.1:{port}/?token={token}"
+    address = f"http://127.0.0.1:{port}/?token={token}{place}"
     worker = Worker()
     server = uvicorn.Server(
         uvicorn.Config(

@@ -107,3 +107,17 @@ class RunTexts:
         ids = [int(i) for i in records.tokens["token_id"][records.rows(sequence)]]
         name = str(records.sequences["document_id"][sequence])
         return RunText((*prefix, *ids), len(prefix), name, self._arm(sequence))
+
+    def place(self, sequence: int, token: int | None) -> str:
+        """The part of the page's address that stands before a token of a text, counted from 1 after the prefix.
+
+        Raises:
+            UsageError: no such text or token.
+        """
+        text = self.text(sequence)
+        n = len(text.ids) - text.n_prefix
+        if token is None:
+            return f"#sequence={sequence}"
+        if not 1 <= token <= n:
+            raise UsageError(f"--token {token}: text {sequence} has tokens 1 to {n} after its prefix")
+        return f"#sequence={sequence}&fork={text.n_prefix + token - 1}"

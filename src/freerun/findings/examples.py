@@ -9,7 +9,7 @@ from freerun.findings.detectability.comparison import Comparison
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.loops.evidence import loop_evidence
 from freerun.findings.special_tokens import shown_text
-from freerun.results.verdict import Example
+from freerun.results.verdict import Example, Place
 
 N_RANDOM = 3
 N_WORST = 2
@@ -65,4 +65,13 @@ def _example(
         real=shown_text(evidence, real),
         free=tuple(shown_text(evidence, i) for i in free),
         facts=tuple(facts),
+        places=tuple(_place(evidence, i) for i in (real, *free)),
     )
+
+
+def _place(evidence: Evidence, i: int) -> Place:
+    """The token of a text that its law expected least."""
+    rows = evidence.records.rows(i)
+    log_prob = evidence.records.tokens["log_prob_nats"][rows]
+    at = int(np.argmin(log_prob))
+    return Place(i, at + 1, shown_text(evidence, i, start=at, stop=at + 1), float(np.exp(log_prob[at])))

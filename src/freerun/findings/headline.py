@@ -14,7 +14,7 @@ from freerun.findings.loss import IMPOSSIBLE, LOSS
 from freerun.findings.recognition.quantities import SAMPLER_P
 from freerun.results.audit import OwnText
 from freerun.results.finding import Cell, Estimate, Finding
-from freerun.results.horizons import interval_words, outside
+from freerun.results.horizons import at_least, interval_words, outside
 from freerun.results.quantity import Quantity
 from freerun.results.verdict import Card, Mark, Yardsticks
 from freerun.stats.detection.horizon import HorizonResult
@@ -44,11 +44,12 @@ def headline(findings: Mapping[str, Finding], comparison: Comparison | None, own
     horizons = [Card(HORIZON, "unknown", note="too few documents: take more --documents", finding="detectability")]
     if comparison is not None:
         horizons = [
-            _card(
+            _horizon_card(
                 label,
                 estimate(HORIZONS[level]),
                 f"length at which the detector is right {right} times in 100",
-                h=comparison.main.horizons[level],
+                comparison.main.horizons[level],
+                detected=comparison.detected,
             )
             for label, level, right in ((HORIZON, 0.75, 75), ("H60", 0.60, 60), ("H90", 0.90, 90))
         ]
@@ -67,6 +68,16 @@ def headline(findings: Mapping[str, Finding], comparison: Comparison | None, own
         ),
         _card(LOOPS, estimate(INCIDENCE), "share of own texts that repeat themselves to the end", form=".1%"),
         Card(AUDIT, own_text.sampler_audit.replace("_", " "), note=note, finding="self_recognition"),
+    )
+
+
+def _horizon_card(label: str, e: Estimate, note: str, h: HorizonResult, *, detected: bool) -> Card:
+    """A horizon; where no difference was found none is stated, but what its interval excludes."""
+    if detected:
+        return _card(label, e, note, h=h)
+    known = at_least(h.low)
+    return Card(
+        label, "none found", note=f"{note}{f': {known}, if there is one' if known else ''}", finding=_FINDING_OF[e.name]
     )
 
 
@@ -92,7 +103,11 @@ def yardsticks(evidence: Evidence, comparison: Comparison) -> Yardsticks:
         (f"its text at {cold} against its own at t = 1", comparison.tempered, "tempered"),
     )
     scale = (
-        *(_mark(label, curve, role) for label, curve, role in curves if curve is not None),
+        *(
+            _mark(label, curve, role, detected=comparison.detected or curve is not comparison.main)
+            for label, curve, role in curves
+            if curve is not None
+        ),
         _chance("real text against real text", "real", comparison.real_bands, comparison.longest),
         _chance("its own text against its own", "control", comparison.own_bands, comparison.longest),
     )
@@ -112,8 +127,11 @@ def yardsticks(evidence: Evidence, comparison: Comparison) -> Yardsticks:
     )
 
 
-def _mark(label: str, curve: Curve, role: str) -> Mark:
+def _mark(label: str, curve: Curve, role: str, *, detected: bool) -> Mark:
     h = curve.horizons[0.75]
+    if not detected:
+        low = None if h.low.where != "inside" else _whole(h.low_tokens)
+        return Mark(label, role, None, low, None, "no difference found", at_least(h.low), "beyond")
     low = None if h.low.where == "beyond" else _whole(h.low_tokens)
     text, interval, where = outside(h.estimate), interval_words(h), h.estimate.where
     return Mark(label, role, _whole(h.value), low, _whole(h.high_tokens), text, interval, where)

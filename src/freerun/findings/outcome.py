@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from freerun.results.horizons import interval_words, outside, spoken
+from freerun.results.horizons import at_least, interval_words, outside, spoken
 from freerun.results.verdict import Measured
 from freerun.stats.detection.horizon import HorizonResult
 
@@ -75,7 +75,11 @@ def measured(h: HorizonResult, *, detected: bool) -> tuple[Measured, str]:
             f"told apart {right} at no length up to {longest} tokens ({h.level:.0%} interval {outside(h.low)})",
         )
     ends = f"{h.level:.0%} interval {interval_words(h)} tokens"
+    if detected:
+        best = outside(h.estimate) or f"about {h.estimate.tokens:.0f}"
+        return "open", f"from which length on they are told apart {right} is uncertain: {best} ({ends})"
+    known = at_least(h.low)
     return (
         "open",
-        f"at which length they are told apart {right}, if at any measured, is open ({ends}): more documents would say",
+        f"if they are told apart {right} at some length, more documents would show it{f': {known}' if known else ''}",
     )

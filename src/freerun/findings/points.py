@@ -14,9 +14,7 @@ from freerun.results.audit import OwnText
 from freerun.results.finding import Estimate, Finding
 from freerun.results.horizons import interval_words
 from freerun.results.quantity import LEAST_DOCUMENTS, Quantity
-from freerun.results.verdict import NextStep, Point, Strength
-
-MEASURED, CAME_OUT, HOW_SURE = "What was measured", "What came out", "How sure"
+from freerun.results.verdict import NextStep, Point, Strength, three_points
 
 
 def points(
@@ -28,17 +26,11 @@ def points(
         why = findings[
             "self_recognition" if own_text.sampler_audit == "failed" or own_text.refused else "detectability"
         ].sentence
-        return (
-            Point(MEASURED, _measured(evidence)),
-            Point(CAME_OUT, _predicted(loss)),
-            Point(HOW_SURE, f"95% interval of the loss: {ends}. {why}" if (ends := _loss_ends(loss)) else why),
-        )
-    sure = (_intervals(comparison, loss), *_checks(evidence, comparison, own_text))
-    return (
-        Point(MEASURED, _measured(evidence)),
-        Point(CAME_OUT, " ".join((*_told_apart(evidence, comparison), _predicted(loss)))),
-        Point(HOW_SURE, " ".join(sure)),
-    )
+        sure = f"95% interval of the loss: {ends}. {why}" if (ends := _loss_ends(loss)) else why
+        return three_points(_measured(evidence), _predicted(loss), sure)
+    came_out = (*_told_apart(evidence, comparison), _predicted(loss))
+    sure_words = (_intervals(comparison, loss), *_checks(evidence, comparison, own_text))
+    return three_points(_measured(evidence), " ".join(came_out), " ".join(sure_words))
 
 
 def strength(evidence: Evidence, comparison: Comparison | None) -> Strength:
@@ -54,6 +46,8 @@ def next_step(evidence: Evidence, comparison: Comparison | None, own_text: OwnTe
     if own_text.sampler_audit == "failed" and not own_text.own_law:
         return NextStep("Measure the model's own law: the same command without", "--sample-with")
     if own_text.sampler_audit == "failed":
+        if (writer := plan.own_text_from) is not None:
+            return NextStep("See what the server really does", f"freerun doctor {writer.model} --against {plan.model}")
         return NextStep("See what this model really samples from", f"freerun doctor {plan.model}")
     if evidence.first_look is not None:
         return NextStep("Go on to all documents: the same command without", "--quick")
@@ -91,6 +85,10 @@ def _measured(evidence: Evidence) -> str:
         return f"The model wrote {written} of {tokens} {token}{rule} from nothing, to stand beside {texts} of {plan.corpus}. {detector}"
     seen = "" if plan.prefix == plan.cut else f", of which the model saw the last {plan.prefix}"
     cut = f"{texts} of {plan.corpus} were cut after {counted(plan.cut, 'token')} {token}{seen}"
+    if (writer := plan.own_text_from) is not None:
+        return (
+            f"{cut}; {writer.describe()} continued each {times}{rule} for {tokens}, and the model read that. {detector}"
+        )
     return f"{cut}; the model continued each {times}{rule} for {tokens}. {detector}"
 
 
@@ -163,6 +161,9 @@ def _checks(evidence: Evidence, comparison: Comparison, own_text: OwnText) -> It
     sampled = evidence.once(audit_own_text).sampled
     if own_text.sampler_audit != "passed" or sampled is None:
         yield "Whether the texts are drawn from the model's own law was not measured."
+        return
+    if evidence.law_served is not None:
+        yield evidence.law_served.sentence
         return
     smallest = sampled.smallest
     seen = (

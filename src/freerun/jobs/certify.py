@@ -18,6 +18,7 @@ from freerun.results.certify import (
     PrintedExample,
 )
 from freerun.results.finding import Chart, Series, to_json
+from freerun.results.verdict import NextStep, Point, three_points
 from freerun.stats.bounds.certificates import (
     absorbing_tv,
     bretagnolle_huber_tv,
@@ -86,6 +87,21 @@ def certify(
         guaranteed=_guaranteed(bounds.exact, tokens),
         not_guaranteed=NOT_GUARANTEED,
         chart=_chart(excess_nats, tokens),
+        points=_points(float(excess_nats), int(tokens), k, bounds.exact),
+        next_step=NextStep("See what a model really writes", "freerun audit MODEL CORPUS"),
+    )
+
+
+def _points(excess_nats: float, tokens: int, k: float, tv: float) -> tuple[Point, ...]:
+    """What was computed, what came out and how sure that is."""
+    return three_points(
+        f"Nothing was measured: these are bounds. If a model's loss lies {excess_nats:.6g} nats a token above the "
+        "entropy of the text (its "
+        f"excess), then over {tokens:,} tokens its texts are K = {k:.4g} nats from real ones.",
+        "Whatever one looks for in a text, its rate in the model's texts differs from that in real ones by at most "
+        f"{spoken_share(tv)} (the total "
+        "variation). One model of this excess comes this close, and how it does so is said below.",
+        "The bounds are exact. But nobody knows the entropy of real text, so a measured loss alone says nothing of the excess.",
     )
 
 

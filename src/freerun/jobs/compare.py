@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from freerun.comparisons.differences import compare_runs
 from freerun.comparisons.result import compare_result
 from freerun.comparisons.terms import align, breaches, cautions
 from freerun.errors import FreerunError, UsageError
 from freerun.findings.evidence import Evidence
-from freerun.records.store import RunFolder
 from freerun.results.compare import Breach, CompareResult
-from freerun.runs.run import evidence_in, finished, is_distance
+from freerun.runs.run import evidence_in, finished, is_distance, result_in
 from freerun.specs.spec import loader_of
 
 Say = Callable[[str], None]
@@ -71,7 +68,7 @@ def compare(
         compare_runs(evidences, names, x=x),
         broken=broken,
         cautions=said,
-        results=[_result(folder) for folder in folders],
+        results=[result_in(folder.path) for folder in folders],
         x=x,
         x_label=x_label,
         command=" ".join(["freerun compare", *map(str, paths), *(["--anyway"] if anyway else [])]),
@@ -118,11 +115,3 @@ def _names(evidences: Sequence[Evidence], paths: Sequence[Path]) -> list[str]:
             return with_part
     folders = [p.resolve().name for p in paths]
     return folders if len(set(folders)) == len(folders) else [str(p) for p in paths]
-
-
-def _result(folder: RunFolder) -> dict[str, Any] | None:
-    """The run's own result, where one was derived."""
-    try:
-        return dict(json.loads((folder.path / "result.json").read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError):
-        return None

@@ -24,6 +24,7 @@ from freerun.results.predict import (
     SpelledToken,
     TextSum,
 )
+from freerun.results.verdict import NextStep, Point, three_points
 
 SCHEMA_VERSION = 1
 
@@ -63,17 +64,39 @@ def predict(
         tokens.append(_observed(predictor, predictor.law(state), position, one, top))
         state = predictor.advance(state, one)
         on_tokens(1)
+    model, total = _model(predictor), _sum(predictor, tokens, _bytes_read(predictor, text, ids, n_given))
     return PredictResult(
         schema_version=SCHEMA_VERSION,
         kind="predict",
-        model=_model(predictor),
+        model=model,
         text=text,
         context=_context(predictor, len(ids)),
         tokens=tuple(tokens),
         next=_next(predictor, predictor.law(state), len(ids), top),
-        sum=_sum(predictor, tokens, _bytes_read(predictor, text, ids, n_given)),
+        sum=total,
         notes=tuple(_notes(predictor, ids, data, tokens)),
+        points=_points(model.name, total, tokens),
+        next_step=NextStep("Measure it on many texts, with intervals", f"freerun audit {model.name} CORPUS"),
     )
+
+
+def _points(model: str, total: TextSum, tokens: Sequence[PredictedToken]) -> tuple[Point, ...]:
+    """What was measured, what came out and how sure that is."""
+    measured = (
+        f"{model} read {counted(total.n_tokens, 'token')} of text (a token is a word or a part of one). Before each "
+        "it says how probable every "
+        "token is; the surprisal of the one that came is −ln of its probability, in nats. The loss is the mean surprisal."
+    )
+    if not total.n_scored:
+        return three_points(measured, "", "")
+    least = max((t for t in tokens if t.log_prob_nats is not None), key=lambda t: -(t.log_prob_nats or 0.0))
+    expected = total.entropy_nats_per_token
+    own = "" if expected is None else f" It expected a loss of {expected:.2f} itself."
+    came_out = (
+        f"Loss {total.nats_per_token:.2f} nats a token.{own} What it expected least: "
+        f"“{(least.text or least.token or '').strip()}”."
+    )
+    return three_points(measured, came_out, "Exact for this text and this model; one text says nothing of others.")
 
 
 def _utf8(text: str) -> bytes:

@@ -19,7 +19,8 @@ from jaxtyping import Float, Int
 
 from freerun.errors import BrokenLaw, UsageError
 from freerun.predictors.divergence import Divergence, check_side_by_side, diverge_block
-from freerun.predictors.kernels import fused
+from freerun.predictors.kernels import fused, on_device
+from freerun.predictors.kernels.wide import where_float64_is
 from freerun.predictors.observation import Block, Observation, alike, host, is_torch, log, observe_block
 
 _BLOCK_ELEMENTS = 1 << 18
@@ -63,7 +64,8 @@ class Law(ABC):
         if uniforms is not None and self.missing is not None:
             raise UsageError("a law with missing mass cannot be sampled")
         if (narrow := self._narrow()) is not None:
-            return fused.observe(narrow[0], ids, uniforms, watched, scale=narrow[1])
+            way = on_device.observe if fused.is_on_device(narrow[0]) else fused.observe
+            return way(narrow[0], ids, uniforms, watched, scale=narrow[1])
         return self._observed(ids, uniforms, watched)
 
     def _observed(self, ids: _Rows | None, uniforms: _Reals | None, watched: _Rows | None) -> Observation:
@@ -102,7 +104,7 @@ class Law(ABC):
         """
         check_side_by_side(self, other, ids)
         first, second = self._narrow(), other._narrow()
-        if first is not None and second is not None:
+        if first is not None and second is not None and not any(fused.is_on_device(x) for x, _ in (first, second)):
             return fused.beside(*first, *second, ids)
         parts = ((self.block(r.start, r.stop), other.block(r.start, r.stop), ids[r]) for r in other._spans())
         return Divergence.concatenate([diverge_block(*part) for part in parts])
@@ -153,8 +155,7 @@ class Law(ABC):
 
     def mass(self, ids: Sequence[int]) -> Float[np.ndarray, " rows"]:
         """Total probability of a set of ids, per row."""
-        chosen = np.asarray(sorted(set(ids)), np.int64)
-        return np.concatenate([host(part.probs[:, chosen]).sum(1) for part in self._blocks()])
+        return np.concatenate([host(part.probs[:, sorted(set(ids))]).sum(1) for part in self._blocks()])
 
     def _spans(self) -> Iterator[slice]:
         """Rows whose table is small enough to be made at once."""
@@ -205,7 +206,7 @@ class Dense(Law):
 
     def block(self, start: int, stop: int) -> Block:
         xp = array_namespace(self.logits)
-        table = xp.astype(self.logits[start:stop], xp.float64)
+        table = xp.astype(where_float64_is(self.logits[start:stop]), xp.float64)
         if self.missing is not None:
             return Block(table, xp.exp(table))
         with np.errstate(invalid="ignore", over="ignore"):  # what comes of it is said below

@@ -141,6 +141,14 @@ class Shaped:
         exceeded = [limit.exceeded(token) for limit in self.limits]
         return np.where(outside, np.max([np.full(len(outside), _JUST), *exceeded], axis=0), 0.0)
 
+    def shortfall(self, token: Places) -> Float[np.ndarray, " rows"]:
+        """By how many nats of the model's own law one id a row is less probable than any that is kept; 0 inside."""
+        profile = self.weights.profile
+        last = np.clip(self.cut.atoms - (self.cut.part <= 0), 0, profile.log_prob.shape[1] - 1)
+        least = np.asarray(profile.log_prob[np.arange(profile.n_rows), last], np.float64)
+        outside = ~self.cut.keeps(token)[:, 0]
+        return np.where(outside, np.maximum(least - token.log_prob[:, 0], 0.0), 0.0)
+
     @cached_property
     def kept_mass(self) -> Float[np.ndarray, " rows"]:
         """Mass that truncations leave, of the law at the rule's temperature."""

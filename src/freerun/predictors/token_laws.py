@@ -145,6 +145,7 @@ class Standing:
             heated_log_prob_nats=law.weights.log_prob(token)[:, 0],
             log_prob_nats=log_prob,
             overshoot=law.overshoot(token),
+            shortfall_nats=law.shortfall(token),
             above=law.before(token),
             kept_mass=law.kept_mass,
             entropy_nats=self.entropy,

@@ -20,6 +20,7 @@ _CONTENT = (
     "requests",
     "served",
     "law_served.json",
+    "served_law.json",
     "result.json",
     "report.html",
 )
@@ -29,6 +30,7 @@ _WRITTEN = (
     "result.json",
     "report.html",
     "law_served.json",
+    "served_law.json",
     f"{checksums.FOLDER}/*.sha256",
     "requests/*.json",
     *(f"{table}/*.parquet" for table in ("tokens", "sequences", "answers", "sources", "two_laws")),
@@ -64,6 +66,21 @@ def check_same_plan(folder: Path, held: Manifest, manifest: Mapping[str, Any]) -
     changed = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
     words = "; ".join(f"{k}: {short(theirs.get(k))} there, {short(mine.get(k))} asked" for k in changed[:4])
     raise DataError(f"{folder} holds a run of another plan ({words}); choose another folder with -o, or remove it")
+
+
+def claim_new(folder: Path, owner: object) -> None:
+    """Make a folder, or take an empty one, and keep other processes from it until `owner` is gone.
+
+    Raises:
+        DataError: it holds something, another process has it, or it cannot be made.
+    """
+    try:
+        if folder.exists() and (not folder.is_dir() or set(folder.iterdir()) - {folder / lock.NAME}):
+            raise DataError(f"{folder} is there and holds something else; choose another folder with -o")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.hold(owner, folder)
+    except OSError as error:
+        raise cannot("write", folder, error) from error
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from freerun.predictors.rules import ContextRule
 from freerun.records.plan import PromptPlan
 from freerun.records.side_car import SideCar
 from freerun.records.store import RunFolder
-from freerun.results.finding import to_json
+from freerun.results.finding import LEFT_OUT, to_json
 from freerun.results.json import from_json
 from freerun.stats.loops.lag_runs import LoopRule
 from freerun.stats.two_laws.texts import TwoLaws
@@ -75,6 +75,8 @@ class DistancePlan:
     text stops at its own end."""
     plan_version: int = 2
     """Before 2, B's laws were not computed again."""
+    token_log_probs_only: bool | None = field(default=None, metadata=LEFT_OUT)
+    """True: one of the two is behind a server and tells no whole laws. None: both tell them."""
 
     @property
     def hash(self) -> str:

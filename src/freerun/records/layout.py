@@ -41,12 +41,16 @@ def first_pairs(manifest: Mapping[str, Any]) -> tuple[int, ...]:
     return pairs
 
 
+QUICK = " --quick"
+"""What the command of a first look has after that of its audit."""
+
+
 def as_first_look(manifest: Manifest) -> Manifest:
-    """The manifest as it is where the documents of the first look are all that there is: its counts are theirs."""
+    """The manifest where the first look is all that there is: its counts are those, and its command asks for it alone."""
     n = len(first_pairs(manifest))
     held = manifest["layout"]["first_look"]
     counts = {**manifest["counts"], "pairs": n, "independent_units": held["independent_units"]}
     look = FirstLook(n, int(manifest["counts"]["pairs"]))
-    alone = Manifest({**manifest, "counts": counts, "first_look": look})
+    alone = Manifest({**manifest, "counts": counts, "first_look": look, "command": f"{manifest['command']}{QUICK}"})
     alone.source = manifest.source
     return alone

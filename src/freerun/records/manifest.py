@@ -72,6 +72,12 @@ def written(manifest: Mapping[str, Any]) -> str:
     return json.dumps({**manifest, SEAL: _digest(manifest)}, indent=2, sort_keys=True) + "\n"
 
 
+def with_command(held: Manifest, command: str) -> dict[str, Any]:
+    """A manifest with the command that goes on with its run, and the earlier ones in their order."""
+    earlier = [c for c in (*held.get("earlier_commands", ()), held["command"]) if c != command]
+    return {**held, "command": command, "earlier_commands": earlier}
+
+
 def _digest(manifest: Mapping[str, Any]) -> str:
     content = {k: v for k, v in manifest.items() if k != SEAL}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

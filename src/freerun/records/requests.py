@@ -12,6 +12,8 @@ from freerun.results.served import LawServed
 
 FOLDER = "requests"
 LAW_SERVED = "law_served.json"
+SERVED_LAW = "served_law.json"
+"""What the servers of a run say of a few tokens; see `jobs.served.same_law`."""
 
 
 def read_requests(folder: RunFolder) -> Requests | None:

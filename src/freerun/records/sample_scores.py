@@ -22,7 +22,7 @@ from freerun.files import cannot, write_atomically
 from freerun.records import lock
 from freerun.records.parquet import BROKEN, encoded, metadata_of
 
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True)

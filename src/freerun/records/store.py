@@ -30,7 +30,7 @@ from freerun.records import checksums, lock
 from freerun.records.beginning import check_is_run_or_new, check_same_plan, clear_leftovers
 from freerun.records.columns import Columns, numbers
 from freerun.records.layout import FIRST_PARTS, as_first_look
-from freerun.records.manifest import Damaged, Manifest, manifest_from, short, written
+from freerun.records.manifest import Damaged, Manifest, manifest_from, short, with_command, written
 from freerun.records.parquet import BROKEN, encoded, metadata_of
 from freerun.records.plan import upgraded
 from freerun.records.schema import LATER, READABLE_VERSIONS, sequences_schema, stamped, tokens_schema, unlike
@@ -75,6 +75,8 @@ class RunFolder:
             if held is not None and self.has_parts:
                 raise DataError(f"{self.path} was begun by another process just now; run the same command again")
             write_atomically(self.manifest_path, written(manifest))
+        elif manifest["command"] != held["command"]:
+            write_atomically(self.manifest_path, written(with_command(held, str(manifest["command"]))))
         clear_leftovers(self.path)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from freerun.results.finding import Chart
+from freerun.results.verdict import NextStep, Point
 from freerun.stats.bounds.certificates import Horizon
 
 
@@ -84,3 +85,6 @@ class CertifyResult:
     guaranteed: tuple[str, ...]
     not_guaranteed: tuple[str, ...]
     chart: Chart
+    points: tuple[Point, ...] = ()
+    """What was measured, what came out and how sure that is, in plain words."""
+    next_step: NextStep | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from freerun.results.finding import Finding
+from freerun.results.finding import LEFT_OUT, Finding
 from freerun.results.predict import ProbableToken, SpelledToken
+from freerun.results.requests import Requests
 from freerun.results.verdict import Card, Verdict
 
 RESULT_VERSION = 1
@@ -90,3 +91,5 @@ class DistanceResult:
     command: str
     prompts: dict[str, Any] | None = None
     """What was put around prompts, for both models; None where documents were cut."""
+    requests: Requests | None = field(default=None, metadata=LEFT_OUT)
+    """What became of the requests to a server, where one of the two is behind one."""

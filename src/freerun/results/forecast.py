@@ -1,4 +1,4 @@
-"""What an audit would take: seconds, tokens, memory and disk, each from … to."""
+"""What a job would take: seconds, tokens, memory and disk, each from … to, and what a server would be asked."""
 
 from __future__ import annotations
 
@@ -35,6 +35,26 @@ class Span:
 
 
 @dataclass(frozen=True)
+class ServerLoad:
+    """What a server would be asked, by so many requests if none fails."""
+
+    server: str
+    sent: str
+    """The sampling settings that go with a draw at temperature 1, as JSON; {}: none, it samples as it does by itself."""
+    requests: int
+    requests_to_know_it: int
+    """Of these: who it is, its tokenizer, whether its answers can be believed, and the texts that it takes apart into tokens."""
+    texts_to_write: int
+    texts_to_score: int
+    requests_a_token: bool
+    """It needs a request for every token that is scored, and some more where tokens end within a character."""
+    at_once: int
+    """Texts that it may be asked for at the same time."""
+    not_measured: tuple[str, ...]
+    """What needs whole laws, which a server does not tell."""
+
+
+@dataclass(frozen=True)
 class Forecast:
     """What an audit would take. Seconds are from a loaded model to the page; `parts_seconds` add up to `seconds`."""
 
@@ -60,10 +80,70 @@ class Forecast:
     memory_bytes: Span
     disk_bytes: Span
     how: tuple[str, ...]
+    server: ServerLoad | None = None
+    """None: no server has a part in it."""
 
     def to_json(self) -> dict[str, Any]:
         """A plain object for `--json`."""
         return {"schema_version": FORECAST_VERSION, "kind": "forecast", **asdict(self), "how": list(self.how)}
+
+
+@dataclass(frozen=True)
+class DistanceForecast:
+    """What a distance would take. Seconds are from loaded models to the page; `parts_seconds` add up to `seconds`."""
+
+    a: str
+    b: str
+    corpus: str
+    folder: str
+    plan_hash: str
+    documents: int
+    prefix: int
+    tokens: int
+    tokens_to_score: int
+    """By both models, the floor apart."""
+    tokens_to_sample: int
+    seconds: Span
+    parts_seconds: dict[str, Span]
+    memory_bytes: Span
+    disk_bytes: Span
+    spool_bytes: Span | None
+    """Of laws on their way from one model to the other (`--one-at-a-time`), removed at the end; None where both are loaded."""
+    how: tuple[str, ...]
+    server: ServerLoad | None = None
+    """None: neither is behind a server."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain object for `--json`."""
+        return {"schema_version": FORECAST_VERSION, "kind": "distance_forecast", **asdict(self), "how": list(self.how)}
+
+
+@dataclass(frozen=True)
+class VerifyForecast:
+    """What it would take to let a server draw samples and to verify them; `parts_seconds` add up to `seconds`."""
+
+    writer: str
+    model: str
+    corpus: str
+    folder: str
+    declared: str
+    documents: int
+    prefix: int
+    tokens: int
+    tokens_to_sample: int
+    """By the server, what is there already apart."""
+    tokens_to_score: int
+    """By the model that is here."""
+    seconds: Span
+    parts_seconds: dict[str, Span]
+    memory_bytes: Span
+    disk_bytes: Span
+    how: tuple[str, ...]
+    server: ServerLoad
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain object for `--json`."""
+        return {"schema_version": FORECAST_VERSION, "kind": "verify_forecast", **asdict(self), "how": list(self.how)}
 
 
 def _short(x: float) -> str:

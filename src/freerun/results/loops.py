@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from freerun.results.finding import Estimate, Finding
+from freerun.results.verdict import NextStep, Point
 
 
 @dataclass(frozen=True)
@@ -116,3 +117,6 @@ class LoopsResult:
     first_loops: tuple[FirstLoop, ...]
     command: str
     freerun_version: str
+    points: tuple[Point, ...] = ()
+    """What was measured, what came out and how sure that is, in plain words."""
+    next_step: NextStep | None = None

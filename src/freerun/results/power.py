@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from freerun.results.verdict import NextStep, Point
+
 
 @dataclass(frozen=True, kw_only=True)
 class PowerSettings:
@@ -154,3 +156,6 @@ class PowerResult:
     seconds_of_work: float
     provenance: dict[str, Any]
     created: str
+    points: tuple[Point, ...] = ()
+    """What was measured, what came out and how sure that is, in plain words."""
+    next_step: NextStep | None = None

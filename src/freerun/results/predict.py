@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from freerun.results.finding import LEFT_OUT
+from freerun.results.verdict import NextStep, Point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,3 +113,6 @@ class PredictResult:
     next: NextLaw
     sum: TextSum
     notes: tuple[str, ...]
+    points: tuple[Point, ...] = ()
+    """What was measured, what came out and how sure that is, in plain words."""
+    next_step: NextStep | None = None

@@ -6,21 +6,8 @@ from dataclasses import dataclass
 
 from freerun.results.engine_gap import EngineGap
 from freerun.results.finding import Finding
+from freerun.results.stated_rule import StatedRule
 from freerun.results.verify import Cause, Match
-
-
-@dataclass(frozen=True)
-class StatedRule:
-    """The rule that a server says it samples by when nothing is sent, held against what it drew then."""
-
-    words: str
-    p_value: float
-    """Of the tokens that the rule can draw, beyond the noise floor."""
-    n_outside: int
-    """Tokens that the rule cannot draw by the law that is here: at its edges the engines' noise moves some."""
-    most_outside: int
-    """So many are granted to that noise."""
-    fits: bool
 
 
 @dataclass(frozen=True)

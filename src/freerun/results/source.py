@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from freerun.results.finding import Chart, Table
 from freerun.results.predict import SpelledToken
+from freerun.results.verdict import NextStep, Point
 from freerun.stats.dirichlet import Shares
 from freerun.stats.intervals import Interval
 from freerun.stats.reliability import Reliability
@@ -233,6 +234,9 @@ class SourceResult:
     latents: tuple[LatentAnswer, ...]
     seed: int
     notes: tuple[str, ...]
+    points: tuple[Point, ...] = ()
+    """What was measured, what came out and how sure that is, in plain words."""
+    next_step: NextStep | None = None
 
 
 # ---- on labelled text ------------------------------------------------------------------------------------------------

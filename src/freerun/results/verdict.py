@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from freerun.results.finding import Row
 from freerun.stats.detection.horizon import Where
@@ -13,13 +14,13 @@ Measured = Literal["told_apart", "not_reached", "open", "not_judged"]
 """What a run says of its horizon where nobody set a requirement."""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The answer in a sentence, what limits it, and its status."""
+def found_a_difference(status: Status, outcome: Measured) -> bool | None:
+    """Whether a run of this verdict told its own text from real text; None where it was not judged.
 
-    sentence: str
-    detail: str
-    status: Status
+    >>> found_a_difference("bad", "open"), found_a_difference("neutral", "open"), found_a_difference("bad", "not_judged")
+    (True, False, None)
+    """
+    return None if outcome == "not_judged" else status == "bad"
 
 
 Strength = Literal["firm", "slight"]
@@ -42,6 +43,26 @@ class NextStep:
     type: str
 
 
+MEASURED, CAME_OUT, HOW_SURE = "What was measured", "What came out", "How sure"
+
+
+def three_points(measured: str, came_out: str, how_sure: str) -> tuple[Point, ...]:
+    """The points under a verdict, in plain words; what has nothing to say is left out."""
+    said = ((MEASURED, measured), (CAME_OUT, came_out), (HOW_SURE, how_sure))
+    return tuple(Point(label, text) for label, text in said if text)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer in a sentence, what limits it, and its status; then what was measured, what came out and how sure that is."""
+
+    sentence: str
+    detail: str
+    status: Status
+    points: tuple[Point, ...] = field(default=(), kw_only=True)
+    next_step: NextStep | None = field(default=None, kw_only=True)
+
+
 @dataclass(frozen=True)
 class RunVerdict:
     """The verdict on one run: the outcome in a sentence, then what was measured, what came out and how sure that is.
@@ -56,6 +77,14 @@ class RunVerdict:
     outcome_words: str
     strength: Strength
     next_step: NextStep | None
+
+
+def horizon_beside(verdict: Mapping[str, Any]) -> str:
+    """What became of the horizon, where the sentence of a run's verdict, as result.json has it, does not say it."""
+    outcome = verdict.get("outcome")
+    said = outcome is None or outcome == "told_apart" or (outcome == "open" and verdict.get("status") == "bad")
+    words = "" if said else str(verdict["outcome_words"])
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
 @dataclass(frozen=True)
@@ -106,8 +135,24 @@ class Threat:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A text of the run by its number, and the token in it that the model expected least.
+
+    `token` counts from 1, after the prefix; `probability` is what the law before it gave it.
+    """
+
+    text: int
+    token: int
+    piece: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Example:
-    """A document to read: its prefix, its real continuation, the generated ones, and a few facts as label and value."""
+    """A document to read: its prefix, its real continuation, the generated ones, and a few facts as label and value.
+
+    `places`: of the real text and then of each generated one, where to open them.
+    """
 
     document_id: str
     why: str
@@ -115,3 +160,4 @@ class Example:
     real: str
     free: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
+    places: tuple[Place, ...] = ()

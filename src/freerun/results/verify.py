@@ -8,6 +8,7 @@ from typing import Any, Literal
 from freerun.results.engine_gap import EngineGap
 from freerun.results.finding import LEFT_OUT, Finding
 from freerun.results.requests import Requests
+from freerun.results.stated_rule import StatedRule
 from freerun.results.verdict import Card, Verdict
 
 VERIFY_VERSION = 1
@@ -155,12 +156,14 @@ class SampleFacts:
 
 @dataclass(frozen=True)
 class TestsTogether:
-    """All tests in one p-value. `n_outside`: tokens that the declared law cannot draw, `p_inside`: of all others."""
+    """All tests in one p-value. `n_outside`: tokens that the declared law cannot draw, `n_beyond_floor` of them by more than the
+    noise floor explains of a single token; `p_inside`: of all others."""
 
     p_value: float
+    p_beyond_floor: float
     p_inside: float
-    p_inside_beyond_floor: float
     n_outside: int
+    n_beyond_floor: int
     floor_nats: float
 
 
@@ -188,3 +191,5 @@ class VerifyResult:
     """Of samples that a server drew for this: how far apart the two engines are, which is the noise floor."""
     requests: Requests | None = field(default=None, metadata=LEFT_OUT)
     """What became of the requests to that server."""
+    stated: StatedRule | None = field(default=None, metadata=LEFT_OUT)
+    """Of samples that a server drew by a rule of its own, where they are not draws from the declared one and the server states it."""

@@ -99,6 +99,14 @@ def open_run(path: str | Path) -> Run:
         raise DataError(f"{where} cannot be read; `freerun report {path}` makes it from the records") from error
 
 
+def result_in(path: str | Path) -> dict[str, Any] | None:
+    """What a run says of itself, where a result was derived."""
+    try:
+        return dict(open_run(path).result)
+    except DataError:
+        return None
+
+
 def evidence_of(path: str | Path) -> Evidence:
     """The records of a finished audit, ready for findings.
 

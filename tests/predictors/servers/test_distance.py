@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
+from freerun.comparisons.distance_gates import judge_distance
+from freerun.comparisons.gates import parse_gate
 from freerun.errors import BackendError, UsageError
+from freerun.findings.two_laws.quantities import GATES
 from freerun.jobs.distance.distance import distance
 from freerun.results.distance import DistanceResult
 from freerun.results.json import from_json
@@ -65,7 +69,13 @@ def test_k_holds_the_exact_value_and_nothing_else_is_made_up(
     assert "loss_difference_nats" in estimates
     assert not {"kl_nats", "kl_reverse_nats", "same_top", "token_tv"} & set(estimates)
     assert "need whole laws of both" in done.findings["tokens"]["sentence"]
+    (gate,) = judge_distance(done.result, [parse_gate("kl_nats>0.01", relative=False, known=GATES)])
+    assert gate.decision == "undecided"
+    assert gate.needed == "load the weights of both models"
     assert done.result["requests"]["failed"] >= 1
+    assert done.result["command"].startswith("freerun distance vllm/m@")
+    schema = json.loads((Path(__file__).parents[3] / "docs" / "distance.schema.json").read_text())
+    assert list(jsonschema.Draft202012Validator(schema).iter_errors(done.result)) == []
     n = len(fake.seen)
     assert distance(server, Checkpoint(OTHER), corpus, out=tmp_path / "run", **SIZE).findings == done.findings
     assert len(fake.seen) == n

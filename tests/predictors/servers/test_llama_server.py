@@ -17,12 +17,20 @@ import pytest
 from freerun.commands.main import main
 from freerun.errors import BackendError
 from freerun.files import sha256_of
+from freerun.jobs.audit.audit import audit
+from freerun.jobs.distance.distance import distance
+from freerun.jobs.served.drawing import DrawOptions, verify_from
+from freerun.jobs.served.dry_run import forecast_verify
 from freerun.predictors.base import Continuations
+from freerun.predictors.own_text_from import OwnTextFrom
 from freerun.predictors.rules import SamplingRule
 from freerun.predictors.servers.predictor import ServedModel
 from freerun.predictors.weights.catalogue import CATALOGUE, _fetch, cache_folder
+from freerun.results.audit import AuditResult
+from freerun.results.distance import DistanceResult
 from freerun.results.doctor import DoctorResult
 from freerun.results.json import from_json
+from freerun.results.verify import VerifyResult
 from freerun.specs.spec import load_predictor
 
 pytestmark = pytest.mark.model
@@ -144,3 +152,66 @@ def test_a_doctor_of_it(spec: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert its_own.stated is not None
     assert its_own.stated.fits
     assert its_own.stated.words == "top-k 40, top-p 0.95, min-p 0.05, temperature 0.8"
+
+
+@pytest.fixture
+def few_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each token that the server scores is a request."""
+    for room in ("law", "load"):
+        monkeypatch.setattr(f"freerun.jobs.served.{room}.GAP_TOKENS", 128)
+
+
+@pytest.mark.usefixtures("few_scored_again")
+def test_an_audit_of_what_it_writes_by_the_law_of_the_weights(model: ServedModel, smollm: Any, tmp_path: Path) -> None:
+    both = OwnTextFrom(smollm, model)
+    done = audit(both, "builtin/python-docs", documents=16, prefix=8, tokens=12, out=tmp_path)
+    result = from_json(AuditResult, done.result)
+    law = result.law_served
+    assert law is not None
+    assert law.match in ("agrees", "differs_within_floor")
+    assert law.gap is not None
+    assert 0.01 < law.gap.root_mean_square_nats < law.gap.most_nats  # 8-bit products beside floats
+    assert result.requests is not None
+    assert result.requests.failed == 0
+    assert (tmp_path / "served" / "verification" / "report.html").is_file()
+
+
+@pytest.mark.usefixtures("few_scored_again")
+def test_what_it_draws_by_itself_is_the_rule_that_it_states(model: ServedModel, smollm: Any, tmp_path: Path) -> None:
+    draw, server = DrawOptions(documents=16, prefix=8, tokens=32), model.by_itself()
+    forecast = forecast_verify(server, smollm, "builtin/python-docs", draw=draw, out=tmp_path / "v")
+    assert not (tmp_path / "v").exists()
+    assert forecast.server.sent == "{}"
+    before = server.client.tally.answered
+    result = verify_from(server, smollm, "builtin/python-docs", draw=draw, out=tmp_path / "v", cause_tokens=256)
+    sent = server.client.tally.answered - before
+    assert sent == pytest.approx(forecast.server.requests - forecast.server.requests_to_know_it, rel=0.2)
+    assert result.verdict.match == "differs"
+    assert result.stated is not None
+    assert result.stated.fits
+    assert "The draws fit what the server says it does by itself: top-k 40, top-p 0.95" in result.verdict.detail
+
+
+@pytest.mark.usefixtures("few_scored_again")
+def test_what_it_draws_as_it_is_told_is_verified(spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", NAME, "--documents", "16", "--prefix", "8", "--tokens", "32", "-o", str(tmp_path / "v")]
+    assert main(["verify", "builtin/python-docs", "--from", spec, *words, "--json"]) == 0
+    result = from_json(VerifyResult, json.loads(capsys.readouterr().out))
+    assert result.verdict.match in ("agrees", "differs_within_floor")
+    assert result.requests is not None
+    assert result.requests.failed == 0
+    assert result.gap is not None
+    assert not result.gap.beyond
+
+
+def test_a_distance_to_it(model: ServedModel, smollm: Any, tmp_path: Path) -> None:
+    """The same 4-bit weights: what is between them is 8-bit products beside floats, σ²/2 a token for σ of 0.07 to 0.09 nats."""
+    done = distance(smollm, model, "builtin/python-docs", documents=16, prefix=8, tokens=12, out=tmp_path)
+    result = from_json(DistanceResult, done.result)
+    estimates = {e.name: e for f in result.findings for e in f.estimates}
+    k, back, tv = (estimates[name] for name in ("k_nats", "k_reverse_nats", "tv"))
+    assert k.low < 12 * 0.09**2  # type: ignore[operator]
+    assert back.low < 12 * 0.09**2  # type: ignore[operator]
+    assert 0 < tv.value < 0.35  # type: ignore[operator]
+    assert abs(estimates["loss_difference_nats"].value) < 0.1  # type: ignore[arg-type,operator]
+    assert "kl_nats" not in estimates

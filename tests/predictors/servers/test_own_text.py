@@ -83,6 +83,9 @@ def test_a_server_of_this_checkpoint_agrees_and_faults_change_nothing(
     assert law.gap is not None
     assert law.gap.root_mean_square_nats == pytest.approx(0.07, rel=0.25)
     assert law.n_tokens > 600
+    said = " ".join(point.text for point in result.verdict.points)
+    assert f"{law.writer} continued each twice for 24 tokens, and the model read that" in said
+    assert law.sentence in said
     assert {"match", "cause", "rollout_against_trainer", "requests"} <= set(done.findings)
     assert done.findings["drift"]["status"] != "unknown"
     assert "entropy_rate" not in done.findings
@@ -119,6 +122,8 @@ def test_what_a_server_does_by_itself_is_named(served: Served, corpus: str, tmp_
     assert [(s.name, s.value) for s in law.cause.candidate.steps] == [("temperature", 0.7)]  # type: ignore[union-attr]
     assert result.own_text.sampler_audit == "failed"
     assert "is not drawn from this model's law" in result.verdict.sentence
+    assert result.verdict.next_step is not None
+    assert result.verdict.next_step.type.startswith(f"freerun doctor {law.writer} --against")
     assert result.plan["own_text_from"]["sent"] == "{}"
 
 
@@ -183,7 +188,7 @@ def test_draws_now_are_verified_and_the_same_call_goes_on(
     n = len(fake.seen)
     assert verified("t=1", out).verdict == found.verdict
     assert len(fake.seen) == n
-    with pytest.raises(DataError, match="holds other samples"):
+    with pytest.raises(DataError, match="holds samples of another server"):
         verified("t=0.5", out)
     fake.processed = True
     cooled = verified("t=0.7", tmp_path / "cooled")

@@ -10,12 +10,13 @@ from freerun.comparisons.differences import LOSS_KEY, adjust_together
 from freerun.comparisons.grids.pairs import breaches_of, cautions_of, pair_of
 from freerun.comparisons.grids.summary import RunDigest
 from freerun.comparisons.grids.trends import LEAST_RUNS, charts, slopes
+from freerun.comparisons.points import grid_next, grid_points
 from freerun.comparisons.result import pair_sentence
 from freerun.counted import counted
 from freerun.results.compare import ALPHA, Bounds, Difference
 from freerun.results.grid import CellState, GridCell, GridPair, GridResult, GridSetting, GridTrend
 from freerun.results.horizons import HorizonSummary
-from freerun.results.verdict import Verdict
+from freerun.results.verdict import Verdict, found_a_difference
 
 GRID_VERSION = 1
 
@@ -98,7 +99,11 @@ def _cell(o: CellOutcome) -> GridCell:
         tokens=digest.plan.tokens,
         loss_nats_per_token=None if loss is None else Bounds.of(loss.interval()),
         impossible_tokens=digest.n_impossible,
-        h75_tokens=None if curve is None else HorizonSummary.of(curve.horizon(), curve.lengths),
+        h75_tokens=None
+        if curve is None
+        else HorizonSummary.of(
+            curve.horizon(), curve.lengths, detected=found_a_difference(digest.status, digest.outcome)
+        ),
     )
 
 
@@ -185,7 +190,14 @@ def _verdict(
     if missing:
         parts.append(f"{counted(len(missing), 'cell has', 'cells have')} no result: see why below.")
     detail = " ".join(parts)
-    return Verdict(sentence, detail, "neutral") if done else Verdict("No cell has a result.", detail, "unknown")
+    cells = [_cell(o) for o in outcomes]
+    return Verdict(
+        sentence if done else "No cell has a result.",
+        detail,
+        "neutral" if done else "unknown",
+        points=grid_points(cells, detail, tests),
+        next_step=grid_next(cells),
+    )
 
 
 def _licence(outcomes: Sequence[CellOutcome], tests: int) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 import freerun
+from freerun.comparisons.detected import difference_in
+from freerun.comparisons.points import sweep_next, sweep_points
 from freerun.comparisons.sweeps.axis import Axis
 from freerun.comparisons.sweeps.charts import axis_charts
 from freerun.comparisons.sweeps.contrasts import OwnTextRefused, Swept
@@ -28,7 +31,7 @@ from freerun.results.sweep import (
     SettingLoss,
     SweepResult,
 )
-from freerun.results.verdict import Verdict
+from freerun.results.verdict import Status, Verdict
 from freerun.stats.multiplicity import holm
 from freerun.stats.paired import PairedDifference, slope_weights
 
@@ -47,34 +50,48 @@ def sweep_result(
     axes: Sequence[Axis],
     swept: Swept | TooFewDocuments | OwnTextRefused,
     *,
+    results: Sequence[Mapping[str, Any] | None],
     cut: int,
     command: str,
     created: str,
 ) -> SweepResult:
-    """Everything that is said of a sweep; `names` are the folders of its runs, `swept` may be why nothing can be."""
+    """Everything that is said of a sweep; `names` are the folders of its runs, `swept` may be why nothing can be.
+
+    `results`: the runs' own result.json, where they have one.
+    """
     plan = evidences[0].plan
     model, corpus, sampling = plan.model, plan.corpus, plan.sampling.describe()
     settings = [_setting(e, name) for e, name in zip(evidences, names, strict=True)]
-    results: tuple[AxisResult, ...] = ()
+    along: tuple[AxisResult, ...] = ()
+    status: Status
     if isinstance(swept, Swept):
-        settings = [_measured(setting, swept, i) for i, setting in enumerate(settings)]
-        results = _axes(swept, axes)
-        first, *more = (axis.sentence for axis in results)
+        found = [difference_in(e, result) for e, result in zip(evidences, results, strict=True)]
+        settings = [_measured(setting, swept, i, found[i]) for i, setting in enumerate(settings)]
+        along = _axes(swept, axes)
+        first, *more = (axis.sentence for axis in along)
         sentence = " ".join([f"{model}: {first[0].lower()}{first[1:]}", *more])
-        verdict, licence = Verdict(sentence, _detail(results), "neutral"), _licence(swept, len(axes))
+        detail, status, licence = _detail(along), "neutral", _licence(swept, len(axes))
     else:
         why, licence = str(swept), "No inference."
         sentence = f"{model}: nothing can be said of context from this sweep."
-        verdict = Verdict(sentence, f"{why[0].upper()}{why[1:]}.", "unknown")
+        detail, status = f"{why[0].upper()}{why[1:]}.", "unknown"
+    design = Design(model, corpus, sampling, plan.documents, cut, plan.tokens)
+    verdict = Verdict(
+        sentence,
+        detail,
+        status,
+        points=sweep_points(design, len(settings), along, detail),
+        next_step=sweep_next(design, along, refused=isinstance(swept, OwnTextRefused)),
+    )
     return SweepResult(
         SWEEP_VERSION,
         "sweep",
         freerun.__version__,
         f"{model} on {corpus}, by context",
         verdict,
-        Design(model, corpus, sampling, plan.documents, cut, plan.tokens),
+        design,
         tuple(settings),
-        results,
+        along,
         tuple(_cautions(evidences, axes)),
         licence,
         command,
@@ -90,7 +107,7 @@ def _setting(evidence: Evidence, name: str) -> Setting:
     return Setting(name, plan.prefix, plan.exemplars, plan.exemplar_tokens, evidence.records.manifest["plan_hash"])
 
 
-def _measured(setting: Setting, swept: Swept, i: int) -> Setting:
+def _measured(setting: Setting, swept: Swept, i: int, detected: bool | None) -> Setting:
     curve, loss, mean = swept.curves[i], swept.loss(i), swept.mean_auc(i)
     return replace(
         setting,
@@ -100,7 +117,7 @@ def _measured(setting: Setting, swept: Swept, i: int) -> Setting:
         ),
         auc_last=Bounds.of(curve.curve.detections[-1].auc),
         mean_auc=Bounds.of(mean.interval),
-        h75_tokens=HorizonSummary.of(curve.curve.aucs.horizon(), swept.lengths),
+        h75_tokens=HorizonSummary.of(curve.curve.aucs.horizon(), swept.lengths, detected=detected),
         loss_nats_per_token=SettingLoss(loss.value, loss.low, loss.high, swept.losses[i].n_impossible),
         pairs_left_out=curve.n_dropped,
     )

@@ -6,6 +6,7 @@ import freerun
 from freerun.findings.two_laws import quantities, tokens, writers
 from freerun.findings.two_laws.evidence import ARM_WORDS, TwoModels
 from freerun.findings.two_laws.parting import partings
+from freerun.findings.two_laws.points import distance_next, distance_points
 from freerun.findings.two_laws.tokens import tokens_finding
 from freerun.findings.two_laws.writers import certificate_of, rounded_up, writers_finding
 from freerun.findings.two_laws.writing import writing_finding
@@ -50,12 +51,24 @@ def derive(records: DistanceRecords) -> DistanceResult:
 
 
 def _verdict(models: TwoModels, findings: dict[str, Finding], found: Certificate | None) -> Verdict:
-    first = findings[tokens.NAME]
+    first, plan = findings[tokens.NAME], models.plan
     if first.status == "unknown":
-        return Verdict(first.sentence, "Take more --documents.", "unknown")
-    said = [first.sentence, *([_floor_words(models)] if _floor_words(models) else [])]
-    detail = [findings[writers.NAME].sentence, *([] if found is None else [found.sentence])]
-    return Verdict(" ".join(said), " ".join(detail), "neutral")
+        step = distance_next(plan, known=False)
+        return Verdict(
+            first.sentence,
+            "Take more --documents.",
+            "unknown",
+            points=distance_points(plan, came_out="", how_sure=""),
+            next_step=step,
+        )
+    floor, certificate = _floor_words(models), "" if found is None else found.sentence
+    return Verdict(
+        " ".join(filter(None, (first.sentence, floor))),
+        " ".join(filter(None, (findings[writers.NAME].sentence, certificate))),
+        "neutral",
+        points=distance_points(plan, came_out=findings[writers.NAME].sentence, how_sure=certificate),
+        next_step=distance_next(plan, known=True),
+    )
 
 
 def _floor_words(models: TwoModels) -> str:
@@ -89,7 +102,14 @@ def _headline(models: TwoModels, findings: dict[str, Finding], found: Certificat
         )
         value = f"≤ {rounded_up(found.tv)}" if found.sides_agree else "none"
         cards.append(
-            Card(f"Certificate, {found.tokens} tokens", value, "TV", f"{found.low:.3f} to {rounded_up(found.tv)}", note)
+            Card(
+                f"Certificate, {found.tokens} tokens",
+                value,
+                "TV",
+                f"{found.low:.3f} to {rounded_up(found.tv)}",
+                note,
+                writers.NAME,
+            )
         )
         cards.append(
             _card("K", estimate(quantities.K), f"A's text against B, {found.tokens} tokens; an estimate", form=".3g")
@@ -100,8 +120,9 @@ def _headline(models: TwoModels, findings: dict[str, Finding], found: Certificat
 
 
 def _card(label: str, e: Estimate, note: str, *, form: str) -> Card:
+    finding = tokens.NAME if e.name in (quantities.KL.name, quantities.SAME_TOP.name) else writers.NAME
     if e.value is None:
-        return Card(label, e.text or "unknown", note=note)
+        return Card(label, e.text or "unknown", note=note, finding=finding)
     value, low, high = ("open" if v is None else f"{v:{form}}".replace("-", "−") for v in (e.value, e.low, e.high))
     interval = f"{low} to {high}" if e.low is not None or e.high is not None else ""
-    return Card(label, value, "" if form.endswith("%") else e.unit, interval, note)
+    return Card(label, value, "" if form.endswith("%") else e.unit, interval, note, finding)

@@ -11,12 +11,13 @@ from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import lengths_up_to
 from freerun.findings.two_laws import quantities
+from freerun.findings.two_laws.points import WRITERS_WORDS
 from freerun.findings.two_laws.writers import AIMS, rounded_up
 from freerun.results.distance import Certificate
 from freerun.results.finding import Cell, Estimate, Finding, Row, Table
 from freerun.results.horizons import spoken
 from freerun.results.quantity import Quantity
-from freerun.results.verdict import Card, Verdict
+from freerun.results.verdict import Card, NextStep, Verdict, three_points
 from freerun.stats.intervals import Interval, cluster_ratio
 from freerun.stats.two_laws.best_detector import BestDetector, best_detector
 from freerun.stats.two_laws.certificate import TvCertificate, certificate
@@ -75,11 +76,27 @@ def judge_writers(writers: Writers) -> Judgement:
     except TooFewDocuments as error:
         why = f"This is not known: {error}."
         unknown = Finding.unknown("writers", _QUESTION, why, quantities.TV.estimate(None, text="unknown"))
-        return Judgement(Verdict(why, "Take more --documents.", "unknown"), (), None, (tokens, unknown), ())
+        return Judgement(
+            Verdict(
+                why,
+                "Take more --documents.",
+                "unknown",
+                next_step=NextStep("Take more documents: the same command with", "--documents"),
+            ),
+            (),
+            None,
+            (tokens, unknown),
+            (),
+        )
     found = _certificate(sides)
     finding = _finding(writers, sides, k, back, best)
     infinite = tuple(q.name for q, x in ((quantities.K, k), (quantities.K_REVERSE, back)) if x.infinite)
-    verdict = Verdict(finding.sentence, f"{found.sentence} {tokens.sentence}", "neutral")
+    measured = (
+        "A server gives no whole laws, so whole texts were compared: each model wrote texts, both said how probable every one of them is. "
+        f"{WRITERS_WORDS}."
+    )
+    points = three_points(measured, tokens.sentence, f"{found.sentence} Intervals are 95%, over prefixes.")
+    verdict = Verdict(finding.sentence, f"{found.sentence} {tokens.sentence}", "neutral", points=points)
     return Judgement(verdict, _cards(finding, found), found, (tokens, finding), infinite)
 
 
@@ -218,6 +235,7 @@ def _cards(finding: Finding, found: Certificate) -> tuple[Card, ...]:
             "TV",
             f"{found.low:.3f} to {rounded_up(found.tv)}",
             "upper limit of the total variation: what no test on one text can exceed",
+            "writers",
         ),
         _card("K", k, "A's text against B; an estimate", ".3g"),
         _card("Best possible detector", auc, "AUC of one text", ".2f"),
@@ -226,6 +244,6 @@ def _cards(finding: Finding, found: Certificate) -> tuple[Card, ...]:
 
 def _card(label: str, e: Estimate, note: str, form: str) -> Card:
     if e.value is None:
-        return Card(label, e.text or "unknown", note=note)
+        return Card(label, e.text or "unknown", note=note, finding="writers")
     ends = "" if e.low is None or e.high is None else f"{e.low:{form}} to {e.high:{form}}"
-    return Card(label, f"{e.value:{form}}", e.unit, ends, note)
+    return Card(label, f"{e.value:{form}}", e.unit, ends, note, "writers")

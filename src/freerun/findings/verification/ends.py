@@ -68,9 +68,7 @@ def ends_finding(evidence: VerifyEvidence) -> Finding:
 def _incidence(evidence: VerifyEvidence) -> CumulativeIncidence | None:
     looped = evidence.loop_at >= 0
     time = np.where(looped, evidence.loop_at, evidence.n_tokens)
-    ended = np.zeros(len(time), bool)
-    ended[np.unique(evidence.tokens.sequence[evidence.tokens.is_end])] = True
-    cause = np.where(looped, LOOP, np.where(ended, END_OF_TEXT, CENSORED))
+    cause = np.where(looped, LOOP, np.where(evidence.ended, END_OF_TEXT, CENSORED))
     try:
         return cumulative_incidence(np.maximum(time, 1), cause)
     except TooFewDocuments:

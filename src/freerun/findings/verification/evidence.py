@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from freerun.results.verify import Cause, Match, SampleFacts
-from freerun.stats.verification.battery import ALPHA, LEAST_TOKENS, Battery, held_against_laws, uniforms_of
+from freerun.stats.verification.battery import (
+    ALPHA,
+    LEAST_TOKENS,
+    NOWHERE_ELSE,
+    Battery,
+    Elsewhere,
+    held_against_laws,
+    uniforms_of,
+)
 from freerun.stats.verification.exchange import Exchange
 from freerun.stats.verification.shared_seeds import SharedSeeds, shared_seeds
 from freerun.stats.verification.tokens import MIXED_IN, N_BEGINNINGS, Bets, TokenLaws
@@ -71,8 +79,9 @@ def both_p(battery_p: float, log_e: float) -> float:
 class VerifyEvidence:
     """Drawn tokens with what the declared law and the file say of them.
 
-    `n_tokens`, `loop_at`: of each completion, its tokens and after how many of them a loop was complete (−1: none). `chosen_floor_nats`: set
-    by the user. `cause` is None until it was searched.
+    `n_tokens`, `loop_at`, `ended`: of each completion, its tokens, after how many of them a loop was complete (−1: none), and whether
+    it has an end token. `elsewhere`: tokens of a long file whose columns are not held; `bets` are of all. `chosen_floor_nats`: set by
+    the user. `cause` is None until it was searched.
     """
 
     tokens: TokenLaws
@@ -81,12 +90,14 @@ class VerifyEvidence:
     trainer: Float[np.ndarray, " tokens"]
     n_tokens: Int[np.ndarray, " completions"]
     loop_at: Int[np.ndarray, " completions"]
+    ended: Bool[np.ndarray, " completions"]
     facts: SampleFacts
     floor: Floor
     declared_words: str
     is_model_law: bool
     seed: int
     chosen_floor_nats: float | None = None
+    elsewhere: Elsewhere = NOWHERE_ELSE
     cause: Cause | None = None
     again: Exchange | None = None
     """Text that was tokenised again, against the law's own; None for ids, and where there are too few texts."""
@@ -99,13 +110,20 @@ class VerifyEvidence:
         return self.facts.tokens == "text"
 
     @property
+    def n_drawn(self) -> int:
+        """Drawn tokens of the file that were scored."""
+        return self.tokens.n_tokens + self.elsewhere.n_tokens
+
+    @property
     def floor_nats(self) -> float:
         """What counts as noise of a log-probability, root mean square."""
         return self.floor.root_mean_square if self.chosen_floor_nats is None else self.chosen_floor_nats
 
     @cached_property
     def battery(self) -> Battery:
-        return held_against_laws(self.tokens, self.bets, seed=self.seed, floor_nats=self.floor_nats)
+        return held_against_laws(
+            self.tokens, self.bets, seed=self.seed, floor_nats=self.floor_nats, elsewhere=self.elsewhere
+        )
 
     @property
     def p_value(self) -> float:

@@ -56,7 +56,7 @@ def match_finding(evidence: VerifyEvidence) -> Finding:
 def match_sentence(evidence: VerifyEvidence) -> str:
     if evidence.is_text:
         return text_sentence(evidence)
-    n = counted(evidence.tokens.n_tokens, "drawn token")
+    n = counted(evidence.n_drawn, "drawn token")
     declared = evidence.declared_words
     if evidence.one_seed:
         return (
@@ -78,7 +78,7 @@ def match_sentence(evidence: VerifyEvidence) -> str:
 
 
 def _estimates(evidence: VerifyEvidence) -> tuple[Estimate, ...]:
-    battery, n = evidence.battery, evidence.tokens.n_tokens
+    battery, n = evidence.battery, evidence.n_drawn
     smallest = battery.smallest
     how = f"at least, with {POWER:.0%} power at one false alarm in {1 / ALPHA:,.0f} files; to first order"
     return (
@@ -182,6 +182,14 @@ def _notes(evidence: VerifyEvidence, n_outside: int, n_edge: int) -> tuple[str, 
     notes = []
     if n_outside:
         notes.append(f"{counted(n_outside, 'drawn token')} cannot be drawn under the declared rule at all.")
+    left = evidence.elsewhere
+    if left.n_tokens:
+        held = len(evidence.n_tokens) - left.n_completions
+        notes.append(
+            f"Mean surprisal, chi-squares, repeats and the numbers on reported log-probabilities are taken over "
+            f"{evidence.tokens.n_tokens:,} tokens, those of {held:,} completions spread evenly over the file, so that memory is bounded; "
+            f"truncations, bets, impossible tokens, ends and loops over all {evidence.n_drawn:,}."
+        )
     if n_edge:
         notes.append(f"{counted(n_edge, 'token')} at the edge of what the rule keeps left out of the tests.")
     if evidence.facts.ends == "missing":

@@ -9,6 +9,7 @@ from freerun.findings.recognition.sampling import p_words
 from freerun.findings.verification.ends import ends_finding
 from freerun.findings.verification.evidence import VerifyEvidence
 from freerun.findings.verification.match import STATUS, cause_finding, cause_sentence, match_finding, match_sentence
+from freerun.findings.verification.points import verify_next, verify_points
 from freerun.findings.verification.rollout import rollout_finding
 from freerun.results.finding import Cell, Finding, Row, Table
 from freerun.results.verdict import Card
@@ -46,6 +47,7 @@ def derive_verification(
         ends_finding(evidence),
         samples_finding(evidence.facts),
     )
+    detail = _detail(evidence, cause, findings[2])
     return VerifyResult(
         schema_version=VERIFY_VERSION,
         kind="verify",
@@ -53,7 +55,12 @@ def derive_verification(
         created=str(provenance.get("created", "")),
         title=f"{evidence.facts.path} against {model_name}",
         verdict=MatchVerdict(
-            match_sentence(evidence), _detail(evidence, cause, findings[2]), STATUS[evidence.match], evidence.match
+            match_sentence(evidence),
+            detail,
+            STATUS[evidence.match],
+            evidence.match,
+            points=verify_points(evidence, model=model_name, came_out=detail),
+            next_step=verify_next(evidence, cause, model=model_name),
         ),
         cause=cause,
         headline=_cards(evidence),
@@ -65,9 +72,10 @@ def derive_verification(
         command=command,
         tests=TestsTogether(
             evidence.battery.p_value,
+            evidence.battery.p_beyond_floor,
             evidence.battery.p_inside,
-            evidence.battery.p_inside_beyond_floor,
             evidence.battery.n_outside,
+            evidence.battery.n_beyond_floor,
             evidence.floor_nats,
         ),
     )
@@ -83,7 +91,7 @@ def _detail(evidence: VerifyEvidence, cause: Cause, rollout: Finding) -> str:
 def _cards(evidence: VerifyEvidence) -> tuple[Card, ...]:
     again, facts = evidence.again, evidence.facts
     smallest = evidence.battery.smallest if not evidence.is_text else Smallest(None, None, None)
-    p_value, n_tokens = evidence.p_value, evidence.tokens.n_tokens
+    p_value, n_tokens = evidence.p_value, evidence.n_drawn
     if again is not None:
         smallest, p_value, n_tokens = again.smallest, again.p_value, again.n_tokens
     shown = "–" if evidence.is_text and again is None else p_words(p_value)

@@ -18,6 +18,7 @@ from freerun.jobs.audit.prompting import known_ids_of
 from freerun.jobs.audit.quick import check_quick
 from freerun.jobs.audit.so_far import WhatIsKnown
 from freerun.jobs.served.requests import Log
+from freerun.jobs.served.same_law import SameLaw
 from freerun.jobs.served.sampler import verify_own_text
 from freerun.jobs.source.in_audit import (
     SourcePlan,
@@ -96,6 +97,8 @@ def check_first_look_and_sources(ready: Prepared, say: Callable[[str], None]) ->
 def _measure(ready: Prepared, log: Log, tell: Progress) -> None:
     """Record the units that are asked for now and are not recorded yet."""
     folder, units = ready.folder, ready.wanted
+    same = SameLaw(folder.path, (ready.predictor, *ready.others))
+    same.check_unchanged()
     done = [u.name for u in units if folder.done(u.name, u.key(ready.plan_hash))]
     if len(done) == len(units):
         return
@@ -107,8 +110,10 @@ def _measure(ready: Prepared, log: Log, tell: Progress) -> None:
     tell.begin(sum(u.n_tokens for u in units))
     so_far = WhatIsKnown(ready, tell.known)
     try:
+        same.begin()
         so_far.take_over(done)
         measure_units(ready, reference, folder, units, tell, log=log, on_text=so_far.hear)
+        same.end()
     finally:
         tell.end()
 
@@ -224,5 +229,5 @@ def conclude(folder: RunFolder, *, transfer_from: Records | None = None) -> tupl
     result = derive_from(evidence, transfer_from=transfer_from)
     plain = to_json(result)
     write_atomically(folder.path / "result.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")
-    write_atomically(folder.path / "report.html", render_page(plain))
+    write_atomically(folder.path / "report.html", render_page(plain, folder=str(folder.path)))
     return evidence, result

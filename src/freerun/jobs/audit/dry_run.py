@@ -13,6 +13,7 @@ import numpy as np
 
 from freerun.jobs.audit.options import AuditOptions
 from freerun.jobs.audit.preparing import Prepared, prepare
+from freerun.jobs.served.load import answered_by, with_server
 from freerun.jobs.source.in_audit import SourcePlan, plan_sources, seconds_a_token, sources_left
 from freerun.predictors.arithmetic import weight_bytes
 from freerun.predictors.base import Continuations, Predictor
@@ -81,6 +82,7 @@ def dry_run(
         FreerunError: whatever the audit itself would refuse before it measures.
     """
     ready = prepare(model, corpus, options, out=out, say=say)
+    known_by = answered_by(ready.predictor)
     sources = plan_sources(ready)
     say("timing a small batch of scoring and of sampling")
     counting = _elapsed(ready.reference)
@@ -109,7 +111,7 @@ def dry_run(
         + FINDINGS_SECONDS_A_TOKEN[1] * min(n_recorded, 200_000)
         + FINDINGS_SECONDS_A_TOKEN[0] * n_recorded,
     )
-    return _forecast(ready, left, parts, free, growth, sources)
+    return with_server(_forecast(ready, left, parts, free, growth, sources), ready.predictor, known_by=known_by)
 
 
 def _forecast(

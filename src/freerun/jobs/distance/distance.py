@@ -12,7 +12,8 @@ from freerun.findings.two_laws.summary import derive
 from freerun.jobs.distance.measuring import measure, remove_spool, units_left, units_of
 from freerun.jobs.distance.options import DistanceKeywords, chosen_from
 from freerun.jobs.distance.preparing import Model, Prepared, prepare
-from freerun.jobs.served.distance import is_served, served_distance
+from freerun.jobs.served.distance import served_distance
+from freerun.jobs.served.two_models import is_served
 from freerun.records.distance import KIND, TWO_LAWS, DistancePlan, read_distance
 from freerun.records.store import RunFolder
 from freerun.report.pages.distance import render_distance

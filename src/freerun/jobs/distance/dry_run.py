@@ -5,22 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from freerun.errors import UsageError
 from freerun.jobs.audit.dry_run import FINDINGS_SECONDS, MARGIN, REST_BYTES
 from freerun.jobs.distance.measuring import FLOORS, units_left, units_of
 from freerun.jobs.distance.models import Name
 from freerun.jobs.distance.options import DistanceOptions
 from freerun.jobs.distance.preparing import Model, Prepared, prepare
+from freerun.jobs.served.dry_run import forecast_distance
+from freerun.jobs.served.two_models import is_served
 from freerun.predictors.arithmetic import weight_bytes
 from freerun.predictors.base import Continuations
 from freerun.predictors.spool import BYTES_A_LOGIT
 from freerun.records.distance import OWN_ARMS
-from freerun.results.forecast import FORECAST_VERSION, Span
+from freerun.results.forecast import DistanceForecast, Span
 from freerun.text.documents import Corpus
 
 TIMED_TEXTS = 4
@@ -30,34 +31,6 @@ TIMED_STEPS = 6
 BYTES_A_TOKEN = (60.0, 120.0)
 """Of records, as runs of the 135M model have them."""
 BYTES_OF_THE_REST = (300_000.0, 700_000.0)
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a distance would take. Seconds are from loaded models to the page; `parts_seconds` add up to `seconds`."""
-
-    a: str
-    b: str
-    corpus: str
-    folder: str
-    plan_hash: str
-    documents: int
-    prefix: int
-    tokens: int
-    tokens_to_score: int
-    """By both models, the floor apart."""
-    tokens_to_sample: int
-    seconds: Span
-    parts_seconds: dict[str, Span]
-    memory_bytes: Span
-    disk_bytes: Span
-    spool_bytes: Span | None
-    """Of laws on their way from one model to the other (`--one-at-a-time`), removed at the end; None where both are loaded."""
-    how: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """A plain object for `--json`."""
-        return {"schema_version": FORECAST_VERSION, "kind": "distance_forecast", **asdict(self), "how": list(self.how)}
 
 
 class _Enough(Exception):
@@ -72,12 +45,16 @@ def dry_run(
     *,
     out: str | Path | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> Forecast:
+) -> DistanceForecast:
     """Load the models, cut the texts, time a small batch of each kind of work, and forecast the whole.
 
     Raises:
         FreerunError: whatever the run itself would refuse before it measures.
     """
+    if is_served(a) or is_served(b):
+        if not isinstance(corpus, str):
+            raise UsageError("a distance with a served model takes a corpus by its name")
+        return forecast_distance(a, b, corpus, options, out=out, say=say)
     ready = prepare(a, b, corpus, options, out=out, say=say)
     plan, left = ready.plan, units_left(ready)
     say("timing a few texts")
@@ -103,7 +80,7 @@ def dry_run(
     state = plan.batch * (plan.prefix + plan.tokens) * 50_000.0
     first = sum(n_left[arm] for arm in ("real", "a") if arm in plan.arms)
     spooled = max(first, n_left.get("b", 0)) * ready.a.n_tokens * BYTES_A_LOGIT
-    return Forecast(
+    return DistanceForecast(
         a=plan.a.model,
         b=plan.b.model,
         corpus=plan.corpus,

@@ -38,7 +38,7 @@ class Description:
     """Of its chat template; None where it has none."""
 
     @staticmethod
-    def of(predictor: Stepwise[Any], texts: Sequence[str], *, device: str) -> Description:
+    def of(predictor: Predictor, texts: Sequence[str], *, device: str) -> Description:
         """`texts`: documents that both models are tried on."""
         spelled = predictor.markers.control
         return Description(

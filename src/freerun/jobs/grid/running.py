@@ -96,7 +96,7 @@ class Foreman:
         task = outcome.unit.task
         held = self.failures.get(task.name)
         if held is None:
-            self.failures[task.name] = Failure(str(outcome), 4, "failed")
+            self.failures[task.name] = Failure(str(outcome), outcome.reasons[-1].error.exit_code, "failed")
         self.tell.say(str(outcome))
 
     def _begin(self, task: Task, plan: CellPlan) -> Sequence[Work]:

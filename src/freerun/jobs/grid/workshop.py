@@ -22,6 +22,7 @@ from freerun.jobs.audit.options import AuditOptions, read_any_corpus
 from freerun.jobs.audit.preparing import Prepared, prepare
 from freerun.jobs.audit.so_far import WhatIsKnown
 from freerun.jobs.served.requests import Log, served_in
+from freerun.jobs.served.same_law import SameLaw
 from freerun.predictors.base import Predictor
 from freerun.predictors.reference import Reference
 from freerun.records.measure import Unit
@@ -255,6 +256,7 @@ class Workshop:
     def _log(self, task: Task, ready: Prepared) -> Log:
         """The requests that this process sends for a cell."""
         if task.name not in self._logs:
+            SameLaw(ready.folder.path, (ready.predictor, *ready.others)).begin()
             self._logs[task.name] = Log(ready.folder.path, (ready.predictor, *ready.others))
         return self._logs[task.name]
 

@@ -12,6 +12,7 @@ from freerun.counted import counted
 from freerun.errors import DataError, UsageError
 from freerun.files import write_atomically
 from freerun.findings.loops.of_texts import loops_of_texts
+from freerun.findings.loops.points import loops_next, loops_points
 from freerun.findings.loops.repetition import DIFFER, STOP_RULES, stop_outcomes
 from freerun.jobs.loops.first import first_of
 from freerun.jobs.loops.reading import ReadTexts, Sides, gather_corpus, gather_samples
@@ -88,20 +89,26 @@ def loops(
         notes=() if base is None else base.facts.notes,
     )
     say(f"looked for loops in {counted(n, spelling.unit.rstrip('s'))}: {time.perf_counter() - begin:.1f} s")
+    definition = LoopDefinition(RULE.max_period, RULE.copies, RULE.min_tokens, DIFFER, prompts_count)
+    real_facts = None if base is None else base.facts
     result = LoopsResult(
         schema_version=SCHEMA_VERSION,
         kind="loops",
         title=sides.title,
         unit=spelling.unit,
         tokenizer=spelling.name,
-        definition=LoopDefinition(RULE.max_period, RULE.copies, RULE.min_tokens, DIFFER, prompts_count),
+        definition=definition,
         own=own.facts,
-        real=None if base is None else base.facts,
+        real=real_facts,
         finding=finding,
         stop_rules=outcomes,
         first_loops=first,
         command=_command(texts, real, tokenizer, rules if stop_rules else (), words, prompts_count, format, requests),
         freerun_version=freerun.__version__,
+        points=loops_points(
+            definition, own.facts, real_facts, outcomes, spelling.unit, known=finding.status != "unknown"
+        ),
+        next_step=loops_next(real_facts, known=finding.status != "unknown"),
     )
     if out is not None:
         write_atomically(Path(out) / PAGE, render_loops(to_json(result)))

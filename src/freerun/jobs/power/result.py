@@ -23,10 +23,15 @@ from freerun.results.power import (
     PowerResult,
     PowerSettings,
 )
+from freerun.results.verdict import NextStep, Point, three_points
 from freerun.stats.design.table import SimultaneousBand, simultaneous_band
 from freerun.stats.intervals import clopper_pearson
 
 SCHEMA_VERSION = 1
+NOTICED = 0.8
+"""Power from which on a defect counts as noticed."""
+LONGEST = 256
+"""Tokens of the longest texts of the full table."""
 
 
 def power_result(plan: PowerPlan, parts: Sequence[Part], manifest: Mapping[str, Any]) -> PowerResult:
@@ -41,6 +46,7 @@ def power_result(plan: PowerPlan, parts: Sequence[Part], manifest: Mapping[str, 
         c for cells, band in ((nulls, null_band), (controls, control_band)) for c in cells if not _inside(c, band)
     }
     null = _check(nulls, outside, null_band)
+    sentence = _sentence(plan, null)
     return PowerResult(
         schema_version=SCHEMA_VERSION,
         kind="power",
@@ -49,7 +55,11 @@ def power_result(plan: PowerPlan, parts: Sequence[Part], manifest: Mapping[str, 
         command=manifest["command"],
         plan_hash=plan.hash,
         plan=PowerSettings(**asdict(plan)),
-        sentence=_sentence(plan, null),
+        sentence=sentence,
+        points=_points(plan, rates, sentence),
+        next_step=NextStep("Longer texts and more reruns", "freerun power --full")
+        if plan.lengths[-1] < LONGEST
+        else None,
         status="good" if null.all_inside else "bad",
         bases=tuple(PowerBase(b, BASES[b].meaning, BASES[b].ngram) for b in plan.bases),
         organisms=tuple(PowerOrganism(o, PLANTED[o].label, PLANTED[o].meaning) for o in plan.organisms),
@@ -131,6 +141,35 @@ def _check(cells: Sequence[PowerCell], outside: set[PowerCell], band: Simultaneo
 def _named(cell: PowerCell) -> str:
     where = f"{METRICS[cell.metric].label}, {cell.organism} on {cell.base}"
     return f"{where}, {cell.tokens} tokens, {cell.texts} texts: {cell.rate:.1%}"
+
+
+def _points(plan: PowerPlan, rates: Sequence[PowerCell], null: str) -> tuple[Point, ...]:
+    """What was measured, what came out and how sure that is."""
+    tokens, texts, organisms = plan.lengths[-1], plan.texts[-1], [o for o in plan.organisms if o != NULL]
+    measured = (
+        "Texts of models with a planted defect were held against texts without it, and every metric had to say "
+        f"whether they differ: {plan.reruns:,} "
+        "times a cell, with new texts each time. Power is how often a defect is noticed; size is how often one is "
+        "“noticed” where none is (it should be "
+        f"about {plan.alpha:.0%})."
+    )
+    seen: dict[str, set[str]] = {m: set() for m in plan.metrics if not METRICS[m].control}
+    for c in rates:
+        if c.organism != NULL and c.metric in seen and (c.tokens, c.texts) == (tokens, texts) and c.rate >= NOTICED:
+            seen[c.metric].add(c.organism)
+    noticed = set().union(*seen.values())
+    best = max(seen, key=lambda m: len(seen[m]), default=None)
+    most = (
+        ""
+        if best is None or not seen[best]
+        else f" The metric that notices most of them is {METRICS[best].label} ({len(seen[best])})."
+    )
+    came_out = (
+        f"With {texts} texts a side of {tokens} tokens, {len(noticed)} of {len(organisms)} planted defects are "
+        f"noticed in {NOTICED:.0%} of reruns or "
+        f"more by some metric on some base.{most}"
+    )
+    return three_points(measured, came_out, f"{null} Rates have Clopper–Pearson intervals ({plan.level:.0%}).")
 
 
 def _sentence(plan: PowerPlan, null: BandCheck) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
@@ -14,9 +14,11 @@ import numpy as np
 
 from freerun.errors import DataError
 from freerun.files import write_atomically
+from freerun.findings.verification.stated import with_stated
 from freerun.jobs.audit.options import AuditOptions, read_any_corpus
-from freerun.jobs.served.law import VERIFICATION, completion, recorded_gap, typed
-from freerun.jobs.served.requests import Log, requests_in
+from freerun.jobs.served.law import VERIFICATION, completion, recorded_gap, stated_rule, typed
+from freerun.jobs.served.requests import Log, requests_in, served_in
+from freerun.jobs.served.same_law import SameLaw
 from freerun.jobs.served.writers import read_by, writer_plan
 from freerun.jobs.verify.options import VerifyKeywords, VerifyOptions
 from freerun.jobs.verify.verify import verify
@@ -24,6 +26,9 @@ from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.own_text_from import OwnTextFrom
 from freerun.predictors.rules import MODEL_LAW, SamplingRule
+from freerun.predictors.servers.dialect import Settings
+from freerun.records import lock
+from freerun.records.beginning import claim_new
 from freerun.records.plan import WriterPlan
 from freerun.report.pages.verify import render_verify
 from freerun.results.finding import to_json
@@ -49,6 +54,70 @@ class DrawOptions:
     text_field: str = "text"
 
 
+@dataclass(frozen=True)
+class ReadyToDraw:
+    """Who writes after what and by which rule, who reads, and where it is kept."""
+
+    both: OwnTextFrom
+    plan: WriterPlan
+    pairs: tuple[Pair, ...]
+    corpus: str
+    draw: DrawOptions
+    options: VerifyOptions
+    rule: SamplingRule
+    """What the server is told, where it is told anything."""
+    folder: Path
+    key: str
+
+    @property
+    def parts(self) -> dict[Path, tuple[Pair, ...]]:
+        """Where each part of the samples is kept, and what it continues."""
+        starts = range(0, len(self.pairs), PART_TEXTS)
+        names = (self.folder / SAMPLES / f"part-{start // PART_TEXTS:05d}.jsonl" for start in starts)
+        return {name: self.pairs[start : start + PART_TEXTS] for name, start in zip(names, starts, strict=True)}
+
+
+def prepare_draws(
+    writer: str | Predictor,
+    model: str | Predictor,
+    corpus: str,
+    *,
+    draw: DrawOptions = DrawOptions(),
+    out: str | Path | None = None,
+    load: LoadOptions | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    **options: Unpack[VerifyKeywords],
+) -> ReadyToDraw:
+    """Read the corpus, load the model, connect to the server and cut the beginnings; no file is written but the cache of weights.
+
+    Raises:
+        UsageError: no such model, other tokens, or a rule that servers do not have. FreerunError: see there.
+    """
+    loading, chosen = load or LoadOptions(), VerifyOptions(**options)
+    if isinstance(writer, str):
+        loader_of(writer)
+    text = read_any_corpus(corpus, AuditOptions(text_field=draw.text_field))
+    reader = load_predictor(model, loading, tell=say) if isinstance(model, str) else model
+    both = read_by(reader, writer, loading, say)
+    plan = writer_plan(both)
+    assert plan is not None
+    rule = chosen.rule if plan.sends_rule else MODEL_LAW
+    if served_in(both) is not None:
+        Settings.of(rule)
+    pairs = cut_pairs(
+        text,
+        both.encode,
+        n_documents=draw.documents,
+        prefix_tokens=draw.prefix,
+        continuation_tokens=draw.tokens,
+        seed=chosen.seed,
+    ).pairs
+    key = _key(plan, both, pairs, draw, rule, chosen.seed)
+    stem = re.sub(r"[^A-Za-z0-9.]+", "-", plan.model).strip("-.")[:48]
+    folder = Path(out) if out is not None else Path("runs") / f"verify-{stem}-{key[:8]}"
+    return ReadyToDraw(both, plan, pairs, text.spec, draw, chosen, rule, folder, key)
+
+
 def verify_from(
     writer: str | Predictor,
     model: str | Predictor,
@@ -66,40 +135,33 @@ def verify_from(
     Raises:
         FreerunError: see `freerun.errors`; the parts that were drawn are kept.
     """
-    tell, loading, chosen = progress or Silent(), load or LoadOptions(), VerifyOptions(**options)
-    if isinstance(writer, str):
-        loader_of(writer)
-    text = read_any_corpus(corpus, AuditOptions(text_field=draw.text_field))
-    reader = load_predictor(model, loading, tell=tell.say) if isinstance(model, str) else model
-    both = read_by(reader, writer, loading, tell.say)
-    plan = writer_plan(both)
-    assert plan is not None
-    rule = chosen.rule if plan.sends_rule else MODEL_LAW
-    pairs = cut_pairs(
-        text,
-        both.encode,
-        n_documents=draw.documents,
-        prefix_tokens=draw.prefix,
-        continuation_tokens=draw.tokens,
-        seed=chosen.seed,
-    ).pairs
-    key = _key(plan, both, pairs, draw, rule, chosen.seed)
-    stem = re.sub(r"[^A-Za-z0-9.]+", "-", plan.model).strip("-.")[:48]
-    folder = Path(out) if out is not None else Path("runs") / f"verify-{stem}-{key[:8]}"
+    tell = progress or Silent()
+    ready = prepare_draws(writer, model, corpus, draw=draw, out=out, load=load, say=tell.say, **options)
+    both, folder, given = ready.both, ready.folder, ready.options.floor_nats
     log = Log(folder, (both,))
+    draws = _Draws(ready, log)
+    draws.claim()
     try:
-        drawn = _Draws(both, plan, pairs, draw, rule, chosen.seed, folder, key, log).all(tell)
-        gap = recorded_gap(both, drawn, folder, key, tell)
+        drawn = draws.all(tell)
+        gap = recorded_gap(both, drawn, folder, ready.key, tell)
     finally:
         log.write()
-    floor = chosen.floor_nats if gap is None or chosen.floor_nats is not None else gap.floor_nats
+    floor = given if gap is None or given is not None else gap.floor_nats
     settings: VerifyKeywords = {**options, "floor_nats": floor, "ends": "present"}
     found = verify(
-        folder / SAMPLES, both, out=folder / VERIFICATION, load=loading, progress=tell, command=command, **settings
+        folder / SAMPLES,
+        both,
+        out=folder / VERIFICATION,
+        load=load or LoadOptions(),
+        progress=tell,
+        command=command,
+        **settings,
     )
-    result = replace(
-        found, gap=gap, requests=requests_in(folder), title=f"{plan.describe()} against {reader.identity.name}"
-    )
+    if found.verdict.match == "differs":
+        stated = stated_rule(both, folder / SAMPLES, folder / VERIFICATION, gap, tell)
+        found = found if stated is None else with_stated(found, stated)
+    title = f"{ready.plan.describe()} against {both.reader.identity.name}"
+    result = replace(found, gap=gap, requests=requests_in(folder), title=title)
     held = to_json(result)
     write_atomically(folder / VERIFICATION / "result.json", json.dumps(held, indent=1, allow_nan=False) + "\n")
     write_atomically(folder / VERIFICATION / "report.html", render_verify(held))
@@ -121,58 +183,64 @@ def _key(
 class _Draws:
     """Samples in parts, each of which appears whole or not at all."""
 
-    both: OwnTextFrom
-    plan: WriterPlan
-    pairs: tuple[Pair, ...]
-    draw: DrawOptions
-    rule: SamplingRule
-    seed: int
-    folder: Path
-    key: str
+    ready: ReadyToDraw
     log: Log
 
     def all(self, tell: Progress) -> list[Completion]:
-        """Draw what is not there yet, and give everything.
-
-        Raises:
-            DataError: the folder holds samples of something else.
-        """
-        self._claim()
-        tell.say(f"{self.plan.describe()} writes {len(self.pairs)} texts of {self.draw.tokens} tokens -> {self.folder}")
-        tell.begin(len(self.pairs) * self.draw.tokens)
+        """Draw what is not there yet, and give everything."""
+        ready, n_tokens = self.ready, self.ready.draw.tokens
+        tell.say(f"{ready.plan.describe()} writes {len(ready.pairs)} texts of {n_tokens} tokens -> {ready.folder}")
+        tell.begin(len(ready.pairs) * n_tokens)
+        tell.phase("the server writes")
+        start, same = 0, SameLaw(ready.folder, (ready.both,))
+        is_left = not all(path.exists() for path in ready.parts)
+        same.check_unchanged()
         try:
-            for start in range(0, len(self.pairs), PART_TEXTS):
-                block = self.pairs[start : start + PART_TEXTS]
-                path = self.folder / SAMPLES / f"part-{start // PART_TEXTS:05d}.jsonl"
+            if is_left:
+                same.begin()
+            for path, block in ready.parts.items():
                 if path.exists():
-                    tell.advance(len(block) * self.draw.tokens)
-                    continue
-                write_samples(path, list(self._drawn(block, start, tell)))
-                self.log.write()
+                    tell.advance(len(block) * n_tokens)
+                else:
+                    write_samples(path, list(self._drawn(block, start, tell)))
+                    self.log.write()
+                start += len(block)
+            if is_left:
+                same.end()
         finally:
             tell.end()
-        return [s for s in open_samples(self.folder / SAMPLES) if isinstance(s, Completion)]
+        return [s for s in open_samples(ready.folder / SAMPLES) if isinstance(s, Completion)]
 
-    def _claim(self) -> None:
-        path = self.folder / "drawn.json"
+    def claim(self) -> None:
+        """Keep others from writing to the folder.
+
+        Raises:
+            DataError: it holds samples of something else, or another process has it.
+        """
+        ready = self.ready
+        path = ready.folder / "drawn.json"
+        if not path.exists():
+            claim_new(ready.folder, self)
+            facts = {"writer": to_json(ready.plan), "rule": ready.rule.describe(), "seed": ready.options.seed}
+            write_atomically(path, json.dumps({"key": ready.key, **facts}, indent=1) + "\n")
+            return
         try:
-            held = json.loads(path.read_text()).get("key") if path.exists() else None
-        except (OSError, ValueError, AttributeError):
+            held = json.loads(path.read_text())["key"]
+        except (OSError, ValueError, KeyError, TypeError):
             held = "damaged"
-        if held is None and self.folder.exists() and any(self.folder.iterdir()):
-            held = "something else"
-        if held not in (None, self.key):
-            raise DataError(f"{self.folder} holds other samples, or something else; choose another folder with -o")
-        if held is None:
-            facts = {"key": self.key, "writer": to_json(self.plan), "rule": self.rule.describe(), "seed": self.seed}
-            write_atomically(path, json.dumps(facts, indent=1) + "\n")
+        if held != ready.key:
+            raise DataError(
+                f"{ready.folder} holds samples of another server, model, corpus, rule or size; choose another folder with -o"
+            )
+        lock.hold(self, ready.folder)
 
     def _drawn(self, block: tuple[Pair, ...], start: int, tell: Progress) -> Iterator[Completion]:
+        ready = self.ready
         keys = np.array([[sequence_key(p.document_id, "verify", 0)] for p in block], np.uint64)
         prefixes = [p.prefix.astype(np.int64) for p in block]
-        todo = Continuations(prefixes, keys, self.draw.tokens, seed=self.seed, sampling=self.rule)
-        lead = np.array(self.both.context.lead, np.int64)
-        for sample in sorted(self.both.written(todo, on_tokens=tell.advance), key=lambda s: s.row):
+        todo = Continuations(prefixes, keys, ready.draw.tokens, seed=ready.options.seed, sampling=ready.rule)
+        lead = np.array(ready.both.context.lead, np.int64)
+        for sample in sorted(ready.both.written(todo, on_tokens=tell.advance), key=lambda s: s.row):
             yield completion(
                 start + sample.row,
                 np.concatenate([lead, prefixes[sample.row]]),
@@ -180,5 +248,5 @@ class _Draws:
                 sample.observation.log_prob_nats,
                 group=block[sample.row].document_id,
                 ended=sample.end_reason == "end_of_text",
-                sent=self.plan.sent,
+                sent=ready.plan.sent,
             )

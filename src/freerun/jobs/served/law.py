@@ -22,17 +22,20 @@ from freerun.errors import BackendError, FreerunError, UsageError
 from freerun.files import write_atomically
 from freerun.findings.verification.match import cause_sentence
 from freerun.findings.verification.quantities import LOGPROB_GAP, MATCH_P
+from freerun.findings.verification.stated import stated_sentence
+from freerun.jobs.served.load import GAP_TOKENS
 from freerun.jobs.served.requests import served_in
 from freerun.jobs.served.stated import own_rule
 from freerun.jobs.verify.verify import verify
-from freerun.predictors.base import Ids
+from freerun.predictors.base import Ids, Predictor
 from freerun.predictors.own_text_from import OwnTextFrom
 from freerun.predictors.rules import SamplingRule
 from freerun.records.plan import WriterPlan
 from freerun.results.engine_gap import EngineGap
 from freerun.results.finding import to_json
 from freerun.results.json import from_json
-from freerun.results.served import LawServed, StatedRule
+from freerun.results.served import LawServed
+from freerun.results.stated_rule import StatedRule
 from freerun.results.verify import VerifyResult
 from freerun.runs.progress import Progress
 from freerun.samples.completion import Completion
@@ -42,12 +45,6 @@ from freerun.stats.verification.battery import ALPHA
 SAMPLES = "samples.jsonl"
 VERIFICATION = "verification"
 GAP = "engine_gap.json"
-GAP_TOKENS = 512
-"""Tokens of the server's text that it scores again; it may need a request for every one."""
-EDGE_SHARE = 0.1
-"""Share of tokens, for each nat of the noise floor, that the noise may carry over the edges of a cut: a tenth of the mass lies
-within
-a nat of an edge, about, and a tenth of a nat moves less than a tenth of that."""
 SCORES_NONE = ("unusable answer", "HTTP 400", "HTTP 404", "HTTP 405", "HTTP 422", "HTTP 501")
 """How the scoring of a text fails on a server that scores none."""
 MOST_FLOOR_NATS = 0.15
@@ -78,18 +75,17 @@ def law_served(
         write_samples(folder / SAMPLES, drawn)
     gap = gap or recorded_gap(both, drawn, folder, key, tell)
     tell.say("are these draws from the law of the model that reads them?")
-    found = _verified(both, folder, VERIFICATION, declared, gap, tell)
+    found = _verified(both, folder / SAMPLES, folder / VERIFICATION, declared, gap, tell)
     stated = None
-    served = served_in(both)
-    if found.verdict.match == "differs" and not plan.sends_rule and served is not None:
-        stated = _stated(both, own_rule(served), folder, gap, tell)
+    if found.verdict.match == "differs":
+        stated = stated_rule(both, folder / SAMPLES, folder / VERIFICATION, gap, tell)
     return _said(plan, found, gap, declared, stated)
 
 
 def _verified(
     both: OwnTextFrom,
-    folder: Path,
-    name: str,
+    samples: Path,
+    out: Path,
     rule: SamplingRule,
     gap: EngineGap | None,
     tell: Progress,
@@ -98,9 +94,9 @@ def _verified(
 ) -> VerifyResult:
     floor = None if gap is None else gap.floor_nats
     return verify(
-        folder / SAMPLES,
+        samples,
         both,
-        out=folder / name,
+        out=out,
         progress=tell,
         declared=typed(rule),
         order="typed",
@@ -110,20 +106,23 @@ def _verified(
     )
 
 
-def _stated(
-    both: OwnTextFrom, rule: SamplingRule | None, folder: Path, gap: EngineGap | None, tell: Progress
+def stated_rule(
+    both: OwnTextFrom, samples: Path, verification: Path, gap: EngineGap | None, tell: Progress
 ) -> StatedRule | None:
-    """Whether the draws fit the rule that the server states; a few tokens at the edges of a cut are granted to the engines'
-    noise."""
+    """Whether draws of a server to which nothing was sent fit the rule that it states, but for the engines' noise. None
+    where every setting was sent, or the server states none. `verification`: the folder of the
+    one that stands already; this one's records go beside it."""
+    served = served_in(both)
+    rule = None if served is None or served.sends_rule else own_rule(served)
     if rule is None or rule.is_model_law:
         return None
     tell.say(f"do they fit the server's own defaults, {rule.describe()}?")
-    found = _verified(both, folder, f"{VERIFICATION}-stated", rule, gap, tell, cause_tokens=256)
+    out = verification.with_name(f"{verification.name}-stated")
+    found = _verified(both, samples, out, rule, gap, tell, cause_tokens=256)
     tests = found.tests
     assert tests is not None
-    most = int(np.ceil(EDGE_SHARE * tests.floor_nats * found.samples.n_drawn_tokens))
-    fits = tests.p_inside_beyond_floor >= ALPHA and tests.n_outside <= most
-    return StatedRule(rule.describe(), tests.p_inside_beyond_floor, tests.n_outside, most, fits)
+    p = tests.p_beyond_floor
+    return StatedRule(rule.describe(), p, tests.n_outside, tests.n_beyond_floor, p >= ALPHA)
 
 
 def _said(
@@ -134,8 +133,7 @@ def _said(
     kept = (MATCH_P.finding, "cause", LOGPROB_GAP.finding)
     why = cause_sentence(found.cause)
     if stated is not None and stated.fits:
-        edge = f", {stated.n_outside} of them at an edge that the engines' noise moves" if stated.n_outside else ""
-        why = f"The draws fit what the server says it does by itself: {stated.words}{edge}."
+        why = stated_sentence(stated)
     return LawServed(
         writer=plan.model,
         sends_rule=plan.sends_rule,
@@ -187,20 +185,32 @@ def recorded_gap(
 def engine_gap(both: OwnTextFrom, texts: Sequence[tuple[Ids, Ids]]) -> EngineGap | None:
     """Some texts (prompt with lead, completion), evenly over all, under both laws; None where the writer scores no text."""
     lead = len(both.context.lead)
-    chosen = _spread([len(text) for _, text in texts])
+    chosen = _spread([len(text) for _, text in texts], GAP_TOKENS)
     sequences = [np.concatenate(texts[i])[lead:].astype(np.int64) for i in chosen]
     firsts = [len(texts[i][0]) - lead for i in chosen]
+    writer = log_probs_by(both.writer, sequences, firsts)
+    if writer is None:
+        return None
+    reader = log_probs_by(both.reader, sequences, firsts)
+    assert reader is not None
+    return gap_between(np.concatenate(writer), np.concatenate(reader))
+
+
+def log_probs_by(model: Predictor, texts: Sequence[Ids], firsts: Sequence[int]) -> list[np.ndarray] | None:
+    """Log-probabilities, nats, of each text from its first token on; None from a server that scores no text.
+
+    Raises:
+        BackendError: it scores texts, and failed.
+    """
     try:
-        writer = [both.writer.log_probs([s], first=f)[0] for s, f in zip(sequences, firsts, strict=True)]
+        return [model.log_probs([ids], first=first)[0] for ids, first in zip(texts, firsts, strict=True)]
     except UsageError:
         return None
     except BackendError:
-        served = served_in(both)
+        served = served_in(model)
         if served is not None and served.client.tally.failed[-1].kind in SCORES_NONE:
             return None
         raise
-    reader = [both.reader.log_probs([s], first=f)[0] for s, f in zip(sequences, firsts, strict=True)]
-    return gap_between(np.concatenate(writer), np.concatenate(reader))
 
 
 def gap_between(one: Float[np.ndarray, " tokens"], two: Float[np.ndarray, " tokens"]) -> EngineGap:
@@ -218,7 +228,7 @@ def gap_between(one: Float[np.ndarray, " tokens"], two: Float[np.ndarray, " toke
     )
 
 
-def _spread(lengths: Sequence[int], most: int = GAP_TOKENS) -> list[int]:
+def _spread(lengths: Sequence[int], most: int) -> list[int]:
     """Numbers of texts, evenly over all, with about so many tokens together; one at least."""
     n = len(lengths)
     wanted = max(1, min(n, int(most / max(1.0, sum(lengths) / n))))

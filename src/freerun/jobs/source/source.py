@@ -20,10 +20,12 @@ from freerun.jobs.source.coherence import own_paths
 from freerun.jobs.source.continuation import N_TOKENS, sample_latent
 from freerun.jobs.source.file import Sources
 from freerun.jobs.source.infilling import infill_latent
+from freerun.jobs.source.points import source_points
 from freerun.jobs.source.question import Question, SourceOptions, questions_of
 from freerun.jobs.source.scoring import document_start, encoded, header_free, token_log_probs
 from freerun.predictors.base import Predictor
 from freerun.results.source import LatentAnswer, SourceModel, SourceResult, SourcesFile, Word
+from freerun.results.verdict import NextStep
 from freerun.worlds.mixture import MixtureWorld
 
 SCHEMA_VERSION = 1
@@ -49,6 +51,7 @@ def source(
     tokens = spelled_tokens(predictor, ids)
     words = words_of(tokens)
     identity = predictor.identity
+    latents = tuple(_answer(predictor, q, ids, words, options, on_tokens, on_phase) for q in questions)
     return SourceResult(
         schema_version=SCHEMA_VERSION,
         kind="source",
@@ -66,7 +69,9 @@ def source(
         n_tokens=len(ids),
         tokens=tokens,
         words=words,
-        latents=tuple(_answer(predictor, q, ids, words, options, on_tokens, on_phase) for q in questions),
+        latents=latents,
+        points=source_points(identity.name, len(ids), latents),
+        next_step=NextStep("Read it token by token, with the belief along it", f"freerun explore {identity.name}"),
         seed=options.seed,
         notes=tuple(notes_of(predictor, questions)),
     )

@@ -37,7 +37,7 @@ from freerun.results.finding import to_json
 from freerun.runs.executors.job import Executor
 from freerun.runs.executors.local import Local
 from freerun.runs.progress import Progress, Silent
-from freerun.runs.run import evidence_in, finished
+from freerun.runs.run import evidence_in, finished, result_in
 from freerun.specs.spec import LoadOptions, load_predictor, loader_of
 from freerun.text.documents import Corpus
 from freerun.text.pairs import CONTINUATION_GRID, usable_units
@@ -218,7 +218,10 @@ def report_sweep(path: str | Path, *, progress: Progress | None = None) -> Sweep
         found = error
     cut = int(manifest["cut"])
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    swept = sweep_result(evidences, names, axes, found, cut=cut, command=manifest["command"], created=created)
+    results = [result_in(folder / name) for name in names]
+    swept = sweep_result(
+        evidences, names, axes, found, results=results, cut=cut, command=manifest["command"], created=created
+    )
     result = dict(to_json(swept))
     write_atomically(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     write_atomically(folder / "report.html", render_sweep(result))

@@ -22,7 +22,7 @@ from freerun.predictors.rules import SamplingRule, Temperature
 from freerun.predictors.token_laws import Declared
 from freerun.results.verify import Candidate, Cause, LawName, RuleStep
 from freerun.stats.recognition.tilting import events_p
-from freerun.stats.verification.battery import ALPHA, held_against_laws
+from freerun.stats.verification.battery import ALPHA, NOWHERE_ELSE, Elsewhere, held_against_laws
 from freerun.stats.verification.likelihood import MIXED_IN, Fit, fit_and_test, halves, smoothed
 from freerun.stats.verification.tokens import Bets, TokenLaws
 
@@ -78,6 +78,8 @@ class Search:
     say: Callable[[str], None]
     mixed_in: float = MIXED_IN
     """Share of the model's own law in every candidate."""
+    n_elsewhere: int = 0
+    """Tokens of a long file of which the bets are held alone."""
 
 
 def find_cause(tokens: TokenLaws, bets: Bets, found: Survey, search: Search) -> Cause:
@@ -85,7 +87,8 @@ def find_cause(tokens: TokenLaws, bets: Bets, found: Survey, search: Search) -> 
     beginning = found.n_same_beginning if found.n_texts >= LEAST_FOR_BEGINNINGS else 0
     if beginning:
         later = tokens.take(tokens.position >= beginning)
-        if _agrees(later, bets.after(beginning), search):
+        elsewhere = Elsewhere(search.n_elsewhere)  # what cannot be drawn there may stand at the beginning
+        if _agrees(later, bets.after(beginning), search, elsewhere):
             return Cause("beginning_not_drawn", beginning_tokens=beginning)
     own = search.variants[0]
     if not search.declared.without_ends and _ends_are_off(tokens):
@@ -110,8 +113,9 @@ def _tested(scores: UnitScores) -> tuple[TokenLaws, Bets]:
     return scores.tokens, Bets.of(other, scores.tokens.position[tested])
 
 
-def _agrees(tokens: TokenLaws, bets: Bets, search: Search) -> bool:
-    return held_against_laws(tokens, bets, seed=search.seed, floor_nats=search.floor_nats).p_beyond_floor >= ALPHA
+def _agrees(tokens: TokenLaws, bets: Bets, search: Search, elsewhere: Elsewhere = NOWHERE_ELSE) -> bool:
+    found = held_against_laws(tokens, bets, seed=search.seed, floor_nats=search.floor_nats, elsewhere=elsewhere)
+    return found.p_beyond_floor >= ALPHA
 
 
 # ---- other laws ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from freerun.findings.recognition.sampling import p_words
 from freerun.findings.registry import QUESTIONS, answer
 from freerun.findings.verification.summary import samples_finding
 from freerun.results.finding import Finding
-from freerun.results.verdict import Card
+from freerun.results.verdict import Card, NextStep, three_points
 from freerun.results.verify import VERIFY_VERSION, Cause, Match, MatchVerdict, SampleFacts, VerifyResult
 from freerun.runs.provenance import provenance
 from freerun.runs.run import evidence_of
@@ -74,6 +74,16 @@ def verify_run(path: str | Path) -> VerifyResult:
             "Held against the records of the run: uniforms, laws, and a fresh scoring pass over some of the texts.",
             "good" if good else "bad",
             match,
+            points=three_points(
+                f"The records of a finished audit: whether every file is whole, and whether its {n_tokens:,} tokens "
+                "of own text are draws from "
+                "the law that was recorded with them (what the model held probable before each).",
+                f"All tests of the sampler together: p {p}{fresh}.",
+                "Held against the records of the run: uniforms, laws, and a fresh scoring pass over some of the texts.",
+            ),
+            next_step=None
+            if good
+            else NextStep("See what this model really samples from", f"freerun doctor {manifest['plan']['model']}"),
         ),
         cause=Cause("none_needed" if good else "not_searched"),
         headline=(Card("sampler audit, p", p), Card("fresh pass against sampler", audited.again.outcome)),

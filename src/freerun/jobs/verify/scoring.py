@@ -168,25 +168,6 @@ def _loop_at(text: Text, rule: LoopRule) -> int | None:
     return None if at is None else at - len(text.prompt) + 1
 
 
-def read_scores(
-    folder: ScoreFolder, n_texts: int
-) -> tuple[TokenLaws, Bets, dict[str, Float[np.ndarray, " tokens"]], dict[str, list[Any]]]:
-    """All units: tokens, bets, the columns `reported_nats` and `trainer_nats`, and the notes of the texts."""
-    parts: dict[str, list[np.ndarray]] = {}
-    bets = Bets.none()
-    notes: dict[str, list[Any]] = {"n_tokens": [], "loop_at": [], "copies": []}
-    for number in range(-(-n_texts // UNIT_TEXTS)):
-        columns, held = folder.read(unit_name(number))
-        for name, values in columns.items():
-            parts.setdefault(name, []).append(values)
-        bets = bets.plus(Bets(**{name: np.array(values) for name, values in held["bets"].items()}))
-        for name, known in notes.items():
-            known.extend(held[name])
-    joined = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
-    tokens = TokenLaws(**{f.name: joined[f.name] for f in fields(TokenLaws)})
-    return tokens, bets, {name: joined[name] for name in ("reported_nats", "trainer_nats")}, notes
-
-
 # ---- the floor -------------------------------------------------------------------------------------------------------
 
 FLOOR_TEXTS = 12

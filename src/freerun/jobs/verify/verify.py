@@ -22,7 +22,8 @@ from freerun.jobs.verify.drawn_again import OWN_TEXTS
 from freerun.jobs.verify.job import Job, numbered, texts_in_order
 from freerun.jobs.verify.options import VerifyKeywords, VerifyOptions
 from freerun.jobs.verify.reading import Reading, reading_of
-from freerun.jobs.verify.scoring import floor_texts, read_alone, read_scores, rows_of, score_file, score_unit, spread
+from freerun.jobs.verify.recorded import read_recorded, read_texts
+from freerun.jobs.verify.scoring import floor_texts, read_alone, rows_of, score_file, score_unit, spread
 from freerun.jobs.verify.text_samples import MIXED_IN as MIXED_IN_TEXT
 from freerun.jobs.verify.text_samples import OwnText, comparison_of, find_text_cause, held_against_own
 from freerun.jobs.verify.texts import Survey, survey
@@ -43,7 +44,7 @@ from freerun.stats.verification.exchange import Exchange
 from freerun.stats.verification.likelihood import MIXED_IN
 from freerun.stats.verification.tokens import TokenLaws
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 def verify(
@@ -178,24 +179,27 @@ def _score(job: Job) -> None:
 
 
 def _evidence(job: Job) -> VerifyEvidence:
-    tokens, bets, columns, notes = read_scores(job.folder, job.found.n_texts)
+    floor, chosen = _floor(job), job.options.floor_nats
+    held = read_recorded(job.folder, job.found.lengths, floor.root_mean_square if chosen is None else chosen)
+    tokens = held.tokens
     if not tokens.n_tokens:
         raise TooFewDocuments(f"{job.samples.path}: no drawn token is left to test")
-    floor = _floor(job, tokens)
     again, comparison = (None, None) if job.reading.source != "text" else _against_own(job, tokens, floor)
     return VerifyEvidence(
         tokens=tokens,
-        bets=bets,
-        reported=columns["reported_nats"],
-        trainer=columns["trainer_nats"],
-        n_tokens=np.array(notes["n_tokens"]),
-        loop_at=np.array([-1 if at is None else at for at in notes["loop_at"]]),
-        facts=_facts(job, len(notes["copies"]), comparison),
+        bets=held.bets,
+        reported=held.reported,
+        trainer=held.trainer,
+        n_tokens=held.n_tokens,
+        loop_at=held.loop_at,
+        ended=held.ended,
+        facts=_facts(job, held.n_copies, comparison),
         floor=floor,
         declared_words=job.options.rule.describe(),
         is_model_law=job.options.rule.is_model_law,
         seed=job.options.seed,
-        chosen_floor_nats=job.options.floor_nats,
+        chosen_floor_nats=chosen,
+        elsewhere=held.elsewhere,
         again=again,
     )
 
@@ -223,7 +227,7 @@ def _own_text(job: Job, on_tokens: Callable[[int], None] = lambda _: None) -> Ow
     return OwnText(job.folder, job.plan_hash, job.reading, job.options.seed, job.tell.say, on_tokens)
 
 
-def _floor(job: Job, tokens: TokenLaws) -> Floor:
+def _floor(job: Job) -> Floor:
     """Completions read alone, against what they were given in the batch; recorded once."""
     chosen = floor_texts(job.found.lengths)
     alone = job.folder.stage("floor", job.plan_hash)
@@ -231,8 +235,7 @@ def _floor(job: Job, tokens: TokenLaws) -> Floor:
         job.tell.say("reading some completions alone, for the noise floor")
         alone = [values.tolist() for values in read_alone(job.predictor, numbered(job, chosen))]
         job.folder.write_stage("floor", job.plan_hash, alone)
-    rows = rows_of(tokens, chosen)
-    picked = tokens.take(rows)
+    picked = read_texts(job.folder, chosen)
     of = {number: np.asarray(values) for number, values in zip(chosen, alone, strict=True)}
     read = np.array([of[int(s)][p] for s, p in zip(picked.sequence, picked.position, strict=True)])
     return Floor(read, picked.model_log_prob_nats, picked.sequence)
@@ -326,6 +329,7 @@ def _search(job: Job, evidence: VerifyEvidence) -> Cause:
         seed=job.options.seed,
         floor_nats=evidence.floor_nats,
         say=job.tell.say,
+        n_elsewhere=evidence.elsewhere.n_tokens,
         mixed_in=MIXED_IN_TEXT if evidence.is_text else MIXED_IN,
     )
     if evidence.is_text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -17,12 +18,15 @@ from transformers.utils import logging as transformers_logging
 from freerun.errors import BackendError, first_line
 from freerun.predictors.huggingface.adapters import adapter_of, merged
 from freerun.predictors.huggingface.checking import settle
+from freerun.predictors.huggingface.device_trial import loop_agrees
 from freerun.predictors.huggingface.predictor import HuggingFacePredictor
 from freerun.predictors.huggingface.templates import CHAT_TEMPLATE, closing_ids
 from freerun.predictors.rules import Identity
 from freerun.predictors.tokenizing import NOTHING_MORE, Declared, check_tokenizer_files, read_vocabulary
 from freerun.predictors.weights.tensors import check_tensors, some
 
+SPREAD = "spread"
+"""In the place of a device: the model's layers are laid over all devices there are, and what does not fit stays in main memory."""
 Tell = Callable[[str], None]
 
 
@@ -54,6 +58,8 @@ def load_pretrained(
         BackendError: nothing there, no network, weights in a format that can run code, not a causal model, tensors that are
             missing, left over or of another shape, no way to read it that can be trusted, unknown device.
     """
+    if device == SPREAD and find_spec("accelerate") is None:
+        raise BackendError("--device spread lays a model over all devices, for which it needs: pip install accelerate")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
@@ -69,6 +75,7 @@ def load_pretrained(
     with _readable(identity.name, tokenizer_of):
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_of, **(options if own else options_of_base))
     with _readable(identity.name):
+        spread = {"device_map": "auto"} if device == SPREAD else {}
         model, loading = family.from_pretrained(
             base if adapter is None else adapter.base_folder,
             output_loading_info=True,
@@ -76,6 +83,7 @@ def load_pretrained(
             dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype],
             use_safetensors=True,
             ignore_mismatched_sizes=True,
+            **spread,
             **options_of_base,
         )
     check_tensors(identity.name, loading, spare=spare_weights)
@@ -87,7 +95,8 @@ def load_pretrained(
     if adapter is not None:
         model = merged(model, adapter, identity.name)
     model.config.return_dict = True
-    model = model.to(_pick_device(device))
+    if device != SPREAD:
+        model = model.to(_pick_device(device))
     if chat:
         declared = replace(declared, end_ids={**declared.end_ids, CHAT_TEMPLATE: closing_ids(tokenizer)})
     lead, markers = read_vocabulary(model, tokenizer, declared, lead=lead, chosen=end_ids, name=identity.name)
@@ -106,6 +115,8 @@ def load_pretrained(
             f"{identity.name}: {given_up}, since its laws would not be those of fresh passes otherwise; this is slower"
         )
         predictor.identity.facts["reading"] = given_up
+    if predictor.device.type != "cpu":
+        predictor.loops_on_device = loop_agrees(predictor)
     return predictor
 
 
@@ -155,6 +166,7 @@ def _class_of(name: str, config: Any, trust_remote_code: bool) -> Any:
 
 
 def _pick_device(device: str) -> torch.device:
+    torch.backends.cuda.matmul.allow_tf32 = False
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -164,5 +176,4 @@ def _pick_device(device: str) -> torch.device:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise BackendError(f"--device {device} is not available here; use --device auto or cpu") from error
-    torch.backends.cuda.matmul.allow_tf32 = False
     return chosen

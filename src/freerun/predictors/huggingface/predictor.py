@@ -8,17 +8,18 @@ tried when it is loaded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from freerun.predictors.base import Capabilities, Ids, Laws
+from freerun.predictors.base import Capabilities, Continuations, Ids, Laws, OnTokens, Sample
 from freerun.predictors.huggingface.caches import HeadInput, empty_cache, joined
+from freerun.predictors.huggingface.device_loop import loop_fits, run_free
 from freerun.predictors.huggingface.passes import Passes
-from freerun.predictors.huggingface.reading import LADDER, Reading, read_together, regime
+from freerun.predictors.huggingface.reading import LADDER, Reading, Sizes, read_together, regime
 from freerun.predictors.huggingface.states import Block, HFState, Rows, host, whole
 from freerun.predictors.huggingface.templates import template_of
 from freerun.predictors.kernels.packed import pack_linears
@@ -33,18 +34,6 @@ _Read = tuple[np.ndarray, np.ndarray, np.ndarray, torch.Tensor, np.ndarray | Non
 """Rows, positions and ids of tokens, the logits before each, and the hidden states before each where they are kept."""
 _TOKENS_IN_ONE_PIECE = 8192
 """Tokens of the rows of one block, where texts cannot be read in pieces."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much is done at once."""
-
-    body_tokens: int = 2048
-    """Tokens that go through the layers at once while a text is read: enough for the full speed of the matrix products."""
-    logits: int = 6 << 20
-    """Logits held at once while scoring: 24 MiB in float32, which the CPU's last cache holds."""
-    least_rows: int = 64
-    """Rows of logits that are observed together at least."""
 
 
 class HuggingFacePredictor(Stepwise[HFState]):
@@ -63,7 +52,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
         reading: Reading = LADDER[0],
     ) -> None:
         self.model, self.tokenizer, self.identity = model.eval(), tokenizer, identity
-        self.passes, self.reading, self.sizes = Passes(model), reading, Sizes()
+        self.passes, self.reading, self.sizes = Passes(model), reading, Sizes.on(model.device.type)
         with torch.inference_mode():
             self.n_tokens = int(self.passes.logits(np.zeros((1, 1), np.int64), keep=1).shape[-1])
         heard = self.passes.heard()
@@ -72,7 +61,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
         self.context = ContextRule(window=None if limit is None else limit - len(lead), lead=lead)
         self.end_ids, self.markers, self.template = end_ids, markers, template_of(tokenizer)
         self.capabilities = Capabilities(empty_context=False, embed=self.passes.listens)
-        self.device = self.passes.device
+        self.device, self.loops_on_device = self.passes.device, False
         self._bytes = byte_table(tokenizer, self.n_tokens, markers.control)
 
     def encode(self, text: str) -> list[int]:
@@ -89,7 +78,7 @@ class HuggingFacePredictor(Stepwise[HFState]):
         return list(self.model.parameters())
 
     def pack(self) -> None:
-        """Lay the weights out for the CPU's matrix products, once they are what they shall be."""
+        """Lay the weights out for the CPU's matrix products."""
         self.passes.head.stop()
         pack_linears(self.model)
         self.passes.head = HeadInput(self.model)
@@ -271,6 +260,11 @@ class HuggingFacePredictor(Stepwise[HFState]):
         return None if heard is None else heard[:, -1]
 
     # ---- in bulk ---------------------------------------------------------------------------------------------------
+
+    def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
+        if self.loops_on_device and loop_fits(continuations, self.context):
+            return run_free(self.passes, self.end_ids, self.context.lead, continuations, on_tokens)
+        return super().generate(continuations, on_tokens=on_tokens)
 
     @torch.inference_mode()
     def laws(self, sequences: Sequence[Ids], *, first: int = 0) -> Iterator[Laws]:

@@ -35,6 +35,23 @@ class Reading:
         return "" if self.ragged else "texts of different lengths are read one after another"
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How much is done at once."""
+
+    body_tokens: int = 2048
+    """Tokens that go through the layers at once while a text is read: enough for the full speed of the matrix products."""
+    logits: int = 6 << 20
+    """Logits held at once while scoring: 24 MiB in float32, which the CPU's last cache holds."""
+    least_rows: int = 64
+    """Rows of logits that are observed together at least."""
+
+    @staticmethod
+    def on(device_type: str) -> Sizes:
+        """For the processor, or for an accelerator, which wants more at once and waits for the host after each piece."""
+        return Sizes() if device_type == "cpu" else Sizes(16_384, 1 << 28, 256)
+
+
 _AGAIN = Reading(keeps=False, pieces=False, positions=False, ragged=False)
 LADDER = (
     Reading(),

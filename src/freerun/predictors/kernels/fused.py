@@ -34,12 +34,17 @@ def ready() -> bool:
 
 
 def fits(logits: Any) -> bool:
-    """Whether these logits can go the compiled way: rows of a large vocabulary, narrow floats, in this machine's memory."""
-    if logits.shape[1] < LEAST_VOCABULARY or not ready():
+    """Whether these logits can go the compiled way, here or on their device: rows of a large vocabulary, narrow floats."""
+    if logits.shape[1] < LEAST_VOCABULARY or os.environ.get("FREERUN_PLAIN") or not (is_on_device(logits) or ready()):
         return False
     if is_torch(logits):
-        return logits.device.type == "cpu" and str(logits.dtype) in ("torch.float32", "torch.bfloat16", "torch.float16")
+        return str(logits.dtype) in ("torch.float32", "torch.bfloat16", "torch.float16")
     return isinstance(logits, np.ndarray) and logits.dtype == np.float32
+
+
+def is_on_device(logits: Any) -> bool:
+    """Whether logits lie in an accelerator's memory, where `on_device` reads them."""
+    return is_torch(logits) and logits.device.type != "cpu"
 
 
 def observe(

@@ -57,8 +57,8 @@ class Settings:
             UsageError: a rule that servers do not have.
         """
         order = [Temperature, TopK, TopP]
-        kinds = [order.index(type(step)) for step in rule.steps]
-        if kinds != sorted(set(kinds)):
+        kinds = [order.index(type(step)) if type(step) in order else len(order) for step in rule.steps]
+        if kinds != sorted(set(kinds)) or len(order) in kinds:
             raise UsageError(
                 f"servers sample by temperature, then top-k, then top-p, once each; not by {rule.describe()}"
             )
@@ -74,6 +74,8 @@ class Dialect(ABC):
     software: ClassVar[str]
     scores_texts: bool = True
     """Gives the log-probabilities of a text that is sent."""
+    requests_a_token: bool = False
+    """Needs a request for every token of a text that is scored, and not one for the text."""
     most_at_once: int | None = None
     """Texts that it can work on together, where it says so."""
 

@@ -37,6 +37,7 @@ BYTES_AN_ID = 512
 
 class LlamaServer(Dialect):
     software = "llama.cpp"
+    requests_a_token = True
 
     async def introduce(self) -> Service:
         props = await self.client.ask("/props", None, _object, attempts=FIRST_ATTEMPTS)

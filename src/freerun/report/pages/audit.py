@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,22 +13,28 @@ import jinja2
 from freerun.report.charts.yardsticks import draw_scale
 from freerun.report.numbers import UNKNOWN, format_interval, format_number
 from freerun.report.pages.plan_rows import machinery_rows, plan_rows
+from freerun.report.pages.prediction import chance
 from freerun.report.pages.template import Page, badge
 from freerun.report.visible import visible_markup
 from freerun.results.horizons import interval_of
+from freerun.results.verdict import horizon_beside
 from freerun.stats.detection.horizon import End
 
 VERDICT_FINDING = "detectability"
 """What the verdict of an audit speaks of."""
 
 
-def render_page(result: Mapping[str, Any]) -> str:
+def render_page(result: Mapping[str, Any], *, folder: str = "RUN") -> str:
     """Return the whole report of `result` as one HTML document that needs no network and no other file.
+
+    `folder`: of the run, as one would type it, for the commands on the page.
 
     All text of the result is escaped; control and bidirectional characters in it are shown as signs. Keys that are
     missing leave their part out.
     """
-    return _PAGE.render(result=result, findings=with_anchors(result.get("findings") or (), "finding"))
+    return _PAGE.render(
+        result=result, run=shlex.quote(folder), findings=with_anchors(result.get("findings") or (), "finding")
+    )
 
 
 def _numeric_columns(rows: Sequence[Sequence[object]]) -> set[int]:
@@ -76,9 +83,35 @@ def _methods(estimates: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(e["method"] for e in estimates if e.get("method")))
 
 
+def _cards(finding: Mapping[str, Any], headline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The headline numbers that answer a question; where there are none its first number that is known."""
+    mine = [card for card in headline if card.get("finding") == finding.get("name")]
+    if mine:
+        return mine
+    known = (e for e in finding.get("estimates") or () if isinstance(e.get("value"), (int, float)))
+    e = next(known, None)
+    if e is None:
+        return []
+    interval = format_interval(e.get("low"), e.get("high"))
+    card = {
+        "label": e.get("label") or e.get("name"),
+        "value": format_number(e["value"], digits=3),
+        "unit": e.get("unit"),
+    }
+    return [card | {"interval": "" if interval == UNKNOWN else interval}]
+
+
+def _first_chart(findings: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The chart that stands on a first screen: the first of the first finding that has one."""
+    return next((chart for f in findings for chart in f.get("charts") or ()), None)
+
+
 FINDING_FILTERS: dict[str, Callable[..., Any]] = {
+    "cards": _cards,
     "date": _date,
+    "first_chart": _first_chart,
     "interval": _interval,
+    "horizon_beside": horizon_beside,
     "label": lambda name: str(name).replace("_", " "),
     "methods": _methods,
     "model_text": lambda value: visible_markup(str(value if value is not None else "")),
@@ -99,24 +132,6 @@ def _picture(findings: Sequence[tuple[str, Mapping[str, Any]]]) -> Mapping[str, 
     return {**charts[0], "y_label": "how often the detector is right, of 1", "levels": levels}
 
 
-def _cards(finding: Mapping[str, Any], headline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The headline numbers that answer a question; where there are none its first number that is known."""
-    mine = [card for card in headline if card.get("finding") == finding.get("name")]
-    if mine:
-        return mine
-    known = (e for e in finding.get("estimates") or () if isinstance(e.get("value"), (int, float)))
-    e = next(known, None)
-    if e is None:
-        return []
-    interval = format_interval(e.get("low"), e.get("high"))
-    card = {
-        "label": e.get("label") or e.get("name"),
-        "value": format_number(e["value"], digits=3),
-        "unit": e.get("unit"),
-    }
-    return [card | {"interval": "" if interval == UNKNOWN else interval}]
-
-
 def _start(text: object, characters: int) -> str:
     """The first characters of a text, with a sign where more follows."""
     whole = str(text or "")
@@ -133,7 +148,7 @@ _PAGE = Page(
     "page.html.j2",
     {
         **FINDING_FILTERS,
-        "cards": _cards,
+        "chance": chance,
         "picture": _picture,
         "start": _start,
         "tail": _tail,

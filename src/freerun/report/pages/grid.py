@@ -65,7 +65,7 @@ def outcome(cell: Mapping[str, Any]) -> tuple[str, str, str]:
 def horizon_words(cell: Mapping[str, Any]) -> str:
     """H75 with its interval, as the matrix has it."""
     h = cell["h75_tokens"]
-    return "–" if h is None else f"{h['text'] or format_number(h['value'], digits=3)} ({h['interval']})"
+    return "–" if h is None else str(h["words"])
 
 
 def ends(b: Mapping[str, Any]) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic
 
-from freerun.runs.executors.job import MOST_ATTEMPTS, Done, Job, Poisoned, R, Then, U, nothing_more
+from freerun.runs.executors.job import MOST_ATTEMPTS, Done, Job, Poisoned, R, Reason, Then, U, nothing_more
 
 
 @dataclass
 class _Entry(Generic[U]):
     unit: U
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Board(Generic[U, R]):
             self._queue(self.job.needs(unit)).appendleft(_Entry(unit))
         return Done(ticket.unit, value)
 
-    def failed(self, ticket: Ticket[U], reason: str) -> Poisoned[U] | None:
+    def failed(self, ticket: Ticket[U], reason: Reason) -> Poisoned[U] | None:
         """A unit has failed: None where it is tried again, after the others."""
         self._out -= 1
         entry = ticket.entry

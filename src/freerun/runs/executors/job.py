@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from freerun.errors import BackendError, DataError
+from freerun.errors import BackendError, FreerunError
 
 U = TypeVar("U")
 R = TypeVar("R")
@@ -52,12 +52,23 @@ class Done(Generic[U, R]):
 
 
 @dataclass(frozen=True)
+class Reason:
+    """Why a unit failed once: in words, and as the error that a run without workers would have raised."""
+
+    words: str
+    error: type[FreerunError] = BackendError
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True)
 class Poisoned(Generic[U]):
     """A unit that failed every time, and why, attempt by attempt."""
 
     unit: U
     name: str
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
 
     def __str__(self) -> str:
         last = self.reasons[-1]
@@ -92,14 +103,14 @@ def refuse_poisoned(poisoned: Sequence[Poisoned[U]]) -> None:
     """Raise for the units that were left, after all others are done; nothing where there are none."""
     if not poisoned:
         return
+    error = poisoned[0].reasons[-1].error
     more = f" (and {len(poisoned) - 1} more)" if len(poisoned) > 1 else ""
-    words = f"{poisoned[0]}{more}; all other units are done and kept, the same command tries these again"
-    raise (DataError if poisoned[0].reasons[-1].startswith("cannot ") else BackendError)(words)
+    raise error(f"{poisoned[0]}{more}; all other units are done and kept, the same command tries these again")
 
 
-def reason_of(error: BaseException) -> str:
+def reason_of(error: BaseException) -> Reason:
     """Why a unit failed, in one line."""
-    from freerun.errors import FreerunError
-
     said = " ".join(line.strip() for line in str(error).splitlines())[:600].strip()
-    return said if isinstance(error, FreerunError) and said else f"{type(error).__name__}: {said}".removesuffix(": ")
+    if isinstance(error, FreerunError):
+        return Reason(said or type(error).__name__, type(error))
+    return Reason(f"{type(error).__name__}: {said}".removesuffix(": "))

@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from freerun.runs.executors.board import Board, Ticket
-from freerun.runs.executors.job import Done, Job, Poisoned, R, Then, U, nothing_more, reason_of
+from freerun.runs.executors.job import Done, Job, Poisoned, R, Reason, Then, U, nothing_more, reason_of
 
 _SPAWN = multiprocessing.get_context("spawn")
 _GOODBYE_SECONDS = 2.0
@@ -111,13 +111,13 @@ def _heard(worker: _Worker, board: Board[U, R], crew: list[_Worker]) -> Done[U, 
     return board.done(ticket, value) if said == "done" else board.failed(ticket, value)
 
 
-def _how_it_ended(code: int | None) -> str:
+def _how_it_ended(code: int | None) -> Reason:
     if code is not None and code < 0:
         with suppress(ValueError):
             name = signal.Signals(-code).name
             memory = " (often for want of memory)" if name == "SIGKILL" else ""
-            return f"its worker was ended by {name}{memory}"
-    return f"its worker ended with exit code {code}"
+            return Reason(f"its worker was ended by {name}{memory}")
+    return Reason(f"its worker ended with exit code {code}")
 
 
 def _dismiss(crew: list[_Worker]) -> None:

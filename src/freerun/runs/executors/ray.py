@@ -15,7 +15,7 @@ from typing import Any
 
 from freerun.errors import BackendError, UsageError, first_line
 from freerun.runs.executors.board import Board, Ticket
-from freerun.runs.executors.job import Done, Job, Poisoned, R, Then, U, nothing_more, reason_of
+from freerun.runs.executors.job import Done, Job, Poisoned, R, Reason, Then, U, nothing_more, reason_of
 
 NOTICE_SECONDS = 60.0
 """After so long without a worker it is said that there is none."""
@@ -139,7 +139,8 @@ def _heard(ray: Any, reference: Any, actor: _Actor, board: Board[U, R]) -> Done[
     except ray.exceptions.RayError as error:
         board.lost(actor.loaded)
         actor.up, actor.loaded = False, None
-        return None if ticket is None else board.failed(ticket, f"its worker was lost: {first_line(error)[:200]}")
+        lost = Reason(f"its worker was lost: {first_line(error)[:200]}")
+        return None if ticket is None else board.failed(ticket, lost)
     actor.up = True
     if ticket is None:
         return None

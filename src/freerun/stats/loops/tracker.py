@@ -34,6 +34,21 @@ class LoopTracker:
         for column in range(-longest, 0):
             self.push(np.array([h[column] if h.size >= -column else _NO_TOKEN for h in kept], dtype=np.int64))
 
+    @property
+    def thresholds(self) -> Int[np.ndarray, " periods"]:
+        """The lag run that makes a loop, from the longest period to 1."""
+        return self._thresholds
+
+    @property
+    def runs(self) -> Int[np.ndarray, "rows periods"]:
+        """Lag runs at the last token, periods as in `thresholds`."""
+        return self._runs
+
+    @property
+    def recent(self) -> Int[np.ndarray, "rows periods"]:
+        """The last tokens, the oldest first; −1 where there was none."""
+        return self._recent()
+
     def __len__(self) -> int:
         return self._runs.shape[0]
 

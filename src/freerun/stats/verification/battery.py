@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import special, stats
 
 from freerun.stats.recognition.sampler_audit import pit_chi_square, rank_order_chi_square
@@ -30,6 +30,11 @@ LEAST_TOKENS = 50
 """Below this there is no verdict."""
 FLOOR_SPREAD = 4.0
 """A single context's noise may be so many times the floor, which is a root mean square over contexts."""
+_FAR = 10.0
+"""A token that is less probable than what is kept by so many times the floor is far from the cut."""
+_FAR_SHARE = 4.0 / _FAR**2
+"""By Chebyshev's inequality the noise of two log-probabilities differs by `_FAR` floors with no greater probability."""
+_OUTSIDE_SHARE = 0.05
 LEAST_NORMAL_TOKENS = 200
 """Below this the sum of surprisals is not taken for normal."""
 _SHARES = {"surprisal": 0.35, "truncation": 0.35, "by_rank": 0.1, "by_id": 0.08, "repeats": 0.06, "e_process": 0.06}
@@ -48,6 +53,43 @@ class Test:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """Counts over tokens whose columns are not held, all that is needed of them beside their bets."""
+
+    n_tokens: int = 0
+    n_completions: int = 0
+    n_outside: int = 0
+    n_beyond_floor: int = 0
+    mass_outside: float = 0.0
+    """Sum over tokens of the mass that the rule cuts off, relative to what it keeps."""
+
+    @staticmethod
+    def of(tokens: TokenLaws, floor_nats: float) -> Elsewhere:
+        """Of whole completions."""
+        kept = np.clip(tokens.kept_mass, 1e-12, 1.0)
+        return Elsewhere(
+            tokens.n_tokens,
+            len(np.unique(tokens.sequence)),
+            int(tokens.is_outside.sum()),
+            int(_is_beyond(tokens, floor_nats).sum()),
+            float(((1.0 - kept) / kept).sum()),
+        )
+
+    def p_beyond_floor(self, floor_nats: float) -> float:
+        """Of so many tokens beyond the floor: noise puts a token there with at most `_FAR_SHARE` of the mass that is cut."""
+        if not self.n_beyond_floor or floor_nats <= 0.0:
+            return 0.0 if self.n_beyond_floor else 1.0
+        share = min(1.0, _FAR_SHARE * self.mass_outside / self.n_tokens)
+        return float(stats.binom.sf(self.n_beyond_floor - 1, self.n_tokens, share))
+
+    def plus(self, other: Elsewhere) -> Elsewhere:
+        return Elsewhere(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Elsewhere)))
+
+
+NOWHERE_ELSE = Elsewhere()
+
+
+@dataclass(frozen=True)
 class Battery:
     """All tests. p-values of all together: the smallest, each divided by its share of the level."""
 
@@ -55,7 +97,11 @@ class Battery:
     n_outside: int
     """Tokens that the declared law cannot draw, beyond the tolerance: 0 where it says what it is."""
     n_beyond_floor: int
-    """Those of them that stand farther outside than the noise floor moves the place where the law is cut."""
+    """Those of them that stand farther outside than the noise floor explains of a single token."""
+    cuts: bool
+    """Whether the declared rule cuts off any mass."""
+    p_outside_beyond_floor: float
+    """p-value of their number under laws within the noise floor."""
     n_at_edge: int
     """Tokens within the tolerance, left out of the tests."""
     tests: tuple[Test, ...]
@@ -77,7 +123,11 @@ class Battery:
 
     @property
     def p_beyond_floor(self) -> float:
-        return 0.0 if self.n_beyond_floor else self.p_inside_beyond_floor
+        """Where the rule cuts anything, tokens outside have `_OUTSIDE_SHARE` of the level."""
+        if not self.cuts:
+            return self.p_inside_beyond_floor
+        inside = self.p_inside_beyond_floor / (1.0 - _OUTSIDE_SHARE)
+        return min(1.0, inside, self.p_outside_beyond_floor / _OUTSIDE_SHARE)
 
 
 @dataclass(frozen=True)
@@ -90,15 +140,36 @@ class Smallest:
     top_share: float | None
 
 
-def held_against_laws(tokens: TokenLaws, bets: Bets, *, seed: int, floor_nats: float = 0.0) -> Battery:
-    """All tests of drawn tokens; `bets`: of those tested. `seed` makes the uniforms V and the null of the chi-squares."""
+def held_against_laws(
+    tokens: TokenLaws, bets: Bets, *, seed: int, floor_nats: float = 0.0, elsewhere: Elsewhere = NOWHERE_ELSE
+) -> Battery:
+    """All tests of drawn tokens; `bets`: of those tested, and of tokens `elsewhere` in the file, whose columns are not held.
+
+    `seed` makes the uniforms V and the null of the chi-squares.
+    """
     outside = tokens.is_outside
     edge = ~tokens.is_tested & ~outside
-    tests = tuple(_tests(tokens, bets, seed, floor_nats))
-    smallest = smallest_faults(tokens.tested)
-    beyond = tokens.overshoot > EDGE_MASS + cut_moves(tokens.kept_mass, floor_nats)
-    counts = (int(outside.sum()), int(beyond.sum()), int(edge.sum()))
-    return Battery(tokens.n_tokens, *counts, tests, floor_nats, smallest)
+    tests = tuple(_tests(tokens, bets, seed, floor_nats, elsewhere.n_tokens))
+    smallest = smallest_faults(tokens.tested, elsewhere.n_tokens)
+    seen = Elsewhere.of(tokens, floor_nats).plus(elsewhere)
+    return Battery(
+        seen.n_tokens,
+        seen.n_outside,
+        seen.n_beyond_floor,
+        seen.mass_outside > 0.0,
+        seen.p_beyond_floor(floor_nats),
+        int(edge.sum()),
+        tests,
+        floor_nats,
+        smallest,
+    )
+
+
+def _is_beyond(tokens: TokenLaws, floor_nats: float) -> Bool[np.ndarray, " tokens"]:
+    """Tokens farther outside than the noise floor explains: by the mass that it moves over a cut, and by how much less probable
+    they are than what is kept. Ranks change places where neighbours are nearly equal, however much mass stands between."""
+    by_mass = tokens.overshoot > EDGE_MASS + cut_moves(tokens.kept_mass, floor_nats)
+    return np.asarray(by_mass & (tokens.shortfall_nats > _FAR * floor_nats))
 
 
 def cut_moves(kept_mass: Float[np.ndarray, " tokens"], floor_nats: float) -> Float[np.ndarray, " tokens"]:
@@ -109,10 +180,10 @@ def cut_moves(kept_mass: Float[np.ndarray, " tokens"], floor_nats: float) -> Flo
 
 def rejects(tokens: TokenLaws, bets: Bets, *, seed: int) -> bool:
     """Whether the battery rejects at `ALPHA`: the same decision, without the tests after the first that makes it."""
-    return bool(tokens.is_outside.any()) or any(t.p_value < ALPHA * t.share for t in _tests(tokens, bets, seed, 0.0))
+    return bool(tokens.is_outside.any()) or any(t.p_value < ALPHA * t.share for t in _tests(tokens, bets, seed, 0.0, 0))
 
 
-def _tests(tokens: TokenLaws, bets: Bets, seed: int, floor_nats: float) -> Iterator[Test]:
+def _tests(tokens: TokenLaws, bets: Bets, seed: int, floor_nats: float, n_elsewhere: int) -> Iterator[Test]:
     inside = tokens.tested
     by_rank, by_id = uniforms_of(inside, seed)
     rng = np.random.default_rng([seed, 1])
@@ -125,7 +196,7 @@ def _tests(tokens: TokenLaws, bets: Bets, seed: int, floor_nats: float) -> Itera
     yield _test("by_id", "U, ids in their order", *found, "chi-square, simulated null")
     found = _repeats(inside, floor_nats)
     yield _test("repeats", "ids of the context come again", *found, "supermartingale: any length")
-    found = _e_process(bets, tokens.n_tokens, floor_nats)
+    found = _e_process(bets, tokens.n_tokens + n_elsewhere, floor_nats)
     yield _test("e_process", "bets on other rules", *found, "e-process: any length and ends")
 
 
@@ -202,8 +273,8 @@ def _e_process(bets: Bets, n_tokens: int, floor_nats: float) -> tuple[float, flo
     return plain, beyond
 
 
-def smallest_faults(tokens: TokenLaws) -> Smallest:
-    """From the level of each test and its spread, to first order."""
+def smallest_faults(tokens: TokenLaws, n_elsewhere: int = 0) -> Smallest:
+    """From the level of each test and its spread, to first order; cuts are looked for in tokens elsewhere, too."""
     total = float(tokens.varentropy_nats2.sum())
     if tokens.n_tokens < LEAST_NORMAL_TOKENS or total <= 0:
         return Smallest(None, None, None)
@@ -211,7 +282,7 @@ def smallest_faults(tokens: TokenLaws) -> Smallest:
     temperature = float(needed / math.sqrt(total))
     gap = float((tokens.entropy_nats - tokens.top_surprisal_nats).sum())
     top_share = float(needed * math.sqrt(total) / gap) if gap > 0 else None
-    lost = math.log(3 / (ALPHA * _SHARES["truncation"])) / tokens.n_tokens
+    lost = math.log(3 / (ALPHA * _SHARES["truncation"])) / (tokens.n_tokens + n_elsewhere)
     return Smallest(
         temperature if temperature < 1 else None,
         math.exp(-lost),

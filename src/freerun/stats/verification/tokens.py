@@ -44,6 +44,8 @@ class TokenLaws:
     """Under the declared law; −inf outside what it keeps."""
     overshoot: Float[np.ndarray, " tokens"]
     """How far outside the kept set the token stands, in mass of the law that the truncation acted on; 0 inside."""
+    shortfall_nats: Float[np.ndarray, " tokens"]
+    """How much less probable the token is than the least probable one that is kept, under the model's own law; 0 inside."""
     above: Float[np.ndarray, " tokens"]
     """Mass of s on tokens that stand before it, most probable first."""
     below: Float[np.ndarray, " tokens"]

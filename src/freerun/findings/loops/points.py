@@ -1,0 +1,51 @@
+"""What a search for loops measured, what came out and how sure that is, for somebody who knows none of the words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from freerun.counted import counted
+from freerun.results.loops import LoopDefinition, StopRuleOutcome, TextsRead
+from freerun.results.verdict import NextStep, Point, three_points
+
+
+def loops_points(
+    definition: LoopDefinition,
+    own: TextsRead,
+    real: TextsRead | None,
+    outcomes: Sequence[StopRuleOutcome],
+    unit: str,
+    *,
+    known: bool,
+) -> tuple[Point, ...]:
+    """Under the answer. `known`: whether anything can be said of other texts."""
+    beside = "" if real is None else f", and {counted(real.texts, 'real text')} beside them"
+    measured = (
+        f"{counted(own.texts, 'text')} of {own.name}, {own.tokens:,} {unit}{beside}. A loop is a phrase that stands at least "
+        f"{definition.copies} times in a row, over at least {definition.tokens} {unit}. A stop rule ends a text as soon as a phrase has come "
+        "back often enough."
+    )
+    sure = (
+        f"{counted(own.independent, 'text')} of these count as independent. Intervals are 95%, for other texts of this kind; texts that were cut off "
+        "count up to there."
+    )
+    return three_points(measured, " ".join(_stopped(o, own, real, unit) for o in outcomes), sure if known else "")
+
+
+def _stopped(o: StopRuleOutcome, own: TextsRead, real: TextsRead | None, unit: str) -> str:
+    """What one stop rule would have done."""
+    cost = ""
+    if real is not None and o.real_texts_stopped is not None:
+        cost = f", and {o.real_texts_stopped:,} of {real.texts:,} real ones by mistake"
+    return f"The rule {o.rule} would have ended {o.texts_stopped:,} of {counted(own.texts, 'text')}{cost}, and saved {o.tokens_saved:,} {unit}."
+
+
+def loops_next(real: TextsRead | None, *, known: bool) -> NextStep | None:
+    """What would answer what is left open."""
+    if not known:
+        return NextStep("Give it texts of more prompts or documents", "freerun loops MORE_TEXTS")
+    if real is None:
+        return NextStep(
+            "See how often real text does it, and what a stop rule costs there: the same command with", "--real CORPUS"
+        )
+    return None
