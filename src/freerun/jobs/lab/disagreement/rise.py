@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +24,8 @@ LABELS = {
     "truth": ("KL(truth ‖ model), mean over models", "nats/token"),
     "outsider": ("Jensen–Shannon divergence of the 5-gram from the family", "nats/token"),
 }
+RANGES = {"top": (0.0, 1.0), "loo": (-np.inf, 0.0)}
+"""What an outcome can be; all others are at least 0."""
 
 
 def rung_results(scored: Sequence[RungScores], level: float) -> tuple[RungResult, ...]:
@@ -52,7 +55,7 @@ def _estimates(s: RungScores, level: float) -> Iterator[Estimate]:
     for name, values in _columns(s):
         label, unit = LABELS[name]
         known = ~np.isnan(values)
-        interval = _mean(values[known], s.rung.units[known], level)
+        interval = _inside(_mean(values[known], s.rung.units[known], level), *RANGES.get(name, (0.0, np.inf)))
         yield Estimate.of(
             name,
             label,
@@ -61,6 +64,11 @@ def _estimates(s: RungScores, level: float) -> Iterator[Estimate]:
             method="mean over texts, interval over documents for these models",
             independent_unit="text" if (s.rung.writer != NOBODY).all() else "document",
         )
+
+
+def _inside(i: Interval | None, low: float, high: float) -> Interval | None:
+    """An interval cut to what is possible."""
+    return None if i is None else replace(i, low=max(i.low, low), high=min(i.high, high))
 
 
 def _mean(values: Float[np.ndarray, " texts"], units: np.ndarray, level: float) -> Interval | None:
