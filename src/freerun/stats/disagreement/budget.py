@@ -66,7 +66,7 @@ def concentration(
     order = np.argsort(context[known], kind="stable")
     y, text = values[known][order], np.nonzero(known)[0][order]
 
-    def read(weights: Float[np.ndarray, " texts"]) -> Float[np.ndarray, " masses_1"]:
+    def read(weights: np.ndarray) -> np.ndarray:
         w = weights[text].astype(float)
         reached, spent = np.cumsum(w), np.cumsum(w * y)
         at = [min(int(np.searchsorted(reached, m * reached[-1])), y.size - 1) for m in masses]

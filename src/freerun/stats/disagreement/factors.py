@@ -86,7 +86,7 @@ def _columns(labels: Labels) -> Float[np.ndarray, "models levels"]:
     return np.array([[float(label == name) for name in names] for label in labels])
 
 
-def _basis(*columns: Float[np.ndarray, "models k"], n: int) -> Float[np.ndarray, "models rank"]:
+def _basis(*columns: np.ndarray, n: int) -> Float[np.ndarray, "models rank"]:
     """An orthonormal basis of the constant and the columns."""
     stacked = np.hstack([np.ones((n, 1)), *columns])
     u, s, _ = np.linalg.svd(stacked, full_matrices=False)
