@@ -86,6 +86,15 @@ def test_models_that_are_there_already(tmp_path: Path, capsys: pytest.CaptureFix
     assert (tmp_path / "run" / "report.html").exists()
 
 
+def test_two_models_are_one_number_and_have_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["lab", "disagreement", "world/markov", "--models", "world/markov", "world/markov,seed=1"]
+    assert main([*words, "--tokens", "16", "--texts", "8", "-o", str(tmp_path / "run"), "--json"]) == 0
+    rise = json.loads(capsys.readouterr().out)["findings"][0]
+    assert rise["status"] == "unknown"
+    assert "2 models are too few" in rise["sentence"]
+    assert rise["estimates"][0]["value"] is None
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

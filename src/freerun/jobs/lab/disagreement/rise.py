@@ -16,6 +16,8 @@ from freerun.stats.disagreement.factors import mean_over_models
 from freerun.stats.intervals import Interval, cluster_ratio
 
 N_BINS = 8
+FEWEST_MODELS = 3
+"""Of an interval over models: two are equally far from each other, so that they are one number."""
 LABELS = {
     "js": ("generalised Jensen–Shannon divergence", "nats/token"),
     "sd": ("SD over models of ln q(x)/T", "nats/token"),
@@ -93,13 +95,16 @@ def rise_finding(scored: Sequence[RungScores], rungs: Sequence[RungResult], leve
     real, far = _named(rungs, "real", "real text"), _named(rungs, "temperature", "t = ∞")
     grows = main is not None and main.low > 0
     answer = "Yes" if grows else "No" if main is not None and main.high < 0 else "Not to be told"
+    few = f"{len(whole[0].loo) if whole else 0} models are too few for an interval over models."
     sentence = (
         f"{answer}: a model departs from the others by {_signed(main)} nats of Jensen–Shannon divergence a token "
         "for every nat by which the others find a text less probable (95% interval over models)."
+        if main is not None
+        else f"{few[0].upper()}{few[1:]}"
     )
     if real and far:
         sentence += (
-            f" The family's divergence is {_value(real):.4f} nats a token on real text and {_value(far):.4f} on random "
+            f" The family's divergence is {_value(real):.3g} nats a token on real text and {_value(far):.3g} on random "
             "tokens."
         )
     rows = tuple((name, Cell.of(i, 4, "nats/nat", sign=True)) for name, i in slopes.items())
@@ -161,7 +166,7 @@ def _slope(scored: Sequence[RungScores], level: float) -> Interval | None:
         known = ~np.isnan(x[i])
         if known.sum() > 2 and np.ptp(x[i][known]) > 1e-12:
             slopes.append(-np.polyfit(x[i][known], y[i][known], 1)[0])
-    return mean_over_models(np.array(slopes), level=level) if len(slopes) > 1 else None
+    return mean_over_models(np.array(slopes), level=level) if len(slopes) >= FEWEST_MODELS else None
 
 
 def _bins(scored: Sequence[RungScores], level: float) -> Chart:
@@ -172,7 +177,7 @@ def _bins(scored: Sequence[RungScores], level: float) -> Chart:
     for b in range(N_BINS):
         inside = number == b
         rows = inside.any(1)
-        if rows.sum() < 2:
+        if rows.sum() < FEWEST_MODELS:
             continue
         means = np.where(inside, y, 0).sum(1)[rows] / inside.sum(1)[rows]
         centres.append(float(-x[inside].mean()))
