@@ -62,6 +62,7 @@ studies: $(STAMP)
 	$(BIN)/python -m studies.long_run.run
 	$(BIN)/python -m studies.families.run
 	$(BIN)/python -m studies.faults.run
+	$(BIN)/python -m studies.organism_weights.run
 
 # side by side with peers, which live in environments of their own; an hour and a half on a machine that does nothing else
 PEERS := .venv-peers/.installed
@@ -82,6 +83,7 @@ bench: $(STAMP) $(PEERS)
 	$(BIN)/python bench/servers.py --json docs/data/bench-servers.json
 	$(BIN)/python bench/two_models.py --json docs/data/bench-two-models.json
 	$(BIN)/python bench/loops.py --json docs/data/bench-loops.json
+	$(BIN)/python bench/lab.py --json docs/data/bench-lab.json
 	test ! -x .venv-peers-vllm/bin/python || \
 	  .venv-peers-vllm/bin/python bench/peers/run_vllm_engine.py --json docs/data/bench-vllm-engine.json
 	$(BIN)/python bench/explore.py --json docs/data/bench-explore.json

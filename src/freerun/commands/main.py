@@ -25,7 +25,7 @@ VERBS: dict[str, str] = {
     "compare": "what differs between finished runs of the same documents, with intervals; no model",
     "loops": "do texts loop, and what would a stop rule cost and save; any samples or texts, no model",
     "power": "which metric notices which planted defect: size and power by simulation; no model",
-    "lab": "experiments that train: a planted fault in a real model's weights",
+    "lab": "experiments that train models: what a loss does not constrain, and faults planted in real weights",
     "explore": "open a local page: what comes next, what it would write, who is writing",
     "export": "export a run's numbers to tables, a model-card section or an experiment tracker; no model",
     "report": "rebuild the findings and the page from a run's records; no model",

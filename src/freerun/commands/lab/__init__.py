@@ -6,12 +6,14 @@ import argparse
 from importlib import import_module
 
 EXPERIMENTS: dict[str, str] = {
+    "disagreement": "how far models of one loss differ on texts of which the loss says nothing",
     "organism": "train a planted fault into a real model's weights, as a folder that other programs load",
 }
 """Each lives in the module of its name in this package: `add_arguments(parser)` and `run(arguments) -> exit code`."""
 
 EXAMPLES = """\
 examples:
+  freerun lab disagreement
   freerun lab organism absorbing smollm2-135m-instruct -o my-organism/
 """
 

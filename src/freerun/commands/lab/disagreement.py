@@ -1,0 +1,231 @@
+"""How far do models of one loss differ on texts of which the loss says nothing?
+
+Small models (transformer, gated recurrence, LSTM; AdamW, SGD, Muon; sizes, initial weights, orders of the data) are trained on
+SOURCE until all have the same validation loss. Then they are compared on ladders of texts that grow less and less probable:
+spliced, permuted, written at high temperatures, looping. The page says how disagreement grows, which factor makes it, and, on
+worlds, how far each model is from the truth. If interrupted, run the same command again to resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from freerun.commands.executor_arguments import add_executor_arguments
+from freerun.commands.model_arguments import add_json_argument
+
+if TYPE_CHECKING:
+    from freerun.jobs.lab.disagreement.disagreement import Disagreement
+    from freerun.jobs.lab.disagreement.plan import DisagreementPlan
+    from freerun.results.disagreement import DisagreementResult
+
+EXAMPLES = """\
+examples:
+  freerun lab disagreement                                   24 models on the world of authors, about 10 minutes on 2 cores
+  freerun lab disagreement --dry-run                         the design, its parameters, and the time
+  freerun lab disagreement builtin/python-docs --tokens 128  on bytes of real text
+  freerun lab disagreement --plan larger.toml --executor pool:8
+  freerun lab disagreement essays/ --models hf/ORG/A hf/ORG/B   models that are there already
+
+a plan (all keys are optional; the command line goes before it):
+  source = "world/authors"
+  models = 36
+  sizes = ["small", "large"]
+  seeds = 3
+  steps = 6000
+  target_excess = 0.01
+
+exit codes: 0 done · 2 usage · 4 data, or too few models reach the target · 130 interrupted
+"""
+OPTIONS: dict[str, tuple[str, type]] = {
+    "models_trained": ("models", int),
+    "tokens": ("tokens", int),
+    "steps": ("steps", int),
+    "target_loss": ("target_loss", float),
+    "target_excess": ("target_excess", float),
+    "texts": ("texts_per_rung", int),
+    "seed": ("seed", int),
+}
+"""Options and the settings of a plan that they set."""
+_TOKENS_PER_SECOND = 45_000
+"""Of training, on one core of 2026, a mean over the default design."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        nargs="?",
+        help="a world whose texts go on (default world/authors), or a corpus, which is read as bytes",
+    )
+    parser.add_argument(
+        "--models",
+        metavar="MODEL",
+        nargs="+",
+        help="compare these models, which share a tokenizer, on SOURCE (default builtin/python-docs) and train nothing",
+    )
+    design = parser.add_argument_group("what is trained")
+    design.add_argument("--plan", metavar="FILE.toml", help="a plan with any of its settings")
+    design.add_argument("--models-trained", metavar="N", type=int, help="models of the fractional design (default 24)")
+    design.add_argument("--tokens", metavar="N", type=int, help="length of all texts (default 64)")
+    design.add_argument("--steps", metavar="N", type=int, help="training steps at most (default 1500)")
+    design.add_argument("--target-loss", metavar="NATS", type=float, help="validation loss at which training stops")
+    design.add_argument(
+        "--target-excess", metavar="NATS", type=float, help="on a world: this far above the truth (default 0.02)"
+    )
+    design.add_argument("--texts", metavar="N", type=int, help="texts on each rung of a ladder (default 48)")
+    design.add_argument("--seed", metavar="N", type=int, help="of everything that is drawn (default 0)")
+    parser.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/disagreement-HASH)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only say what would be trained, and how long it would take"
+    )
+    add_executor_arguments(parser.add_argument_group("how it runs (default: one process a core)"))
+    add_json_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import shlex
+
+    from freerun.commands.executor_arguments import chosen_executor
+    from freerun.commands.progress import Reporter
+
+    if arguments.models:
+        return _run_ready(arguments)
+    plan, executor = _plan(arguments), chosen_executor(arguments)
+    if arguments.dry_run:
+        return _forecast(plan, as_json=arguments.json)
+    from freerun.jobs.lab.disagreement.disagreement import disagreement
+
+    done = disagreement(
+        plan, out=arguments.out, executor=executor, progress=Reporter(), command=shlex.join(_words(arguments))
+    )
+    return _told(done, as_json=arguments.json)
+
+
+def _run_ready(arguments: argparse.Namespace) -> int:
+    import shlex
+
+    from freerun.commands.progress import Reporter
+    from freerun.errors import UsageError
+    from freerun.jobs.lab.disagreement.ready import DEFAULT_CORPUS, ready_disagreement
+
+    trained = ("plan", "models_trained", "steps", "target_loss", "target_excess", "executor")
+    for option in trained:
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"--{option.replace('_', '-')} is of models that are trained here; --models trains none")
+    if arguments.dry_run:
+        print(f"{len(arguments.models)} models are compared, nothing is trained. Nothing was written.")
+        return 0
+    done = ready_disagreement(
+        arguments.models,
+        corpus=arguments.source or DEFAULT_CORPUS,
+        n_texts=arguments.texts or 16,
+        n_tokens=arguments.tokens or 64,
+        seed=arguments.seed or 0,
+        out=arguments.out or "runs/disagreement-ready",
+        progress=Reporter(),
+        command=shlex.join([*_words(arguments), "--models", *arguments.models]),
+    )
+    return _told(done, as_json=arguments.json)
+
+
+def _told(done: Disagreement, *, as_json: bool) -> int:
+    from freerun.commands.main import print_json
+    from freerun.results.finding import to_json
+
+    if as_json:
+        print_json(to_json(done.result))
+    else:
+        tell_disagreement(done.result, sys.stdout)
+        print(f"\nreport   {done.report}\nnumbers  {done.path / 'result.json'}")
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> DisagreementPlan:
+    from freerun.jobs.lab.disagreement.plan import chosen_plan
+
+    changes = _read_toml(arguments.plan) if arguments.plan else {}
+    changes |= {} if arguments.source is None else {"source": arguments.source}
+    for option, (setting, _) in OPTIONS.items():
+        if (value := getattr(arguments, option)) is not None:
+            changes[setting] = value
+    return chosen_plan(changes)
+
+
+def _read_toml(name: str) -> dict[str, Any]:
+    import tomllib
+
+    from freerun.errors import UsageError
+
+    try:
+        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{name} is no TOML: {error}") from error
+
+
+def _words(arguments: argparse.Namespace) -> list[str]:
+    words = ["freerun", "lab", "disagreement", *([arguments.source] if arguments.source else [])]
+    for option in ("plan", *OPTIONS, "out"):
+        value = getattr(arguments, option)
+        if value is not None:
+            words += [{"out": "-o"}.get(option, f"--{option.replace('_', '-')}"), str(value)]
+    return words
+
+
+def tell_disagreement(result: DisagreementResult, out: TextIO) -> None:
+    """The result for people: what was expected, and what every question came to."""
+    from freerun.commands.terminal import columns_between, say, shown
+
+    width = columns_between(60, 120)
+    print(file=out)
+    for number, prediction in enumerate(result.predictions, 1):
+        words = f"expected {number}: {prediction.text} {prediction.outcome}: {prediction.found}"
+        say(textwrap.wrap(words, width, subsequent_indent="  "), out)
+    for finding in result.findings:
+        print(file=out)
+        say([finding.question], out)
+        say(
+            textwrap.wrap(shown(finding.sentence), width, initial_indent="  ", subsequent_indent="  "),
+            out,
+        )
+
+
+def _forecast(plan: DisagreementPlan, *, as_json: bool) -> int:
+    from freerun.commands.main import print_json
+    from freerun.jobs.lab.disagreement.blocks import build_network
+    from freerun.jobs.lab.disagreement.plan import chosen_members, level_counts
+    from freerun.jobs.lab.disagreement.texts import N_BYTES
+    from freerun.results.finding import to_json
+    from freerun.runs.provenance import cores
+    from freerun.worlds.catalogue import load_world
+
+    members = chosen_members(plan)
+    world = plan.source.startswith("world/")
+    n_tokens = load_world(plan.source.removeprefix("world/")).n_tokens if world else N_BYTES
+    sizes = {m.name: build_network(m.architecture, m.size, n_tokens, seed=0).n_parameters for m in members}
+    most_seconds = plan.tokens_of_member * len(members) / _TOKENS_PER_SECOND / cores()
+    if as_json:
+        print_json(
+            {
+                "schema_version": 1,
+                "kind": "disagreement-forecast",
+                "plan": to_json(plan),
+                "most_training_seconds": most_seconds,
+                "members": [{"name": name, "parameters": n} for name, n in sizes.items()],
+            }
+        )
+        return 0
+    for name, n in sizes.items():
+        print(f"  {name:<48}{n:>9,} parameters")
+    for factor, counts in level_counts(members):
+        print(f"  {factor}: {', '.join(f'{level} × {n}' for level, n in counts.items())}")
+    print(
+        f"training: at most {plan.tokens_of_member:,} tokens a model, {most_seconds / 60:.0f} minutes on {cores()} cores at most;"
+    )
+    print("models that reach the target sooner stop there. Nothing was written.")
+    return 0
