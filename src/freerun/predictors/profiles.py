@@ -141,6 +141,11 @@ class Shaped:
         exceeded = [limit.exceeded(token) for limit in self.limits]
         return np.where(outside, np.max([np.full(len(outside), _JUST), *exceeded], axis=0), 0.0)
 
+    def overshoot_of_rank(self, token: Places) -> Float[np.ndarray, " rows"]:
+        """The same of the cuts that go by rank or by share of the most probable id, not by mass; 0 where there are none."""
+        exceeded = [limit.exceeded(token) for limit in self.limits if not isinstance(limit.step, TopP)]
+        return np.asarray(np.max([np.zeros(self.weights.profile.n_rows), *exceeded], axis=0))
+
     def shortfall(self, token: Places) -> Float[np.ndarray, " rows"]:
         """By how many nats of the model's own law one id a row is less probable than any that is kept; 0 inside."""
         profile = self.weights.profile

@@ -145,6 +145,7 @@ class Standing:
             heated_log_prob_nats=law.weights.log_prob(token)[:, 0],
             log_prob_nats=log_prob,
             overshoot=law.overshoot(token),
+            overshoot_of_rank=law.overshoot_of_rank(token),
             shortfall_nats=law.shortfall(token),
             above=law.before(token),
             kept_mass=law.kept_mass,

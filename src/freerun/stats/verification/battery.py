@@ -166,10 +166,11 @@ def held_against_laws(
 
 
 def _is_beyond(tokens: TokenLaws, floor_nats: float) -> Bool[np.ndarray, " tokens"]:
-    """Tokens farther outside than the noise floor explains: by the mass that it moves over a cut, and by how much less probable
-    they are than what is kept. Ranks change places where neighbours are nearly equal, however much mass stands between."""
+    """Tokens farther outside than the noise floor explains: less probable than all that is kept by some floors, and outside a cut
+    that goes by rank or share, or outside top-p by more than the mass that the noise moves over it."""
     by_mass = tokens.overshoot > EDGE_MASS + cut_moves(tokens.kept_mass, floor_nats)
-    return np.asarray(by_mass & (tokens.shortfall_nats > _FAR * floor_nats))
+    by_rank = tokens.overshoot_of_rank > EDGE_MASS
+    return np.asarray((by_mass | by_rank) & (tokens.shortfall_nats > _FAR * floor_nats))
 
 
 def cut_moves(kept_mass: Float[np.ndarray, " tokens"], floor_nats: float) -> Float[np.ndarray, " tokens"]:

@@ -44,6 +44,8 @@ class TokenLaws:
     """Under the declared law; −inf outside what it keeps."""
     overshoot: Float[np.ndarray, " tokens"]
     """How far outside the kept set the token stands, in mass of the law that the truncation acted on; 0 inside."""
+    overshoot_of_rank: Float[np.ndarray, " tokens"]
+    """The same by top-k and min-p alone."""
     shortfall_nats: Float[np.ndarray, " tokens"]
     """How much less probable the token is than the least probable one that is kept, under the model's own law; 0 inside."""
     above: Float[np.ndarray, " tokens"]
