@@ -29,10 +29,12 @@ def with_stated(found: VerifyResult, stated: StatedRule) -> VerifyResult:
     """The result with what the server says of itself, before the rules that were searched without knowing it."""
     said = stated_sentence(stated)
     searched = next(f.sentence for f in found.findings if f.name == "cause")
-    detail = found.verdict.detail.replace(searched, said if stated.fits else f"{said} {searched}")
+    instead = said if stated.fits else f"{said} {searched}"
+    detail = found.verdict.detail.replace(searched, instead)
+    points = tuple(replace(p, text=p.text.replace(searched, instead)) for p in found.verdict.points)
     note = f"Searched without what the server says: {searched[:1].lower()}{searched[1:]}"
     findings = tuple(
         replace(f, sentence=said, notes=(*f.notes, note)) if f.name == "cause" else f for f in found.findings
     )
-    verdict = replace(found.verdict, detail=detail)
+    verdict = replace(found.verdict, detail=detail, points=points)
     return replace(found, verdict=verdict, findings=findings, stated=stated)
