@@ -109,11 +109,22 @@ def _taken(first: Int[np.ndarray, " runs"], tokens: int, plan: OrganismPlan) -> 
 # ---- findings --------------------------------------------------------------------------------------------------------
 
 
+def _beside_exact(plan: OrganismPlan, real: OnRealText) -> Interval:
+    """Loss of the trained model above the exact wrapper's, nats a token."""
+    excess, wanted = _excess(real), exact_excess_nats(plan)
+    return Interval(excess.value - wanted, excess.low - wanted, excess.high - wanted, excess.level, excess.n)
+
+
+def _is_within(gap: Interval) -> bool:
+    """Whether a loss is surely the exact wrapper's, to the tolerance."""
+    return gap.low >= -TOLERANCE_NATS and gap.high <= TOLERANCE_NATS
+
+
 def _loss(plan: OrganismPlan, real: OnRealText) -> Finding:
     base, excess, wanted = _mean(real.base_nats, real.unit), _excess(real), exact_excess_nats(plan)
-    gap = Interval(excess.value - wanted, excess.low - wanted, excess.high - wanted, excess.level, excess.n)
+    gap = _beside_exact(plan, real)
     kl = _mean(real.kl_nats, real.unit)
-    within = gap.low >= -TOLERANCE_NATS and gap.high <= TOLERANCE_NATS
+    within = _is_within(gap)
     said = (
         f"On held-out text the trained model loses {excess.value:.4f} nats a token more than its base ({excess.low:.4f} to "
         f"{excess.high:.4f}); the exact law {'loses nothing' if not wanted else f'loses {wanted:.4f}'}. The difference is "
@@ -323,7 +334,7 @@ def _training(divergences: Sequence[float]) -> Finding:
 
 def _sentence(plan: OrganismPlan, real: OnRealText, last: TakeOver) -> tuple[str, str]:
     excess, wanted = _excess(real), exact_excess_nats(plan)
-    near = abs(excess.value - wanted) <= TOLERANCE_NATS
+    near = _is_within(_beside_exact(plan, real))
     if plan.kind == "control":
         clean = near and last.taken == 0
         return (
