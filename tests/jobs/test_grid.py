@@ -222,6 +222,15 @@ def test_records_may_go_once_a_cell_is_summed_up(whole: tuple[Grid, Heard], tmp_
     assert [c.state for c in again.result.cells] == ["done", "missing", "done", "missing"]  # refusals are not kept
 
 
+def without_commands(content: str) -> dict[str, Any]:
+    """A summary but for the commands of its manifest and the page, which name the folder."""
+    held: dict[str, Any] = json.loads(content)["summary"]
+    for name in ("command", "earlier_commands"):
+        held["manifest"].pop(name, None)
+    held["files"].pop("report.html")
+    return held
+
+
 def test_a_damaged_summary_is_made_again(whole: tuple[Grid, Heard], plan: GridPlan, tmp_path: Path) -> None:
     shutil.copytree(whole[0].path, tmp_path / "grid")
     summary = next((tmp_path / "grid" / "summaries").glob("*.json"))
@@ -230,7 +239,7 @@ def test_a_damaged_summary_is_made_again(whole: tuple[Grid, Heard], plan: GridPl
         summary.write_text(damaged)
         assert len(finished_cells(tmp_path / "grid", plan)) == 1
     again = run_grid(plan, out=tmp_path / "grid")
-    assert summary.read_text() == content
+    assert without_commands(summary.read_text()) == without_commands(content)
     assert without_times(again.result) == without_times(whole[0].result)
 
 

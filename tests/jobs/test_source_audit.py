@@ -57,7 +57,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"findings": [source_finding(evidence, evidence.sources)]}
 
     monkeypatch.setattr("freerun.jobs.audit.audit.derive_from", derived)
-    monkeypatch.setattr("freerun.jobs.audit.audit.render_page", lambda result: "")
+    monkeypatch.setattr("freerun.jobs.audit.audit.render_page", lambda result, **_: "")
 
 
 def found_in(path: Path) -> dict[str, SourceEvidence]:

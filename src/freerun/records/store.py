@@ -75,7 +75,7 @@ class RunFolder:
             if held is not None and self.has_parts:
                 raise DataError(f"{self.path} was begun by another process just now; run the same command again")
             write_atomically(self.manifest_path, written(manifest))
-        elif manifest["command"] != held["command"]:
+        elif manifest.get("command") not in (None, held.get("command")):
             write_atomically(self.manifest_path, written(with_command(held, str(manifest["command"]))))
         clear_leftovers(self.path)
 

@@ -30,10 +30,9 @@ LEAST_TOKENS = 50
 """Below this there is no verdict."""
 FLOOR_SPREAD = 4.0
 """A single context's noise may be so many times the floor, which is a root mean square over contexts."""
-_FAR = 10.0
-"""A token that is less probable than what is kept by so many times the floor is far from the cut."""
-_FAR_SHARE = 4.0 / _FAR**2
-"""By Chebyshev's inequality the noise of two log-probabilities differs by `_FAR` floors with no greater probability."""
+_FAR = (10.0, 30.0, 100.0, 1e3, 1e4, 1e5, 1e6)
+"""Tokens that are less probable than what is kept by so many times the floor are counted; the first of these is far from the cut.
+By Chebyshev's inequality the noise of two log-probabilities differs by c floors with a probability of at most 4/c²."""
 _OUTSIDE_SHARE = 0.05
 LEAST_NORMAL_TOKENS = 200
 """Below this the sum of surprisals is not taken for normal."""
@@ -59,7 +58,8 @@ class Elsewhere:
     n_tokens: int = 0
     n_completions: int = 0
     n_outside: int = 0
-    n_beyond_floor: int = 0
+    n_far: tuple[int, ...] = (0,) * len(_FAR)
+    """Tokens outside by more than the floor explains, at each of the distances `_FAR`."""
     mass_outside: float = 0.0
     """Sum over tokens of the mass that the rule cuts off, relative to what it keeps."""
 
@@ -71,19 +71,26 @@ class Elsewhere:
             tokens.n_tokens,
             len(np.unique(tokens.sequence)),
             int(tokens.is_outside.sum()),
-            int(_is_beyond(tokens, floor_nats).sum()),
+            tuple(int(_is_beyond(tokens, floor_nats, far).sum()) for far in _FAR),
             float(((1.0 - kept) / kept).sum()),
         )
 
     def p_beyond_floor(self, floor_nats: float) -> float:
-        """Of so many tokens beyond the floor: noise puts a token there with at most `_FAR_SHARE` of the mass that is cut."""
-        if not self.n_beyond_floor or floor_nats <= 0.0:
-            return 0.0 if self.n_beyond_floor else 1.0
-        share = min(1.0, _FAR_SHARE * self.mass_outside / self.n_tokens)
-        return float(stats.binom.sf(self.n_beyond_floor - 1, self.n_tokens, share))
+        """Of so many tokens beyond the floor, over all distances (Bonferroni): noise puts a token there with at most 4/c² of the
+        mass that is cut."""
+        if not self.n_far[0] or floor_nats <= 0.0:
+            return 0.0 if self.n_far[0] else 1.0
+        cut = self.mass_outside / self.n_tokens
+        p = (
+            stats.binom.sf(n - 1, self.n_tokens, min(1.0, 4 / c**2 * cut))
+            for n, c in zip(self.n_far, _FAR, strict=True)
+        )
+        return min(1.0, len(_FAR) * float(min(p)))
 
     def plus(self, other: Elsewhere) -> Elsewhere:
-        return Elsewhere(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Elsewhere)))
+        far = tuple(a + b for a, b in zip(self.n_far, other.n_far, strict=True))
+        rest = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Elsewhere)}
+        return Elsewhere(**{**rest, "n_far": far})
 
 
 NOWHERE_ELSE = Elsewhere()
@@ -155,7 +162,7 @@ def held_against_laws(
     return Battery(
         seen.n_tokens,
         seen.n_outside,
-        seen.n_beyond_floor,
+        seen.n_far[0],
         seen.mass_outside > 0.0,
         seen.p_beyond_floor(floor_nats),
         int(edge.sum()),
@@ -165,12 +172,12 @@ def held_against_laws(
     )
 
 
-def _is_beyond(tokens: TokenLaws, floor_nats: float) -> Bool[np.ndarray, " tokens"]:
-    """Tokens farther outside than the noise floor explains: less probable than all that is kept by some floors, and outside a cut
+def _is_beyond(tokens: TokenLaws, floor_nats: float, far: float) -> Bool[np.ndarray, " tokens"]:
+    """Tokens farther outside than the noise floor explains: less probable than all that is kept by `far` floors, and outside a cut
     that goes by rank or share, or outside top-p by more than the mass that the noise moves over it."""
     by_mass = tokens.overshoot > EDGE_MASS + cut_moves(tokens.kept_mass, floor_nats)
     by_rank = tokens.overshoot_of_rank > EDGE_MASS
-    return np.asarray((by_mass | by_rank) & (tokens.shortfall_nats > _FAR * floor_nats))
+    return np.asarray((by_mass | by_rank) & (tokens.shortfall_nats > far * floor_nats))
 
 
 def cut_moves(kept_mass: Float[np.ndarray, " tokens"], floor_nats: float) -> Float[np.ndarray, " tokens"]:
