@@ -74,7 +74,8 @@ def written(manifest: Mapping[str, Any]) -> str:
 
 def with_command(held: Manifest, command: str) -> dict[str, Any]:
     """A manifest with the command that goes on with its run, and the earlier ones in their order."""
-    earlier = [c for c in (*held.get("earlier_commands", ()), held["command"]) if c != command]
+    known = (*held.get("earlier_commands", ()), held.get("command"))
+    earlier = [c for c in known if c not in (None, command)]
     return {**held, "command": command, "earlier_commands": earlier}
 
 
