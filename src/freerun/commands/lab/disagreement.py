@@ -27,6 +27,7 @@ examples:
   freerun lab disagreement                                   24 models on the world of authors, about 10 minutes on 2 cores
   freerun lab disagreement --dry-run                         the design, its parameters, and the time
   freerun lab disagreement builtin/python-docs --tokens 128  on bytes of real text
+  freerun lab disagreement essays/ --tokenizer bpe:512       on tokens that are learned from the corpus
   freerun lab disagreement --plan larger.toml --executor pool:8
   freerun lab disagreement essays/ --models hf/ORG/A hf/ORG/B   models that are there already
 
@@ -42,6 +43,7 @@ exit codes: 0 done · 2 usage · 4 data, or too few models reach the target · 1
 """
 OPTIONS: dict[str, tuple[str, type]] = {
     "models_trained": ("models", int),
+    "tokenizer": ("tokenizer", str),
     "tokens": ("tokens", int),
     "steps": ("steps", int),
     "target_loss": ("target_loss", float),
@@ -59,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         nargs="?",
-        help="a world whose texts go on (default world/authors), or a corpus, which is read as bytes",
+        help="a world whose texts go on (default world/authors), or a corpus",
     )
     parser.add_argument(
         "--models",
@@ -70,6 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     design = parser.add_argument_group("what is trained")
     design.add_argument("--plan", metavar="FILE.toml", help="a plan with any of its settings")
     design.add_argument("--models-trained", metavar="N", type=int, help="models of the fractional design (default 24)")
+    design.add_argument(
+        "--tokenizer",
+        metavar="NAME",
+        help="how a corpus is cut: bytes (default), bpe:N (N tokens learned from its training documents) or a file tokenizer.json",
+    )
     design.add_argument("--tokens", metavar="N", type=int, help="length of all texts (default 64)")
     design.add_argument("--steps", metavar="N", type=int, help="training steps at most (default 1500)")
     design.add_argument("--target-loss", metavar="NATS", type=float, help="validation loss at which training stops")
@@ -113,7 +120,7 @@ def _run_ready(arguments: argparse.Namespace) -> int:
     from freerun.errors import UsageError
     from freerun.jobs.lab.disagreement.ready import DEFAULT_CORPUS, ready_disagreement
 
-    trained = ("plan", "models_trained", "steps", "target_loss", "target_excess", "executor")
+    trained = ("plan", "models_trained", "tokenizer", "steps", "target_loss", "target_excess", "executor")
     for option in trained:
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option.replace('_', '-')} is of models that are trained here; --models trains none")
@@ -200,14 +207,14 @@ def _forecast(plan: DisagreementPlan, *, as_json: bool) -> int:
     from freerun.commands.main import print_json
     from freerun.jobs.lab.disagreement.blocks import build_network
     from freerun.jobs.lab.disagreement.plan import chosen_members, level_counts
-    from freerun.jobs.lab.disagreement.texts import N_BYTES
+    from freerun.jobs.lab.disagreement.tokens import size_of
     from freerun.results.finding import to_json
     from freerun.runs.provenance import cores
     from freerun.worlds.catalogue import load_world
 
     members = chosen_members(plan)
     world = plan.source.startswith("world/")
-    n_tokens = load_world(plan.source.removeprefix("world/")).n_tokens if world else N_BYTES
+    n_tokens = load_world(plan.source.removeprefix("world/")).n_tokens if world else size_of(plan.tokenizer)
     sizes = {m.name: build_network(m.architecture, m.size, n_tokens, seed=0).n_parameters for m in members}
     most_seconds = plan.tokens_of_member * len(members) / _TOKENS_PER_SECOND / cores()
     if as_json:
