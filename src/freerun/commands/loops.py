@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "at least 3 times, over at least 48 tokens; may be repeated (default: three rules)",
     )
     parser.add_argument(
-        "--without-prompts", action="store_true", help="loops begin after the prompt: it is no part of what repeats"
+        "--without-prompts", action="store_true", help="loops begin after the prompt: it is not part of what repeats"
     )
     parser.add_argument(
         "--format",
