@@ -120,7 +120,7 @@ def power_table(rows: Rows) -> str:
             )
             small, whole = ([r for r in every if r.texts == n] for n in (least, row.power.texts if row.power else 0))
             words = [f"{r.rejected} of {r.groups}" for r in small]
-            words += [f"p {'≤' if r.least_p <= 0.005 else '='} {format_number(r.least_p, digits=2)}" for r in whole]
+            words += ["p ≤ 0.005" if r.least_p <= 0.005 else f"p = {format_number(r.least_p, digits=2)}" for r in whole]
             return "; ".join(words)
 
         return said

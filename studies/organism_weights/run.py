@@ -182,7 +182,7 @@ class Study:
 
     def _audit(self, name: str) -> AuditSection:
         return audit_section(
-            f"hf/./{self.folder / name}",
+            self._model(name),
             self._place("audit", name),
             documents=self.chosen.audit_documents,
             tokens=self.chosen.audit_tokens,
@@ -193,7 +193,7 @@ class Study:
     def _distance(self, name: str) -> DistanceSection:
         return distance_section(
             self.chosen.base,
-            f"hf/./{self.folder / name}",
+            self._model(name),
             self._place("distance", name),
             documents=self.chosen.audit_documents,
             tokens=self.chosen.audit_tokens,
@@ -208,7 +208,7 @@ class Study:
         try:
             return power_section(
                 self.base,
-                load_predictor(f"hf/{(self.folder / name).resolve()}"),
+                load_predictor(self._model(name)),
                 [t.ids for t in self.held_out if len(t.ids) >= metrics.PREFIX],
                 texts=texts,
                 folder=self.folder / "power",
@@ -228,6 +228,11 @@ class Study:
             folder=self.folder / "lm-eval",
             python=self.chosen.lm_eval,
         )
+
+    def _model(self, name: str) -> str:
+        """The spec of a trained folder."""
+        path = self.folder / name
+        return f"hf/{path}" if path.is_absolute() else f"hf/./{path}"
 
     def _place(self, section: str, name: str) -> Path:
         return Path(self.folder) / section / name

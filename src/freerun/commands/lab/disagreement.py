@@ -82,16 +82,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="only say what would be trained, and how long it would take"
     )
-    add_executor_arguments(parser.add_argument_group("how it runs (default: one process a core)"))
+    add_executor_arguments(parser.add_argument_group("how it runs (default: one process a core)"), parts=False)
     add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     import shlex
 
-    from freerun.commands.executor_arguments import chosen_executor
+    from freerun.commands.executor_arguments import chosen_executor, refuse_parts
     from freerun.commands.progress import Reporter
 
+    refuse_parts(arguments)
     if arguments.models:
         return _run_ready(arguments)
     plan, executor = _plan(arguments), chosen_executor(arguments)
@@ -125,7 +126,7 @@ def _run_ready(arguments: argparse.Namespace) -> int:
         n_texts=arguments.texts or 16,
         n_tokens=arguments.tokens or 64,
         seed=arguments.seed or 0,
-        out=arguments.out or "runs/disagreement-ready",
+        out=arguments.out,
         progress=Reporter(),
         command=shlex.join([*_words(arguments), "--models", *arguments.models]),
     )
