@@ -188,7 +188,7 @@ def _notes(evidence: VerifyEvidence, n_outside: int, n_edge: int) -> tuple[str, 
         notes.append(
             f"Mean surprisal, chi-squares, repeats and the numbers on reported log-probabilities are taken over "
             f"{evidence.tokens.n_tokens:,} tokens, those of {held:,} completions spread evenly over the file, so that memory is bounded; "
-            f"truncations, bets, impossible tokens, ends and loops over all {evidence.n_drawn:,}."
+            f"truncations, bets and impossible tokens over all {evidence.n_drawn:,}."
         )
     if n_edge:
         notes.append(f"{counted(n_edge, 'token')} at the edge of what the rule keeps left out of the tests.")

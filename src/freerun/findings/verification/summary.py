@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from freerun.findings.recognition.sampling import p_words
+from freerun.findings.verification.drift import drift_finding
 from freerun.findings.verification.ends import ends_finding
 from freerun.findings.verification.evidence import VerifyEvidence
 from freerun.findings.verification.match import STATUS, cause_finding, cause_sentence, match_finding, match_sentence
@@ -30,6 +31,7 @@ from freerun.stats.verification.battery import Smallest
 def derive_verification(
     evidence: VerifyEvidence,
     *,
+    loops: Finding,
     model_name: str,
     plan: dict[str, Any],
     model: dict[str, Any],
@@ -44,6 +46,8 @@ def derive_verification(
         match_finding(evidence),
         cause_finding(cause, evidence.facts),
         rollout_finding(evidence),
+        loops,
+        drift_finding(evidence),
         ends_finding(evidence),
         samples_finding(evidence.facts),
     )

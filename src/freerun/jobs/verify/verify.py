@@ -23,6 +23,7 @@ from freerun.jobs.verify.job import Job, numbered, texts_in_order
 from freerun.jobs.verify.options import VerifyKeywords, VerifyOptions
 from freerun.jobs.verify.reading import Reading, reading_of
 from freerun.jobs.verify.recorded import read_recorded, read_texts
+from freerun.jobs.verify.repetition import PassingTexts
 from freerun.jobs.verify.scoring import floor_texts, read_alone, rows_of, score_file, score_unit, spread
 from freerun.jobs.verify.text_samples import MIXED_IN as MIXED_IN_TEXT
 from freerun.jobs.verify.text_samples import OwnText, comparison_of, find_text_cause, held_against_own
@@ -78,7 +79,7 @@ def verify(
     if job.second is not None:
         job.tell.say(f"the second model is {job.second.identity.name}")
     job.folder.open({"kind": "verify", "plan": job.plan, "plan_hash": job.plan_hash, "command": command})
-    _score(job)
+    passing = _score(job)
     evidence = _evidence(job)
     if job.second is not None and not evidence.is_text:
         evidence = replace(evidence, other=_other_model(job, job.second, evidence))
@@ -86,6 +87,7 @@ def verify(
         evidence = replace(evidence, cause=_cause(job, evidence))
     result = derive_verification(
         evidence,
+        loops=passing.loops(name=str(opened.path), format=opened.format),
         model_name=predictor.identity.name,
         plan={**job.plan, "folder": str(job.folder.path)},
         model=_model(predictor),
@@ -162,17 +164,19 @@ def _way_out(opened: SampleFile, found: Survey) -> str:
     return ""
 
 
-def _score(job: Job) -> None:
+def _score(job: Job) -> PassingTexts:
+    """Every completion that is not scored yet; all pass by and are looked at for loops."""
     found, tell = job.found, job.tell
+    passing = PassingTexts(job.predictor, found.lengths)
+    texts = passing.watch(texts_in_order(job))
     tell.say(f"{found.n_texts:,} completions, {found.n_read:,} tokens to read -> {job.folder.path}")
     tell.begin(found.n_tokens)
     tell.phase("scoring")
     try:
-        score_file(
-            job.predictor, texts_in_order(job), found, job.declared, job.folder, job.plan_hash, on_tokens=tell.advance
-        )
+        score_file(job.predictor, texts, found, job.declared, job.folder, job.plan_hash, on_tokens=tell.advance)
     finally:
         tell.end()
+    return passing
 
 
 # ---- evidence --------------------------------------------------------------------------------------------------------
@@ -191,8 +195,6 @@ def _evidence(job: Job) -> VerifyEvidence:
         reported=held.reported,
         trainer=held.trainer,
         n_tokens=held.n_tokens,
-        loop_at=held.loop_at,
-        ended=held.ended,
         facts=_facts(job, held.n_copies, comparison),
         floor=floor,
         declared_words=job.options.rule.describe(),
