@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -33,8 +33,9 @@ from freerun.predictors.base import Predictor
 from freerun.predictors.token_laws import Declared
 from freerun.records.sample_scores import ScoreFolder
 from freerun.report.pages.verify import render_verify
-from freerun.results.finding import to_json
+from freerun.results.finding import Finding, to_json
 from freerun.results.json import from_json
+from freerun.results.stated_rule import StatedRule
 from freerun.results.verify import Cause, PromptCount, SampleFacts, TextComparison, VerifyResult
 from freerun.runs.progress import Progress, Silent
 from freerun.runs.provenance import device_of, provenance
@@ -46,6 +47,30 @@ from freerun.stats.verification.likelihood import MIXED_IN
 from freerun.stats.verification.tokens import TokenLaws
 
 PLAN_VERSION = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Samples that were read by the model: all that a result is made from."""
+
+    job: Job
+    evidence: VerifyEvidence
+    loops: Finding
+
+    def result(self, *, command: str = "", stated: StatedRule | None = None) -> VerifyResult:
+        """What is said of it. `stated`: the rule that a server says it draws by, where it was held against these draws."""
+        job, name = self.job, self.job.predictor.identity.name
+        return derive_verification(
+            self.evidence,
+            loops=self.loops,
+            stated=stated,
+            model_name=name,
+            plan={**job.plan, "folder": str(job.folder.path)},
+            model=_model(job.predictor),
+            provenance=provenance(),
+            version=freerun.__version__,
+            command=command or f"freerun verify {job.samples.path} --model {name} --declared {job.options.declared}",
+        )
 
 
 def verify(
@@ -62,6 +87,27 @@ def verify(
 
     `samples` is a file or folder in any format of `freerun.samples`; `model` a spec or a predictor; `options` are those of
     `VerifyOptions`; `out` is the folder of records, result and page.
+
+    Raises:
+        FreerunError: as `measure` does.
+    """
+    measured = measure(samples, model, out=out, load=load, progress=progress, command=command, **options)
+    result = measured.result(command=command)
+    write_result(result, measured.job.folder.path)
+    return result
+
+
+def measure(
+    samples: str | Path,
+    model: str | Predictor,
+    *,
+    out: str | Path | None = None,
+    load: LoadOptions | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+    **options: Unpack[VerifyKeywords],
+) -> Measured:
+    """Read the samples, test them, and look for a cause where they differ; what is recorded already is not read again.
 
     Raises:
         UsageError: no such model or format, or a setting out of range.
@@ -85,20 +131,14 @@ def verify(
         evidence = replace(evidence, other=_other_model(job, job.second, evidence))
     if evidence.match == "differs":
         evidence = replace(evidence, cause=_cause(job, evidence))
-    result = derive_verification(
-        evidence,
-        loops=passing.loops(name=str(opened.path), format=opened.format),
-        model_name=predictor.identity.name,
-        plan={**job.plan, "folder": str(job.folder.path)},
-        model=_model(predictor),
-        provenance=provenance(),
-        version=freerun.__version__,
-        command=command or f"freerun verify {samples} --model {predictor.identity.name} --declared {chosen.declared}",
-    )
+    return Measured(job, evidence, passing.loops(name=str(opened.path), format=opened.format))
+
+
+def write_result(result: VerifyResult, folder: Path) -> None:
+    """`result.json` and `report.html`."""
     held = to_json(result)
-    write_atomically(job.folder.path / "result.json", json.dumps(held, indent=1, allow_nan=False) + "\n")
-    write_atomically(job.folder.path / "report.html", render_verify(held))
-    return result
+    write_atomically(folder / "result.json", json.dumps(held, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder / "report.html", render_verify(held))
 
 
 def _prepared(
