@@ -98,7 +98,7 @@ def read_rate(name: str, word: str | None) -> float | tuple[int, int] | None:
     try:
         return float(word)
     except ValueError:
-        raise UsageError(f"{name} {word!r} is no rate: give a share such as 0.3, or counts such as 30/100") from None
+        raise UsageError(f"{name} {word!r} is not a rate: give a share such as 0.3, or counts such as 30/100") from None
 
 
 # ---- what is printed -------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def _distance(path: str | None) -> Mapping[str, Any] | None:
     if path is None:
         return None
     if not is_distance(path):
-        raise UsageError(f"--distance {path}: that is no distance between two models")
+        raise UsageError(f"--distance {path}: that is not a distance between two models")
     return open_run(path).result
 
 

@@ -35,7 +35,7 @@ def read_gates(
     """The gates that were asked for, of the numbers that are `known` (None: an audit's); call it before anything is measured.
 
     Raises:
-        UsageError: an expression that is no gate, or a file for gates without a gate.
+        UsageError: an expression that is not a gate, or a file for gates without a gate.
     """
     from freerun.comparisons.gates import parse_gate
     from freerun.errors import UsageError

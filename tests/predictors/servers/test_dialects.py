@@ -235,7 +235,7 @@ def test_a_server_that_returns_no_ids_cannot_write(served: Served) -> None:
     fake.ids_in_answers = False
     model = served("openai", fake)
     check_scores(model)
-    with pytest.raises(BackendError, match="is no token id"):
+    with pytest.raises(BackendError, match="is not a token id"):
         texts_of(model, to_draw(3))
 
 

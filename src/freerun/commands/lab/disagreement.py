@@ -180,7 +180,7 @@ def _read_toml(name: str) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror or error}") from error
     except ValueError as error:
-        raise UsageError(f"{name} is no TOML: {error}") from error
+        raise UsageError(f"{name} is not valid TOML: {error}") from error
 
 
 def _words(arguments: argparse.Namespace) -> list[str]:

@@ -291,7 +291,7 @@ def _bytes_of_ids(answer: Any) -> dict[int, bytes]:
 
 def _object(answer: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
-        raise BadAnswer("the answer is no object")
+        raise BadAnswer("the answer is not an object")
     return answer
 
 

@@ -148,7 +148,7 @@ def _differ(named: Any, scored: int) -> TokenScore:
 
 def _object(answer: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
-        raise BadAnswer("the answer is no object")
+        raise BadAnswer("the answer is not an object")
     return answer
 
 
