@@ -14,14 +14,14 @@ def add_executor_arguments(group: argparse._ArgumentGroup, *, parts: bool = True
     group.add_argument(
         "--executor",
         metavar="WHO",
-        help="who does the work: local (default), pool:N (processes on this machine) or ray[:ADDRESS][,workers=N,cpus=N,gpus=N] "
-        "(docs/grid.md)",
+        help="who does the work: local (default), pool:N (N processes on this machine) or "
+        "ray[:ADDRESS][,workers=N,cpus=N,gpus=N] (docs/grid.md)",
     )
     group.add_argument(
         "--parts",
         metavar="URL",
         default="",
-        help="where workers leave what they make if they do not see the run's folder: any URL of fsspec, as s3://bucket/runs"
+        help="where workers leave their results if they cannot see the run's folder: any fsspec URL, such as s3://bucket/runs"
         if parts
         else argparse.SUPPRESS,
     )

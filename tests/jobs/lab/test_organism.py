@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @torch.inference_mode()
 def written(model: Any, *, n: int, length: int) -> np.ndarray:
-    """Text by the model itself, but for the two ids that are no words: on it no change of the law lowers the loss."""
+    """Text by the model itself, but for the two ids that are not words: on it no change of the law lowers the loss."""
     ids, cache = torch.full((n, 1), 2), None
     for _ in range(length):
         out = model(input_ids=ids[:, -1:], past_key_values=cache, use_cache=True)

@@ -133,7 +133,7 @@ def _name_and_url(provider: str, head: str) -> tuple[str, str]:
     except ValueError:
         wrong = True
     if wrong:
-        raise UsageError(f"{provider}/{head}: {match[2]} is no address of a server; give http://HOST:PORT")
+        raise UsageError(f"{provider}/{head}: {match[2]} is not an address of a server; give http://HOST:PORT")
     return match[1], match[2].rstrip("/").removesuffix("/v1")
 
 

@@ -235,7 +235,7 @@ class Client:
         try:
             return json.loads(raw)
         except (ValueError, RecursionError):
-            raise BadAnswer("the answer is no whole JSON") from None
+            raise BadAnswer("the answer is not whole JSON") from None
 
     def _hidden(self, said: str) -> str:
         return said if self._key is None else self._key.hidden_in(said)

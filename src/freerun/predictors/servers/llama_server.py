@@ -22,8 +22,9 @@ from freerun.predictors.servers.answers import (
     list_of,
     log_prob_of,
 )
-from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service, Settings
+from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service
 from freerun.predictors.servers.faults import BadAnswer
+from freerun.predictors.servers.sampling import Settings, Steps
 
 T = TypeVar("T")
 
@@ -37,6 +38,13 @@ BYTES_AN_ID = 512
 
 class LlamaServer(Dialect):
     software = "llama.cpp"
+    steps = Steps(
+        "llama.cpp",
+        chooses_order=True,
+        refused=dict.fromkeys(
+            ("presence_penalty", "frequency_penalty"), "it counts the prompt's tokens, too, not only those written"
+        ),
+    )
     requests_a_token = True
 
     async def introduce(self) -> Service:
@@ -145,14 +153,17 @@ class LlamaServer(Dialect):
         return drawn, [_row(next(left), i) if s else None for i, s in zip(drawn, shown, strict=True)], reason == "eos"
 
     def sent(self, settings: Settings) -> Mapping[str, Any]:
+        samplers = dict.fromkeys("penalties" if name == "repetition_penalty" else name for name in settings.steps)
+        whole = {"repeat_last_n": -1} if settings.repetition_penalty != 1 else {}  # of the context
         return {
-            "samplers": ["temperature", "top_k", "top_p"],
+            "samplers": list(samplers) or ["temperature", "top_k", "top_p"],
             "temperature": settings.temperature,
             "top_k": settings.top_k,
             "top_p": settings.top_p,
-            "min_p": 0.0,
+            "min_p": settings.min_p,
             "typical_p": 1.0,
-            "repeat_penalty": 1.0,
+            "repeat_penalty": settings.repetition_penalty,
+            **whole,
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
             "dry_multiplier": 0.0,
@@ -291,7 +302,7 @@ def _bytes_of_ids(answer: Any) -> dict[int, bytes]:
 
 def _object(answer: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
-        raise BadAnswer("the answer is no object")
+        raise BadAnswer("the answer is not an object")
     return answer
 
 

@@ -28,7 +28,7 @@ _MOST_NUMBERS = 1 << 23
 
 @dataclass(frozen=True)
 class Family:
-    """The models that are compared, the truth where it is known, and an n-gram that is no member."""
+    """The models that are compared, the truth where it is known, and an n-gram that is not a member."""
 
     names: tuple[str, ...]
     laws: tuple[LawOf, ...]
