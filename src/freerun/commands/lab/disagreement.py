@@ -14,8 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from freerun.commands.executor_arguments import add_executor_arguments
 from freerun.commands.model_arguments import add_json_argument
@@ -168,27 +167,14 @@ def _told(done: Disagreement, *, as_json: bool) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> DisagreementPlan:
-    from freerun.jobs.lab.disagreement.plan import chosen_plan
+    from freerun.jobs.lab.disagreement.plan import chosen_plan, read_settings
 
-    changes = _read_toml(arguments.plan) if arguments.plan else {}
+    changes = read_settings(arguments.plan) if arguments.plan else {}
     changes |= {} if arguments.source is None else {"source": arguments.source}
     for option, (setting, _) in OPTIONS.items():
         if (value := getattr(arguments, option)) is not None:
             changes[setting] = value
     return chosen_plan(changes)
-
-
-def _read_toml(name: str) -> dict[str, Any]:
-    import tomllib
-
-    from freerun.errors import UsageError
-
-    try:
-        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{name} is not valid TOML: {error}") from error
 
 
 def _words(arguments: argparse.Namespace) -> list[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,6 +99,20 @@ def chosen_plan(changes: dict[str, Any]) -> DisagreementPlan:
     if "tokenizer" in given:
         given["tokenizer"] = named(given["tokenizer"])
     return DisagreementPlan(**given)
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """The settings in a TOML file, not yet checked.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
 
 
 def candidates(plan: DisagreementPlan) -> list[Member]:

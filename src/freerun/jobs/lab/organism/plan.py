@@ -114,6 +114,32 @@ class Measurement:
 DEFAULT_MEASUREMENT = Measurement()
 
 
+LEAST_MEASURED = 16
+
+
+def check_measurement(measurement: Measurement) -> None:
+    """Refuse too few documents or runs.
+
+    Raises:
+        UsageError: fewer than 16 of either.
+    """
+    if min(measurement.documents, measurement.runs) < LEAST_MEASURED:
+        raise UsageError(f"--documents and --runs must be at least {LEAST_MEASURED}")
+
+
+def payload_of(text: str | None, loop: int | None, model: str | None) -> str:
+    """What a payload writes, as it stands in the spec of the wrapper; empty where nothing is said.
+
+    Raises:
+        UsageError: more than one is given.
+    """
+    words = (("text={}", text), ("loop={}", loop), ("model=({})", model))
+    given = [word.format(value) for word, value in words if value is not None]
+    if len(given) > 1:
+        raise UsageError("--text, --loop and --model each say what the payload writes: give one")
+    return given[0] if given else ""
+
+
 @dataclass(frozen=True)
 class OrganismForecast:
     """What a command would do, in tokens, before anything is loaded."""
