@@ -107,7 +107,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=64, help="free runs of 256 tokens (default 64)")
     parser.add_argument("--audit-documents", type=int, default=40, help="of audit and distance (default 40)")
     parser.add_argument("--audit-tokens", type=int, default=128, help="of audit and distance (default 128)")
-    parser.add_argument("--power-texts", type=int, default=320, help="texts of each kind (default 320)")
+    parser.add_argument("--power-texts", type=int, default=240, help="texts of each kind (default 240)")
     parser.add_argument(
         "--lm-eval", type=Path, default=PYTHON, metavar="PYTHON", help=f"that has lm-eval (default {PYTHON})"
     )
