@@ -32,6 +32,7 @@ from freerun.jobs.lab.disagreement.rise import rise_finding, rung_results
 from freerun.jobs.lab.disagreement.scored import score_kept
 from freerun.jobs.lab.disagreement.scoring import Family, score_rung, score_tokens
 from freerun.jobs.lab.disagreement.texts import Texts, ngram_laws, ngram_of, target_of, texts_of, true_laws
+from freerun.jobs.lab.disagreement.tokens import FILE, FastTokens
 from freerun.jobs.lab.disagreement.training import log_laws
 from freerun.records.schema import SCHEMA_VERSION as RECORD_VERSION
 from freerun.records.store import RunFolder
@@ -79,6 +80,8 @@ def disagreement(
     progress.say(f"reading or writing the texts of {plan.source}")
     texts, target = texts_of(plan), target_of(plan)
     folder.open(_manifest(plan, command or f"freerun lab disagreement -o {folder.path}"))
+    if isinstance(texts.tokens, FastTokens):
+        write_atomically(folder.path / FILE, texts.tokens.to_json())
     for number, expectation in enumerate((GROWS, BUDGET, CAUSES), 1):
         progress.say(f"expected {number}: {expectation}")
     members = chosen_members(plan)
