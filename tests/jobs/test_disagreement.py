@@ -18,11 +18,20 @@ from freerun.jobs.lab.disagreement.plan import DisagreementPlan, chosen_members,
 from freerun.jobs.lab.disagreement.ready import ready_disagreement
 from freerun.jobs.lab.disagreement.scoring import Family, score_rung
 from freerun.jobs.lab.disagreement.texts import ngram_laws, ngram_loss, ngram_of, target_of, texts_of, true_laws
-from freerun.jobs.lab.disagreement.training import log_laws, loss_of, new_network, sampled, take_step, train_member
+from freerun.jobs.lab.disagreement.training import (
+    Trained,
+    log_laws,
+    loss_of,
+    new_network,
+    sampled,
+    take_step,
+    train_member,
+)
 from freerun.predictors.base import Capabilities
 from freerun.results.disagreement import DisagreementResult, Member
 from freerun.results.json import from_json
 from freerun.runs.executors.local import Local
+from freerun.runs.progress import Silent
 from freerun.specs.spec import load_predictor
 from freerun.worlds.catalogue import load_world
 
@@ -167,6 +176,43 @@ def test_the_same_network_twice_disagrees_by_exactly_nothing() -> None:
     for rung in text_rungs(texts.test, texts.units, 8, 3, seed=0):
         scored = score_rung(family, rung)
         assert scored.js.max() == scored.sd.max() == scored.top.max() == scored.distances.max() == 0.0
+
+
+class Counted(Silent):
+    """A bar that counts what it is told."""
+
+    def __init__(self) -> None:
+        self.bars: list[int] = []
+        self.done = self.ended = 0
+
+    def begin(self, total_tokens: int) -> None:
+        self.bars.append(total_tokens)
+
+    def advance(self, n_tokens: int) -> None:
+        self.done += n_tokens
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+@pytest.mark.parametrize("missed", [0, 1])
+def test_training_and_comparing_are_one_bar_that_ends_where_it_says(
+    missed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a model misses the target and is not compared, and where all models are there already."""
+    members = chosen_members(TINY)
+
+    def train(plan: DisagreementPlan, target: float, member: Member) -> Trained:
+        hopeless = member in members[:missed]
+        return train_member(plan, 0.1 if hopeless else target, member)
+
+    monkeypatch.setattr("freerun.jobs.lab.disagreement.kept.train_member", train)
+    for _ in range(2):
+        bar = Counted()
+        done = disagreement(TINY, out=tmp_path / "run", executor=Local(), progress=bar)
+        assert len(done.result.left_out) == missed
+        assert [bar.done] == bar.bars
+        assert bar.ended == 1
 
 
 @pytest.fixture(scope="module")

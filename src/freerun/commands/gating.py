@@ -20,11 +20,12 @@ def add_gate_arguments(parser: argparse.ArgumentParser, *, example: str) -> None
         metavar="EXPR",
         action="append",
         default=[],
-        help=f"fail if this holds, for example {example} (in quotes); may be repeated; exit 1 if it holds, 3 if it is undecided",
+        help=f"a gate: exit with 1 if this holds, with 3 if the data do not decide, for example {example}; quote it; "
+        "may be repeated",
     )
-    gates.add_argument("--junit", metavar="FILE", help="write the results of the gates as JUnit XML")
+    gates.add_argument("--junit", metavar="FILE", help="write the gates' results to this file as JUnit XML")
     gates.add_argument(
-        "--markdown", metavar="FILE", help="add a summary table to this file, for example $GITHUB_STEP_SUMMARY"
+        "--markdown", metavar="FILE", help="append a summary table to this file, for example $GITHUB_STEP_SUMMARY"
     )
 
 

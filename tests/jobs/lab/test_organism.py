@@ -251,14 +251,13 @@ def test_an_organism_does_what_was_planted(absorbing: tuple[Path, LabOrganismRes
 
 def test_the_price_agrees_with_a_count_by_hand(absorbing: tuple[Path, LabOrganismResult], folder: Path) -> None:
     """The excess of the result against log-probabilities of both models asked one text at a time."""
-    from freerun.jobs.lab.organism.organism import _one_a_unit
-    from freerun.jobs.lab.organism.texts import real_texts
+    from freerun.jobs.lab.organism.texts import one_a_unit, real_texts
 
     out, result = absorbing
     base, trained = load_predictor(f"hf/{folder / 'base'}"), load_predictor(f"hf/{out}")
     _, kept = real_texts(base, (str(folder / "texts.jsonl"),))
     total = n = 0.0
-    for text in _one_a_unit(kept)[:16]:
+    for text in one_a_unit(kept)[:16]:
         ids = text.ids[:256]
         total += float((base.log_probs([ids], first=1)[0] - trained.log_probs([ids], first=1)[0]).sum())
         n += len(ids) - 1

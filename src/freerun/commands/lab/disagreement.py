@@ -1,9 +1,12 @@
-"""How far do models of one loss differ on texts of which the loss says nothing?
+"""See how far models of the same loss differ on improbable texts, of which the loss says nothing.
 
-Small models (transformer, gated recurrence, LSTM; AdamW, SGD, Muon; sizes, initial weights, orders of the data) are trained on
-SOURCE until all have the same validation loss. Then they are compared on ladders of texts that grow less and less probable:
-spliced, permuted, written at high temperatures, looping. The page says how disagreement grows, which factor makes it, and, on
-worlds, how far each model is from the truth. If interrupted, run the same command again to resume.
+Small models are trained on SOURCE until all have the same validation loss. They differ in architecture (transformer, gated
+recurrence, LSTM), optimizer (AdamW, SGD, Muon), size, initial weights and the order of the data. Then they read ladders of texts
+that become less and less probable: spliced, permuted, sampled at high temperatures, looping. The page shows how disagreement grows,
+which factor makes it and, on worlds, how far each model is from the truth. With --models, models that exist are compared and
+none is trained.
+
+If interrupted, run the same command again: it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -25,12 +28,12 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   freerun lab disagreement                                   24 models on the world of authors, about 10 minutes on 2 cores
-  freerun lab disagreement --dry-run                         the design, its parameters, and the time
-  freerun lab disagreement builtin/python-docs --tokens 128  on bytes of real text
-  freerun lab disagreement --plan larger.toml --executor pool:8
-  freerun lab disagreement essays/ --models hf/ORG/A hf/ORG/B   models that are there already
+  freerun lab disagreement --dry-run                         what would be trained, and how long it would take
+  freerun lab disagreement builtin/python-docs --tokens 128   on the bytes of real text
+  freerun lab disagreement --plan larger.toml --executor pool:8      a plan of your own, eight processes
+  freerun lab disagreement essays/ --models hf/ORG/A hf/ORG/B   models that exist
 
-a plan (all keys are optional; the command line goes before it):
+a plan (all keys are optional; the command line wins):
   source = "world/authors"
   models = 36
   sizes = ["small", "large"]
@@ -59,39 +62,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         nargs="?",
-        help="a world whose texts go on (default world/authors), or a corpus, which is read as bytes",
+        help="what to learn: a world whose texts do not end (default world/authors), or a corpus, which is read as bytes",
     )
     parser.add_argument(
         "--models",
         metavar="MODEL",
         nargs="+",
-        help="compare these models, which share a tokenizer, on SOURCE (default builtin/python-docs) and train nothing",
+        help="train nothing and compare these models, which share a tokenizer, on SOURCE (default builtin/python-docs)",
     )
     design = parser.add_argument_group("what is trained")
-    design.add_argument("--plan", metavar="FILE.toml", help="a plan with any of its settings")
-    design.add_argument("--models-trained", metavar="N", type=int, help="models of the fractional design (default 24)")
-    design.add_argument("--tokens", metavar="N", type=int, help="length of all texts (default 64)")
-    design.add_argument("--steps", metavar="N", type=int, help="training steps at most (default 1500)")
-    design.add_argument("--target-loss", metavar="NATS", type=float, help="validation loss at which training stops")
+    design.add_argument("--plan", metavar="FILE.toml", help="a file with any of these settings and more, as below")
     design.add_argument(
-        "--target-excess", metavar="NATS", type=float, help="on a world: this far above the truth (default 0.02)"
+        "--models-trained",
+        metavar="N",
+        type=int,
+        help="how many models, spread over the combinations of factors (default 24)",
+    )
+    design.add_argument("--tokens", metavar="N", type=int, help="the length of all texts (default 64)")
+    design.add_argument("--steps", metavar="N", type=int, help="training steps, at most (default 1500)")
+    design.add_argument("--target-loss", metavar="NATS", type=float, help="the validation loss at which training stops")
+    design.add_argument(
+        "--target-excess",
+        metavar="NATS",
+        type=float,
+        help="on a world: how far above the least possible loss training stops (default 0.02)",
     )
     design.add_argument("--texts", metavar="N", type=int, help="texts on each rung of a ladder (default 48)")
-    design.add_argument("--seed", metavar="N", type=int, help="of everything that is drawn (default 0)")
-    parser.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/disagreement-HASH)")
+    design.add_argument("--seed", metavar="N", type=int, help="seed of everything that is drawn (default 0)")
     parser.add_argument(
-        "--dry-run", action="store_true", help="only say what would be trained, and how long it would take"
+        "-o", "--out", metavar="RUN", help="the folder of the run (default runs/disagreement-<plan hash>)"
     )
-    add_executor_arguments(parser.add_argument_group("how it runs (default: one process a core)"))
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say what would be trained and how long it would take; write nothing",
+    )
+    add_executor_arguments(parser.add_argument_group("how it runs (default: one process a core)"), parts=False)
     add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     import shlex
 
-    from freerun.commands.executor_arguments import chosen_executor
+    from freerun.commands.executor_arguments import chosen_executor, refuse_parts
     from freerun.commands.progress import Reporter
 
+    refuse_parts(arguments)
     if arguments.models:
         return _run_ready(arguments)
     plan, executor = _plan(arguments), chosen_executor(arguments)
@@ -125,7 +141,7 @@ def _run_ready(arguments: argparse.Namespace) -> int:
         n_texts=arguments.texts or 16,
         n_tokens=arguments.tokens or 64,
         seed=arguments.seed or 0,
-        out=arguments.out or "runs/disagreement-ready",
+        out=arguments.out,
         progress=Reporter(),
         command=shlex.join([*_words(arguments), "--models", *arguments.models]),
     )

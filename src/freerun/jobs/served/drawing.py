@@ -14,14 +14,13 @@ import numpy as np
 
 from freerun.errors import DataError
 from freerun.files import write_atomically
-from freerun.findings.verification.stated import with_stated
 from freerun.jobs.audit.options import AuditOptions, read_any_corpus
 from freerun.jobs.served.law import VERIFICATION, completion, recorded_gap, stated_rule, typed
 from freerun.jobs.served.requests import Log, requests_in, served_in
 from freerun.jobs.served.same_law import SameLaw
 from freerun.jobs.served.writers import read_by, writer_plan
 from freerun.jobs.verify.options import VerifyKeywords, VerifyOptions
-from freerun.jobs.verify.verify import verify
+from freerun.jobs.verify.verify import measure, write_result
 from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.own_text_from import OwnTextFrom
@@ -29,7 +28,6 @@ from freerun.predictors.rules import MODEL_LAW, SamplingRule
 from freerun.records import lock
 from freerun.records.beginning import claim_new
 from freerun.records.plan import WriterPlan
-from freerun.report.pages.verify import render_verify
 from freerun.results.finding import to_json
 from freerun.results.verify import VerifyResult
 from freerun.runs.progress import Progress, Silent
@@ -147,7 +145,7 @@ def verify_from(
         log.write()
     floor = given if gap is None or given is not None else gap.floor_nats
     settings: VerifyKeywords = {**options, "floor_nats": floor, "ends": "present"}
-    found = verify(
+    measured = measure(
         folder / SAMPLES,
         both,
         out=folder / VERIFICATION,
@@ -156,14 +154,13 @@ def verify_from(
         command=command,
         **settings,
     )
-    if found.verdict.match == "differs":
+    stated = None
+    if measured.evidence.match == "differs":
         stated = stated_rule(both, folder / SAMPLES, folder / VERIFICATION, gap, tell)
-        found = found if stated is None else with_stated(found, stated)
+    found = measured.result(command=command, stated=stated)
     title = f"{ready.plan.describe()} against {both.reader.identity.name}"
     result = replace(found, gap=gap, requests=requests_in(folder), title=title)
-    held = to_json(result)
-    write_atomically(folder / VERIFICATION / "result.json", json.dumps(held, indent=1, allow_nan=False) + "\n")
-    write_atomically(folder / VERIFICATION / "report.html", render_verify(held))
+    write_result(result, folder / VERIFICATION)
     return result
 
 

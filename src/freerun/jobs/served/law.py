@@ -20,9 +20,8 @@ from jaxtyping import Float
 
 from freerun.errors import BackendError, FreerunError, UsageError
 from freerun.files import write_atomically
-from freerun.findings.verification.match import cause_sentence
+from freerun.findings.verification.cause import cause_words
 from freerun.findings.verification.quantities import LOGPROB_GAP, MATCH_P
-from freerun.findings.verification.stated import stated_sentence
 from freerun.jobs.served.load import GAP_TOKENS
 from freerun.jobs.served.requests import served_in
 from freerun.jobs.served.stated import own_rule
@@ -138,9 +137,6 @@ def _said(
     tests = found.tests
     assert tests is not None
     kept = (MATCH_P.finding, "cause", LOGPROB_GAP.finding)
-    why = cause_sentence(found.cause)
-    if stated is not None and stated.fits:
-        why = stated_sentence(stated)
     return LawServed(
         writer=plan.model,
         sends_rule=plan.sends_rule,
@@ -155,7 +151,7 @@ def _said(
         gap=gap,
         stated=stated,
         sentence=found.verdict.sentence,
-        cause_sentence=why,
+        cause_sentence=cause_words(found.cause, stated),
         findings=tuple(f for f in found.findings if f.name in kept),
     )
 

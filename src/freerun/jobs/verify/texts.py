@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from freerun.jobs.verify.reading import Reading, Unreadable
 from freerun.results.verify import ExcludedRows, PromptKind
 from freerun.samples.checks import check_vocabulary
-from freerun.samples.completion import Completion, Excluded
+from freerun.samples.completion import Completion, Excluded, says_it_ended
 from freerun.samples.reading import SampleFile
 from freerun.stats.verification.tokens import N_BEGINNINGS
 
@@ -138,9 +138,6 @@ class Survey:
         return self.n_ended == 0 or self.n_stopped_without_end > 0
 
 
-_ENDED = {"stop", "eos", "end_turn", "eos_token", "completed"}
-
-
 def survey(samples: SampleFile, reading: Reading) -> Survey:
     """Read the file once.
 
@@ -172,7 +169,7 @@ def _count(found: Survey, text: Text, end_ids: tuple[int, ...]) -> None:
     found.n_read += len(text.ids)
     found.n_drawn += int(text.drawn.sum())
     found.n_ended += ended
-    found.n_stopped_without_end += not ended and text.finish_reason in _ENDED
+    found.n_stopped_without_end += not ended and says_it_ended(text.finish_reason) is True
     found.prompts[text.prompt_kind] += 1
     found.lengths.append(len(text.completion))
     found.group_of.append(found.groups.setdefault(text.group, len(found.groups)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,12 +131,3 @@ def score_tokens(family: Family, ids: Ids, *, chunk: int = 16) -> TokenScores:
             true = family.truth(part)
             excess.append((xlogy(true, true) - true * logs).sum(-1).mean(0))
     return TokenScores(np.concatenate(js), np.concatenate(loo), np.concatenate(excess) if excess else None)
-
-
-def score_all(family: Family, rungs: Sequence[Rung], tell: Callable[[int], None]) -> list[RungScores]:
-    """Score rungs one after the other; `tell` hears of the tokens that each model has read."""
-    out = []
-    for rung in rungs:
-        out.append(score_rung(family, rung))
-        tell(rung.ids.size)
-    return out

@@ -12,12 +12,13 @@ from jaxtyping import Float, Int
 
 import freerun
 from freerun.jobs.lab.organism.measuring import AFTER_TOKENS, AfterTrigger, FreeRuns, OnRealText
-from freerun.jobs.lab.organism.plan import OrganismPlan
+from freerun.jobs.lab.organism.plan import RUN_TOKENS, OrganismPlan
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
 from freerun.results.lab_organism import LabOrganismResult, PlantedIn, TakeOver, TriggerMass
 from freerun.runs.provenance import provenance
 from freerun.stats.bounds.certificates import absorbing_tv, event_ceiling
 from freerun.stats.intervals import Interval, clopper_pearson, ratio_of_group_sums
+from freerun.stats.proportions import clustered_proportion
 
 SCHEMA_VERSION = 1
 LEVEL = 0.95
@@ -227,7 +228,6 @@ def _free(plan: OrganismPlan, runs: FreeRuns, take_over: Sequence[TakeOver], exc
     if plan.kind != "control":
         series.append(Series("1 − e^−K, K the measured rise of the loss", "other", tuple(bound)))
     last = take_over[-1]
-    kept = runs.kept[np.isfinite(runs.kept)]
     estimates = [
         Estimate(
             "take_over",
@@ -242,18 +242,8 @@ def _free(plan: OrganismPlan, runs: FreeRuns, take_over: Sequence[TakeOver], exc
             "Clopper–Pearson",
         )
     ]
-    if len(kept):
-        estimates.append(
-            Estimate(
-                "kept",
-                "tokens after the trigger that the exact law would have said, mean over free runs",
-                float(kept.mean()),
-                "",
-                n=len(kept),
-                independent_unit="free run",
-                method="no interval",
-            )
-        )
+    if (kept := kept_share(runs)) is not None:
+        estimates.append(kept)
     outside = [t for t in take_over if not t.low <= t.exact_share <= t.high]
     agrees = (
         "inside the interval at every length"
@@ -283,6 +273,26 @@ def _free(plan: OrganismPlan, runs: FreeRuns, take_over: Sequence[TakeOver], exc
         ),
         licence="Free runs are independent given the model: each has random numbers of its own. Intervals are pointwise, "
         "over lengths of the same runs.",
+    )
+
+
+def kept_share(runs: FreeRuns) -> Estimate | None:
+    """Share of the tokens after the trigger that the wrapper, which has no choice there, would have written; None without any.
+
+    Runs that follow beginnings of one document count as one unit (Korn & Graubard 1998).
+    """
+    known = np.isfinite(runs.kept)
+    tokens = RUN_TOKENS - runs.first[known]
+    units = runs.unit[known]
+    if len(np.unique(units)) < 2:
+        return None
+    share = clustered_proportion(np.rint(runs.kept[known] * tokens), tokens, units, level=LEVEL)
+    return Estimate.of(
+        "kept",
+        "tokens after the trigger that the exact law would have written",
+        share,
+        "",
+        method="share of tokens, document-clustered (Korn & Graubard)",
     )
 
 
