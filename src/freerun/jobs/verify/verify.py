@@ -151,14 +151,14 @@ def _prepared(
 ) -> Job:
     tell.say(f"reading {opened.path} ({opened.format}{', recognised' if opened.recognised else ''})")
     reading = reading_of(opened, predictor, chosen)
-    if reading.source == "text":
-        tell.say("no ids in the file: the text is tokenised again, and held against texts that the model draws itself")
     found = survey(opened, reading)
     if not found.n_texts:
         why = "; ".join(f"{counted(e.n, 'row')}: {e.reason} ({e.example})" for e in found.excluded_rows)
         raise DataError(f"{opened.path}: no completion can be scored ({why}){_way_out(opened, found)}")
     if not found.n_drawn:
         raise TooFewDocuments(f"{opened.path}: the mask leaves no token that was drawn")
+    if reading.source == "text":
+        tell.say("no ids in the file: the text is tokenised again, and held against texts that the model draws itself")
     missing = _ends_missing(reading, found, chosen)
     declared = Declared(chosen.rule, tuple(predictor.end_ids), missing)
     plan: dict[str, Any] = {
@@ -197,11 +197,11 @@ def _ends_missing(reading: Reading, found: Survey, chosen: VerifyOptions) -> boo
 
 def _way_out(opened: SampleFile, found: Survey) -> str:
     """What to do where a whole file lacks its prompts."""
-    if set(found.excluded) == {"chat without ids"}:
+    if "no prompt" not in found.excluded:
         return ""
-    if "no prompt" in found.excluded and opened.format == "batch":
+    if opened.format == "batch":
         return "; the prompts of a batch stand in the file that it was sent as: --requests FILE"
-    return ""
+    return "; give rows with prompt_ids, prompt or messages, too (docs/samples.md). `freerun loops` needs no prompts"
 
 
 def _score(job: Job) -> PassingTexts:
