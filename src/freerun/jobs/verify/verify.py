@@ -17,6 +17,7 @@ from freerun.errors import DataError, TooFewDocuments, UsageError
 from freerun.files import write_atomically
 from freerun.findings.verification.evidence import Floor, OtherModel, VerifyEvidence, other_model
 from freerun.findings.verification.summary import derive_verification
+from freerun.jobs.verify.asked import sampling_asked
 from freerun.jobs.verify.causes import ModelPasses, Search, find_cause
 from freerun.jobs.verify.drawn_again import OWN_TEXTS
 from freerun.jobs.verify.job import Job, numbered, texts_in_order
@@ -36,7 +37,7 @@ from freerun.report.pages.verify import render_verify
 from freerun.results.finding import Finding, to_json
 from freerun.results.json import from_json
 from freerun.results.stated_rule import StatedRule
-from freerun.results.verify import Cause, PromptCount, SampleFacts, TextComparison, VerifyResult
+from freerun.results.verify import Cause, PromptCount, SampleFacts, TextComparison, VerifyResult, WeightVersion
 from freerun.runs.progress import Progress, Silent
 from freerun.runs.provenance import device_of, provenance
 from freerun.samples.completion import Part
@@ -47,6 +48,8 @@ from freerun.stats.verification.likelihood import MIXED_IN
 from freerun.stats.verification.tokens import TokenLaws
 
 PLAN_VERSION = 2
+MOST_VERSIONS = 8
+"""So many versions of the weights are named in a result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,6 +306,9 @@ def _facts(job: Job, n_copies: int, comparison: TextComparison | None) -> Sample
         prompts=tuple(PromptCount(kind, n) for kind, n in sorted(found.prompts.items())),
         template=job.reading.template_facts,
         comparison=comparison,
+        asked=sampling_asked(found.asked, job.options),
+        weight_versions=tuple(WeightVersion(name, n) for name, n in found.weight_versions.most_common(MOST_VERSIONS)),
+        n_weight_versions=len(found.weight_versions),
     )
 
 
