@@ -15,7 +15,7 @@ def sampled_law(logits: np.ndarray, body: dict[str, Any], prompt: list[int], wri
         for name in body["samplers"]:
             if name == "penalties":
                 n = body["repeat_last_n"]
-                logits = _penalised(logits, body.get("repeat_penalty", 1.0), [*prompt, *written][-n if n > 0 else 0 :])
+                logits = _penalised(logits, body.get("repeat_penalty", 1.0), [*prompt, *written][-n:])
             else:
                 logits = _CUTS[name](logits, body.get(name))
         return _normal(logits)

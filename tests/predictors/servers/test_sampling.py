@@ -79,7 +79,7 @@ def test_the_numbers_and_names_that_are_sent() -> None:
     )
     sent = LlamaServer.sent(object.__new__(LlamaServer), settings)
     assert sent["samplers"] == ["penalties", "temperature", "min_p"]
-    assert (sent["repeat_penalty"], sent["repeat_last_n"], sent["min_p"]) == (1.1, -1, 0.05)
+    assert (sent["repeat_penalty"], sent["repeat_last_n"], sent["min_p"]) == (1.1, 1 << 15, 0.05)
     plain = LlamaServer.sent(object.__new__(LlamaServer), Settings())
     assert plain["samplers"] == ["temperature", "top_k", "top_p"]
     assert "repeat_last_n" not in plain

@@ -187,10 +187,15 @@ def _words(arguments: argparse.Namespace) -> list[str]:
 
 
 def tell_disagreement(result: DisagreementResult, out: TextIO) -> None:
-    """The result for people: what was expected, and what every question came to."""
+    """The result for people: the outcome, what was expected, and what every question came to."""
     from freerun.commands.terminal import columns_between, say, shown
+    from freerun.commands.verdict import say_points
+    from freerun.results.finding import to_json
 
     width = columns_between(60, 120)
+    print(file=out)
+    say([*textwrap.wrap(shown(result.sentence), width), ""], out)
+    say_points({"points": to_json(result.points)}, out)
     print(file=out)
     for number, prediction in enumerate(result.predictions, 1):
         words = f"expected {number}: {prediction.text} {prediction.outcome}: {prediction.found}"

@@ -32,6 +32,8 @@ FORCED = 1e6
 """A logit bias that leaves no other choice."""
 WIDTHS = (512, 8192)
 """How many of the most probable ids are asked for where an id is shown only among others; then all."""
+LONGEST = 1 << 15
+"""Tokens that a penalty looks back on, where the server does not say how many its context holds."""
 BYTES_AN_ID = 512
 """Most bytes of an answer for each id of a law."""
 
@@ -54,6 +56,7 @@ class LlamaServer(Dialect):
         self._slots = list(range(int(props.get("total_slots") or 1)))
         self.most_at_once = len(self._slots)
         defaults = field_of(props, "default_generation_settings")
+        self._window = _whole(defaults.get("n_ctx"))
         self._model = str(props.get("model_alias") or card.get("id"))
         self._n_tokens = int(meta["n_vocab"]) if meta.get("n_vocab") else 0
         build = str(props.get("build_info", ""))
@@ -61,7 +64,7 @@ class LlamaServer(Dialect):
         return Service(
             f"{self.software} {build}".strip(),
             self._model,
-            window=_whole(defaults.get("n_ctx")),
+            window=self._window,
             n_tokens=self._n_tokens or None,
             folder=str(props["model_path"]) if props.get("model_path") else None,
             facts={"build": build, **{k: str(meta[k]) for k in kept if k in meta}},
@@ -154,7 +157,7 @@ class LlamaServer(Dialect):
 
     def sent(self, settings: Settings) -> Mapping[str, Any]:
         samplers = dict.fromkeys("penalties" if name == "repetition_penalty" else name for name in settings.steps)
-        whole = {"repeat_last_n": -1} if settings.repetition_penalty != 1 else {}  # of the context
+        all_tokens = {"repeat_last_n": self._window or LONGEST} if settings.repetition_penalty != 1 else {}
         return {
             "samplers": list(samplers) or ["temperature", "top_k", "top_p"],
             "temperature": settings.temperature,
@@ -163,7 +166,7 @@ class LlamaServer(Dialect):
             "min_p": settings.min_p,
             "typical_p": 1.0,
             "repeat_penalty": settings.repetition_penalty,
-            **whole,
+            **all_tokens,
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
             "dry_multiplier": 0.0,
@@ -228,6 +231,7 @@ class LlamaServer(Dialect):
     whole_character: int = 0
     """An id that ends with a whole character."""
     _slots: list[int]
+    _window: int | None = None
     _model: str
     _n_tokens: int
 
