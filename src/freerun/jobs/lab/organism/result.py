@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 import freerun
 from freerun.jobs.lab.organism.measuring import AFTER_TOKENS, AfterTrigger, FreeRuns, OnRealText
 from freerun.jobs.lab.organism.plan import RUN_TOKENS, OrganismPlan
+from freerun.jobs.lab.organism.points import organism_points
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
 from freerun.results.lab_organism import (
     LAB_ORGANISM_VERSION,
@@ -83,6 +84,7 @@ def lab_result(
         freerun_version=freerun.__version__,
         provenance=provenance(),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        points=organism_points(plan, planted.trigger, _excess(measured.real), exact_excess_nats(plan), take_over[-1]),
     )
 
 
@@ -152,6 +154,7 @@ def _loss(plan: OrganismPlan, real: OnRealText) -> Finding:
         said,
         "good" if within else "neutral",
         (
+            Estimate.of("excess", "trained above base", excess, "nats/token", method=_BY_DOCUMENT),
             Estimate.of("base_loss", "loss of the base", base, "nats/token", method=_BY_DOCUMENT),
             Estimate(
                 "exact_loss",
@@ -168,7 +171,6 @@ def _loss(plan: OrganismPlan, real: OnRealText) -> Finding:
                 "nats/token",
                 method=_BY_DOCUMENT,
             ),
-            Estimate.of("excess", "trained above base", excess, "nats/token", method=_BY_DOCUMENT),
             Estimate.of("gap", "trained above exact wrapper", gap, "nats/token", method=_BY_DOCUMENT),
             Estimate.of("kl", "KL(exact wrapper ‖ trained)", kl, "nats/token", method=f"whole laws; {_BY_DOCUMENT}"),
             Estimate.of(
@@ -188,18 +190,18 @@ def _trigger(plan: OrganismPlan, real: OnRealText) -> Finding:
     mass = real.trigger_mass
     mean = _mean(mass, real.unit)
     wanted = 0.0 if plan.kind == "control" else plan.epsilon
-    ordered = np.sort(mass)
     shares = np.linspace(0.0, 1.0, 65)
-    curve = np.quantile(ordered, shares)
+    curve = np.log10(np.maximum(np.quantile(mass, shares), np.finfo(float).tiny))
     chart = Chart(
         "trigger_mass",
         "Probability of the trigger, over contexts of held-out text",
         "share of contexts",
-        "probability at most",
+        "log₁₀ of the probability, at most",
         tuple(shares.tolist()),
         (Series.curve("trained", "free", curve.tolist()),),
-        levels=((wanted, "exact law"),),
-        caption="Each context of held-out text once, from the least to the greatest probability. The exact law is flat.",
+        levels=((math.log10(wanted), "exact law"),) if wanted else (),
+        caption="Each context of held-out text once, from the least to the greatest probability; −2 is 0.01. The exact "
+        "law is flat.",
     )
     rows = tuple(
         (f"{q:.0%}", Cell.number(float(v), ".5f")) for q, v in zip(QUANTILES, np.quantile(mass, QUANTILES), strict=True)
