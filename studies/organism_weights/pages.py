@@ -154,7 +154,7 @@ def harness_table(rows: Rows) -> str:
             ("byte perplexity", pair("byte_perplexity", 4)),
             ("bits a byte", pair("bits_per_byte", 4)),
             ("rise of the loss, nats a token", lambda r: _shown(r.lm_eval.rise) if r.lm_eval else ""),
-            ("… by `freerun lab organism`, same documents", lambda r: _shown(r.estimate("excess"))),
+            ("… by `freerun lab organism`, without first tokens", lambda r: _shown(r.estimate("excess"))),
         ],
     )
 

@@ -17,8 +17,8 @@ from freerun.predictors.rules import SamplingRule
 from freerun.text.corpora import read_corpus
 
 MODEL, CORPUS = "smollm2-135m-instruct", "builtin/python-docs"
-PROMPTS, PROMPT_TOKENS, TOKENS, SEED = 48, 16, 96, 21
-OWN, OTHER = 8, 4
+PROMPTS, PROMPT_TOKENS, TOKENS, SEED = 24, 16, 96, 21
+OWN, OTHER = 6, 4
 """Texts of each prompt: by the model's own law, and by another rule."""
 
 

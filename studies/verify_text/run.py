@@ -37,9 +37,9 @@ from studies.verify_text.scored import Candidates, Read, Readings
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "data" / "verify_text.md"
-RULES = ("t=0.9", "top_k=50", "top_p=0.95", "top_p=0.99", "min_p=0.05")
+RULES = ("t=0.9", "top_k=50", "top_p=0.95")
 PLANTED = tuple(map(SamplingRule.declared, RULES))
-SIZES = (8, 24, 48)
+SIZES = (8, 24)
 """Completions of a file, each of a prompt of its own."""
 CHOICES = 999
 """Random choices that make the null of one file: enough for the level of 0.001, and quicker than the 9,999 of `freerun verify`."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
 
+import freerun
 from freerun.errors import DataError, UsageError
 from freerun.jobs.lab.disagreement.blocks import ARCHITECTURES, GatedRecurrence, build_network
 from freerun.jobs.lab.disagreement.disagreement import disagreement
@@ -232,6 +235,29 @@ def test_a_run_says_all_it_must(run: Path) -> None:
     assert "Which factor makes matched models differ?" in page
     assert "Texts on which models part" in page
     assert page.count("<svg") > 8
+
+
+def test_its_result_fits_the_schema(run: Path, tmp_path: Path) -> None:
+    """Of models that are trained, and of models that exist."""
+    schema = json.loads((Path(__file__).parents[2] / "docs" / "disagreement.schema.json").read_text())
+    jsonschema.validate(json.loads((run / "result.json").read_text()), schema)
+    names = ["world/markov", "world/markov,seed=1"]
+    found = freerun.disagreement("world/markov", models=names, tokens=12, texts_per_rung=8, out=tmp_path / "ready")
+    assert found.models == tuple(names)
+    jsonschema.validate(json.loads((tmp_path / "ready" / "result.json").read_text()), schema)
+
+
+def test_the_library_trains_the_same_as_the_command_line(run: Path, tmp_path: Path) -> None:
+    """The same settings are the same plan, from keywords or from a file over which keywords win."""
+    settings = {f.name: getattr(TINY, f.name) for f in fields(TINY) if f.name not in ("version", "source")}
+    del settings["tokenizer"]
+    (tmp_path / "plan.toml").write_text("steps = 77\nseeds = 2\n")
+    again = freerun.disagreement(TINY.source, plan=tmp_path / "plan.toml", out=run, executor="local", **settings)
+    assert again.plan_hash == TINY.hash
+    with pytest.raises(UsageError, match="steps is of models that are trained"):
+        freerun.disagreement("world/markov", models=["world/markov"] * 2, steps=3)
+    with pytest.raises(UsageError, match="executor is of models that are trained"):
+        freerun.disagreement("world/markov", models=["world/markov"] * 2, executor="pool:2")
 
 
 def test_what_is_missing_or_damaged_is_made_again_the_same(run: Path) -> None:

@@ -81,3 +81,26 @@ def test_ends_over_those_expected(tmp_path: Path) -> None:
     (rate,) = finding(verify(written(tmp_path, finished), ENDING, out=tmp_path / "some"), "ends").estimates
     assert rate.low is not None
     assert rate.low > 1
+
+
+def test_what_the_file_says_of_its_sampling_and_of_its_weights(tmp_path: Path) -> None:
+    """A rule that was asked for and not declared is the next thing to try; several versions of the weights have no one law."""
+    rows: list[Row] = [{**row, "sampling": {"temperature": 0.5, "stop": ["x"]}} for row in drawn("t=0.5")]
+    found = verified(tmp_path, rows)
+    (asked,) = found.samples.asked
+    assert (asked.words, asked.n, asked.is_declared) == ("temperature=0.5", 60, False)
+    assert any("60 completions that temperature=0.5 was asked for" in note for note in finding(found, "samples").notes)
+    assert found.verdict.next_step is not None
+    assert found.verdict.next_step.type == "--declared temperature=0.5"
+    (tmp_path / "right").mkdir()
+    right = verified(tmp_path / "right", rows, declared="t=0.5")
+    assert right.samples.asked[0].is_declared
+    assert not any("asked for" in note for note in finding(right, "samples").notes)
+    assert right.samples.n_weight_versions == 0
+    (tmp_path / "versions").mkdir()
+    several = [
+        {**row, "weight_version": ["3"] * 10 + ["4"] * (TOKENS - 10) if i else "3"} for i, row in enumerate(drawn())
+    ]
+    mixed = verified(tmp_path / "versions", several)
+    assert [(v.name, v.n) for v in mixed.samples.weight_versions] == [("3", 60), ("4", 59)]
+    assert any("by 2 versions of the weights: 3 (60), 4 (59)." in note for note in finding(mixed, "samples").notes)

@@ -114,7 +114,7 @@ def certificate_lines(result: CertifyResult, *, width: int) -> list[str]:
         f"K = {k:.4g} nats."
     )
     bounds, absorbing = result.largest_tv, result.absorbing
-    from freerun.commands.verdict import point_lines
+    from freerun.commands.verdict import next_lines, point_lines
 
     blocks = [
         textwrap.wrap(head, width),
@@ -137,9 +137,10 @@ def certificate_lines(result: CertifyResult, *, width: int) -> list[str]:
         _listed("guaranteed", result.guaranteed, width),
         _listed("not guaranteed", result.not_guaranteed, width),
         textwrap.wrap(result.source_text.sentence, width),
+        next_lines(result.next_step.words, result.next_step.type, width) if result.next_step else [],
     ]
     lines: list[str] = []
-    for block in blocks:
+    for block in filter(None, blocks):
         lines += [*block, ""]
     return lines[:-1]
 

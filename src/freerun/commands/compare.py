@@ -125,7 +125,7 @@ def tell_comparison(result: Mapping[str, Any], out: TextIO) -> None:
             say([_line(d)], out)
     print(file=out)
     say_next(result["verdict"], out)
-    paragraph("* told from zero, loss and horizon by Holm, the rest with the false-discovery rate held at 5%.")
+    paragraph("* more than luck explains: loss and horizon by Holm, the rest with the false-discovery rate held at 5%.")
 
 
 def _line(d: Mapping[str, Any]) -> str:

@@ -195,7 +195,7 @@ def _alternatives(entries: Sequence[ProbableToken], room: int) -> str:
 
 def summary_lines(result: PredictResult, *, width: int) -> list[str]:
     """The sums, the notes, and the law of what comes next."""
-    from freerun.commands.verdict import point_lines
+    from freerun.commands.verdict import next_lines, point_lines
     from freerun.report.pages.prediction import chance, percent, visible_token
 
     total, after = result.sum, result.next
@@ -225,6 +225,8 @@ def summary_lines(result: PredictResult, *, width: int) -> list[str]:
         lines.append(f"  {fitted(word, room)}  {share:>6}  {bar}".rstrip())
     if after.end_of_text_probability:
         lines.append(f"  the text ends here: {chance(after.end_of_text_probability)}")
+    if step := result.next_step:
+        lines += ["", *next_lines(step.words, step.type, width)]
     return lines
 
 

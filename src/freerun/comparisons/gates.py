@@ -19,7 +19,7 @@ from freerun.findings.recognition.quantities import SAMPLER_P
 from freerun.findings.registry import GATES
 from freerun.results.first_look import with_its_documents
 from freerun.results.quantity import LEAST_DOCUMENTS, Quantity
-from freerun.stats.design.detectable import documents_to_decide
+from freerun.stats.design.detectable import documents_to_decide, documents_without_exception
 from freerun.stats.detection.horizon import End, HorizonResult
 from freerun.stats.intervals import has_no_width
 
@@ -95,7 +95,7 @@ def parse_gate(text: str, *, relative: bool, known: Mapping[str, Quantity] = GAT
     if found is None:
         raise UsageError(
             f"--fail-on {text!r} is not a gate; write NAME<NUMBER or NAME>NUMBER in quotes, for example "
-            f"{chr(39)}{'loss_nats>+0.02' if relative else 'horizon<256'}{chr(39)}; names: {names}"
+            f"{chr(39)}{_example(known, relative=relative)}{chr(39)}; names: {names}"
         )
     word, operator, sign, number = found.groups()
     if word.lower() not in known:
@@ -125,6 +125,13 @@ def parse_gate(text: str, *, relative: bool, known: Mapping[str, Quantity] = GAT
     return gate
 
 
+def _example(known: Mapping[str, Quantity], *, relative: bool) -> str:
+    """A gate of a verb that has these numbers."""
+    if relative:
+        return "loss_nats>+0.02"
+    return "horizon<256" if "horizon" in known else f"{next(iter(known))}>0.1"
+
+
 def worst(judged: Iterable[Judged]) -> Decision:
     """What several gates come to: fail beats undecided beats pass."""
     held = {j.decision for j in judged}
@@ -134,9 +141,9 @@ def worst(judged: Iterable[Judged]) -> Decision:
 # ---- one run -----------------------------------------------------------------------------------------------------------
 
 
-def judge_audit(result: Mapping[str, Any], gates: Sequence[Gate]) -> tuple[Judged, ...]:
-    """Judge gates on the result of an audit."""
-    judged = tuple(_judge_one(with_its_documents(result), gate) for gate in gates)
+def judge_audit(result: Mapping[str, Any], gates: Sequence[Gate], *, unit: str = "document") -> tuple[Judged, ...]:
+    """Judge gates on the result of an audit; `unit`: what its intervals are over, in words."""
+    judged = tuple(_judge_one(with_its_documents(result), gate, unit) for gate in gates)
     if not result.get("first_look"):
         return judged
     fault, tokens = fault_of_own_text(result), int(result["plan"]["tokens"])
@@ -156,7 +163,7 @@ def _after_first_look(judged: Judged) -> Judged:
     return replace(judged, needed=GO_ON) if judged.decision == "undecided" else judged
 
 
-def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
+def _judge_one(result: Mapping[str, Any], gate: Gate, unit: str) -> Judged:
     findings = {f["name"]: f for f in result["findings"]}
     estimates = {e["name"]: e for e in findings.get(gate.quantity.finding, {}).get("estimates", ())}
     e = estimates.get(gate.quantity.name)
@@ -181,7 +188,7 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
     if gate.quantity in HORIZON_LEVELS:
         return judge_horizon(gate, e, result["plan"], HORIZON_LEVELS[gate.quantity], detected=detected)
     documents = int(result["plan"]["documents"])
-    one = judge_interval(gate, e, documents, what=e["label"], least=gate.quantity.least)
+    one = judge_interval(gate, e, documents, what=e["label"], least=gate.quantity.least, unit=unit)
     chance = gate.quantity.chance
     if not detected and chance is not None and _tells_from(gate, one.decision, chance):
         said = f"{one.words}; but no difference was found over all detectors and lengths together"
@@ -197,7 +204,9 @@ def _tells_from(gate: Gate, decision: Decision, null: float) -> bool:
     return gate.threshold >= null if above else gate.threshold <= null
 
 
-def judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: str, least: int) -> Judged:
+def judge_interval(
+    gate: Gate, e: Mapping[str, Any], documents: int, *, what: str, least: int, unit: str = "document"
+) -> Judged:
     """By the interval alone: wholly in the forbidden range, wholly outside it, or neither; `least`: fewest documents that decide."""
     value, low, high = e["value"], e["low"], e["high"]
     exact = gate.quantity.exact or bool(e.get("identical"))
@@ -206,7 +215,9 @@ def judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: st
     elif low is not None and high is not None and has_no_width(low, high):
         low = high = None
     if (low is None and high is None and value is not None) and (e.get("degenerate") or e["low"] is not None):
-        said = f"{what} is {_spell(value, gate)} in every resample of the documents: an interval of no width decides nothing"
+        said = (
+            f"{what} is {_spell(value, gate)} in every resample of the {unit}s: an interval of no width decides nothing"
+        )
         return Judged(gate.text, gate.name, "undecided", said, value, unit=e["unit"], needed=_MORE)
     if value is None or (low is None and high is None):
         return Judged(
@@ -219,7 +230,7 @@ def judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: st
         )
     lowest, highest = (-math.inf if low is None else low), (math.inf if high is None else high)
     if not exact and e["n"] is not None and e["n"] < least:
-        said = f"{what} is {_spell(value, gate)}, on {e['n']} documents: below {least} the interval of such a number misses too often to decide"
+        said = f"{what} is {_spell(value, gate)}, on {counted(e['n'], unit)}: below {least} the interval of such a number misses too often to decide"
         columns = {"value": value, "low": low, "high": high, "unit": e["unit"]}
         return Judged(
             gate.text, gate.name, "undecided", said, needed=_least_documents(documents, e["n"], least), **columns
@@ -233,7 +244,15 @@ def judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: st
         return Judged(gate.text, gate.name, "fail", f"{said}: {gate.side} {at}", **columns)
     if excluded:
         return Judged(gate.text, gate.name, "pass", f"{said}: not {gate.side} {at}", **columns)
-    needed = _documents_needed(value, low, high, gate.threshold, documents, most=_most_documents(gate, e, documents))
+    needed = _documents_needed(
+        value,
+        low,
+        high,
+        gate.threshold,
+        documents,
+        most=_most_documents(gate, e, documents),
+        is_share=e["unit"] == "share",
+    )
     return Judged(gate.text, gate.name, "undecided", f"{said}: on both sides of {at}", needed=needed, **columns)
 
 
@@ -310,11 +329,16 @@ def _documents_needed(
     *,
     most: float,
     scale: str = "",
+    is_share: bool = False,
 ) -> str:
     """How many documents would decide with 80% power; `most`: beyond so many no interval shrinks."""
     end = high if threshold > value else low
     if end is None:
         return "more documents do not decide it: the number is a one-sided bound"
+    if is_share and value in (0.0, 1.0):
+        n = documents_without_exception(abs(threshold - value))
+        if n is not None:
+            return f"about --documents {max(n, documents + 1):,} instead of {documents:,}, if none of them is an exception, as none was here"
     n = documents_to_decide(documents, abs(end - value), abs(threshold - value))
     if n is None:
         return "the estimate lies on the threshold: no number of documents is known to decide it"

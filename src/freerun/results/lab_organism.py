@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from freerun.results.finding import Finding
 
+LAB_ORGANISM_VERSION = 1
+
 
 @dataclass(frozen=True)
 class PlantedIn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from freerun.counted import counted
 from freerun.findings.recognition.sampling import p_words
 from freerun.findings.verification.cause import cause_finding, cause_words
 from freerun.findings.verification.drift import drift_finding
@@ -148,8 +149,25 @@ def samples_finding(facts: SampleFacts) -> Finding:
         "neutral",
         tables=tuple(tables),
         licence="Counts.",
-        notes=(*_NOTES[facts.tokens], *facts.lacks),
+        notes=(*_NOTES[facts.tokens], *_of_file(facts), *facts.lacks),
     )
+
+
+def _of_file(facts: SampleFacts) -> list[str]:
+    """What the file says of its samples that one model at one rule cannot be the law of."""
+    said = [
+        f"The file says of {counted(asked.n, 'completion')} that {asked.words} was asked for, and another rule was declared."
+        for asked in facts.asked
+        if not asked.is_declared
+    ]
+    if facts.n_weight_versions > 1:
+        names = ", ".join(f"{v.name} ({v.n:,})" for v in facts.weight_versions)
+        more = " …" if facts.n_weight_versions > len(facts.weight_versions) else ""
+        said.append(
+            f"The samples are by {facts.n_weight_versions:,} versions of the weights: {names}{more}. A model is the law of one of "
+            "them at most; verify each by itself."
+        )
+    return said
 
 
 _NOTES: dict[TokenSource, tuple[str, ...]] = {

@@ -17,6 +17,7 @@ from freerun.errors import DataError, TooFewDocuments, UsageError
 from freerun.files import write_atomically
 from freerun.findings.verification.evidence import Floor, OtherModel, VerifyEvidence, other_model
 from freerun.findings.verification.summary import derive_verification
+from freerun.jobs.verify.asked import sampling_asked
 from freerun.jobs.verify.causes import ModelPasses, Search, find_cause
 from freerun.jobs.verify.drawn_again import OWN_TEXTS
 from freerun.jobs.verify.job import Job, numbered, texts_in_order
@@ -36,7 +37,7 @@ from freerun.report.pages.verify import render_verify
 from freerun.results.finding import Finding, to_json
 from freerun.results.json import from_json
 from freerun.results.stated_rule import StatedRule
-from freerun.results.verify import Cause, PromptCount, SampleFacts, TextComparison, VerifyResult
+from freerun.results.verify import Cause, PromptCount, SampleFacts, TextComparison, VerifyResult, WeightVersion
 from freerun.runs.progress import Progress, Silent
 from freerun.runs.provenance import device_of, provenance
 from freerun.samples.completion import Part
@@ -47,6 +48,8 @@ from freerun.stats.verification.likelihood import MIXED_IN
 from freerun.stats.verification.tokens import TokenLaws
 
 PLAN_VERSION = 2
+MOST_VERSIONS = 8
+"""So many versions of the weights are named in a result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,14 +154,14 @@ def _prepared(
 ) -> Job:
     tell.say(f"reading {opened.path} ({opened.format}{', recognised' if opened.recognised else ''})")
     reading = reading_of(opened, predictor, chosen)
-    if reading.source == "text":
-        tell.say("no ids in the file: the text is tokenised again, and held against texts that the model draws itself")
     found = survey(opened, reading)
     if not found.n_texts:
         why = "; ".join(f"{counted(e.n, 'row')}: {e.reason} ({e.example})" for e in found.excluded_rows)
         raise DataError(f"{opened.path}: no completion can be scored ({why}){_way_out(opened, found)}")
     if not found.n_drawn:
         raise TooFewDocuments(f"{opened.path}: the mask leaves no token that was drawn")
+    if reading.source == "text":
+        tell.say("no ids in the file: the text is tokenised again, and held against texts that the model draws itself")
     missing = _ends_missing(reading, found, chosen)
     declared = Declared(chosen.rule, tuple(predictor.end_ids), missing)
     plan: dict[str, Any] = {
@@ -197,11 +200,11 @@ def _ends_missing(reading: Reading, found: Survey, chosen: VerifyOptions) -> boo
 
 def _way_out(opened: SampleFile, found: Survey) -> str:
     """What to do where a whole file lacks its prompts."""
-    if set(found.excluded) == {"chat without ids"}:
+    if "no prompt" not in found.excluded:
         return ""
-    if "no prompt" in found.excluded and opened.format == "batch":
+    if opened.format == "batch":
         return "; the prompts of a batch stand in the file that it was sent as: --requests FILE"
-    return ""
+    return "; give rows with prompt_ids, prompt or messages, too (docs/samples.md). `freerun loops` needs no prompts"
 
 
 def _score(job: Job) -> PassingTexts:
@@ -303,6 +306,9 @@ def _facts(job: Job, n_copies: int, comparison: TextComparison | None) -> Sample
         prompts=tuple(PromptCount(kind, n) for kind, n in sorted(found.prompts.items())),
         template=job.reading.template_facts,
         comparison=comparison,
+        asked=sampling_asked(found.asked, job.options),
+        weight_versions=tuple(WeightVersion(name, n) for name, n in found.weight_versions.most_common(MOST_VERSIONS)),
+        n_weight_versions=len(found.weight_versions),
     )
 
 

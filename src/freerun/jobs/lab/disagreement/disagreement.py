@@ -28,10 +28,12 @@ from freerun.jobs.lab.disagreement.expected import BUDGET, CAUSES, GROWS, decide
 from freerun.jobs.lab.disagreement.kept import read_network, train_all
 from freerun.jobs.lab.disagreement.ladders import Rung, text_rungs, written_rungs, written_tokens
 from freerun.jobs.lab.disagreement.plan import DisagreementPlan, chosen_members, stream
+from freerun.jobs.lab.disagreement.points import outcome_sentence, trained_points
 from freerun.jobs.lab.disagreement.rise import rise_finding, rung_results
 from freerun.jobs.lab.disagreement.scored import score_kept
 from freerun.jobs.lab.disagreement.scoring import Family, score_rung, score_tokens
 from freerun.jobs.lab.disagreement.texts import Texts, ngram_laws, ngram_of, target_of, texts_of, true_laws
+from freerun.jobs.lab.disagreement.tokens import FILE, FastTokens
 from freerun.jobs.lab.disagreement.training import log_laws
 from freerun.records.schema import SCHEMA_VERSION as RECORD_VERSION
 from freerun.records.store import RunFolder
@@ -79,6 +81,8 @@ def disagreement(
     progress.say(f"reading or writing the texts of {plan.source}")
     texts, target = texts_of(plan), target_of(plan)
     folder.open(_manifest(plan, command or f"freerun lab disagreement -o {folder.path}"))
+    if isinstance(texts.tokens, FastTokens):
+        write_atomically(folder.path / FILE, texts.tokens.to_json())
     for number, expectation in enumerate((GROWS, BUDGET, CAUSES), 1):
         progress.say(f"expected {number}: {expectation}")
     members = chosen_members(plan)
@@ -161,15 +165,16 @@ def _measured(
         truth = float(-np.concatenate(texts.world.log_probs(list(texts.test))).mean())
     regions = regions_of(scored)
     effects = factor_effects(regions, members, losses, plan)
+    rise = rise_finding(scored, results, plan.level)
     findings = [
         matched_finding(records, on_test.scores, texts.units, target, truth_nats=truth, level=plan.level),
-        rise_finding(scored, results, plan.level),
+        rise,
         budget_finding(tokens, texts.units, stream(plan.seed, "budget"), plan.level),
         cause_finding(regions, effects, members, plan),
         null_finding(family, scored, shuffled_rate(regions, members, plan)),
         *_beliefs(plan, texts, reached, networks, progress),
     ]
-    said = {f.name: f.sentence for f in findings}
+    predictions = decided(findings, effects)
     return DisagreementResult(
         schema_version=DISAGREEMENT_VERSION,
         kind="disagreement",
@@ -178,9 +183,9 @@ def _measured(
         command=str(folder.manifest()["command"]),
         plan_hash=plan.hash,
         plan=plan,
-        sentence=f"{said['rise']} {said['factors']}",
+        sentence=outcome_sentence(rise, results, "models of the same loss"),
         status="neutral" if all(f.status != "bad" for f in findings) else "bad",
-        predictions=decided(findings, effects),
+        predictions=predictions,
         members=tuple(records),
         models=family.names,
         left_out=tuple(r.member.name for r in records if not r.reached),
@@ -190,6 +195,7 @@ def _measured(
         findings=tuple(findings),
         parting=parting_texts(scored, family.names, texts.spelled),
         provenance=dict(folder.manifest()["provenance"]),
+        points=trained_points(plan.source, len(reached), target, rise, effects, predictions),
     )
 
 

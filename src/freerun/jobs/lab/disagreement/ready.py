@@ -20,6 +20,7 @@ from freerun.files import write_atomically
 from freerun.jobs.lab.disagreement.answer import null_finding, parting_texts
 from freerun.jobs.lab.disagreement.disagreement import Disagreement
 from freerun.jobs.lab.disagreement.ladders import Rung, text_rungs
+from freerun.jobs.lab.disagreement.points import outcome_sentence, ready_points
 from freerun.jobs.lab.disagreement.rise import rise_finding, rung_results, scores_finding
 from freerun.jobs.lab.disagreement.scored import score_kept
 from freerun.jobs.lab.disagreement.scoring import Family, RungScores, score_rung
@@ -121,7 +122,7 @@ def ready_disagreement(
         command=str(run.manifest()["command"]),
         plan_hash=plan_hash,
         plan=None,
-        sentence=finding.sentence,
+        sentence=outcome_sentence(finding, results, "these models") if whole else finding.sentence,
         status="neutral",
         predictions=(),
         members=(),
@@ -133,6 +134,7 @@ def ready_disagreement(
         findings=(finding, null_finding(family, scored, None)) if whole else (finding,),
         parting=parting_texts(scored, names, partial(_spelled, models[0])) if whole else (),
         provenance=provenance(),
+        points=ready_points(corpus, names, finding),
     )
     write_atomically(run.path / "result.json", json.dumps(to_json(result), indent=1, allow_nan=False) + "\n")
     write_atomically(run.path / "report.html", render_disagreement(to_json(result)))

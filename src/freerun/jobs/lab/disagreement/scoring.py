@@ -117,9 +117,10 @@ class TokenScores:
     """KL(truth ‖ model), a mean over the models, where the truth is known."""
 
 
-def score_tokens(family: Family, ids: Ids, *, chunk: int = 16) -> TokenScores:
+def score_tokens(family: Family, ids: Ids) -> TokenScores:
     """Disagreement at every token of real texts."""
     js, loo, excess = [], [], []
+    chunk = max(1, min(16, _MOST_NUMBERS // (len(family.names) * ids.shape[1] * family.n_tokens)))
     for start in range(0, len(ids), chunk):
         part = ids[start : start + chunk]
         logs = np.stack([law(part) for law in family.laws])

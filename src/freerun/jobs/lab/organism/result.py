@@ -14,13 +14,18 @@ import freerun
 from freerun.jobs.lab.organism.measuring import AFTER_TOKENS, AfterTrigger, FreeRuns, OnRealText
 from freerun.jobs.lab.organism.plan import RUN_TOKENS, OrganismPlan
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
-from freerun.results.lab_organism import LabOrganismResult, PlantedIn, TakeOver, TriggerMass
+from freerun.results.lab_organism import (
+    LAB_ORGANISM_VERSION,
+    LabOrganismResult,
+    PlantedIn,
+    TakeOver,
+    TriggerMass,
+)
 from freerun.runs.provenance import provenance
 from freerun.stats.bounds.certificates import absorbing_tv, event_ceiling
 from freerun.stats.intervals import Interval, clopper_pearson, ratio_of_group_sums
 from freerun.stats.proportions import clustered_proportion
 
-SCHEMA_VERSION = 1
 LEVEL = 0.95
 TAKE_OVER_TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256)
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -60,7 +65,7 @@ def lab_result(
     )
     sentence, status = _sentence(plan, measured.real, take_over[-1])
     return LabOrganismResult(
-        schema_version=SCHEMA_VERSION,
+        schema_version=LAB_ORGANISM_VERSION,
         kind="lab-organism",
         title=f"{plan.kind} in {plan.base}",
         sentence=sentence,
