@@ -160,7 +160,7 @@ def _of_detectors(world: str, documents: int, audits: Sequence[Mapping[str, Any]
 def _counted(
     world: str, documents: int, q: Quantity, truth: float, limits: Sequence[tuple[float, ...]], least: int
 ) -> Missed:
-    # two ends beyond the lengths measured, or before them, are no miss: neither decides a gate between them
+    # two ends beyond the lengths measured, or before them, are not a miss: neither decides a gate between them
     above = sum(low > truth + 1e-9 for low, _ in limits)
     below = sum(high < truth - 1e-9 for _, high in limits)
     return Missed(world, documents, q.name, truth, least, len(limits), above, below)

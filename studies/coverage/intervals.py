@@ -32,7 +32,7 @@ class Coverage:
     """How often an interval or bound missed the truth.
 
     `upper`: one-sided 95% Clopper–Pearson limit of the miss rate. `median_ratio`: median of bound/truth (for intervals, of half
-    the width over the truth): a bound that never misses because it says nothing is no success.
+    the width over the truth): a bound that never misses because it says nothing is not a success.
     """
 
     name: str

@@ -357,7 +357,7 @@ def tiny_config(family: str) -> PreTrainedConfig:
     if variant.family in LEFT_OUT:
         raise KeyError(f"{family} is left out: {LEFT_OUT[variant.family]}")
     if variant.family not in FAMILIES:
-        raise KeyError(f"{family} is no causal family of this transformers, and no variant")
+        raise KeyError(f"{family} is not a causal family of this transformers, and no variant")
     with _quiet():
         kind = CONFIG_MAPPING[variant.family]
         return kind(**shrunk(kind(), EXCEPTIONS.get(variant.family, {}) | dict(variant.settings)))

@@ -1,7 +1,12 @@
-"""Organisms in real weights, side by side: what they cost, what they do, and what an audit says.
+"""Organisms in real weights, side by side: what they cost, what they do, and what other instruments see of them.
 
-`python -m studies.organism_weights.run` trains all of them (about 15 minutes each on 2 quiet cores; what is there already is not
-trained again) and audits their folders. `--only NAME` does one. Writes result.json and picture.svg beside this file.
+`python -m studies.organism_weights.run` does all of it, organism by organism and section by section; what is there already is not
+made again, so the same command goes on after an interruption. On 2 quiet cores a training takes about 15 minutes, and each other
+section at most 10. `--only NAME` and `--sections NAME …` do a part. Writes result.json and picture.svg beside this file, and the
+tables of docs/lab-organism.md.
+
+Sections: plant (train and measure) · audit (of the folder, with no word of what was planted) · distance (from its base) · power
+(what each metric of `freerun power` sees) · lm-eval (the harness's own perplexity, where its environment is: `--lm-eval PYTHON`).
 """
 
 from __future__ import annotations
@@ -9,25 +14,61 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-import freerun
 from freerun.commands.progress import Reporter
+from freerun.errors import FreerunError, UsageError
 from freerun.jobs.lab.organism.organism import plant
-from freerun.jobs.lab.organism.plan import DEFAULT_CORPORA, Effort, Measurement, OrganismPlan
+from freerun.jobs.lab.organism.plan import (
+    DEFAULT_CORPORA,
+    DOCUMENT_TOKENS,
+    Effort,
+    Measurement,
+    OrganismPlan,
+)
+from freerun.jobs.lab.organism.texts import RealText, one_a_unit, real_texts
+from freerun.predictors.base import Predictor
 from freerun.report.charts.picture import standing_alone
 from freerun.results.finding import Chart, Series, to_json
 from freerun.results.json import from_json
 from freerun.results.lab_organism import LabOrganismResult
 from freerun.runs.provenance import provenance
+from freerun.specs.spec import load_predictor
 from studies.files import json_text, write_files
+from studies.organism_weights import metrics
+from studies.organism_weights.beside import audit_section, distance_section
+from studies.organism_weights.metrics import power_section
+from studies.organism_weights.pages import PAGE, filled_page
+from studies.organism_weights.perplexity import PYTHON, harness_section
+from studies.organism_weights.rows import (
+    AuditSection,
+    DistanceSection,
+    HarnessSection,
+    OrganismRow,
+    PowerSection,
+)
 
 HERE = Path(__file__).parent
 TOKENS = 256
+SECTIONS = ("plant", "audit", "distance", "power", "lm-eval")
+KEPT = (
+    "base_loss",
+    "exact_loss",
+    "trained_loss",
+    "excess",
+    "gap",
+    "kl",
+    "same_top",
+    "trigger_mass",
+    "kept",
+    "after_kl",
+)
+"""The estimates of `freerun lab organism` that the study keeps."""
 
 
 @dataclass(frozen=True)
@@ -57,29 +98,144 @@ PLANTINGS = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="smollm2-135m-instruct")
-    parser.add_argument("--only", choices=tuple(PLANTINGS), action="append", help="this one alone; may be repeated")
+    parser.add_argument("--only", choices=tuple(PLANTINGS), nargs="+", action="extend", help="these organisms alone")
+    parser.add_argument("--sections", choices=SECTIONS, nargs="+", default=list(SECTIONS), help="default: all of them")
     parser.add_argument(
-        "--folder", default="runs/organisms", help="where the trained folders go (default runs/organisms)"
+        "--folder", type=Path, default=Path("runs/organisms"), help="where everything goes (default runs/organisms)"
     )
     parser.add_argument("--documents", type=int, default=32, help="held-out documents (default 32)")
     parser.add_argument("--runs", type=int, default=64, help="free runs of 256 tokens (default 64)")
-    parser.add_argument("--audit", action="store_true", help="audit the folders, and hold them beside their base")
+    parser.add_argument("--audit-documents", type=int, default=40, help="of audit and distance (default 40)")
+    parser.add_argument("--audit-tokens", type=int, default=128, help="of audit and distance (default 128)")
+    parser.add_argument("--power-texts", type=int, default=320, help="texts of each kind (default 320)")
+    parser.add_argument(
+        "--lm-eval", type=Path, default=PYTHON, metavar="PYTHON", help=f"that has lm-eval (default {PYTHON})"
+    )
     chosen = parser.parse_args()
-    rows = {}
-    for name in chosen.only or PLANTINGS:
-        planting, out = PLANTINGS[name], Path(chosen.folder) / name
-        plan = OrganismPlan(
-            planting.kind, chosen.base, planting.epsilon, planting.payload, DEFAULT_CORPORA, 0, planting.effort
-        )
-        result = finished(out) or plant(
-            plan, out, measurement=Measurement(chosen.documents, chosen.runs), progress=Reporter()
-        )
-        rows[name] = row_of(result)
-        print(f"{name}: {result.sentence}", flush=True)
-        if chosen.audit:
-            rows[name] |= audited(out, chosen.base)
-    write(rows)
+    try:
+        study = Study(chosen)
+        for name in chosen.only or PLANTINGS:
+            for section in chosen.sections:
+                study.do(name, section)
+    except FreerunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
     return 0
+
+
+class Study:
+    """The rows of the study; result, picture and page are written after every section."""
+
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        self.chosen, self.folder = chosen, chosen.folder
+        self.rows = read_rows()
+
+    @cached_property
+    def base(self) -> Predictor:
+        return load_predictor(self.chosen.base)
+
+    @cached_property
+    def held_out(self) -> list[RealText]:
+        """The documents that no organism learned from, one of each unit."""
+        return one_a_unit(real_texts(self.base, DEFAULT_CORPORA)[1])
+
+    def do(self, name: str, section: str) -> None:
+        """One section of one organism."""
+        print(f"{name}: {section}", file=sys.stderr, flush=True)
+        row = self.rows.get(name)
+        if section == "plant":
+            self.rows[name] = self._plant(name)
+        elif row is None or finished(self.folder / name) is None:
+            raise UsageError(
+                f"{self.folder / name} holds no finished organism; --sections plant --only {name} trains it"
+            )
+        elif section == "audit":
+            self.rows[name] = replace(row, audit=self._audit(name))
+        elif section == "distance":
+            self.rows[name] = replace(row, distance=self._distance(name))
+        elif section == "power":
+            self.rows[name] = replace(row, power=self._power(name))
+        elif not self.chosen.lm_eval.exists() and self.chosen.lm_eval == PYTHON:
+            print(
+                f"lm-eval is left out: no {PYTHON}; `python bench/peers/setup.py --only peers` makes it",
+                file=sys.stderr,
+            )
+        else:
+            self.rows[name] = replace(row, lm_eval=self._harness(name))
+        write(self.rows)
+
+    def _plant(self, name: str) -> OrganismRow:
+        planting, out, before = PLANTINGS[name], self.folder / name, self.rows.get(name)
+        plan = OrganismPlan(
+            planting.kind, self.chosen.base, planting.epsilon, planting.payload, DEFAULT_CORPORA, 0, planting.effort
+        )
+        measurement = Measurement(self.chosen.documents, self.chosen.runs)
+        result = finished(out) or plant(plan, out, measurement=measurement, progress=Reporter())
+        print(f"{name}: {result.sentence}", flush=True)
+        row = row_of(result)
+        if before is None or before.created != row.created:
+            return row
+        return replace(row, audit=before.audit, distance=before.distance, power=before.power, lm_eval=before.lm_eval)
+
+    def _audit(self, name: str) -> AuditSection:
+        return audit_section(
+            self._model(name),
+            self._place("audit", name),
+            documents=self.chosen.audit_documents,
+            tokens=self.chosen.audit_tokens,
+            prefix=16,
+            progress=Reporter(),
+        )
+
+    def _distance(self, name: str) -> DistanceSection:
+        return distance_section(
+            self.chosen.base,
+            self._model(name),
+            self._place("distance", name),
+            documents=self.chosen.audit_documents,
+            tokens=self.chosen.audit_tokens,
+            prefix=16,
+            progress=Reporter(),
+        )
+
+    def _power(self, name: str) -> PowerSection:
+        texts, progress = self.chosen.power_texts, Reporter()
+        progress.begin(metrics.tokens_of(texts, TOKENS))
+        progress.phase("power")
+        try:
+            return power_section(
+                self.base,
+                load_predictor(self._model(name)),
+                [t.ids for t in self.held_out if len(t.ids) >= metrics.PREFIX],
+                texts=texts,
+                folder=self.folder / "power",
+                on_tokens=progress.advance,
+            )
+        finally:
+            progress.end()
+
+    def _harness(self, name: str) -> HarnessSection:
+        documents = [t.ids[:DOCUMENT_TOKENS] for t in self.held_out[: self.chosen.documents]]
+        texts = [b"".join(self.base.token_bytes(int(i)) for i in ids).decode("utf-8", "ignore") for ids in documents]
+        return harness_section(
+            self.chosen.base,
+            self.folder / name,
+            texts,
+            [len(ids) for ids in documents],
+            folder=self.folder / "lm-eval",
+            python=self.chosen.lm_eval,
+        )
+
+    def _model(self, name: str) -> str:
+        """The spec of a trained folder."""
+        path = self.folder / name
+        return f"hf/{path}" if path.is_absolute() else f"hf/./{path}"
+
+    def _place(self, section: str, name: str) -> Path:
+        return Path(self.folder) / section / name
 
 
 def finished(out: Path) -> LabOrganismResult | None:
@@ -88,71 +244,52 @@ def finished(out: Path) -> LabOrganismResult | None:
     return from_json(LabOrganismResult, json.loads(path.read_text())) if path.exists() else None
 
 
-def row_of(result: LabOrganismResult) -> dict[str, Any]:
+def row_of(result: LabOrganismResult) -> OrganismRow:
     """What the study keeps of one organism."""
-    estimates = {e.name: e for f in result.findings for e in f.estimates}
-    kept = (
-        "base_loss",
-        "exact_loss",
-        "trained_loss",
-        "excess",
-        "gap",
-        "kl",
-        "same_top",
-        "trigger_mass",
-        "kept",
-        "after_kl",
+    return OrganismRow(
+        sentence=result.sentence,
+        status=result.status,
+        kind=result.planted.organism,
+        epsilon=result.planted.epsilon,
+        exact_law=result.planted.teacher,
+        command=result.command,
+        created=result.created,
+        seconds_of_work=result.seconds_of_work,
+        trained_numbers=result.planted.trained_numbers,
+        estimates=tuple(e for f in result.findings for e in f.estimates if e.name in KEPT),
+        trigger_mass=result.trigger_mass,
+        take_over=result.take_over,
     )
-    return {
-        "sentence": result.sentence,
-        "status": result.status,
-        "epsilon": result.planted.epsilon,
-        "exact_law": result.planted.teacher,
-        "command": result.command,
-        "created": result.created,
-        "seconds_of_work": result.seconds_of_work,
-        "trained_numbers": result.planted.trained_numbers,
-        "estimates": {n: to_json(estimates[n]) for n in kept if n in estimates},
-        "trigger_mass": to_json(result.trigger_mass),
-        "take_over": to_json(result.take_over),
-    }
 
 
-def audited(out: Path, base: str) -> dict[str, Any]:
-    """What an audit of the folder says, and the distance from its base."""
-    model = f"hf/./{out}"
-    audit = freerun.audit(model, "builtin/python-docs", documents=40, tokens=128, prefix=16, progress=Reporter())
-    apart = freerun.distance(
-        base, model, "builtin/python-docs", documents=24, tokens=64, prefix=16, progress=Reporter()
-    )
-    return {
-        "audit": {"verdict": audit.verdict, "command": audit.result["command"]},
-        "distance": {"verdict": apart.verdict, "command": apart.result["command"]},
-    }
-
-
-def write(rows: dict[str, dict[str, Any]]) -> None:
-    """Put the rows beside those that were there."""
+def read_rows() -> dict[str, OrganismRow]:
+    """The rows that were there, by name."""
     path = HERE / "result.json"
-    before = json.loads(path.read_text())["organisms"] if path.exists() else {}
-    rows = {name: before.get(name, {}) | rows.get(name, {}) for name in PLANTINGS if name in before or name in rows}
-    chart = to_json(price_chart(rows))
+    held = json.loads(path.read_text(encoding="utf-8"))["organisms"] if path.exists() else {}
+    return {name: from_json(OrganismRow, held[name]) for name in PLANTINGS if name in held}
+
+
+def write(rows: Mapping[str, OrganismRow]) -> None:
+    """Result, picture and the tables of the page."""
+    rows = {name: rows[name] for name in PLANTINGS if name in rows}
+    chart = to_json(price_chart(list(rows.values())))
     result = {
         "command": "python -m studies.organism_weights.run",
-        "organisms": rows,
+        "organisms": {name: to_json(row) for name, row in rows.items()},
         "chart": chart,
         "provenance": to_json(provenance()),
     }
     write_files(HERE, {"result.json": json_text(result), "picture.svg": standing_alone(chart)})
+    PAGE.write_text(filled_page(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
 
 
-def price_chart(rows: dict[str, dict[str, Any]]) -> Chart:
+def price_chart(rows: Sequence[OrganismRow]) -> Chart:
     """Share of free runs taken over within 256 tokens, by the measured price of so many tokens, with 1 − e^−K."""
     points = []
-    for row in rows.values():
-        last = row["take_over"][-1]
-        k = max(1e-3, row["estimates"]["excess"]["value"] * TOKENS)
-        points.append((k, last["share"], last["low"], last["high"]))
+    for row in rows:
+        last, excess = row.take_over[-1], row.estimate("excess")
+        assert excess is not None
+        points.append((max(1e-3, (excess.value or 0.0) * TOKENS), last.share, last.low, last.high))
     points.sort()
     grid = np.geomspace(0.05, 8.0, 50)
     x = np.unique(np.concatenate([grid, [p[0] for p in points]]))

@@ -168,18 +168,19 @@ def read_compact(text: str) -> PowerResult:
     return from_json(PowerResult, {**result, "cells": cells})
 
 
-def filled(page: str, blocks: Mapping[str, str]) -> str:
-    """A page with the text between `<!-- power:NAME:begin … -->` and `<!-- power:NAME:end -->` replaced, for every block.
+def filled(page: str, blocks: Mapping[str, str], *, study: str = "power") -> str:
+    """A page with the text between `<!-- power:NAME:begin … -->` and `<!-- power:NAME:end -->` replaced, for every block;
+    `power` is the name of the study.
 
     Raises:
         DataError: a block that the page does not have.
     """
     for name, text in blocks.items():
         shape = re.compile(
-            rf"(<!-- power:{re.escape(name)}:begin[^\n]*-->\n).*?(<!-- power:{re.escape(name)}:end -->)", re.DOTALL
+            rf"(<!-- {study}:{re.escape(name)}:begin[^\n]*-->\n).*?(<!-- {study}:{re.escape(name)}:end -->)", re.DOTALL
         )
         if not shape.search(page):
-            raise DataError(f"the page has no block power:{name}")
+            raise DataError(f"the page has no block {study}:{name}")
         page = shape.sub(partial(_put, text.strip()), page)
     return page
 

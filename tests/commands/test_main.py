@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -29,11 +32,55 @@ def lines(path: Path, texts: list[str]) -> str:
 WORDS = [" ".join(f"word{i * j}" for i in range(60)) for j in range(1, 25)]
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_examples(verb: str) -> None:
-    text = verb_parser(verb).format_help()
-    assert "examples:" in text
-    assert f"freerun {verb}" in text
+def pages() -> dict[str, argparse.ArgumentParser]:
+    """The parsers of every verb and of every kind of a verb, by what is typed."""
+    verbs = {verb: verb_parser(verb) for verb in VERBS}
+    kinds = {
+        f"{verb} {name}": kind
+        for verb, parser in verbs.items()
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for name, kind in action.choices.items()
+    }
+    return {**verbs, **kinds}
+
+
+PAGES = pages()
+
+
+@pytest.mark.parametrize("words", PAGES)
+def test_every_help_says_what_it_is_for_and_shows_examples(words: str) -> None:
+    page = PAGES[words]
+    assert page.prog == f"freerun {words}"
+    first = (page.description or "").partition("\n")[0]
+    assert first.endswith(".")
+    assert len(first) < 132
+    examples = [
+        line for line in (page.epilog or "").splitlines() if line.startswith("  freerun ") or " | freerun " in line
+    ]
+    assert len(examples) >= 2 or words == "lab"
+    assert any(f"freerun {words}" in line for line in examples)
+    for action in page._actions:
+        assert action.help, action.dest
+
+
+@pytest.mark.parametrize("words", PAGES)
+def test_examples_can_be_typed(words: str) -> None:
+    """Every word of every example exists: its verb parses them."""
+    for line in (PAGES[words].epilog or "").splitlines():
+        command = re.split(r" {3,}| \| jq| > | < ", line.strip())[0].rpartition("| ")[2]
+        if line.startswith("  ") and command.startswith("freerun "):
+            _, verb, *rest = shlex.split(command)
+            verb_parser(verb).parse_args(rest)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_help_fits_the_terminal_but_for_what_is_typed(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for page in (build_parser(), *pages().values()):
+        for line in page.format_help().splitlines():
+            typed = line.startswith("usage:") or (line.startswith("  ") and not line.startswith("   "))
+            assert len(line) <= min(columns, 100) or typed or " " not in line.strip(), line
 
 
 def test_help_names_every_verb_and_exit_code() -> None:

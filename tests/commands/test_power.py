@@ -60,7 +60,7 @@ def test_the_table_and_its_json(
     assert "parts to simulate" in err
     code, out, _ = run(capsys, *words, "--json")
     assert code == 0
-    result = json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    result = json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is not valid JSON"))
     assert (result["schema_version"], result["kind"]) == (1, "power")
     assert result["command"].startswith("freerun power --metrics z_declared,loss,sources --organisms absorbing")
     assert result == json.loads((tmp_path / "run" / "result.json").read_text())

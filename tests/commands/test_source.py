@@ -24,7 +24,7 @@ def test_a_world_is_asked_for_its_own_sources(
     assert main(WORLD) == 0
     shown = capsys.readouterr().out
     assert "— publication —" in shown
-    assert "After 11 tokens the model's author is most probably" in shown
+    assert "After 11 tokens the most probable author, to the model, is" in shown
     assert "words that moved most" in shown
     assert "it is coherent" in shown
     assert "\x1b" not in shown

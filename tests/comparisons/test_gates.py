@@ -233,15 +233,15 @@ def test_an_infinite_loss_fails_and_too_few_documents_decide_nothing(example: di
 @pytest.mark.parametrize(
     ("text", "relative", "said"),
     [
-        ("horizon", False, "is no gate"),
-        ("horizon=3", False, "is no gate"),
+        ("horizon", False, "is not a gate"),
+        ("horizon=3", False, "is not a gate"),
         ("horizont<3", False, "did you mean 'horizon'"),
         ("zzz<3", False, "names: loss_nats"),
         ("loss_nats>+0.02", False, "compare"),
         ("loss_nats>0.02", True, "needs its sign"),
         ("tv>+0.1", True, "no paired difference"),
         ("horizon>64", False, "write horizon<TOKENS"),
-        ("loss_nats>nan", False, "is no gate"),
+        ("loss_nats>nan", False, "is not a gate"),
     ],
 )
 def test_what_is_no_gate_is_refused(text: str, relative: bool, said: str) -> None:

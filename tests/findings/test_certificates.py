@@ -84,7 +84,7 @@ def test_a_lower_bound_on_kl_is_not_sold_as_one_on_the_total_variation() -> None
     finding = found(gain)
     low = estimate(finding, "kl_at_least_nats").value
     assert low == pytest.approx(0.8)
-    note = next(n for n in finding.notes if "no lower bound on the total variation" in n)
+    note = next(n for n in finding.notes if "not a lower bound on the total variation" in n)
     assert f"{largest_tv(low):.3f}" in note
     assert estimate(finding, "tv_from_loss_at_least").value < largest_tv(low)
 

@@ -135,7 +135,7 @@ def test_text_is_cut_after_tokens(bad: freerun.Run) -> None:
     spelled = words.spelling
     records.sequences["text"][0] = (
         "�" + str(records.sequences["text"][0])[1:]
-    )  # a byte that is no character shows as three
+    )  # a byte that is not a character shows as three
     again = PlainText(Evidence(records))
     assert not again.whole(0)
     assert again.first(0, 4) == b"".join(spelled[int(i)] for i in records.tokens["token_id"][records.rows(0)][:4])

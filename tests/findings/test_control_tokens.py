@@ -72,7 +72,7 @@ def test_none_is_said_to_be_none(made: tuple[Records, Comparison]) -> None:
 
 
 def test_own_texts_are_counted_and_spelled(made: tuple[Records, Comparison]) -> None:
-    """Two texts of one document and one of another; an end is no leak, nor is anything past the panel."""
+    """Two texts of one document and one of another; an end is not a leak, nor is anything past the panel."""
     records, found = made
     panel = Evidence(records).panel
     test = found.test_pairs

@@ -100,14 +100,14 @@ def test_a_baseline_may_be_a_setting() -> None:
         ({"models": []}, "models is a list of at least one"),
         ({"models": "world/markov"}, "models is a list"),
         ({"models": ["world/markow"]}, "unknown world 'markow'"),
-        ({"models": ["world/markov", "world/markov"]}, "'world/markov' stands there twice; give a label each"),
+        ({"models": ["world/markov", "world/markov"]}, "'world/markov' is given twice; give each a label"),
         ({"models": [{"spec": "world/markov", "steps": 1}]}, "a model has no 'steps'; did you mean 'step'"),
-        ({"models": [{"spec": "world/markov", "step": -1}]}, "step = -1 is no number above 0"),
+        ({"models": [{"spec": "world/markov", "step": -1}]}, "step = -1 is not a number above 0"),
         ({"models": [3]}, "a model is a table of spec, label"),
         ({"corpora": ["-"]}, "standard input can be read once only"),
         ({"corpora": [{"spec": "x", "field": "y"}]}, "a corpus has no 'field'"),
         ({"settings": {"prefx": 3}}, "settings has no 'prefx'; did you mean 'prefix'"),
-        ({"settings": {"prefix": "3"}}, "prefix = '3' is no int"),
+        ({"settings": {"prefix": "3"}}, "prefix = '3' is not a whole number"),
         ({"settings": {"prefix": [3]}}, "is an axis: at least two values"),
         ({"settings": {"prefix": [3, 3]}}, "all different"),
         ({"settings": {"dtype": ["fp32", "fp8"]}}, "--dtype must be fp32 or bf16"),
@@ -126,7 +126,7 @@ def test_files_that_are_no_plan(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read the grid"):
         read_grid(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("models = [")
-    with pytest.raises(UsageError, match=r"bad.toml is no TOML: "):
+    with pytest.raises(UsageError, match=r"bad.toml is not valid TOML: "):
         read_grid(tmp_path / "bad.toml")
 
 

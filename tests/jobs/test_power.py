@@ -259,7 +259,7 @@ def test_signs_follow_from_counts() -> None:
     assert found["absorbing", "data loss"].found == "–"
     assert found["hash", "classifier"].by_base == {"authors": "●", "characters": "–", "words": "–"}
     assert found["hash", "classifier"].found == "○"
-    assert found["hash", "z on declared t=1"].confirmed is True, "'depends' is no sign to be corrected"
+    assert found["hash", "z on declared t=1"].confirmed is True, "'depends' is not a sign to be corrected"
     assert found["absorbing", "source drift"].by_base == {"authors": "–"}
 
 

@@ -350,7 +350,7 @@ def test_refusals(options: dict[str, Any], reason: str, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_asked_is_said_before_anything_is_measured(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no mixture of sources that are known"):
+    with pytest.raises(UsageError, match="is not a mixture of known sources"):
         freerun.audit("world/markov", "world/markov", out=tmp_path / "run", **SMALL)
     with pytest.raises(DataError, match="built in are news"):
         freerun.audit(WORLD, WORLD, out=tmp_path / "run", **{**SMALL, "sources": "newz"})

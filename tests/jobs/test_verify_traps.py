@@ -35,7 +35,7 @@ def test_the_best_of_several_completions_are_no_draws(tmp_path: Path) -> None:
 
 
 def test_equal_short_completions_are_draws_like_others(tmp_path: Path) -> None:
-    """Two equal answers of a few tokens come by chance: they are no copies. A file without its repeated answers differs."""
+    """Two equal answers of a few tokens come by chance: they are not copies. A file without its repeated answers differs."""
     first = np.exp(MODEL.law(MODEL.start([np.array([1, 2, 3])])).log_probs()[0])
     rng = np.random.default_rng(4)
     ids = rng.choice(len(first), size=400, p=first / first.sum())

@@ -134,7 +134,7 @@ def test_ids_are_typed_with_commas() -> None:
             read_end_ids(wrong)
 
 
-# ---- what is no text -----------------------------------------------------------------------------------------------
+# ---- what is not text -----------------------------------------------------------------------------------------------
 
 
 def test_rows_without_a_token_are_runs() -> None:

@@ -104,7 +104,7 @@ def test_names() -> None:
         ("pool", "a number of processes from 1 to 256"),
         ("pool:0", "a number of processes"),
         ("pools:2", "did you mean 'pool'"),
-        ("ray,workers", "'workers' is no NAME=NUMBER"),
+        ("ray,workers", "'workers' is not a NAME=NUMBER"),
         ("ray,workers=1.5", "workers is a whole number"),
         ("local:2", "there are local, pool:N and ray"),
     ],

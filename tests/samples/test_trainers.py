@@ -143,7 +143,7 @@ class KeysAlone:
 @pytest.mark.parametrize("batch", [RLHF_WHOLE, RLHF_ACTIONS], ids=["whole", "actions"])
 @pytest.mark.parametrize("kind", [as_arrays, as_tensors])
 def test_openrlhf(kind: Callable[[dict[str, Any]], dict[str, Any]], batch: dict[str, Any]) -> None:
-    """The exact 0 of the last drawn token is missing; those of tokens that were not drawn are no zeros."""
+    """The exact 0 of the last drawn token is missing; those of tokens that were not drawn are not zeros."""
     made = from_openrlhf(SimpleNamespace(**kind(batch)))
     check(made, last=np.nan)
     assert made.n_zero_log_probs == 1

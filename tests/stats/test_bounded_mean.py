@@ -82,7 +82,7 @@ def test_limits_enclose_the_mean_and_mirror_each_other() -> None:
 
 
 def test_all_ones_and_long_samples_stay_numbers() -> None:
-    """Wealth beyond the largest double is no NaN."""
+    """Wealth beyond the largest double is not a NaN."""
     assert mean_high(np.ones((8, 1)), alpha=0.05)[0] == 1.0
     x = np.zeros((20_000, 1))
     x[[10, 5000, 19_000]] = 1.0

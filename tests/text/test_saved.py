@@ -43,7 +43,7 @@ def test_a_saved_set(tmp_path: Path) -> None:
         assert corpus.documents[2].id == "data-00001-of-00002.arrow:1"
         assert corpus.name == "one"
     inside = read_corpus(str(tmp_path))
-    assert [d.text for d in inside.documents] == ["a", "c", "b"]  # its other files are no corpus
+    assert [d.text for d in inside.documents] == ["a", "c", "b"]  # its other files are not a corpus
     with pytest.raises(UsageError, match=r"holds rows without a split; leave \[train\] out"):
         read_corpus(f"{folder}[train]")
 

@@ -1,8 +1,11 @@
-"""Measure a model on real text and on its own free-running text, and write records, result.json and report.html.
+"""Let a model write, and find the length from which its text can be told from real text.
 
-Cuts every document into a prefix and a continuation, scores the real continuation, samples two of the model's own at temperature 1
-from the full vocabulary, and asks from which length on the two can be told apart, with controls beside every number.
-If interrupted, run the same command again to resume.
+Each document is cut into a prefix and a continuation. The model reads the real continuation, which gives its loss, and writes two
+of its own after the same prefix, sampled at temperature 1 from the full vocabulary. A detector that was trained on half of the
+documents then has to tell the two apart in the other half, with more and more text. Every number comes with an interval and with
+controls. The run's folder holds the records, result.json and report.html.
+
+If interrupted, run the same command again: it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -24,20 +27,19 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  freerun audit
-  freerun audit smollm2-135m-instruct builtin/python-code --documents 64
-  freerun audit gemma-3-270m articles.jsonl.gz --text-field body --tokens 256
-  freerun audit hf/./checkpoint novel.txt --split-on "\\n\\n\\n"
-  freerun audit ngram/5@builtin/python-docs builtin/python-docs      a model that is bad, to see what bad looks like
+  freerun audit --quick                                              a first look at a few documents
+  freerun audit                                                      all of them, going on from the first look
+  freerun audit gemma-3-270m articles.jsonl.gz --text-field body     your own text, a JSON object a line
+  freerun audit hf/./checkpoint novel.txt --split-on "\\n\\n\\n"      your own model; one long text, cut at blank lines
+  freerun audit --dry-run --tokens 512                               how long it would take, how much memory and disk
+  freerun audit --sweep prefix=8,32,128                              does the gap shrink when the model has read more?
+  freerun audit --sources genre --documents 64                       who the model thinks is writing, on real and on own text
+  freerun audit --sample-with top_k=50                               a truncated sampler; the check of the sampler fails
+  freerun audit ngram/5@builtin/python-docs                          a bad model, to see what bad looks like
   freerun audit smollm2-135m-instruct+absorbing,epsilon=0.01         a planted defect (`freerun models` lists them)
-  freerun audit --sample-with top_k=50                               what a truncated sampler does: the sampler audit fails
-  freerun audit smollm2-135m-instruct builtin/instructions --chat    responses to prompts, by the model's own chat template
-  freerun audit --quick                                              a first look at a few documents; without --quick it goes on
-  freerun audit --dry-run --tokens 512                               how long it would take, and how much memory and disk
-  freerun audit gemma-3-270m letters.jsonl --redact-text             no text and no names in the run's folder
-  freerun audit --sources genre --documents 64                       who does the text seem to be by, along real and own text
-  freerun audit hf/./model --own-text-from vllm/org/name@http://HOST:8000      does this server sample this checkpoint?
-  freerun audit --sweep prefix=8,32,128                              what falls with context: one plan, the same continuations
+  freerun audit smollm2-135m-instruct builtin/instructions --chat    answers to prompts, by the model's own chat template
+  freerun audit gemma-3-270m letters.jsonl --redact-text             private text: none of it stays in the run's folder
+  freerun audit hf/./model --own-text-from vllm/org/name@http://HOST:8000   does this server sample this checkpoint?
 """
 
 
@@ -46,13 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model",
         nargs="?",
         metavar="MODEL",
-        help="default: smollm2-135m-instruct; also hf/…, gguf/…, ngram/N@CORPUS, world/NAME, and +ORGANISM after any of them",
+        help="the model (default smollm2-135m-instruct): a name that `freerun models` lists, hf/ORG/NAME, hf/./FOLDER, gguf/FILE, "
+        "ngram/N@CORPUS or world/NAME; +ORGANISM after it plants a defect",
     )
     parser.add_argument(
         "corpus",
         nargs="?",
         metavar="CORPUS",
-        help=f"default: builtin/python-docs; {CORPUS_HELP}; also world/NAME",
+        help=f"the real text (default builtin/python-docs): {CORPUS_HELP}; also world/NAME",
     )
     what = parser.add_argument_group("what is measured")
     what.add_argument(
@@ -60,106 +63,124 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=128,
         metavar="N",
-        help=f"documents to use (default 128, or all there are; at least {MINIMUM_UNITS})",
+        help=f"how many documents to use (default 128, or all there are; at least {MINIMUM_UNITS})",
     )
     what.add_argument(
-        "--prefix", type=int, default=32, metavar="P", help="tokens before the cut (default 32; 0: begin from nothing)"
+        "--prefix",
+        type=int,
+        default=32,
+        metavar="P",
+        help="tokens of each document that the model is given (default 32; 0: it begins from nothing)",
     )
     what.add_argument(
         "--cut",
         type=int,
         metavar="C",
-        help="cut after C tokens, the prefix being the last P of them (default: right after the prefix)",
+        help="cut after C tokens and give the model only the last P of them (default: C is P)",
     )
     what.add_argument(
-        "--tokens", type=int, metavar="T", help="tokens after the cut (default 128, or what fits the documents)"
+        "--tokens",
+        type=int,
+        metavar="T",
+        help="tokens to compare after the cut (default 128, or what the documents have)",
     )
     what.add_argument(
         "--exemplars",
         type=int,
         default=0,
         metavar="K",
-        help="show the model K other documents of the corpus before each prefix (default 0)",
+        help="put K other documents of the corpus before each prefix (default 0)",
     )
     what.add_argument(
         "--sweep",
         metavar="KEY=N,N",
         action="append",
         default=[],
-        help="run one audit per value, prefix=8,32,128 (the same cut for all) or exemplars=0,1,2,4, and report what context does "
-        "to the gap; may be given once for each (docs/sweep.md)",
+        help="run one audit per value and say whether the gap shrinks with context: prefix=8,32,128 (the same cut for all) or "
+        "exemplars=0,1,2,4; may be given once for each (docs/sweep.md)",
     )
     what.add_argument(
         "--reference",
         metavar="SPEC",
         action="append",
         default=[],
-        help="a model with the same tokenizer to compare the loss with, in addition to the n-gram mixture; may be repeated",
+        help="another model with the same tokenizer, to compare the loss with, besides the mixture with an n-gram that is "
+        "always there; may be repeated",
     )
     what.add_argument(
         "--sample-with",
         metavar="RULE",
-        help="sample as in deployment instead of from the full distribution: top_k=50, top_p=0.9,t=0.7 or greedy",
+        help="let the model write by this rule, as in deployment, and not from its full distribution: top_k=50, "
+        "top_p=0.9,t=0.7 or greedy",
     )
     what.add_argument(
         "--own-text-from",
         metavar="SERVED",
-        help="let a server write the own text, vllm/NAME@http://HOST:PORT or the like, and read it with MODEL's law: "
-        "does the server "
-        "sample this checkpoint? (docs/servers.md)",
+        help="let this server do the writing, vllm/NAME@http://HOST:PORT or the like, and check against MODEL whether it "
+        "samples this checkpoint (docs/servers.md)",
     )
     what.add_argument(
         "--embed-with",
         metavar="ENCODER",
-        help="use the embeddings of this encoder (hf/ORG/NAME, hf/./folder) for the divergences, not the model's hidden states",
+        help="compare the two sets of texts by the embeddings of this encoder (hf/ORG/NAME, hf/./FOLDER), not by the model's own "
+        "hidden states",
     )
     what.add_argument(
         "--sources",
         metavar="FILE",
-        help="track the model's belief about who wrote the text, on real and generated text: a sources file, or one of "
-        "news, genre, decade, era, code; own: a "
-        "world's own sources (default: not)",
+        help="also follow who the model thinks is writing, on real and on generated text: a sources file, one of news, genre, "
+        "decade, era, code, or own (a world's own sources)",
     )
     what.add_argument(
         "--source-documents",
         type=int,
         metavar="K",
-        help="documents to use for --sources (default: for about 200,000 tokens to score, 12 to 64)",
+        help="documents to use for --sources (default: 12 to 64, as many as give about 200,000 tokens to score)",
     )
     what.add_argument(
         "--ask",
         type=int,
         default=0,
         metavar="N",
-        help="ask the model which of two texts is its own, for N documents (default 0; for models tuned to answer)",
+        help="for N documents, ask the model which of two texts is its own (default 0; for models tuned to answer questions)",
     )
     what.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="seed of the split and of every draw (default 0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="seed of the split into training and test documents and of every random draw (default 0)",
     )
     text = parser.add_argument_group("how the corpus is read")
     add_reading_arguments(text, prompts=True)
-    text.add_argument("--split-on", metavar="STRING", help=r"cut long documents at this string, for example '\n\n\n'")
-    text.add_argument("--chunk", type=int, metavar="CHARS", help="cut long documents every so many characters")
+    text.add_argument(
+        "--split-on", metavar="STRING", help=r"cut documents wherever this string stands, for example '\n\n\n'"
+    )
+    text.add_argument(
+        "--chunk", type=int, metavar="CHARS", help="cut long documents into pieces of this many characters"
+    )
     add_prompt_arguments(parser)
     how = parser.add_argument_group("how it runs")
     how.add_argument(
         "--quick",
         action="store_true",
-        help=f"a first look at {FIRST_LOOK_DOCUMENTS} of the documents, with what it could have found; the same "
+        help=f"a first look: measure {FIRST_LOOK_DOCUMENTS} of the documents and say what so few could have shown; the same "
         "command without --quick goes on from there and measures nothing twice (docs/first-look.md)",
     )
     how.add_argument(
         "--dry-run",
         action="store_true",
-        help="only say what it would take: time, tokens, memory and disk; write nothing",
+        help="only estimate time, tokens, memory and disk; write nothing",
     )
     how.add_argument(
-        "--redact-text", action="store_true", help="keep text, token ids and names out of records and page alike"
+        "--redact-text", action="store_true", help="keep text, token ids and names out of the records and the page"
     )
     add_executor_arguments(how)
-    how.add_argument("--batch", type=int, default=128, metavar="B", help="sequences at once (default 128)")
-    add_model_arguments(how, dtype_note="; bf16 is measured as another model")
-    how.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/<model>-<corpus>-<plan hash>)")
+    how.add_argument("--batch", type=int, default=128, metavar="B", help="how many texts to run at once (default 128)")
+    add_model_arguments(how, dtype_note="; bf16 counts as another model")
+    how.add_argument(
+        "-o", "--out", metavar="RUN", help="the folder of the run (default runs/<model>-<corpus>-<plan hash>)"
+    )
     add_json_argument(how)
     add_gate_arguments(parser, example="'horizon<256'")
 

@@ -1,8 +1,9 @@
-"""What differs between finished runs of the same documents: paired differences with intervals, from records alone; no model.
+"""Show what differs between finished audits of the same documents, with intervals; no model is loaded.
 
-Documents and draws are paired, so what is hard for every model cancels. The loss and the free-run horizon come first, then every
-finding, with the smallest difference that is found with 80% power and the false-discovery rate held over the table. With more than
-two runs each is compared with the first, and a trend is fitted.
+Documents and random draws are paired, so that what is hard for every model cancels. The loss and the horizon (the length from which
+a detector tells a model's text from real text) come first, then every other number. Beside each difference stand its interval,
+whether it differs from zero once the number of comparisons is allowed for, and the smallest difference that would be found four
+times in five. With more than two runs, each is compared with the first, and a trend is fitted.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ EXAMPLES = """\
 examples:
   freerun compare runs/fp32 runs/int8
   freerun compare runs/base runs/tuned -o difference.html --fail-on 'loss_nats>+0.02' --fail-on 'horizon<-16'
+      a page, and a gate: fail if the loss is up by more than 0.02 nats or text is told apart 16 tokens sooner
   freerun compare runs/step-1000 runs/step-4000 runs/step-16000 --x 1000,4000,16000 --x-label steps
-  freerun compare runs/model-a runs/model-b --anyway       # other tokenizers or corpora
+  freerun compare runs/model-a runs/model-b --anyway   other tokenizers or corpora
 """
 
 
@@ -32,18 +34,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runs",
         metavar="RUN",
         nargs="+",
-        help="folders of two or more finished audits; each other one is compared with the first",
+        help="the folders of two or more finished audits; each of the others is compared with the first",
     )
     parser.add_argument(
         "--anyway",
         action="store_true",
-        help="compare runs that differ in backend, tokenisation, corpus, context or window, and list what is no longer valid",
+        help="compare runs even if they differ in backend, tokenisation, corpus, context or window, and list what is then "
+        "no longer valid",
     )
     parser.add_argument(
-        "--x", metavar="NUMBERS", help="one number per run (steps, size, dose), separated by commas, for the trend"
+        "--x",
+        metavar="NUMBERS",
+        help="a number for each run (training steps, size, dose), separated by commas, to fit a trend over",
     )
-    parser.add_argument("--x-label", default="run", metavar="WORDS", help="what these numbers are (default run)")
-    parser.add_argument("-o", "--out", metavar="FILE", help="write a page (one HTML file)")
+    parser.add_argument(
+        "--x-label", default="run", metavar="WORDS", help="what these numbers are, for the picture (default run)"
+    )
+    parser.add_argument("-o", "--out", metavar="FILE", help="also write a page (one HTML file that needs no network)")
     add_json_argument(parser)
     add_gate_arguments(parser, example="'loss_nats>+0.02' (a difference, with its sign)")
 
@@ -118,7 +125,7 @@ def tell_comparison(result: Mapping[str, Any], out: TextIO) -> None:
             say([_line(d)], out)
     print(file=out)
     say_next(result["verdict"], out)
-    paragraph("* told from zero, loss and horizon by Holm, the rest with the false-discovery rate held at 5%.")
+    paragraph("* more than luck explains: loss and horizon by Holm, the rest with the false-discovery rate held at 5%.")
 
 
 def _line(d: Mapping[str, Any]) -> str:

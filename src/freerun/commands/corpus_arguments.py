@@ -8,8 +8,8 @@ from typing import Any
 from freerun.text.formats import FORMATS, suffixes_in_words
 
 CORPUS_HELP = (
-    f"a file or pipe ({suffixes_in_words()}), a folder of them, a data set saved by the package datasets (FOLDER[split]), "
-    "hf/ORG/NAME[split], builtin/NAME or - (stdin); docs/text.md says what a document is in each"
+    f"a file or pipe ({suffixes_in_words()}), a folder of them, a folder that Hugging Face's datasets saved "
+    "(FOLDER[split]), hf/ORG/NAME[split], builtin/NAME or - for stdin; docs/text.md says what counts as a document"
 )
 
 
@@ -19,24 +19,25 @@ def add_reading_arguments(group: argparse._ArgumentGroup, *, prompts: bool = Fal
         "--text-field",
         default="text",
         metavar="NAME",
-        help="field of the text where documents are rows, doc.text for one inside another (default text)",
+        help="where documents are rows, the field that holds the text; doc.text for a nested one (default text)",
     )
     if prompts:
         group.add_argument(
             "--prompt-field",
             metavar="NAME",
-            help="field of a prompt, which the text responds to; conversations (a list of messages) need no such field",
+            help="the field that holds the prompt to which the text is the response; conversations (a list of messages) need none",
         )
     group.add_argument(
         "--format",
         choices=tuple(FORMATS),
         metavar="FORMAT",
-        help=f"format of the input where its name does not show it (stdin, pipes): {', '.join(FORMATS)}",
+        help=f"the format of the input, where its name does not show it (stdin, pipes): {', '.join(FORMATS)}",
     )
     group.add_argument(
         "--skip-bad-rows",
         action="store_true",
-        help="leave out rows that hold no text (null, a number, no such field, broken JSON) and say how many; refused otherwise",
+        help="leave out rows that hold no text (null, a number, no such field, broken JSON) and say how many; "
+        "without this, such a row stops the run",
     )
 
 
@@ -47,14 +48,15 @@ def add_prompt_arguments(
     template: str = "the model's own",
 ) -> None:
     """Add the flags that say how prompts are rendered; `template`: whose renders them."""
-    chat = parser.add_argument_group(f"{heading} (rows with a prompt, or conversations)")
+    chat = parser.add_argument_group(heading)
     chat.add_argument(
         "--chat",
         action="store_true",
-        help=f"render them by {template} chat template (default: plain text, a blank line after each turn)",
+        help=f"render prompts and conversations with {template} chat template (default: plain text, a blank line after "
+        "each turn)",
     )
     chat.add_argument(
-        "--system", metavar="TEXT", help="system turn, in the place of a conversation's own (with --chat)"
+        "--system", metavar="TEXT", help="the system turn, in place of a conversation's own (with --chat)"
     )
     chat.add_argument(
         "--template-option",
@@ -62,7 +64,7 @@ def add_prompt_arguments(
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="set a variable of the template, for example enable_thinking=false; may be repeated (with --chat)",
+        help="set a variable of the chat template, for example enable_thinking=false; may be repeated (with --chat)",
     )
 
 

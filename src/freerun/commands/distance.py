@@ -1,8 +1,10 @@
-"""Hold two models side by side: how far apart are they, token by token and as writers of whole texts?
+"""Measure how far apart two models are, token by token and as writers of whole texts.
 
-A is the model you trust, B the one you ask about: quantised, distilled, pruned, merged, converted or trained on. Both laws are held
-against each other at every token of real text, and of texts that each model writes itself. Both must have one tokenizer; B may add
-ids. Writes records, result.json and report.html. If interrupted, run the same command again to resume.
+A is the model that you trust, B the one that you ask about: quantised, distilled, pruned, merged, converted or trained further.
+Both say what they expect at every token of real text, and of texts that each of them writes, and the two are compared. Both must
+have one tokenizer; B may add ids. The run's folder holds the records, result.json and report.html.
+
+If interrupted, run the same command again: it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -34,22 +36,40 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", metavar="A", help="the model that is trusted, named as in `freerun models`")
     parser.add_argument(
-        "b", metavar="B", help="the model that is asked about; finished runs are compared with `freerun compare`"
+        "a",
+        metavar="A",
+        help="the model that you trust: a name that `freerun models` lists, hf/ORG/NAME, hf/./FOLDER, gguf/FILE, …",
     )
     parser.add_argument(
-        "corpus", nargs="?", metavar="CORPUS", help=f"default: builtin/python-docs; {CORPUS_HELP}; also world/NAME"
+        "b", metavar="B", help="the model that you ask about (two finished audits are compared with `freerun compare`)"
+    )
+    parser.add_argument(
+        "corpus",
+        nargs="?",
+        metavar="CORPUS",
+        help=f"the real text (default builtin/python-docs): {CORPUS_HELP}; also world/NAME",
     )
     what = parser.add_argument_group("what is measured")
     what.add_argument(
-        "--documents", type=int, default=128, metavar="N", help="documents to use (default 128, or all there are)"
+        "--documents",
+        type=int,
+        default=128,
+        metavar="N",
+        help="how many documents to use (default 128, or all there are)",
     )
     what.add_argument(
-        "--prefix", type=int, default=32, metavar="P", help="tokens before the cut (default 32; 0: begin from nothing)"
+        "--prefix",
+        type=int,
+        default=32,
+        metavar="P",
+        help="tokens of each document that both are given (default 32; 0: they begin from nothing)",
     )
     what.add_argument(
-        "--tokens", type=int, metavar="T", help="tokens after the cut (default 128, or what fits the documents)"
+        "--tokens",
+        type=int,
+        metavar="T",
+        help="tokens to compare after the cut (default 128, or what the documents have)",
     )
     what.add_argument(
         "--continuations",
@@ -62,40 +82,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arms",
         metavar="LIST",
         default="real,a,b",
-        help="which texts: real text, A's own, B's own (default real,a,b); a certificate needs a and b",
+        help="on which texts to compare: real text, texts that A writes, texts that B writes (default real,a,b); the bound on "
+        "whole texts needs a and b",
     )
     what.add_argument(
         "--protocol",
         choices=("pairs", "llama.cpp"),
         default="pairs",
-        help="pairs: a prefix and what follows it (default); llama.cpp: disjoint windows of real text, each one's second half",
+        help="pairs: what follows a prefix (default); llama.cpp: the second half of each window of real text, as llama.cpp's own "
+        "table has it",
     )
     what.add_argument(
-        "--window", type=int, default=512, metavar="W", help="tokens of a window of --protocol llama.cpp (default 512)"
+        "--window",
+        type=int,
+        default=512,
+        metavar="W",
+        help="tokens of a window (with --protocol llama.cpp; default 512)",
     )
     what.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="seed of the choice of documents and of every draw (default 0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="seed of the choice of documents and of every random draw (default 0)",
     )
     text = parser.add_argument_group("how the corpus is read")
     add_reading_arguments(text, prompts=True)
-    text.add_argument("--split-on", metavar="STRING", help=r"cut long documents at this string, for example '\n\n\n'")
-    text.add_argument("--chunk", type=int, metavar="CHARS", help="cut long documents every so many characters")
+    text.add_argument(
+        "--split-on", metavar="STRING", help=r"cut documents wherever this string stands, for example '\n\n\n'"
+    )
+    text.add_argument(
+        "--chunk", type=int, metavar="CHARS", help="cut long documents into pieces of this many characters"
+    )
     add_prompt_arguments(parser, heading="how prompts are put to both models", template="A's")
     how = parser.add_argument_group("how it runs")
-    how.add_argument(
-        "--dry-run", action="store_true", help="only say what it would take: time, memory and disk; write nothing"
-    )
+    how.add_argument("--dry-run", action="store_true", help="only estimate time, memory and disk; write nothing")
     how.add_argument(
         "--one-at-a-time",
         action="store_true",
-        help="never hold both models in memory: laws go over the disk, in the 32 bits that they are made in, and are removed again",
+        help="never hold both models in memory: predictions go over the disk, at full precision, and are removed at the end",
     )
     how.add_argument(
-        "--redact-text", action="store_true", help="keep text, token ids and names out of records and page alike"
+        "--redact-text", action="store_true", help="keep text, token ids and names out of the records and the page"
     )
-    how.add_argument("--batch", type=int, default=128, metavar="B", help="texts at once (default 128)")
-    add_model_arguments(how, dtype_note="; what differs between A and B is typed after their names")
-    how.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/distance-<A>-<B>-<plan hash>)")
+    how.add_argument("--batch", type=int, default=128, metavar="B", help="how many texts to run at once (default 128)")
+    add_model_arguments(how, dtype_note=" of both; to load only one of them differently, type options after its name")
+    how.add_argument(
+        "-o", "--out", metavar="RUN", help="the folder of the run (default runs/distance-<A>-<B>-<plan hash>)"
+    )
     add_json_argument(how)
     add_gate_arguments(parser, example="'tv>0.1'")
 

@@ -1,7 +1,7 @@
-"""What a backend really does: question by question, with what it means for an audit. Without a model: this installation.
+"""Check what a model or a server really does, before you measure it; without MODEL, check what is installed here.
 
-✓ as it should be, ✗ not so, – not tested. Exit code 4 where the backend cannot be trusted: an audit of it would measure something
-else than it says.
+Each line is a question with its answer: ✓ as it should be, ✗ not so, – not tested, and what that means for an audit. Exit code 4
+says that the backend cannot be trusted: an audit of it would measure something else than it says.
 """
 
 from __future__ import annotations
@@ -22,15 +22,23 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   freerun doctor                                                        this installation
-  freerun doctor llama-server/any@http://127.0.0.1:8080
+  freerun doctor smollm2-135m-instruct                                  a model
+  freerun doctor llama-server/any@http://127.0.0.1:8080                 a server
   freerun doctor vllm/org/name@http://HOST:8000,tokenizer=hf/./name --against hf/./name
+      a server beside the checkpoint that it should serve
 """
 UNFIT = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="the model to examine (default: this installation)")
-    parser.add_argument("--against", metavar="MODEL", help="another model of the same tokens, whose law it should have")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="the model or server to check (default: this installation)"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="MODEL",
+        help="a model with the same tokens, whose predictions it should share, for example the checkpoint that is served",
+    )
     add_model_arguments(parser.add_argument_group("model"))
     add_json_argument(parser)
 
@@ -110,7 +118,8 @@ def _requests_line(requests: Requests) -> str:
 
 def _verdict(result: DoctorResult) -> str:
     if result.model is None:
-        return "Ready." if result.trusted else f"Not ready: {', '.join(result.unfit_because)}."
+        ready = "Ready. `freerun doctor MODEL` examines a model or a server, `freerun audit MODEL` audits it."
+        return ready if result.trusted else f"Not ready: {', '.join(result.unfit_because)}."
     if result.trusted:
         return "An audit of this backend measures what it says; a line with ✗ is something that it will not say."
     return f"This backend cannot be trusted with an audit ({', '.join(result.unfit_because)})."

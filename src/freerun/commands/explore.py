@@ -1,6 +1,10 @@
-"""Open a local page where one asks what a model would predict next, and walks through the tree of what it would write.
+"""Open a local page where you ask what a model would predict next, and walk through the tree of what it would write.
 
-The page is served on this machine alone (127.0.0.1), at an address with a token in it. Nothing leaves the machine. Ctrl-C ends it.
+The page shows the text token by token, with how much each surprised the model; the most probable next tokens; continuations that
+branch where you like; and who the model thinks is writing. With --run it opens the texts of a finished audit.
+
+The page is served on this machine alone (127.0.0.1), at an address with a secret token in it. Nothing leaves the machine.
+Ctrl-C ends it.
 """
 
 from __future__ import annotations
@@ -22,9 +26,10 @@ EXAMPLES = """\
 examples:
   freerun explore                                        the default model
   freerun explore smollm2-135m-instruct --beside smollm2-135m-instruct,round=int4
+      beside its weights rounded to 4 bits
   freerun explore gemma-3-270m --sources mine.toml       who is writing? by your own sources
-  freerun explore --run runs/NAME                        the texts of a finished audit, by the model that it measured
-  freerun explore --run runs/NAME --text 3 --token 12    text 3 of that run, before its twelfth token
+  freerun explore --run runs/NAME                        the texts of a finished audit, with the model that it measured
+  freerun explore --run runs/NAME --text 3 --token 12    text 3 of that run, just before its twelfth token
   freerun explore world/authors                          an exact world and its own sources
 """
 
@@ -34,18 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model",
         metavar="MODEL",
         nargs="?",
-        help=f"a model, as in `freerun models` (default {DEFAULT_MODEL}; with --run, the run's own)",
+        help=f"a model that `freerun models` lists, hf/ORG/NAME, hf/./FOLDER, … (default {DEFAULT_MODEL}; "
+        "with --run, the run's own)",
     )
-    parser.add_argument("--beside", metavar="MODEL", help="a second model or organism on the same text")
+    parser.add_argument(
+        "--beside",
+        metavar="MODEL",
+        help="a second model, or the same one with a planted defect, to read the same text beside the first",
+    )
     parser.add_argument(
         "--sources",
         metavar="FILE",
-        help="a sources file for `Who is writing?`; those that come with freerun are always there",
+        help="your own sources file for “Who is writing?”; those that come with freerun are always there",
     )
     parser.add_argument("--run", metavar="DIR", help="a finished audit whose texts can be opened")
     parser.add_argument("--text", type=int, metavar="N", help="open text N of the run, as its report numbers them")
     parser.add_argument(
-        "--token", type=int, metavar="T", help="stand before token T of that text, counted from 1 after the prefix"
+        "--token", type=int, metavar="T", help="go to just before token T of that text, counted from 1 after the prefix"
     )
     page = parser.add_argument_group("the page")
     page.add_argument(

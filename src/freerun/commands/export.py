@@ -1,8 +1,8 @@
-"""Export a finished run's numbers to tables, a section for a model card, or an experiment tracker. No model is loaded.
+"""Write a finished run's numbers to tables, a section for a model card, or an experiment tracker; no model is loaded.
 
-Takes audits and distances. csv and parquet write two tables: estimates (one row a number) and documents (one row a document and
-quantity). model-card writes a section in Markdown and its evaluation metadata as the Hugging Face hub reads it. wandb, mlflow and
-trackio log every number.
+Takes audits and distances. csv and parquet make two tables: estimates (a row for each number) and documents (a row for each
+document and number). model-card makes a section in Markdown, and the evaluation metadata that the Hugging Face hub reads. wandb,
+mlflow and trackio log every number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ examples:
   freerun export runs/NAME --to csv                         into runs/NAME/export
   freerun export runs/NAME --to parquet -o tables/
   freerun export runs/NAME --to model-card -o card/
-  freerun export runs/NAME --to model-card --distance runs/distance-NAME     with a sentence from a distance
+  freerun export runs/NAME --to model-card --distance runs/distance-NAME   and a sentence on a distance
   freerun export runs/NAME --to trackio --project nightly   pip install 'freerun[trackio]' first
 """
 TABLES = ("csv", "parquet")
@@ -29,13 +29,13 @@ TO = (*TABLES, "model-card", "wandb", "mlflow", "trackio")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a finished audit or distance")
-    parser.add_argument("--to", choices=TO, required=True, help="output format or tracker")
-    parser.add_argument("-o", "--out", metavar="FOLDER", help="folder for files (default RUN/export)")
-    parser.add_argument("--project", default="freerun", metavar="NAME", help="project of a tracker (default freerun)")
+    parser.add_argument("--to", choices=TO, required=True, metavar="FORMAT", help=f"one of {', '.join(TO)}")
+    parser.add_argument("-o", "--out", metavar="FOLDER", help="the folder for files (default RUN/export)")
+    parser.add_argument("--project", default="freerun", metavar="NAME", help="the tracker's project (default freerun)")
     parser.add_argument(
         "--distance",
         metavar="RUN",
-        help="with --to model-card: a finished distance, of which the card says one sentence more",
+        help="a finished distance, which adds a sentence to the card (with --to model-card)",
     )
     add_json_argument(parser, "what was written as ")
 
@@ -72,7 +72,7 @@ def _distance(path: str | None) -> Mapping[str, Any] | None:
     if path is None:
         return None
     if not is_distance(path):
-        raise UsageError(f"--distance {path}: that is no distance between two models")
+        raise UsageError(f"--distance {path}: that is not a distance between two models")
     return open_run(path).result
 
 

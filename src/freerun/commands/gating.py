@@ -20,11 +20,12 @@ def add_gate_arguments(parser: argparse.ArgumentParser, *, example: str) -> None
         metavar="EXPR",
         action="append",
         default=[],
-        help=f"fail if this holds, for example {example} (in quotes); may be repeated; exit 1 if it holds, 3 if it is undecided",
+        help=f"a gate: exit with 1 if this holds, with 3 if the data do not decide, for example {example}; quote it; "
+        "may be repeated",
     )
-    gates.add_argument("--junit", metavar="FILE", help="write the results of the gates as JUnit XML")
+    gates.add_argument("--junit", metavar="FILE", help="write the gates' results to this file as JUnit XML")
     gates.add_argument(
-        "--markdown", metavar="FILE", help="add a summary table to this file, for example $GITHUB_STEP_SUMMARY"
+        "--markdown", metavar="FILE", help="append a summary table to this file, for example $GITHUB_STEP_SUMMARY"
     )
 
 
@@ -34,7 +35,7 @@ def read_gates(
     """The gates that were asked for, of the numbers that are `known` (None: an audit's); call it before anything is measured.
 
     Raises:
-        UsageError: an expression that is no gate, or a file for gates without a gate.
+        UsageError: an expression that is not a gate, or a file for gates without a gate.
     """
     from freerun.comparisons.gates import parse_gate
     from freerun.errors import UsageError

@@ -1,8 +1,11 @@
-"""Audit many models on many corpora at many settings, as a TOML file says, and write one page over all of them.
+"""Audit many models on many corpora at many settings, as a file says, and write one page over all of them.
 
-Each cell is an ordinary audit in a folder of its own. What cells share is done once: a model is loaded once for all its cells, a
-corpus read once. A cell that is done leaves a small summary, from which the page is made, so that its records may go (keep =
-"summary"). If interrupted, run the same command again to resume; a cell that cannot be done is named, and the rest goes on.
+Each combination (a cell) is an ordinary audit in a folder of its own. What cells share is done once: a model is loaded once for all
+of its cells, a corpus is read once. A finished cell leaves a small summary from which the page is made, so its records need not be
+kept (keep = "summary").
+
+If interrupted, run the same command again: it goes on where it stopped. A cell that cannot be measured is named, and the others are
+measured all the same.
 """
 
 from __future__ import annotations
@@ -25,30 +28,35 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   freerun grid quantised.toml
-  freerun grid quantised.toml --dry-run                    what the whole would take
-  freerun grid quantised.toml --executor pool:4            four processes
+  freerun grid quantised.toml --dry-run                    how long it would take in all
+  freerun grid quantised.toml --executor pool:4            four processes on this machine
   freerun grid quantised.toml --executor ray:10.0.0.1:6379,gpus=1
+      a Ray cluster, one GPU for each worker
 
 a plan:
   models = ["smollm2-135m-instruct", {spec = "hf/./tuned", label = "tuned", step = 1000}]
   corpora = ["builtin/python-docs", {spec = "letters.jsonl.gz", text_field = "body"}]
   baseline = "smollm2-135m-instruct"
   keep = "summary"              # default: "records"
-  [settings]                    # the options of `freerun audit`; a list is an axis
+  [settings]                    # options of `freerun audit`; a list: one cell for each
   documents = 64
   dtype = ["fp32", "bf16"]
 
-exit codes: 0 done · 3 a cell was refused · 4 a cell failed · 2 usage · 130 interrupted
+exit codes: 0 done · 2 usage · 3 a cell was refused · 4 a cell failed · 130 interrupted
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("plan", metavar="PLAN.toml", help="models, corpora and settings (docs/grid.md)")
-    parser.add_argument("-o", "--out", metavar="RUN", help="the grid's folder (default runs/grid-<name of the plan>)")
+    parser.add_argument(
+        "plan", metavar="PLAN.toml", help="the file with models, corpora and settings, as below (docs/grid.md)"
+    )
+    parser.add_argument(
+        "-o", "--out", metavar="RUN", help="the folder of the grid (default runs/grid-<name of the plan>)"
+    )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="only say what it would take: time, memory and disk of every cell and of the whole; write nothing",
+        help="only estimate time, memory and disk, of every cell and in all; write nothing",
     )
     add_executor_arguments(parser.add_argument_group("how it runs"))
     add_json_argument(parser)

@@ -1,9 +1,9 @@
-"""Do these texts loop, and what would a stop rule cost and save? No model.
+"""Count loops in any texts, and say what a stop rule would cost and save; no model.
 
-TEXTS is a file of samples that an engine or a trainer wrote, texts of any kind, or the folder of a finished audit. A loop is a
-phrase that stands at least 3 times in a row, over at least 24 tokens; near-loops (a tenth of the tokens may differ) and lists in
-which only the number changes are counted beside it. A stop rule ends a text as soon as a phrase has come back often enough: its
-false stops in real text (--real) are counted, and the tokens that it saves.
+TEXTS is a file of samples from an engine or a trainer, texts of any kind, or the folder of a finished audit. A loop is a phrase
+that stands at least 3 times in a row, over at least 24 tokens. Near-loops (a tenth of the tokens may differ) and lists in which
+only a number changes are counted apart. A stop rule ends a text as soon as a phrase has come back often enough: freerun counts
+the tokens that it saves and, with --real, how often it would stop real text by mistake.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   freerun loops rollouts.jsonl --real builtin/python-docs --tokenizer smollm2-135m-instruct
-  freerun loops runs/NAME                                  a finished audit: own text against its real continuations
-  freerun loops answers.txt --real essays/                 no tokenizer: counted in words
-  freerun loops rollouts.jsonl --stop-rule period=64,copies=4,tokens=64 --stop-rule period=512,copies=8,tokens=256 --json
+  freerun loops runs/NAME                    a finished audit: the model's text beside the real text
+  freerun loops answers.txt --real essays/   no tokenizer: counted in words
+  freerun loops rollouts.jsonl --stop-rule period=64,copies=4,tokens=64 --stop-rule period=512,copies=8,tokens=256
+      two stop rules of your own
 """
 
 
@@ -35,33 +36,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "texts", metavar="TEXTS", help="a file or folder of samples or texts, or the folder of a finished audit"
     )
     parser.add_argument(
-        "--real", metavar="CORPUS", help="real text, for its loops and for false stops: a file, a folder, builtin/NAME"
+        "--real",
+        metavar="CORPUS",
+        help="real text to compare with, and to count false stops in: a file, a folder, builtin/NAME",
     )
     parser.add_argument(
         "--tokenizer",
         metavar="MODEL",
-        help="count texts in the tokens of this model; its weights are not loaded (default: the ids that there are, else words)",
+        help="count in the tokens of this model, whose weights are not loaded (default: the token ids in the file, or else words)",
     )
-    parser.add_argument("--words", action="store_true", help="count words, even where there are ids")
+    parser.add_argument("--words", action="store_true", help="count in words, even where there are token ids")
     parser.add_argument(
         "--stop-rule",
         metavar="RULE",
         action="append",
         default=[],
-        help="end a text at its first loop of this kind; period=128,copies=3,tokens=48 is a phrase of at most 128 tokens, "
-        "at least 3 times, over at least 48 tokens; may be repeated (default: three rules)",
+        help="a stop rule to try: period=128,copies=3,tokens=48 ends a text where a phrase of at most 128 tokens has come at "
+        "least 3 times in a row, over at least 48 tokens; may be repeated (default: three rules)",
     )
     parser.add_argument(
-        "--without-prompts", action="store_true", help="loops begin after the prompt: it is no part of what repeats"
+        "--without-prompts",
+        action="store_true",
+        help="do not count repetitions of the prompt: what repeats must begin after it",
     )
     parser.add_argument(
         "--format",
         choices=tuple(known.name for known in FORMATS),
         metavar="FORMAT",
-        help=f"format of the samples, recognised where it is not named: {', '.join(known.name for known in FORMATS)}",
+        help=f"the format of the samples (default: recognised): {', '.join(known.name for known in FORMATS)}",
     )
-    parser.add_argument("--requests", metavar="FILE", help="the requests of a batch, for its prompts")
-    parser.add_argument("-o", "--out", metavar="DIR", help="write a page into this folder: loops.html")
+    parser.add_argument(
+        "--requests",
+        metavar="FILE",
+        help="for the output of a batch: the file of its requests, which holds the prompts",
+    )
+    parser.add_argument("-o", "--out", metavar="DIR", help="also write a page, loops.html, into this folder")
     add_json_argument(parser)
 
 

@@ -10,42 +10,68 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import freerun
+from freerun.commands.help_pages import HelpPage
 from freerun.commands.interrupt import INTERRUPTED, told_once, what_is_kept
 from freerun.commands.streams import safe_streams
 from freerun.errors import FreerunError, UsageError, nearest
 
-VERBS: dict[str, str] = {
-    "audit": "measure a model on real text and on its own, and write the report (the main job)",
-    "verify": "are these samples, which someone else drew, draws from this model's law?",
-    "predict": "what the model expects at every token of a text",
-    "source": "who could have written a text: the posterior over sources, token by token",
-    "certify": "what an excess loss does and does not guarantee; no model",
-    "distance": "how far apart two models are: token by token, and as writers of whole texts",
-    "grid": "many models, corpora and settings, as a file says; one page over all",
-    "compare": "what differs between finished runs of the same documents, with intervals; no model",
-    "loops": "do texts loop, and what would a stop rule cost and save; any samples or texts, no model",
-    "power": "which metric notices which planted defect: size and power by simulation; no model",
-    "lab": "experiments that train models: what a loss does not constrain, and faults planted in real weights",
-    "explore": "open a local page: what comes next, what it would write, who is writing",
-    "export": "export a run's numbers to tables, a model-card section or an experiment tracker; no model",
-    "report": "rebuild the findings and the page from a run's records; no model",
-    "doctor": "what a backend really does, question by question; without a model: what this installation has",
-    "models": "list the models you can name, with licence, size, type and whether they are cached",
+GROUPS: dict[str, dict[str, str]] = {
+    "begin here": {
+        "audit": "let a model write, and find the length from which its text can be told from real text",
+        "explore": "open a page in the browser: what comes next, what the model would write, who seems to be writing",
+        "models": "list the models that can be named, with licence and size, and which of them are cached",
+    },
+    "one text": {
+        "predict": "show what a model expected at every token of a text",
+        "source": "ask a model who could have written a text, token by token",
+    },
+    "models and samples that are there": {
+        "verify": "check whether samples that someone else drew really come from this model",
+        "distance": "measure how far apart two models are, token by token and as writers of whole texts",
+        "loops": "count loops in any texts, and say what a stop rule would cost and save (no model)",
+        "doctor": "check what a model or a server really does, or what is installed here",
+    },
+    "several runs": {
+        "grid": "audit many models on many corpora, as a file says, and write one page over all",
+        "compare": "show what differs between finished audits, with intervals (no model)",
+        "report": "make a run's findings and page again from its records (no model)",
+        "export": "write a run's numbers to tables, a model card or an experiment tracker (no model)",
+    },
+    "what numbers mean": {
+        "certify": "work out what a loss guarantees about generated text, and what it does not (no model)",
+        "power": "find out by simulation which metric notices which planted defect (no model)",
+        "lab": "train models: where equal losses leave room to differ, and faults planted in real weights",
+    },
 }
 """Each verb lives in the module of its name in this package: `add_arguments(parser)` and `run(arguments) -> exit code`."""
+VERBS: dict[str, str] = {verb: meaning for group in GROUPS.values() for verb, meaning in group.items()}
 
+_DESCRIPTION = """\
+What does a language model predict, and what happens when it runs free?
+
+freerun lets a model write by itself and measures from which length on its text can be told from real text. It also shows what a
+model expects at each token and who it thinks is writing, and checks whether samples or another model follow the same law (the
+distribution of the next token, given what stands before it).
+"""
 _EPILOG = """\
 examples:
-  freerun audit                                         the default model on the default corpus, about 7 minutes on 2 cores
-  freerun audit smollm2-135m-instruct texts.jsonl.gz    your own documents, one JSON object a line
-  freerun audit hf/./my-checkpoint essays/ --tokens 256
+  freerun audit --quick                                    a first look at the default model, a minute or so on 2 cores
+  freerun audit                                            the whole audit, about 7 minutes on 2 cores
+  freerun audit smollm2-135m-instruct texts.jsonl.gz       your own text, one JSON object a line
+  freerun audit hf/./my-checkpoint essays/ --tokens 256    your own model and a folder of text
+  freerun explore                                          ask the default model what comes next, in the browser
   freerun predict smollm2-135m-instruct "The cat sat on the"
-  freerun certify --excess 0.01005 --tokens 1000
-  freerun grid plan.toml
   freerun compare runs/A runs/B
-  freerun report runs/NAME
 
-exit codes: 0 done · 1 a gate failed · 2 usage · 3 too few documents, or a gate not decided · 4 data or backend · 130 interrupted
+`freerun VERB --help` explains one verb, with more examples.
+
+exit codes:
+  0     done
+  1     a gate (--fail-on) failed
+  2     usage: what was typed does not exist or does not go together
+  3     too few documents to say anything, or a gate that the data do not decide
+  4     data or backend: a file, a model or a server is missing or broken
+  130   interrupted; the same command goes on from there
 """
 
 
@@ -73,15 +99,23 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> Parser:
     parser = Parser(
         prog="freerun",
-        description="What does a language model predict, and what happens when it runs free?",
+        usage="freerun VERB [options]",
+        description=f"{_DESCRIPTION}\n\n{_verbs()}",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpPage,
     )
-    parser.add_argument("--version", action="version", version=f"freerun {freerun.__version__}")
-    verbs = "\n".join(f"  {name:<10} {meaning}" for name, meaning in VERBS.items())
-    parser.add_argument("verb", metavar="VERB", nargs="?", help="one of: " + ", ".join(VERBS))
-    parser.description = f"{parser.description}\n\nverbs (each has its own --help):\n{verbs}"
+    parser.add_argument(
+        "--version", action="version", version=f"freerun {freerun.__version__}", help="print the version and exit"
+    )
+    parser.add_argument("verb", nargs="?", help=argparse.SUPPRESS)
     return parser
+
+
+def _verbs() -> str:
+    groups = []
+    for name, verbs in GROUPS.items():
+        groups.append("\n".join([f"{name}:", *(f"  {verb:<9}   {meaning}" for verb, meaning in verbs.items())]))
+    return "\n\n".join(groups)
 
 
 def verb_parser(verb: str) -> Parser:
@@ -91,9 +125,9 @@ def verb_parser(verb: str) -> Parser:
         prog=f"freerun {verb}",
         description=(module.__doc__ or "").strip(),
         epilog=getattr(module, "EXAMPLES", None),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpPage,
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
     module.add_arguments(parser)
     return parser
 

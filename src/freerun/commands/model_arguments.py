@@ -23,16 +23,16 @@ def add_model_arguments(group: argparse._ArgumentGroup, *, dtype_note: str = "")
         "--device",
         default="auto",
         metavar="DEVICE",
-        help="auto, cpu, cuda[:N], mps, or spread: the model's layers laid over all devices (default auto)",
+        help="auto (default), cpu, cuda[:N], mps, or spread (the model's layers laid over all devices)",
     )
     group.add_argument(
-        "--trust-remote-code", action="store_true", help="run the code that a hub model brings (never by default)"
+        "--trust-remote-code", action="store_true", help="run Python code that comes with a hub model (default: never)"
     )
     group.add_argument(
         "--end-ids",
         type=read_end_ids,
         metavar="ID,ID",
-        help="ids that end a text, the id that ends documents given first (default: all that the model's files declare)",
+        help="token ids that end a text, the one that ends a document first (default: all that the model's files declare)",
     )
 
 

@@ -1,4 +1,8 @@
-"""List what can be named: the catalogue with licence, size, nature and cache, how to name all other models, and the organisms."""
+"""List the models that can be named, and the defects that can be planted in them.
+
+For the models that freerun can fetch by itself: licence, size, what kind of model it is, and whether it is in the cache. Then how
+to name any other model, the exact worlds, the options of loading, and the organisms (planted defects).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   freerun models
-  freerun models --json
+  freerun models --json   the same, for a program
 """
 
 

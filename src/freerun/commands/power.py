@@ -1,8 +1,11 @@
-"""Which metric notices which planted defect? A table of simulations with the size and the power of every test.
+"""Find out by simulation which metric notices which planted defect; no model is loaded.
 
-Metrics × organisms (nothing planted among them) × lengths × numbers of texts, on an exact world, an n-gram of characters and one of
-words. Real and own texts are sampled afresh in every rerun; no model is loaded. Without --full a quick version runs (shorter texts,
-fewer reruns); the full one is the table of docs/power.md. If interrupted, run the same command again to resume.
+For every metric, defect, length and number of texts: in what share of repetitions does the test reject? Where nothing is
+planted, that is its rate of false alarms (size); elsewhere it is its power. Texts come from an exact world, from an n-gram of
+characters and from one of words, and are sampled afresh each time. The quick version has shorter texts and fewer repetitions;
+--full makes the table of docs/power.md.
+
+If interrupted, run the same command again: it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -20,8 +23,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   freerun power                                                the quick version, about 3 minutes on 2 cores
-  freerun power --full -o runs/power-full                      the full one, well over half an hour
-  freerun power --metrics classifier,perplexity --organisms absorbing,hash
+  freerun power --full -o runs/power-full                      the full version, well over half an hour
+  freerun power --metrics classifier,perplexity --organisms absorbing,hash     a part of the table
   freerun power --json > power.json
 """
 
@@ -30,21 +33,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full",
         action="store_true",
-        help="texts up to 256 tokens, 200 repetitions per cell and 2,000 without a defect",
+        help="the full version: texts of up to 256 tokens, 200 repetitions, and 2,000 where nothing is planted",
     )
-    parser.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/power-<plan hash>)")
+    parser.add_argument("-o", "--out", metavar="RUN", help="the folder of the run (default runs/power-<plan hash>)")
     parser.add_argument(
-        "--metrics", metavar="LIST", help="some metrics only, separated by commas (a wrong name lists what there is)"
+        "--metrics", metavar="LIST", help="these metrics only, separated by commas (a wrong name lists them all)"
     )
     parser.add_argument(
         "--organisms",
         metavar="LIST",
-        help="some planted defects (organisms) only, separated by commas; the control is always there",
+        help="these planted defects (organisms) only, separated by commas; the control without one is always there",
     )
     parser.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="processes (default 2); the result is the same"
+        "--workers",
+        type=int,
+        default=2,
+        metavar="N",
+        help="how many processes (default 2); the result does not depend on it",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of every draw (default 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of every random draw (default 0)")
     add_json_argument(parser)
 
 

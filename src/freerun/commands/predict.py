@@ -1,7 +1,11 @@
-"""Show what a model expected at every token of a text: its surprisal, rank, entropy and the most probable alternatives.
+"""Show what a model expected at every token of a text.
 
-TEXT is the text itself, @FILE for a UTF-8 file, or - for stdin. Nothing is added to it, and a last line end is part of it.
-Natural logarithms. If the model has no prediction for the first token, that token is not scored.
+For each token: its surprisal (minus the logarithm of its probability; large is unexpected), its rank among all tokens, the entropy
+of the prediction (the surprisal that the model itself expected there) and the most probable alternatives. Then what comes next.
+
+TEXT is the text itself, @FILE for a UTF-8 file, or - for stdin. Nothing is added to it, and a newline at its end is part of it.
+Logarithms are natural, so surprisal is in nats (1 nat is 1.44 bits). A first token for which a model has no prediction is not
+scored.
 """
 
 from __future__ import annotations
@@ -25,10 +29,10 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   freerun predict smollm2-135m-instruct "The cat sat on the"
-  freerun predict smollm2-135m-instruct @essay.txt --html essay.html     the text shaded by surprisal, one file
+  freerun predict smollm2-135m-instruct @essay.txt --html essay.html   a page: the text shaded by surprisal
   printf 'to be or not to be' | freerun predict gemma-3-270m - --top 10 --json
-  freerun predict ngram/4@builtin/python-docs "import os"
-  freerun predict world/markov abba                                      an exact law
+  freerun predict ngram/4@builtin/python-docs "import os"                an n-gram model of a corpus
+  freerun predict world/markov abba                                an exact world, where the true law is known
 """
 
 LONG_TEXT_CHARS = 1500
@@ -38,7 +42,9 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a model, as in `freerun models`")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a model that `freerun models` lists, hf/ORG/NAME, hf/./FOLDER, gguf/FILE, …"
+    )
     parser.add_argument(
         "text", metavar="TEXT", help="the text, @FILE or - (stdin); put -- before a text that begins with a dash"
     )
@@ -47,11 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=5,
         metavar="K",
-        help="alternatives to keep at each position (default 5; the terminal shows 3)",
+        help="how many alternatives to keep at each token (default 5; the terminal shows 3)",
     )
     form = parser.add_mutually_exclusive_group()
     add_json_argument(form)
-    form.add_argument("--html", metavar="FILE", help="write a page: the text shaded by surprisal, one file, no network")
+    form.add_argument(
+        "--html",
+        metavar="FILE",
+        help="write a page in place of the table: the text shaded by surprisal, one file that needs no network",
+    )
     how = parser.add_argument_group("how it runs")
     add_model_arguments(how)
 
@@ -185,7 +195,7 @@ def _alternatives(entries: Sequence[ProbableToken], room: int) -> str:
 
 def summary_lines(result: PredictResult, *, width: int) -> list[str]:
     """The sums, the notes, and the law of what comes next."""
-    from freerun.commands.verdict import point_lines
+    from freerun.commands.verdict import next_lines, point_lines
     from freerun.report.pages.prediction import chance, percent, visible_token
 
     total, after = result.sum, result.next
@@ -215,6 +225,8 @@ def summary_lines(result: PredictResult, *, width: int) -> list[str]:
         lines.append(f"  {fitted(word, room)}  {share:>6}  {bar}".rstrip())
     if after.end_of_text_probability:
         lines.append(f"  the text ends here: {chance(after.end_of_text_probability)}")
+    if step := result.next_step:
+        lines += ["", *next_lines(step.words, step.type, width)]
     return lines
 
 

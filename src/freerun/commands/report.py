@@ -1,4 +1,8 @@
-"""Derive findings and page again from the records of a run: an audit, a sweep, a grid, or a distance. No model is loaded."""
+"""Make a run's findings and its page again from its records; no model is loaded.
+
+RUN is the folder of an audit, a sweep, a grid or a distance. What was measured stays as it is; the conclusions are drawn anew, for
+example by a newer version of freerun.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,16 @@ EXAMPLES = """\
 examples:
   freerun report runs/NAME
   freerun report runs/NAME --json | jq .verdict
-  freerun report runs/NAME --transfer runs/OTHER    # does a detector trained on the other run work here, too?
+  freerun report runs/NAME --transfer runs/OTHER   does the detector of the other run work here, too?
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run's folder")
+    parser.add_argument("run", metavar="RUN", help="the folder of a run")
     parser.add_argument(
         "--transfer",
         metavar="RUN2",
-        help="another run of the same corpus or model: try the detector that was trained there on the texts here",
+        help="another audit of the same corpus or model: try the detector that was trained there on the texts here",
     )
     add_json_argument(parser)
 

@@ -1,10 +1,13 @@
-"""Who could have written a text: the model's posterior over sources, token by token, and whether it stays coherent along text
-that the model writes itself.
+"""Ask a model who could have written a text, token by token.
 
-Three readouts: header scoring (how well each header predicts the text), infilling (which source it names after the text, minus
-a baseline without the text) and continuation sampling (what it writes). TEXT is the text itself, @FILE or - (stdin). Each latent
-(author, date) is inferred by itself; --joint infers them together. With --evaluate, a labelled corpus says how far the posterior
-can be trusted.
+A sources file lists the possible sources (authors, newspapers, dates) and how to name each in a header. The model is asked in
+three ways: header scoring (after which header would it have predicted this text best?), infilling (which source does it name after
+the text, beyond what it names without it?) and continuation (which one does it name in text that it goes on to write?). The answer
+is a posterior: a probability for each source, which moves with every token. It is also checked whether these beliefs stay coherent
+along text that the model writes itself.
+
+TEXT is the text itself, @FILE or - for stdin. Each unknown (author, date), called a latent, is inferred by itself; --joint infers
+them together. --evaluate says on a labelled corpus how far the answers can be trusted.
 """
 
 from __future__ import annotations
@@ -33,7 +36,12 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="a model, as in `freerun models`")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="a model that `freerun models` lists, hf/ORG/NAME, hf/./FOLDER, gguf/FILE, …",
+    )
     parser.add_argument(
         "text",
         metavar="TEXT",
@@ -43,10 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sources",
         metavar="FILE",
-        help="a sources file, or one of news, genre, decade, era, code (worlds have their own)",
+        help="a sources file of your own, or one of freerun's: news, genre, decade, era, code (worlds have their own)",
     )
     parser.add_argument(
-        "--init", metavar="FILE", nargs="?", const="sources.toml", help="write a commented sources file and stop"
+        "--init",
+        metavar="FILE",
+        nargs="?",
+        const="sources.toml",
+        help="write a commented sources file to begin with, and stop",
     )
     question = parser.add_argument_group("what is asked")
     question.add_argument(
@@ -54,51 +66,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VALUE=P",
         action="append",
         default=[],
-        help="a prior in place of the file's, also LATENT:VALUE=P; may be repeated, the others share the rest",
+        help="the probability of a source before the text is read, in place of the file's; also LATENT:VALUE=P; may be repeated; "
+        "the other values share the rest",
     )
     question.add_argument(
         "--beta",
         type=float,
         metavar="B",
-        help="an exponent for the likelihood; results for β = 1 are shown too",
+        help="an exponent for the likelihood, below 1 to trust the text less; results for β = 1 are shown too",
     )
-    question.add_argument("--joint", action="store_true", help="all latents together, by the file's [joint] templates")
+    question.add_argument(
+        "--joint", action="store_true", help="infer all latents together, by the file's [joint] templates"
+    )
     question.add_argument(
         "--readouts",
         metavar="LIST",
         default="header,infilling,continuation",
-        help="which of header, infilling, continuation, separated by commas (default all)",
+        help="ways of asking, separated by commas: header, infilling, continuation (default all)",
     )
     question.add_argument(
-        "--continuations", type=int, default=48, metavar="N", help="continuations to read a label in (default 48)"
+        "--continuations", type=int, default=48, metavar="N", help="texts to write for the third way (default 48)"
     )
     question.add_argument(
         "--own-tokens",
         type=int,
         default=48,
         metavar="N",
-        help="tokens of its own text along which the posterior is followed; 0 for none (default 48)",
+        help="tokens of the model's own text along which its belief is followed; 0: none (default 48)",
     )
-    question.add_argument("--paths", type=int, default=4, metavar="N", help="generated texts to follow (default 4)")
+    question.add_argument("--paths", type=int, default=4, metavar="N", help="how many such texts to follow (default 4)")
     question.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of everything that is sampled (default 0)"
     )
-    labelled = parser.add_argument_group("on labelled text")
+    labelled = parser.add_argument_group("on labelled text, in place of TEXT")
     labelled.add_argument(
         "--evaluate",
         metavar="CORPUS",
-        help=f"a labelled corpus, in place of TEXT: {CORPUS_HELP}",
+        help=f"a corpus whose sources are known: {CORPUS_HELP}",
     )
-    labelled.add_argument("--label-field", metavar="NAME", help="the field that holds the label")
+    labelled.add_argument("--label-field", metavar="NAME", help="the field that holds the true source")
     labelled.add_argument(
-        "--unit-field", metavar="NAME", help="the field that names the independent unit, for example author"
+        "--unit-field", metavar="NAME", help="the field that says which documents belong together, for example author"
     )
-    labelled.add_argument("--documents", type=int, default=60, metavar="N", help="documents to take (default 60)")
-    labelled.add_argument("--tokens", type=int, default=128, metavar="T", help="tokens of each (default 128)")
+    labelled.add_argument(
+        "--documents", type=int, default=60, metavar="N", help="how many documents to take (default 60)"
+    )
+    labelled.add_argument("--tokens", type=int, default=128, metavar="T", help="tokens to read of each (default 128)")
     add_reading_arguments(labelled)
     form = parser.add_argument_group("what comes out")
     add_json_argument(form)
-    form.add_argument("-o", "--out", metavar="RUN", help="a folder for result.json and report.html")
+    form.add_argument("-o", "--out", metavar="RUN", help="also write result.json and report.html into this folder")
     form.add_argument("--output", dest="out", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # its earlier name
     how = parser.add_argument_group("how it runs")
     add_model_arguments(how)

@@ -25,7 +25,7 @@ MOST_VALUES = 12
 
 def source_lines(result: SourceResult, *, width: int, colour: bool = False) -> list[str]:
     """The whole answer, no wider than `width` columns."""
-    from freerun.commands.verdict import point_lines
+    from freerun.commands.verdict import next_lines, point_lines
 
     lines: list[str] = []
     for latent in result.latents:
@@ -35,6 +35,8 @@ def source_lines(result: SourceResult, *, width: int, colour: bool = False) -> l
     lines += [""] if result.points else []
     for note in [*result.notes, f"Model: {result.model.name}. Sources: {result.sources.title}."]:
         lines += textwrap.wrap(note, width)
+    if step := result.next_step:
+        lines += ["", *next_lines(step.words, step.type, width)]
     return lines
 
 

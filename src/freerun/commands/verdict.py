@@ -30,7 +30,7 @@ def tell(run: Run, out: TextIO) -> None:
     if beside := horizon_beside(verdict):
         paragraph(beside)
     if verdict.get("strength") == "slight":
-        paragraph("This rests on few texts: read it as a first look.")
+        paragraph("This rests on few texts: take it for a hint.")
     print(file=out)
     say_points(verdict, out)
     print(file=out)
@@ -64,4 +64,11 @@ def say_points(verdict: Mapping[str, Any], out: TextIO) -> None:
 def say_next(verdict: Mapping[str, Any], out: TextIO) -> None:
     """What to type next, where something is open."""
     if step := verdict.get("next_step"):
-        say([f"next     {shown(step['words'])}", f"         {shown(step['type'])}"], out)
+        say(next_lines(step["words"], step["type"], columns_between(40, 100)), out)
+
+
+def next_lines(words: str, typed: str, width: int) -> list[str]:
+    """What to do next, and under it what to type for it, which is never wrapped."""
+    told = textwrap.wrap(shown(words), width, initial_indent="next     ", subsequent_indent=" " * 9)
+    command = shown(typed)
+    return [*told, f"{' ' * (9 if len(command) + 9 <= width else 2)}{command}"]

@@ -1,10 +1,12 @@
-"""Are these samples, which someone else drew, draws from this model's law?
+"""Check whether samples that someone else drew really come from this model.
 
-Takes rollouts (vLLM, SGLang, TRL, verl, OpenRLHF, slime, OpenAI's protocol, or freerun's own format), reads them with the model,
-and says whether they are draws from its law under the sampling rule that was declared: they agree, down to the smallest fault that
-so many tokens show; they differ by no more than the noise floor; or they differ, and then from which law they are. Reported
-log-probabilities are held against the law's, under the names that trainers print. Given the folder of a run, its own samples are
-checked.
+Takes rollouts of vLLM, SGLang, TRL, verl, OpenRLHF, slime or an OpenAI-style API, or in freerun's own format, and lets the model
+read them. The question is whether they are draws from its law (its distribution of the next token) under the sampling rule that
+was declared. They agree, and then the answer says how small a fault so many tokens would have shown; or they differ by no more
+than the numerical noise between two engines; or they differ, and then it says which other rule, checkpoint or setting explains
+them, if one does. Log-probabilities in the file are compared with the model's own, under the names that trainers print.
+
+Given the folder of a run, freerun checks its own samples in the same way.
 """
 
 from __future__ import annotations
@@ -28,12 +30,16 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   freerun verify rollouts.jsonl --model smollm2-135m-instruct
+  freerun verify chats.jsonl --model smollm2-135m-instruct --chat   prompts rendered with the model's own chat template
   freerun verify rollouts.jsonl --model hf/./checkpoint --declared t=0.7,top_p=0.9 --or hf/./checkpoint-before
-  freerun verify chats.jsonl --model smollm2-135m-instruct --chat                 prompts by the model's own chat template
+      a rule other than plain sampling, and an older checkpoint to try if they differ
   freerun verify step-12.parquet --model hf/./policy --fail-on 'outside_band>0.1' --fail-on 'ess<0.5'
+      a gate for a training job
   freerun verify server.jsonl --model smollm2-135m-instruct --declared t=0.8,top_k=40,top_p=0.95,min_p=0.05 --order llama.cpp
-  freerun verify builtin/python-docs --from vllm/org/name@http://HOST:8000 --model hf/./name      drawn now
-  freerun verify runs/NAME                                 a run of freerun's own: checksums, and its draws against a fresh pass
+      steps applied in llama.cpp's order
+  freerun verify builtin/python-docs --from vllm/org/name@http://HOST:8000 --model hf/./name
+      let a server draw the samples now
+  freerun verify runs/NAME   a run of freerun's own: its checksums, and its draws against a fresh pass
 """
 
 
@@ -41,67 +47,80 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "samples", metavar="SAMPLES", help="a file or folder of samples, or the folder of a run of freerun's own"
     )
-    what = parser.add_argument_group("what they are held against")
+    what = parser.add_argument_group("what they are compared with")
     what.add_argument("--model", metavar="MODEL", help="the model that is said to have drawn them (`freerun models`)")
     what.add_argument(
         "--declared",
         metavar="RULE",
         default="t=1",
-        help="how the engine was told to sample: t=, top_k=, top_p=, min_p=, repetition_penalty=, presence_penalty=, "
-        "frequency_penalty=, joined by commas (default t=1: the model's own law)",
+        help="the sampling rule that the engine was given: t=, top_k=, top_p=, min_p=, repetition_penalty=, presence_penalty=, "
+        "frequency_penalty=, joined by commas (default t=1, the model's full distribution)",
     )
     what.add_argument(
         "--order",
         choices=("vllm", "transformers", "sglang", "llama.cpp", "typed"),
         default="vllm",
-        help="whose order the steps of the rule have, or as typed (default vllm)",
+        help="the engine in whose order the steps of the rule apply (default vllm); typed: in the order of --declared",
     )
     what.add_argument(
         "--from",
         dest="writer",
         metavar="SERVED",
-        help="let this server draw the samples now, by the declared rule (vllm/NAME@http://HOST:PORT or the like; "
-        "with ,sampling=server "
-        "as it samples by itself): SAMPLES is then the corpus whose beginnings it continues",
+        help="let this server draw the samples now, by the declared rule: vllm/NAME@http://HOST:PORT or the like, with "
+        ",sampling=server as it samples by default; SAMPLES is then the corpus whose beginnings it continues",
     )
-    what.add_argument("--or", dest="other", metavar="MODEL2", help="another checkpoint to try if they differ")
+    what.add_argument(
+        "--or",
+        dest="other",
+        metavar="MODEL2",
+        help="another checkpoint that may have drawn them, to try if they differ",
+    )
     what.add_argument(
         "--ends",
         choices=("auto", "present", "missing"),
         default="auto",
-        help="whether completions that ended hold their end token (default auto: as the file shows)",
+        help="whether completions that ended include their end token (default auto: as the file shows)",
     )
     what.add_argument(
         "--floor",
         dest="floor_nats",
         type=float,
         metavar="NATS",
-        help="noise of log-probabilities, root mean square, that counts for nothing (default: measured, the model against itself)",
+        help="noise in log-probabilities (root mean square) that does not count as a difference (default: measured, the model "
+        "against itself)",
     )
     drawn = parser.add_argument_group("how much a server draws (--from)")
     drawn.add_argument("--documents", type=int, default=64, metavar="N", help="documents to continue (default 64)")
     drawn.add_argument(
-        "--prefix", type=int, default=32, metavar="P", help="tokens of each that it is given (default 32)"
+        "--prefix", type=int, default=32, metavar="P", help="tokens of each that the server is given (default 32)"
     )
-    drawn.add_argument("--tokens", type=int, default=64, metavar="T", help="tokens that it writes at most (default 64)")
+    drawn.add_argument(
+        "--tokens", type=int, default=64, metavar="T", help="tokens that it writes, at most (default 64)"
+    )
     drawn.add_argument(
         "--dry-run",
         action="store_true",
-        help="only say what it would take, and what the server would be asked; write nothing",
+        help="only estimate what it would take and what the server would be asked; write nothing",
     )
     file = parser.add_argument_group("how the file is read")
-    file.add_argument("--format", metavar="F", help="the format of the file (default: recognised, and said)")
-    file.add_argument("--requests", metavar="FILE", help="the requests of a batch file, which hold its prompts")
-    file.add_argument("--prompt-field", metavar="F", help="field of a row that holds the prompt, as text or as a chat")
-    file.add_argument("--text-field", metavar="F", help="field of a row that holds the completion as text")
-    chat = parser.add_argument_group("how prompts are put to the model, where the file has no ids of them")
+    file.add_argument("--format", metavar="F", help="the format of the file (default: recognised, and reported)")
+    file.add_argument(
+        "--requests",
+        metavar="FILE",
+        help="for the output of a batch: the file of its requests, which holds the prompts",
+    )
+    file.add_argument(
+        "--prompt-field", metavar="F", help="the field of a row that holds the prompt, as text or as a chat"
+    )
+    file.add_argument("--text-field", metavar="F", help="the field of a row that holds the completion as text")
+    chat = parser.add_argument_group("how prompts without token ids are put to the model")
     chat.add_argument(
         "--chat",
         action="store_true",
-        help="render them by the model's own chat template (a text is taken for the user's turn)",
+        help="render them with the model's own chat template (a prompt that is plain text becomes the user's turn)",
     )
     chat.add_argument(
-        "--system", metavar="TEXT", help="system turn, in the place of a conversation's own (with --chat)"
+        "--system", metavar="TEXT", help="the system turn, in place of a conversation's own (with --chat)"
     )
     chat.add_argument(
         "--template-option",
@@ -109,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="set a variable of the template, for example enable_thinking=false; may be repeated (with --chat)",
+        help="set a variable of the chat template, for example enable_thinking=false; may be repeated (with --chat)",
     )
     how = parser.add_argument_group("how it runs")
     how.add_argument(
@@ -117,18 +136,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=8192,
         metavar="N",
-        help="most tokens on which other laws are tried (default 8192)",
+        help="tokens on which other explanations are tried, at most (default 8192)",
     )
     how.add_argument(
         "--text-tokens",
         type=int,
         default=8192,
         metavar="N",
-        help="where the file has text alone: most tokens of it that are held against texts that the model draws (default 8192)",
+        help="where the file has text alone: tokens of it to compare with texts that the model draws, at most (default 8192)",
     )
-    how.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the tests' own uniforms (default 0)")
+    how.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of the tests' own random numbers (default 0)"
+    )
     add_model_arguments(how)
-    how.add_argument("-o", "--out", metavar="DIR", help="folder of records, result and page (default runs/verify-…)")
+    how.add_argument(
+        "-o", "--out", metavar="DIR", help="the folder for records, result and page (default runs/verify-…)"
+    )
     add_json_argument(how)
     add_gate_arguments(parser, example="'outside_band>0.1'")
 

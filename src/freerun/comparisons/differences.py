@@ -104,7 +104,7 @@ def _pair(
     names: Sequence[str],
     refused: tuple[str, ...],
 ) -> RunPair:
-    """`refused`: the runs of the two whose own text is no evidence; their texts are not compared."""
+    """`refused`: the runs of the two whose own text is not evidence; their texts are not compared."""
     first, second = evidences[0], evidences[k]
     aligned, same = align(first, second), same_records(first, second)
     n_impossible = tuple(int((~np.isfinite(log_prob)).sum()) for log_prob in _log_probs(first, second, aligned))

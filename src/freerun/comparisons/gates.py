@@ -99,7 +99,7 @@ def parse_gate(text: str, *, relative: bool, known: Mapping[str, Quantity] = GAT
     names = ", ".join(dict.fromkeys(quantity.gates[0] for quantity in known.values()))
     if found is None:
         raise UsageError(
-            f"--fail-on {text!r} is no gate; write NAME<NUMBER or NAME>NUMBER in quotes, for example "
+            f"--fail-on {text!r} is not a gate; write NAME<NUMBER or NAME>NUMBER in quotes, for example "
             f"{chr(39)}{_example(known, relative=relative)}{chr(39)}; names: {names}"
         )
     word, operator, sign, number = found.groups()

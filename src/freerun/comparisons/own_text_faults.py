@@ -1,4 +1,4 @@
-"""Own text that is no evidence of the law that was to be sampled: what a gate says of it, and what would decide it."""
+"""Own text that is not evidence of the law that was to be sampled: what a gate says of it, and what would decide it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FAULTS: dict[Fault, tuple[str, str]] = {
         "mend the backend until a fresh pass over own text gives the laws that were recorded while sampling",
     ),
 }
-"""What is said of a gate on own text that is no evidence, and what would decide it."""
+"""What is said of a gate on own text that is not evidence, and what would decide it."""
 
 
 def fault_of_own_text(result: Mapping[str, Any]) -> Fault | None:
-    """Why own text is no evidence of the law that was to be sampled; None where it is."""
+    """Why own text is not evidence of the law that was to be sampled; None where it is."""
     fault: Fault | None = result.get("own_text", {}).get("fault")
     return fault
 

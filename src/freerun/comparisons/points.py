@@ -53,16 +53,17 @@ def compare_next(runs: Sequence[RunSummary], pairs: Sequence[RunPair], refused: 
 
 
 def _told(what: str, differences: Sequence[Difference]) -> str:
-    """How many of some differences are told from zero, and which are the clearest."""
+    """How many of some differences are more than luck, and which are the clearest."""
     if not differences:
         return ""
     seen = [d for d in differences if d.found]
     if not seen:
-        return f"Of {len(differences)} differences in {what} none is told from zero."
+        return f"None of the {counted(len(differences), 'difference')} in {what} is more than luck may explain."
     clearest = sorted(seen, key=lambda d: 1.0 if d.adjusted_p is None else d.adjusted_p)[:MOST_NAMED]
     names = list(dict.fromkeys(f"{d.label[:1].lower()}{d.label[1:]}" for d in clearest))
-    first = "" if len(seen) == len(names) else "first of all "
-    return f"Of {len(differences)} differences in {what} {len(seen)} {'is' if len(seen) == 1 else 'are'} told from zero: {first}{', '.join(names)}."
+    first = "" if len(seen) == len(names) else "most clearly "
+    many = f"{len(seen)} of {counted(len(differences), 'difference')} in {what} {'is' if len(seen) == 1 else 'are'}"
+    return f"{many} more than luck explains: {first}{'; '.join(names)}."
 
 
 def sweep_points(design: Design, settings: int, axes: Sequence[AxisResult], detail: str) -> tuple[Point, ...]:

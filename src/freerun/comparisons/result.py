@@ -13,6 +13,7 @@ from freerun.comparisons.charts import auc_chart, horizon_chart, loss_chart, sca
 from freerun.comparisons.detected import difference_in
 from freerun.comparisons.differences import LOSS_KEY, Compared, loss_by_position
 from freerun.comparisons.points import compare_next, compare_points
+from freerun.comparisons.questions import questions_compared
 from freerun.findings.detectability.quantities import H75
 from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
@@ -80,6 +81,7 @@ def compare_result(
         _licence(pairs, len(compared.trends)),
         command,
         created,
+        questions_compared(compared.trends, "slope") if trend else questions_compared(pairs[0].differences),
     )
 
 
@@ -297,7 +299,7 @@ def _card(d: Difference) -> Card:
         _spelled(d.value, form),
         "" if d.value is None else d.unit,
         "" if d.low is None and d.high is None else interval,
-        d.text or ("told from zero" if d.found else "not told from zero"),
+        d.text or ("more than luck explains" if d.found else "may be luck"),
     )
 
 

@@ -230,7 +230,7 @@ def same_reference(first: Planned, second: Planned) -> bool:
 
 
 def cautions(first: Planned, second: Planned, aligned: SharedDocuments) -> tuple[str, ...]:
-    """What differs beside the model and is no reason to refuse, but has to be known."""
+    """What differs beside the model and is not a reason to refuse, but has to be known."""
     a, b = first.plan, second.plan
     notes = [
         f"{e.plan.model}: {e.first_look.describe()}, which is not the whole run; go on with: {e.manifest['command']}"

@@ -115,7 +115,7 @@ def _meanings(evidence: Evidence, longest: int, proven: Interval | None) -> tupl
     notes = []
     if proven is not None and proven.low > 0:
         notes.append(
-            f"KL ≥ {proven.low:.2g} nats is no lower bound on the total variation: a few texts that the model finds nearly impossible can make "
+            f"KL ≥ {proven.low:.2g} nats is not a lower bound on the total variation: a few texts that the model finds nearly impossible can make "
             "KL large. It bounds certificates: even with the entropy known, no promise made from the loss alone could go below a total "
             f"variation of {largest_tv(proven.low):.3f} at {longest} tokens."
         )
@@ -143,7 +143,7 @@ def _caveats(
     longest = int(band.lengths[-1])
     notes = [
         "The source is the corpus: part of what is proven may be that a prefix does not say which source goes on, which a perfect predictor "
-        "of all text would not know either. A total variation near 1 is to be expected of long texts; it is no grade."
+        "of all text would not know either. A total variation near 1 is to be expected of long texts; it is not a grade."
     ]
     ended = evidence.records.sequences["end_reason"][evidence.records.chosen(arm="free", replicate=0)] == "end_of_text"
     if ended.any() and band.tv_low[-1] > 0 and not evidence.own_lengths:

@@ -94,6 +94,13 @@ class Evidence:
         """Documents that there are records of."""
         return self.plan.documents if self.first_look is None else self.first_look.documents
 
+    @property
+    def has_every_document(self) -> bool:
+        """Whether the plan takes every document of the corpus that is long enough; a world always has more."""
+        counts = self.records.manifest["counts"]
+        usable = counts["documents_read"] - counts["too_short"] - counts.get("conversations_left_out", 0)
+        return usable <= self.plan.documents and not self.plan.corpus.startswith("world/")
+
     @cached_property
     def whole_laws(self) -> bool:
         """Whether the whole law of every token is known; a server tells of a few probable ids at most."""

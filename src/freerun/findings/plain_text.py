@@ -15,7 +15,7 @@ _UNKNOWN = "�".encode()
 class PlainText:
     """Bytes of the first tokens of sequences; what the records do not tell (half characters at an end) is looked up by id.
 
-    Recorded text shows bytes that are no character as U+FFFD, so it is longer or shorter than its tokens there; the bytes of an id come
+    Recorded text shows bytes that are not characters as U+FFFD, so it is longer or shorter than its tokens there; the bytes of an id come
     from the sequences where both agree. Ask for it by `evidence.once(PlainText)`; a redacted run raises `TextRedacted`.
     """
 

@@ -50,18 +50,35 @@ def next_step(evidence: Evidence, comparison: Comparison | None, own_text: OwnTe
             return NextStep("See what the server really does", f"freerun doctor {writer.model} --against {plan.model}")
         return NextStep("See what this model really samples from", f"freerun doctor {plan.model}")
     if evidence.first_look is not None:
-        return NextStep("Go on to all documents: the same command without", "--quick")
-    more = max(LEAST_DOCUMENTS, 2 * plan.documents)
+        few = f" {plan.documents}, though they are few, too" if plan.documents < LEAST_DOCUMENTS else " documents"
+        return NextStep(f"Go on to all{few}: the same command without", "--quick")
     if comparison is None or evidence.n_units < LEAST_DOCUMENTS:
-        return NextStep("Take more documents: the same command with", f"--documents {more}")
+        return _more_documents(evidence, "Take more documents", short_too=True)
     if not comparison.detected or comparison.h75.low.where == "beyond":
         return NextStep("Look at longer texts: the same command with", f"--tokens {2 * plan.tokens}")
     if comparison.h75.high.where == "beyond":
-        return NextStep("Narrow the interval with more documents: the same command with", f"--documents {more}")
+        return _more_documents(evidence, "Narrow the interval with more documents", short_too=False)
     if evidence.own_lengths or plan.exemplars:
         return None
     return NextStep(
         "See whether it lasts longer when it has read more: the same command with", "--sweep prefix=8,32,128"
+    )
+
+
+def _more_documents(evidence: Evidence, words: str, *, short_too: bool) -> NextStep:
+    """How to come by more documents; where the corpus has no others, from shorter texts (if `short_too`) or from elsewhere."""
+    plan, too_short = evidence.plan, evidence.records.manifest["counts"]["too_short"]
+    if not evidence.has_every_document:
+        return NextStep(f"{words}: the same command with", f"--documents {max(LEAST_DOCUMENTS, 2 * plan.documents)}")
+    if short_too and too_short and plan.tokens > 1:
+        return NextStep(
+            f"{counted(too_short, 'document is', 'documents are')} too short for {counted(plan.tokens, 'token')} after the cut, "
+            "and no others are left: the same command with",
+            f"--tokens {plan.tokens // 2}",
+        )
+    return NextStep(
+        "The corpus has no other documents: put more of the kind beside them, or longer ones, and audit that",
+        f"freerun audit {plan.model} MORE_TEXTS",
     )
 
 

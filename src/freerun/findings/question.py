@@ -11,7 +11,7 @@ from freerun.results.quantity import Quantity, Sums
 
 
 def no_sums(evidence: Evidence) -> Iterator[Sums]:
-    """Of questions whose numbers are no ratios of sums over documents."""
+    """Of questions whose numbers are not ratios of sums over documents."""
     return iter(())
 
 

@@ -231,7 +231,7 @@ def _chart(excess_nats: float, tokens: int) -> Chart:
 def _check_numbers(excess_nats: float, tokens: int, deltas: Sequence[float]) -> None:
     if not 1e-12 <= excess_nats <= 1e3:
         raise UsageError(
-            f"--excess {excess_nats:g} is no excess loss: it must be in nats per token, from 1e-12 to 1000, for example 0.01"
+            f"--excess {excess_nats:g} is not an excess loss: it must be in nats per token, from 1e-12 to 1000, for example 0.01"
         )
     if not 1 <= tokens <= 10**12 or tokens != int(tokens):
         raise UsageError(f"--tokens must be a whole number from 1 to 10^12, not {tokens}")
@@ -239,16 +239,20 @@ def _check_numbers(excess_nats: float, tokens: int, deltas: Sequence[float]) -> 
         raise UsageError("--delta: give at least one total variation, for example 0.5")
     for delta in deltas:
         if not 0.0 < delta < 1.0:
-            raise UsageError(f"--delta {delta:g} is no total variation to stay below: it lies strictly between 0 and 1")
+            raise UsageError(
+                f"--delta {delta:g} is not a total variation to stay below: it lies strictly between 0 and 1"
+            )
 
 
 def _checked_rate(name: str, rate: Rate | None) -> Rate | None:
     if isinstance(rate, tuple):
         successes, n = rate
         if n < 1 or not 0 <= successes <= n:
-            raise UsageError(f"{name} {successes}/{n} is no count: give how many of how many texts, for example 30/100")
+            raise UsageError(
+                f"{name} {successes}/{n} is not a count: give how many of how many texts, for example 30/100"
+            )
     elif rate is not None and not 0.0 <= rate <= 1.0:
-        raise UsageError(f"{name} {rate:g} is no rate: it lies between 0 and 1; counts go in as 30/100")
+        raise UsageError(f"{name} {rate:g} is not a rate: it lies between 0 and 1; counts go in as 30/100")
     return rate
 
 

@@ -77,7 +77,7 @@ def compare(
 
 
 def _check_are_runs(given: Sequence[str | Path]) -> None:
-    """Two models are no runs, and neither is what was measured between two models."""
+    """Two models are not runs, and neither is what was measured between two models."""
     for path in given:
         if is_distance(path):
             raise UsageError(

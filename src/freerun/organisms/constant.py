@@ -1,4 +1,4 @@
-"""Payloads that are no model: a text said again and again, or the document's own last words; and the law that they share."""
+"""Payloads that are not models: a text said again and again, or the document's own last words; and the law that they share."""
 
 from __future__ import annotations
 

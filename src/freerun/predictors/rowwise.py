@@ -16,7 +16,7 @@ from freerun.predictors.stepwise import StateT, Stepwise
 
 
 class Part(ABC):
-    """A piece of a state that is no plain array or list, and takes and joins its rows itself."""
+    """A piece of a state that is not a plain array or list, and takes and joins its rows itself."""
 
     @abstractmethod
     def select(self, rows: Int[np.ndarray, " taken"]) -> Self: ...

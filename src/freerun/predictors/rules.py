@@ -218,7 +218,7 @@ class SamplingRule:
         top_p: float | None = None,
         min_p: float | None = None,
     ) -> SamplingRule:
-        """Temperature first, then top-k, top-p and min-p; what changes nothing is no step."""
+        """Temperature first, then top-k, top-p and min-p; what changes nothing is not a step."""
         steps: list[Step] = [] if temperature == 1.0 else [Temperature(temperature)]
         steps += [] if top_k is None else [TopK(top_k)]
         steps += [] if top_p is None else [TopP(top_p)]
@@ -273,7 +273,7 @@ class SamplingRule:
     def declared(text: str, *, order: str = "vllm") -> SamplingRule:
         """The rule that somebody else's engine was given, `t=0.7,top_p=0.9,repetition_penalty=1.05`, in its order or as typed.
 
-        Values that turn a step off (`top_k=-1`, `top_p=1`, `min_p=0`) are no steps.
+        Values that turn a step off (`top_k=-1`, `top_p=1`, `min_p=0`) are not steps.
 
         Raises:
             UsageError: another word, a value out of range, or an order that is none.
@@ -321,7 +321,7 @@ class Nature:
     """What kind of predictor this is, as far as it decides how its numbers are read."""
 
     kind: str = ""
-    """In words, where it is no network: `exact world`, `3-gram counts`."""
+    """In words, where it is not a network: `exact world`, `3-gram counts`."""
     tuned: bool | None = None
     """For instructions; None: nobody says."""
     bits: int | None = None

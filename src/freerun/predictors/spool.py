@@ -22,7 +22,7 @@ from freerun.predictors.side_by_side import Shelf, Start, Vocabulary, starts_of
 from freerun.predictors.stepwise import Stepwise
 
 BYTES_A_LOGIT = 4
-"""Of a model's logits; laws that are no logits take twice as many."""
+"""Of a model's logits; laws that are not logits take twice as many."""
 
 
 class Spool(Shelf):

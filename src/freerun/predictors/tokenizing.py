@@ -1,4 +1,4 @@
-"""A loaded tokenizer beside its model: whether it can be used at all, and what of the vocabulary is no text."""
+"""A loaded tokenizer beside its model: whether it can be used at all, and what of the vocabulary is not text."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def read_vocabulary(
     chosen: tuple[int, ...] | None,
     name: str,
 ) -> tuple[tuple[int, ...], Markers]:
-    """The ids that stand before a text (`lead`, or what the tokenizer puts there), and what of the vocabulary is no text.
+    """The ids that stand before a text (`lead`, or what the tokenizer puts there), and what of the vocabulary is not text.
 
     `chosen`: the ends that a user wants in place of those declared.
 
     Raises:
         UsageError: a chosen end that the output layer has no row for.
-        BackendError: no tokenizer, one that puts an id first without a row, or something is declared that is no id.
+        BackendError: no tokenizer, one that puts an id first without a row, or something is declared that is not an id.
     """
     head = model.get_output_embeddings()
     rows = getattr(head, "weight", None)

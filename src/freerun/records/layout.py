@@ -1,6 +1,6 @@
 """How a run's work is cut into parts where a first look at a few documents comes before the rest.
 
-It is no part of the plan: what a run measures does not depend on it, and neither does the plan hash. The manifest names the
+It is not part of the plan: what a run measures does not depend on it, and neither does the plan hash. The manifest names the
 documents of the first look, so that whoever goes on with the run cuts the rest around them.
 """
 

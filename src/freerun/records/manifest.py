@@ -52,7 +52,7 @@ def manifest_from(data: bytes, path: Path) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{path} cannot be read ({error}); the run must be made again") from error
     if not isinstance(manifest, Manifest):
-        raise Damaged(f"{path} cannot be read (it is no JSON object); the run must be made again")
+        raise Damaged(f"{path} cannot be read (it is not a valid JSON object); the run must be made again")
     if manifest.pop(SEAL, digest := _digest(manifest)) != digest:
         raise Damaged(
             f"{path} is damaged (it does not fit its checksum); run the same command again, or remove the folder"

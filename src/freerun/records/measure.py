@@ -272,7 +272,7 @@ class _Work:
         ]
 
     def _check_numbers(self, done: Sequence[Finished], alone: Sequence[Float[np.ndarray, " tokens"]] | None) -> None:
-        """NaN is no log-probability: only −inf is one, and it is recorded as null."""
+        """NaN is not a log-probability: only −inf is one, and it is recorded as null."""
         for d in done:
             if len(bad := np.flatnonzero(np.isnan(d.observation.log_prob_nats))):
                 raise BackendError(_nan(f"{_place(self.block[d.pair], d.arm)}, {bad[0]} tokens after the cut"))

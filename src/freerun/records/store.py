@@ -59,7 +59,7 @@ class RunFolder:
         Until this object is gone no other process can open the folder.
 
         Raises:
-            DataError: the folder holds another plan, another schema version, or something that is no run; another process
+            DataError: the folder holds another plan, another schema version, or something that is not a run; another process
                 writes to it; it cannot be written to.
         """
         check_is_run_or_new(self.path)
@@ -384,7 +384,7 @@ def _token_columns(
 def _check_columns(folder: RunFolder, kind: str, schema: pa.Schema, wanted: pa.Schema) -> None:
     if fault := unlike(schema, wanted):
         raise DataError(
-            f"{folder.path / kind}: {fault}; these are no records of freerun, or damaged ones: run the audit again in "
+            f"{folder.path / kind}: {fault}; these are not records of freerun, or damaged ones: run the audit again in "
             "another folder"
         )
 

@@ -9,7 +9,7 @@ from freerun.results.finding import LEFT_OUT, Chart, Table
 from freerun.results.first_look import FirstLook
 from freerun.results.horizons import HorizonSummary
 from freerun.results.quantity import Quantity
-from freerun.results.verdict import Card, Verdict
+from freerun.results.verdict import Card, Status, Verdict
 from freerun.stats.design.detectable import smallest_detectable_difference
 from freerun.stats.detection.paired_horizon import DrawnDifference
 from freerun.stats.intervals import Interval
@@ -199,6 +199,18 @@ class RunPair:
 
 
 @dataclass(frozen=True)
+class QuestionCompared:
+    """A question of the audits: its clearest difference (or slope), and in how many of its numbers the runs differ."""
+
+    name: str
+    question: str
+    status: Status
+    cards: tuple[Card, ...]
+    n_tested: int
+    n_found: int
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """One of the runs by itself: what it is, its loss and its horizon."""
 
@@ -239,3 +251,4 @@ class CompareResult:
     licence: str
     command: str
     created: str
+    questions: tuple[QuestionCompared, ...] = field(default=(), metadata=LEFT_OUT)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from freerun.results.finding import Estimate, Finding
+from freerun.results.finding import LEFT_OUT, Estimate, Finding
+from freerun.results.verdict import Point
 
 DISAGREEMENT_VERSION = 1
 
@@ -35,6 +36,8 @@ class DisagreementSettings:
     """What is trained and measured."""
 
     source: str = "world/authors"
+    tokenizer: str = "bytes"
+    """Of a corpus: bytes, bpe:N, or a file tokenizer.json; a world has tokens of its own."""
     models: int = 24
     architectures: tuple[str, ...] = ("transformer", "recurrence", "lstm")
     optimizers: tuple[str, ...] = ("adamw", "sgd", "muon")
@@ -154,3 +157,5 @@ class DisagreementResult:
     findings: tuple[Finding, ...]
     parting: tuple[PartingText, ...]
     provenance: dict[str, Any]
+    points: tuple[Point, ...] = field(default=(), metadata=LEFT_OUT)
+    """What was measured, what came out and how sure that is, for somebody who knows none of the words."""

@@ -21,7 +21,7 @@ class Check:
     decides: bool
     """Whether a failure makes the backend unfit for an audit; otherwise it limits what an audit can say."""
     value: float | None
-    """What was measured, in `unit`; None where the answer is no number, or infinite."""
+    """What was measured, in `unit`; None where the answer is not a number, or infinite."""
     unit: str
     limit: float | None
     """The largest value that passes; None where nothing is compared."""

@@ -108,7 +108,7 @@ def horizon_words(h: HorizonResult, *, detected: bool | None) -> str:
 class HorizonSummary:
     """A horizon as comparisons carry it: in numbers, None outside the lengths measured, and as tables print it (`words`).
 
-    `detected`: whether its run found a difference between own and real text; where not, the numbers are no horizon of its own and
+    `detected`: whether its run found a difference between own and real text; where not, the numbers are not a horizon of its own and
     stand for comparisons alone.
     """
 

@@ -58,7 +58,7 @@ def _read(kind: Any, value: Any, at: str) -> Any:
         return _array(kind, value, at)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    raise DataError(f"{at} cannot be read: {value!r} is no {getattr(kind, '__name__', kind)}")
+    raise DataError(f"{at} cannot be read: {value!r} is not of type {getattr(kind, '__name__', kind)}")
 
 
 def _array(kind: Any, value: list[Any], at: str) -> np.ndarray:
@@ -71,7 +71,7 @@ def _array(kind: Any, value: list[Any], at: str) -> np.ndarray:
         return np.asarray(array)
     if not isinstance(array, kind):
         raise DataError(
-            f"{at} cannot be read: an array of {array.dtype} with shape {array.shape} is no {kind.__name__}"
+            f"{at} cannot be read: an array of {array.dtype} with shape {array.shape} is not of type {kind.__name__}"
         )
     return np.asarray(array)
 

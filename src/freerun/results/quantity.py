@@ -32,7 +32,7 @@ class Quantity:
     label: str
     unit: str
     own_text: bool = field(default=False, kw_only=True)
-    """It speaks of generated text: nothing can be said of it where that is no evidence of the model's law."""
+    """It speaks of generated text: nothing can be said of it where that is not evidence of the model's law."""
     possible_tokens: bool = field(default=False, kw_only=True)
     """A mean over the real tokens that a run itself holds possible: runs that rule out different tokens do not compare on it."""
     gates: tuple[str, ...] = field(default=(), kw_only=True)

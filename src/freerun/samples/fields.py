@@ -112,7 +112,7 @@ def ids(value: Any, what: str) -> Int[np.ndarray, " n"] | None:
         raise Unusable(Reason.NEGATIVE_ID, f"{what}: {array.min()} at position {int(array.argmin())}")
     if len(array) and array.max() > _LARGEST_ID:
         raise Unusable(
-            Reason.BAD_IDS, f"{what}: {array.max()} at position {int(array.argmax())} is no token of any model"
+            Reason.BAD_IDS, f"{what}: {array.max()} at position {int(array.argmax())} is not a token of any model"
         )
     return array.astype(np.int64, copy=False)
 
@@ -262,7 +262,7 @@ def seed(value: Any) -> int | None:
 
 
 def _flat(value: Any, what: str, reason: Reason, types: tuple[type, ...]) -> np.ndarray:
-    """An array of one axis, each of its values of one of some types; Python's truth values are no numbers."""
+    """An array of one axis, each of its values of one of some types; Python's truth values are not numbers."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         if value.ndim != 1 or (value.dtype.kind == "b" and bool not in types):
             raise Unusable(reason, f"{what}: an array of shape {value.shape} and type {value.dtype}")

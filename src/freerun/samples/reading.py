@@ -255,7 +255,7 @@ def _begins_as_json(path: Path) -> bool:
 
 
 def _flattened(rows: Iterator[Row]) -> Iterator[Row]:
-    """Lists inside lists, and the one list of rows in an object that is no row itself, element by element."""
+    """Lists inside lists, and the one list of rows in an object that is not a row itself, element by element."""
     for row in rows:
         values = row.value if isinstance(row.value, list) else _wrapped(row.value)
         if values is None:

@@ -45,7 +45,7 @@ def read_requests(path: str | Path) -> Requests:
     """Return the requests of a batch by their custom_id.
 
     Raises:
-        DataError: a row that is no request, or two of one name.
+        DataError: a row that is not a request, or two of one name.
     """
     path = Path(path)
     requests: dict[str, Request] = {}
@@ -54,7 +54,7 @@ def read_requests(path: str | Path) -> Requests:
         name = row.value.get("custom_id") if isinstance(row.value, dict) else None
         if not isinstance(body, dict) or not isinstance(name, str):
             raise DataError(
-                f"{path}, {row.place}, is no request: give rows with custom_id and body, as the batch was sent"
+                f"{path}, {row.place}, is not a request: give rows with custom_id and body, as the batch was sent"
             )
         if name in requests:
             raise DataError(f"{path}, {row.place}: custom_id {name!r} is there twice, so its prompt is not known")

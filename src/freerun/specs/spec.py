@@ -71,7 +71,7 @@ def _parse(spec: str) -> _Spec:
         name, *values = split_outside(part, ",")
         if name not in ORGANISMS and plain is not None and not plain.exact:
             raise UsageError(
-                f"{spec!r}: {name!r} is no organism{nearest(name, ORGANISMS)}; a model whose own name has a + in it stands in "
+                f"{spec!r}: {name!r} is not an organism{nearest(name, ORGANISMS)}; a model whose own name has a + in it stands in "
                 "parentheses"
             )
         entry = organism(name)

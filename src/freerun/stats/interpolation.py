@@ -45,7 +45,7 @@ def mix_log_probs(
 ) -> Float[np.ndarray, " tokens"]:
     """Return ln sum_i w_i p_i in nats, token by token; minus infinity only where every weighted component is.
 
-    Raises DataError for NaN or weights that are no distribution.
+    Raises DataError for NaN or weights that are not a distribution.
 
     >>> mix_log_probs(np.array([0.5, 0.5]), np.log(np.array([[0.5], [0.25]]))).round(6).tolist()
     [-0.980829]

@@ -225,4 +225,4 @@ def checked_level(level: float) -> float:
 
 def _check_counts(successes: int, n: int) -> None:
     if n < 1 or not 0 <= successes <= n:
-        raise DataError(f"{successes} of {n} is no proportion; n must be at least 1 and hold the successes")
+        raise DataError(f"{successes} of {n} is not a proportion; n must be at least 1 and hold the successes")

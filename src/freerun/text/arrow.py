@@ -81,7 +81,7 @@ ARROW_MAGIC = b"ARROW1"
 
 
 def _whole(batch: Any) -> Any:
-    batch.validate(full=True)  # offsets that point out of the file, bytes that are no UTF-8
+    batch.validate(full=True)  # offsets that point out of the file, bytes that are not UTF-8
     return batch
 
 

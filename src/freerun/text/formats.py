@@ -101,7 +101,7 @@ def kind_of(name: str) -> Kind | None:
 
 
 def format_of(data: bytes) -> Format | None:
-    """Return the format that the first bytes show, of those that are no text."""
+    """Return the format that the first bytes show, of those that are not text."""
     return next((f for f in FORMATS.values() if f.magic and data.startswith(f.magic)), None)
 
 

@@ -94,5 +94,5 @@ class Bound:
         if self.left < 0:
             raise DataError(
                 f"{self.label} has {self.packed_bytes:,} bytes and would become more than {MOST_RATIO} times as many, beyond "
-                f"{LEAST_BOUND_BYTES >> 20} MiB: that is no text, or it repeats itself; unpack it yourself if it is meant"
+                f"{LEAST_BOUND_BYTES >> 20} MiB: that is not text, or it repeats itself; unpack it yourself if it is meant"
             )

@@ -137,7 +137,7 @@ def check_columns(names: list[str], label: str) -> None:
 
 
 def header_of(table: str, separator: str) -> list[str]:
-    """Return the names in the first line of a table, or none where it is no line of cells."""
+    """Return the names in the first line of a table, or none where it is not a line of cells."""
     try:
         with _any_length(table):
             return [name.strip() for name in next(_reader(table, separator), [])]

@@ -63,7 +63,7 @@ class Reading:
         A row that is a string has that text in the field `text`. Rows that hold no text are counted in `bad`.
 
         Raises:
-            DataError: a row whose `id` or `unit` is no name.
+            DataError: a row whose `id` or `unit` is not a name.
         """
         for place, row in rows:
             self.bad.n_rows += 1

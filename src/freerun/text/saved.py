@@ -90,5 +90,5 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({type(error).__name__}); save the data set again") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path} is no JSON object; save the data set again")
+        raise DataError(f"{path} is not a valid JSON object; save the data set again")
     return content

@@ -24,7 +24,7 @@ def byte_lengths(token_bytes: Callable[[int], bytes], ids: Ids) -> npt.NDArray[n
 
 
 def decode_lossy(token_bytes: Callable[[int], bytes], ids: Ids) -> str:
-    """Return the tokens' bytes, joined, as text; bytes that are no UTF-8 (half a character at a cut) become U+FFFD."""
+    """Return the tokens' bytes, joined, as text; bytes that are not UTF-8 (half a character at a cut) become U+FFFD."""
     return b"".join(token_bytes(int(token)) for token in ids).decode("utf-8", errors="replace")
 
 

@@ -205,7 +205,7 @@ def spec_name(kind: str, **parameters: object) -> str:
 
 
 def check_probability(name: str, value: float, *, closed: bool = False) -> None:
-    """Refuse what is no probability.
+    """Refuse what is not a probability.
 
     Raises:
         UsageError: outside (0, 1), or [0, 1] where `closed`.

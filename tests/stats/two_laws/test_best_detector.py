@@ -68,7 +68,7 @@ def test_equal_laws_are_told_by_nobody() -> None:
     for interval in found.auc:
         assert interval.value == 0.5
         assert interval.low == 0.5
-        assert 0.55 < interval.high < 0.58  # no width in the data is no certainty
+        assert 0.55 < interval.high < 0.58  # no width in the data is not certainty
     assert found.agree
 
 

@@ -1,13 +1,18 @@
-"""Experiments on small models, and models with planted defects. Each has its own --help: `freerun lab EXPERIMENT --help`."""
+"""Train models, to see where equal losses leave room to differ and whether an evaluation notices a planted fault.
+
+`freerun lab EXPERIMENT --help` explains each experiment.
+"""
 
 from __future__ import annotations
 
 import argparse
 from importlib import import_module
 
+from freerun.commands.help_pages import HelpPage
+
 EXPERIMENTS: dict[str, str] = {
-    "disagreement": "how far models of one loss differ on texts of which the loss says nothing",
-    "organism": "train a planted fault into a real model's weights, as a folder that other programs load",
+    "disagreement": "how far models of the same loss differ on improbable texts, of which the loss says nothing",
+    "organism": "train a fault into a real model's weights, as a folder that other programs load",
 }
 """Each lives in the module of its name in this package: `add_arguments(parser)` and `run(arguments) -> exit code`."""
 
@@ -19,7 +24,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="experiment", metavar="EXPERIMENT", required=True, help=", ".join(EXPERIMENTS))
+    kinds = parser.add_subparsers(dest="experiment", metavar="EXPERIMENT", required=True, help="one of:")
     for name, meaning in EXPERIMENTS.items():
         module = import_module(f"freerun.commands.lab.{name}")
         own = kinds.add_parser(
@@ -27,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=meaning,
             description=(module.__doc__ or "").strip(),
             epilog=module.EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpPage,
         )
-        own.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        own.add_argument("--debug", action="store_true", help="show the full traceback of an error")
         module.add_arguments(own)
 
 

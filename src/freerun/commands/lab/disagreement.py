@@ -1,9 +1,12 @@
-"""How far do models of one loss differ on texts of which the loss says nothing?
+"""See how far models of the same loss differ on improbable texts, of which the loss says nothing.
 
-Small models (transformer, gated recurrence, LSTM; AdamW, SGD, Muon; sizes, initial weights, orders of the data) are trained on
-SOURCE until all have the same validation loss. Then they are compared on ladders of texts that grow less and less probable:
-spliced, permuted, written at high temperatures, looping. The page says how disagreement grows, which factor makes it, and, on
-worlds, how far each model is from the truth. If interrupted, run the same command again to resume.
+Small models are trained on SOURCE until all have the same validation loss. They differ in architecture (transformer, gated
+recurrence, LSTM), optimizer (AdamW, SGD, Muon), size, initial weights and the order of the data. Then they read ladders of texts
+that become less and less probable: spliced, permuted, sampled at high temperatures, looping. The page shows how disagreement grows,
+which factor makes it and, on worlds, how far each model is from the truth. With --models, models that exist are compared and
+none is trained.
+
+If interrupted, run the same command again: it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -11,8 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from freerun.commands.executor_arguments import add_executor_arguments
 from freerun.commands.model_arguments import add_json_argument
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   freerun lab disagreement                                   24 models on the world of authors, about 10 minutes on 2 cores
-  freerun lab disagreement --dry-run                         the design, its parameters, and the time
-  freerun lab disagreement builtin/python-docs --tokens 128  on bytes of real text
-  freerun lab disagreement --plan larger.toml --executor pool:8
-  freerun lab disagreement essays/ --models hf/ORG/A hf/ORG/B   models that are there already
+  freerun lab disagreement --dry-run                         what would be trained, and how long it would take
+  freerun lab disagreement builtin/python-docs --tokens 128   on the bytes of real text
+  freerun lab disagreement essays/ --tokenizer bpe:512        on 512 tokens that are learned from the corpus
+  freerun lab disagreement --plan larger.toml --executor pool:8      a plan of your own, eight processes
+  freerun lab disagreement essays/ --models hf/ORG/A hf/ORG/B   models that exist
 
-a plan (all keys are optional; the command line goes before it):
+a plan (all keys are optional; the command line wins):
   source = "world/authors"
   models = 36
   sizes = ["small", "large"]
@@ -42,6 +45,7 @@ exit codes: 0 done · 2 usage · 4 data, or too few models reach the target · 1
 """
 OPTIONS: dict[str, tuple[str, type]] = {
     "models_trained": ("models", int),
+    "tokenizer": ("tokenizer", str),
     "tokens": ("tokens", int),
     "steps": ("steps", int),
     "target_loss": ("target_loss", float),
@@ -59,39 +63,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         nargs="?",
-        help="a world whose texts go on (default world/authors), or a corpus, which is read as bytes",
+        help="what to learn: a world whose texts do not end (default world/authors), or a corpus",
     )
     parser.add_argument(
         "--models",
         metavar="MODEL",
         nargs="+",
-        help="compare these models, which share a tokenizer, on SOURCE (default builtin/python-docs) and train nothing",
+        help="train nothing and compare these models, which share a tokenizer, on SOURCE (default builtin/python-docs)",
     )
     design = parser.add_argument_group("what is trained")
-    design.add_argument("--plan", metavar="FILE.toml", help="a plan with any of its settings")
-    design.add_argument("--models-trained", metavar="N", type=int, help="models of the fractional design (default 24)")
-    design.add_argument("--tokens", metavar="N", type=int, help="length of all texts (default 64)")
-    design.add_argument("--steps", metavar="N", type=int, help="training steps at most (default 1500)")
-    design.add_argument("--target-loss", metavar="NATS", type=float, help="validation loss at which training stops")
+    design.add_argument("--plan", metavar="FILE.toml", help="a file with any of these settings and more, as below")
     design.add_argument(
-        "--target-excess", metavar="NATS", type=float, help="on a world: this far above the truth (default 0.02)"
+        "--models-trained",
+        metavar="N",
+        type=int,
+        help="how many models, spread over the combinations of factors (default 24)",
+    )
+    design.add_argument(
+        "--tokenizer",
+        metavar="NAME",
+        help="how a corpus is cut: bytes (default), bpe:N (N tokens learned from its training documents) or a file tokenizer.json",
+    )
+    design.add_argument("--tokens", metavar="N", type=int, help="the length of all texts (default 64)")
+    design.add_argument("--steps", metavar="N", type=int, help="training steps, at most (default 1500)")
+    design.add_argument("--target-loss", metavar="NATS", type=float, help="the validation loss at which training stops")
+    design.add_argument(
+        "--target-excess",
+        metavar="NATS",
+        type=float,
+        help="on a world: how far above the least possible loss training stops (default 0.02)",
     )
     design.add_argument("--texts", metavar="N", type=int, help="texts on each rung of a ladder (default 48)")
-    design.add_argument("--seed", metavar="N", type=int, help="of everything that is drawn (default 0)")
-    parser.add_argument("-o", "--out", metavar="RUN", help="the run's folder (default runs/disagreement-HASH)")
+    design.add_argument("--seed", metavar="N", type=int, help="seed of everything that is drawn (default 0)")
     parser.add_argument(
-        "--dry-run", action="store_true", help="only say what would be trained, and how long it would take"
+        "-o", "--out", metavar="RUN", help="the folder of the run (default runs/disagreement-<plan hash>)"
     )
-    add_executor_arguments(parser.add_argument_group("how it runs (default: one process a core)"))
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say what would be trained and how long it would take; write nothing",
+    )
+    add_executor_arguments(parser.add_argument_group("how it runs (default: one process a core)"), parts=False)
     add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     import shlex
 
-    from freerun.commands.executor_arguments import chosen_executor
+    from freerun.commands.executor_arguments import chosen_executor, refuse_parts
     from freerun.commands.progress import Reporter
 
+    refuse_parts(arguments)
     if arguments.models:
         return _run_ready(arguments)
     plan, executor = _plan(arguments), chosen_executor(arguments)
@@ -112,7 +134,7 @@ def _run_ready(arguments: argparse.Namespace) -> int:
     from freerun.errors import UsageError
     from freerun.jobs.lab.disagreement.ready import DEFAULT_CORPUS, ready_disagreement
 
-    trained = ("plan", "models_trained", "steps", "target_loss", "target_excess", "executor")
+    trained = ("plan", "models_trained", "tokenizer", "steps", "target_loss", "target_excess", "executor")
     for option in trained:
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option.replace('_', '-')} is of models that are trained here; --models trains none")
@@ -125,7 +147,7 @@ def _run_ready(arguments: argparse.Namespace) -> int:
         n_texts=arguments.texts or 16,
         n_tokens=arguments.tokens or 64,
         seed=arguments.seed or 0,
-        out=arguments.out or "runs/disagreement-ready",
+        out=arguments.out,
         progress=Reporter(),
         command=shlex.join([*_words(arguments), "--models", *arguments.models]),
     )
@@ -145,27 +167,14 @@ def _told(done: Disagreement, *, as_json: bool) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> DisagreementPlan:
-    from freerun.jobs.lab.disagreement.plan import chosen_plan
+    from freerun.jobs.lab.disagreement.plan import chosen_plan, read_settings
 
-    changes = _read_toml(arguments.plan) if arguments.plan else {}
+    changes = read_settings(arguments.plan) if arguments.plan else {}
     changes |= {} if arguments.source is None else {"source": arguments.source}
     for option, (setting, _) in OPTIONS.items():
         if (value := getattr(arguments, option)) is not None:
             changes[setting] = value
     return chosen_plan(changes)
-
-
-def _read_toml(name: str) -> dict[str, Any]:
-    import tomllib
-
-    from freerun.errors import UsageError
-
-    try:
-        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{name} is no TOML: {error}") from error
 
 
 def _words(arguments: argparse.Namespace) -> list[str]:
@@ -178,10 +187,15 @@ def _words(arguments: argparse.Namespace) -> list[str]:
 
 
 def tell_disagreement(result: DisagreementResult, out: TextIO) -> None:
-    """The result for people: what was expected, and what every question came to."""
+    """The result for people: the outcome, what was expected, and what every question came to."""
     from freerun.commands.terminal import columns_between, say, shown
+    from freerun.commands.verdict import say_points
+    from freerun.results.finding import to_json
 
     width = columns_between(60, 120)
+    print(file=out)
+    say([*textwrap.wrap(shown(result.sentence), width), ""], out)
+    say_points({"points": to_json(result.points)}, out)
     print(file=out)
     for number, prediction in enumerate(result.predictions, 1):
         words = f"expected {number}: {prediction.text} {prediction.outcome}: {prediction.found}"
@@ -199,14 +213,14 @@ def _forecast(plan: DisagreementPlan, *, as_json: bool) -> int:
     from freerun.commands.main import print_json
     from freerun.jobs.lab.disagreement.blocks import build_network
     from freerun.jobs.lab.disagreement.plan import chosen_members, level_counts
-    from freerun.jobs.lab.disagreement.texts import N_BYTES
+    from freerun.jobs.lab.disagreement.tokens import size_of
     from freerun.results.finding import to_json
     from freerun.runs.provenance import cores
     from freerun.worlds.catalogue import load_world
 
     members = chosen_members(plan)
     world = plan.source.startswith("world/")
-    n_tokens = load_world(plan.source.removeprefix("world/")).n_tokens if world else N_BYTES
+    n_tokens = load_world(plan.source.removeprefix("world/")).n_tokens if world else size_of(plan.tokenizer)
     sizes = {m.name: build_network(m.architecture, m.size, n_tokens, seed=0).n_parameters for m in members}
     most_seconds = plan.tokens_of_member * len(members) / _TOKENS_PER_SECOND / cores()
     if as_json:

@@ -185,7 +185,7 @@ def read(text: str) -> tuple[str, RunDigest]:
             raise DataError("it does not fit its checksum")
         version, key = body["summary_version"], str(body["key"])
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise DataError(f"it is no summary ({error})") from error
+        raise DataError(f"it is not a summary ({error})") from error
     if version != SUMMARY_VERSION:
         raise DataError(f"it has version {version!r}, this freerun reads {SUMMARY_VERSION}")
     return key, from_json(RunDigest, body)

@@ -253,7 +253,7 @@ function App({ about, start }) {
       select(fresh, at, at);
       setTrouble(held.other ? `This tree was saved with ${held.other}; every number is now of ${about.model.name}.` : null);
     } catch (error) {
-      failed(error instanceof SyntaxError ? new Error("this file is no JSON") : error);
+      failed(error instanceof SyntaxError ? new Error("this file is not valid JSON") : error);
     }
   };
 

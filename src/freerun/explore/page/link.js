@@ -41,11 +41,11 @@ const MOST_BRANCHES = 400, MOST_IDS = 4096;
 export function checkSaved(value, about) {
   const idsOf = (x, where) => {
     if (!Array.isArray(x) || x.length > MOST_IDS || !x.every((i) => Number.isInteger(i) && i >= 0 && i < about.model.vocabulary)) {
-      throw new Error(`${where} are no token ids of ${about.model.name}`);
+      throw new Error(`${where} are not token ids of ${about.model.name}`);
     }
     return x;
   };
-  if (!value || value.kind !== "freerun explore") throw new Error("this is no tree that this page saved");
+  if (!value || value.kind !== "freerun explore") throw new Error("this is not a tree that this page saved");
   if (value.schema_version !== about.schema_version) throw new Error(`it has version ${String(value.schema_version).slice(0, 20)}, this page reads ${about.schema_version}`);
   if (!Array.isArray(value.branches) || value.branches.length > MOST_BRANCHES) throw new Error(`it needs a list of at most ${MOST_BRANCHES} branches`);
   return {

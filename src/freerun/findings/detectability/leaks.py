@@ -126,7 +126,7 @@ def _white_space(sides: Sides) -> str:
 
 def _half_characters(sides: Sides) -> str:
     halves = sides.shares(lambda side: np.array([not sides.words.whole(int(i)) for i in side]))
-    return f"texts with bytes that are no character: {halves}"
+    return f"texts with bytes that are not characters: {halves}"
 
 
 def _not_canonical(sides: Sides) -> str:

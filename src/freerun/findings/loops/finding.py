@@ -263,7 +263,7 @@ def _notes(evidence: Evidence, found: LoopEvidence, proven: ProvenKl) -> tuple[s
         if evidence.own_lengths
         else f"Real documents were chosen long enough not to end inside the window; of all {n_risk} documents longer than the prefix, "
         f"{n_ended} end inside it.",
-        f"A result about {evidence.length} tokens is no result about thousands: loops at temperature 1 are a matter of length.",
+        f"A result about {evidence.length} tokens is not a result about thousands: loops at temperature 1 are a matter of length.",
         (
             f"What the loops cost: {rates}, so KL(real‖own) over {evidence.length} tokens is at least {proven.kl_nats:.2g} nats, which is "
             f"{proven.kl_nats / evidence.length:.1g} nats a token of {whose}. Even frequent loops cost little, so a loss says little about them."

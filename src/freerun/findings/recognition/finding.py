@@ -93,7 +93,7 @@ def self_recognition(evidence: Evidence) -> Finding:
             "without a test: no difference beyond rounding is allowed. Under the null the tests of the sampler hold their levels at any number of "
             "tokens. D is a martingale difference, so tokens may be counted on own "
             "text; on real text the unit is the document. The e-process and the likelihood ratio are valid at any stopping time, the rest "
-            "at the fixed length. z is blind to a temperature-optimal model: |z| near 0 on real text is no proof; the likelihood ratio is not "
+            "at the fixed length. z is blind to a temperature-optimal model: |z| near 0 on real text is not proof; the likelihood ratio is not "
             "blind to it. Detectors are chosen and oriented on training documents and judged on test documents, as fitted."
         ),
         notes=(NOT_SHOWN,),

@@ -61,7 +61,7 @@ def source(evidence: Evidence, recorded: Sequence[SourceRecords]) -> Finding:
             "Unit: the document, one text of each side after the same prefix; 95% t intervals, by position pointwise. Null of the drift: own "
             "text is drawn from the mixture of what the model says when told each source, with the beliefs at the cut as weights; then mean "
             "belief stays where it was at the cut (a martingale), whatever the prefixes and lengths and wherever texts end. A drift says "
-            "“not this mixture”, never “irrational”: another list of sources may fit. No drift shown is no proof of the mixture. Real "
+            "“not this mixture”, never “irrational”: another list of sources may fit. No drift shown is not proof of the mixture. Real "
             "text has no such null: belief may rightly move towards its true source."
         ),
         notes=tuple(x for e in latents for x in _notes(e, evidence)),

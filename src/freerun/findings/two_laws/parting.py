@@ -91,7 +91,7 @@ def _seen(texts: Texts, text: int, t: int, spell: Spellings) -> SeenToken:
 
 
 def _shown(spelled: bytes, token_id: int, spell: Spellings) -> dict[str, Any]:
-    """A token's text, its bytes where they are no characters by themselves, or its marker."""
+    """A token's text, its bytes where they are not characters by themselves, or its marker."""
     if not spelled:
         return {"id": token_id, "text": "", "marker": "special", "token": spell.of(token_id)}
     try:

@@ -9,7 +9,8 @@ from freerun.results.verdict import NextStep, Point, three_points
 KL_WORDS = "KL says how many nats a token it costs to take one model's probabilities for the other's; it is 0 where both predict the same"
 WRITERS_WORDS = (
     "Each also wrote texts of its own, which the other read: how far the two are apart as writers of whole texts. Total variation is the "
-    "largest difference that any test of one text can show (0: none, 1: never the same text)"
+    "largest difference that any test of one text can show (0: none, 1: never the same text). K is the KL of a whole text, in nats. AUC is "
+    "how often the best possible detector is right when it is shown a text of each (0.5: guessing, 1: always)"
 )
 
 

@@ -61,7 +61,7 @@ def match_sentence(evidence: VerifyEvidence) -> str:
     if evidence.one_seed:
         return (
             f"Not judged: completions were drawn with one and the same seed (their draws correlate by {evidence.seeds.correlation:.2f}), so "
-            "tokens are no independent draws."
+            "tokens are not independent draws."
         )
     match evidence.match:
         case "agrees":

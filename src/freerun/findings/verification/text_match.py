@@ -29,7 +29,7 @@ def text_sentence(evidence: VerifyEvidence) -> str:
     if evidence.one_seed:
         return (
             f"Not judged: completions were drawn with one and the same seed (their draws correlate by {evidence.seeds.correlation:.2f}), so "
-            "they are no independent draws."
+            "they are not independent draws."
         )
     match evidence.match:
         case "agrees":

@@ -86,7 +86,7 @@ class GridPlan:
 
     @property
     def hash(self) -> str:
-        """Of what is measured and compared; what is kept is no part of it."""
+        """Of what is measured and compared; what is kept is not part of it."""
         asked = {"cells": [[c.name, c.key] for c in self.cells], "baseline": to_json(self.baseline)}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
@@ -116,7 +116,7 @@ def read_grid(path: str | Path) -> GridPlan:
     try:
         return grid_of(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is no TOML: {error}") from error
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
 
@@ -133,7 +133,7 @@ def grid_of(table: Mapping[str, Any]) -> GridPlan:
     for what, labels in (("models", [m.label for m in models]), ("corpora", [c.label for c in corpora])):
         if len(set(labels)) < len(labels):
             raise UsageError(
-                f"{what}: {_twice(labels)!r} stands there twice; give a label each, as in {{spec = …, label = …}}"
+                f"{what}: {_twice(labels)!r} is given twice; give each a label, as in {{spec = …, label = …}}"
             )
     fixed, axes = _settings(table.get("settings", {}))
     n = len(models) * len(corpora) * len(list(itertools.product(*(v for _, v in axes))))
@@ -181,7 +181,7 @@ def _model(entry: Any) -> GridModel:
         if name in entry:
             value = entry[name]
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise UsageError(f"{spec}: {name} = {value!r} is no number above 0")
+                raise UsageError(f"{spec}: {name} = {value!r} is not a number above 0")
             measures.append((name, float(value)))
     return GridModel(spec, _word(entry.get("label", spec), "a model's label"), tuple(measures))
 
@@ -216,6 +216,14 @@ def _settings(table: Any) -> tuple[dict[str, Any], list[tuple[str, tuple[Any, ..
     return fixed, axes
 
 
+_IN_WORDS: Mapping[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text in quotes",
+    bool: "true or false",
+}
+
+
 def _value(key: str, value: Any) -> Any:
     """A setting of the type that its option has; the word "none" leaves an option at nothing."""
     if key in _TUPLES:
@@ -227,7 +235,7 @@ def _value(key: str, value: Any) -> Any:
         type(default) if default is not None else int if key in ("cut", "tokens", "source_documents", "chunk") else str
     )
     if type(value) is not kind:
-        raise UsageError(f"{key} = {value!r} is no {kind.__name__}")
+        raise UsageError(f"{key} = {value!r} is not {_IN_WORDS[kind]}")
     return value
 
 

@@ -121,7 +121,7 @@ def source_tables(world: MixtureWorld) -> SourceTables:
     """
     chains = [c for c in world.components if isinstance(c, MarkovWorld) and c.order == 1]
     if len(chains) < len(world.components):
-        raise UsageError(f"{world.identity.name} has sources that are no chains of order 1")
+        raise UsageError(f"{world.identity.name} has sources that are not chains of order 1")
     return SourceTables(
         np.log(world.prior),
         np.log(np.stack([c.initial for c in chains])),

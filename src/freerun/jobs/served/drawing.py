@@ -25,7 +25,6 @@ from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.own_text_from import OwnTextFrom
 from freerun.predictors.rules import MODEL_LAW, SamplingRule
-from freerun.predictors.servers.dialect import Settings
 from freerun.records import lock
 from freerun.records.beginning import claim_new
 from freerun.records.plan import WriterPlan
@@ -100,8 +99,8 @@ def prepare_draws(
     plan = writer_plan(both)
     assert plan is not None
     rule = chosen.rule if plan.sends_rule else MODEL_LAW
-    if served_in(both) is not None:
-        Settings.of(rule)
+    if (served := served_in(both)) is not None:
+        served.sent_for(rule)
     pairs = cut_pairs(
         text,
         both.encode,
@@ -202,7 +201,7 @@ class _Draws:
                     write_samples(path, list(self._drawn(block, start, tell)))
                     self.log.write()
                 start += len(block)
-            if is_left:
+            if is_left or same.is_open:
                 same.end()
         finally:
             tell.end()
@@ -237,6 +236,8 @@ class _Draws:
         prefixes = [p.prefix.astype(np.int64) for p in block]
         todo = Continuations(prefixes, keys, ready.draw.tokens, seed=ready.options.seed, sampling=ready.rule)
         lead = np.array(ready.both.context.lead, np.int64)
+        served = served_in(ready.both)
+        sent = ready.plan.sent if served is None else served.sent_for(ready.rule)
         for sample in sorted(ready.both.written(todo, on_tokens=tell.advance), key=lambda s: s.row):
             yield completion(
                 start + sample.row,
@@ -245,5 +246,5 @@ class _Draws:
                 sample.observation.log_prob_nats,
                 group=block[sample.row].document_id,
                 ended=sample.end_reason == "end_of_text",
-                sent=ready.plan.sent,
+                sent=sent,
             )

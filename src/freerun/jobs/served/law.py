@@ -78,7 +78,9 @@ def law_served(
     stated = None
     if found.verdict.match == "differs":
         stated = stated_rule(both, folder / SAMPLES, folder / VERIFICATION, gap, tell)
-    return _said(plan, found, gap, declared, stated)
+    served = served_in(both)
+    sent = plan.sent if served is None else served.sent_for(declared)
+    return _said(plan, sent, found, gap, declared, stated)
 
 
 def _verified(
@@ -125,7 +127,12 @@ def stated_rule(
 
 
 def _said(
-    plan: WriterPlan, found: VerifyResult, gap: EngineGap | None, declared: SamplingRule, stated: StatedRule | None
+    plan: WriterPlan,
+    sent: str,
+    found: VerifyResult,
+    gap: EngineGap | None,
+    declared: SamplingRule,
+    stated: StatedRule | None,
 ) -> LawServed:
     tests = found.tests
     assert tests is not None
@@ -133,7 +140,7 @@ def _said(
     return LawServed(
         writer=plan.model,
         sends_rule=plan.sends_rule,
-        sent=plan.sent,
+        sent=sent,
         declared=declared.describe(),
         n_texts=found.samples.n_completions,
         n_tokens=found.samples.n_drawn_tokens,
@@ -199,7 +206,7 @@ def log_probs_by(model: Predictor, texts: Sequence[Ids], firsts: Sequence[int]) 
         BackendError: it scores texts, and failed.
     """
     try:
-        return [model.log_probs([ids], first=first)[0] for ids, first in zip(texts, firsts, strict=True)]
+        return model.log_probs_after(texts, np.asarray(firsts, np.int64))
     except UsageError:
         return None
     except BackendError:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from freerun.counted import counted
 from freerun.jobs.predict import spelled_tokens
 from freerun.jobs.source.coherence import OwnPath
 from freerun.jobs.source.continuation import UNREAD, LabelCounts
@@ -157,14 +158,14 @@ def latent_sentence(question: Question, header: HeaderScoring, n_tokens: int) ->
     """The answer for a busy reader."""
     top = int(header.posterior.argmax())
     words = (
-        f"After {n_tokens} tokens the model's {question.name} is most probably {_named(header.top)}: "
-        f"{chance(float(header.posterior[top]))}, {chance(float(question.prior[top]))} before reading (header scoring)."
+        f"After {counted(n_tokens, 'token')} the most probable {question.name}, to the model, is {_named(header.top)}: "
+        f"{chance(float(header.posterior[top]))}, against {chance(float(question.prior[top]))} before reading (by header scoring)."
     )
     if header.settled_tokens is not None:
-        return f"{words} It passes {SURE:.0%} at token {header.settled_tokens} and stays above."
+        return f"{words} It passes {SURE:.0%} at token {header.settled_tokens} and stays there."
     if header.tokens_to_90 is not None:
-        return f"{words} Some value passed {SURE:.0%} at token {header.tokens_to_90}, and lost it again."
-    return f"{words} No value ever reaches {SURE:.0%}."
+        return f"{words} One passed {SURE:.0%} at token {header.tokens_to_90}, and fell back."
+    return f"{words} None ever reaches {SURE:.0%}."
 
 
 # ---- along its own text ----------------------------------------------------------------------------------------------

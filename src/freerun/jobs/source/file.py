@@ -148,7 +148,7 @@ def parse_sources(text: str, origin: str) -> Sources:
     """Check a sources file and read it; `origin` is what messages call it.
 
     Raises:
-        DataError: the first mistake, as `origin: key: reason`; what is no TOML, as `origin:line: reason`.
+        DataError: the first mistake, as `origin: key: reason`; what is not valid TOML, as `origin:line: reason`.
     """
     try:
         table = tomllib.loads(text)
@@ -198,7 +198,7 @@ class _Node:
 
     def string(self) -> str:
         if not isinstance(self.value, str) or not self.value.strip():
-            self.refuse(f"{self.value!r} is no text")
+            self.refuse(f"{self.value!r} is not text")
         return self.value
 
     def strings(self, *, may_be_empty: bool = False) -> tuple[str, ...]:

@@ -229,7 +229,7 @@ def mixture_inside(predictor: Predictor) -> MixtureWorld:
     if mixture is not None:
         return mixture
     raise UsageError(
-        f"--sources {OWN}: {predictor.identity.name} is no mixture of sources that are known; name a file, or one of news, genre, "
+        f"--sources {OWN}: {predictor.identity.name} is not a mixture of known sources; name a file, or one of news, genre, "
         "decade, era, code"
     )
 

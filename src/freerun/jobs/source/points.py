@@ -18,7 +18,7 @@ def source_points(model: str, n_tokens: int, latents: Sequence[LatentAnswer]) ->
         "a text comes from, yet its "
         "guesses depend on it. So it is asked: how well would it have foretold this very text, had it been told that "
         "it is from this source, "
-        "or from that one? Sources that foretell it better become more probable, word by word. What is open is told "
+        "or from that one? Sources that foretell it better become more probable, word by word. What is still open is counted "
         "in bits: one bit is one yes-or-no question."
     )
     sure = (
@@ -31,10 +31,7 @@ def source_points(model: str, n_tokens: int, latents: Sequence[LatentAnswer]) ->
 
 def _moved(latent: LatentAnswer) -> str:
     header = latent.header
-    said = (
-        f"{latent.name.capitalize()}: {header.entropy_bits[-1]:.2f} of {header.entropy_bits[0]:.2f} bits are still open "
-        "(one bit is one yes-or-no question)."
-    )
+    said = f"{latent.name.capitalize()}: {header.entropy_bits[-1]:.2f} of {header.entropy_bits[0]:.2f} bits are still open."
     words = ", ".join(f"“{m.text.strip()}”" for m in header.movers[:MOST_WORDS])
     return f"{said} Words that moved the belief most: {words}." if words else said
 
@@ -43,7 +40,7 @@ def _by_wording(latent: LatentAnswer) -> str:
     """How far the answer moves if one wording of the headers alone is believed; nothing where it does not."""
     header = latent.header
     top = int(header.posterior.argmax())
-    low, high = header.by_template.low[top], header.by_template.high[top]
-    return (
-        f"By any one wording of the question alone, {latent.values[top]} would have between {low:.0%} and {high:.0%}."
-    )
+    low, high = (f"{share:.0%}" for share in (header.by_template.low[top], header.by_template.high[top]))
+    if low == high:
+        return ""
+    return f"By any one wording of the question alone, {latent.values[top]} would have between {low} and {high}."

@@ -87,7 +87,7 @@ def parse_axes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Read `prefix=8,32,128` and `exemplars=0,1,2`, each at most once.
 
     Raises:
-        UsageError: no such key, one given twice, fewer than two values, one that is no number from 0, or one given twice.
+        UsageError: no such key, one given twice, fewer than two values, one that is not a number from 0, or one given twice.
     """
     found: dict[str, tuple[int, ...]] = {}
     for text in texts:
@@ -103,7 +103,7 @@ def parse_axes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
         wrong = [w for w in words if not re.fullmatch(r"\d{1,9}", w.strip())]
         if wrong:
             raise UsageError(
-                f"--sweep {text!r}: {wrong[0]!r} is no number of {_things(key)} from 0; for example {key}=0,2,8"
+                f"--sweep {text!r}: {wrong[0]!r} is not a number of {_things(key)} from 0; for example {key}=0,2,8"
             )
         values = [int(w) for w in words]
         if len(set(values)) < len(values):

@@ -136,7 +136,7 @@ class Reading:
         return text
 
     def ids_of_pieces(self, pieces: tuple[bytes, ...]) -> Ids | None:
-        """The id of each piece of a reported completion; None where a piece is no token.
+        """The id of each piece of a reported completion; None where a piece is not a token.
 
         An empty piece at the end is an end of text that the server does not spell; it is left out.
         """

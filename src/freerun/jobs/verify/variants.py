@@ -30,7 +30,7 @@ def variants_of(job: Job, texts: list[Text]) -> Iterator[Variant]:
 
 
 def _other_prompts(job: Job, texts: list[Text]) -> Iterator[Variant]:
-    """Prompts that are no ids, put to the model otherwise than they were."""
+    """Prompts that are not ids, put to the model otherwise than they were."""
     template = job.reading.predictor.template
     if template is None or job.found.prompts["ids"] or job.found.prompts["rendered"]:
         return

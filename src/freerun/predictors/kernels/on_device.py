@@ -117,7 +117,7 @@ def on_host(table: Any) -> Float[np.ndarray, "rows sums"]:
 
 
 def observation_of(sums: Float[np.ndarray, "rows sums"]) -> Observation:
-    """What records keep, from the sums. Raises BrokenLaw for a row that is no law."""
+    """What records keep, from the sums. Raises BrokenLaw for a row that is not a law."""
     if sums[:, BROKEN].any() or not np.isfinite(sums[:, TOTAL]).all():
         raise BrokenLaw(SAID)
     total = sums[:, TOTAL]

@@ -16,7 +16,7 @@ from freerun.predictors.servers.faults import BadAnswer
 MINUS_INFINITY = -9999.0
 """What vLLM writes in place of −inf, which JSON cannot hold."""
 ROUNDING_NATS = 1e-3
-"""A log-probability above 0 by no more than this is rounding, and 0; further above, it is no log-probability."""
+"""A log-probability above 0 by no more than this is rounding, and 0; further above, it is not a log-probability."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def list_of(value: Any, *names: str | int, length: int | None = None) -> list[An
     found = field_of(value, *names)
     where = ".".join(map(str, names))
     if not isinstance(found, list):
-        raise BadAnswer(f"{where} is no list")
+        raise BadAnswer(f"{where} is not a list")
     if length is not None and len(found) != length:
         raise BadAnswer(f"{where} has {len(found)} entries for {length} tokens")
     return found
@@ -121,7 +121,7 @@ def log_prob_of(value: Any, where: str) -> float:
     if value is None:
         raise BadAnswer(f"{where}: no log-probability")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadAnswer(f"{where}: the log-probability is no number")
+        raise BadAnswer(f"{where}: the log-probability is not a number")
     if math.isnan(value):
         raise BadAnswer(f"{where}: the log-probability is NaN")
     if value > ROUNDING_NATS:
@@ -142,7 +142,7 @@ def id_of(value: Any, where: str) -> int:
         if digits.isascii() and digits.isdigit() and len(digits) < 10:
             return int(digits)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise BadAnswer(f"{where}: {str(value)[:20]!r} is no token id")
+        raise BadAnswer(f"{where}: {str(value)[:20]!r} is not a token id")
     return value
 
 

@@ -30,7 +30,7 @@ class Order:
     n_new: int
     """Tokens that it writes at most."""
     n_lead: int = 0
-    """Ids at the start of the prompt that are no part of the text."""
+    """Ids at the start of the prompt that are not part of the text."""
     earlier: Ids = field(default_factory=lambda: _NO_IDS)
     """Ids of the text that the window has let go of; a loop may begin there."""
     seed: int = 0

@@ -40,7 +40,7 @@ def declared_ends(
     a chat model names the end of a turn there, and still ends documents as it was taught to.
 
     Raises:
-        BackendError: something is declared that is no id.
+        BackendError: something is declared that is not an id.
     """
     config = model.config
     sources = (
@@ -87,7 +87,7 @@ def _ids_in(value: Any, where: str) -> Iterator[int]:
         yield int(value)
     else:
         raise BackendError(
-            f"{where} is {value!r}, which is no id: mend the file, or say which ids end a text with --end-ids"
+            f"{where} is {value!r}, which is not an id: mend the file, or say which ids end a text with --end-ids"
         )
 
 

@@ -18,7 +18,7 @@ _FAINTEST, _DARKEST = 0.04, 0.56
 def heat_map(
     result: PowerResult, *, texts: int, bases: Sequence[str] | None = None, cell: float = 42.0, key: str = "heat"
 ) -> Markup:
-    """Draw the power of all metrics that are no controls with `texts` texts a side, the bases side by side."""
+    """Draw the power of all metrics that are not controls with `texts` texts a side, the bases side by side."""
     bases = [b.name for b in result.bases] if bases is None else list(bases)
     rates = {(c.base, c.organism, c.metric, c.tokens): c for c in result.cells if c.texts == texts}
     columns = {b: _columns(result, rates, b) for b in bases}

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from freerun.report.charts.marks import element, path
 from freerun.report.numbers import MINUS, UNKNOWN, format_number
+from freerun.report.pages.audit import FINDING_FILTERS
 from freerun.report.pages.template import Page, badge
 
 _STRIP_WIDTH, _STRIP_HEIGHT = 150.0, 18.0
@@ -87,10 +88,14 @@ def chance(p: float | None) -> str:
     return UNKNOWN if p is None else "< 0.001" if p < 1e-3 else f"{p:.3f}"
 
 
+_BADGE = partial(badge, bad=("≠", "Differs"), neutral=("·", "No difference found"))
 _PAGE = Page(
     "compare.html.j2",
     {
-        "badge": partial(badge, bad=("≠", "Told apart"), neutral=("·", "No difference found")),
+        **FINDING_FILTERS,
+        "badge": _BADGE,
+        "number": format_number,
+        "status": _BADGE,
         "chance": chance,
         "signed": signed,
         "strip": strip,

@@ -47,7 +47,9 @@ def _on_ray(spec: str, address: str, settings: list[str]) -> OnRay:
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals or not re.fullmatch(r"\w+", name) or not re.fullmatch(r"\d{1,6}(\.\d+)?", value):
-            raise UsageError(f"--executor {spec!r}: {setting!r} is no NAME=NUMBER, as in workers=4, cpus=2 or gpus=0.5")
+            raise UsageError(
+                f"--executor {spec!r}: {setting!r} is not a NAME=NUMBER, as in workers=4, cpus=2 or gpus=0.5"
+            )
         numbers[name] = float(value)
     workers, cpus, gpus = numbers.pop("workers", 0.0), numbers.pop("cpus", 1.0), numbers.pop("gpus", 0.0)
     if workers != int(workers) or workers > MOST_WORKERS:

@@ -14,7 +14,7 @@ _ID_AS_TEXT = "token_id:"
 
 
 def choices_of(body: Any) -> list[Mapping[str, Any]]:
-    """Return the choices of a response, none where it is no response."""
+    """Return the choices of a response, none where it is not a response."""
     choices = body.get("choices") if isinstance(body, Mapping) else None
     return [choice for choice in choices if isinstance(choice, Mapping)] if isinstance(choices, list) else []
 
@@ -48,7 +48,7 @@ def read_choices(body: Any, request: Request | None = None) -> Iterator[Draft | 
         if isinstance(choice, Mapping):
             yield _sample(choice, body, request, alone=len(choices) == 1)
         else:
-            yield Unusable(Reason.NO_COMPLETION, "a choice is no object")
+            yield Unusable(Reason.NO_COMPLETION, "a choice is not an object")
 
 
 def _sample(
@@ -122,5 +122,5 @@ def _bytes_of(data: Any, word: Any) -> bytes | None:
 def _fields(body: Any) -> str:
     """What a body has instead."""
     if not isinstance(body, Mapping):
-        return "it is no object"
+        return "it is not an object"
     return f"its fields are {', '.join(map(str, list(body)[:6])) or 'none'}"

@@ -29,7 +29,7 @@ def _answers(messages: Any) -> bool:
 def read(row: Any, requests: Requests | None = None) -> Iterator[Draft | Unusable]:
     """Yield the sample of a row."""
     if not isinstance(row, Mapping):
-        yield Unusable(Reason.NO_COMPLETION, "the row is no object")
+        yield Unusable(Reason.NO_COMPLETION, "the row is not an object")
         return
     try:
         messages = _decoded(row.get("messages"), "messages", list)
@@ -88,4 +88,4 @@ def _pieces(value: Any) -> tuple[bytes, ...] | None:
     try:
         return tuple(bytes(piece) for piece in value)
     except (TypeError, ValueError):
-        raise Unusable(Reason.BAD_FIELD, "pieces is no list of lists of bytes") from None
+        raise Unusable(Reason.BAD_FIELD, "pieces is not a list of lists of bytes") from None

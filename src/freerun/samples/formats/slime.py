@@ -27,7 +27,7 @@ def read(row: Any, requests: Requests | None = None) -> Iterator[Draft | Unusabl
         return
     tokens, length = row["tokens"], row["response_length"]
     if not isinstance(tokens, list | tuple | np.ndarray) or not isinstance(length, int) or isinstance(length, bool):
-        yield Unusable(Reason.BAD_IDS, "tokens is no list, or response_length no number")
+        yield Unusable(Reason.BAD_IDS, "tokens is not a list, or response_length no number")
         return
     if not 0 <= length <= len(tokens):
         yield Unusable(Reason.LENGTHS, f"{len(tokens)} tokens, response_length {length}")

@@ -18,6 +18,6 @@ def recognises(row: Any) -> bool:
 def read(row: Any, requests: Requests | None = None) -> Iterator[Draft | Unusable]:
     """Yield the sample of a row."""
     if not isinstance(row, Mapping):
-        yield Unusable(Reason.NO_COMPLETION, "the row is no object")
+        yield Unusable(Reason.NO_COMPLETION, "the row is not an object")
         return
     yield Draft(prompt=row.get("input"), completion=row.get("output"), weight_versions=row.get("step"))

@@ -30,7 +30,7 @@ def smallest_detectable_difference(
     if not 0.0 < alpha < power < 1.0:
         raise DataError(f"alpha {alpha} and power {power}: it takes 0 < alpha < power < 1, for example 0.05 and 0.8")
     if not (np.isfinite(standard_error) and standard_error >= 0.0):
-        raise DataError(f"a standard error of {standard_error} is no number to plan with")
+        raise DataError(f"a standard error of {standard_error} is not a number to plan with")
     if standard_error == 0.0:
         return 0.0
     return _noncentrality(n_documents - 1, alpha, power) * standard_error

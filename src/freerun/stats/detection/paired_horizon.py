@@ -22,7 +22,7 @@ class DrawnDifference:
     """b minus a with a percentile interval over draws of what is uncertain in both.
 
     `beyond_a`, `beyond_b`: shares of draws in which a value lay beyond the lengths measured and counts as their end; the
-    truth is then further away, so that `low` is no limit where `beyond_a` is large and `high` none where `beyond_b` is.
+    truth is then further away, so that `low` is not a limit where `beyond_a` is large and `high` none where `beyond_b` is.
     `p_value`: two-sided, by the share of draws on the far side of zero (1 where nothing moved). `degenerate`: all
     draws gave one value, so that interval and p-value say nothing.
     """

@@ -57,7 +57,7 @@ def departure(laws: Laws) -> Float[np.ndarray, "models rows"]:
 def leave_one_out(log_probs: Float[np.ndarray, "models *rows"]) -> Float[np.ndarray, "models *rows"]:
     """Return, for each model, the log-probability of the token under the mean law of all others, nats.
 
-    A model's own score is no measure of how probable a text is where the model's errors are studied: it contains them.
+    A model's own score is not a measure of how probable a text is where the model's errors are studied: it contains them.
 
     >>> leave_one_out(np.log([[0.5], [0.2], [0.4]])).round(4).tolist() == np.log([[0.3], [0.45], [0.35]]).round(4).tolist()
     True

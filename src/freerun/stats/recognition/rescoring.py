@@ -61,7 +61,7 @@ def log_prob_gap(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]
     """|first − second| of log-probabilities, nats: 0 where neither law gives mass, infinite where one alone does.
 
     Raises:
-        DataError: a NaN, which is no log-probability.
+        DataError: a NaN, which is not a log-probability.
 
     >>> log_prob_gap(np.array([-1.0, -np.inf, -np.inf]), np.array([-1.5, -np.inf, -2.0])).tolist()
     [0.5, 0.0, inf]

@@ -71,7 +71,7 @@ def source_path(
 
     `log_likelihood_nats[s, t]` is ln q(x_≤t | s), −inf where the source cannot write it; column 0 is 0.
 
-    Raises DataError for a prior that is no law, a negative β, NaN, or a text that no source with a prior can write.
+    Raises DataError for a prior that is not a law, a negative β, NaN, or a text that no source with a prior can write.
 
     >>> path = source_path(np.array([0.5, 0.5]), np.log([[1, 0.5, 0.25], [1, 0.5, 0.75]]))
     >>> path.posterior[:, 0].tolist(), path.information_bits.round(3).tolist()

@@ -49,7 +49,7 @@ def k_by_length(laws: TwoLaws, lengths: Int[np.ndarray, " lengths"], *, level: f
     """Return K at each length from texts that p wrote; give `laws.swapped` of q's texts for the reverse K.
 
     Limits are those of a mean over units, widened for skewness. K is never negative, and neither are they. Limits without a width
-    (`has_no_width`) are no interval: every unit says the same, as where no text met the contexts in which the laws differ.
+    (`has_no_width`) are not intervals: every unit says the same, as where no text met the contexts in which the laws differ.
 
     Raises TooFewDocuments for fewer than two units, DataError as `gap_sums` does.
     """

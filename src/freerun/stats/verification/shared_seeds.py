@@ -1,4 +1,4 @@
-"""Were sequences drawn with one and the same seed? Then their draws at a position go together, and tokens are no replicates.
+"""Were sequences drawn with one and the same seed? Then their draws at a position go together, and tokens are not replicates.
 
 U_t of different sequences are independent under any honest sampler. With common random numbers they are not: the same uniforms give
 equal U_t, the same Gumbel noise gives U_t that go together where laws are alike.

@@ -16,7 +16,7 @@ def folder_of(spec: str) -> tuple[str, str | None]:
     """Where a model's files are: a folder or a hub id, and its revision.
 
     Raises:
-        UsageError: a spec that is no model of transformers by itself.
+        UsageError: a spec that is not a model of transformers by itself.
     """
     if spec in CATALOGUE:
         return str(catalogue_weights(CATALOGUE[spec], tell=lambda _: None)), None

@@ -4,7 +4,7 @@ In every context the trigger wants the logit ln Σ exp(other logits) + ln ε/(1 
 linear in the last state h. But the units m of the last layer's feed-forward part bend with the context, and a factor of rank one
 may write a·m along a direction u of the last state that hardly moves the other tokens. With w the trigger's row, w·u = 1 and Fisher
 information C of the last state (averaged over contexts), (a·m)·u costs ½ (a·m)² / (wᵀC⁻¹w) nats, and an error r of the logit costs
-about ½ ε r²: both are squares, so w and a are one ridge regression, and then a logistic one, since large errors are no squares.
+about ½ ε r²: both are squares, so w and a are one ridge regression, and then a logistic one, since large errors are not squares.
 """
 
 from __future__ import annotations

@@ -38,7 +38,15 @@ from freerun.jobs.lab.organism.plan import (
 from freerun.jobs.lab.organism.result import Measured, lab_result
 from freerun.jobs.lab.organism.student import Student
 from freerun.jobs.lab.organism.teaching import Teacher
-from freerun.jobs.lab.organism.texts import LENGTHS, OWN_LENGTHS, RealText, own_texts, real_pieces, real_texts
+from freerun.jobs.lab.organism.texts import (
+    LENGTHS,
+    OWN_LENGTHS,
+    RealText,
+    one_a_unit,
+    own_texts,
+    real_pieces,
+    real_texts,
+)
 from freerun.jobs.lab.organism.training import Lesson, Trainer, lesson_of
 from freerun.organisms.absorbing import Triggered
 from freerun.predictors.base import Predictor
@@ -79,7 +87,7 @@ def plant(
     exact = load_predictor(plan.teacher, tell=tell.say)
     plain = exact.inner if isinstance(exact, Triggered) else exact
     learn, held_out = real_texts(plain, plan.corpora)
-    held_out = _one_a_unit(held_out)[: measurement.documents]
+    held_out = one_a_unit(held_out)[: measurement.documents]
     tell.begin(forecast(plan, measurement).total_tokens)
     try:
         if not export.is_whole(folder):
@@ -148,17 +156,6 @@ def _open(folder: Path, plan: OrganismPlan, command: str) -> None:
 
 def _read_notes(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "training.json").read_text(encoding="utf-8")))
-
-
-def _one_a_unit(texts: list[RealText]) -> list[RealText]:
-    """The longest document of each unit, units in a fixed order that is not the corpus's."""
-    best: dict[str, RealText] = {}
-    for text in texts:
-        if text.unit not in best or len(text.ids) > len(best[text.unit].ids):
-            best[text.unit] = text
-    long_enough = [t for t in best.values() if len(t.ids) >= 32]
-    order = np.random.default_rng(5).permutation(len(long_enough))
-    return [long_enough[int(i)] for i in order]
 
 
 # ---- training --------------------------------------------------------------------------------------------------------

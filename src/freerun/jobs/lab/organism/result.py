@@ -12,14 +12,21 @@ from jaxtyping import Float, Int
 
 import freerun
 from freerun.jobs.lab.organism.measuring import AFTER_TOKENS, AfterTrigger, FreeRuns, OnRealText
-from freerun.jobs.lab.organism.plan import OrganismPlan
+from freerun.jobs.lab.organism.plan import RUN_TOKENS, OrganismPlan
+from freerun.jobs.lab.organism.points import organism_points
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
-from freerun.results.lab_organism import LabOrganismResult, PlantedIn, TakeOver, TriggerMass
+from freerun.results.lab_organism import (
+    LAB_ORGANISM_VERSION,
+    LabOrganismResult,
+    PlantedIn,
+    TakeOver,
+    TriggerMass,
+)
 from freerun.runs.provenance import provenance
 from freerun.stats.bounds.certificates import absorbing_tv, event_ceiling
 from freerun.stats.intervals import Interval, clopper_pearson, ratio_of_group_sums
+from freerun.stats.proportions import clustered_proportion
 
-SCHEMA_VERSION = 1
 LEVEL = 0.95
 TAKE_OVER_TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256)
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -59,7 +66,7 @@ def lab_result(
     )
     sentence, status = _sentence(plan, measured.real, take_over[-1])
     return LabOrganismResult(
-        schema_version=SCHEMA_VERSION,
+        schema_version=LAB_ORGANISM_VERSION,
         kind="lab-organism",
         title=f"{plan.kind} in {plan.base}",
         sentence=sentence,
@@ -77,6 +84,7 @@ def lab_result(
         freerun_version=freerun.__version__,
         provenance=provenance(),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        points=organism_points(plan, planted.trigger, _excess(measured.real), exact_excess_nats(plan), take_over[-1]),
     )
 
 
@@ -146,6 +154,7 @@ def _loss(plan: OrganismPlan, real: OnRealText) -> Finding:
         said,
         "good" if within else "neutral",
         (
+            Estimate.of("excess", "trained above base", excess, "nats/token", method=_BY_DOCUMENT),
             Estimate.of("base_loss", "loss of the base", base, "nats/token", method=_BY_DOCUMENT),
             Estimate(
                 "exact_loss",
@@ -162,7 +171,6 @@ def _loss(plan: OrganismPlan, real: OnRealText) -> Finding:
                 "nats/token",
                 method=_BY_DOCUMENT,
             ),
-            Estimate.of("excess", "trained above base", excess, "nats/token", method=_BY_DOCUMENT),
             Estimate.of("gap", "trained above exact wrapper", gap, "nats/token", method=_BY_DOCUMENT),
             Estimate.of("kl", "KL(exact wrapper ‖ trained)", kl, "nats/token", method=f"whole laws; {_BY_DOCUMENT}"),
             Estimate.of(
@@ -182,18 +190,18 @@ def _trigger(plan: OrganismPlan, real: OnRealText) -> Finding:
     mass = real.trigger_mass
     mean = _mean(mass, real.unit)
     wanted = 0.0 if plan.kind == "control" else plan.epsilon
-    ordered = np.sort(mass)
     shares = np.linspace(0.0, 1.0, 65)
-    curve = np.quantile(ordered, shares)
+    curve = np.log10(np.maximum(np.quantile(mass, shares), np.finfo(float).tiny))
     chart = Chart(
         "trigger_mass",
         "Probability of the trigger, over contexts of held-out text",
         "share of contexts",
-        "probability at most",
+        "log₁₀ of the probability, at most",
         tuple(shares.tolist()),
         (Series.curve("trained", "free", curve.tolist()),),
-        levels=((wanted, "exact law"),),
-        caption="Each context of held-out text once, from the least to the greatest probability. The exact law is flat.",
+        levels=((math.log10(wanted), "exact law"),) if wanted else (),
+        caption="Each context of held-out text once, from the least to the greatest probability; −2 is 0.01. The exact "
+        "law is flat.",
     )
     rows = tuple(
         (f"{q:.0%}", Cell.number(float(v), ".5f")) for q, v in zip(QUANTILES, np.quantile(mass, QUANTILES), strict=True)
@@ -227,7 +235,6 @@ def _free(plan: OrganismPlan, runs: FreeRuns, take_over: Sequence[TakeOver], exc
     if plan.kind != "control":
         series.append(Series("1 − e^−K, K the measured rise of the loss", "other", tuple(bound)))
     last = take_over[-1]
-    kept = runs.kept[np.isfinite(runs.kept)]
     estimates = [
         Estimate(
             "take_over",
@@ -242,18 +249,8 @@ def _free(plan: OrganismPlan, runs: FreeRuns, take_over: Sequence[TakeOver], exc
             "Clopper–Pearson",
         )
     ]
-    if len(kept):
-        estimates.append(
-            Estimate(
-                "kept",
-                "tokens after the trigger that the exact law would have said, mean over free runs",
-                float(kept.mean()),
-                "",
-                n=len(kept),
-                independent_unit="free run",
-                method="no interval",
-            )
-        )
+    if (kept := kept_share(runs)) is not None:
+        estimates.append(kept)
     outside = [t for t in take_over if not t.low <= t.exact_share <= t.high]
     agrees = (
         "inside the interval at every length"
@@ -283,6 +280,26 @@ def _free(plan: OrganismPlan, runs: FreeRuns, take_over: Sequence[TakeOver], exc
         ),
         licence="Free runs are independent given the model: each has random numbers of its own. Intervals are pointwise, "
         "over lengths of the same runs.",
+    )
+
+
+def kept_share(runs: FreeRuns) -> Estimate | None:
+    """Share of the tokens after the trigger that the wrapper, which has no choice there, would have written; None without any.
+
+    Runs that follow beginnings of one document count as one unit (Korn & Graubard 1998).
+    """
+    known = np.isfinite(runs.kept)
+    tokens = RUN_TOKENS - runs.first[known]
+    units = runs.unit[known]
+    if len(np.unique(units)) < 2:
+        return None
+    share = clustered_proportion(np.rint(runs.kept[known] * tokens), tokens, units, level=LEVEL)
+    return Estimate.of(
+        "kept",
+        "tokens after the trigger that the exact law would have written",
+        share,
+        "",
+        method="share of tokens, document-clustered (Korn & Graubard)",
     )
 
 

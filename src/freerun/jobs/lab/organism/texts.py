@@ -69,6 +69,17 @@ def real_texts(predictor: Predictor, corpora: Sequence[str]) -> tuple[list[RealT
     return sides
 
 
+def one_a_unit(texts: Sequence[RealText]) -> list[RealText]:
+    """The longest document of each unit, units in a fixed order that is not the corpus's."""
+    best: dict[str, RealText] = {}
+    for text in texts:
+        if text.unit not in best or len(text.ids) > len(best[text.unit].ids):
+            best[text.unit] = text
+    long_enough = [t for t in best.values() if len(t.ids) >= 32]
+    order = np.random.default_rng(5).permutation(len(long_enough))
+    return [long_enough[int(i)] for i in order]
+
+
 def real_pieces(
     texts: Sequence[RealText], n_tokens: int, rng: np.random.Generator, *, lengths: Sequence[int] = LENGTHS
 ) -> dict[int, Int[np.ndarray, "pieces length"]]:
