@@ -33,6 +33,9 @@ JSON = st.recursive(
     max_leaves=6,
 )
 
+NAMES = ("../out", "/tmp/out", "a/../../b", "nul\0", "x" * 5000, "\ud800", "\u202e", "-o", ".", "", "C:\\x", "~/x")
+"""Names that may point elsewhere."""
+
 
 def harmless(act: Callable[[], object]) -> bool:
     """Whether it worked; anything but one line of a FreerunError fails the test."""

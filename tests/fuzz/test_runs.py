@@ -18,7 +18,7 @@ from freerun.commands.main import main
 from freerun.records.schema import sequences_schema, tokens_schema
 from freerun.records.store import RunFolder, load_records
 from freerun.runs.run import finished, open_run
-from tests.fuzz.anything import ANYTHING, JSON, few, harmless, quick
+from tests.fuzz.anything import ANYTHING, JSON, NAMES, few, harmless, quick
 
 
 @pytest.fixture(scope="module")
