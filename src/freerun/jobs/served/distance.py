@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import freerun
+from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.files import write_atomically
 from freerun.findings.two_laws.whole_texts import Writers, judge_writers, token_gaps
@@ -59,7 +60,7 @@ def served_distance(
     work = _Work(ready, log)
     _claim(ready, work)
     try:
-        tell.say(f"{len(pairs)} texts, {plan.prefix} + {plan.tokens} tokens -> {folder}")
+        tell.say(f"{counted(len(pairs), 'text')}, {plan.prefix} + {plan.tokens} tokens -> {folder}")
         tell.begin(len(ARMS) * len(pairs) * plan.tokens)
         same, is_left = SameLaw(folder, (ready.a, ready.b)), work.is_left
         same.check_unchanged()
