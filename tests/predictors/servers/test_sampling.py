@@ -91,9 +91,9 @@ def test_the_numbers_and_names_that_are_sent() -> None:
 @pytest.mark.parametrize(
     ("kind", "rule", "order", "words"),
     [
-        (VLLM, "top_p=0.9,min_p=0.1", "sglang", "vLLM goes by min_p, then top_p, .* write --order vllm"),
+        (VLLM, "top_p=0.9,min_p=0.1", "sglang", "vLLM goes by min_p, then top_p, .* takes --order vllm"),
         (VLLM, "t=0.7,top_k=5", "llama.cpp", "vLLM goes by temperature, then top_k"),
-        (SGLang, "min_p=0.1,top_p=0.9", "vllm", "SGLang goes by top_p, then min_p, .* write --order sglang"),
+        (SGLang, "min_p=0.1,top_p=0.9", "vllm", "SGLang goes by top_p, then min_p, .* takes --order sglang"),
         (SGLang, "top_k=5,top_p=0.9", "sglang", "cannot be told top_k and top_p together"),
         (
             SGLang,
