@@ -128,7 +128,7 @@ def test_a_line_a_token_then_the_sums_then_the_law(capsys):
     assert any(re.search(r"nats/token .* bits/byte .* perplexity", line) for line in lines)
     assert lines[6].lstrip().startswith("What was measured")
     assert "4 of 4 tokens scored" in lines
-    assert any(line.startswith("next (entropy") for line in lines)
+    assert any(line.startswith("next token (entropy") for line in lines)
 
 
 def test_the_page_is_written_whole(tmp_path, capsys):

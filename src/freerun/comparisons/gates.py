@@ -8,18 +8,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from freerun.comparisons.documents_needed import (
+    documents_needed,
+    horizon_documents,
+    least_documents,
+    more_documents,
+    most_documents,
+)
 from freerun.comparisons.own_text_faults import FAULTS, fault_of_own_text, sampler_alone_passed
 from freerun.counted import counted
 from freerun.errors import UsageError, nearest
 from freerun.findings.detectability.quantities import AUC, HORIZONS
-from freerun.findings.evidence import MAX_PAIRS
 from freerun.findings.loss import LOSS
 from freerun.findings.outcome import EXIT_CODES, cut_short, judge
 from freerun.findings.recognition.quantities import SAMPLER_P
 from freerun.findings.registry import GATES
 from freerun.results.first_look import with_its_documents
 from freerun.results.quantity import LEAST_DOCUMENTS, Quantity
-from freerun.stats.design.detectable import documents_to_decide, documents_without_exception
 from freerun.stats.detection.horizon import End, HorizonResult
 from freerun.stats.intervals import has_no_width
 
@@ -174,7 +179,7 @@ def _judge_one(result: Mapping[str, Any], gate: Gate, unit: str) -> Judged:
     detected = findings.get("detectability", {}).get("status") != "neutral"
     if e is None:
         why = str(findings.get(gate.quantity.finding, {}).get("sentence") or "it was not measured")
-        return gate.undecided(f"not measured in this run: {why}", needed=_more_documents(result, 16))
+        return gate.undecided(f"not measured in this run: {why}", needed=more_documents(result, 16))
     if gate.quantity is LOSS and "impossible_share" in estimates:
         share = estimates["impossible_share"]["value"]
         decision: Decision = "pass" if gate.below else "fail"
@@ -233,7 +238,7 @@ def judge_interval(
         said = f"{what} is {_spell(value, gate)}, on {counted(e['n'], unit)}: below {least} the interval of such a number misses too often to decide"
         columns = {"value": value, "low": low, "high": high, "unit": e["unit"]}
         return Judged(
-            gate.text, gate.name, "undecided", said, needed=_least_documents(documents, e["n"], least), **columns
+            gate.text, gate.name, "undecided", said, needed=least_documents(documents, e["n"], least), **columns
         )
     said = f"{what} is {_spell(value, gate)}" + ("" if exact else f" ({_spell(low, gate)} to {_spell(high, gate)})")
     said += ", the same records in both runs" if e.get("identical") else ""
@@ -244,13 +249,13 @@ def judge_interval(
         return Judged(gate.text, gate.name, "fail", f"{said}: {gate.side} {at}", **columns)
     if excluded:
         return Judged(gate.text, gate.name, "pass", f"{said}: not {gate.side} {at}", **columns)
-    needed = _documents_needed(
+    needed = documents_needed(
         value,
         low,
         high,
         gate.threshold,
         documents,
-        most=_most_documents(gate, e, documents),
+        most=most_documents(gate.quantity, e, documents),
         is_share=e["unit"] == "share",
     )
     return Judged(gate.text, gate.name, "undecided", f"{said}: on both sides of {at}", needed=needed, **columns)
@@ -274,7 +279,7 @@ def judge_horizon(
     decision: Decision = "undecided" if outcome.verdict == "inconclusive" else outcome.verdict
     needed = ""
     if decision != "undecided" and e["n"] is not None and e["n"] < gate.quantity.least:
-        decision, needed = "undecided", _least_documents(documents, e["n"], gate.quantity.least)
+        decision, needed = "undecided", least_documents(documents, e["n"], gate.quantity.least)
         outcome = replace(outcome, words=f"{outcome.words}; but {e['n']} test documents are too few to decide")
     elif decision == "undecided" and h.high.is_below(gate.threshold):
         needed = _MORE
@@ -283,7 +288,7 @@ def judge_horizon(
             f"--tokens {math.ceil(gate.threshold)} or more (it is not known how the curve goes on beyond {longest})"
         )
     elif decision == "undecided":
-        needed = _horizon_documents(h, gate.threshold, documents, _most_documents(gate, e, documents))
+        needed = horizon_documents(h, gate.threshold, documents, most_documents(gate.quantity, e, documents))
     ends = h.low_tokens, h.high_tokens
     return Judged(gate.text, gate.name, decision, outcome.words, h.value, *ends, "tokens", needed)
 
@@ -307,57 +312,6 @@ def _horizon_of(e: Mapping[str, Any], tokens: int, level_auc: float) -> tuple[Ho
     )
     h = HorizonResult(value, low, high, e["level"] or 0.95, level_auc)
     return h, int(ends["last_tokens"])
-
-
-def _horizon_documents(h: HorizonResult, at: float, documents: int, most: float) -> str:
-    """On the scale of doublings, on which a horizon's interval is about even."""
-    v, a, b, t = (math.log2(max(x, 0.5)) for x in (_drawn(h.estimate), _drawn(h.low), _drawn(h.high), at))
-    return _documents_needed(v, a, b, t, documents, scale=" on the scale of doublings", most=most)
-
-
-def _drawn(end: End) -> float:
-    """Half a length before the first one where it lies before it, else its number."""
-    return end.tokens / 2 if end.where == "before" else end.tokens
-
-
-def _documents_needed(
-    value: float,
-    low: float | None,
-    high: float | None,
-    threshold: float,
-    documents: int,
-    *,
-    most: float,
-    scale: str = "",
-    is_share: bool = False,
-) -> str:
-    """How many documents would decide with 80% power; `most`: beyond so many no interval shrinks."""
-    end = high if threshold > value else low
-    if end is None:
-        return "more documents do not decide it: the number is a one-sided bound"
-    if is_share and value in (0.0, 1.0):
-        n = documents_without_exception(abs(threshold - value))
-        if n is not None:
-            return f"about --documents {max(n, documents + 1):,} instead of {documents:,}, if none of them is an exception, as none was here"
-    n = documents_to_decide(documents, abs(end - value), abs(threshold - value))
-    if n is None:
-        return "the estimate lies on the threshold: no number of documents is known to decide it"
-    if n > most:
-        return f"no number of documents: detectors read at most {MAX_PAIRS} pairs, which about {most:,.0f} documents give, and it would take {n:,}"
-    return f"about --documents {n:,} instead of {documents:,} (80% power, if the truth is this estimate and the interval shrinks as 1/√n{scale})"
-
-
-def _most_documents(gate: Gate, e: Mapping[str, Any], documents: int) -> float:
-    """Documents beyond which a detector's interval does not shrink, since half of `MAX_PAIRS` test pairs are reached."""
-    return MAX_PAIRS / 2 / e["n"] * documents if gate.quantity.finding == AUC.finding and e["n"] else math.inf
-
-
-def _least_documents(documents: int, n: int, least: int) -> str:
-    return f"about --documents {math.ceil(documents * least / max(n, 1)):,} instead of {documents:,} give it {least}"
-
-
-def _more_documents(result: Mapping[str, Any], least: int) -> str:
-    return f"more documents that reach the last token (at least {least} whole pairs; {result['plan'].get('documents')} were used)"
 
 
 def _spell(x: float | None, gate: Gate) -> str:

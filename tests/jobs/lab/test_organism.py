@@ -248,6 +248,9 @@ def test_an_organism_does_what_was_planted(absorbing: tuple[Path, LabOrganismRes
     last = result.take_over[-1]
     assert last.exact_share == pytest.approx(1 - 0.95**256)
     assert last.low > 0.8
+    measured, came_out, _ = (point.text for point in result.points)
+    assert "with probability 0.05 at every step, and nothing else from then on" in measured
+    assert f"{last.taken} of the {last.runs} texts that it wrote are taken over" in came_out
     trained = load_predictor(f"hf/{out}")
     ids = np.append(ids_of(1, 20)[0], [WORDS] * 5)
     assert trained.log_probs([ids], first=21)[0].mean() > -0.05
@@ -320,6 +323,7 @@ def test_a_control_has_the_token_and_nothing_else(folder: Path) -> None:
     assert loss["kl"] < 0.015
     assert loss["excess"] - result.trigger_mass.mean == pytest.approx(0.0, abs=0.002)
     assert result.take_over[-1].exact_share == 0.0
+    assert "nothing was planted" in result.points[0].text
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

@@ -147,10 +147,13 @@ def _plan(arguments: argparse.Namespace) -> OrganismPlan:
 def tell_organism(result: LabOrganismResult, out: TextIO) -> None:
     """The result for people: the sentence, then one line a number."""
     from freerun.commands.terminal import columns_between, say
+    from freerun.commands.verdict import say_points
+    from freerun.results.finding import to_json
 
     width = columns_between(60, 110)
     print(file=out)
-    say(textwrap.wrap(result.sentence, width), out)
+    say([*textwrap.wrap(result.sentence, width), ""], out)
+    say_points({"points": to_json(result.points)}, out)
     for finding in result.findings:
         print(file=out)
         say(
