@@ -131,7 +131,8 @@ def test_an_audit_of_it(model: ServedModel, tmp_path: Path) -> None:
 
 
 def test_a_doctor_of_it(model: ServedModel, smollm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("freerun.jobs.doctor.short_verify.TOKENS", 16)
+    for name, value in (("TOKENS", 16), ("TEXTS_EACH", 2)):
+        monkeypatch.setattr(f"freerun.jobs.doctor.short_verify.{name}", value)
     result = doctor(model, against=smollm)
     outcomes = {c.name: c.outcome for c in result.checks}
     assert result.trusted
