@@ -89,12 +89,12 @@ class OwnTextFrom(SharesTokens):
 
     def written(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
         """Texts by the writer with what it says of them itself, not read."""
-        self._check_fits(continuations)
+        self.check_fits(max(len(p) for p in continuations.prefixes) + continuations.length)
         todo = replace(continuations, loop_rule=None)
         return map(self._ended, self.writer.generate(todo, on_tokens=on_tokens))
 
-    def _check_fits(self, todo: Continuations) -> None:
-        longest = max(len(p) for p in todo.prefixes) + todo.length
+    def check_fits(self, longest: int) -> None:
+        """Raises UsageError: texts of so many tokens, prefix included, do not fit into the context of both."""
         for who, predictor in (("the writer", self.writer), ("the model that reads", self.reader)):
             if (window := predictor.context.window) is not None and longest > window:
                 raise UsageError(

@@ -199,3 +199,19 @@ def test_an_audit_of_answers_that_a_server_writes(served: Served, conversations:
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["prompts"]["template"]["before"] == "user:"
     assert done.result["own_text"]["sampler_audit"] == "passed"
+
+
+def test_what_a_server_cannot_do_is_said_before_a_folder_is_made(
+    served: Served, conversations: str, tmp_path: Path
+) -> None:
+    both = OwnTextFrom(checkpoint(), served("vllm", Fake(), options=",window=42"))
+    how: dict[str, Any] = {"documents": 20, "tokens": 16, "out": tmp_path / "run"}
+    with pytest.raises(UsageError, match=r"vLLM goes by min_p, then top_p"):
+        audit(both, conversations, chat=True, sample_with="top_p=0.9,min_p=0.1", **how)
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text("\n".join(json.dumps({"text": f"some words {i} " * 12}) for i in range(40)))
+    with pytest.raises(UsageError, match=r"texts have up to 46 tokens, and the writer .* sees 40"):
+        audit(both, str(plain), prefix=30, **how)
+    assert not (tmp_path / "run").exists()
+    done = audit(both, conversations, chat=True, **how)  # prompts that do not fit are left out
+    assert done.result["counts"]["pairs"] == 20

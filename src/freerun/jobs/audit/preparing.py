@@ -15,6 +15,7 @@ from freerun.jobs.audit.fidelity import fidelity, renamed
 from freerun.jobs.audit.manifest import REFERENCE_ORDER, REFERENCE_TOKENS, default_folder, manifest_of
 from freerun.jobs.audit.options import AuditOptions, check_options, read_any_corpus
 from freerun.jobs.audit.prompting import check_fits_prompts, feeding_of, prompted
+from freerun.jobs.served.requests import served_in
 from freerun.jobs.served.writers import check_rule_is_sent, read_by
 from freerun.organisms.dressing import measured_view
 from freerun.organisms.memorised import without_calibration
@@ -22,6 +23,7 @@ from freerun.organisms.wrapper import from_nothing
 from freerun.predictors.arithmetic import is_rounded
 from freerun.predictors.base import Predictor
 from freerun.predictors.chat import Feeding
+from freerun.predictors.own_text_from import OwnTextFrom
 from freerun.predictors.reference import Beside, Reference, check_shares_tokens, default_reference
 from freerun.predictors.rules import SamplingRule
 from freerun.records.layout import first_pairs, layout_of
@@ -161,7 +163,8 @@ def prepare(
     predictor = seen
     text = without_calibration(text, predictor)
     if feeding is not None:
-        pairs, feeding = prompted(text, predictor, feeding, options)
+        window = predictor.writer.context.window if isinstance(predictor, OwnTextFrom) else None
+        pairs, feeding = prompted(text, predictor, feeding, options, window=window)
     else:
         pairs = cut_pairs(
             text,
@@ -180,6 +183,10 @@ def prepare(
         pairs, exemplars = with_exemplars(
             pairs, options.exemplars, separator=between, window=predictor.context.window, seed=options.seed
         )
+    if isinstance(predictor, OwnTextFrom):
+        predictor.check_fits(max(len(p.context) for p in pairs.pairs) + pairs.continuation_tokens)
+    if (served := served_in(predictor)) is not None:
+        served.sent_for(sampling)
     unit_names: dict[str, str] = {}
     if options.redact_text:
         named = [p.document_id for p in pairs.pairs]

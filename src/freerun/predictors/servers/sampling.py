@@ -74,6 +74,6 @@ class Steps:
         its = [name for name in order if name in names]
         if list(names) != its:
             raise UsageError(
-                f"{software} goes by {', then '.join(its)}, and {rule.describe()} goes in another order: write "
-                f"--order {self.engine}"
+                f"{software} goes by {', then '.join(its)}, and {rule.describe()} goes in another order; `freerun "
+                f"verify` takes --order {self.engine}"
             )
