@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,58 @@ def test_no_decision_is_made_on_words(path: Path) -> None:
 )
 def test_such_decisions_are_seen(code: str) -> None:
     assert decisions(ast.parse(code)) == [1]
+
+
+# ---- counts in sentences -----------------------------------------------------------------------------------------------
+
+TALKING = (
+    "commands",
+    "comparisons",
+    "explore",
+    "exports",
+    "findings",
+    "jobs",
+    "report",
+    "results",
+    "samples",
+    "specs",
+    "text",
+)
+"""Rooms whose sentences people read."""
+_PLURAL = re.compile(r" (?:[a-z]+ )?([a-z]+s|corpora)\b")
+_NO_NOUNS = {"is", "has", "was", "does", "less", "as", "its", "this", "ones", "readouts", "templates"}
+"""Words that end so and are not plurals, and nouns of which there are always several."""
+
+
+def plain_plurals(tree: ast.AST) -> list[int]:
+    """Lines with a length right before a plural, as in `f"{len(x)} cells"`, which says "1 cells"."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        for value, after in itertools.pairwise(node.values)
+        if isinstance(value, ast.FormattedValue) and isinstance(after, ast.Constant)
+        if isinstance(value.value, ast.Call) and isinstance(value.value.func, ast.Name) and value.value.func.id == "len"
+        if (match := _PLURAL.match(str(after.value))) and match[1] not in _NO_NOUNS
+    ]
+
+
+@pytest.mark.parametrize("room", TALKING)
+def test_numbers_agree_with_their_nouns(room: str) -> None:
+    """If it fails: `counted(len(x), "cell")` of `freerun.counted` says "1 cell" and "2 cells"."""
+    found = {
+        str(path): lines
+        for path in sorted((SOURCE / room).rglob("*.py"))
+        if (lines := plain_plurals(ast.parse(path.read_text())))
+    }
+    assert not found
+
+
+def test_no_sentence_leaves_the_plural_open() -> None:
+    for path in SOURCE.rglob("*.py"):
+        assert not re.search(r"\b(?:document|file|link|folder|row|text|token)\(s\)", path.read_text()), path
+
+
+def test_a_plain_plural_is_seen() -> None:
+    assert plain_plurals(ast.parse('f"{len(x)} cells are done"')) == [1]
+    assert plain_plurals(ast.parse("""f"{counted(len(x), 'cell')} done, {len(x)} is odd\"""")) == []

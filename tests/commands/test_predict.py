@@ -98,7 +98,7 @@ def test_faults_of_a_file_name_it_and_the_byte(tmp_path, capsys, monkeypatch):
 
 def test_an_empty_text_is_a_usage_error_or_the_first_law(capsys, monkeypatch):
     assert main(["predict", WORLD, ""]) == 0
-    assert "first (entropy" in capsys.readouterr().out
+    assert "first token (entropy" in capsys.readouterr().out
     blind = MarkovWorld(np.full((2, 2), 0.5))
     blind.capabilities = Capabilities(empty_context=False)
     monkeypatch.setattr(spec, "load_predictor", lambda *_, **__: blind)
@@ -128,7 +128,7 @@ def test_a_line_a_token_then_the_sums_then_the_law(capsys):
     assert any(re.search(r"nats/token .* bits/byte .* perplexity", line) for line in lines)
     assert lines[6].lstrip().startswith("What was measured")
     assert "4 of 4 tokens scored" in lines
-    assert any(line.startswith("next (entropy") for line in lines)
+    assert any(line.startswith("next token (entropy") for line in lines)
 
 
 def test_the_page_is_written_whole(tmp_path, capsys):

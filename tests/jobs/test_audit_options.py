@@ -78,10 +78,10 @@ def test_plan_and_page_say_what_stands_before(corpus: str, tmp_path: Path) -> No
     plan = run.result["plan"]
     assert (plan["exemplars"], plan["exemplar_tokens"]) == (1, 32)
     note = next(n for n in run.result["corpus_notes"] if "--exemplars" in n)
-    assert "1 other document(s) of training units stand before every prefix" in note
+    assert "1 other document of training units stands before every prefix" in note
     assert "the first 32 tokens of each" in note
     assert "--exemplars 1" in run.result["command"]
-    assert "of training units stand before every prefix" in run.report.read_text()
+    assert "of training units stands before every prefix" in run.report.read_text()
 
 
 def test_no_exemplars_are_no_option_at_all(corpus: str) -> None:

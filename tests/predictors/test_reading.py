@@ -136,3 +136,19 @@ def test_the_real_model_is_read_in_the_fastest_way_in_either_format(monkeypatch:
             predictor: Any = freerun.load("smollm2-135m-instruct", LoadOptions(dtype=dtype, device="cpu"))
         assert predictor.reading == LADDER[0]
         assert predictor.passes.split
+
+
+def test_a_law_in_which_no_token_matters_by_itself_is_judged_by_its_total_variation() -> None:
+    """An untrained model of 20,000 tokens: every probability is below the least that is looked at by itself."""
+
+    class Flat(checking.Truth):
+        def __init__(self) -> None: ...
+
+        def law(self, ids: np.ndarray) -> torch.Tensor:
+            return torch.log_softmax(torch.zeros(20_000, dtype=torch.float64), -1)
+
+    ids, same = np.array([1, 2]), torch.zeros(20_000)
+    assert Flat().apart([(ids, same)]) is None
+    other = same.clone()
+    other[:10_000] += 0.5
+    assert "in total variation" in str(Flat().apart([(ids, other)]))

@@ -65,7 +65,7 @@ def test_a_folder_is_read_recursively_in_order_without_hidden_files(tmp_path: Pa
         ("b/a.jsonl:7", "2"),
         ("b/c.txt", "3"),
     ]
-    assert corpus.notes == ("1 file(s) of other kinds left out", "files read: 1 .jsonl, 2 .txt")
+    assert corpus.notes == ("1 file of other kinds left out", "files read: 1 .jsonl, 2 .txt")
     assert corpus.name == tmp_path.name
 
 
@@ -99,7 +99,7 @@ def test_line_ends_byte_order_mark_nul_and_surrogates(tmp_path: Path) -> None:
     assert [document.text for document in corpus.documents] == ["one\ntwo\nthree", "ab", "c\ufffd\u2028d"]
     assert corpus.documents[2].id == "b.jsonl:3"
     assert len(corpus.notes) == 4
-    assert "line ends of 1 document(s)" in corpus.notes[1]
+    assert "line ends of 1 document changed" in corpus.notes[1]
 
 
 def test_one_file_is_cut_with_a_note(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_folders_without_documents(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds nothing; it needs files that end in \.txt"):
         read_corpus(str(tmp_path))
     (tmp_path / "a.pdf").write_text("x")
-    with pytest.raises(DataError, match=r"holds nothing that is read \(1 file\(s\) of other kinds left out\)"):
+    with pytest.raises(DataError, match=r"holds nothing that is read \(1 file of other kinds left out\)"):
         read_corpus(str(tmp_path))
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(DataError, match="is empty"):

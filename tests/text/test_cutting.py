@@ -43,7 +43,7 @@ def test_pieces_of_one_text_are_units_that_are_not_independent() -> None:
         ("a#3", "a#3", "z"),
     ]
     assert not independent
-    assert "1 document(s) cut into 3 pieces (--split-on '|')" in note
+    assert "1 document cut into 3 pieces (--split-on '|')" in note
     assert "not independent" in note
 
 

@@ -35,7 +35,7 @@ def test_linked_folders_are_followed(folder: Path) -> None:
     (folder / "linked").symlink_to("../elsewhere")
     corpus = read_corpus(str(folder))
     assert [d.id for d in corpus.documents] == ["a.txt", "linked/c.txt", "linked/deep/d.txt", "sub/b.txt"]
-    assert "1 linked folder(s) followed" in corpus.notes
+    assert "1 linked folder followed" in corpus.notes
     assert "linked folders that were followed: linked" in corpus.named_notes
 
 
@@ -77,7 +77,7 @@ def test_links_that_lead_nowhere_pipes_and_sockets_are_left_out_and_said(folder:
             os.chdir(here)
         corpus = read_corpus(str(folder))
     assert [d.id for d in corpus.documents] == ["a.txt", "sub/b.txt"]
-    assert corpus.notes == ("2 link(s) that lead nowhere left out", "4 pipe(s), socket(s) or device(s) left out")
+    assert corpus.notes == ("2 links to nowhere left out", "4 special files (pipes, sockets, devices) left out")
     assert corpus.named_notes == (
         "links that lead nowhere: gone.txt, self.txt",
         "not files: device.txt (a device), pipe (a pipe), pipe.jsonl (a pipe), socket.txt (a socket)",
@@ -90,7 +90,7 @@ def test_settings_in_json_do_not_stop_a_folder_of_texts(folder: Path) -> None:
     (folder / "rows.json").write_text(json.dumps([{"text": "a row"}]))
     corpus = read_corpus(str(folder))
     assert [d.id for d in corpus.documents] == ["a.txt", "rows.json:1", "sub/b.txt"]
-    assert "2 .json file(s) without rows of text left out" in corpus.notes
+    assert "2 .json files without rows of text left out" in corpus.notes
     assert ".json files without rows of text: list.json, package.json" in corpus.named_notes
     for name in ("a.txt", "sub/b.txt", "rows.json"):
         (folder / name).unlink()

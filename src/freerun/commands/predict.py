@@ -216,7 +216,7 @@ def summary_lines(result: PredictResult, *, width: int) -> list[str]:
     lines += [*result.notes, f"Model: {result.model.name}. Context: {result.context.rule}."]
     lines = [*spoken, "", *(part for line in lines for part in textwrap.wrap(shown(line), width))]
     entropy = "" if after.entropy_nats is None else f" (entropy {after.entropy_nats:.2f} nats)"
-    lines += ["", f"{'next' if total.n_tokens else 'first'}{entropy}"]
+    lines += ["", f"{'next' if total.n_tokens else 'first'} token{entropy}"]
     words = [visible_token(entry) for entry in after.top]
     room = min(max(map(columns, words), default=0), max(8, width // 3))
     for entry, word in zip(after.top, words, strict=True):

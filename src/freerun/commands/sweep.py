@@ -7,6 +7,8 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, Any, TextIO
 
+from freerun.counted import counted
+
 if TYPE_CHECKING:
     from freerun.jobs.sweep.forecast import SweepForecast
     from freerun.jobs.sweep.sweep import Sweep
@@ -101,7 +103,7 @@ def tell_sweep_forecast(forecast: SweepForecast, stream: TextIO) -> None:
     """A forecast for people: a line a setting, and the sum."""
     first = next(iter(forecast.settings.values()))
     lines = [
-        f"{first.model} on {first.corpus}: {first.documents} documents, {len(forecast.settings)} settings, "
+        f"{first.model} on {first.corpus}: {first.documents} documents, {counted(len(forecast.settings), 'setting')}, "
         f"{first.tokens} tokens after the cut, on {first.device}",
         f"  time    {forecast.seconds.time()}, the model being loaded",
         *(f"            {one.seconds.time():<22}{name}" for name, one in forecast.settings.items()),

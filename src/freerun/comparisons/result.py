@@ -14,6 +14,7 @@ from freerun.comparisons.detected import difference_in
 from freerun.comparisons.differences import LOSS_KEY, Compared, loss_by_position
 from freerun.comparisons.points import compare_next, compare_points
 from freerun.comparisons.questions import questions_compared
+from freerun.counted import counted
 from freerun.findings.detectability.quantities import H75
 from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
@@ -66,7 +67,7 @@ def compare_result(
         COMPARE_VERSION,
         "trend" if trend else "compare",
         freerun.__version__,
-        (f"{len(names)} runs on {corpus}" if trend else f"{names[1]} against {names[0]} on {corpus}")
+        (f"{counted(len(names), 'run')} on {corpus}" if trend else f"{names[1]} against {names[0]} on {corpus}")
         + (", from a first look" if any(e.first_look for e in evidences) else ""),
         _verdict(runs, pairs, compared, broken, refused),
         runs,
@@ -210,7 +211,7 @@ def _verdict(
     differences = [d for pair in pairs for d in pair.differences]
     further = [d for d in differences if not d.primary and d.p_value is not None]
     detail = (
-        f"{sum(d.found for d in differences if not d.primary)} of {len(further)} further differences are told from zero with the "
+        f"{sum(d.found for d in differences if not d.primary)} of {counted(len(further), 'further difference is', 'further differences are')} told from zero with the "
         f"false-discovery rate held at {ALPHA:.0%}."
     )
     sentences = [pair.sentence for pair in pairs]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from freerun.counted import counted
 from freerun.errors import UsageError
 from freerun.explore.answers import Branch, NextTokens, Sampled
 from freerun.explore.next_tokens import from_draws, from_law
@@ -67,7 +68,7 @@ class Reader:
         """
         out = [int(i) for i in ids]
         if len(out) > MOST_TOKENS:
-            raise UsageError(f"the text has {len(out):,} tokens; this page takes {MOST_TOKENS:,} at most")
+            raise UsageError(f"the text has {counted(len(out), 'token')}; this page takes {MOST_TOKENS:,} at most")
         if out and not 0 <= min(out) <= max(out) < self.predictor.n_tokens:
             raise UsageError(
                 f"a token id is none of {self.predictor.identity.name}'s, which run to {self.predictor.n_tokens - 1}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
+from freerun.counted import counted
 from freerun.errors import TooFewDocuments
 from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.question import Question
@@ -202,7 +203,7 @@ def _top_estimates(tops: dict[ArmName, Reliability | None]) -> tuple[Estimate, .
         if top is None:
             continue
         how = (
-            f"root mean square over {len(top.confidence)} bins of equal counts, debiased (Kumar, Liang & Ma 2019) with document-clustered "
+            f"root mean square over {counted(len(top.confidence), 'bin')} of equal counts, debiased (Kumar, Liang & Ma 2019) with document-clustered "
             f"variance, document bootstrap; the familiar biased ECE is {top.ece_plugin:.4f}"
         )
         out.append(RMS_ERROR[arm].estimate(top.rms_error, method=how))

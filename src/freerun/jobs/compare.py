@@ -9,6 +9,7 @@ from pathlib import Path
 from freerun.comparisons.differences import compare_runs
 from freerun.comparisons.result import compare_result
 from freerun.comparisons.terms import align, breaches, cautions
+from freerun.counted import counted
 from freerun.errors import FreerunError, UsageError
 from freerun.findings.evidence import Evidence
 from freerun.results.compare import Breach, CompareResult
@@ -39,7 +40,8 @@ def compare(
         raise UsageError("a run is given twice; every run can be compared once")
     if x is not None and (len(x) != len(paths) or len(set(x)) < 2):
         raise UsageError(
-            f"--x holds {len(x)} numbers for {len(paths)} runs; give one a run, at least two of them different"
+            f"--x holds {counted(len(x), 'number')} for {counted(len(paths), 'run')}; give one a run, at least two of them "
+            "different"
         )
     _check_are_runs((first, second, *more))
     folders = [finished(p) for p in paths]

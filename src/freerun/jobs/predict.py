@@ -232,7 +232,7 @@ def _notes(
         )
     if rule.window is not None and len(ids) > rule.window:
         notes.append(
-            f"The text has {len(ids):,} tokens, more than the window of {rule.window:,}. Context rule: {rule.describe()}. "
+            f"The text has {counted(len(ids), 'token')}, more than the window of {rule.window:,}. Context rule: {rule.describe()}. "
             f"Laws after token {rule.window:,} see the last {rule.window // 2 + 1:,} to {rule.window:,} tokens only."
         )
     if _changed(predictor, ids, data):

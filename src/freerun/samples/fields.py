@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from freerun.counted import counted
 from freerun.samples.completion import Completion, Message, Reason
 
 ROUNDING_NATS = 1e-6
@@ -161,7 +162,7 @@ def mask(value: Any, n_tokens: int | None) -> Bool[np.ndarray, " n"] | None:
     if n_tokens is None:
         raise Unusable(Reason.LENGTHS, "a mask of drawn tokens, but the completion has no ids that it belongs to")
     if len(array) != n_tokens:
-        raise Unusable(Reason.LENGTHS, f"{n_tokens} tokens, {len(array)} values in the mask of drawn tokens")
+        raise Unusable(Reason.LENGTHS, f"{n_tokens} tokens, {counted(len(array), 'value')} in the mask of drawn tokens")
     array = array.astype(bool)
     if not array.any():
         raise Unusable(Reason.NOTHING_DRAWN, f"the mask leaves out all {n_tokens} tokens")
@@ -200,7 +201,9 @@ def _only_message(turns: Iterable[Any]) -> str:
         raise Unusable(Reason.EMPTY, "no message")
     if len(messages) > 1:
         roles = ", ".join(message.role for message in messages[:4])
-        raise Unusable(Reason.SEVERAL_MESSAGES, f"{len(messages)} messages ({roles} …): where one ends is lost")
+        raise Unusable(
+            Reason.SEVERAL_MESSAGES, f"{counted(len(messages), 'message')} ({roles} …): where one ends is lost"
+        )
     return messages[0].content
 
 

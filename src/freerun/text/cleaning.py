@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from freerun.counted import counted
 from freerun.errors import DataError
 
 _CHANGES = {
-    "line ends of {} document(s) changed to \\n": (re.compile("\r\n?"), "\n"),
-    "NUL characters removed from {} document(s)": (re.compile("\0"), ""),
-    "lone surrogates of {} document(s) replaced by U+FFFD": (re.compile("[\ud800-\udfff]"), "\ufffd"),
+    "line ends of {documents} changed to \\n": (re.compile("\r\n?"), "\n"),
+    "NUL characters removed from {documents}": (re.compile("\0"), ""),
+    "lone surrogates of {documents} replaced by U+FFFD": (re.compile("[\ud800-\udfff]"), "\ufffd"),
 }
 """What is changed, and the note that counts it."""
 
@@ -54,4 +55,5 @@ class Cleaning:
 
     def notes(self) -> list[str]:
         """Return one sentence for each kind of change."""
-        return [sentence.format(self.counts[sentence]) for sentence in _CHANGES if self.counts[sentence]]
+        seen = [(sentence, n) for sentence in _CHANGES if (n := self.counts[sentence])]
+        return [sentence.format(documents=counted(n, "document")) for sentence, n in seen]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from freerun.counted import counted
 from freerun.errors import DataError, UsageError, nearest
 from freerun.text import builtin
 from freerun.text.cutting import cut_documents
@@ -91,7 +92,7 @@ def read_corpus(
     notes, independent = reading.notes(), True
     if cut:
         if len(full) < len(documents):
-            notes.append(f"{len(documents) - len(full)} empty document(s) dropped")
+            notes.append(f"{counted(len(documents) - len(full), 'empty document')} dropped")
         documents, independent, note = cut_documents(full, split_on=split_on, chunk_chars=chunk_chars, spec=spec)
         notes.append(note)
     corpus = assemble(
@@ -209,9 +210,9 @@ def _read_saved(spec: str, folder: Path, split: str | None, reading: Reading) ->
 
 def _read_folder(spec: str, folder: Path, reading: Reading) -> tuple[list[Document], str]:
     listing = list_folder(folder)
-    counted, named = listing.notes()
+    left_out, named = listing.notes()
     if not listing.files:
-        nothing = f"nothing that is read ({'; '.join(counted)})" if counted else "nothing"
+        nothing = f"nothing that is read ({'; '.join(left_out)})" if left_out else "nothing"
         raise DataError(f"folder {spec!r} holds {nothing}; it needs files that end in {suffixes_in_words()}")
     documents: list[Document] = []
     aside: list[str] = []
@@ -225,9 +226,9 @@ def _read_folder(spec: str, folder: Path, reading: Reading) -> tuple[list[Docume
             n_read[kind.suffix] += 1
             documents += read_file(folder / label, label, reading, id_prefix=f"{label}:")
     if aside:
-        reading.counted.append(f"{len(aside)} .json file(s) without rows of text left out")
+        reading.counted.append(f"{counted(len(aside), '.json file')} without rows of text left out")
         reading.named.append(f".json files without rows of text: {some(aside)}")
-    reading.counted += counted
+    reading.counted += left_out
     reading.named += named
     if len(n_read) > 1:
         reading.counted.append("files read: " + ", ".join(f"{n} {suffix}" for suffix, n in sorted(n_read.items())))

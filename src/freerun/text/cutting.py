@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from freerun.counted import counted
 from freerun.errors import DataError, UsageError
 from freerun.text.documents import Document
 
@@ -87,5 +88,7 @@ def cut_documents(
         if stand_alone
         else "each piece counts as its own unit, although pieces of one text are not independent"
     )
-    note = f"{len(documents)} document(s) cut into {len(pieces)} pieces ({', '.join(flags)}); {units}"
+    note = (
+        f"{counted(len(documents), 'document')} cut into {counted(len(pieces), 'piece')} ({', '.join(flags)}); {units}"
+    )
     return pieces, stand_alone, note

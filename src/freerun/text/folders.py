@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.text.formats import kind_of, special
 from freerun.text.saved import arrow_files, is_saved_dict, is_saved_set
@@ -18,11 +19,11 @@ NAMES_SHOWN = 5
 
 
 _NOTES = {
-    "others": ("{} file(s) of other kinds left out", ""),
-    "dangling": ("{} link(s) that lead nowhere left out", "links that lead nowhere"),
-    "special": ("{} pipe(s), socket(s) or device(s) left out", "not files"),
-    "followed": ("{} linked folder(s) followed", "linked folders that were followed"),
-    "repeated": ("{} link(s) to what is read already left out", "links to what is read already"),
+    "others": ("file", "of other kinds left out", ""),
+    "dangling": ("link", "to nowhere left out", "links that lead nowhere"),
+    "special": ("special file", "(pipes, sockets, devices) left out", "not files"),
+    "followed": ("linked folder", "followed", "linked folders that were followed"),
+    "repeated": ("link", "to what is read already left out", "links to what is read already"),
 }
 """What is said of everything that is not read, counted, and by name where the names say something."""
 
@@ -41,8 +42,8 @@ class Listing:
     def notes(self) -> tuple[list[str], list[str]]:
         """Return what was left out, counted, and the same by name."""
         notes = [(names, *words) for part, words in _NOTES.items() if (names := getattr(self, part))]
-        counted = [sentence.format(len(names)) for names, sentence, _ in notes]
-        return counted, [f"{what}: {some(names)}" for names, _, what in notes if what]
+        said = [f"{counted(len(names), one)} {what}" for names, one, what, _ in notes]
+        return said, [f"{named}: {some(names)}" for names, _, _, named in notes if named]
 
 
 def some(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from freerun.counted import counted
 from freerun.errors import BackendError, DataError, UsageError, first_line, nearest
 from freerun.text.documents import Document
 from freerun.text.readers import numbered
@@ -57,7 +58,7 @@ def read_hub(spec: str, reading: Reading) -> tuple[list[Document], str]:
         raise DataError(f"corpus {spec!r} holds no rows; choose another split")
     if more or next(rows, None) is not None:
         reading.counted.append(
-            f"the first {len(documents)} rows of a streamed set, in its own order: not a random sample of all of it"
+            f"the first {counted(len(documents), 'row')} of a streamed set, in its own order: not a random sample of all of it"
         )
     return documents, f"{Path(path).name}-{split}"
 

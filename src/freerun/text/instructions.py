@@ -6,6 +6,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+from freerun.counted import counted
 from freerun.text.conversations import USER, Message
 from freerun.text.documents import Corpus, Document, assemble
 
@@ -21,5 +22,5 @@ def instructions() -> Corpus:
         Document(id=row["id"], text=row["response"], unit=row["id"], before=(Message(USER, row["prompt"]),))
         for row in rows
     ]
-    note = f"{len(rows)} short instructions with answers, written for freerun (CC0 1.0)"
+    note = f"{counted(len(rows), 'short instruction')} with answers, written for freerun (CC0 1.0)"
     return assemble(documents, name="instructions", spec="builtin/instructions", notes=[note])

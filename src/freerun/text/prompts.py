@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments, UsageError
 from freerun.text.conversations import Message
 from freerun.text.documents import MINIMUM_UNITS, Corpus, Document
@@ -97,8 +98,8 @@ def prompt_pairs(
 def _check_all_prompted(corpus: Corpus) -> None:
     if without := len(corpus.documents) - corpus.n_prompted:
         raise DataError(
-            f"corpus {corpus.spec!r}: {without} of {len(corpus.documents)} documents have no prompt; name its field with "
-            "--prompt-field, or give conversations (messages) throughout"
+            f"corpus {corpus.spec!r}: {without} of {counted(len(corpus.documents), 'document has', 'documents have')} no prompt; "
+            "name its field with --prompt-field, or give conversations (messages) throughout"
         )
 
 

@@ -113,6 +113,11 @@ def test_models_and_ngram_share_the_tokens(corpus: Path, tmp_path: Path) -> None
     assert shared.hash != plan.hash
     again = plan_of(corpus, shared.tokenizer)  # the name with what the file holds
     assert again == shared
+    elsewhere = tmp_path / "a@b" / FILE
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(file.read_bytes())
+    there = plan_of(corpus, str(elsewhere)).tokenizer
+    assert plan_of(corpus, there).tokenizer == there
     file.write_text(file.read_text().replace('"version"', ' "version"', 1))
     with pytest.raises(DataError, match="is not the tokenizer that this run began with"):
         plan_of(corpus, shared.tokenizer)

@@ -78,6 +78,7 @@ def test_the_report_is_made_again_without_a_server(made: Path, capsys: pytest.Ca
     assert json.loads((made / "result.json").read_text()) == before
     page = (made / "report.html").read_text()
     assert "Telling A&#39;s text from B&#39;s, by length" in page
+    assert "Requests to the server" in page
     assert main(["report", str(made)]) == 0
     said = capsys.readouterr().out
     assert "nats against B over 12 tokens (K, an estimate)" in " ".join(said.split())

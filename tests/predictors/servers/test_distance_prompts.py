@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from freerun.errors import UsageError
+from freerun.jobs.audit.audit import audit
 from freerun.jobs.distance.distance import distance
 from freerun.jobs.distance.dry_run import dry_run
 from freerun.jobs.distance.options import DistanceOptions
+from freerun.predictors.own_text_from import OwnTextFrom
 from freerun.records.distance import read_distance
 from freerun.records.store import RunFolder
 from freerun.runs.run import Run
@@ -185,3 +187,15 @@ def test_a_text_ends_where_either_model_ends_one(
             assert not is_end[:-1].any()
             assert is_end[-1] == found.laws.ended[i]
     assert run.result["plan"]["end_ids"] == sorted(here.end_ids)
+
+
+def test_an_audit_of_answers_that_a_server_writes(served: Served, conversations: str, tmp_path: Path) -> None:
+    """By the reader's template; what it drew is verified after prompts of every length, ends included."""
+    both = OwnTextFrom(checkpoint(), served("vllm", Fake()))
+    done = audit(both, conversations, chat=True, documents=40, tokens=16, out=tmp_path / "run")
+    law = done.result["law_served"]
+    assert law["match"] == "agrees"
+    assert law["n_tokens"] > 200
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["prompts"]["template"]["before"] == "user:"
+    assert done.result["own_text"]["sampler_audit"] == "passed"

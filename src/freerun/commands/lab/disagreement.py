@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from freerun.commands.executor_arguments import add_executor_arguments
 from freerun.commands.model_arguments import add_json_argument
+from freerun.counted import counted
 
 if TYPE_CHECKING:
     from freerun.jobs.lab.disagreement.disagreement import Disagreement
@@ -139,7 +140,9 @@ def _run_ready(arguments: argparse.Namespace) -> int:
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option.replace('_', '-')} is of models that are trained here; --models trains none")
     if arguments.dry_run:
-        print(f"{len(arguments.models)} models are compared, nothing is trained. Nothing was written.")
+        print(
+            f"{counted(len(arguments.models), 'model is', 'models are')} compared, nothing is trained. Nothing was written."
+        )
         return 0
     done = ready_disagreement(
         arguments.models,

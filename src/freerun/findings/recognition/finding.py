@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int
 
+from freerun.counted import counted
 from freerun.findings.evidence import Evidence
 from freerun.findings.own_text import rescoring
 from freerun.findings.own_text.refusal import NOT_SHOWN, of_real_text
@@ -132,7 +133,7 @@ def _audit_estimates(evidence: Evidence, measured: Recognition) -> tuple[Estimat
             measured.sampled.audit.p_value,
             n=own.n,
             independent_unit="sequence",
-            method=f"Bonferroni over {len(measured.sampled.audit.parts)} tests: {', '.join(name for name, _ in sampling.parts_of_audit(measured.sampled))}; "
+            method=f"Bonferroni over {counted(len(measured.sampled.audit.parts), 'test')}: {', '.join(name for name, _ in sampling.parts_of_audit(measured.sampled))}; "
             "each holds its level at any number of tokens",
         ),
         _z_estimate(quantities.REAL_Z, real.mean, _mean_z(evidence, real, "real"), real.n, "document"),

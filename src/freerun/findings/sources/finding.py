@@ -109,7 +109,7 @@ def _drift_sentence(e: SourceEvidence, evidence: Evidence) -> str:
 
 
 def _groups(test: DriftTest) -> str:
-    return "1 test" if len(test.groups) == 1 else f"{len(test.groups)} tests"
+    return counted(len(test.groups), "test")
 
 
 def _largest(test: DriftTest) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from freerun.counted import counted
 from freerun.jobs.audit.options import AuditOptions
 from freerun.jobs.audit.preparing import Prepared, prepare
 from freerun.jobs.served.load import answered_by, with_server
@@ -121,8 +122,8 @@ def _forecast(
     every = ready.wanted
     n_scored = sum(u.n_tokens for u in every if u.arm == "real")
     how = [
-        f"time: {len(timed.steps_seconds)} steps of {timed.n_rows} rows after the first, and a few whole texts scored; from the "
-        f"fastest seen × {MARGIN[0]:g} to the slowest × {MARGIN[1]:g}, since the speed of a machine changes",
+        f"time: {counted(len(timed.steps_seconds), 'step')} of {timed.n_rows} rows after the first, and a few whole texts scored; "
+        f"from the fastest seen × {MARGIN[0]:g} to the slowest × {MARGIN[1]:g}, since the speed of a machine changes",
         "a text that ends by itself makes it shorter; loading the model is not in it",
         "memory: weights, the state at full length and batch, and a bounded chunk of logits; disk: bytes a token of real records",
     ]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from freerun.counted import counted
 from freerun.jobs.audit.fidelity import Fidelity
 from freerun.jobs.audit.options import AuditOptions
 from freerun.jobs.audit.prompting import prompt_plan, prompts_in_words, prompts_json
@@ -170,10 +171,12 @@ def _notes(predictor: Predictor, options: AuditOptions, exemplars: Exemplars | N
         between = _spelled(predictor, exemplars.separator)
         tokens = f"{exemplars.tokens} tokens of each"
         shown = f"the first {tokens}" if options.cut in (None, options.prefix) else f"{tokens} from its own prefix on"
+        standing = counted(
+            exemplars.n_documents, "other document of training units stands", "other documents of training units stand"
+        )
         notes.append(
-            f"{exemplars.n_documents} other document(s) of training units stand before every prefix (--exemplars), {shown} "
-            f"and {between} after each: context for real and own text alike, which is not "
-            "scored, not shown and not searched for loops"
+            f"{standing} before every prefix (--exemplars), {shown} and {between} after each: context for real and own text "
+            "alike, which is not scored, not shown and not searched for loops"
         )
     if options.redact_text:
         notes.append(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from freerun.counted import counted
 from freerun.errors import UsageError
 from freerun.jobs.audit.fidelity import fidelity, renamed
 from freerun.jobs.audit.manifest import REFERENCE_ORDER, REFERENCE_TOKENS, default_folder, manifest_of
@@ -67,7 +68,9 @@ class Prepared:
         n, pairs = sum(len(u.pairs) for u in self.wanted if u.arm == "real"), self.pairs
         before = "prompt" if pairs.free_length else self.options.prefix
         documents = (
-            f"{n} documents" if n == len(pairs.pairs) else f"a first look at {n} of {len(pairs.pairs)} documents"
+            f"{n} documents"
+            if n == len(pairs.pairs)
+            else f"a first look at {n} of {counted(len(pairs.pairs), 'document')}"
         )
         return f"{documents}, {before} + {pairs.continuation_tokens} tokens"
 

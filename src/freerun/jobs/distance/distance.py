@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Unpack
 
+from freerun.counted import counted
 from freerun.errors import DataError, UsageError
 from freerun.files import write_atomically
 from freerun.findings.two_laws.summary import derive
@@ -61,7 +62,7 @@ def distance(
 
 def _measure(ready: Prepared, tell: Progress) -> None:
     plan = ready.plan
-    tell.say(f"{len(ready.pairs)} texts, {plan.prefix} + {plan.tokens} tokens -> {ready.folder.path}")
+    tell.say(f"{counted(len(ready.pairs), 'text')}, {plan.prefix} + {plan.tokens} tokens -> {ready.folder.path}")
     remove_spool(ready)
     tell.begin(sum(u.n_tokens for u in units_of(plan)))
     try:

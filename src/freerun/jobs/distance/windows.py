@@ -48,6 +48,6 @@ def cut_windows(
         )
     if len({pair.unit for pair in pairs}) < 2:
         raise DataError(
-            f"all {len(pairs)} windows lie in one document of {corpus.spec}; intervals need two documents at least"
+            f"every window ({len(pairs)} in all) lies in one document of {corpus.spec}; intervals need two documents at least"
         )
     return tuple(pairs)

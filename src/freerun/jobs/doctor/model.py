@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from freerun.counted import counted
 from freerun.jobs.doctor.questions import QUESTIONS, Answer, ask, within
 from freerun.jobs.doctor.texts import TEXTS, first_tokens
 from freerun.predictors.base import Continuations, Predictor, Sample
@@ -247,8 +248,8 @@ def tail_answer(came_again: np.ndarray, mass: np.ndarray) -> Answer:
     expected, spread = float(mass.sum()), float(np.sqrt((mass * (1 - mass)).sum()))
     kept = expected / (expected + _TAIL_ERRORS * spread) if expected > 0 else 0.0
     seen = (
-        f"{int(came_again.sum())} of {len(mass)} draws were drawn before, {expected:.0f} expected (p {p:.2g}); a cut "
-        f"that keeps less than "
+        f"{int(came_again.sum())} of {counted(len(mass), 'draw was', 'draws were')} drawn before, {expected:.0f} expected "
+        f"(p {p:.2g}); a cut that keeps less than "
         f"{kept:.2f} of the mass would show"
     )
     return Answer(p >= _TAIL_LEVEL, seen, p)

@@ -20,6 +20,7 @@ from typing import Any
 
 from freerun.comparisons.grids.result import CellOutcome, grid_result
 from freerun.comparisons.grids.summary import RunDigest, read
+from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.files import cannot, sha256_of, write_atomically
 from freerun.jobs.grid.plan import Cell, GridPlan, shown
@@ -88,10 +89,10 @@ def run_grid(
     finished = {name: d for name, d in finished_cells(folder, plan).items() if _whole(folder / CELLS / name, d, tell)}
     left = [cell for cell in plan.cells if cell.name not in finished]
     if finished:
-        tell.say(f"{len(finished)} of {len(plan.cells)} cells are finished")
+        tell.say(f"{len(finished)} of {counted(len(plan.cells), 'cell is', 'cells are')} finished")
     failures: dict[str, Failure] = {}
     if left:
-        tell.say(f"{len(left)} cells to measure -> {folder}")
+        tell.say(f"{counted(len(left), 'cell')} to measure -> {folder}")
         sort_as = {cell.model.spec: i for i, cell in enumerate(plan.cells)}
         left.sort(key=lambda c: (sort_as[c.model.spec], c.options.dtype, c.options.chat))
 
@@ -167,9 +168,9 @@ def _open(folder: Path, plan: GridPlan, command: str, tell: Progress) -> _Owner:
         held = from_json(GridPlan, _manifest(folder)["plan"])
         names = {c.name for c in plan.cells}, {c.name for c in held.cells}
         if new := names[0] - names[1]:
-            tell.say(f"the plan has {len(new)} cells that this folder did not have")
+            tell.say(f"the plan has {counted(len(new), 'cell')} that this folder did not have")
         if gone := names[1] - names[0]:
-            tell.say(f"{len(gone)} cells of an earlier plan stay in the folder and are left out of the page")
+            tell.say(f"left out of the page, and kept in the folder: {counted(len(gone), 'cell')} of an earlier plan")
     manifest = {"schema_version": MANIFEST_VERSION, "kind": "grid", "command": command, "plan": to_json(plan)}
     text = json.dumps(manifest, indent=1) + "\n"
     path = folder / MANIFEST
@@ -262,7 +263,9 @@ def _sum_of(path: Path) -> str:
 
 def _not_measured(folder: Path, name: str) -> Failure:
     held = list((folder / CELLS / name / "sequences").glob("*.parquet"))
-    words = f"it is not finished ({len(held)} parts are there)" if held else "it is not measured yet"
+    words = (
+        f"it is not finished ({counted(len(held), 'part is', 'parts are')} there)" if held else "it is not measured yet"
+    )
     return Failure(f"{words}: run the grid again", 4, "missing")
 
 

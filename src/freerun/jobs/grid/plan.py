@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from freerun.counted import counted
 from freerun.errors import DataError, UsageError, nearest
 from freerun.jobs.audit.options import AuditOptions, check_options
 from freerun.results.finding import to_json
@@ -148,7 +149,7 @@ def grid_of(table: Mapping[str, Any]) -> GridPlan:
     if keep not in KEEPS:
         raise UsageError(f"keep = {keep!r}: records or summary")
     baseline = _baseline(table.get("baseline"), models, corpora, axes)
-    title = str(table.get("title", f"{len(models)} models on {len(corpora)} corpora"))
+    title = str(table.get("title", f"{counted(len(models), 'model')} on {counted(len(corpora), 'corpus', 'corpora')}"))
     return GridPlan(title, tuple(cells), tuple(axes), baseline, keep)
 
 

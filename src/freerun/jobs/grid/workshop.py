@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from freerun.comparisons.grids.summary import digest_of, written
+from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments, UsageError
 from freerun.files import sha256_of
 from freerun.jobs.audit.audit import (
@@ -375,7 +376,7 @@ def _check_fits_url(ready: Prepared) -> None:
 
 
 def _of_first_look(ready: Prepared) -> str:
-    what = f"{len(ready.first)} of {len(ready.pairs.pairs)} documents"
+    what = f"{len(ready.first)} of {counted(len(ready.pairs.pairs), 'document')}"
     return f"a first look at {what}" if ready.options.quick else f"going on from the first look at {what}"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
+from freerun.counted import counted
 from freerun.errors import UsageError
 from freerun.organisms.resampled import Resampled
 from freerun.predictors.base import Capabilities, Predictor
@@ -127,7 +128,7 @@ class Tabulated(Rowwise[np.ndarray]):
         if np.shape(log_probs) != np.shape(after) or np.shape(log_probs)[1] != len(spelled):
             raise UsageError(
                 f"{identity.name}: laws of shape {np.shape(log_probs)}, contexts of shape {np.shape(after)} and "
-                f"{len(spelled)} spelled tokens do not fit each other"
+                f"{counted(len(spelled), 'spelled token does', 'spelled tokens do')} not fit each other"
             )
         self.tables = Tables.of(log_probs)
         self.after = np.asarray(after, np.int32)

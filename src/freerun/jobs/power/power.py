@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from freerun.counted import counted
 from freerun.errors import DataError, UsageError
 from freerun.files import write_atomically
 from freerun.jobs.power.cells import Part, PowerPlan, Unit, run_unit
@@ -56,7 +57,7 @@ def power(
     missing = [u for u in units if u not in parts]
     if missing:
         progress = progress or Silent()
-        progress.say(f"{len(missing)} of {len(units)} parts to simulate -> {folder.path}")
+        progress.say(f"{len(missing)} of {counted(len(units), 'part')} to simulate -> {folder.path}")
         progress.begin(sum(plan.tokens_of(u) for u in units))
         progress.advance(sum(plan.tokens_of(u) for u in parts))
         try:

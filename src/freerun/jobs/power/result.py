@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import freerun
+from freerun.counted import counted
 from freerun.jobs.power.bases import BASES
 from freerun.jobs.power.cells import Part, PowerPlan
 from freerun.jobs.power.metrics import METRICS
@@ -165,7 +166,8 @@ def _points(plan: PowerPlan, rates: Sequence[PowerCell], null: str) -> tuple[Poi
         else f" The metric that notices most of them is {METRICS[best].label} ({len(seen[best])})."
     )
     came_out = (
-        f"With {texts} texts a side of {tokens} tokens, {len(noticed)} of {len(organisms)} planted defects are "
+        f"With {texts} texts a side of {tokens} tokens, "
+        f"{len(noticed)} of {counted(len(organisms), 'planted defect is', 'planted defects are')} "
         f"noticed in {NOTICED:.0%} of reruns or "
         f"more by some metric on some base.{most}"
     )

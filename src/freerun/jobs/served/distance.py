@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from freerun.counted import counted
 from freerun.errors import BackendError
 from freerun.jobs.distance.measuring import Drawn, Unit, real_texts, row_of, starts, units_left, units_of, write_unit
 from freerun.jobs.distance.models import Name
@@ -39,7 +40,7 @@ def measure_served(ready: TwoModels, tell: Progress) -> None:
         if same.is_open:  # it was interrupted after the last part
             same.end()
         return
-    tell.say(f"{len(ready.pairs)} texts, {plan.prefix} + {plan.tokens} tokens -> {folder.path}")
+    tell.say(f"{counted(len(ready.pairs), 'text')}, {plan.prefix} + {plan.tokens} tokens -> {folder.path}")
     tell.begin(sum(u.n_tokens for u in every))
     tell.advance(sum(u.n_tokens for u in every) - sum(u.n_tokens for u in left))
     try:

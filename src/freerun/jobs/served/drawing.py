@@ -12,6 +12,7 @@ from typing import Unpack
 
 import numpy as np
 
+from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.files import write_atomically
 from freerun.jobs.audit.options import AuditOptions, read_any_corpus
@@ -185,7 +186,9 @@ class _Draws:
     def all(self, tell: Progress) -> list[Completion]:
         """Draw what is not there yet, and give everything."""
         ready, n_tokens = self.ready, self.ready.draw.tokens
-        tell.say(f"{ready.plan.describe()} writes {len(ready.pairs)} texts of {n_tokens} tokens -> {ready.folder}")
+        tell.say(
+            f"{ready.plan.describe()} writes {counted(len(ready.pairs), 'text')} of {n_tokens} tokens -> {ready.folder}"
+        )
         tell.begin(len(ready.pairs) * n_tokens)
         tell.phase("the server writes")
         start, same = 0, SameLaw(ready.folder, (ready.both,))

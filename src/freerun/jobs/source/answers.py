@@ -231,7 +231,7 @@ def _coherence_sentence(own: OwnText, beside: OwnText | None, names: Sequence[st
     most = int(np.argmax(np.abs(own.end - own.start)))
     words = [
         f"Writing on by itself for {own.n_tokens} tokens, its belief in {_named(names[most])} goes from "
-        f"{chance(own.start[most])} to {chance(own.end[most])} on average over {len(own.paths)} continuations; "
+        f"{chance(own.start[most])} to {chance(own.end[most])} on average over {counted(len(own.paths), 'continuation')}; "
         f"{own.sure_paths} of them end {SURE:.0%} sure of one source."
     ]
     if own.tv_mean < 1e-6:

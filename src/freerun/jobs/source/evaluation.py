@@ -157,8 +157,8 @@ def labelled_texts(
     numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
     if len(numbers) < MIN_UNITS or len(set(truth)) < 2:
         raise TooFewDocuments(
-            f"{len(documents)} labelled documents of {len(numbers)} independent units and {len(set(truth))} values; at least "
-            f"{MIN_UNITS} units of 2 values are needed"
+            f"{counted(len(documents), 'labelled document')} of {counted(len(numbers), 'independent unit')} "
+            f"and {counted(len(set(truth)), 'value')}; at least {MIN_UNITS} units of 2 values are needed"
         )
     notes = [f"{counted(n, 'document')} {why} left out." for why, n in left_out.items()]
     if unknown:

@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
 
+from freerun.counted import counted
 from freerun.errors import DataError, UsageError, nearest
 
 BUILTINS = ("news", "genre", "decade", "era", "code")
@@ -305,7 +306,9 @@ def _distinct(texts: _Node) -> tuple[str, ...]:
 def _templates(texts: _Node, latents: Sequence[str]) -> tuple[str, ...]:
     templates = _distinct(texts)
     if len(templates) < MIN_TEMPLATES:
-        texts.refuse(f"{len(templates)} templates, at least {MIN_TEMPLATES} are needed: one wording proves nothing")
+        texts.refuse(
+            f"{counted(len(templates), 'template')}, at least {MIN_TEMPLATES} are needed: one wording proves nothing"
+        )
     for item in texts.items:
         used = _placeholders(item)
         for name in latents:

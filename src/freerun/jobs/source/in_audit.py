@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from freerun.counted import counted
 from freerun.errors import UsageError
 from freerun.jobs.audit.preparing import Prepared
 from freerun.jobs.source.file import read_sources
@@ -129,7 +130,7 @@ class SourcePlan:
         """What it costs, in words."""
         names = " and ".join(q.name for q in self.questions)
         return (
-            f"following belief about {names}: {len(self.chosen)} documents × 2 texts × {self.n_rows} header rows, "
+            f"following belief about {names}: {counted(len(self.chosen), 'document')} × 2 texts × {self.n_rows} header rows, "
             f"{self.n_tokens:,} tokens to score"
         )
 

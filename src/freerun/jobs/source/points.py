@@ -22,11 +22,11 @@ def source_points(model: str, n_tokens: int, latents: Sequence[LatentAnswer]) ->
         "in bits: one bit is one yes-or-no question."
     )
     sure = (
-        f"The answer is what the model believes. It need not be true. {' '.join(filter(None, map(_by_wording, latents)))} How good "
-        "such answers are on texts "
-        "whose source is known, `freerun source --evaluate` says."
+        "The answer is what the model believes. It need not be true.",
+        *map(_by_wording, latents),
+        "How good such answers are on texts whose source is known, `freerun source --evaluate` says.",
     )
-    return three_points(measured, " ".join(map(_moved, latents)), sure)
+    return three_points(measured, " ".join(map(_moved, latents)), " ".join(filter(None, sure)))
 
 
 def _moved(latent: LatentAnswer) -> str:

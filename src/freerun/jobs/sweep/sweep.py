@@ -21,6 +21,7 @@ from freerun.comparisons.sweeps.axis import Axis
 from freerun.comparisons.sweeps.contrasts import OwnTextRefused, Swept
 from freerun.comparisons.sweeps.contrasts import sweep as compare_settings
 from freerun.comparisons.sweeps.result import sweep_result
+from freerun.counted import counted
 from freerun.errors import DataError, TooFewDocuments, UsageError, nearest
 from freerun.files import write_atomically
 from freerun.findings.own_text.standing import own_text_of
@@ -185,7 +186,7 @@ def run_sweep(
         whole = executor is None or isinstance(executor, Local)
         tasks.append(Task(name, predictor if whole else model, text if whole else corpus, setting, "", where))
     if tasks:
-        tell.say(f"{len(tasks)} of {len(plan.names)} settings to measure -> {folder}")
+        tell.say(f"{len(tasks)} of {counted(len(plan.names), 'setting')} to measure -> {folder}")
         failures = run_cells(
             tasks, executor or Local(), tell, lambda task, _summary, _run: tell.say(f"{task.name} is done")
         )

@@ -255,7 +255,7 @@ def _against_own(job: Job, tokens: TokenLaws, floor: Floor) -> tuple[Exchange | 
     lengths = [job.found.lengths[int(i)] for i in scored]
     texts = numbered(job, [int(scored[i]) for i in spread(lengths, job.options.text_tokens)])
     job.tell.say(
-        f"drawing {OWN_TEXTS} texts of the model's own after each of {len(texts):,} prompts, to hold these against"
+        f"drawing {OWN_TEXTS} texts of the model's own after each of {counted(len(texts), 'prompt')}, to hold these against"
     )
     job.tell.begin((2 * OWN_TEXTS + 1) * sum(len(t.completion) for t in texts))
     job.tell.phase("drawing and scoring own texts")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from freerun.counted import counted
 from freerun.samples.completion import Reason
 from freerun.samples.fields import Draft, Unusable
 from freerun.samples.requests import Requests
@@ -30,7 +31,7 @@ def read(row: Any, requests: Requests | None = None) -> Iterator[Draft | Unusabl
         yield Unusable(Reason.BAD_IDS, "tokens is not a list, or response_length no number")
         return
     if not 0 <= length <= len(tokens):
-        yield Unusable(Reason.LENGTHS, f"{len(tokens)} tokens, response_length {length}")
+        yield Unusable(Reason.LENGTHS, f"{counted(len(tokens), 'token')}, response_length {length}")
         return
     status = row.get("status")
     at = len(tokens) - length

@@ -52,7 +52,8 @@ def _of_sampled(ids: Any, log_probs: Any, alternatives: Any) -> Any:
         raise Unusable(Reason.BAD_LOG_PROBS, "several log-probabilities a token, without logprob_token_ids")
     if not len(ids) == len(log_probs) == len(alternatives):
         raise Unusable(
-            Reason.LENGTHS, f"{len(ids)} tokens, {len(log_probs)} logprobs, {len(alternatives)} logprob_token_ids"
+            Reason.LENGTHS,
+            f"ids: {len(ids)}, logprobs: {len(log_probs)}, logprob_token_ids: {len(alternatives)}",
         )
     try:
         return [entry[others.index(token)] for token, entry, others in zip(ids, log_probs, alternatives, strict=True)]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.samples.completion import Completion, Excluded
 from freerun.samples.fields import Draft, Unusable
@@ -155,5 +156,7 @@ def collected(drafts: Sequence[Draft], *, n_zero_log_probs: int = 0, notes: Sequ
             "certain of, which cannot be told apart; they are written as missing"
         )
     if excluded:
-        said.append(f"{len(excluded)} of {len(drafts)} rows left out ({excluded[0].reason}: {excluded[0].detail})")
+        said.append(
+            f"{len(excluded)} of {counted(len(drafts), 'row')} left out ({excluded[0].reason}: {excluded[0].detail})"
+        )
     return SampleBatch(tuple(samples), tuple(excluded), n_zero_log_probs, tuple(said))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from freerun.counted import counted
 from freerun.jobs.lab.disagreement.beliefs import KINDS, Beliefs
 from freerun.jobs.lab.disagreement.ladders import LADDERS, band_name
 from freerun.jobs.lab.disagreement.scoring import Family, RungScores, TokenScores, score_rung
@@ -57,7 +58,7 @@ def matched_finding(
     left = f" Left out, because they did not reach it: {', '.join(out)}." if out else ""
     known = "" if truth_nats is None else f" The truth's loss on the same texts is {truth_nats:.4f}."
     sentence = (
-        f"{len(reached)} of {len(records)} models reached the target of {target_nats:.4f} nats a token on the "
+        f"{len(reached)} of {counted(len(records), 'model')} reached the target of {target_nats:.4f} nats a token on the "
         f"validation texts (to within {max(abs(target_nats - v) for v in held):.4f}); "
         f"on test texts their losses lie from {min(values):.4f} to {max(values):.4f}, a spread of {spread:.4f}.{known}{left}"
     )
@@ -265,8 +266,8 @@ def belief_finding(b: Beliefs, level: float) -> Finding:
             ),
         ),
         licence=(
-            f"{len(b.models)} trained transformers of the run are the units; the map is fitted on training texts of "
-            "the world and read on texts that it has not seen. "
+            f"{counted(len(b.models), 'trained transformer')} of the run, which are the units; the map is fitted on training texts "
+            "of the world and read on texts that it has not seen. "
             "R² is over all sources together, within each band of positions. A linear map that reads a posterior "
             "shows that it is there, not that it is used."
         ),

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import freerun
+from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.files import write_atomically
 from freerun.jobs.lab.disagreement.answer import (
@@ -103,7 +104,7 @@ def _check_enough(plan: DisagreementPlan, records: Sequence[TrainedMember], targ
     reached = sum(r.reached for r in records)
     if reached < FEWEST:
         raise DataError(
-            f"only {reached} of {len(records)} models reached {target:.4f} nats a token within {plan.steps} "
+            f"only {reached} of {counted(len(records), 'model')} reached {target:.4f} nats a token within {plan.steps} "
             f"steps; {FEWEST} are needed. "
             "Take more --steps, or a higher --target-loss, in a new folder"
         )
@@ -142,7 +143,7 @@ def _measured(
     networks = [read_network(plan, r, folder.path) for r in reached]
     family = family_of(plan, texts, members=[m.name for m in members], networks=networks)
     progress.phase("own text")
-    progress.say(f"{len(reached)} models are compared; their own texts are drawn")
+    progress.say(f"{counted(len(reached), 'model is', 'models are')} compared; their own texts are drawn")
     rungs = [
         *text_rungs(texts.test, texts.units, plan.texts_per_rung, texts.n_tokens, seed=plan.seed),
         *written_rungs(networks, plan.texts_per_rung, plan.tokens, seed=plan.seed),
@@ -179,7 +180,7 @@ def _measured(
         schema_version=DISAGREEMENT_VERSION,
         kind="disagreement",
         freerun_version=freerun.__version__,
-        title=f"{len(reached)} models of one loss on {plan.source}",
+        title=f"{counted(len(reached), 'model')} of one loss on {plan.source}",
         command=str(folder.manifest()["command"]),
         plan_hash=plan.hash,
         plan=plan,
@@ -217,6 +218,6 @@ def _beliefs(
     if not has_posterior(texts.world) or not probed:
         return []
     progress.phase("belief states")
-    progress.say(f"reading belief states off {len(probed)} transformers")
+    progress.say(f"reading belief states off {counted(len(probed), 'transformer')}")
     found = read_beliefs(plan, texts, [records[i].member for i in probed], [networks[i] for i in probed])
     return [belief_finding(found, plan.level)]

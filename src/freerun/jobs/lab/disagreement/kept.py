@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.files import sha256_of, write_atomically
 from freerun.jobs.lab.disagreement.blocks import Network
@@ -47,7 +48,9 @@ def train_all(
     records = {m: record for m in members if (record := _read(plan, m, run)) is not None}
     missing = [m for m in members if m not in records]
     if missing:
-        progress.say(f"{len(missing)} of {len(members)} models to train to {target_nats:.4f} nats a token -> {run}")
+        progress.say(
+            f"{len(missing)} of {counted(len(members), 'model')} to train to {target_nats:.4f} nats a token -> {run}"
+        )
     progress.phase("training")
     progress.advance(plan.tokens_of_member * len(records))
     poisoned: list[Poisoned[Member]] = []

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 import freerun
+from freerun.counted import counted
 from freerun.errors import DataError, UsageError
 from freerun.files import write_atomically
 from freerun.jobs.lab.disagreement.answer import null_finding, parting_texts
@@ -118,7 +119,7 @@ def ready_disagreement(
         schema_version=DISAGREEMENT_VERSION,
         kind="disagreement",
         freerun_version=freerun.__version__,
-        title=f"{len(models)} models on {corpus}",
+        title=f"{counted(len(models), 'model')} on {corpus}",
         command=str(run.manifest()["command"]),
         plan_hash=plan_hash,
         plan=None,
@@ -189,7 +190,9 @@ def _cut(model: Predictor, documents: Sequence[Document], n_texts: int, n_tokens
         if len(cut) == n_texts:
             break
     if len(cut) < 8:
-        raise DataError(f"only {len(cut)} documents have {n_tokens} tokens; 8 are needed: take fewer --tokens")
+        raise DataError(
+            f"only {counted(len(cut), 'document has', 'documents have')} {n_tokens} tokens; 8 are needed: take fewer --tokens"
+        )
     return np.array(cut, np.int64), np.arange(len(cut))
 
 

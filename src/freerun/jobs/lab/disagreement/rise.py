@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
+from freerun.counted import counted
 from freerun.jobs.lab.disagreement.ladders import LADDERS, NOBODY
 from freerun.jobs.lab.disagreement.scoring import RungScores
 from freerun.results.disagreement import RungResult
@@ -151,7 +152,7 @@ def scores_finding(rungs: Sequence[RungResult], names: Sequence[str]) -> Finding
         "neutral",
         charts=tuple(_ladder_charts(rungs, "sd")),
         tables=(_rung_table(rungs),),
-        licence=f"{len(names)} models are given; documents are the units.",
+        licence=f"{counted(len(names), 'model is', 'models are')} given; documents are the units.",
         notes=("At least one of the models gives no whole laws: divergences and first choices are not known.",),
     )
 

@@ -24,6 +24,7 @@ LEAST_BPE, MOST_TOKENS = 300, 8192
 FILE = "tokenizer.json"
 """A run's own, for other runs to share."""
 _DIGITS = 16
+_FILE = re.compile(rf"(.*\.json)(?:@([0-9a-f]{{{_DIGITS}}}))?")
 
 
 class Tokens(Protocol):
@@ -81,16 +82,16 @@ def named(name: str) -> str:
                 f"--tokenizer {name}: bpe:N learns N tokens from {LEAST_BPE} to {MOST_TOKENS:,}, as in bpe:512"
             )
         return name
-    path, _, digest = name.partition("@")
-    if not path.endswith(".json"):
+    if not _FILE.fullmatch(name):
         raise UsageError(
             f"--tokenizer {name}: there are bytes, bpe:N (N tokens learned from the corpus) and a file tokenizer.json. A large "
             f"model's tokenizer does not fit small models: its embeddings alone would be most of them"
         )
-    found = _digest(Path(path))
+    path, digest = _file(name)
+    found = _digest(path)
     if digest and found != digest:
         raise DataError(f"{path} is not the tokenizer that this run began with (SHA-256 {found}, not {digest})")
-    _read(Path(path))
+    _read(path)
     return f"{path}@{found}"
 
 
@@ -98,9 +99,7 @@ def size_of(name: str) -> int:
     """Number of tokens, before anything is learned; `bpe:N` may learn fewer from a small corpus."""
     if name == BYTES:
         return N_BYTES
-    return (
-        int(name.removeprefix("bpe:")) if name.startswith("bpe:") else _read(Path(named(name).split("@")[0])).n_tokens
-    )
+    return int(name.removeprefix("bpe:")) if name.startswith("bpe:") else _read(_file(named(name))[0]).n_tokens
 
 
 def tokens_of(name: str, training: Iterable[str]) -> Tokens:
@@ -113,7 +112,7 @@ def tokens_of(name: str, training: Iterable[str]) -> Tokens:
         return Bytes()
     if name.startswith("bpe:"):
         return _learned(int(name.removeprefix("bpe:")), training)
-    return _read(Path(named(name).split("@")[0]))
+    return _read(_file(named(name))[0])
 
 
 def _learned(size: int, training: Iterable[str]) -> FastTokens:
@@ -128,6 +127,13 @@ def _learned(size: int, training: Iterable[str]) -> FastTokens:
     )
     tokenizer.train_from_iterator(training, trainer)
     return FastTokens(tokenizer)
+
+
+def _file(name: str) -> tuple[Path, str]:
+    """The file of a name, and what it held when it was first read; nothing where that is not said."""
+    match = _FILE.fullmatch(name)
+    assert match is not None
+    return Path(match[1]), match[2] or ""
 
 
 def _digest(path: Path) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 import freerun
+from freerun.counted import counted
 from freerun.jobs.lab.organism.measuring import AFTER_TOKENS, AfterTrigger, FreeRuns, OnRealText
 from freerun.jobs.lab.organism.plan import RUN_TOKENS, OrganismPlan
 from freerun.jobs.lab.organism.points import organism_points
@@ -255,7 +256,7 @@ def _free(plan: OrganismPlan, runs: FreeRuns, take_over: Sequence[TakeOver], exc
     agrees = (
         "inside the interval at every length"
         if not outside
-        else f"outside at {len(outside)} of {len(take_over)} lengths"
+        else f"outside at {len(outside)} of {counted(len(take_over), 'length')}"
     )
     return Finding(
         "take_over",
@@ -342,7 +343,7 @@ def _training(divergences: Sequence[float]) -> Finding:
         "training",
         "How did the training go?",
         f"KL to the exact law on the texts that are learned from fell from {y[0]:.4f} to {y[-1]:.4f} nats a token in "
-        f"{len(divergences)} steps.",
+        f"{counted(len(divergences), 'step')}.",
         "neutral",
         charts=(chart,),
         licence="A description.",
