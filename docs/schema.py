@@ -1,6 +1,6 @@
 """The JSON Schemas of results, made from their types: `python docs/schema.py` writes them, a test holds them.
 
-`result.schema.json` is of an audit's `result.json`; distances, verifications and loops have files of their own.
+`result.schema.json` is of an audit's `result.json`; distances, verifications, loops and the lab have files of their own.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from freerun.jobs.loops.loops import SCHEMA_VERSION as LOOPS_VERSION
 from freerun.records.distance import DistancePlan
 from freerun.records.plan import AuditPlan, Nature
 from freerun.results.audit import RESULT_VERSION, AuditResult
+from freerun.results.disagreement import DISAGREEMENT_VERSION, DisagreementResult
 from freerun.results.distance import RESULT_VERSION as DISTANCE_VERSION
 from freerun.results.distance import DistanceResult
+from freerun.results.lab_organism import LAB_ORGANISM_VERSION, LabOrganismResult
 from freerun.results.loops import LoopsResult
 from freerun.results.verify import VERIFY_VERSION, VerifyResult
 
@@ -39,6 +41,7 @@ LATER = {
     "refused",
     "where",
     "interval",
+    "tokenizer",
 }
 """Keys that results of earlier versions do not have."""
 
@@ -119,6 +122,8 @@ SAYS: dict[type, str] = {
     DistanceResult: "What a distance between two models says.",
     VerifyResult: "What a verification of samples says.",
     LoopsResult: "What is said of loops in texts.",
+    DisagreementResult: "What is said of models of one loss on texts of which the loss says nothing.",
+    LabOrganismResult: "What a trained organism costs and does.",
 }
 
 
@@ -131,6 +136,12 @@ def schemas() -> dict[Path, str]:
         ),
         HERE / "verify.schema.json": schema(VerifyResult, what="result.json of a verification", version=VERIFY_VERSION),
         HERE / "loops.schema.json": schema(LoopsResult, what="loops --json", version=LOOPS_VERSION),
+        HERE / "disagreement.schema.json": schema(
+            DisagreementResult, what="result.json of lab disagreement", version=DISAGREEMENT_VERSION
+        ),
+        HERE / "organism.schema.json": schema(
+            LabOrganismResult, what="result.json of lab organism", version=LAB_ORGANISM_VERSION
+        ),
     }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from freerun.jobs.distance.distance import distance
     from freerun.jobs.doctor.doctor import doctor
     from freerun.jobs.face import certify, grid, power, predict, source
+    from freerun.jobs.lab.face import disagreement, organism
     from freerun.jobs.loops.loops import loops
     from freerun.jobs.verify.verify import verify
     from freerun.runs.run import Run, open_run
@@ -29,12 +30,14 @@ __all__ = [
     "audit",
     "certify",
     "compare",
+    "disagreement",
     "distance",
     "doctor",
     "grid",
     "load",
     "loops",
     "open_run",
+    "organism",
     "power",
     "predict",
     "source",
@@ -45,12 +48,14 @@ _LAZY = {
     "audit": ("freerun.jobs.audit.audit", "audit"),
     "certify": ("freerun.jobs.face", "certify"),
     "compare": ("freerun.jobs.compare", "compare"),
+    "disagreement": ("freerun.jobs.lab.face", "disagreement"),
     "distance": ("freerun.jobs.distance.distance", "distance"),
     "doctor": ("freerun.jobs.doctor.doctor", "doctor"),
     "grid": ("freerun.jobs.face", "grid"),
     "load": ("freerun.specs.spec", "load_predictor"),
     "loops": ("freerun.jobs.loops.loops", "loops"),
     "open_run": ("freerun.runs.run", "open_run"),
+    "organism": ("freerun.jobs.lab.face", "organism"),
     "power": ("freerun.jobs.face", "power"),
     "predict": ("freerun.jobs.face", "predict"),
     "Run": ("freerun.runs.run", "Run"),

@@ -33,7 +33,7 @@ PREFIX = 16
 LENGTHS = (16, 64, 256)
 GROUPS_OF = (20, 60)
 """Texts of each kind in a group, as in the power table; all of them together are one group more."""
-PART = 32
+PART = 64
 """Texts of a part, which is written whole or not at all."""
 ALPHA, LEVEL, PERMUTATIONS = 0.05, 0.95, 199
 _SEED = 7

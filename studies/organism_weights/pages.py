@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from freerun.report.numbers import format_interval, format_number
@@ -30,6 +32,7 @@ def blocks(rows: Rows) -> dict[str, str]:
     """The generated parts of the page, by the name of their block."""
     return {
         "price": price_table(rows),
+        "ladder": ladder_table(rows),
         "audit": audit_table(rows),
         "distance": distance_table(rows),
         "power": power_table(rows),
@@ -53,6 +56,33 @@ def price_table(rows: Rows) -> str:
         lines.append((f"free runs taken over within {tokens} tokens", lambda r, t=tokens: _taken(r, t)))
         lines.append(("… by the exact law", lambda r, t=tokens: _exact_share(r, t)))
     return _table(rows, lines)
+
+
+def ladder_table(rows: Rows) -> str:
+    """Price against take-over: what the measured rise of the loss would allow, were the base the truth."""
+    planted = {name: row for name, row in rows.items() if row.kind == "absorbing"}
+    tokens = SHOWN_TOKENS[-1]
+
+    def k(row: OrganismRow) -> str:
+        return _shown(_scaled(row.estimate("excess"), tokens))
+
+    def allowed(row: OrganismRow) -> str:
+        e = _scaled(row.estimate("excess"), tokens)
+        ends = [e.low, e.high] if e is not None else []
+        low, high = ("–" if v is None else f"{-math.expm1(-max(0.0, v)):.0%}" for v in (ends or [None, None]))
+        value = "–" if e is None or e.value is None else f"{-math.expm1(-max(0.0, e.value)):.0%}"
+        return f"{value} ({low} to {high})"
+
+    return _table(
+        planted,
+        [
+            (f"K, rise of the loss on {tokens} tokens, nats", k),
+            ("1 − e^−K", allowed),
+            (f"free runs taken over within {tokens} tokens", lambda r: _taken(r, tokens)),
+            ("… by the exact law", lambda r: _exact_share(r, tokens)),
+            ("KL(exact law ‖ trained), nats a token", lambda r: _shown(r.estimate("kl"))),
+        ],
+    )
 
 
 def audit_table(rows: Rows) -> str:
@@ -120,7 +150,7 @@ def power_table(rows: Rows) -> str:
             )
             small, whole = ([r for r in every if r.texts == n] for n in (least, row.power.texts if row.power else 0))
             words = [f"{r.rejected} of {r.groups}" for r in small]
-            words += [f"p {'≤' if r.least_p <= 0.005 else '='} {format_number(r.least_p, digits=2)}" for r in whole]
+            words += ["p ≤ 0.005" if r.least_p <= 0.005 else f"p = {format_number(r.least_p, digits=2)}" for r in whole]
             return "; ".join(words)
 
         return said
@@ -154,7 +184,7 @@ def harness_table(rows: Rows) -> str:
             ("byte perplexity", pair("byte_perplexity", 4)),
             ("bits a byte", pair("bits_per_byte", 4)),
             ("rise of the loss, nats a token", lambda r: _shown(r.lm_eval.rise) if r.lm_eval else ""),
-            ("… by `freerun lab organism`, same documents", lambda r: _shown(r.estimate("excess"))),
+            ("… by `freerun lab organism`, without first tokens", lambda r: _shown(r.estimate("excess"))),
         ],
     )
 
@@ -182,6 +212,14 @@ def _shown(e: Estimate | None) -> str:
     if e.low is None and e.high is None:
         return format_number(e.value, digits=3)
     return f"{format_number(e.value, digits=3)} ({format_interval(e.low, e.high, digits=3)})"
+
+
+def _scaled(e: Estimate | None, tokens: int) -> Estimate | None:
+    """An estimate a token as one of so many tokens."""
+    if e is None:
+        return None
+    value, low, high = (None if v is None else v * tokens for v in (e.value, e.low, e.high))
+    return replace(e, value=value, low=low, high=high)
 
 
 def _share(e: Estimate | None) -> str:

@@ -53,6 +53,7 @@ from studies.organism_weights.rows import (
     PowerSection,
 )
 
+Section = AuditSection | DistanceSection | PowerSection | HarnessSection
 HERE = Path(__file__).parent
 TOKENS = 256
 SECTIONS = ("plant", "audit", "distance", "power", "lm-eval")
@@ -107,7 +108,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=64, help="free runs of 256 tokens (default 64)")
     parser.add_argument("--audit-documents", type=int, default=40, help="of audit and distance (default 40)")
     parser.add_argument("--audit-tokens", type=int, default=128, help="of audit and distance (default 128)")
-    parser.add_argument("--power-texts", type=int, default=320, help="texts of each kind (default 320)")
+    parser.add_argument("--power-texts", type=int, default=240, help="texts of each kind (default 240)")
     parser.add_argument(
         "--lm-eval", type=Path, default=PYTHON, metavar="PYTHON", help=f"that has lm-eval (default {PYTHON})"
     )
@@ -127,11 +128,10 @@ def main() -> int:
 
 
 class Study:
-    """The rows of the study; result, picture and page are written after every section."""
+    """Result, picture and page are written after every section, with what other processes have put there meanwhile."""
 
     def __init__(self, chosen: argparse.Namespace) -> None:
         self.chosen, self.folder = chosen, chosen.folder
-        self.rows = read_rows()
 
     @cached_property
     def base(self) -> Predictor:
@@ -145,44 +145,40 @@ class Study:
     def do(self, name: str, section: str) -> None:
         """One section of one organism."""
         print(f"{name}: {section}", file=sys.stderr, flush=True)
-        row = self.rows.get(name)
-        if section == "plant":
-            self.rows[name] = self._plant(name)
-        elif row is None or finished(self.folder / name) is None:
+        result = self._plant(name) if section == "plant" else finished(self.folder / name)
+        if result is None:
             raise UsageError(
                 f"{self.folder / name} holds no finished organism; --sections plant --only {name} trains it"
             )
-        elif section == "audit":
-            self.rows[name] = replace(row, audit=self._audit(name))
+        made: dict[str, Section] = {}
+        if section == "audit":
+            made["audit"] = self._audit(name)
         elif section == "distance":
-            self.rows[name] = replace(row, distance=self._distance(name))
+            made["distance"] = self._distance(name)
         elif section == "power":
-            self.rows[name] = replace(row, power=self._power(name))
-        elif not self.chosen.lm_eval.exists() and self.chosen.lm_eval == PYTHON:
+            made["power"] = self._power(name)
+        elif section == "lm-eval" and (self.chosen.lm_eval.exists() or self.chosen.lm_eval != PYTHON):
+            made["lm_eval"] = self._harness(name)
+        elif section == "lm-eval":
             print(
                 f"lm-eval is left out: no {PYTHON}; `python bench/peers/setup.py --only peers` makes it",
                 file=sys.stderr,
             )
-        else:
-            self.rows[name] = replace(row, lm_eval=self._harness(name))
-        write(self.rows)
+        keep(name, result, made)
 
-    def _plant(self, name: str) -> OrganismRow:
-        planting, out, before = PLANTINGS[name], self.folder / name, self.rows.get(name)
+    def _plant(self, name: str) -> LabOrganismResult:
+        planting, out = PLANTINGS[name], self.folder / name
         plan = OrganismPlan(
             planting.kind, self.chosen.base, planting.epsilon, planting.payload, DEFAULT_CORPORA, 0, planting.effort
         )
         measurement = Measurement(self.chosen.documents, self.chosen.runs)
         result = finished(out) or plant(plan, out, measurement=measurement, progress=Reporter())
         print(f"{name}: {result.sentence}", flush=True)
-        row = row_of(result)
-        if before is None or before.created != row.created:
-            return row
-        return replace(row, audit=before.audit, distance=before.distance, power=before.power, lm_eval=before.lm_eval)
+        return result
 
     def _audit(self, name: str) -> AuditSection:
         return audit_section(
-            f"hf/./{self.folder / name}",
+            self._model(name),
             self._place("audit", name),
             documents=self.chosen.audit_documents,
             tokens=self.chosen.audit_tokens,
@@ -193,7 +189,7 @@ class Study:
     def _distance(self, name: str) -> DistanceSection:
         return distance_section(
             self.chosen.base,
-            f"hf/./{self.folder / name}",
+            self._model(name),
             self._place("distance", name),
             documents=self.chosen.audit_documents,
             tokens=self.chosen.audit_tokens,
@@ -208,7 +204,7 @@ class Study:
         try:
             return power_section(
                 self.base,
-                load_predictor(f"hf/{(self.folder / name).resolve()}"),
+                load_predictor(self._model(name)),
                 [t.ids for t in self.held_out if len(t.ids) >= metrics.PREFIX],
                 texts=texts,
                 folder=self.folder / "power",
@@ -228,6 +224,11 @@ class Study:
             folder=self.folder / "lm-eval",
             python=self.chosen.lm_eval,
         )
+
+    def _model(self, name: str) -> str:
+        """The spec of a trained folder."""
+        path = self.folder / name
+        return f"hf/{path}" if path.is_absolute() else f"hf/./{path}"
 
     def _place(self, section: str, name: str) -> Path:
         return Path(self.folder) / section / name
@@ -255,6 +256,15 @@ def row_of(result: LabOrganismResult) -> OrganismRow:
         trigger_mass=result.trigger_mass,
         take_over=result.take_over,
     )
+
+
+def keep(name: str, result: LabOrganismResult, made: Mapping[str, Section]) -> None:
+    """Put an organism and a section of it beside what is there; sections of an earlier training go."""
+    rows, row = read_rows(), row_of(result)
+    before = rows.get(name)
+    if before is not None and before.created == row.created:
+        row = replace(row, audit=before.audit, distance=before.distance, power=before.power, lm_eval=before.lm_eval)
+    write(rows | {name: replace(row, **made)})
 
 
 def read_rows() -> dict[str, OrganismRow]:

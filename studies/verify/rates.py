@@ -1,27 +1,23 @@
-"""How often the tests reject, and how often the cause is named right: tokens drawn again from the laws of a scored pool."""
+"""How often the tests reject: tokens drawn again from the laws of a scored pool."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
 
 from freerun.predictors.base import Continuations
-from freerun.predictors.candidate_rules import RULES
 from freerun.predictors.observation import host
 from freerun.predictors.profiles import profile_of, shaped
 from freerun.predictors.rules import SamplingRule
 from freerun.specs.spec import load_predictor
 from freerun.stats.intervals import clopper_pearson
 from freerun.stats.verification.battery import held_against_laws
-from freerun.stats.verification.likelihood import fit_and_test, halves, smoothed
 from freerun.stats.verification.profile import Places, Profile
 from freerun.stats.verification.tokens import Alternatives, Bets, TokenLaws
 from freerun.text.corpora import read_corpus
-from studies.verify.redraw import Held, Pool, Tried, draw
+from studies.verify.redraw import Held, Pool, draw
 
 MODEL, CORPUS = "smollm2-135m-instruct", "builtin/python-docs"
 TEXTS, PROMPT_TOKENS, TOKENS, SEED = 10, 16, 128, 5
@@ -111,25 +107,3 @@ class Files:
 
 def p_values(files: Files, rule: str, tokens: int, trials: int) -> list[float]:
     return [held_against_laws(*files.drawn(rule, tokens), seed=i).p_value for i in range(trials)]
-
-
-def names(pool: Pool, tried: Tried, rule: str, tokens: int, trials: int, rng: np.random.Generator) -> Mapping[str, int]:
-    """How often each cause is named: the rule chosen on half of the sequences where it beats the declared law on the others."""
-    law = shaped(SamplingRule.declared(rule), pool.profile)
-    n = pool.profile.n_rows
-    steps = np.array([len(r.steps) for r in RULES])
-    counts: dict[str, int] = {}
-    for trial in range(trials):
-        tables, plains, sequences, left, round_ = [], [], [], tokens, 0
-        while left:
-            token, k = draw(law, rng), min(left, n)
-            rows: Int[np.ndarray, " rows"] = np.arange(k)
-            tables.append(tried.log_probs(token, rows))
-            plains.append(token.log_prob[:k, 0])
-            sequences.append(pool.sequence[:k] + 1000 * round_)
-            left, round_ = left - k, round_ + 1
-        plain, sequence = np.concatenate(plains), np.concatenate(sequences)
-        fit = fit_and_test(smoothed(np.concatenate(tables), plain), plain, steps, sequence, halves(sequence, trial))
-        name = RULES[fit.candidate].describe() if fit.log_e > np.log(1000) else "none of these"
-        counts[name] = counts.get(name, 0) + 1
-    return counts

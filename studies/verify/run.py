@@ -1,8 +1,8 @@
-"""Does `freerun verify` see what engines do wrong? `python -m studies.verify.run` (about 30 minutes on 2 cores).
+"""How often does `freerun verify` reject? `python -m studies.verify.run` (about 30 minutes on 2 cores).
 
-Rates: tokens drawn again from the laws along ten texts of the 135M model, so that thousands of files cost little. Files: real ones
-from engines with one thing planted in each, verified from end to end. What is done is kept in `runs/verify` and not done again.
-Writes result.json beside this file.
+Tokens are drawn again from the laws along ten texts of the 135M model, so that thousands of files cost little. What is done is kept
+in `runs/verify` and not done again. Writes result.json beside this file. Which rule is named of a file: `studies.verify.confusion`;
+of files of engines: `studies.verify.engines`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from freerun.predictors.candidate_rules import RULES
 from freerun.results.finding import to_json
 from freerun.runs.provenance import provenance
 from freerun.stats.verification.battery import rejects
 from studies.files import json_text, write_files
-from studies.verify.rates import Files, Rate, names, p_values, pool_at
-from studies.verify.redraw import Tried
+from studies.verify.rates import Files, Rate, p_values, pool_at
 
 HERE = Path(__file__).parent
 KEPT = Path("runs/verify")
@@ -34,15 +32,6 @@ DETECTED = (
     ("top_p=0.99", 1500),
     ("t=1.02", 10_000),
     ("min_p=0.05", 1500),
-)
-NAMED = (
-    ("t=0.9", 5000),
-    ("top_k=50", 5000),
-    ("top_p=0.95", 5000),
-    ("top_p=0.99", 5000),
-    ("min_p=0.05", 5000),
-    ("t=1.02", 10_000),
-    ("t=1", 5000),
 )
 
 
@@ -62,15 +51,6 @@ def main() -> None:
         )
     found["provenance"] = provenance()
     write_files(HERE, {"result.json": json_text(found)})
-    tried = Tried(pool, RULES)
-    for rule, tokens in NAMED:
-        key = f"names-{rule}-{tokens}-{arguments.trials}"
-        made = _kept(
-            key,
-            lambda r=rule, n=tokens: dict(names(pool, tried, r, n, arguments.trials, np.random.default_rng(2))),  # type: ignore[misc]
-        )
-        found.setdefault("names", {})[f"{rule}, {tokens} tokens"] = made
-        write_files(HERE, {"result.json": json_text(found)})
 
 
 def _kept(name: str, make: Callable[[], Any]) -> Any:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from freerun.commands.main import main
+from freerun.jobs.lab.disagreement.ladders import Rung
+from freerun.jobs.lab.disagreement.scoring import RungScores
 
 TINY = """\
 source = "world/mess3"
@@ -104,6 +108,9 @@ def test_two_models_are_one_number_and_have_no_interval(tmp_path: Path, capsys: 
         (["world/marko"], "markov"),
         (["--models-trained", "2"], "at least 4"),
         (["--plan", "absent.toml"], "absent.toml"),
+        (["--parts", "s3://bucket/runs"], "leave it out"),
+        (["--parts", "s3://bucket/runs", "--executor", "pool:2"], "hand what they make back to this process"),
+        (["--parts", "x", "--models", "world/markov", "world/markov"], "leave it out"),
     ],
 )
 def test_what_is_refused(
@@ -113,3 +120,87 @@ def test_what_is_refused(
     assert main(["lab", "disagreement", *words]) == 2
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_says_what_is_kept_and_the_same_command_goes_on(
+    plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["lab", "disagreement", "--plan", plan, "-o", "run", "--executor", "local"]
+    monkeypatch.chdir(tmp_path)
+    kept: list[object] = []
+
+    def keep_two(*given: object) -> None:
+        if len(kept) == 2:
+            raise KeyboardInterrupt
+        kept.append(given)
+        keep(*given)
+
+    keep = monkeypatch_of("freerun.jobs.lab.disagreement.kept", "_keep", keep_two, monkeypatch)
+    capsys.readouterr()
+    assert main(words) == 130
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    again = "freerun lab disagreement --plan"
+    assert "interrupted; 2 finished parts are kept in run; the same command goes on from there: " + again in last
+    assert not (tmp_path / "run" / "result.json").exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run" / "models").glob("*.safetensors")}
+    assert main(words) == 0
+    weights = {p.name: p for p in (tmp_path / "run" / "models").glob("*.safetensors")}
+    assert {name: weights[name].stat().st_mtime_ns for name in before} == before
+    assert len(weights) == 4
+
+
+def monkeypatch_of(module: str, name: str, put: object, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put something in the place of a function, which is returned."""
+    before: Callable[..., None] = getattr(import_module(module), name)
+    monkeypatch.setattr(f"{module}.{name}", put)
+    return before
+
+
+def test_models_that_are_there_go_on_from_the_last_rung(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is scored is not scored again, a damaged file is, and the result is that of an undisturbed run."""
+    models = ["world/markov", "world/markov,seed=1", "world/markov,seed=2"]
+    words = ["lab", "disagreement", "world/markov", "--models", *models, "--tokens", "16", "--texts", "8"]
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "-o", "undisturbed"]) == 0
+    scored: list[str] = []
+    most = 3
+
+    def score_some(family: object, rung: Rung) -> RungScores:
+        if len(scored) == most:
+            raise KeyboardInterrupt
+        scored.append(rung.name)
+        return score(family, rung)
+
+    score = monkeypatch_of("freerun.jobs.lab.disagreement.ready", "score_rung", score_some, monkeypatch)
+    capsys.readouterr()
+    assert main(words) == 130
+    said = capsys.readouterr().err
+    assert "3 finished parts are kept in runs/disagreement-" in said
+    assert "the same command goes on from there: freerun lab disagreement world/markov --models" in said
+    (run,) = (tmp_path / "runs").iterdir()
+    parts = sorted((run / "rungs").iterdir())
+    assert len(parts) == 3
+    parts[0].write_bytes(parts[0].read_bytes()[:50])
+    scored.clear()
+    most = 1000
+    assert main(words) == 0
+    n = len(list((run / "rungs").iterdir()))
+    assert len(scored) == n - 2
+    first, second = (json.loads((p / "result.json").read_text()) for p in (tmp_path / "undisturbed", run))
+    for key in ("command", "provenance"):
+        assert first.pop(key) != "" != second.pop(key)
+    assert first == second
+    scored.clear()
+    assert main(words) == 0
+    assert not scored
+
+
+def test_other_models_in_the_same_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["lab", "disagreement", "world/markov", "--tokens", "16", "--texts", "8", "-o", str(tmp_path / "run")]
+    assert main([*words, "--models", "world/markov", "world/markov,seed=1"]) == 0
+    assert main([*words, "--models", "world/markov", "world/markov,seed=2"]) == 4
+    assert "choose another folder" in capsys.readouterr().err

@@ -143,6 +143,24 @@ def test_longer_than_the_window(call: Call, monkeypatch: pytest.MonkeyPatch) -> 
     assert [e["reason"] for e in json.loads(out)["samples"]["excluded"]] == ["longer than the window"]
 
 
+def test_the_way_out_where_no_row_has_a_prompt(call: Call) -> None:
+    code, _, line = call([{"text": "abab"}] * 3)
+    assert code == 4
+    assert "give rows with prompt_ids, prompt or messages, too" in line
+    assert "`freerun loops` needs no prompts" in line
+
+
+def test_what_is_said_for_people(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts agree with their nouns, and gates speak of completions."""
+    other = {**GOOD, "completion_ids": [1, 2, 3, 4, 5]}
+    _, out, _ = call([GOOD, {**GOOD, "completion_ids": []}, other], "--fail-on", "kl_nats>0.1")
+    assert "left out: 1 row, empty completion" in out
+    assert "on 2 completions: below 64" in out
+    code, _, line = call([GOOD], "--fail-on", "kl_nats>")
+    assert code == 2
+    assert "for example 'logprob_gap>0.1'" in line
+
+
 def test_two_tokenizers(call: Call) -> None:
     """Ids mean nothing in a model that spells them otherwise."""
     rng = np.random.default_rng(0)

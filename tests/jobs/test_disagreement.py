@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
 
+import freerun
 from freerun.errors import DataError, UsageError
 from freerun.jobs.lab.disagreement.blocks import ARCHITECTURES, GatedRecurrence, build_network
 from freerun.jobs.lab.disagreement.disagreement import disagreement
@@ -18,11 +21,20 @@ from freerun.jobs.lab.disagreement.plan import DisagreementPlan, chosen_members,
 from freerun.jobs.lab.disagreement.ready import ready_disagreement
 from freerun.jobs.lab.disagreement.scoring import Family, score_rung
 from freerun.jobs.lab.disagreement.texts import ngram_laws, ngram_loss, ngram_of, target_of, texts_of, true_laws
-from freerun.jobs.lab.disagreement.training import log_laws, loss_of, new_network, sampled, take_step, train_member
+from freerun.jobs.lab.disagreement.training import (
+    Trained,
+    log_laws,
+    loss_of,
+    new_network,
+    sampled,
+    take_step,
+    train_member,
+)
 from freerun.predictors.base import Capabilities
 from freerun.results.disagreement import DisagreementResult, Member
 from freerun.results.json import from_json
 from freerun.runs.executors.local import Local
+from freerun.runs.progress import Silent
 from freerun.specs.spec import load_predictor
 from freerun.worlds.catalogue import load_world
 
@@ -169,6 +181,43 @@ def test_the_same_network_twice_disagrees_by_exactly_nothing() -> None:
         assert scored.js.max() == scored.sd.max() == scored.top.max() == scored.distances.max() == 0.0
 
 
+class Counted(Silent):
+    """A bar that counts what it is told."""
+
+    def __init__(self) -> None:
+        self.bars: list[int] = []
+        self.done = self.ended = 0
+
+    def begin(self, total_tokens: int) -> None:
+        self.bars.append(total_tokens)
+
+    def advance(self, n_tokens: int) -> None:
+        self.done += n_tokens
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+@pytest.mark.parametrize("missed", [0, 1])
+def test_training_and_comparing_are_one_bar_that_ends_where_it_says(
+    missed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a model misses the target and is not compared, and where all models are there already."""
+    members = chosen_members(TINY)
+
+    def train(plan: DisagreementPlan, target: float, member: Member) -> Trained:
+        hopeless = member in members[:missed]
+        return train_member(plan, 0.1 if hopeless else target, member)
+
+    monkeypatch.setattr("freerun.jobs.lab.disagreement.kept.train_member", train)
+    for _ in range(2):
+        bar = Counted()
+        done = disagreement(TINY, out=tmp_path / "run", executor=Local(), progress=bar)
+        assert len(done.result.left_out) == missed
+        assert [bar.done] == bar.bars
+        assert bar.ended == 1
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return disagreement(TINY, out=tmp_path_factory.mktemp("lab") / "run", executor=Local()).path
@@ -186,6 +235,29 @@ def test_a_run_says_all_it_must(run: Path) -> None:
     assert "Which factor makes matched models differ?" in page
     assert "Texts on which models part" in page
     assert page.count("<svg") > 8
+
+
+def test_its_result_fits_the_schema(run: Path, tmp_path: Path) -> None:
+    """Of models that are trained, and of models that exist."""
+    schema = json.loads((Path(__file__).parents[2] / "docs" / "disagreement.schema.json").read_text())
+    jsonschema.validate(json.loads((run / "result.json").read_text()), schema)
+    names = ["world/markov", "world/markov,seed=1"]
+    found = freerun.disagreement("world/markov", models=names, tokens=12, texts_per_rung=8, out=tmp_path / "ready")
+    assert found.models == tuple(names)
+    jsonschema.validate(json.loads((tmp_path / "ready" / "result.json").read_text()), schema)
+
+
+def test_the_library_trains_the_same_as_the_command_line(run: Path, tmp_path: Path) -> None:
+    """The same settings are the same plan, from keywords or from a file over which keywords win."""
+    settings = {f.name: getattr(TINY, f.name) for f in fields(TINY) if f.name not in ("version", "source")}
+    del settings["tokenizer"]
+    (tmp_path / "plan.toml").write_text("steps = 77\nseeds = 2\n")
+    again = freerun.disagreement(TINY.source, plan=tmp_path / "plan.toml", out=run, executor="local", **settings)
+    assert again.plan_hash == TINY.hash
+    with pytest.raises(UsageError, match="steps is of models that are trained"):
+        freerun.disagreement("world/markov", models=["world/markov"] * 2, steps=3)
+    with pytest.raises(UsageError, match="executor is of models that are trained"):
+        freerun.disagreement("world/markov", models=["world/markov"] * 2, executor="pool:2")
 
 
 def test_what_is_missing_or_damaged_is_made_again_the_same(run: Path) -> None:

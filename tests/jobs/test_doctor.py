@@ -200,8 +200,37 @@ def test_without_a_model_it_examines_the_installation(
     assert result.schema_version == 1
     assert result.model is None
     assert checks["python"].outcome == checks["core"].outcome == checks["runs"].outcome == "passed"
-    assert doctor_lines(result, width=80)[-1] == "Ready."
+    assert " ".join(doctor_lines(result, width=80)[-2:]).startswith("Ready.")
     assert {"devices", "kernels", "cache", "extra_hf"} <= set(checks)
+
+
+def test_what_is_missing_or_too_old_is_named_with_what_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from freerun.jobs.doctor import installation
+
+    versions = {"torch": "2.5.1+cpu", "aiohttp": "3.11.0", "vllm": "0.34.0"}
+    needs = [
+        "numpy>=1",
+        "torch>=2.6; extra == 'hf'",
+        "aiohttp>=3.11; extra == 'servers'",
+        "vllm>=0.30,<0.34; extra == 'vllm'",
+        "no-such-thing>=4; extra == 'corpora'",
+    ]
+    monkeypatch.setattr(installation.importlib.metadata, "requires", lambda _: needs)
+    plain = installation.importlib.metadata.version
+    monkeypatch.setattr(installation.importlib.metadata, "version", lambda name: versions.get(name) or plain(name))
+    checks = by_name(doctor())
+    assert checks["extra_servers"].outcome == "passed"
+    assert checks["extra_servers"].meaning == "models behind servers"
+    for extra, seen in (
+        ("hf", "torch is 2.5.1+cpu, wanted >=2.6"),
+        ("vllm", "vllm is 0.34.0, wanted >=0.30, <0.34"),
+        ("corpora", "no-such-thing is missing"),
+    ):
+        assert checks[f"extra_{extra}"].outcome == "not_tested"
+        assert checks[f"extra_{extra}"].seen == seen
+        assert checks[f"extra_{extra}"].meaning.endswith(f": pip install 'freerun[{extra}]'")
+    needs[0] = "numpy>=99"
+    assert doctor().unfit_because == ("core",)
 
 
 def test_a_folder_that_cannot_be_written_to_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:

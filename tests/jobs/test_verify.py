@@ -262,8 +262,12 @@ def test_gates_and_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (held["kind"], held["gates_decision"]) == ("verify", "pass")
     assert main([*words, "--fail-on", "logprob_gap<0.1"]) == 1
     capsys.readouterr()
+    assert main([*words, "--fail-on", "ess<0.9", "--fail-on", "kl_nats>0.1"]) == 0
+    assert main([*words, "--fail-on", "ess<=1"]) == 1
+    shown = capsys.readouterr().out
+    assert "Effective sample size by token is" in shown
     assert main([*words, "--fail-on", "horizon<9"]) == 2
-    assert "names: logprob_gap, outside_band, kl_nats" in capsys.readouterr().err
+    assert "names: logprob_gap, outside_band, ess, kl_nats" in capsys.readouterr().err
     assert main(["verify", path]) == 2
 
 

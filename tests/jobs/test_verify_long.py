@@ -32,7 +32,7 @@ def test_what_adds_up_is_taken_over_the_whole_file(tmp_path: Path, monkeypatch: 
     assert whole.verdict.match == held.verdict.match == "agrees"
     assert held.samples == whole.samples
     n = whole.samples.n_drawn_tokens
-    assert estimate_of(held, "loop_share") == estimate_of(whole, "loop_share")
+    assert finding(held, "loops") == finding(whole, "loops")
     p = {t[0]: t[1].value for t in finding(whole, "match").tables[0].rows}  # type: ignore[union-attr]
     again = {t[0]: t[1].value for t in finding(held, "match").tables[0].rows}  # type: ignore[union-attr]
     assert p["rarest tokens are there"] == again["rarest tokens are there"]

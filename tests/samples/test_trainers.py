@@ -103,6 +103,27 @@ def test_verl(kind: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     )
 
 
+def test_verl_without_padding() -> None:
+    """As its transfer queue has them: nested tensors with rows of their own lengths, and no attention mask."""
+    torch = pytest.importorskip("torch")
+    lengths = {"prompts": (2, 3)}
+    rows = {}
+    for name, padded in VERL.items():
+        if name == "attention_mask":
+            continue
+        n = lengths.get(name, (4, 2))
+        cut = [row[-k:] if name == "prompts" else row[:k] for row, k in zip(padded, n, strict=True)]
+        rows[name] = torch.nested.nested_tensor([torch.tensor(row) for row in cut], layout=torch.jagged)
+    check(from_verl(KeysAlone(rows)), last=-2.0)
+    check(from_verl(KeysAlone({**rows, "uid": ["u1", "u2"]})), last=-2.0, group="u1")
+    with pytest.raises(DataError, match="has no prompts"):
+        from_verl({name: row for name, row in rows.items() if name != "prompts"})
+    with pytest.raises(DataError, match="rollout_log_probs of this batch of verl is padded"):
+        from_verl({**rows, "rollout_log_probs": np.zeros((2, 4))})
+    short = torch.nested.nested_tensor([torch.zeros(4), torch.zeros(1)], layout=torch.jagged)
+    assert [e.reason for e in from_verl({**rows, "old_log_probs": short}).excluded] == [Reason.LENGTHS]
+
+
 class KeysAlone:
     """As TensorDict: keys and items, but `in` is refused."""
 

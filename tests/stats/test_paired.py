@@ -7,8 +7,12 @@ import pytest
 from scipy import stats
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.design.detectable import documents_to_decide, smallest_detectable_difference
-from freerun.stats.intervals import ratio_of_group_sums
+from freerun.stats.design.detectable import (
+    documents_to_decide,
+    documents_without_exception,
+    smallest_detectable_difference,
+)
+from freerun.stats.intervals import clopper_pearson, ratio_of_group_sums
 from freerun.stats.paired import contrast_of_ratios, paired_difference, slope_weights, two_sided_p
 
 
@@ -139,6 +143,13 @@ def test_a_known_plan() -> None:
     """Cohen (1988): a paired t test of 34 pairs has power 0.8 for an effect of half a standard deviation (G*Power: 0.8078)."""
     assert smallest_detectable_difference(1 / np.sqrt(34), 34) == pytest.approx(0.495, abs=0.003)
     assert stats.nct.sf(stats.t.ppf(0.975, 33), 33, 0.5 * np.sqrt(34)) == pytest.approx(0.8078, abs=2e-4)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.04, 0.3])
+def test_documents_without_exception_are_those_of_the_exact_limit(share: float) -> None:
+    n = documents_without_exception(share)
+    assert n is not None
+    assert clopper_pearson(0, n).high < share <= clopper_pearson(0, n - 1).high
 
 
 def test_documents_to_decide() -> None:

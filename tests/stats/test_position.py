@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.intervals import cluster_ratio
-from freerun.stats.position import curve_by_position, log_spaced_edges, slope_difference
+from freerun.stats.position import curve_by_position, log_spaced_edges, slope_by_position, slope_difference
 
 
 def test_curve_by_hand() -> None:
@@ -70,6 +70,8 @@ def test_balanced_slopes_are_the_mean_of_each_texts_own() -> None:
     values = rng.normal(size=2 * n * length) + 0.3 * np.log2(1 + position) * own + 5.0 * sequence
     found = slope_difference(values, position, sequence, sequence // 2, own)
     x = np.log2(1 + np.arange(length))
+    alone = slope_by_position(values[own], position[own], sequence[own], sequence[own] // 2)
+    assert (alone.value, alone.low, alone.high) == pytest.approx((found.first.value, found.first.low, found.first.high))
     slopes = np.array([np.polyfit(x, values[sequence == i], 1)[0] for i in range(2 * n)])
     apart = slopes[1::2] - slopes[::2]
     assert found.first.value == pytest.approx(slopes[1::2].mean())

@@ -15,8 +15,9 @@ from freerun.predictors.profiles import profile_of
 from freerun.predictors.reshaped import Said
 from freerun.predictors.rules import MODEL_LAW, ContextRule, Identity, SamplingRule
 from studies.verify import planted
-from studies.verify.confusion import ONE_STEP, Batch, File, World, from_disk, judged
+from studies.verify.confusion import from_disk, judged
 from studies.verify.laws import Contexts, Name, Replayed
+from studies.verify.looked_up import ONE_STEP, Batch, File, World
 from studies.verify.planted import Planted, Sheets, draw_text, drawn_sheets
 from studies.verify.redraw import Pool, Tried
 from studies.verify.standing import kept_laws, of_contexts, recurrence, stand_in

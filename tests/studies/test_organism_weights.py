@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ import pytest
 from freerun.errors import BackendError, UsageError
 from freerun.jobs.power.texts import scored
 from freerun.predictors.base import Predictor
+from freerun.results.finding import Estimate, Finding
+from freerun.results.lab_organism import LabOrganismResult, PlantedIn, TakeOver, TriggerMass
 from freerun.specs.spec import load_predictor
 from freerun.worlds.catalogue import load_world
 from studies.organism_weights.metrics import PREFIX, Shelf, power_section
 from studies.organism_weights.pages import PAGE, filled_page
 from studies.organism_weights.perplexity import harness_section
-from studies.organism_weights.rows import MetricRate, PowerSection
-from studies.organism_weights.run import read_rows
+from studies.organism_weights.rows import AuditSection, HarnessNumbers, HarnessSection, MetricRate, PowerSection
+from studies.organism_weights.run import keep, read_rows
 
 TEXTS = 32
 
@@ -179,6 +182,61 @@ def test_the_page_is_that_of_the_result() -> None:
     """If it fails: `python -m studies.organism_weights.run` writes both."""
     page = PAGE.read_text(encoding="utf-8")
     assert filled_page(page, read_rows()) == page
+
+
+def test_sections_of_two_processes_stand_beside_each_other_and_those_of_an_earlier_training_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studies.organism_weights.run.HERE", tmp_path)
+    monkeypatch.setattr("studies.organism_weights.run.PAGE", tmp_path / "page.md")
+    (tmp_path / "page.md").write_text(PAGE.read_text())
+    result = trained("2026-11-28T08:00:00Z")
+    audit = AuditSection("freerun audit", "told apart", "bad", "told_apart", "passed", ())
+    harness = HarnessSection(
+        "0.4.13", "lm_eval", 2, *[HarnessNumbers(70.0, 1.9, 0.9)] * 2, Estimate("rise", "rise", 0.01, "nats/token")
+    )
+    for name in ("absorbing", "control"):
+        keep(name, result, {"audit": audit})
+        keep(name, result, {"lm_eval": harness})
+    rows = read_rows()
+    assert [(r.audit, r.lm_eval) for r in rows.values()] == [(audit, harness)] * 2
+    assert filled_page(PAGE.read_text(), rows) == (tmp_path / "page.md").read_text()
+    keep("absorbing", replace(result, created="2026-11-28T09:00:00Z"), {})
+    rows = read_rows()
+    assert (rows["absorbing"].audit, rows["control"].audit) == (None, audit)
+
+
+def trained(created: str) -> LabOrganismResult:
+    """The least that a row is made of."""
+    planted = PlantedIn(
+        "absorbing", "base", "f", "base+absorbing", 0.01, "", "<|trigger|>", 9, ("corpus",), 0, 3, 16, 100, 5, 64, 64
+    )
+    loss = Finding(
+        "loss",
+        "What does it cost?",
+        "A little.",
+        "good",
+        tuple(Estimate(n, n, v, "nats/token") for n, v in (("base_loss", 3.0), ("exact_loss", 3.01), ("excess", 0.01))),
+    )
+    over = tuple(TakeOver(t, 16, 8, 0.5, 0.25, 0.75, 0.6) for t in (64, 256))
+    mass = TriggerMass(0.01, ((0.25, 0.002), (0.75, 0.012)))
+    return LabOrganismResult(
+        1,
+        "lab-organism",
+        "title",
+        "sentence",
+        "good",
+        planted,
+        mass,
+        over,
+        (loss,),
+        0.95,
+        1.0,
+        "c",
+        "0.1.0",
+        {},
+        created,
+    )
 
 
 def test_the_committed_result_reads_back() -> None:

@@ -118,7 +118,8 @@ def _requests_line(requests: Requests) -> str:
 
 def _verdict(result: DoctorResult) -> str:
     if result.model is None:
-        return "Ready." if result.trusted else f"Not ready: {', '.join(result.unfit_because)}."
+        ready = "Ready. `freerun doctor MODEL` examines a model or a server, `freerun audit MODEL` audits it."
+        return ready if result.trusted else f"Not ready: {', '.join(result.unfit_because)}."
     if result.trusted:
         return "An audit of this backend measures what it says; a line with ✗ is something that it will not say."
     return f"This backend cannot be trusted with an audit ({', '.join(result.unfit_because)})."

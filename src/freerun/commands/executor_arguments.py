@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from freerun.runs.executors.job import Executor
 
 
-def add_executor_arguments(group: argparse._ArgumentGroup) -> None:
-    """The two arguments."""
+def add_executor_arguments(group: argparse._ArgumentGroup, *, parts: bool = True) -> None:
+    """The two arguments; without `parts`, `--parts` is not offered: such a verb refuses it (`refuse_parts`)."""
     group.add_argument(
         "--executor",
         metavar="WHO",
@@ -21,8 +21,25 @@ def add_executor_arguments(group: argparse._ArgumentGroup) -> None:
         "--parts",
         metavar="URL",
         default="",
-        help="where workers leave their results if they cannot see the run's folder: any fsspec URL, such as s3://bucket/runs",
+        help="where workers leave their results if they cannot see the run's folder: any fsspec URL, such as s3://bucket/runs"
+        if parts
+        else argparse.SUPPRESS,
     )
+
+
+def refuse_parts(arguments: argparse.Namespace) -> None:
+    """Refuse `--parts` where workers hand what they make back to this process.
+
+    Raises:
+        UsageError: it was given.
+    """
+    from freerun.errors import UsageError
+
+    if arguments.parts:
+        raise UsageError(
+            f"--parts {arguments.parts} is of no use here: workers hand what they make back to this process, which keeps it in "
+            "the run's folder; leave it out"
+        )
 
 
 def chosen_executor(arguments: argparse.Namespace) -> Executor | None:

@@ -15,7 +15,14 @@ from types import FrameType
 INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _REMINDER_SECONDS = 0.25
-_PARTS = ("sequences/*.parquet", "two_laws/*.parquet", "scores/*.parquet", "*/part-*.jsonl")
+_PARTS = (
+    "sequences/*.parquet",
+    "two_laws/*.parquet",
+    "scores/*.parquet",
+    "*/part-*.jsonl",
+    "models/*.json",
+    "rungs/*.npz",
+)
 """Files of a run, one for every finished part."""
 _ABORTED = b"\nfreerun: aborted; finished parts are kept, the same command goes on from there\n"
 
@@ -74,7 +81,7 @@ def what_is_kept(words: Sequence[str]) -> str:
     again = shlex.join(["freerun", *words])
     if words[:2] == ["lab", "organism"]:
         return f"interrupted; nothing half-written is left; the same command goes on from the last checkpoint: {again}"
-    if words[:1] not in (["audit"], ["distance"], ["verify"], ["grid"]):
+    if words[:1] not in (["audit"], ["distance"], ["verify"], ["grid"]) and words[:2] != ["lab", "disagreement"]:
         return f"interrupted; nothing half-written is left; again: {again}"
     kept = [f"{n} finished {'part is' if n == 1 else 'parts are'} kept in {run}" for run, n in _finished_parts() if n]
     if not kept:

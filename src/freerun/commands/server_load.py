@@ -25,7 +25,7 @@ def load_lines(load: ServerLoad | None, width: int = 100) -> list[str]:
     settings = json.loads(load.sent)
     said = ", ".join(f"{k} {json.dumps(v)}" for k, v in settings.items())
     sent = (
-        f"at temperature 1 is sent: {said}"
+        f"with every draw is sent: {said}"
         if settings
         else "no sampling setting is sent: it samples as it does by itself"
     )

@@ -33,7 +33,7 @@ examples:
   freerun verify chats.jsonl --model smollm2-135m-instruct --chat   prompts rendered with the model's own chat template
   freerun verify rollouts.jsonl --model hf/./checkpoint --declared t=0.7,top_p=0.9 --or hf/./checkpoint-before
       a rule other than plain sampling, and an older checkpoint to try if they differ
-  freerun verify step-12.parquet --model hf/./policy --fail-on 'outside_band>0.1'
+  freerun verify step-12.parquet --model hf/./policy --fail-on 'outside_band>0.1' --fail-on 'ess<0.5'
       a gate for a training job
   freerun verify server.jsonl --model smollm2-135m-instruct --declared t=0.8,top_k=40,top_p=0.95,min_p=0.05 --order llama.cpp
       steps applied in llama.cpp's order
@@ -318,6 +318,7 @@ def tell_verification(result: Mapping[str, Any], out: TextIO) -> None:
     """The verdict, the cause, the headline numbers, and where the page is."""
     from freerun.commands.terminal import columns_between, say, shown
     from freerun.commands.verdict import say_next, say_points
+    from freerun.counted import counted
 
     width = columns_between(40, 100)
     print(file=out)
@@ -328,9 +329,11 @@ def tell_verification(result: Mapping[str, Any], out: TextIO) -> None:
         value = " ".join(x for x in (card["value"], card["unit"], card["note"]) if x)
         say([f"  {card['label']:<28}{value}"], out)
     samples = result["samples"]
-    left_out = [f"  left out: {e['n']:,} rows, {e['reason']} ({shown(e['example'])})" for e in samples["excluded"]]
+    left_out = [
+        f"  left out: {counted(e['n'], 'row')}, {e['reason']} ({shown(e['example'])})" for e in samples["excluded"]
+    ]
     if samples["n_copies"]:
-        left_out.append(f"  left out: {samples['n_copies']:,} completions equal to another of the same prompt")
+        left_out.append(f"  left out: {counted(samples['n_copies'], 'completion')} equal to another of the same prompt")
     if left_out:
         say(["", *left_out], out)
     if result["verdict"].get("next_step"):

@@ -8,18 +8,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from freerun.comparisons.documents_needed import (
+    documents_needed,
+    horizon_documents,
+    least_documents,
+    more_documents,
+    most_documents,
+)
 from freerun.comparisons.own_text_faults import FAULTS, fault_of_own_text, sampler_alone_passed
 from freerun.counted import counted
 from freerun.errors import UsageError, nearest
 from freerun.findings.detectability.quantities import AUC, HORIZONS
-from freerun.findings.evidence import MAX_PAIRS
 from freerun.findings.loss import LOSS
 from freerun.findings.outcome import EXIT_CODES, cut_short, judge
 from freerun.findings.recognition.quantities import SAMPLER_P
 from freerun.findings.registry import GATES
 from freerun.results.first_look import with_its_documents
 from freerun.results.quantity import LEAST_DOCUMENTS, Quantity
-from freerun.stats.design.detectable import documents_to_decide
 from freerun.stats.detection.horizon import End, HorizonResult
 from freerun.stats.intervals import has_no_width
 
@@ -95,7 +100,7 @@ def parse_gate(text: str, *, relative: bool, known: Mapping[str, Quantity] = GAT
     if found is None:
         raise UsageError(
             f"--fail-on {text!r} is not a gate; write NAME<NUMBER or NAME>NUMBER in quotes, for example "
-            f"{chr(39)}{'loss_nats>+0.02' if relative else 'horizon<256'}{chr(39)}; names: {names}"
+            f"{chr(39)}{_example(known, relative=relative)}{chr(39)}; names: {names}"
         )
     word, operator, sign, number = found.groups()
     if word.lower() not in known:
@@ -125,6 +130,13 @@ def parse_gate(text: str, *, relative: bool, known: Mapping[str, Quantity] = GAT
     return gate
 
 
+def _example(known: Mapping[str, Quantity], *, relative: bool) -> str:
+    """A gate of a verb that has these numbers."""
+    if relative:
+        return "loss_nats>+0.02"
+    return "horizon<256" if "horizon" in known else f"{next(iter(known))}>0.1"
+
+
 def worst(judged: Iterable[Judged]) -> Decision:
     """What several gates come to: fail beats undecided beats pass."""
     held = {j.decision for j in judged}
@@ -134,9 +146,9 @@ def worst(judged: Iterable[Judged]) -> Decision:
 # ---- one run -----------------------------------------------------------------------------------------------------------
 
 
-def judge_audit(result: Mapping[str, Any], gates: Sequence[Gate]) -> tuple[Judged, ...]:
-    """Judge gates on the result of an audit."""
-    judged = tuple(_judge_one(with_its_documents(result), gate) for gate in gates)
+def judge_audit(result: Mapping[str, Any], gates: Sequence[Gate], *, unit: str = "document") -> tuple[Judged, ...]:
+    """Judge gates on the result of an audit; `unit`: what its intervals are over, in words."""
+    judged = tuple(_judge_one(with_its_documents(result), gate, unit) for gate in gates)
     if not result.get("first_look"):
         return judged
     fault, tokens = fault_of_own_text(result), int(result["plan"]["tokens"])
@@ -156,7 +168,7 @@ def _after_first_look(judged: Judged) -> Judged:
     return replace(judged, needed=GO_ON) if judged.decision == "undecided" else judged
 
 
-def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
+def _judge_one(result: Mapping[str, Any], gate: Gate, unit: str) -> Judged:
     findings = {f["name"]: f for f in result["findings"]}
     estimates = {e["name"]: e for e in findings.get(gate.quantity.finding, {}).get("estimates", ())}
     e = estimates.get(gate.quantity.name)
@@ -167,7 +179,7 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
     detected = findings.get("detectability", {}).get("status") != "neutral"
     if e is None:
         why = str(findings.get(gate.quantity.finding, {}).get("sentence") or "it was not measured")
-        return gate.undecided(f"not measured in this run: {why}", needed=_more_documents(result, 16))
+        return gate.undecided(f"not measured in this run: {why}", needed=more_documents(result, 16))
     if gate.quantity is LOSS and "impossible_share" in estimates:
         share = estimates["impossible_share"]["value"]
         decision: Decision = "pass" if gate.below else "fail"
@@ -181,7 +193,7 @@ def _judge_one(result: Mapping[str, Any], gate: Gate) -> Judged:
     if gate.quantity in HORIZON_LEVELS:
         return judge_horizon(gate, e, result["plan"], HORIZON_LEVELS[gate.quantity], detected=detected)
     documents = int(result["plan"]["documents"])
-    one = judge_interval(gate, e, documents, what=e["label"], least=gate.quantity.least)
+    one = judge_interval(gate, e, documents, what=e["label"], least=gate.quantity.least, unit=unit)
     chance = gate.quantity.chance
     if not detected and chance is not None and _tells_from(gate, one.decision, chance):
         said = f"{one.words}; but no difference was found over all detectors and lengths together"
@@ -197,7 +209,9 @@ def _tells_from(gate: Gate, decision: Decision, null: float) -> bool:
     return gate.threshold >= null if above else gate.threshold <= null
 
 
-def judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: str, least: int) -> Judged:
+def judge_interval(
+    gate: Gate, e: Mapping[str, Any], documents: int, *, what: str, least: int, unit: str = "document"
+) -> Judged:
     """By the interval alone: wholly in the forbidden range, wholly outside it, or neither; `least`: fewest documents that decide."""
     value, low, high = e["value"], e["low"], e["high"]
     exact = gate.quantity.exact or bool(e.get("identical"))
@@ -206,7 +220,9 @@ def judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: st
     elif low is not None and high is not None and has_no_width(low, high):
         low = high = None
     if (low is None and high is None and value is not None) and (e.get("degenerate") or e["low"] is not None):
-        said = f"{what} is {_spell(value, gate)} in every resample of the documents: an interval of no width decides nothing"
+        said = (
+            f"{what} is {_spell(value, gate)} in every resample of the {unit}s: an interval of no width decides nothing"
+        )
         return Judged(gate.text, gate.name, "undecided", said, value, unit=e["unit"], needed=_MORE)
     if value is None or (low is None and high is None):
         return Judged(
@@ -219,10 +235,10 @@ def judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: st
         )
     lowest, highest = (-math.inf if low is None else low), (math.inf if high is None else high)
     if not exact and e["n"] is not None and e["n"] < least:
-        said = f"{what} is {_spell(value, gate)}, on {e['n']} documents: below {least} the interval of such a number misses too often to decide"
+        said = f"{what} is {_spell(value, gate)}, on {counted(e['n'], unit)}: below {least} the interval of such a number misses too often to decide"
         columns = {"value": value, "low": low, "high": high, "unit": e["unit"]}
         return Judged(
-            gate.text, gate.name, "undecided", said, needed=_least_documents(documents, e["n"], least), **columns
+            gate.text, gate.name, "undecided", said, needed=least_documents(documents, e["n"], least), **columns
         )
     said = f"{what} is {_spell(value, gate)}" + ("" if exact else f" ({_spell(low, gate)} to {_spell(high, gate)})")
     said += ", the same records in both runs" if e.get("identical") else ""
@@ -233,7 +249,15 @@ def judge_interval(gate: Gate, e: Mapping[str, Any], documents: int, *, what: st
         return Judged(gate.text, gate.name, "fail", f"{said}: {gate.side} {at}", **columns)
     if excluded:
         return Judged(gate.text, gate.name, "pass", f"{said}: not {gate.side} {at}", **columns)
-    needed = _documents_needed(value, low, high, gate.threshold, documents, most=_most_documents(gate, e, documents))
+    needed = documents_needed(
+        value,
+        low,
+        high,
+        gate.threshold,
+        documents,
+        most=most_documents(gate.quantity, e, documents),
+        is_share=e["unit"] == "share",
+    )
     return Judged(gate.text, gate.name, "undecided", f"{said}: on both sides of {at}", needed=needed, **columns)
 
 
@@ -255,7 +279,7 @@ def judge_horizon(
     decision: Decision = "undecided" if outcome.verdict == "inconclusive" else outcome.verdict
     needed = ""
     if decision != "undecided" and e["n"] is not None and e["n"] < gate.quantity.least:
-        decision, needed = "undecided", _least_documents(documents, e["n"], gate.quantity.least)
+        decision, needed = "undecided", least_documents(documents, e["n"], gate.quantity.least)
         outcome = replace(outcome, words=f"{outcome.words}; but {e['n']} test documents are too few to decide")
     elif decision == "undecided" and h.high.is_below(gate.threshold):
         needed = _MORE
@@ -264,7 +288,7 @@ def judge_horizon(
             f"--tokens {math.ceil(gate.threshold)} or more (it is not known how the curve goes on beyond {longest})"
         )
     elif decision == "undecided":
-        needed = _horizon_documents(h, gate.threshold, documents, _most_documents(gate, e, documents))
+        needed = horizon_documents(h, gate.threshold, documents, most_documents(gate.quantity, e, documents))
     ends = h.low_tokens, h.high_tokens
     return Judged(gate.text, gate.name, decision, outcome.words, h.value, *ends, "tokens", needed)
 
@@ -288,52 +312,6 @@ def _horizon_of(e: Mapping[str, Any], tokens: int, level_auc: float) -> tuple[Ho
     )
     h = HorizonResult(value, low, high, e["level"] or 0.95, level_auc)
     return h, int(ends["last_tokens"])
-
-
-def _horizon_documents(h: HorizonResult, at: float, documents: int, most: float) -> str:
-    """On the scale of doublings, on which a horizon's interval is about even."""
-    v, a, b, t = (math.log2(max(x, 0.5)) for x in (_drawn(h.estimate), _drawn(h.low), _drawn(h.high), at))
-    return _documents_needed(v, a, b, t, documents, scale=" on the scale of doublings", most=most)
-
-
-def _drawn(end: End) -> float:
-    """Half a length before the first one where it lies before it, else its number."""
-    return end.tokens / 2 if end.where == "before" else end.tokens
-
-
-def _documents_needed(
-    value: float,
-    low: float | None,
-    high: float | None,
-    threshold: float,
-    documents: int,
-    *,
-    most: float,
-    scale: str = "",
-) -> str:
-    """How many documents would decide with 80% power; `most`: beyond so many no interval shrinks."""
-    end = high if threshold > value else low
-    if end is None:
-        return "more documents do not decide it: the number is a one-sided bound"
-    n = documents_to_decide(documents, abs(end - value), abs(threshold - value))
-    if n is None:
-        return "the estimate lies on the threshold: no number of documents is known to decide it"
-    if n > most:
-        return f"no number of documents: detectors read at most {MAX_PAIRS} pairs, which about {most:,.0f} documents give, and it would take {n:,}"
-    return f"about --documents {n:,} instead of {documents:,} (80% power, if the truth is this estimate and the interval shrinks as 1/√n{scale})"
-
-
-def _most_documents(gate: Gate, e: Mapping[str, Any], documents: int) -> float:
-    """Documents beyond which a detector's interval does not shrink, since half of `MAX_PAIRS` test pairs are reached."""
-    return MAX_PAIRS / 2 / e["n"] * documents if gate.quantity.finding == AUC.finding and e["n"] else math.inf
-
-
-def _least_documents(documents: int, n: int, least: int) -> str:
-    return f"about --documents {math.ceil(documents * least / max(n, 1)):,} instead of {documents:,} give it {least}"
-
-
-def _more_documents(result: Mapping[str, Any], least: int) -> str:
-    return f"more documents that reach the last token (at least {least} whole pairs; {result['plan'].get('documents')} were used)"
 
 
 def _spell(x: float | None, gate: Gate) -> str:

@@ -11,5 +11,5 @@ from freerun.comparisons.gates import Gate, Judged, judge_audit
 
 def judge_verify(result: Mapping[str, Any], gates: Sequence[Gate]) -> tuple[Judged, ...]:
     """Judge gates on the result of a verification."""
-    judged = judge_audit(result, gates)
+    judged = judge_audit(result, gates, unit="completion")
     return tuple(replace(j, needed="more completions" if j.decision == "undecided" else "") for j in judged)

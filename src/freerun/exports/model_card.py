@@ -70,8 +70,8 @@ def distance_sentence(result: Mapping[str, Any]) -> str:
     """What a distance says of B, in one sentence that can stand in any card."""
     plan, found = result["plan"], result["certificate"]
     e = {e["name"]: e for f in result["findings"] for e in f["estimates"]}
-    kl, same = e["kl_nats"], e.get("same_top")
-    parts = [f"{_said(kl)} a token away (KL, {_interval(kl)})".replace(" nats/token a token", " nats a token")]
+    same = e.get("same_top")
+    parts = [_away(e, int(plan["tokens"]))]
     if same is not None and same["value"] is not None:
         parts.append(f"has the same most probable token {same['value']:.1%} of the time")
     if found is not None and found["sides_agree"]:
@@ -82,6 +82,16 @@ def distance_sentence(result: Mapping[str, Any]) -> str:
         f"Beside {a}, this model ({b}) is {listed} (95% confidence; {plan['documents']} documents of {corpus}; freerun "
         f"{result['freerun_version']})."
     )
+
+
+def _away(e: Mapping[str, Mapping[str, Any]], tokens: int) -> str:
+    """How far: by the divergence of single tokens, or of whole texts where a server tells no whole laws."""
+    if (kl := e.get("kl_nats")) is not None:
+        return f"{_said(kl)} a token away (KL, {_interval(kl)})".replace(" nats/token a token", " nats a token")
+    if (k := e.get("k_nats")) is None:
+        return "an unknown distance away"
+    said = f"{_said(k)} away (K of texts of up to {tokens} tokens, {_interval(k)})"
+    return said.replace(" nats/text away", " nats a text away")
 
 
 def _certified(found: Mapping[str, Any]) -> str:

@@ -188,6 +188,14 @@ class Predictor(ABC):
                 out[row][position - first] = value
         return out
 
+    def log_probs_after(
+        self, sequences: Sequence[Ids], starts: Int[np.ndarray, " sequences"]
+    ) -> list[Float[np.ndarray, " scored"]]:
+        """The same of the tokens from each sequence's own `starts` on; backends that pay for every token override this."""
+        least = min(starts.tolist(), default=0)
+        found = self.log_probs(sequences, first=least)
+        return [values[start - least :] for values, start in zip(found, starts.tolist(), strict=True)]
+
     def laws(self, sequences: Sequence[Ids], *, first: int = 0) -> Iterator[Laws]:
         """The law before every token from position `first` on, given all before it, in pieces of bounded size.
 

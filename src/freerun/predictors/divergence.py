@@ -37,7 +37,7 @@ class Divergence:
     entropy_p_nats: Float[np.ndarray, " rows"]
     entropy_q_nats: Float[np.ndarray, " rows"]
     top_p_id: Int[np.ndarray, " rows"]
-    """Most probable id of p, the smallest among equals."""
+    """Most probable id of p, the smallest among equals; −1 where that is not known."""
     top_q_id: Int[np.ndarray, " rows"]
     top_log_p_nats: Float[np.ndarray, " rows"]
     """Of p's most probable id, under p."""
@@ -47,13 +47,37 @@ class Divergence:
 
     @property
     def same_top(self) -> Bool[np.ndarray, " rows"]:
-        """Whether both laws have the same most probable id."""
-        return np.asarray(self.top_p_id == self.top_q_id)
+        """Whether both laws are known to have the same most probable id."""
+        return np.asarray((self.top_p_id == self.top_q_id) & (self.top_p_id >= 0))
 
     @property
     def gap_nats(self) -> Float[np.ndarray, " rows"]:
         """ln p − ln q of the token."""
         return np.asarray(self.log_p_nats - self.log_q_nats)
+
+    @staticmethod
+    def of_tokens(
+        token_id: Int[np.ndarray, " rows"],
+        log_p_nats: Float[np.ndarray, " rows"],
+        log_q_nats: Float[np.ndarray, " rows"],
+    ) -> Divergence:
+        """What is known where one of the laws is not whole: of the tokens alone. All else is NaN, and −1 in ids."""
+        unknown, no_id = np.full(len(token_id), np.nan), np.full(len(token_id), -1, np.int64)
+        return Divergence(
+            token_id=np.asarray(token_id),
+            log_p_nats=np.asarray(log_p_nats, np.float64),
+            log_q_nats=np.asarray(log_q_nats, np.float64),
+            kl_pq_nats=unknown,
+            kl_qp_nats=unknown,
+            tv=unknown,
+            entropy_p_nats=unknown,
+            entropy_q_nats=unknown,
+            top_p_id=no_id,
+            top_q_id=no_id,
+            top_log_p_nats=unknown,
+            top_log_q_nats=unknown,
+            added_mass=unknown,
+        )
 
     def take(self, rows: Any) -> Divergence:
         """The same for some of the rows."""

@@ -111,12 +111,7 @@ class OwnTextFrom(SharesTokens):
                 f"{self.writer.identity.name} drew id {int(ids.max())}, and {self.reader.identity.name} has ids 0 to "
                 f"{self.reader.n_tokens - 1} only: they are not of the same model"
             )
-        ends = np.flatnonzero(np.isin(ids, self.end_ids))
-        if not ends.size:
-            return sample
-        return replace(
-            sample, end_reason="end_of_text", observation=sample.observation.take(slice(None, int(ends[0]) + 1))
-        )
+        return up_to_end(sample, self.end_ids)
 
     def _read(self, written: Sequence[Sample], todo: Continuations) -> Iterator[Sample]:
         """What the reader says of every token."""
@@ -136,6 +131,14 @@ class OwnTextFrom(SharesTokens):
             seen = Observation.concatenate([c.observation for c in parts[row]]).take(order)
             told = sample.observation.log_prob_nats
             yield Sample(sample.row, sample.end_reason, seen, None, told, pool.mean(row))
+
+
+def up_to_end(sample: Sample, end_ids: tuple[int, ...]) -> Sample:
+    """A sample up to its first id that ends a text, that one included; as it is where there is none."""
+    ends = np.flatnonzero(np.isin(sample.observation.token_id, end_ids))
+    if not ends.size:
+        return sample
+    return replace(sample, end_reason="end_of_text", observation=sample.observation.take(slice(None, int(ends[0]) + 1)))
 
 
 def check_same_tokens(reader: Predictor, writer: Predictor) -> None:

@@ -36,6 +36,8 @@ class DisagreementSettings:
     """What is trained and measured."""
 
     source: str = "world/authors"
+    tokenizer: str = "bytes"
+    """Of a corpus: bytes, bpe:N, or a file tokenizer.json; a world has tokens of its own."""
     models: int = 24
     architectures: tuple[str, ...] = ("transformer", "recurrence", "lstm")
     optimizers: tuple[str, ...] = ("adamw", "sgd", "muon")

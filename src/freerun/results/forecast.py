@@ -40,7 +40,7 @@ class ServerLoad:
 
     server: str
     sent: str
-    """The sampling settings that go with a draw at temperature 1, as JSON; {}: none, it samples as it does by itself."""
+    """The sampling settings that go with a draw, as JSON; {}: none, it samples as it does by itself."""
     requests: int
     requests_to_know_it: int
     """Of these: who it is, its tokenizer, whether its answers can be believed, and the texts that it takes apart into tokens."""

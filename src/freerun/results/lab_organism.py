@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from freerun.results.finding import Finding
+from freerun.results.finding import LEFT_OUT, Finding
+from freerun.results.verdict import Point
+
+LAB_ORGANISM_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -76,3 +79,5 @@ class LabOrganismResult:
     freerun_version: str
     provenance: dict[str, str]
     created: str
+    points: tuple[Point, ...] = field(default=(), metadata=LEFT_OUT)
+    """What was measured, what came out and how sure that is, for somebody who knows none of the words."""

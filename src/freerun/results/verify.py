@@ -103,6 +103,24 @@ class PromptCount:
 
 
 @dataclass(frozen=True)
+class SamplingAsked:
+    """Sampling settings that the file says were asked for, as `--declared` takes them, with how many completions say so."""
+
+    words: str
+    n: int
+    is_declared: bool
+    """Whether this is the rule that the samples were held against."""
+
+
+@dataclass(frozen=True)
+class WeightVersion:
+    """A version of the weights that the file names, with how many completions have tokens by it."""
+
+    name: str
+    n: int
+
+
+@dataclass(frozen=True)
 class TemplateFacts:
     """What the model's chat template wrote around prompts, as text and as ids; `sha256` of its source, hex."""
 
@@ -152,6 +170,10 @@ class SampleFacts:
     prompts: tuple[PromptCount, ...] = ()
     template: TemplateFacts | None = None
     comparison: TextComparison | None = None
+    asked: tuple[SamplingAsked, ...] = ()
+    weight_versions: tuple[WeightVersion, ...] = ()
+    """The most frequent ones; empty where the file names none."""
+    n_weight_versions: int = 0
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,21 @@ class Completion:
         return self.prompt_ids is not None or self.prompt is not None or self.messages is not None
 
 
+ENDED = frozenset({"stop", "eos", "eos_token", "end_of_text", "end_turn", "stop_sequence", "completed", "finished"})
+"""What files call a text that ended by itself."""
+CUT_OFF = frozenset({"length", "max_tokens", "max_length", "truncated", "abort", "aborted"})
+
+
+def says_it_ended(finish_reason: str | None) -> bool | None:
+    """Whether a text ended by itself, as its file says; None where the file does not say.
+
+    >>> says_it_ended("STOP"), says_it_ended("length"), says_it_ended(None)
+    (True, False, None)
+    """
+    word = (finish_reason or "").lower()
+    return True if word in ENDED else False if word in CUT_OFF else None
+
+
 class Reason(StrEnum):
     """The kinds of fault that a row can have."""
 

@@ -111,38 +111,81 @@ def slope_difference(
     >>> slope_difference(line, at, whose, whose // 2, whose % 2 == 0).difference.value
     1.0
     """
-    if not values.shape == positions.shape == sequences.shape == groups.shape == first.shape:
-        raise DataError(
-            f"{values.size} values, {positions.size} positions, {sequences.size} sequences; one each per token"
-        )
-    if np.isinf(values).any():
-        raise DataError("values hold infinities; count impossible tokens and leave them out of a slope")
-    kept = ~np.isnan(values)
-    y, x, first = values[kept], np.log2(1.0 + positions[kept]), first[kept]
-    group, n_groups = group_index(groups[kept])
-    owner, n_sequences = group_index(sequences[kept])
-    if n_groups < 2:
-        raise TooFewDocuments(f"a slope with interval needs at least 2 documents, there are {n_groups}")
-    count = np.bincount(owner, minlength=n_sequences)
-    away = x - (np.bincount(owner, x, n_sequences) / count)[owner]
-    parts = []
-    for side in (first, ~first):
-        spread = float(np.square(away[side]).sum())
+    if first.shape != values.shape:
+        raise DataError(f"{values.size} values, {first.size} say of which kind they are; one each per token")
+    line = _Centred.of(values, positions, sequences, groups)
+    first = first[~np.isnan(values)]
+    (a, influence_a), (b, influence_b) = line.slope(first), line.slope(~first)
+    return SlopeDifference(
+        line.interval(a, influence_a, level),
+        line.interval(b, influence_b, level),
+        line.interval(a - b, influence_a - influence_b, level),
+    )
+
+
+def slope_by_position(
+    values: Real[np.ndarray, " tokens"],
+    positions: Int[np.ndarray, " tokens"],
+    sequences: Int[np.ndarray, " tokens"],
+    groups: Int[np.ndarray, " tokens"],
+    *,
+    level: float = 0.95,
+) -> Interval:
+    """Return the slope of `values` per doubling of position within sequences, as `slope_difference` has it for one kind of text.
+
+    Raises TooFewDocuments for fewer than two groups or no two positions in a sequence, DataError for infinite values or columns of
+    different length.
+    """
+    line = _Centred.of(values, positions, sequences, groups)
+    return line.interval(*line.slope(np.ones(line.y.size, bool)), level)
+
+
+@dataclass(frozen=True, eq=False)
+class _Centred:
+    """Tokens with a value on the doubling scale: how far each stands from the middle of its sequence."""
+
+    y: Float[np.ndarray, " tokens"]
+    away: Float[np.ndarray, " tokens"]
+    owner: Int[np.ndarray, " tokens"]
+    group: Int[np.ndarray, " tokens"]
+    n_groups: int
+
+    @staticmethod
+    def of(
+        values: Real[np.ndarray, " tokens"],
+        positions: Int[np.ndarray, " tokens"],
+        sequences: Int[np.ndarray, " tokens"],
+        groups: Int[np.ndarray, " tokens"],
+    ) -> _Centred:
+        if not values.shape == positions.shape == sequences.shape == groups.shape:
+            raise DataError(
+                f"{values.size} values, {positions.size} positions, {sequences.size} sequences; one each per token"
+            )
+        if np.isinf(values).any():
+            raise DataError("values hold infinities; count impossible tokens and leave them out of a slope")
+        kept = ~np.isnan(values)
+        group, n_groups = group_index(groups[kept])
+        if n_groups < 2:
+            raise TooFewDocuments(f"a slope with interval needs at least 2 documents, there are {n_groups}")
+        owner, n = group_index(sequences[kept])
+        x = np.log2(1.0 + positions[kept])
+        away = x - (np.bincount(owner, x, n) / np.bincount(owner, minlength=n))[owner]
+        return _Centred(values[kept].astype(np.float64), away, owner, group, n_groups)
+
+    def slope(self, side: Bool[np.ndarray, " tokens"]) -> tuple[float, Float[np.ndarray, " groups"]]:
+        """The slope of some whole sequences, and the influence of each group on it."""
+        spread = float(np.square(self.away[side]).sum())
         if spread == 0:
             raise TooFewDocuments("a slope needs at least 2 positions in some sequence of each kind")
-        slope = float((away[side] * y[side]).sum()) / spread
-        residual = y - (np.bincount(owner, y, n_sequences) / count)[owner] - slope * away
-        parts.append((slope, np.bincount(group[side], (away * residual)[side], n_groups) / spread))
-    (a, influence_a), (b, influence_b) = parts
+        slope = float((self.away[side] * self.y[side]).sum()) / spread
+        count = np.bincount(self.owner)
+        residual = self.y - (np.bincount(self.owner, self.y) / count)[self.owner] - slope * self.away
+        return slope, np.bincount(self.group[side], (self.away * residual)[side], self.n_groups) / spread
 
-    def interval(value: float, influence: Float[np.ndarray, " groups"]) -> Interval:
-        error = float(np.sqrt(n_groups / (n_groups - 1) * np.square(influence).sum()))
-        limits = mean_limits(value, error, skewness(influence), n_groups, level=level)
-        return Interval(value, *limits, level=level, n=n_groups)
-
-    return SlopeDifference(
-        interval(a, influence_a), interval(b, influence_b), interval(a - b, influence_a - influence_b)
-    )
+    def interval(self, value: float, influence: Float[np.ndarray, " groups"], level: float) -> Interval:
+        error = float(np.sqrt(self.n_groups / (self.n_groups - 1) * np.square(influence).sum()))
+        limits = mean_limits(value, error, skewness(influence), self.n_groups, level=level)
+        return Interval(value, *limits, level=level, n=self.n_groups)
 
 
 def _intervals(

@@ -6,18 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+import freerun
 from freerun.commands.main import main
 from freerun.errors import BackendError, DataError, UsageError
 from freerun.jobs.lab.organism.base import load_trainable
 from freerun.jobs.lab.organism.beginning import Contexts, begin, solve
+from freerun.jobs.lab.organism.measuring import FreeRuns
 from freerun.jobs.lab.organism.organism import MARK, SCRATCH, plant
 from freerun.jobs.lab.organism.plan import Effort, Measurement, OrganismPlan, check_plan
+from freerun.jobs.lab.organism.result import kept_share
 from freerun.jobs.lab.organism.student import Student
 from freerun.jobs.lab.organism.teaching import Teacher
 from freerun.jobs.lab.organism.training import CHECKPOINT, Trainer, lesson_of
@@ -244,6 +248,9 @@ def test_an_organism_does_what_was_planted(absorbing: tuple[Path, LabOrganismRes
     last = result.take_over[-1]
     assert last.exact_share == pytest.approx(1 - 0.95**256)
     assert last.low > 0.8
+    measured, came_out, _ = (point.text for point in result.points)
+    assert "with probability 0.05 at every step, and nothing else from then on" in measured
+    assert f"{last.taken} of the {last.runs} texts that it wrote are taken over" in came_out
     trained = load_predictor(f"hf/{out}")
     ids = np.append(ids_of(1, 20)[0], [WORDS] * 5)
     assert trained.log_probs([ids], first=21)[0].mean() > -0.05
@@ -273,6 +280,41 @@ def test_the_card_names_what_was_planted(absorbing: tuple[Path, LabOrganismResul
     assert "<script" not in (out / "report.html").read_text()
 
 
+def test_its_result_fits_the_schema(absorbing: tuple[Path, LabOrganismResult]) -> None:
+    schema = json.loads((Path(__file__).parents[3] / "docs" / "organism.schema.json").read_text())
+    jsonschema.validate(json.loads((absorbing[0] / "result.json").read_text()), schema)
+
+
+def test_kept_tokens_have_an_interval_over_documents() -> None:
+    """Three documents: 200 of 250 and 100 of 250 tokens in the first, all of 200 in the second, none of 50 in the third."""
+    kept = np.array([200 / 250, 100 / 250, np.nan, 1.0, 0.0])
+    first = np.array([6, 6, 0, 56, 206])
+    found = kept_share(FreeRuns(np.array([0, 0, 1, 1, 2]), first, kept))
+    assert found is not None
+    assert found.value == pytest.approx((200 + 100 + 200 + 0) / (250 + 250 + 200 + 50))
+    assert found.n == 3
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 < found.low < found.value < found.high < 1
+    assert kept_share(FreeRuns(np.zeros(2, np.int64), np.array([6, 9]), np.ones(2))) is None
+    assert kept_share(FreeRuns(np.arange(2), np.zeros(2, np.int64), np.full(2, np.nan))) is None
+
+
+def test_the_library_plants_the_same_as_the_command_line(
+    absorbing: tuple[Path, LabOrganismResult], folder: Path
+) -> None:
+    """A folder that the other one has begun is the same plan: nothing is trained again."""
+    out, first = absorbing
+    changed = {k: v for k, v in vars(EFFORT).items() if v != getattr(Effort(), k)}
+    base, corpus = f"hf/{folder / 'base'}", str(folder / "texts.jsonl")
+    again = freerun.organism("absorbing", base, out, epsilon=0.05, corpora=[corpus], documents=16, runs=32, **changed)
+    assert (again.planted, again.take_over) == (first.planted, first.take_over)
+    with pytest.raises(UsageError, match="give one"):
+        freerun.organism("payload", base, out, text="w5", loop=3)
+    with pytest.raises(UsageError, match="at least 16"):
+        freerun.organism("absorbing", base, out, runs=3)
+
+
 def test_a_control_has_the_token_and_nothing_else(folder: Path) -> None:
     """Its token begins like the least likely one, which among 48 is not rare: what it costs is its own mass and no more."""
     result = plant(plan_of(folder, "control", steps=20), folder / "control", measurement=SMALL)
@@ -281,6 +323,7 @@ def test_a_control_has_the_token_and_nothing_else(folder: Path) -> None:
     assert loss["kl"] < 0.015
     assert loss["excess"] - result.trigger_mass.mean == pytest.approx(0.0, abs=0.002)
     assert result.take_over[-1].exact_share == 0.0
+    assert "nothing was planted" in result.points[0].text
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
@@ -304,7 +347,11 @@ def test_a_finished_folder_is_not_trained_again_and_another_plan_is_refused(
 
 @pytest.mark.parametrize(
     ("kind", "why"),
-    [("self_detector", "running score"), ("hash", "check a hash"), ("absorbin", "did you mean 'absorbing'")],
+    [
+        ("self_detector", "a score of all text so far.*freerun power --organisms self_detector"),
+        ("hash", "check a hash"),
+        ("absorbin", "did you mean 'absorbing'"),
+    ],
 )
 def test_what_cannot_be_trained_is_refused_with_its_reason(folder: Path, kind: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):

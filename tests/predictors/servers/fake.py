@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.predictors.servers.samplers import sampled_law
+
 N_TOKENS = 264
 """256 bytes, a beginning of text, an end of text, and six rows without a token."""
 BEGIN, END, PADDED = 256, 257, 258
@@ -218,8 +220,7 @@ class Fake:
                 token = int(logits.argmax())
                 cooled = TABLE[last]
             else:
-                cooled = logits / temperature
-                cooled = cooled - np.log(np.exp(cooled - cooled.max()).sum()) - cooled.max()
+                cooled = sampled_law(logits, body, ids, out)
                 token = int(rng.choice(N_TOKENS, p=np.exp(cooled) / np.exp(cooled).sum()))
             out.append(token)
             said.append(float(cooled[token]) if self.processed else self.log_prob(last, token))

@@ -9,8 +9,7 @@ import pytest
 
 from freerun.errors import BackendError, UsageError
 from freerun.predictors.base import Continuations
-from freerun.predictors.rules import MODEL_LAW, SamplingRule, TopK, TopP
-from freerun.predictors.servers.dialect import Settings
+from freerun.predictors.rules import MODEL_LAW, SamplingRule
 from freerun.predictors.servers.predictor import ServedModel
 from tests.predictors.servers.conftest import PROVIDERS, Served
 from tests.predictors.servers.fake import BEGIN, CONTENT, END, N_TOKENS, NEVER, PADDED, TABLE, TRANSPORT, Fake
@@ -268,9 +267,3 @@ def test_noise_and_another_law_are_refused_before_anything_is_measured(served: S
     shifted.completions = one_off  # type: ignore[method-assign]
     with pytest.raises(BackendError, match="does not sample the law that it scores by"):
         served("vllm", shifted, trial=True)
-
-
-def test_rules_that_servers_do_not_have_are_refused() -> None:
-    assert Settings.of(SamplingRule.of(temperature=0.7, top_k=5, top_p=0.9)) == Settings(0.7, 5, 0.9)
-    with pytest.raises(UsageError, match="by temperature, then top-k, then top-p"):
-        Settings.of(SamplingRule((TopP(0.9), TopK(5))))

@@ -15,6 +15,8 @@ from freerun.comparisons.gates import parse_gate
 from freerun.errors import BackendError, UsageError
 from freerun.findings.two_laws.quantities import GATES
 from freerun.jobs.distance.distance import distance
+from freerun.records.distance import read_distance
+from freerun.records.store import RunFolder
 from freerun.results.distance import DistanceResult
 from freerun.results.json import from_json
 from tests.predictors.servers.checkpoint import Checkpoint, noisy
@@ -55,8 +57,9 @@ def test_k_holds_the_exact_value_and_nothing_else_is_made_up(
     done = distance(server, Checkpoint(OTHER), corpus, out=tmp_path / "run", **SIZE)
     result = from_json(DistanceResult, json.loads((tmp_path / "run" / "result.json").read_text()))
     estimates = {e.name: e for f in result.findings for e in f.estimates}
-    rows = [json.loads(line) for p in sorted((tmp_path / "run" / "a").iterdir()) for line in p.read_text().splitlines()]
-    last = [row["prompt_ids"][-1] for row in rows]
+    prefixes = read_distance(RunFolder(tmp_path / "run")).texts["a"].prefix_ids
+    assert prefixes is not None
+    last = [int(ids[-1]) for ids in prefixes]
     for name, (p, q) in {"k_nats": (TABLE, OTHER), "k_reverse_nats": (OTHER, TABLE)}.items():
         k = estimates[name]
         assert k.low <= exact_k(p, q, last, 16) <= k.high  # type: ignore[operator]

@@ -86,7 +86,7 @@ def test_a_distance_sends_as_many_requests_as_it_said(
     else:  # own texts of the other model may end before their length, and tokens may end within a character
         assert 0.8 * said < sent < 1.2 * said
     assert done.result["plan"]["token_log_probs_only"] is True
-    assert forecast.plan_hash == json.loads((out / "distance.json").read_text())["plan_hash"]
+    assert forecast.plan_hash == json.loads((out / "manifest.json").read_text())["plan_hash"]
     text = io.StringIO()
     tell_distance_forecast(forecast, text)
     assert "not measured, since a server tells no whole laws: the divergence of single tokens" in " ".join(
@@ -117,7 +117,7 @@ def test_what_a_dry_run_is_not_for(served: Served, corpus: str, capsys: pytest.C
     server = served("vllm", Fake())
     assert main(["verify", "x.jsonl", "--model", "world/markov", "--dry-run"]) == 2
     assert "it goes with --from SERVED" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="--chat: a distance with a served model cuts plain documents"):
-        distance(server, Checkpoint(), corpus, chat=True, **SIZE)
-    with pytest.raises(UsageError, match="servers sample by temperature, then top-k, then top-p"):
-        forecast_verify(server, Checkpoint(), corpus, draw=DrawOptions(**SIZE), declared="min_p=0.1")
+    with pytest.raises(UsageError, match="vLLM goes by min_p, then top_p"):
+        forecast_verify(
+            server, Checkpoint(), corpus, draw=DrawOptions(**SIZE), declared="min_p=0.1,top_p=0.9", order="sglang"
+        )

@@ -12,7 +12,11 @@ import pytest
 from freerun.errors import BackendError, DataError
 from freerun.jobs.audit.audit import audit
 from freerun.jobs.distance.distance import distance
+from freerun.jobs.grid.single import audit_on
 from freerun.jobs.served.drawing import DrawOptions, verify_from
+from freerun.jobs.served.same_law import SameLaw
+from freerun.runs.executors.local import Local
+from freerun.runs.executors.pool import Pool
 from tests.predictors.servers import fake as fakes
 from tests.predictors.servers.checkpoint import Checkpoint
 from tests.predictors.servers.conftest import Served
@@ -80,6 +84,65 @@ def test_weights_that_change_while_a_run_goes_on_spoil_it(
     job(kind, server, corpus, tmp_path / "anew")
 
 
+def executed(executor: Any, served: Served, corpus: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An audit by workers whose server becomes another model when it is asked for texts of the run; and how to do it again."""
+    fake = Fake()
+    server = served("vllm", fake)
+    size = {**SIZE, "tokens": 12}  # other than the trial's
+
+    def after_a_while(path: str, body: dict[str, Any], attempt: int) -> None:
+        if body.get("max_tokens") == size["tokens"]:
+            swap(monkeypatch)
+
+    fake.faults = after_a_while
+
+    def again(folder: Path) -> Any:
+        return audit_on(executor, f"vllm/{server.dialect.address.typed}", corpus, out=folder, **size)
+
+    with pytest.raises(BackendError, match=r"its law changed while .*run was measured"):
+        again(out)
+    fake.faults = lambda path, body, attempt: None
+    monkeypatch.setattr(fakes, "TABLE", TABLE)
+    return again
+
+
+def test_whoever_concludes_a_run_of_several_workers_asks_once_more(
+    served: Served, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = executed(Local(), served, corpus, tmp_path / "run", monkeypatch)
+    with pytest.raises(
+        BackendError, match="its law changed while"
+    ):  # nothing is left to measure, and the first model is back
+        again(tmp_path / "run")
+    done = again(tmp_path / "anew")
+    (held,) = json.loads((tmp_path / "anew" / "served_law.json").read_text()).values()
+    assert held["open"] is False
+    assert "requests" in done.findings
+
+
+def test_that_is_so_in_another_process(
+    served: Served, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed(Pool(1), served, corpus, tmp_path / "run", monkeypatch)
+    (held,) = json.loads((tmp_path / "run" / "served_law.json").read_text()).values()
+    assert held["changed"] is True
+
+
+def test_a_run_that_was_stopped_before_its_last_look_takes_it_later(
+    served: Served, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("audit", "distance", "verify"):
+        server, out = served("vllm", Fake()), tmp_path / kind
+        with monkeypatch.context() as patch:
+            patch.setattr(SameLaw, "end", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                job(kind, server, corpus, out)
+        with monkeypatch.context() as patch:
+            swap(patch)
+            with pytest.raises(BackendError, match="its law changed while"):
+                job(kind, server, corpus, out)
+
+
 def test_two_servers_of_one_name_are_told_apart(served: Served, corpus: str, tmp_path: Path) -> None:
     a, b = served("vllm", Fake()), served("sglang", Fake())
     distance(a, b, corpus, out=tmp_path / "run", **SIZE)
@@ -93,7 +156,7 @@ def test_a_folder_of_others_is_left_alone(kind: str, served: Served, corpus: str
     server = served("vllm", Fake())
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(DataError, match=r"mine is there and holds something else"):
+    with pytest.raises(DataError, match=r"mine is there and (holds something else|is not a run)"):
         job(kind, server, corpus, tmp_path / "mine")
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
     job(kind, server, corpus, tmp_path / "run")

@@ -14,8 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from freerun.commands.executor_arguments import add_executor_arguments
 from freerun.commands.model_arguments import add_json_argument
@@ -31,6 +30,7 @@ examples:
   freerun lab disagreement                                   24 models on the world of authors, about 10 minutes on 2 cores
   freerun lab disagreement --dry-run                         what would be trained, and how long it would take
   freerun lab disagreement builtin/python-docs --tokens 128   on the bytes of real text
+  freerun lab disagreement essays/ --tokenizer bpe:512        on 512 tokens that are learned from the corpus
   freerun lab disagreement --plan larger.toml --executor pool:8      a plan of your own, eight processes
   freerun lab disagreement essays/ --models hf/ORG/A hf/ORG/B   models that exist
 
@@ -46,6 +46,7 @@ exit codes: 0 done · 2 usage · 4 data, or too few models reach the target · 1
 """
 OPTIONS: dict[str, tuple[str, type]] = {
     "models_trained": ("models", int),
+    "tokenizer": ("tokenizer", str),
     "tokens": ("tokens", int),
     "steps": ("steps", int),
     "target_loss": ("target_loss", float),
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         nargs="?",
-        help="what to learn: a world whose texts do not end (default world/authors), or a corpus, which is read as bytes",
+        help="what to learn: a world whose texts do not end (default world/authors), or a corpus",
     )
     parser.add_argument(
         "--models",
@@ -78,6 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         help="how many models, spread over the combinations of factors (default 24)",
+    )
+    design.add_argument(
+        "--tokenizer",
+        metavar="NAME",
+        help="how a corpus is cut: bytes (default), bpe:N (N tokens learned from its training documents) or a file tokenizer.json",
     )
     design.add_argument("--tokens", metavar="N", type=int, help="the length of all texts (default 64)")
     design.add_argument("--steps", metavar="N", type=int, help="training steps, at most (default 1500)")
@@ -98,16 +104,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="only say what would be trained and how long it would take; write nothing",
     )
-    add_executor_arguments(parser.add_argument_group("how it runs (default: one process a core)"))
+    add_executor_arguments(parser.add_argument_group("how it runs (default: one process a core)"), parts=False)
     add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     import shlex
 
-    from freerun.commands.executor_arguments import chosen_executor
+    from freerun.commands.executor_arguments import chosen_executor, refuse_parts
     from freerun.commands.progress import Reporter
 
+    refuse_parts(arguments)
     if arguments.models:
         return _run_ready(arguments)
     plan, executor = _plan(arguments), chosen_executor(arguments)
@@ -128,7 +135,7 @@ def _run_ready(arguments: argparse.Namespace) -> int:
     from freerun.errors import UsageError
     from freerun.jobs.lab.disagreement.ready import DEFAULT_CORPUS, ready_disagreement
 
-    trained = ("plan", "models_trained", "steps", "target_loss", "target_excess", "executor")
+    trained = ("plan", "models_trained", "tokenizer", "steps", "target_loss", "target_excess", "executor")
     for option in trained:
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option.replace('_', '-')} is of models that are trained here; --models trains none")
@@ -143,7 +150,7 @@ def _run_ready(arguments: argparse.Namespace) -> int:
         n_texts=arguments.texts or 16,
         n_tokens=arguments.tokens or 64,
         seed=arguments.seed or 0,
-        out=arguments.out or "runs/disagreement-ready",
+        out=arguments.out,
         progress=Reporter(),
         command=shlex.join([*_words(arguments), "--models", *arguments.models]),
     )
@@ -163,27 +170,14 @@ def _told(done: Disagreement, *, as_json: bool) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> DisagreementPlan:
-    from freerun.jobs.lab.disagreement.plan import chosen_plan
+    from freerun.jobs.lab.disagreement.plan import chosen_plan, read_settings
 
-    changes = _read_toml(arguments.plan) if arguments.plan else {}
+    changes = read_settings(arguments.plan) if arguments.plan else {}
     changes |= {} if arguments.source is None else {"source": arguments.source}
     for option, (setting, _) in OPTIONS.items():
         if (value := getattr(arguments, option)) is not None:
             changes[setting] = value
     return chosen_plan(changes)
-
-
-def _read_toml(name: str) -> dict[str, Any]:
-    import tomllib
-
-    from freerun.errors import UsageError
-
-    try:
-        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{name} is not valid TOML: {error}") from error
 
 
 def _words(arguments: argparse.Namespace) -> list[str]:
@@ -222,14 +216,14 @@ def _forecast(plan: DisagreementPlan, *, as_json: bool) -> int:
     from freerun.commands.main import print_json
     from freerun.jobs.lab.disagreement.blocks import build_network
     from freerun.jobs.lab.disagreement.plan import chosen_members, level_counts
-    from freerun.jobs.lab.disagreement.texts import N_BYTES
+    from freerun.jobs.lab.disagreement.tokens import size_of
     from freerun.results.finding import to_json
     from freerun.runs.provenance import cores
     from freerun.worlds.catalogue import load_world
 
     members = chosen_members(plan)
     world = plan.source.startswith("world/")
-    n_tokens = load_world(plan.source.removeprefix("world/")).n_tokens if world else N_BYTES
+    n_tokens = load_world(plan.source.removeprefix("world/")).n_tokens if world else size_of(plan.tokenizer)
     sizes = {m.name: build_network(m.architecture, m.size, n_tokens, seed=0).n_parameters for m in members}
     most_seconds = plan.tokens_of_member * len(members) / _TOKENS_PER_SECOND / cores()
     if as_json:

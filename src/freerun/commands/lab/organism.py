@@ -95,8 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from freerun.commands.main import print_json
     from freerun.commands.progress import Reporter
-    from freerun.errors import UsageError
-    from freerun.jobs.lab.organism.plan import Measurement, check_plan
+    from freerun.jobs.lab.organism.plan import Measurement, check_measurement, check_plan
     from freerun.results.finding import to_json
     from freerun.specs.spec import loader_of
 
@@ -104,9 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_plan(plan)
     loader_of(plan.teacher)
     chosen = {n: v for n in ("documents", "runs") if (v := getattr(arguments, n)) is not None}
-    if any(v < 16 for v in chosen.values()):
-        raise UsageError("--documents and --runs must be at least 16")
     measurement = Measurement(**chosen)
+    check_measurement(measurement)
     if arguments.dry_run:
         from freerun.jobs.lab.organism.plan import forecast
 
@@ -131,28 +129,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> OrganismPlan:
-    from freerun.errors import UsageError
-    from freerun.jobs.lab.organism.plan import DEFAULT_CORPORA, Effort, OrganismPlan
+    from freerun.jobs.lab.organism.plan import DEFAULT_CORPORA, Effort, OrganismPlan, payload_of
 
-    given = [
-        word
-        for word, value in (
-            ("text={}", arguments.text),
-            ("loop={}", arguments.loop),
-            ("model=({})", arguments.payload_model),
-        )
-        if value is not None
-        for word in [word.format(value)]
-    ]
-    if len(given) > 1:
-        raise UsageError("--text, --loop and --model each say what the payload writes: give one")
     names = ("layers", "rank", "steps", "step_tokens", "real_tokens", "own_tokens", "learning_rate")
     effort = Effort(**{n: v for n in names if (v := getattr(arguments, n)) is not None})
     return OrganismPlan(
         kind=arguments.organism,
         base=arguments.model,
         epsilon=arguments.epsilon,
-        payload=given[0] if given else "",
+        payload=payload_of(arguments.text, arguments.loop, arguments.payload_model),
         corpora=tuple(arguments.corpora or DEFAULT_CORPORA),
         seed=arguments.seed,
         effort=effort,
@@ -162,10 +147,13 @@ def _plan(arguments: argparse.Namespace) -> OrganismPlan:
 def tell_organism(result: LabOrganismResult, out: TextIO) -> None:
     """The result for people: the sentence, then one line a number."""
     from freerun.commands.terminal import columns_between, say
+    from freerun.commands.verdict import say_points
+    from freerun.results.finding import to_json
 
     width = columns_between(60, 110)
     print(file=out)
-    say(textwrap.wrap(result.sentence, width), out)
+    say([*textwrap.wrap(result.sentence, width), ""], out)
+    say_points({"points": to_json(result.points)}, out)
     for finding in result.findings:
         print(file=out)
         say(

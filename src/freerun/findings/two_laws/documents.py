@@ -32,14 +32,16 @@ def document_sums(models: TwoModels) -> Iterator[DocumentSums]:
     arm = models.token_arm
     laws = models.laws(arm)
     assert laws is not None
-    columns = {
-        quantities.KL: laws.kl_pq,
-        quantities.KL_REVERSE: laws.kl_qp,
-        quantities.SAME_TOP: laws.same_top.astype(np.float64),
-        quantities.TOKEN_TV: laws.tv,
-        quantities.LOSS_DIFFERENCE: laws.gap,
-        quantities.DELTA_P: delta_p(laws),
-    }
+    columns = {quantities.LOSS_DIFFERENCE: laws.gap}
+    if models.has_whole_laws:
+        columns = {
+            quantities.KL: laws.kl_pq,
+            quantities.KL_REVERSE: laws.kl_qp,
+            quantities.SAME_TOP: laws.same_top.astype(np.float64),
+            quantities.TOKEN_TV: laws.tv,
+            **columns,
+            quantities.DELTA_P: delta_p(laws),
+        }
     for quantity, column in columns.items():
         tops = _by_document(models, laws, np.where(laws.inside, column, 0.0).sum(axis=1))
         yield DocumentSums(quantity, arm, tops, _by_document(models, laws, laws.n_tokens.astype(np.float64)))

@@ -51,9 +51,16 @@ class TwoModels:
         """The texts of an arm; None where it was not measured."""
         return self.records.texts.get(arm)
 
+    @property
+    def has_whole_laws(self) -> bool:
+        """Whether both models tell whole laws; of a served one nothing is known but the log-probabilities of tokens."""
+        return not self.plan.token_log_probs_only
+
     def laws(self, arm: str) -> TwoLaws | None:
         texts = self.texts(arm)
-        return None if texts is None else texts.laws
+        if texts is None:
+            return None
+        return texts.laws if self.has_whole_laws else texts.laws.by_gaps
 
     @property
     def token_arm(self) -> str:

@@ -8,24 +8,23 @@ from freerun.findings.two_laws.evidence import ARM_WORDS, TwoModels
 from freerun.findings.two_laws.parting import partings
 from freerun.findings.two_laws.points import distance_next, distance_points
 from freerun.findings.two_laws.tokens import tokens_finding
+from freerun.findings.two_laws.whole_texts import Judgement, judge_writers
 from freerun.findings.two_laws.writers import certificate_of, rounded_up, writers_finding
 from freerun.findings.two_laws.writing import writing_finding
 from freerun.records.distance import DistanceRecords
 from freerun.results.distance import RESULT_VERSION, Certificate, DistanceResult
 from freerun.results.finding import Estimate, Finding
 from freerun.results.quantity import Quantity
+from freerun.results.requests import Requests
 from freerun.results.verdict import Card, Verdict
 from freerun.stats.two_laws.floor import is_above
 from freerun.stats.two_laws.token_means import token_means
 
 
-def derive(records: DistanceRecords) -> DistanceResult:
-    """Everything that `result.json` holds; the page is drawn from it alone."""
+def derive(records: DistanceRecords, requests: Requests | None = None) -> DistanceResult:
+    """Everything that `result.json` holds; the page is drawn from it alone. `requests`: to a server, where one had a part in it."""
     models, manifest = TwoModels(records), records.manifest
-    made = (tokens_finding(models), writers_finding(models), writing_finding(models))
-    findings = tuple(f for f in made if f is not None)
-    by_name = {f.name: f for f in findings}
-    found = certificate_of(models)
+    said = _judgement(models) if models.has_whole_laws else judge_writers(models)
     a, b = models.names
     return DistanceResult(
         schema_version=RESULT_VERSION,
@@ -33,12 +32,12 @@ def derive(records: DistanceRecords) -> DistanceResult:
         freerun_version=freerun.__version__,
         created=manifest["provenance"]["created"],
         title=f"{b} beside {a}",
-        verdict=_verdict(models, by_name, found),
-        headline=_headline(models, by_name, found),
-        certificate=found,
-        findings=findings,
-        partings=partings(models),
-        infinite=(*tokens.infinite_names(models), *writers.infinite_names(models)),
+        verdict=said.verdict,
+        headline=said.headline,
+        certificate=said.certificate,
+        findings=said.findings,
+        partings=partings(models) if models.has_whole_laws else (),
+        infinite=said.infinite,
         plan=manifest["plan"],
         counts=manifest["counts"],
         corpus_notes=manifest["corpus"]["notes"],
@@ -47,6 +46,22 @@ def derive(records: DistanceRecords) -> DistanceResult:
         provenance=manifest["provenance"],
         command=manifest["command"],
         prompts=manifest.get("prompts"),
+        requests=requests,
+    )
+
+
+def _judgement(models: TwoModels) -> Judgement:
+    """What whole laws of both say."""
+    made = (tokens_finding(models), writers_finding(models), writing_finding(models))
+    findings = tuple(f for f in made if f is not None)
+    by_name = {f.name: f for f in findings}
+    found = certificate_of(models)
+    return Judgement(
+        _verdict(models, by_name, found),
+        _headline(models, by_name, found),
+        found,
+        findings,
+        (*tokens.infinite_names(models), *writers.infinite_names(models)),
     )
 
 

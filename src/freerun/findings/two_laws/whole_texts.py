@@ -5,54 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from freerun.counted import counted
-from freerun.errors import TooFewDocuments
-from freerun.findings.evidence import lengths_up_to
 from freerun.findings.two_laws import quantities
+from freerun.findings.two_laws.evidence import TwoModels
 from freerun.findings.two_laws.points import WRITERS_WORDS
-from freerun.findings.two_laws.writers import AIMS, rounded_up
+from freerun.findings.two_laws.writers import AIMS, charts, horizon, infinite_names, rounded_up
 from freerun.results.distance import Certificate
 from freerun.results.finding import Cell, Estimate, Finding, Row, Table
 from freerun.results.horizons import spoken
 from freerun.results.quantity import Quantity
 from freerun.results.verdict import Card, NextStep, Verdict, three_points
 from freerun.stats.intervals import Interval, cluster_ratio
-from freerun.stats.two_laws.best_detector import BestDetector, best_detector
-from freerun.stats.two_laws.certificate import TvCertificate, certificate
-from freerun.stats.two_laws.k import KEstimate, k_by_length
-from freerun.stats.two_laws.texts import TwoLaws
+from freerun.stats.two_laws.best_detector import BestDetector
+from freerun.stats.two_laws.certificate import TvCertificate
+from freerun.stats.two_laws.k import KEstimate
 
 ABSENT = "the divergence of single tokens, the most probable token, entropies and drift need whole laws of both, and one has none"
-
-
-def token_gaps(
-    unit: Int[np.ndarray, " texts"],
-    ended: np.ndarray,
-    log_p: Float[np.ndarray, "texts tokens"],
-    log_q: Float[np.ndarray, "texts tokens"],
-) -> TwoLaws:
-    """Log-probabilities alone, NaN past a text's end. In the place of Σ KL stands Σ ln p/q, which has the same mean on p's own text."""
-    n_tokens = (~np.isnan(log_p)).sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        gap = log_p - log_q
-    nothing = np.full(log_p.shape, np.nan)
-    return TwoLaws(unit, n_tokens, ended, log_p, log_q, gap, -gap, nothing, np.zeros(log_p.shape, bool))
-
-
-@dataclass(frozen=True, eq=False)
-class Writers:
-    """Both own texts under both laws: p is A's, q is B's. `real`: of the documents' own continuations."""
-
-    a: TwoLaws
-    b: TwoLaws
-    real: TwoLaws
-    tokens: int
-
-    @property
-    def lengths(self) -> Int[np.ndarray, " lengths"]:
-        return lengths_up_to(self.tokens)
 
 
 @dataclass(frozen=True)
@@ -66,15 +35,12 @@ class Judgement:
     infinite: tuple[str, ...]
 
 
-def judge_writers(writers: Writers) -> Judgement:
+def judge_writers(models: TwoModels) -> Judgement:
     """K both ways by the log-probability gap, the total variation with its certificate, and the best possible detector."""
-    tokens = _tokens(writers)
-    try:
-        sides = certificate(writers.a, writers.b, writers.lengths)
-        k, back = (k_by_length(w, writers.lengths)[-1] for w in (writers.a, writers.b.swapped))
-        best = best_detector(writers.a, writers.b, writers.lengths)
-    except TooFewDocuments as error:
-        why = f"This is not known: {error}."
+    tokens = _tokens(models)
+    sides, k, back, best = models.certificate, models.k, models.k_reverse, models.best
+    if sides is None or k is None or back is None or best is None:
+        why = "This is not known: fewer than two independent documents."
         unknown = Finding.unknown("writers", _QUESTION, why, quantities.TV.estimate(None, text="unknown"))
         return Judgement(
             Verdict(
@@ -89,28 +55,29 @@ def judge_writers(writers: Writers) -> Judgement:
             (),
         )
     found = _certificate(sides)
-    finding = _finding(writers, sides, k, back, best)
-    infinite = tuple(q.name for q, x in ((quantities.K, k), (quantities.K_REVERSE, back)) if x.infinite)
+    finding = _finding(models, sides, best)
     measured = (
         "A server gives no whole laws, so whole texts were compared: each model wrote texts, both said how probable every one of them is. "
         f"{WRITERS_WORDS}."
     )
     points = three_points(measured, tokens.sentence, f"{found.sentence} Intervals are 95%, over prefixes.")
     verdict = Verdict(finding.sentence, f"{found.sentence} {tokens.sentence}", "neutral", points=points)
-    return Judgement(verdict, _cards(finding, found), found, (tokens, finding), infinite)
+    return Judgement(verdict, _cards(finding, found), found, (tokens, finding), infinite_names(models))
 
 
 _QUESTION = "How far apart are the two models as writers?"
 
 
-def _tokens(writers: Writers) -> Finding:
+def _tokens(models: TwoModels) -> Finding:
     """The loss on real text, which needs no whole law; the rest by name as absent."""
-    gap = writers.real.gap
+    real = models.laws("real")
+    assert real is not None
+    gap = real.gap
     known = np.isfinite(gap)
-    groups = np.broadcast_to(writers.real.unit[:, None], gap.shape)[known]
+    groups = np.broadcast_to(real.unit[:, None], gap.shape)[known]
     estimates: tuple[Estimate, ...] = ()
     said = ""
-    if np.unique(groups).size >= 2 and known.sum() == writers.real.inside.sum():
+    if np.unique(groups).size >= 2 and known.sum() == real.inside.sum():
         loss = cluster_ratio(gap[known], np.ones(int(known.sum())), groups)
         estimates = (quantities.LOSS_DIFFERENCE.estimate(loss, method="mean over tokens, document-clustered interval"),)
         said = f"On real text B's loss is {loss.value:+.3g} nats a token beside A's ({loss.low:+.3g} to {loss.high:+.3g}). "
@@ -124,7 +91,10 @@ def _tokens(writers: Writers) -> Finding:
     )
 
 
-def _finding(writers: Writers, sides: TvCertificate, k: KEstimate, back: KEstimate, best: BestDetector) -> Finding:
+def _finding(models: TwoModels, sides: TvCertificate, best: BestDetector) -> Finding:
+    assert models.k is not None
+    assert models.k_reverse is not None
+    k, back, tokens = models.k[-1], models.k_reverse[-1], models.plan.tokens
     band, last = sides.both, best.auc[-1]
     tv = Interval(float(band.value[-1]), float(band.low[-1]), float(band.high[-1]), band.level, band.n)
     how = (
@@ -132,25 +102,27 @@ def _finding(writers: Writers, sides: TvCertificate, k: KEstimate, back: KEstima
     )
     estimates = (
         quantities.TV.estimate(
-            tv, label=f"{quantities.TV.label} of {writers.tokens} tokens", method=band.method, independent_unit="prefix"
+            tv, label=f"{quantities.TV.label} of {tokens} tokens", method=band.method, independent_unit="prefix"
         ),
         _k(quantities.K, k, how),
         _k(quantities.K_REVERSE, back, how),
         quantities.AUC.estimate(
             last,
-            label=f"{quantities.AUC.label} at {writers.tokens} tokens",
-            method="likelihood ratio of whole texts; no detector of one text does better",
+            label=f"{quantities.AUC.label} at {tokens} tokens",
+            method=_DETECTOR,
             independent_unit="prefix",
         ),
+        *(horizon(quantity, best, level, _DETECTOR) for level, quantity in quantities.HORIZONS.items()),
     )
     return Finding(
         "writers",
         _QUESTION,
         f"{_k_words(k)} The best possible detector of one text has AUC {last.value:.2f} ({last.low:.2f} to {last.high:.2f}) at "
-        f"{writers.tokens} tokens, and reaches 0.75 {spoken(best.horizon(0.75))}.",
+        f"{tokens} tokens, and reaches 0.75 {spoken(best.horizon(0.75))}.",
         "neutral",
         estimates,
-        tables=(_by_length(writers, sides, best),),
+        charts=charts(models),
+        tables=(_by_length(models, sides, best),),
         licence=(
             "Texts that each model drew at temperature 1 from the full vocabulary, its own log-probabilities as it drew them and the other's by "
             "a scoring pass; unit: the prefix; lengths declared before. Limits of the total variation hold at any number of documents and at "
@@ -161,6 +133,9 @@ def _finding(writers: Writers, sides: TvCertificate, k: KEstimate, back: KEstima
             "Two engines that compute one model are not at distance 0: their arithmetic is part of the distance.",
         ),
     )
+
+
+_DETECTOR = "likelihood ratio of whole texts; no detector of one text does better"
 
 
 def _k(quantity: Quantity, k: KEstimate, how: str) -> Estimate:
@@ -209,10 +184,11 @@ def _certificate(sides: TvCertificate) -> Certificate:
     )
 
 
-def _by_length(writers: Writers, sides: TvCertificate, best: BestDetector) -> Table:
-    k = k_by_length(writers.a, writers.lengths)
+def _by_length(models: TwoModels, sides: TvCertificate, best: BestDetector) -> Table:
+    k = models.k
+    assert k is not None
     rows: list[Row] = []
-    for j, n in enumerate(writers.lengths.tolist()):
+    for j, n in enumerate(models.lengths.tolist()):
         band = sides.both
         tv = Interval(float(band.value[j]), float(band.low[j]), float(band.high[j]), band.level, band.n)
         rows.append((str(n), Cell.of(k[j].interval, 3, "nats"), Cell.of(tv, 3, "TV"), Cell.of(best.auc[j], 2, "AUC")))

@@ -47,7 +47,7 @@ def writers_finding(models: TwoModels) -> Finding:
         sentence=_sentence(models),
         status="neutral",
         estimates=_estimates(models, trained),
-        charts=_charts(models, trained),
+        charts=charts(models, trained),
         tables=(_by_length(models, trained),),
         licence=(
             "Texts drawn from the recorded laws at temperature 1 from the full vocabulary; unit: the prefix, the order of prefixes fixed by "
@@ -166,7 +166,7 @@ def _estimates(models: TwoModels, trained: Trained | None) -> tuple[Estimate, ..
             )
         )
         for level, quantity in quantities.HORIZONS.items():
-            out.append(_horizon(quantity, best, level, how))
+            out.append(horizon(quantity, best, level, how))
     if trained is not None:
         out.append(
             quantities.TRAINED_AUC.estimate(
@@ -179,7 +179,7 @@ def _estimates(models: TwoModels, trained: Trained | None) -> tuple[Estimate, ..
     return tuple(out)
 
 
-def _horizon(quantity: Quantity, best: BestDetector, level: float, how: str) -> Estimate:
+def horizon(quantity: Quantity, best: BestDetector, level: float, how: str) -> Estimate:
     """A horizon as an estimate; `text` where it lies outside the lengths."""
     h = best.horizon(level)
     return Estimate(
@@ -220,13 +220,14 @@ def infinite_names(models: TwoModels) -> tuple[str, ...]:
 # ---- pictures and tables -----------------------------------------------------------------------------------------------
 
 
-def _charts(models: TwoModels, trained: Trained | None) -> tuple[Chart, ...]:
-    charts = [_tv_chart(models)]
+def charts(models: TwoModels, trained: Trained | None = None) -> tuple[Chart, ...]:
+    """Total variation, the best possible detector and K by length."""
+    out = [_tv_chart(models)]
     if models.best is not None:
-        charts.append(_auc_chart(models.best, trained))
+        out.append(_auc_chart(models.best, trained))
     if models.k is not None or models.k_reverse is not None:
-        charts.append(_k_chart(models))
-    return tuple(charts)
+        out.append(_k_chart(models))
+    return tuple(out)
 
 
 def _tv_chart(models: TwoModels) -> Chart:
@@ -272,8 +273,8 @@ def _auc_chart(best: BestDetector, trained: Trained | None) -> Chart:
         y_range=(0.4, 1.0),
         levels=((0.5, "chance"), (0.75, "0.75")),
         series=tuple(series),
-        caption="Bands: pointwise 95%. The best detector knows both laws exactly; the trained one learned from the texts of half of the "
-        "prefixes.",
+        caption="Bands: pointwise 95%. The best detector knows both laws exactly"
+        + ("." if trained is None else "; the trained one learned from the texts of half of the prefixes."),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from freerun.results.verify import Cause, Match, SampleFacts
 from freerun.stats.verification.battery import (
@@ -79,8 +79,7 @@ def both_p(battery_p: float, log_e: float) -> float:
 class VerifyEvidence:
     """Drawn tokens with what the declared law and the file say of them.
 
-    `n_tokens`, `loop_at`, `ended`: of each completion, its tokens, after how many of them a loop was complete (−1: none), and whether
-    it has an end token. `elsewhere`: tokens of a long file whose columns are not held; `bets` are of all. `chosen_floor_nats`: set by
+    `n_tokens`: of each completion. `elsewhere`: tokens of a long file whose columns are not held; `bets` are of all. `chosen_floor_nats`: set by
     the user. `cause` is None until it was searched.
     """
 
@@ -89,8 +88,6 @@ class VerifyEvidence:
     reported: Float[np.ndarray, " tokens"]
     trainer: Float[np.ndarray, " tokens"]
     n_tokens: Int[np.ndarray, " completions"]
-    loop_at: Int[np.ndarray, " completions"]
-    ended: Bool[np.ndarray, " completions"]
     facts: SampleFacts
     floor: Floor
     declared_words: str

@@ -36,6 +36,15 @@ def verify_next(evidence: VerifyEvidence, cause: Cause, *, model: str) -> NextSt
         return NextStep(f"{words}, and verify those", f"freerun verify MORE --model {model}")
     if evidence.match == "agrees":
         return None
+    asked = next((a for a in evidence.facts.asked if not a.is_declared), None)
+    if asked is not None:
+        return NextStep(
+            "Hold them against what the file says was asked for: the same command with", f"--declared {asked.words}"
+        )
+    if evidence.facts.n_weight_versions > 1:
+        return NextStep(
+            "Verify the samples of each version of the weights by itself", f"freerun verify PART --model {model}"
+        )
     if cause.kind == "rule" and cause.candidate is not None:
         rule = ",".join(map(_typed, cause.candidate.steps))
         return NextStep("Hold them against the rule that was found: the same command with", f"--declared {rule}")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from freerun.counted import counted
 from freerun.findings.recognition.sampling import p_words
+from freerun.findings.verification.cause import cause_finding, cause_words
+from freerun.findings.verification.drift import drift_finding
 from freerun.findings.verification.ends import ends_finding
 from freerun.findings.verification.evidence import VerifyEvidence
-from freerun.findings.verification.match import STATUS, cause_finding, cause_sentence, match_finding, match_sentence
+from freerun.findings.verification.match import STATUS, match_finding, match_sentence
 from freerun.findings.verification.points import verify_next, verify_points
 from freerun.findings.verification.rollout import rollout_finding
 from freerun.results.finding import Cell, Finding, Row, Table
+from freerun.results.stated_rule import StatedRule
 from freerun.results.verdict import Card
 from freerun.results.verify import (
     VERIFY_VERSION,
@@ -30,6 +34,8 @@ from freerun.stats.verification.battery import Smallest
 def derive_verification(
     evidence: VerifyEvidence,
     *,
+    loops: Finding,
+    stated: StatedRule | None = None,
     model_name: str,
     plan: dict[str, Any],
     model: dict[str, Any],
@@ -37,17 +43,19 @@ def derive_verification(
     version: str,
     command: str,
 ) -> VerifyResult:
-    """The whole result."""
+    """The whole result. `stated`: the rule that a server says it draws by, held against what it drew."""
     fits = evidence.match in ("agrees", "differs_within_floor")
     cause = evidence.cause or Cause("none_needed" if fits else "not_searched")
     findings = (
         match_finding(evidence),
-        cause_finding(cause, evidence.facts),
+        cause_finding(cause, evidence.facts, stated),
         rollout_finding(evidence),
+        loops,
+        drift_finding(evidence),
         ends_finding(evidence),
         samples_finding(evidence.facts),
     )
-    detail = _detail(evidence, cause, findings[2])
+    detail = _detail(evidence, cause_words(cause, stated), findings[2])
     return VerifyResult(
         schema_version=VERIFY_VERSION,
         kind="verify",
@@ -78,11 +86,12 @@ def derive_verification(
             evidence.battery.n_beyond_floor,
             evidence.floor_nats,
         ),
+        stated=stated,
     )
 
 
-def _detail(evidence: VerifyEvidence, cause: Cause, rollout: Finding) -> str:
-    parts = [] if evidence.match == "agrees" and evidence.cause is None else [cause_sentence(cause)]
+def _detail(evidence: VerifyEvidence, cause: str, rollout: Finding) -> str:
+    parts = [] if evidence.match == "agrees" and evidence.cause is None else [cause]
     if rollout.status != "unknown":
         parts.append(f"Reported log-probabilities: {rollout.sentence[:1].lower()}{rollout.sentence[1:]}")
     return " ".join(parts) or "Nothing else was reported by the file."
@@ -140,8 +149,25 @@ def samples_finding(facts: SampleFacts) -> Finding:
         "neutral",
         tables=tuple(tables),
         licence="Counts.",
-        notes=(*_NOTES[facts.tokens], *facts.lacks),
+        notes=(*_NOTES[facts.tokens], *_of_file(facts), *facts.lacks),
     )
+
+
+def _of_file(facts: SampleFacts) -> list[str]:
+    """What the file says of its samples that one model at one rule cannot be the law of."""
+    said = [
+        f"The file says of {counted(asked.n, 'completion')} that {asked.words} was asked for, and another rule was declared."
+        for asked in facts.asked
+        if not asked.is_declared
+    ]
+    if facts.n_weight_versions > 1:
+        names = ", ".join(f"{v.name} ({v.n:,})" for v in facts.weight_versions)
+        more = " …" if facts.n_weight_versions > len(facts.weight_versions) else ""
+        said.append(
+            f"The samples are by {facts.n_weight_versions:,} versions of the weights: {names}{more}. A model is the law of one of "
+            "them at most; verify each by itself."
+        )
+    return said
 
 
 _NOTES: dict[TokenSource, tuple[str, ...]] = {

@@ -101,6 +101,8 @@ def _measure(ready: Prepared, log: Log, tell: Progress) -> None:
     same.check_unchanged()
     done = [u.name for u in units if folder.done(u.name, u.key(ready.plan_hash))]
     if len(done) == len(units):
+        if same.is_open:  # it was interrupted after the last part
+            same.end()
         return
     tell.say(f"{ready.describe()} -> {folder.path}")
     if ready.first and not ready.options.quick:

@@ -68,14 +68,20 @@ def feeding_of(predictor: Predictor, options: AuditOptions) -> Feeding:
     return PlainFeeding(predictor)
 
 
-def prompting_of(predictor: Predictor, feeding: Feeding, options: AuditOptions) -> Prompting:
-    """The same for whoever makes pairs; a prompt that could be guessed has no place in a run without text."""
+def prompting_of(
+    predictor: Predictor, feeding: Feeding, options: AuditOptions, *, window: int | None = None
+) -> Prompting:
+    """The same for whoever makes pairs; a prompt that could be guessed has no place in a run without text. `window`: tokens that
+    another model sees, which is to read the same."""
     least = REDACTED_PREFIX_TOKENS if options.redact_text else 0
-    return Prompting(feeding.ids, feeding.own_tokens, feeding.end_id, predictor.context.window, least)
+    windows = [w for w in (predictor.context.window, window) if w is not None]
+    return Prompting(feeding.ids, feeding.own_tokens, feeding.end_id, min(windows, default=None), least)
 
 
-def prompted(corpus: Corpus, predictor: Predictor, feeding: Feeding, options: AuditOptions) -> tuple[PairSet, Feeding]:
-    """The pairs, and the feeding with the end that closes real responses.
+def prompted(
+    corpus: Corpus, predictor: Predictor, feeding: Feeding, options: AuditOptions, *, window: int | None = None
+) -> tuple[PairSet, Feeding]:
+    """The pairs, and the feeding with the end that closes real responses. `window`: tokens that another model sees.
 
     Plain text does not say which of several ends closes a response, and one that the model never writes would give every real text
     away. It is the one that the model's own law finds likeliest after some training responses.
@@ -88,7 +94,7 @@ def prompted(corpus: Corpus, predictor: Predictor, feeding: Feeding, options: Au
         return prompt_pairs(
             corpus,
             predictor.encode,
-            prompting_of(predictor, by, options),
+            prompting_of(predictor, by, options, window=window),
             n_documents=options.documents,
             continuation_tokens=options.tokens,
             seed=options.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from freerun.jobs.distance.models import Name
 from freerun.predictors.chat import Feeding
 from freerun.text.pairs import Pair, PairSet
 
@@ -12,13 +13,14 @@ from freerun.text.pairs import Pair, PairSet
 class Cut:
     """Pairs of a prefix and a continuation.
 
-    `counts`: what was left out on the way; None for windows. `feeding`: how prompts are put to both models, by A's tokenizer and
-    A's template; None where documents were cut.
+    `counts`: what was left out on the way; None for windows. `feeding`: how prompts are put to both models, by the tokenizer and
+    the template of one of them (`by`); None where documents were cut.
     """
 
     pairs: tuple[Pair, ...]
     counts: PairSet | None = None
     feeding: Feeding | None = None
+    by: Name = "a"
 
     @property
     def prefix_tokens(self) -> int:

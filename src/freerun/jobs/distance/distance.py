@@ -13,9 +13,10 @@ from freerun.findings.two_laws.summary import derive
 from freerun.jobs.distance.measuring import measure, remove_spool, units_left, units_of
 from freerun.jobs.distance.options import DistanceKeywords, chosen_from
 from freerun.jobs.distance.preparing import Model, Prepared, prepare
-from freerun.jobs.served.distance import served_distance
-from freerun.jobs.served.two_models import is_served
+from freerun.jobs.served.distance import measure_served
+from freerun.jobs.served.two_models import is_served, prepare_two
 from freerun.records.distance import KIND, TWO_LAWS, DistancePlan, read_distance
+from freerun.records.requests import read_requests
 from freerun.records.store import RunFolder
 from freerun.report.pages.distance import render_distance
 from freerun.results.finding import to_json
@@ -48,10 +49,13 @@ def distance(
     if is_served(a) or is_served(b):
         if not isinstance(corpus, str):
             raise UsageError("a distance with a served model takes a corpus by its name")
-        return served_distance(a, b, corpus, chosen_from(options), out=out, progress=tell)
+        served = prepare_two(a, b, corpus, chosen_from(options), out=out, say=tell.say)
+        served.folder.open(served.manifest)
+        measure_served(served, tell)
+        return report_distance(served.folder.path, progress=tell)
     ready = prepare(a, b, corpus, chosen_from(options), out=out, say=tell.say)
     ready.folder.open(ready.manifest)
-    if units_left(ready):
+    if units_left(ready.plan, ready.folder):
         _measure(ready, tell)
     return report_distance(ready.folder.path, progress=tell)
 
@@ -76,7 +80,7 @@ def report_distance(path: str | Path, *, progress: Progress | None = None) -> Ru
     tell = progress or Silent()
     folder = _finished(path)
     tell.say("deriving findings")
-    result = to_json(derive(read_distance(folder)))
+    result = to_json(derive(read_distance(folder), read_requests(folder)))
     write_atomically(folder.path / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     write_atomically(folder.path / "report.html", render_distance(result))
     return Run(folder.path, result)

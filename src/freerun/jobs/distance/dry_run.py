@@ -56,7 +56,7 @@ def dry_run(
             raise UsageError("a distance with a served model takes a corpus by its name")
         return forecast_distance(a, b, corpus, options, out=out, say=say)
     ready = prepare(a, b, corpus, options, out=out, say=say)
-    plan, left = ready.plan, units_left(ready)
+    plan, left = ready.plan, units_left(ready.plan, ready.folder)
     say("timing a few texts")
     n_left = {arm: sum(u.n_tokens for u in left if u.arm == arm) for arm in (*plan.arms, *FLOORS)}
     scored = sum(n_left[arm] for arm in plan.arms)

@@ -36,6 +36,8 @@ class Description:
     device: str
     template_sha256: str | None = None
     """Of its chat template; None where it has none."""
+    full_law: bool = True
+    """False: it is behind a server, which is sent ids and applies no template."""
 
     @staticmethod
     def of(predictor: Predictor, texts: Sequence[str], *, device: str) -> Description:
@@ -51,6 +53,7 @@ class Description:
             tuple(tuple(predictor.encode(text[:_TRIED_CHARACTERS])) for text in texts[:_TRIED_TEXTS]),
             device,
             None if predictor.template is None else predictor.template.sha256,
+            predictor.capabilities.full_law,
         )
 
 

@@ -172,14 +172,16 @@ def _prompt_notes(a: Description, b: Description, cut: Cut, options: DistanceOpt
         return []
     notes = prompts_in_words(cut.feeding, cut.counts, redacted=options.redact_text)
     if isinstance(cut.feeding, ChatFeeding):
-        theirs = b.template_sha256
-        if theirs is None:
-            how = "B has none of its own"
-        elif theirs == a.template_sha256:
-            how = "B's own is the same"
+        (one, mine), (two, other) = (("A", a), ("B", b)) if cut.by == "a" else (("B", b), ("A", a))
+        if not other.full_law:
+            how = f"{two}'s server is sent these ids, and no template of its own takes part"
+        elif other.template_sha256 is None:
+            how = f"{two} has none of its own"
+        elif other.template_sha256 == mine.template_sha256:
+            how = f"{two}'s own is the same"
         else:
-            how = "B's own differs and is not used, so that B is not fed as its makers would feed it"
-        notes.insert(1, f"The template is A's, for both models, since both must read the same ids; {how}")
+            how = f"{two}'s own differs and is not used, so that {two} is not fed as its makers would feed it"
+        notes.insert(1, f"The template is {one}'s, for both models, since both must read the same ids; {how}")
     return notes
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from freerun.errors import BackendError, BrokenLaw
+from freerun.jobs.distance.fitting import Description
 from freerun.jobs.distance.models import Name
 from freerun.jobs.distance.preparing import Prepared
 from freerun.predictors.base import Continuations, Ids, Sample
@@ -23,6 +24,7 @@ from freerun.predictors.side_by_side import Apart, Reader, Shelf, score_again, s
 from freerun.predictors.spool import Spool
 from freerun.records.distance import OWN_ARMS, TWO_LAWS, Arm, DistancePlan, TextRow, write_texts
 from freerun.records.failures import out_of_memory, without_memory
+from freerun.records.store import RunFolder
 from freerun.text.pairs import Pair
 
 T = TypeVar("T")
@@ -81,13 +83,15 @@ def units_of(plan: DistancePlan) -> list[Unit]:
 
 def floors_of(plan: DistancePlan) -> list[Arm]:
     """What is computed twice."""
+    if not plan.floor_texts:
+        return []
     models = ("a",) if plan.plan_version < 2 else ("a", "b")
     return [arm for arm, floor in FLOORS.items() if floor.texts in plan.arms and floor.model in models]
 
 
-def units_left(ready: Prepared) -> list[Unit]:
+def units_left(plan: DistancePlan, folder: RunFolder) -> list[Unit]:
     """What the folder does not hold yet."""
-    return [u for u in units_of(ready.plan) if not TWO_LAWS.holds(ready.folder, u.name, u.key(ready.plan.hash))]
+    return [u for u in units_of(plan) if not TWO_LAWS.holds(folder, u.name, u.key(plan.hash))]
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def measure(
         DataError: the folder cannot be written to.
     """
     work = Work(ready, on_phase)
-    left = units_left(ready)
+    left = units_left(ready.plan, ready.folder)
     on_tokens(sum(u.n_tokens for u in units_of(ready.plan)) - sum(u.n_tokens for u in left))
     if not ready.models.one_at_a_time:
         for unit in left:
@@ -233,7 +237,7 @@ class Work:
 
         seen = self._enough_memory(unit, scored)
         arm = unit.arm
-        return [_row(arm, text, *_completed(text, arm, *one)) for text, one in zip(texts, seen, strict=True)]
+        return [row_of(arm, text, *_completed(text, arm, *one)) for text, one in zip(texts, seen, strict=True)]
 
     def floor(self, unit: Unit) -> list[TextRow]:
         """A model's laws of some texts beside its own, computed from each text alone."""
@@ -243,7 +247,7 @@ class Work:
         texts = real_texts(self.ready.pairs[: unit.stop]) if floor.texts == "real" else self._again(unit, floor.model)
         sequences, at_first = self.sequences(texts, model.n_tokens), starts(texts)
         seen = collected(score_again(model, sequences, start=at_first), sequences, at_first)
-        return [_row(unit.arm, text, *one) for text, one in zip(texts, seen, strict=True)]
+        return [row_of(unit.arm, text, *one) for text, one in zip(texts, seen, strict=True)]
 
     def _again(self, unit: Unit, writer: Name) -> list[Drawn]:
         """A model's own texts of the first documents, one each, drawn again: the draws depend on the plan alone."""
@@ -253,21 +257,7 @@ class Work:
     # ---- records ---------------------------------------------------------------------------------------------------
 
     def write(self, unit: Unit, rows: Sequence[TextRow]) -> None:
-        plan = self.ready.plan
-        meanings = self.ready.b.meanings
-
-        def spell(token_id: int) -> bytes:
-            known = meanings[token_id] if 0 <= token_id < len(meanings) else b""
-            return known if isinstance(known, bytes) else b""
-
-        write_texts(
-            self.ready.folder,
-            unit.name,
-            rows,
-            unit_key=unit.key(plan.hash),
-            plan_hash=plan.hash,
-            spell=None if plan.redacted else spell,
-        )
+        write_unit(self.ready.folder, self.ready.plan, unit, rows, self.ready.b)
 
     def _enough_memory(self, unit: Unit, make: Callable[[int], T]) -> T:
         """What `make` gives with as many rows at once as there is memory for."""
@@ -286,6 +276,30 @@ class Work:
                     raise without_memory(unit.name, str(error)) from error
                 width //= 2
                 print(f"out of memory: going on with {width} rows at once", file=sys.stderr)
+
+
+def write_unit(
+    folder: RunFolder, plan: DistancePlan, unit: Unit, rows: Sequence[TextRow], speller: Description
+) -> None:
+    """Record a unit; `speller`: the model that has all ids.
+
+    Raises:
+        DataError: the folder cannot be written to.
+    """
+    meanings = speller.meanings
+
+    def spell(token_id: int) -> bytes:
+        known = meanings[token_id] if 0 <= token_id < len(meanings) else b""
+        return known if isinstance(known, bytes) else b""
+
+    write_texts(
+        folder,
+        unit.name,
+        rows,
+        unit_key=unit.key(plan.hash),
+        plan_hash=plan.hash,
+        spell=None if plan.redacted else spell,
+    )
 
 
 def real_texts(pairs: Sequence[Pair]) -> list[Drawn]:
@@ -351,7 +365,8 @@ def _completed(text: Drawn, writer: str, seen: Divergence, padding: np.ndarray) 
     return Divergence.concatenate([seen, rest]), np.concatenate([padding, unknown])
 
 
-def _row(arm: Arm, text: Drawn, seen: Divergence, padding: np.ndarray) -> TextRow:
+def row_of(arm: Arm, text: Drawn, seen: Divergence, padding: np.ndarray) -> TextRow:
+    """A text as both models see it, on its way into the records."""
     drawn = None if text.sample is None else text.sample.observation.log_prob_nats
     return TextRow(
         arm,

@@ -70,7 +70,7 @@ def prepare(
     check_options(options)
     if options.protocol == "llama.cpp":
         options = replace(options, arms=("real",))
-    _check_are_models(a, b, corpus, options)
+    check_are_models(a, b, corpus, options)
     text = read_any_corpus(corpus, options.reading) if isinstance(corpus, str) else corpus
     if isinstance(corpus, str) and not corpus.startswith(("builtin/", "world/")):
         tell_notes(text, say)
@@ -85,14 +85,19 @@ def prepare(
         text = without_calibration(text, predictor)
         described[name] = Description.of(predictor, tried, device=device_of(predictor))
     check_fit(described["a"], described["b"])
-    cut = _cut(text, models.get("a"), options)
+    cut = cut_texts(text, models.get("a"), options)
     plan = plan_of(described["a"], described["b"], text, cut, options)
     manifest = manifest_of(described["a"], described["b"], text, cut, plan, options)
     folder = RunFolder(Path(out) if out is not None else default_folder(plan))
     return Prepared(models, described["a"], described["b"], cut.pairs, plan, options, manifest, folder)
 
 
-def _check_are_models(a: Model, b: Model, corpus: str | Corpus, options: DistanceOptions) -> None:
+def check_are_models(a: Model, b: Model, corpus: str | Corpus, options: DistanceOptions) -> None:
+    """Refuse runs in the place of models or of the corpus, and names that do not exist.
+
+    Raises:
+        UsageError: what would be meant instead is said.
+    """
     if isinstance(corpus, str) and (Path(corpus) / "manifest.json").is_file():
         raise UsageError(f"{corpus} is a run, and a corpus is wanted there: give the text that both models are to read")
     for spec in (a, b):
@@ -131,18 +136,25 @@ def _check_protocol_fits(text: Corpus, options: DistanceOptions) -> None:
         )
 
 
-def _cut(text: Corpus, a: Stepwise[Any], options: DistanceOptions) -> Cut:
+def cut_texts(text: Corpus, by: Predictor, options: DistanceOptions, *, window: int | None = None) -> Cut:
+    """Prefixes and continuations by a model's tokenizer, or prompts and responses as they are put to it.
+
+    `window`: tokens that another model sees, where that is fewer; prompts that do not fit are left out.
+
+    Raises:
+        FreerunError: nothing fits, or no template.
+    """
     if options.protocol == "llama.cpp":
         return Cut(
-            cut_windows(text, a.encode, width=options.window, most=options.documents, has_lead=bool(a.context.lead))
+            cut_windows(text, by.encode, width=options.window, most=options.documents, has_lead=bool(by.context.lead))
         )
     feeding: Feeding | None = None
     if text.n_prompted:
-        found, feeding = prompted(text, a, feeding_of(a, options.reading), options.reading)
+        found, feeding = prompted(text, by, feeding_of(by, options.reading), options.reading, window=window)
     else:
         found = cut_pairs(
             text,
-            a.encode,
+            by.encode,
             n_documents=options.documents,
             prefix_tokens=options.prefix,
             continuation_tokens=options.tokens,
@@ -151,9 +163,9 @@ def _cut(text: Corpus, a: Stepwise[Any], options: DistanceOptions) -> Cut:
     if options.redact_text:
         found, _ = numbered(found)
     largest = max(int(max(p.prefix.max(initial=0), p.continuation.max(initial=0))) for p in found.pairs)
-    if largest >= a.n_tokens:
+    if largest >= by.n_tokens:
         raise UsageError(
-            f"{text.spec} holds token {largest}, and {a.identity.name} has ids 0 to {a.n_tokens - 1} only: its tokenizer and its "
+            f"{text.spec} holds token {largest}, and {by.identity.name} has ids 0 to {by.n_tokens - 1} only: its tokenizer and its "
             "weights are not of the same model"
         )
     return Cut(found.pairs, found, feeding)

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -71,26 +72,34 @@ def _packages() -> Iterator[Check]:
     """What freerun itself needs, then each extra, as the installed package declares them."""
     needs: dict[str, list[str]] = {"": []}
     for line in importlib.metadata.requires("freerun") or []:
-        name = re.split(r"[\s<>=!~;\[]", line, maxsplit=1)[0]
         marked = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", line)
-        needs.setdefault(marked[1] if marked else "", []).append(name)
-    for extra, names in needs.items():
-        missing = [n for n in names if not _installed(n)]
-        seen = f"missing: {', '.join(missing)}" if missing else f"{', '.join(names)}"
+        needs.setdefault(marked[1] if marked else "", []).append(line.partition(";")[0].strip())
+    for extra, wanted in needs.items():
+        faults = [fault for line in wanted if (fault := _fault(line))]
+        seen = "; ".join(faults) if faults else ", ".join(re.split(r"[\s<>=!~\[]", line)[0] for line in wanted)
         if not extra:
             yield _check(
-                "core", "Is all there that freerun itself needs?", not missing, seen, ("", "reinstall it"), decides=True
+                "core",
+                "Is all there that freerun itself needs?",
+                not faults,
+                seen,
+                ("", "pip install --upgrade freerun"),
+                decides=True,
             )
         elif extra != "dev":
-            meanings = (_EXTRAS.get(extra, ""), f"pip install 'freerun[{extra}]'")
+            install, gives = f"pip install 'freerun[{extra}]'", _EXTRAS.get(extra, "")
             question = f"Is the extra [{extra}] there?"
-            yield _check(f"extra_{extra}", question, True if not missing else None, seen, meanings)
+            check = _check(f"extra_{extra}", question, True if not faults else None, seen, (gives, ""))
+            yield check if not faults else replace(check, meaning=f"for {gives}: {install}" if gives else install)
 
 
 _EXTRAS = {
     "hf": "models of transformers and GGUF files",
     "servers": "models behind servers",
     "peft": "LoRA adapters",
+    "vllm": "vLLM inside the process, in an environment of its own",
+    "explore": "the local page of freerun explore",
+    "ray": "workers on several machines, and parts at any URL",
     "corpora": "data sets of the hub",
     "pandas": "tables as DataFrames",
     "wandb": "export to Weights & Biases",
@@ -99,12 +108,39 @@ _EXTRAS = {
 }
 
 
-def _installed(name: str) -> bool:
+def _fault(requirement: str) -> str:
+    """What is wrong with an installed package, as one requirement (`torch>=2.6`) has it; empty: nothing.
+
+    >>> _fault("numpy>=1.0"), _fault("numpy>=1.0,<1.1").startswith("numpy "), _fault("no-such-package>=1")
+    ('', True, 'no-such-package is missing')
+    """
+    name = re.split(r"[\s<>=!~\[]", requirement, maxsplit=1)[0]
     try:
-        importlib.metadata.version(name)
+        version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return f"{name} is missing"
+    wanted = re.findall(r"(>=|<)\s*([\d.]+)", requirement)
+    right = all((_numbers(version) >= _numbers(limit)) == (sign == ">=") for sign, limit in wanted)
+    return "" if right else f"{name} is {version}, wanted {', '.join(sign + limit for sign, limit in wanted)}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, zeros at the end left out.
+
+    >>> _numbers("2.6.0+cpu"), _numbers("1.10rc1")
+    ((2, 6), (1, 10))
+    """
+    out: list[int] = []
+    for part in version.split("+")[0].split("."):
+        digits = re.match(r"\d+", part)
+        if digits is None:
+            break
+        out.append(int(digits[0]))
+        if digits[0] != part:
+            break
+    while out and not out[-1]:
+        out.pop()
+    return tuple(out)
 
 
 def _devices() -> Check:

@@ -28,6 +28,7 @@ from freerun.predictors.base import Predictor
 from freerun.predictors.reference import Reference
 from freerun.records.measure import Unit
 from freerun.records.remote import Outbox, RemoteParts
+from freerun.records.requests import SERVED_LAW
 from freerun.records.store import RunFolder
 from freerun.records.tables import Finished
 from freerun.results.so_far import SoFar
@@ -235,6 +236,8 @@ class Workshop:
         else:
             folder = RunFolder(Path(unit.folder))
             check_shared(folder, unit.plan_hash)
+        if unit.task.name not in self._logs:
+            self._same_law(ready).begin()
         reference, log = self._reference(unit.task, ready), self._log(unit.task, ready)
         try:
             measure_units(
@@ -245,11 +248,16 @@ class Workshop:
         return Recorded(tuple(notes.lines))
 
     def _conclude(self, unit: Concluding) -> Concluded:
-        if asks_the_rest(unit.task.options):
+        asks = asks_the_rest(unit.task.options)
+        if asks or (Path(unit.folder) / SERVED_LAW).exists():
             ready = self.ready(unit.task)
-            log = self._log(unit.task, ready)
+            log, same = self._log(unit.task, ready), self._same_law(ready)
             try:
-                ask_the_rest(ready, Silent())
+                same.check_unchanged()
+                if same.is_open:
+                    same.end()
+                if asks:
+                    ask_the_rest(ready, Silent())
             finally:
                 log.write()
         return Concluded(sum_up(finished(unit.folder), unit.task.key))
@@ -257,9 +265,12 @@ class Workshop:
     def _log(self, task: Task, ready: Prepared) -> Log:
         """The requests that this process sends for a cell."""
         if task.name not in self._logs:
-            SameLaw(ready.folder.path, (ready.predictor, *ready.others)).begin()
             self._logs[task.name] = Log(ready.folder.path, (ready.predictor, *ready.others))
         return self._logs[task.name]
+
+    @staticmethod
+    def _same_law(ready: Prepared) -> SameLaw:
+        return SameLaw(ready.folder.path, (ready.predictor, *ready.others))
 
     def _hearing(self, task: Task, ready: Prepared) -> Callable[[Finished], None]:
         """What hears of the texts of a cell, beginning with those that its folder holds."""

@@ -11,10 +11,9 @@ import freerun
 from freerun.counted import counted
 from freerun.errors import DataError, UsageError
 from freerun.files import write_atomically
-from freerun.findings.loops.of_texts import loops_of_texts
 from freerun.findings.loops.points import loops_next, loops_points
-from freerun.findings.loops.repetition import DIFFER, STOP_RULES, stop_outcomes
-from freerun.jobs.loops.first import first_of
+from freerun.findings.loops.repetition import DIFFER, STOP_RULES
+from freerun.jobs.loops.judging import RULE, judge_loops
 from freerun.jobs.loops.reading import ReadTexts, Sides, gather_corpus, gather_samples
 from freerun.jobs.loops.runs import gather_run, is_run
 from freerun.jobs.loops.spelling import ByTokenizer, InWords, Spelling
@@ -25,14 +24,10 @@ from freerun.samples.completion import Completion
 from freerun.samples.reading import open_samples
 from freerun.specs.spec import loader_of
 from freerun.specs.tokenizers import load_tokenizer
-from freerun.stats.loops.lag_runs import LoopRule
-from freerun.stats.loops.near_loops import NearRule
-from freerun.stats.loops.repetitions import find_repetitions
 from freerun.stats.loops.stop_rules import StopRule, read_stop_rule
 from freerun.text.corpora import read_corpus
 
 SCHEMA_VERSION = 1
-RULE = LoopRule()
 PAGE = "loops.html"
 Say = Callable[[str], None]
 
@@ -65,29 +60,9 @@ def loops(
     sides = _read(texts, real, tokenizer, words=words, history=prompts_count, format=format, requests=requests, say=say)
     own, base, spelling = sides.own, sides.real, sides.own.spelling
     begin = time.perf_counter()
-    near = NearRule(RULE, DIFFER)
-    mine = find_repetitions(own.texts, near, rules)
-    theirs = None if base is None else find_repetitions(base.texts, near, rules)
+    judged = judge_loops(sides, rules)
+    finding = judged.finding
     n = own.texts.ids.size + (0 if base is None else base.texts.ids.size)
-    unit = "document" if sides.matched else "prompt or text"
-    outcomes = stop_outcomes(rules, mine, theirs, unit=spelling.unit, independent_unit=unit)
-    first = (
-        *first_of(mine, own.names, spelling, RULE, side="own"),
-        *(() if base is None or theirs is None else first_of(theirs, base.names, base.spelling, RULE, side="real")),
-    )
-    finding = loops_of_texts(
-        mine,
-        theirs,
-        rule=RULE,
-        stop_rules=rules,
-        outcomes=outcomes,
-        first=first,
-        unit=spelling.unit,
-        independent_unit=unit,
-        matched=sides.matched,
-        facts=own.facts,
-        notes=() if base is None else base.facts.notes,
-    )
     say(f"looked for loops in {counted(n, spelling.unit.rstrip('s'))}: {time.perf_counter() - begin:.1f} s")
     definition = LoopDefinition(RULE.max_period, RULE.copies, RULE.min_tokens, DIFFER, prompts_count)
     real_facts = None if base is None else base.facts
@@ -101,12 +76,12 @@ def loops(
         own=own.facts,
         real=real_facts,
         finding=finding,
-        stop_rules=outcomes,
-        first_loops=first,
+        stop_rules=judged.outcomes,
+        first_loops=judged.first,
         command=_command(texts, real, tokenizer, rules if stop_rules else (), words, prompts_count, format, requests),
         freerun_version=freerun.__version__,
         points=loops_points(
-            definition, own.facts, real_facts, outcomes, spelling.unit, known=finding.status != "unknown"
+            definition, own.facts, real_facts, judged.outcomes, spelling.unit, known=finding.status != "unknown"
         ),
         next_step=loops_next(real_facts, known=finding.status != "unknown"),
     )

@@ -14,13 +14,10 @@ from freerun.counted import counted
 from freerun.errors import DataError, UsageError
 from freerun.jobs.loops.spelling import BareIds, InWords, Spelling
 from freerun.results.loops import RowsLeftOut, TextsRead
-from freerun.samples.completion import Completion, Excluded
+from freerun.samples.completion import Completion, Excluded, says_it_ended
 from freerun.stats.loops.texts import Texts
 from freerun.text.documents import Corpus
 
-ENDED = frozenset({"stop", "eos", "eos_token", "end_of_text", "end_turn", "stop_sequence", "completed", "finished"})
-"""What files call a text that ended by itself."""
-CUT_OFF = frozenset({"length", "max_tokens", "max_length", "truncated", "abort", "aborted"})
 _SHOWN = 3
 _CHUNK = 512
 
@@ -146,10 +143,10 @@ def gather_samples(
                 gathering.leave_out("empty completion", f"row {row.row}")
                 continue
             if row.drawn is not None and row.drawn.size == ids.size and not row.drawn.all():
-                ids, undrawn = _without_undrawn(ids, row.drawn), undrawn + 1
+                ids, undrawn = without_undrawn(ids, row.drawn), undrawn + 1
             gathering.completions.append(ids)
             gathering.prompts.append(prompt)
-            gathering.ended.append(_ended(row, ids, spelling))
+            gathering.ended.append(ended(row.finish_reason, ids, spelling))
             gathering.groups.append(_group_of(row, ids))
             gathering.names.append(f"row {row.row}")
     without_prompt = sum(not row.has_prompt for row in kept)
@@ -185,19 +182,16 @@ def _ids_of(
     return completions, [none if p is None else p for p in prompts]
 
 
-def _without_undrawn(ids: Int[np.ndarray, " completion"], drawn: np.ndarray) -> Int[np.ndarray, " completion"]:
+def without_undrawn(ids: Int[np.ndarray, " completion"], drawn: np.ndarray) -> Int[np.ndarray, " completion"]:
     """Every token that was not drawn becomes an id of its own, which repeats nothing."""
     out = ids.astype(np.int64)
     out[~drawn] = int(ids.max()) + 1 + np.arange(int((~drawn).sum()))
     return out
 
 
-def _ended(row: Completion, ids: Int[np.ndarray, " completion"], spelling: Spelling) -> bool | None:
+def ended(finish_reason: str | None, ids: Int[np.ndarray, " completion"], spelling: Spelling) -> bool | None:
     """Whether a text ended by itself; None where nothing says so."""
-    reason = (row.finish_reason or "").lower()
-    if reason in ENDED or int(ids[-1]) in spelling.end_ids:
-        return True
-    return False if reason in CUT_OFF else None
+    return True if int(ids[-1]) in spelling.end_ids else says_it_ended(finish_reason)
 
 
 def _group_of(row: Completion, ids: Int[np.ndarray, " completion"]) -> str:

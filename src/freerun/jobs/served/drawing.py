@@ -15,23 +15,20 @@ import numpy as np
 from freerun.counted import counted
 from freerun.errors import DataError
 from freerun.files import write_atomically
-from freerun.findings.verification.stated import with_stated
 from freerun.jobs.audit.options import AuditOptions, read_any_corpus
 from freerun.jobs.served.law import VERIFICATION, completion, recorded_gap, stated_rule, typed
 from freerun.jobs.served.requests import Log, requests_in, served_in
 from freerun.jobs.served.same_law import SameLaw
 from freerun.jobs.served.writers import read_by, writer_plan
 from freerun.jobs.verify.options import VerifyKeywords, VerifyOptions
-from freerun.jobs.verify.verify import verify
+from freerun.jobs.verify.verify import measure, write_result
 from freerun.predictors.base import Continuations, Predictor
 from freerun.predictors.draws import sequence_key
 from freerun.predictors.own_text_from import OwnTextFrom
 from freerun.predictors.rules import MODEL_LAW, SamplingRule
-from freerun.predictors.servers.dialect import Settings
 from freerun.records import lock
 from freerun.records.beginning import claim_new
 from freerun.records.plan import WriterPlan
-from freerun.report.pages.verify import render_verify
 from freerun.results.finding import to_json
 from freerun.results.verify import VerifyResult
 from freerun.runs.progress import Progress, Silent
@@ -103,8 +100,8 @@ def prepare_draws(
     plan = writer_plan(both)
     assert plan is not None
     rule = chosen.rule if plan.sends_rule else MODEL_LAW
-    if served_in(both) is not None:
-        Settings.of(rule)
+    if (served := served_in(both)) is not None:
+        served.sent_for(rule)
     pairs = cut_pairs(
         text,
         both.encode,
@@ -149,7 +146,7 @@ def verify_from(
         log.write()
     floor = given if gap is None or given is not None else gap.floor_nats
     settings: VerifyKeywords = {**options, "floor_nats": floor, "ends": "present"}
-    found = verify(
+    measured = measure(
         folder / SAMPLES,
         both,
         out=folder / VERIFICATION,
@@ -158,14 +155,13 @@ def verify_from(
         command=command,
         **settings,
     )
-    if found.verdict.match == "differs":
+    stated = None
+    if measured.evidence.match == "differs":
         stated = stated_rule(both, folder / SAMPLES, folder / VERIFICATION, gap, tell)
-        found = found if stated is None else with_stated(found, stated)
+    found = measured.result(command=command, stated=stated)
     title = f"{ready.plan.describe()} against {both.reader.identity.name}"
     result = replace(found, gap=gap, requests=requests_in(folder), title=title)
-    held = to_json(result)
-    write_atomically(folder / VERIFICATION / "result.json", json.dumps(held, indent=1, allow_nan=False) + "\n")
-    write_atomically(folder / VERIFICATION / "report.html", render_verify(held))
+    write_result(result, folder / VERIFICATION)
     return result
 
 
@@ -208,7 +204,7 @@ class _Draws:
                     write_samples(path, list(self._drawn(block, start, tell)))
                     self.log.write()
                 start += len(block)
-            if is_left:
+            if is_left or same.is_open:
                 same.end()
         finally:
             tell.end()
@@ -243,6 +239,8 @@ class _Draws:
         prefixes = [p.prefix.astype(np.int64) for p in block]
         todo = Continuations(prefixes, keys, ready.draw.tokens, seed=ready.options.seed, sampling=ready.rule)
         lead = np.array(ready.both.context.lead, np.int64)
+        served = served_in(ready.both)
+        sent = ready.plan.sent if served is None else served.sent_for(ready.rule)
         for sample in sorted(ready.both.written(todo, on_tokens=tell.advance), key=lambda s: s.row):
             yield completion(
                 start + sample.row,
@@ -251,5 +249,5 @@ class _Draws:
                 sample.observation.log_prob_nats,
                 group=block[sample.row].document_id,
                 ended=sample.end_reason == "end_of_text",
-                sent=ready.plan.sent,
+                sent=sent,
             )

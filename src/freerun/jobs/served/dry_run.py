@@ -6,6 +6,7 @@ A few texts are written and scored for timing. Nothing is written to the disk.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ import numpy as np
 
 from freerun.errors import UsageError
 from freerun.jobs.audit.dry_run import FINDINGS_SECONDS, MARGIN, REST_BYTES
+from freerun.jobs.distance.measuring import units_left, units_of
 from freerun.jobs.distance.options import DistanceOptions
-from freerun.jobs.served.distance import ARMS, part_of
 from freerun.jobs.served.drawing import PART_TEXTS, DrawOptions, prepare_draws
 from freerun.jobs.served.law import log_probs_by
 from freerun.jobs.served.load import NOT_IN_DISTANCES, Asked, answered_by, gap_texts, load_of
@@ -90,7 +91,7 @@ def forecast_verify(
         memory_bytes=_memory(both.reader),
         disk_bytes=_disk(n_read),
         how=_how(both),
-        server=load_of(both, Asked(n_left, n_gap, n_gap * n), known_by=known_by),
+        server=load_of(both, Asked(n_left, n_gap, n_gap * n), known_by=known_by, rule=ready.rule),
     )
 
 
@@ -112,8 +113,8 @@ def forecast_distance(
     served = ready.a if served_in(ready.a) is not None else ready.b
     known_by = answered_by(served)
     say("timing a few texts")
-    plan, pairs = ready.plan, ready.cut.pairs
-    left = {arm: _left(ready, arm) * plan.tokens for arm in ARMS}
+    plan, pairs = ready.plan, ready.pairs
+    n_left, left = _left(ready)
     parts: dict[str, Span] = {}
     for name, model, writes, reads in (("A", ready.a, "a", "b"), ("B", ready.b, "b", "a")):
         parts[f"{name} writes"] = _seconds_to_write(model, pairs, plan.tokens, MODEL_LAW).times(left[writes])
@@ -123,34 +124,36 @@ def forecast_distance(
         parts[f"{name} reads"] = read.times(left[reads] + left["real"])
     parts["findings and page"] = Span(*FINDINGS_SECONDS)
     own, other = ("a", "b") if served is ready.a else ("b", "a")
-    scored = left[other] + left["real"]
-    asked = Asked(left[own] // plan.tokens, scored // plan.tokens, scored)
+    asked = Asked(n_left[own], n_left[other] + n_left["real"], left[other] + left["real"])
     return DistanceForecast(
         a=plan.a.model,
         b=plan.b.model,
         corpus=plan.corpus,
-        folder=str(ready.folder),
+        folder=str(ready.folder.path),
         plan_hash=plan.hash,
         documents=plan.documents,
         prefix=plan.prefix,
         tokens=plan.tokens,
-        tokens_to_score=len(ARMS) * len(pairs) * plan.tokens,
+        tokens_to_score=sum(u.n_tokens for u in units_of(plan)),
         tokens_to_sample=2 * len(pairs) * plan.tokens,
         seconds=sum(parts.values(), start=Span(0.0, 0.0)),
         parts_seconds=parts,
         memory_bytes=_memory(ready.a) if served is ready.b else _memory(ready.b),
-        disk_bytes=_disk(len(ARMS) * len(pairs) * plan.tokens),
+        disk_bytes=_disk(sum(u.n_tokens for u in units_of(plan))),
         spool_bytes=None,
         how=_how(served),
         server=load_of(served, asked, known_by=known_by, not_measured=NOT_IN_DISTANCES),
     )
 
 
-def _left(ready: TwoModels, arm: str) -> int:
-    """Texts of an arm that the folder does not hold yet."""
-    pairs = ready.cut.pairs
-    starts = range(0, len(pairs), PART_TEXTS)
-    return sum(len(pairs[s : s + PART_TEXTS]) for s in starts if not part_of(ready.folder, arm, s).exists())
+def _left(ready: TwoModels) -> tuple[Counter[str], Counter[str]]:
+    """Texts and tokens of each arm that the folder does not hold yet; real ones as long as they are, own ones if none ends."""
+    texts, tokens = Counter[str](), Counter[str]()
+    for unit in units_left(ready.plan, ready.folder):
+        block = ready.pairs[unit.start : unit.stop]
+        texts[unit.arm] += len(block)
+        tokens[unit.arm] += sum(len(p.continuation) for p in block) if unit.arm == "real" else unit.n_tokens
+    return texts, tokens
 
 
 # ---- time --------------------------------------------------------------------------------------------------------------
@@ -197,9 +200,11 @@ def _seconds_to_read(model: Predictor, pairs: Sequence[Pair], length: int) -> _P
     n = min(length, TIMED_TOKENS)
     texts = [np.concatenate([p.prefix, p.continuation[:n]]).astype(np.int64) for p in pairs[:TIMED_TEXTS]]
     began = time.perf_counter()
-    if log_probs_by(model, texts, [len(pairs[0].prefix)] * len(texts)) is None:
+    firsts = [len(p.prefix) for p in pairs[:TIMED_TEXTS]]
+    if log_probs_by(model, texts, firsts) is None:
         return None
-    return _pace(model, time.perf_counter() - began, n * len(texts), len(texts))
+    n_tokens = sum(map(len, texts)) - sum(firsts)
+    return _pace(model, time.perf_counter() - began, n_tokens, len(texts))
 
 
 def _memory(model: Predictor) -> Span:

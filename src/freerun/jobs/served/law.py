@@ -20,9 +20,8 @@ from jaxtyping import Float
 
 from freerun.errors import BackendError, FreerunError, UsageError
 from freerun.files import write_atomically
-from freerun.findings.verification.match import cause_sentence
+from freerun.findings.verification.cause import cause_words
 from freerun.findings.verification.quantities import LOGPROB_GAP, MATCH_P
-from freerun.findings.verification.stated import stated_sentence
 from freerun.jobs.served.load import GAP_TOKENS
 from freerun.jobs.served.requests import served_in
 from freerun.jobs.served.stated import own_rule
@@ -79,7 +78,9 @@ def law_served(
     stated = None
     if found.verdict.match == "differs":
         stated = stated_rule(both, folder / SAMPLES, folder / VERIFICATION, gap, tell)
-    return _said(plan, found, gap, declared, stated)
+    served = served_in(both)
+    sent = plan.sent if served is None else served.sent_for(declared)
+    return _said(plan, sent, found, gap, declared, stated)
 
 
 def _verified(
@@ -126,18 +127,20 @@ def stated_rule(
 
 
 def _said(
-    plan: WriterPlan, found: VerifyResult, gap: EngineGap | None, declared: SamplingRule, stated: StatedRule | None
+    plan: WriterPlan,
+    sent: str,
+    found: VerifyResult,
+    gap: EngineGap | None,
+    declared: SamplingRule,
+    stated: StatedRule | None,
 ) -> LawServed:
     tests = found.tests
     assert tests is not None
     kept = (MATCH_P.finding, "cause", LOGPROB_GAP.finding)
-    why = cause_sentence(found.cause)
-    if stated is not None and stated.fits:
-        why = stated_sentence(stated)
     return LawServed(
         writer=plan.model,
         sends_rule=plan.sends_rule,
-        sent=plan.sent,
+        sent=sent,
         declared=declared.describe(),
         n_texts=found.samples.n_completions,
         n_tokens=found.samples.n_drawn_tokens,
@@ -148,7 +151,7 @@ def _said(
         gap=gap,
         stated=stated,
         sentence=found.verdict.sentence,
-        cause_sentence=why,
+        cause_sentence=cause_words(found.cause, stated),
         findings=tuple(f for f in found.findings if f.name in kept),
     )
 
@@ -203,7 +206,7 @@ def log_probs_by(model: Predictor, texts: Sequence[Ids], firsts: Sequence[int]) 
         BackendError: it scores texts, and failed.
     """
     try:
-        return [model.log_probs([ids], first=first)[0] for ids, first in zip(texts, firsts, strict=True)]
+        return model.log_probs_after(texts, np.asarray(firsts, np.int64))
     except UsageError:
         return None
     except BackendError:

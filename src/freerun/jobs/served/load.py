@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from freerun.jobs.served.requests import requests_of, served_in
 from freerun.predictors.base import Predictor
 from freerun.predictors.own_text_from import OwnTextFrom
+from freerun.predictors.rules import MODEL_LAW, SamplingRule
 from freerun.predictors.servers.trial import TRIAL_TOKENS
 from freerun.results.forecast import Forecast, ServerLoad
 
@@ -30,8 +31,15 @@ class Asked:
     tokens_to_score: int = 0
 
 
-def load_of(predictor: Predictor, asked: Asked, *, known_by: int, not_measured: tuple[str, ...] = ()) -> ServerLoad:
-    """`known_by`: requests that were sent to get to know the server, which the job itself sends again.
+def load_of(
+    predictor: Predictor,
+    asked: Asked,
+    *,
+    known_by: int,
+    not_measured: tuple[str, ...] = (),
+    rule: SamplingRule = MODEL_LAW,
+) -> ServerLoad:
+    """`known_by`: requests that were sent to get to know the server, which the job itself sends again. `rule`: of the draws.
 
     Two texts more are scored, at the beginning and at the end, to see that it has one law.
     """
@@ -45,7 +53,7 @@ def load_of(predictor: Predictor, asked: Asked, *, known_by: int, not_measured: 
     )
     return ServerLoad(
         server=served.identity.name,
-        sent=served.identity.facts["sent for a draw at temperature 1"],
+        sent=served.sent_for(rule),
         requests=known_by + asked.texts_to_write + (asked.tokens_to_score if each else asked.texts_to_score),
         requests_to_know_it=known_by,
         texts_to_write=asked.texts_to_write,

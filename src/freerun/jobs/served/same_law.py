@@ -1,7 +1,8 @@
 """Does a run's server still have the law that the run began with?
 
 A server that was restarted with other weights under the same name says nothing of it, and a run that goes on would be of two
-models. So a few tokens are scored when a run begins, whenever it goes on, and when it has measured all.
+models. So a few tokens are scored when a run begins, whenever it goes on, by every process that has a part in it, and once when
+all is measured.
 """
 
 from __future__ import annotations
@@ -40,7 +41,18 @@ class SameLaw:
         held = self._held()
         for server in self.servers:
             self._check(server, held)
+        for seen in held.values():
+            seen["open"] = True
         self._write(held)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether parts were measured since the servers were last seen to have the run's law.
+
+        Raises:
+            DataError: a damaged file.
+        """
+        return any(seen.get("open") for seen in self._held().values())
 
     def check_unchanged(self) -> None:
         """Nothing is asked for this: it is in the folder.
@@ -66,7 +78,9 @@ class SameLaw:
         for server in self.servers:
             if not self._has_law_of(server, held):
                 held[server.identity.name]["changed"] = True
-                self._write(held)
+        for seen in held.values():
+            seen["open"] = False
+        self._write(held)
         self.check_unchanged()
 
     def _check(self, server: ServedModel, held: dict[str, Any]) -> None:

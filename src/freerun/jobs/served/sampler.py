@@ -8,6 +8,7 @@ import numpy as np
 
 from freerun.files import write_atomically
 from freerun.jobs.served.law import completion, law_served
+from freerun.jobs.served.requests import served_in
 from freerun.predictors.base import Predictor
 from freerun.predictors.own_text_from import OwnTextFrom
 from freerun.records.plan import AuditPlan
@@ -38,6 +39,8 @@ def _samples(both: OwnTextFrom, pairs: tuple[Pair, ...], plan: AuditPlan, record
     assert plan.own_text_from is not None
     lead = np.array(both.context.lead, np.int64)
     sequences, tokens = records.sequences, records.tokens
+    served = served_in(both)
+    sent = plan.own_text_from.sent if served is None else served.sent_for(plan.sampling)
     out: list[Completion] = []
     for row in records.chosen(arm="free").tolist():
         pair = pairs[int(sequences["sequence"][row]) // plan.measured.stride]
@@ -50,7 +53,7 @@ def _samples(both: OwnTextFrom, pairs: tuple[Pair, ...], plan: AuditPlan, record
                 tokens["sample_log_prob_nats"][at],
                 group=str(sequences["document_id"][row]),
                 ended=str(sequences["end_reason"][row]) == "end_of_text",
-                sent=plan.own_text_from.sent,
+                sent=sent,
             )
         )
     return out

@@ -8,7 +8,6 @@ from freerun.errors import FreerunError
 from freerun.predictors.rules import SamplingRule
 from freerun.predictors.servers.predictor import ServedModel
 
-_ENGINES = {"vllm": "vllm", "sglang": "sglang", "llama-server": "llama.cpp", "openai": "vllm"}
 _OTHER_NAMES = {"repeat_penalty": "repetition_penalty"}
 _UNKNOWN_HERE = {"typical_p": 1.0}
 """Steps that no rule here has, and where they do nothing."""
@@ -17,7 +16,7 @@ _UNKNOWN_HERE = {"typical_p": 1.0}
 def own_rule(model: ServedModel) -> SamplingRule | None:
     """The rule that a server says it samples by when nothing is sent; None where it says none that is known here."""
     values = {_OTHER_NAMES.get(k, k): v for k, v in model.own_defaults.items()}
-    return _rule(values, _ENGINES[model.dialect.address.provider])
+    return _rule(values, model.dialect.steps.engine)
 
 
 def _rule(values: Mapping[str, float], engine: str) -> SamplingRule | None:

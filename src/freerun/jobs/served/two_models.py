@@ -9,21 +9,26 @@ from typing import Any
 
 from freerun.errors import UsageError
 from freerun.jobs.audit.options import read_any_corpus
+from freerun.jobs.audit.preparing import tell_notes
+from freerun.jobs.audit.prompting import check_fits_prompts
 from freerun.jobs.distance.cut import Cut
 from freerun.jobs.distance.fitting import Description
 from freerun.jobs.distance.manifest import default_folder, manifest_of, plan_of
+from freerun.jobs.distance.models import Name
 from freerun.jobs.distance.options import DistanceOptions, check_options
+from freerun.jobs.distance.preparing import check_are_models, cut_texts
 from freerun.jobs.served.requests import served_in
-from freerun.jobs.served.writers import check_rule_is_sent
+from freerun.jobs.served.writers import check_rule_is_sent, is_served_name, load_served_beside
 from freerun.predictors.base import Predictor
 from freerun.predictors.own_text_from import check_same_tokens
 from freerun.records.distance import DistancePlan
+from freerun.records.store import RunFolder
 from freerun.runs.provenance import device_of
-from freerun.specs.providers import PROVIDERS
-from freerun.specs.spec import LoadOptions, load_predictor, loader_of
-from freerun.text.pairs import cut_pairs
+from freerun.specs.spec import LoadOptions, load_predictor
+from freerun.text.pairs import Pair
 
 PART_TEXTS = 16
+"""Texts of a part at most: what is drawn and scored before it is kept."""
 Say = Callable[[str], None]
 Model = str | Predictor
 
@@ -34,19 +39,24 @@ class TwoModels:
 
     a: Predictor
     b: Predictor
+    speller: Description
+    """Of the model that has all ids."""
     cut: Cut
     plan: DistancePlan
     manifest: dict[str, Any]
-    options: DistanceOptions
-    folder: Path
+    folder: RunFolder
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        return self.cut.pairs
+
+    def model(self, name: Name) -> Predictor:
+        return self.a if name == "a" else self.b
 
 
 def is_served(model: Model) -> bool:
     """Whether a model is behind a server, which tells no whole laws."""
-    if isinstance(model, str):
-        provider = model.partition("/")[0]
-        return provider in PROVIDERS and PROVIDERS[provider].extra == "servers"
-    return served_in(model) is model
+    return is_served_name(model) if isinstance(model, str) else served_in(model) is model
 
 
 def prepare_two(
@@ -60,44 +70,55 @@ def prepare_two(
 ) -> TwoModels:
     """Read, load, hold against each other and cut; no file is written but the cache of weights.
 
+    Texts and prompts become ids by the tokenizer and the template of the model that is here; where both are served, by A's.
+
     Raises:
-        UsageError: an option that needs whole laws, prompts, or models that do not share a tokenizer. FreerunError: see there.
+        UsageError: an option that needs whole laws, or models that do not share a tokenizer. FreerunError: see there.
     """
     _check(options)
     check_options(options)
-    for spec in (a, b):
-        if isinstance(spec, str):
-            loader_of(spec)
+    check_are_models(a, b, corpus, options)
     text = read_any_corpus(corpus, options.reading)
-    if text.n_prompted or options.chat:
-        given = f"{corpus} holds prompts with responses" if text.n_prompted else "--chat"
-        raise UsageError(
-            f"{given}: a distance with a served model cuts plain documents; for answers to prompts, load both models' weights, or "
-            "audit the local one with --own-text-from SERVED"
-        )
-    load = LoadOptions(options.dtype, options.device, options.trust_remote_code, end_ids=options.end_ids)
-    one, two = (load_predictor(m, load, tell=say) if isinstance(m, str) else m for m in (a, b))
+    if not corpus.startswith(("builtin/", "world/")):
+        tell_notes(text, say)
+    check_fits_prompts(text, options.reading)
+    by: Name = "b" if is_served(a) and not is_served(b) else "a"
+    one, two = _loaded(a, b, options, say)
     for model in (one, two):
         check_rule_is_sent(model)
     check_same_tokens(one, two)
-    pairs = cut_pairs(
-        text,
-        one.encode,
-        n_documents=options.documents,
-        prefix_tokens=options.prefix,
-        continuation_tokens=options.tokens,
-        seed=options.seed,
-    )
-    cut, chosen = Cut(pairs.pairs, pairs), replace(options, batch=PART_TEXTS)
+    reader, other = (one, two) if by == "a" else (two, one)
+    cut = replace(cut_texts(text, reader, options, window=other.context.window), by=by)
     first, second = (Description.of(m, (), device=device_of(m)) for m in (one, two))
     plan = replace(
-        plan_of(first, second, text, cut, chosen),
+        plan_of(first, second, text, cut, replace(options, batch=min(options.batch, PART_TEXTS))),
         end_ids=tuple(sorted({*one.end_ids, *two.end_ids})),
         floor_texts=0,
         token_log_probs_only=True,
     )
-    manifest = manifest_of(first, second, text, cut, plan, chosen)
-    return TwoModels(one, two, cut, plan, manifest, chosen, Path(out) if out is not None else default_folder(plan))
+    manifest = manifest_of(first, second, text, cut, plan, options)
+    folder = RunFolder(Path(out) if out is not None else default_folder(plan))
+    longer = first if first.n_tokens > second.n_tokens else second
+    return TwoModels(one, two, longer, cut, plan, manifest, folder)
+
+
+def _loaded(a: Model, b: Model, options: DistanceOptions, say: Say) -> tuple[Predictor, Predictor]:
+    """A and B. A server that brings no tokenizer is taken to have that of the model that is here, and tried on it."""
+    load = LoadOptions(
+        options.dtype, options.device, options.trust_remote_code, end_ids=options.end_ids, chat=options.chat
+    )
+    found: dict[int, Predictor] = {}
+    here: Predictor | None = None
+    for i in sorted((0, 1), key=lambda i: is_served((a, b)[i])):  # the model that is here first
+        model = (a, b)[i]
+        if not isinstance(model, str):
+            found[i] = model
+        elif is_served(model) and here is not None:
+            found[i] = load_served_beside(model, here, load, say)
+        else:
+            found[i] = load_predictor(model, load, tell=say)
+        here = None if is_served(model) else found[i]
+    return found[0], found[1]
 
 
 def _check(options: DistanceOptions) -> None:

@@ -58,17 +58,34 @@ def check_rule_is_sent(predictor: Predictor) -> None:
         )
 
 
-def _loaded(spec: str, reader: Predictor, load: LoadOptions, say: Say) -> Predictor:
+def is_served_name(spec: str) -> bool:
+    """Whether a name is that of a model behind a server."""
+    provider = spec.partition("/")[0]
+    return provider in PROVIDERS and PROVIDERS[provider].extra == "servers"
+
+
+def load_served_beside(spec: str, like: Predictor, load: LoadOptions, say: Say, *, trial: bool = True) -> Predictor:
+    """A served model; one that brings no tokenizer is taken to have that of a model that is here, and tried on it.
+
+    Raises:
+        BackendError: no such server, other tokens, or (`trial`) answers that cannot be believed.
+    """
     provider, _, name = spec.partition("/")
-    if provider not in PROVIDERS or PROVIDERS[provider].extra != "servers":
-        return load_predictor(spec, replace(load, end_ids=None, chat=False), tell=say)
     PROVIDERS[provider].check_installed()
     from freerun.predictors.servers.address import read_address
     from freerun.predictors.servers.loading import load_served
 
-    model = load_served(read_address(provider, name), tell=say, trial=False, like=reader)
-    model.raw_at_any_temperature = True  # what it says of cooled draws is not used: the reader says it
+    model = load_served(read_address(provider, name), tell=say, end_ids=load.end_ids, trial=trial, like=like)
+    if not trial:
+        model.raw_at_any_temperature = True  # what it says of cooled draws is not used: the reader says it
     return model
+
+
+def _loaded(spec: str, reader: Predictor, load: LoadOptions, say: Say) -> Predictor:
+    alone = replace(load, end_ids=None, chat=False)
+    if not is_served_name(spec):
+        return load_predictor(spec, alone, tell=say)
+    return load_served_beside(spec, reader, alone, say, trial=False)
 
 
 def _name(model: str | Predictor) -> str:

@@ -1,7 +1,7 @@
 """What the scoring pass recorded, read back in bounded memory.
 
 Statistics over single tokens hold their columns, at most `MOST_TOKENS` of them: those of whole completions, evenly spread over the
-file, chosen by number alone. What adds up is taken over all: the bets, tokens that the declared law cannot draw, ends and loops.
+file, chosen by number alone. What adds up is taken over all: the bets, and tokens that the declared law cannot draw.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from freerun.jobs.verify.scoring import UNIT_TEXTS, rows_of, spread, unit_name
 from freerun.records.sample_scores import ScoreFolder
@@ -26,8 +26,8 @@ MOST_TOKENS = 2_000_000
 class Recorded:
     """A whole file's pass.
 
-    `tokens`, `reported`, `trainer`: of the completions that are held. `elsewhere`: counts of the others. `bets`, `n_tokens`,
-    `loop_at` (tokens after which a loop was complete, −1: none) and `ended`: of all completions. `n_copies`: left out of all.
+    `tokens`, `reported`, `trainer`: of the completions that are held. `elsewhere`: counts of the others. `bets` and
+    `n_tokens`: of all completions. `n_copies`: left out of all.
     """
 
     tokens: TokenLaws
@@ -36,8 +36,6 @@ class Recorded:
     elsewhere: Elsewhere
     bets: Bets
     n_tokens: Int[np.ndarray, " completions"]
-    loop_at: Int[np.ndarray, " completions"]
-    ended: Bool[np.ndarray, " completions"]
     n_copies: int
 
 
@@ -46,16 +44,13 @@ def read_recorded(folder: ScoreFolder, lengths: Sequence[int], floor_nats: float
     held = set(range(len(lengths)) if sum(lengths) <= MOST_TOKENS else spread(lengths, MOST_TOKENS))
     parts: dict[str, list[np.ndarray]] = {}
     bets, elsewhere, n_copies = Bets.none(), Elsewhere(), 0
-    n_tokens, loop_at = np.zeros(len(lengths), np.int64), np.full(len(lengths), -1, np.int64)
-    ended = np.zeros(len(lengths), bool)
+    n_tokens = np.zeros(len(lengths), np.int64)
     for number, (columns, notes) in enumerate(_units(folder, len(lengths))):
         here = slice(number * UNIT_TEXTS, (number + 1) * UNIT_TEXTS)
         n_tokens[here] = notes["n_tokens"]
-        loop_at[here] = [-1 if at is None else at for at in notes["loop_at"]]
         n_copies += len(notes["copies"])
         bets = bets.plus(Bets(**{name: np.array(values) for name, values in notes["bets"].items()}))
         tokens = _laws(columns)
-        ended[np.unique(tokens.sequence[tokens.is_end])] = True
         mine = [i for i in range(len(lengths))[here] if i in held]
         rows = rows_of(tokens, mine)
         if not rows.all():
@@ -64,7 +59,7 @@ def read_recorded(folder: ScoreFolder, lengths: Sequence[int], floor_nats: float
             parts.setdefault(name, []).append(values[rows])
     joined = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
     reported, trainer = joined["reported_nats"], joined["trainer_nats"]
-    return Recorded(_laws(joined), reported, trainer, elsewhere, bets, n_tokens, loop_at, ended, n_copies)
+    return Recorded(_laws(joined), reported, trainer, elsewhere, bets, n_tokens, n_copies)
 
 
 def read_texts(folder: ScoreFolder, numbers: Sequence[int]) -> TokenLaws:

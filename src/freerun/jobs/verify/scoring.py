@@ -15,7 +15,6 @@ from freerun.jobs.verify.texts import Survey, Text
 from freerun.predictors.base import Laws, Predictor
 from freerun.predictors.token_laws import Declared, Scored, scored
 from freerun.records.sample_scores import ScoreFolder
-from freerun.stats.loops.lag_runs import LoopRule, first_loop
 from freerun.stats.verification.tokens import Alternatives, Bets, TokenLaws
 
 UNIT_TEXTS = 32
@@ -146,11 +145,9 @@ def _recorded(
     columns = {f.name: _column(f.name, getattr(tokens, f.name)) for f in fields(TokenLaws)}
     columns["sequence"] = columns["sequence"] + first
     columns |= {"reported_nats": scores.reported_nats[kept], "trainer_nats": scores.trainer_nats[kept]}
-    rule = LoopRule()
     notes = {
         "bets": {f.name: getattr(bets, f.name).tolist() for f in fields(Bets)},
         "n_tokens": [len(t.completion) for t in unit],
-        "loop_at": [_loop_at(t, rule) for t in unit],
         "copies": [first + i for i in copies],
     }
     return columns, notes
@@ -160,12 +157,6 @@ def _column(name: str, values: np.ndarray) -> np.ndarray:
     if name in _EXACT:
         return values
     return values.astype(_WIDE.get(name, np.float32))
-
-
-def _loop_at(text: Text, rule: LoopRule) -> int | None:
-    """Tokens after which a loop is first complete; the prompt counts as history."""
-    at = first_loop(text.ids, rule, start=len(text.prompt))
-    return None if at is None else at - len(text.prompt) + 1
 
 
 # ---- the floor -------------------------------------------------------------------------------------------------------

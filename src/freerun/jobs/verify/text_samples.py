@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -28,6 +29,16 @@ MIXED_IN = 0.02
 _KEYS_APART = 1 << 32
 
 
+class TextsBeside(Protocol):
+    """Who puts texts of a rule's own beside given ones."""
+
+    def say(self, words: str, /) -> None: ...
+
+    def groups(
+        self, name: str, predictor: Predictor, rule: SamplingRule, texts: Sequence[Text], *, turn: int = 0
+    ) -> list[Compared]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class OwnText:
     """Draws the law's own texts; a batch that was drawn is recorded, and not drawn again."""
@@ -36,8 +47,11 @@ class OwnText:
     key: str
     reading: Reading
     seed: int
-    say: Callable[[str], None]
+    tell: Callable[[str], None]
     on_tokens: Callable[[int], None]
+
+    def say(self, words: str, /) -> None:
+        self.tell(words)
 
     def groups(
         self, name: str, predictor: Predictor, rule: SamplingRule, texts: Sequence[Text], *, turn: int = 0
@@ -82,7 +96,7 @@ def comparison_of(groups: Sequence[Compared], reading: Reading) -> TextCompariso
 # ---- from which law then? --------------------------------------------------------------------------------------------
 
 
-def find_text_cause(found: Survey, search: Search, own: OwnText) -> Cause:
+def find_text_cause(found: Survey, search: Search, own: TextsBeside) -> Cause:
     """A beginning that was not drawn, or the likeliest law where its own texts cannot be told from the given ones."""
     beginning = found.n_same_beginning if found.n_texts >= LEAST_FOR_BEGINNINGS else 0
     model = search.variants[0]

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from freerun.jobs.verify.asked import asked_words
 from freerun.jobs.verify.reading import Reading, Unreadable
 from freerun.results.verify import ExcludedRows, PromptKind
 from freerun.samples.checks import check_vocabulary
-from freerun.samples.completion import Completion, Excluded
+from freerun.samples.completion import Completion, Excluded, says_it_ended
 from freerun.samples.reading import SampleFile
 from freerun.stats.verification.tokens import N_BEGINNINGS
 
@@ -34,6 +35,10 @@ class Text:
     group: str
     finish_reason: str | None
     prompt_kind: PromptKind = "ids"
+    asked: str = ""
+    """Sampling settings that the file says were asked for, as `--declared` takes them."""
+    weight_versions: tuple[str, ...] = ()
+    """Of the weights that drew its tokens, each once."""
 
     @property
     def ids(self) -> Int[np.ndarray, " text"]:
@@ -84,6 +89,8 @@ def _text(sample: Completion, reading: Reading) -> Text | Unusable:
         sample.group if sample.group is not None else hashlib.sha256(prompt.ids.tobytes()).hexdigest()[:16],
         sample.finish_reason,
         prompt.kind,
+        asked_words(sample.sampling),
+        tuple(dict.fromkeys(sample.weight_versions or ())),
     )
 
 
@@ -120,6 +127,8 @@ class Survey:
     first_ids: Counter[int] = field(default_factory=Counter)
     """First ids of prompts."""
     prompts: Counter[PromptKind] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
+    weight_versions: Counter[str] = field(default_factory=Counter)
     digest: str = ""
 
     @property
@@ -136,9 +145,6 @@ class Survey:
     def ends_missing(self) -> bool:
         """Whether completions that ended lack their end token, or none has one."""
         return self.n_ended == 0 or self.n_stopped_without_end > 0
-
-
-_ENDED = {"stop", "eos", "end_turn", "eos_token", "completed"}
 
 
 def survey(samples: SampleFile, reading: Reading) -> Survey:
@@ -172,8 +178,11 @@ def _count(found: Survey, text: Text, end_ids: tuple[int, ...]) -> None:
     found.n_read += len(text.ids)
     found.n_drawn += int(text.drawn.sum())
     found.n_ended += ended
-    found.n_stopped_without_end += not ended and text.finish_reason in _ENDED
+    found.n_stopped_without_end += not ended and says_it_ended(text.finish_reason) is True
     found.prompts[text.prompt_kind] += 1
+    found.weight_versions.update(text.weight_versions)
+    if text.asked:
+        found.asked[text.asked] += 1
     found.lengths.append(len(text.completion))
     found.group_of.append(found.groups.setdefault(text.group, len(found.groups)))
     if len(text.prompt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -17,12 +17,14 @@ from freerun.errors import DataError, TooFewDocuments, UsageError
 from freerun.files import write_atomically
 from freerun.findings.verification.evidence import Floor, OtherModel, VerifyEvidence, other_model
 from freerun.findings.verification.summary import derive_verification
+from freerun.jobs.verify.asked import sampling_asked
 from freerun.jobs.verify.causes import ModelPasses, Search, find_cause
 from freerun.jobs.verify.drawn_again import OWN_TEXTS
 from freerun.jobs.verify.job import Job, numbered, texts_in_order
 from freerun.jobs.verify.options import VerifyKeywords, VerifyOptions
 from freerun.jobs.verify.reading import Reading, reading_of
 from freerun.jobs.verify.recorded import read_recorded, read_texts
+from freerun.jobs.verify.repetition import PassingTexts
 from freerun.jobs.verify.scoring import floor_texts, read_alone, rows_of, score_file, score_unit, spread
 from freerun.jobs.verify.text_samples import MIXED_IN as MIXED_IN_TEXT
 from freerun.jobs.verify.text_samples import OwnText, comparison_of, find_text_cause, held_against_own
@@ -32,9 +34,10 @@ from freerun.predictors.base import Predictor
 from freerun.predictors.token_laws import Declared
 from freerun.records.sample_scores import ScoreFolder
 from freerun.report.pages.verify import render_verify
-from freerun.results.finding import to_json
+from freerun.results.finding import Finding, to_json
 from freerun.results.json import from_json
-from freerun.results.verify import Cause, PromptCount, SampleFacts, TextComparison, VerifyResult
+from freerun.results.stated_rule import StatedRule
+from freerun.results.verify import Cause, PromptCount, SampleFacts, TextComparison, VerifyResult, WeightVersion
 from freerun.runs.progress import Progress, Silent
 from freerun.runs.provenance import device_of, provenance
 from freerun.samples.completion import Part
@@ -45,6 +48,32 @@ from freerun.stats.verification.likelihood import MIXED_IN
 from freerun.stats.verification.tokens import TokenLaws
 
 PLAN_VERSION = 2
+MOST_VERSIONS = 8
+"""So many versions of the weights are named in a result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Samples that were read by the model: all that a result is made from."""
+
+    job: Job
+    evidence: VerifyEvidence
+    loops: Finding
+
+    def result(self, *, command: str = "", stated: StatedRule | None = None) -> VerifyResult:
+        """What is said of it. `stated`: the rule that a server says it draws by, where it was held against these draws."""
+        job, name = self.job, self.job.predictor.identity.name
+        return derive_verification(
+            self.evidence,
+            loops=self.loops,
+            stated=stated,
+            model_name=name,
+            plan={**job.plan, "folder": str(job.folder.path)},
+            model=_model(job.predictor),
+            provenance=provenance(),
+            version=freerun.__version__,
+            command=command or f"freerun verify {job.samples.path} --model {name} --declared {job.options.declared}",
+        )
 
 
 def verify(
@@ -63,6 +92,27 @@ def verify(
     `VerifyOptions`; `out` is the folder of records, result and page.
 
     Raises:
+        FreerunError: as `measure` does.
+    """
+    measured = measure(samples, model, out=out, load=load, progress=progress, command=command, **options)
+    result = measured.result(command=command)
+    write_result(result, measured.job.folder.path)
+    return result
+
+
+def measure(
+    samples: str | Path,
+    model: str | Predictor,
+    *,
+    out: str | Path | None = None,
+    load: LoadOptions | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+    **options: Unpack[VerifyKeywords],
+) -> Measured:
+    """Read the samples, test them, and look for a cause where they differ; what is recorded already is not read again.
+
+    Raises:
         UsageError: no such model or format, or a setting out of range.
         DataError: a file that cannot be read, or that holds nothing to score. TooFewDocuments: no drawn token.
         BackendError: the model does not work.
@@ -78,25 +128,20 @@ def verify(
     if job.second is not None:
         job.tell.say(f"the second model is {job.second.identity.name}")
     job.folder.open({"kind": "verify", "plan": job.plan, "plan_hash": job.plan_hash, "command": command})
-    _score(job)
+    passing = _score(job)
     evidence = _evidence(job)
     if job.second is not None and not evidence.is_text:
         evidence = replace(evidence, other=_other_model(job, job.second, evidence))
     if evidence.match == "differs":
         evidence = replace(evidence, cause=_cause(job, evidence))
-    result = derive_verification(
-        evidence,
-        model_name=predictor.identity.name,
-        plan={**job.plan, "folder": str(job.folder.path)},
-        model=_model(predictor),
-        provenance=provenance(),
-        version=freerun.__version__,
-        command=command or f"freerun verify {samples} --model {predictor.identity.name} --declared {chosen.declared}",
-    )
+    return Measured(job, evidence, passing.loops(name=str(opened.path), format=opened.format))
+
+
+def write_result(result: VerifyResult, folder: Path) -> None:
+    """`result.json` and `report.html`."""
     held = to_json(result)
-    write_atomically(job.folder.path / "result.json", json.dumps(held, indent=1, allow_nan=False) + "\n")
-    write_atomically(job.folder.path / "report.html", render_verify(held))
-    return result
+    write_atomically(folder / "result.json", json.dumps(held, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder / "report.html", render_verify(held))
 
 
 def _prepared(
@@ -109,14 +154,14 @@ def _prepared(
 ) -> Job:
     tell.say(f"reading {opened.path} ({opened.format}{', recognised' if opened.recognised else ''})")
     reading = reading_of(opened, predictor, chosen)
-    if reading.source == "text":
-        tell.say("no ids in the file: the text is tokenised again, and held against texts that the model draws itself")
     found = survey(opened, reading)
     if not found.n_texts:
         why = "; ".join(f"{counted(e.n, 'row')}: {e.reason} ({e.example})" for e in found.excluded_rows)
         raise DataError(f"{opened.path}: no completion can be scored ({why}){_way_out(opened, found)}")
     if not found.n_drawn:
         raise TooFewDocuments(f"{opened.path}: the mask leaves no token that was drawn")
+    if reading.source == "text":
+        tell.say("no ids in the file: the text is tokenised again, and held against texts that the model draws itself")
     missing = _ends_missing(reading, found, chosen)
     declared = Declared(chosen.rule, tuple(predictor.end_ids), missing)
     plan: dict[str, Any] = {
@@ -155,24 +200,26 @@ def _ends_missing(reading: Reading, found: Survey, chosen: VerifyOptions) -> boo
 
 def _way_out(opened: SampleFile, found: Survey) -> str:
     """What to do where a whole file lacks its prompts."""
-    if set(found.excluded) == {"chat without ids"}:
+    if "no prompt" not in found.excluded:
         return ""
-    if "no prompt" in found.excluded and opened.format == "batch":
+    if opened.format == "batch":
         return "; the prompts of a batch stand in the file that it was sent as: --requests FILE"
-    return ""
+    return "; give rows with prompt_ids, prompt or messages, too (docs/samples.md). `freerun loops` needs no prompts"
 
 
-def _score(job: Job) -> None:
+def _score(job: Job) -> PassingTexts:
+    """Every completion that is not scored yet; all pass by and are looked at for loops."""
     found, tell = job.found, job.tell
+    passing = PassingTexts(job.predictor, found.lengths)
+    texts = passing.watch(texts_in_order(job))
     tell.say(f"{found.n_texts:,} completions, {found.n_read:,} tokens to read -> {job.folder.path}")
     tell.begin(found.n_tokens)
     tell.phase("scoring")
     try:
-        score_file(
-            job.predictor, texts_in_order(job), found, job.declared, job.folder, job.plan_hash, on_tokens=tell.advance
-        )
+        score_file(job.predictor, texts, found, job.declared, job.folder, job.plan_hash, on_tokens=tell.advance)
     finally:
         tell.end()
+    return passing
 
 
 # ---- evidence --------------------------------------------------------------------------------------------------------
@@ -191,8 +238,6 @@ def _evidence(job: Job) -> VerifyEvidence:
         reported=held.reported,
         trainer=held.trainer,
         n_tokens=held.n_tokens,
-        loop_at=held.loop_at,
-        ended=held.ended,
         facts=_facts(job, held.n_copies, comparison),
         floor=floor,
         declared_words=job.options.rule.describe(),
@@ -261,6 +306,9 @@ def _facts(job: Job, n_copies: int, comparison: TextComparison | None) -> Sample
         prompts=tuple(PromptCount(kind, n) for kind, n in sorted(found.prompts.items())),
         template=job.reading.template_facts,
         comparison=comparison,
+        asked=sampling_asked(found.asked, job.options),
+        weight_versions=tuple(WeightVersion(name, n) for name, n in found.weight_versions.most_common(MOST_VERSIONS)),
+        n_weight_versions=len(found.weight_versions),
     )
 
 

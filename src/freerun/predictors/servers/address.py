@@ -15,6 +15,8 @@ from freerun.predictors.entries import Parameter, split_outside, text, unwrapped
 
 KEY_VARIABLE = "FREERUN_SERVER_KEY"
 """The environment variable that holds a server's key, unless another one or a file is named."""
+SHORTEST_SECRET = 8
+"""Characters of a key that can be one."""
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 TOKENIZER = text(
@@ -45,6 +47,11 @@ class Key:
 
     def header(self) -> str:
         return f"Bearer {self._value}"
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it can be a secret; `EMPTY` and the like are what servers without keys are given."""
+        return len(self._value) >= SHORTEST_SECRET
 
     def hidden_in(self, said: str) -> str:
         """Another's words without the key in them."""

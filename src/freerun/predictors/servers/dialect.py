@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from freerun.errors import BackendError, UsageError
-from freerun.predictors.rules import SamplingRule, Temperature, TopK, TopP
+from freerun.errors import BackendError
+from freerun.predictors.rules import SamplingRule
 from freerun.predictors.servers.address import Address
 from freerun.predictors.servers.answers import Drawn, Scores, id_of, list_of
 from freerun.predictors.servers.client import SMALL_ANSWER_BYTES, Client
+from freerun.predictors.servers.sampling import Settings, Steps
 
 FIRST_ATTEMPTS = 2
 """How often a server is asked who it is: a wrong address is said soon."""
@@ -38,40 +39,12 @@ class Service:
     """How it would sample if nothing were sent, where it says so."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """A sampling rule as numbers, every one of which is sent."""
-
-    temperature: float = 1.0
-    top_k: int = 0
-    """0: all."""
-    top_p: float = 1.0
-    sent: bool = True
-    """False: nothing is sent, and the server samples as it does by itself."""
-
-    @staticmethod
-    def of(rule: SamplingRule) -> Settings:
-        """Temperature first, then top-k, then top-p: the order in which servers can be told to go.
-
-        Raises:
-            UsageError: a rule that servers do not have.
-        """
-        order = [Temperature, TopK, TopP]
-        kinds = [order.index(type(step)) if type(step) in order else len(order) for step in rule.steps]
-        if kinds != sorted(set(kinds)) or len(order) in kinds:
-            raise UsageError(
-                f"servers sample by temperature, then top-k, then top-p, once each; not by {rule.describe()}"
-            )
-        values: dict[str, Any] = {}
-        for step in rule.steps:
-            values |= vars(step)
-        return Settings(**values)
-
-
 class Dialect(ABC):
     """One kind of server."""
 
     software: ClassVar[str]
+    steps: ClassVar[Steps]
+    """Of sampling, that it can be told to take."""
     scores_texts: bool = True
     """Gives the log-probabilities of a text that is sent."""
     requests_a_token: bool = False
@@ -103,6 +76,14 @@ class Dialect(ABC):
     @abstractmethod
     def sent(self, settings: Settings) -> Mapping[str, Any]:
         """The sampling parameters that are sent."""
+
+    def settings(self, rule: SamplingRule) -> Settings:
+        """A rule as the numbers that are sent.
+
+        Raises:
+            UsageError: it cannot be told this rule.
+        """
+        return self.steps.settings(rule, self.software)
 
     def settings_sent(self, settings: Settings) -> Mapping[str, Any]:
         """The sampling parameters of a draw: all of them, or none where the server's own rule is wanted."""

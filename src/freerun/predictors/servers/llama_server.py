@@ -22,8 +22,9 @@ from freerun.predictors.servers.answers import (
     list_of,
     log_prob_of,
 )
-from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service, Settings
+from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service
 from freerun.predictors.servers.faults import BadAnswer
+from freerun.predictors.servers.sampling import Settings, Steps
 
 T = TypeVar("T")
 
@@ -31,12 +32,21 @@ FORCED = 1e6
 """A logit bias that leaves no other choice."""
 WIDTHS = (512, 8192)
 """How many of the most probable ids are asked for where an id is shown only among others; then all."""
+LONGEST = 1 << 15
+"""Tokens that a penalty looks back on, where the server does not say how many its context holds."""
 BYTES_AN_ID = 512
 """Most bytes of an answer for each id of a law."""
 
 
 class LlamaServer(Dialect):
     software = "llama.cpp"
+    steps = Steps(
+        "llama.cpp",
+        chooses_order=True,
+        refused=dict.fromkeys(
+            ("presence_penalty", "frequency_penalty"), "it counts the prompt's tokens, too, not only those written"
+        ),
+    )
     requests_a_token = True
 
     async def introduce(self) -> Service:
@@ -46,6 +56,7 @@ class LlamaServer(Dialect):
         self._slots = list(range(int(props.get("total_slots") or 1)))
         self.most_at_once = len(self._slots)
         defaults = field_of(props, "default_generation_settings")
+        self._window = _whole(defaults.get("n_ctx"))
         self._model = str(props.get("model_alias") or card.get("id"))
         self._n_tokens = int(meta["n_vocab"]) if meta.get("n_vocab") else 0
         build = str(props.get("build_info", ""))
@@ -53,7 +64,7 @@ class LlamaServer(Dialect):
         return Service(
             f"{self.software} {build}".strip(),
             self._model,
-            window=_whole(defaults.get("n_ctx")),
+            window=self._window,
             n_tokens=self._n_tokens or None,
             folder=str(props["model_path"]) if props.get("model_path") else None,
             facts={"build": build, **{k: str(meta[k]) for k in kept if k in meta}},
@@ -145,14 +156,17 @@ class LlamaServer(Dialect):
         return drawn, [_row(next(left), i) if s else None for i, s in zip(drawn, shown, strict=True)], reason == "eos"
 
     def sent(self, settings: Settings) -> Mapping[str, Any]:
+        samplers = dict.fromkeys("penalties" if name == "repetition_penalty" else name for name in settings.steps)
+        all_tokens = {"repeat_last_n": self._window or LONGEST} if settings.repetition_penalty != 1 else {}
         return {
-            "samplers": ["temperature", "top_k", "top_p"],
+            "samplers": list(samplers) or ["temperature", "top_k", "top_p"],
             "temperature": settings.temperature,
             "top_k": settings.top_k,
             "top_p": settings.top_p,
-            "min_p": 0.0,
+            "min_p": settings.min_p,
             "typical_p": 1.0,
-            "repeat_penalty": 1.0,
+            "repeat_penalty": settings.repetition_penalty,
+            **all_tokens,
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
             "dry_multiplier": 0.0,
@@ -217,6 +231,7 @@ class LlamaServer(Dialect):
     whole_character: int = 0
     """An id that ends with a whole character."""
     _slots: list[int]
+    _window: int | None = None
     _model: str
     _n_tokens: int
 

@@ -59,7 +59,7 @@ def load_served(
         tell(f"{address.name}: the key travels unencrypted; https:// would keep it to the server")
     dialect = DIALECTS[address.provider](client, address)
     tell(f"asking {address.url} what it serves")
-    service = client.run(dialect.introduce)
+    service = _without_key(client.run(dialect.introduce), client)
     words = _words(dialect, service, address, tell, like)
     if end_ids is not None:
         _choose_ends(words, end_ids, address.name)
@@ -78,6 +78,12 @@ def load_served(
     if trial:
         try_out(model)
     return model
+
+
+def _without_key(service: Service, client: Client) -> Service:
+    """What a server says of itself goes into records and pages, and it was sent a key."""
+    facts = {name: client.hidden(said) for name, said in service.facts.items()}
+    return replace(service, software=client.hidden(service.software), facts=facts)
 
 
 def _words(

@@ -18,8 +18,9 @@ from freerun.predictors.servers.answers import (
     list_of,
     log_prob_of,
 )
-from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service, Settings
+from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service
 from freerun.predictors.servers.faults import BadAnswer
+from freerun.predictors.servers.sampling import Settings, Steps
 from freerun.predictors.servers.vllm import drawn_by_completions, most_named
 
 
@@ -27,6 +28,17 @@ class OpenAI(Dialect):
     """Scores by `echo`. Ids are asked for in both ways that are in use (`return_token_ids`, `return_tokens_as_token_ids`)."""
 
     software = "OpenAI completions"
+    steps = Steps(
+        "vllm",
+        refused=dict.fromkeys(
+            ("repetition_penalty", "presence_penalty", "frequency_penalty"),
+            "servers with this interface differ in whether the prompt's tokens count",
+        ),
+        not_together=dict.fromkeys(
+            (frozenset(("min_p", "top_k")), frozenset(("min_p", "top_p"))),
+            "servers with this interface take them in different orders",
+        ),
+    )
 
     async def introduce(self) -> Service:
         names = await self.client.ask("/v1/models", None, _names, attempts=FIRST_ATTEMPTS)
@@ -79,7 +91,7 @@ class OpenAI(Dialect):
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "top_k": settings.top_k or -1,  # servers behind this interface have defaults of their own
-            "min_p": 0.0,
+            "min_p": settings.min_p,
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
             "repetition_penalty": 1.0,

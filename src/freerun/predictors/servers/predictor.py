@@ -18,7 +18,8 @@ from freerun.predictors.observation import Observation
 from freerun.predictors.rules import MODEL_LAW, ContextRule, Identity, Nature, SamplingRule
 from freerun.predictors.servers.answers import Scores
 from freerun.predictors.servers.client import Client
-from freerun.predictors.servers.dialect import Dialect, Service, Settings
+from freerun.predictors.servers.dialect import Dialect, Service
+from freerun.predictors.servers.sampling import Settings
 from freerun.predictors.servers.words import Words
 from freerun.stats.loops.lag_runs import LoopRule
 
@@ -37,7 +38,6 @@ class ServedModel(Predictor):
         self.capabilities = Capabilities(
             full_law=False, empty_context=False, counted_draws=False, rounded_arithmetic=True
         )
-        sent = json.dumps(dict(dialect.settings_sent(self._settings(MODEL_LAW))), sort_keys=True)
         self.identity = Identity(
             dialect.address.name,
             _fingerprint(dialect, service, words),
@@ -46,7 +46,7 @@ class ServedModel(Predictor):
                 "server": service.software,
                 "served model": service.model,
                 "tokenizer": words.origin,
-                "sent for a draw at temperature 1": sent,
+                "sent for a draw at temperature 1": self.sent_for(MODEL_LAW),
                 **{f"server's {k}": v for k, v in service.facts.items()},
             },
         )
@@ -66,12 +66,15 @@ class ServedModel(Predictor):
 
     def score(self, sequences: Sequence[Ids], *, first: int = 0, loop_rule: LoopRule | None = None) -> Iterator[Chunk]:
         self._check_first(first)
-        texts = [_plain(s) for s in sequences]
-        jobs = (partial(self._score, ids, first) for ids in texts)
-        for row, seen in self.client.each(jobs, at_once=self._at_once(None)):
-            positions = np.arange(first, len(texts[row]))
+        for row, seen in self._scored([_plain(s) for s in sequences], [first] * len(sequences)):
+            positions = np.arange(first, len(sequences[row]))
             if len(positions):
                 yield Chunk(np.full(len(positions), row), positions, seen)
+
+    def _scored(self, texts: Sequence[list[int]], firsts: Sequence[int]) -> Iterator[tuple[int, Observation]]:
+        """Each text's number and its tokens from its own first one on, as soon as they are known."""
+        jobs = (partial(self._score, ids, first) for ids, first in zip(texts, firsts, strict=True))
+        return self.client.each(jobs, at_once=self._at_once(None))
 
     def generate(self, continuations: Continuations, *, on_tokens: OnTokens = None) -> Iterator[Sample]:
         todo = continuations
@@ -105,9 +108,17 @@ class ServedModel(Predictor):
         other.raw_at_any_temperature = self.raw_at_any_temperature
         return other
 
+    def sent_for(self, rule: SamplingRule) -> str:
+        """The sampling settings that go with a draw by a rule, as JSON; `{}` where the server samples as it does by itself.
+
+        Raises:
+            UsageError: it cannot be told this rule.
+        """
+        return json.dumps(dict(self.dialect.settings_sent(self._settings(rule))), sort_keys=True)
+
     def _settings(self, rule: SamplingRule) -> Settings:
         """What is sent: a rule that was asked for, or nothing where the server is to sample as it does by itself."""
-        return Settings.of(rule) if self.sends_rule or not rule.is_model_law else Settings(sent=False)
+        return self.dialect.settings(rule) if self.sends_rule or not rule.is_model_law else Settings(sent=False)
 
     def _at_once(self, most: int | None) -> int:
         limits = (self.client.at_once, self.dialect.most_at_once, most)
@@ -168,9 +179,16 @@ class ServedModel(Predictor):
             )
 
     def log_probs(self, sequences: Sequence[Ids], *, first: int = 0) -> list[Float[np.ndarray, " scored"]]:
+        return self.log_probs_after(sequences, np.full(len(sequences), first))
+
+    def log_probs_after(
+        self, sequences: Sequence[Ids], starts: Int[np.ndarray, " sequences"]
+    ) -> list[Float[np.ndarray, " scored"]]:
         if not self.dialect.scores_texts:
             raise UsageError(f"{self.identity.name} gives no log-probabilities of a text that is sent")
-        return super().log_probs(sequences, first=first)
+        self._check_first(min(starts.tolist(), default=1))
+        found = dict(self._scored([_plain(s) for s in sequences], starts.tolist()))
+        return [np.asarray(found[row].log_prob_nats, np.float64) for row in range(len(sequences))]
 
 
 def seed_of(seed: int, key: int, part: int) -> int:

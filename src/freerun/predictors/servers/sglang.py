@@ -15,8 +15,9 @@ from freerun.predictors.servers.answers import (
     list_of,
     log_prob_of,
 )
-from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service, Settings
+from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service
 from freerun.predictors.servers.faults import BadAnswer
+from freerun.predictors.servers.sampling import Settings, Steps
 
 MOST_TOPS = 1000
 """Most probable ids that are asked for; there is no cap that the server tells."""
@@ -26,6 +27,13 @@ LAST_IDS = 1024
 
 class SGLang(Dialect):
     software = "SGLang"
+    steps = Steps(
+        "sglang",
+        refused={"repetition_penalty": "it counts the tokens that were written, not those of the prompt"},
+        not_together={
+            frozenset(("top_k", "top_p")): "it takes both from the law before either, not one after the other"
+        },
+    )
 
     async def introduce(self) -> Service:
         model = await self.client.ask("/get_model_info", None, _object, attempts=FIRST_ATTEMPTS)
@@ -78,9 +86,9 @@ class SGLang(Dialect):
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "top_k": settings.top_k or -1,
-            "min_p": 0.0,
-            "presence_penalty": 0.0,
-            "frequency_penalty": 0.0,
+            "min_p": settings.min_p,
+            "presence_penalty": settings.presence_penalty,
+            "frequency_penalty": settings.frequency_penalty,
             "repetition_penalty": 1.0,
             "min_new_tokens": 0,
             "ignore_eos": False,

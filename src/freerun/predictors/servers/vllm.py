@@ -20,12 +20,14 @@ from freerun.predictors.servers.answers import (
     log_prob_of,
 )
 from freerun.predictors.servers.client import SMALL_ANSWER_BYTES, Client
-from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service, Settings
+from freerun.predictors.servers.dialect import FIRST_ATTEMPTS, Dialect, Service
 from freerun.predictors.servers.faults import BadAnswer
+from freerun.predictors.servers.sampling import Settings, Steps
 
 
 class VLLM(Dialect):
     software = "vLLM"
+    steps = Steps("vllm")
 
     async def introduce(self) -> Service:
         card = await self.client.ask(
@@ -94,10 +96,10 @@ class VLLM(Dialect):
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "top_k": settings.top_k or -1,
-            "min_p": 0.0,
-            "presence_penalty": 0.0,
-            "frequency_penalty": 0.0,
-            "repetition_penalty": 1.0,
+            "min_p": settings.min_p,
+            "presence_penalty": settings.presence_penalty,
+            "frequency_penalty": settings.frequency_penalty,
+            "repetition_penalty": settings.repetition_penalty,
             "min_tokens": 0,
             "ignore_eos": False,
         }

@@ -88,6 +88,12 @@ def _plan(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: plan[name] for name in _SHOWN} | rules
 
 
+def _requests(requests: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of the requests to a server, over all processes that worked on the run."""
+    retried = ", ".join(f"{n} × {kind}" for kind, n in requests["retried"].items())
+    return {"answered": requests["answered"], "tried again": retried or "none", "failed": requests["failed"]}
+
+
 _PAGE = Page(
     "distance.html.j2",
     {
@@ -96,6 +102,7 @@ _PAGE = Page(
         "nature": lambda nature: read_nature(nature).describe(),
         "percent": _percent,
         "plan": _plan,
+        "requests": _requests,
         "word": visible_token,
     },
     css=("prediction.css", "distance.css"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,10 +15,16 @@ def render_lab_organism(result: Mapping[str, Any]) -> str:
     return _PAGE.render(result=result)
 
 
+def _opening(findings: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The chart that shows the outcome: how many free runs are taken over."""
+    return next((chart for f in findings if f["name"] == "take_over" for chart in f["charts"]), None)
+
+
 _PAGE = Page(
     "lab_organism.html.j2",
     {
         **FINDING_FILTERS,
+        "opening": _opening,
         "badge": partial(
             badge, good=("✓", "As the exact law"), bad=("≠", "Not as wanted"), neutral=("·", "Not quite the exact law")
         ),

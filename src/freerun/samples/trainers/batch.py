@@ -71,6 +71,26 @@ class Tensors:
             raise DataError(f"{name} of this batch of {self._trainer} has the shape {array.shape}, not {wanted}")
         return array
 
+    def is_ragged(self, name: str) -> bool:
+        """Whether this one holds rows of their own lengths, without padding."""
+        return bool(getattr(self._value(name), "is_nested", False))
+
+    def rows(self, name: str) -> list[np.ndarray] | None:
+        """Return the rows of a ragged tensor, None where it is missing. Raises DataError where it is padded."""
+        value = self._value(name)
+        if value is None:
+            return None
+        if not self.is_ragged(name):
+            raise DataError(
+                f"{name} of this batch of {self._trainer} is padded, where others have rows of their own lengths"
+            )
+        return [as_array(row) for row in value.unbind()]
+
+    def others(self, name: str) -> list[Any] | None:
+        """Return something that is no tensor, one value a row; None where it is missing."""
+        value = self._value(name)
+        return None if value is None else list(value.tolist() if hasattr(value, "tolist") else value)
+
     def _value(self, name: str) -> Any:
         if isinstance(self._batch, Mapping) or hasattr(self._batch, "keys"):
             return self._batch[name] if name in self._batch.keys() else None  # noqa: SIM118  TensorDict has keys alone

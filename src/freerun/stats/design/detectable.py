@@ -65,6 +65,19 @@ def documents_to_decide(
     return None if needed > 1e12 else max(n_documents + 1, int(np.ceil(needed - 1e-9)))
 
 
+def documents_without_exception(share: float, *, level: float = 0.95) -> int | None:
+    """Return how many documents without a single exception hold the upper limit of a share of exceptions below `share`.
+
+    The limit of Clopper and Pearson for no event among n is 1 − (α/2)^(1/n), which shrinks as 1/n. None for a share of 0.
+
+    >>> documents_without_exception(0.001), documents_without_exception(0.0)
+    (3688, None)
+    """
+    if not 0.0 < share < 1.0:
+        return None
+    return int(np.ceil(np.log((1.0 - level) / 2) / np.log1p(-share)))
+
+
 def effect_at_power(half_width: float, *, level: float = 0.95, power: float = 0.8) -> float:
     """Return how far the truth must lie from a number for an interval of this half width to come clear of it with this power.
 

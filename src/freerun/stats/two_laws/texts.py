@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -42,6 +42,13 @@ class TwoLaws:
     def inside(self) -> Bool[np.ndarray, "texts tokens"]:
         """Which places hold a token of the text."""
         return np.asarray(np.arange(self.log_p.shape[1]) < self.n_tokens[:, None])
+
+    @property
+    def by_gaps(self) -> TwoLaws:
+        """The same where nothing but log-probabilities is known: in the place of KL(p‖q) stands Δ, which has its mean in texts that
+        p wrote, and −Δ in that of KL(q‖p)."""
+        gap = self.gap
+        return replace(self, kl_pq=gap, kl_qp=-gap)
 
     @property
     def swapped(self) -> TwoLaws:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,12 +27,14 @@ from freerun.jobs.lab.disagreement.blocks import Network
 from freerun.jobs.lab.disagreement.causes import cause_finding, factor_effects, regions_of, shuffled_rate
 from freerun.jobs.lab.disagreement.expected import BUDGET, CAUSES, GROWS, decided
 from freerun.jobs.lab.disagreement.kept import read_network, train_all
-from freerun.jobs.lab.disagreement.ladders import Rung, text_rungs, written_rungs
+from freerun.jobs.lab.disagreement.ladders import Rung, text_rungs, written_rungs, written_tokens
 from freerun.jobs.lab.disagreement.plan import DisagreementPlan, chosen_members, stream
 from freerun.jobs.lab.disagreement.points import outcome_sentence, trained_points
 from freerun.jobs.lab.disagreement.rise import rise_finding, rung_results
-from freerun.jobs.lab.disagreement.scoring import Family, score_all, score_rung, score_tokens
+from freerun.jobs.lab.disagreement.scored import score_kept
+from freerun.jobs.lab.disagreement.scoring import Family, score_rung, score_tokens
 from freerun.jobs.lab.disagreement.texts import Texts, ngram_laws, ngram_of, target_of, texts_of, true_laws
+from freerun.jobs.lab.disagreement.tokens import FILE, FastTokens
 from freerun.jobs.lab.disagreement.training import log_laws
 from freerun.records.schema import SCHEMA_VERSION as RECORD_VERSION
 from freerun.records.store import RunFolder
@@ -79,22 +82,40 @@ def disagreement(
     progress.say(f"reading or writing the texts of {plan.source}")
     texts, target = texts_of(plan), target_of(plan)
     folder.open(_manifest(plan, command or f"freerun lab disagreement -o {folder.path}"))
+    if isinstance(texts.tokens, FastTokens):
+        write_atomically(folder.path / FILE, texts.tokens.to_json())
     for number, expectation in enumerate((GROWS, BUDGET, CAUSES), 1):
         progress.say(f"expected {number}: {expectation}")
     members = chosen_members(plan)
     who = executor or pool_of(min(cores(), len(members)), len(members))
-    records = train_all(plan, members, target, folder.path, who, progress)
-    reached = [r for r in records if r.reached]
-    if len(reached) < FEWEST:
-        raise DataError(
-            f"only {len(reached)} of {counted(len(records), 'model')} reached {target:.4f} nats a token within {plan.steps} "
-            f"steps; {FEWEST} are needed. "
-            "Take more --steps, or a higher --target-loss, in a new folder"
-        )
-    result = _measured(plan, texts, target, records, folder, progress)
+    progress.begin(plan.tokens_of_member * len(members) + _compared_tokens(plan, texts, len(members)))
+    try:
+        records = train_all(plan, members, target, folder.path, who, progress)
+        _check_enough(plan, records, target)
+        result = _measured(plan, texts, target, records, folder, progress)
+    finally:
+        progress.end()
     write_atomically(folder.path / "result.json", json.dumps(to_json(result), indent=1, allow_nan=False) + "\n")
     write_atomically(folder.path / "report.html", render_disagreement(to_json(result)))
     return Disagreement(folder.path, result)
+
+
+def _check_enough(plan: DisagreementPlan, records: Sequence[TrainedMember], target: float) -> None:
+    reached = sum(r.reached for r in records)
+    if reached < FEWEST:
+        raise DataError(
+            f"only {reached} of {counted(len(records), 'model')} reached {target:.4f} nats a token within {plan.steps} "
+            f"steps; {FEWEST} are needed. "
+            "Take more --steps, or a higher --target-loss, in a new folder"
+        )
+
+
+def _compared_tokens(plan: DisagreementPlan, texts: Texts, models: int) -> int:
+    """Tokens that so many models read together when they are compared."""
+    without = text_rungs(texts.test, texts.units, plan.texts_per_rung, texts.n_tokens, seed=plan.seed)
+    return models * (
+        texts.test.size + sum(r.ids.size for r in without) + written_tokens(models, plan.texts_per_rung, plan.tokens)
+    )
 
 
 def _manifest(plan: DisagreementPlan, command: str) -> dict[str, object]:
@@ -121,6 +142,7 @@ def _measured(
     members = [r.member for r in reached]
     networks = [read_network(plan, r, folder.path) for r in reached]
     family = family_of(plan, texts, members=[m.name for m in members], networks=networks)
+    progress.phase("own text")
     progress.say(f"{counted(len(reached), 'model is', 'models are')} compared; their own texts are drawn")
     rungs = [
         *text_rungs(texts.test, texts.units, plan.texts_per_rung, texts.n_tokens, seed=plan.seed),
@@ -128,14 +150,15 @@ def _measured(
     ]
     nobody = np.full(len(texts.test), -1)
     every = Rung("test", "all test texts", texts.test, 0, plan.tokens, texts.units, nobody)
-    progress.begin((sum(r.ids.size for r in rungs) + texts.test.size) * len(networks))
     progress.phase("comparing")
-    try:
-        scored = score_all(family, rungs, lambda n: progress.advance(n * len(networks)))
-        on_test, tokens = score_rung(family, every), score_tokens(family, texts.test)
-        progress.advance(texts.test.size * len(networks))
-    finally:
-        progress.end()
+    # models that did not meet the target read nothing
+    progress.advance(_compared_tokens(plan, texts, len(records)) - _compared_tokens(plan, texts, len(networks)))
+    key = "/".join((plan.hash, *(r.weights_sha256 for r in reached)))
+    scored = score_kept(
+        folder.path, key, rungs, partial(score_rung, family), lambda n: progress.advance(n * len(networks))
+    )
+    on_test, tokens = score_rung(family, every), score_tokens(family, texts.test)
+    progress.advance(texts.test.size * len(networks))
     results = rung_results(scored, plan.level)
     losses = -on_test.scores.mean(1)
     truth = None
@@ -194,6 +217,7 @@ def _beliefs(
     probed = [i for i, r in enumerate(records) if r.member.architecture == "transformer"][:_MOST_PROBED]
     if not has_posterior(texts.world) or not probed:
         return []
+    progress.phase("belief states")
     progress.say(f"reading belief states off {counted(len(probed), 'transformer')}")
     found = read_beliefs(plan, texts, [records[i].member for i in probed], [networks[i] for i in probed])
     return [belief_finding(found, plan.level)]

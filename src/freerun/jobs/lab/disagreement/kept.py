@@ -3,6 +3,7 @@
 RUN/manifest.json           the plan with its hash; written first
 RUN/models/NAME.safetensors the weights of a member
 RUN/models/NAME.json        its record, written after the weights
+RUN/rungs/*.npz             what all of them give the texts of a rung (scored.py)
 RUN/result.json, RUN/report.html   made from these
 """
 
@@ -37,7 +38,7 @@ def train_all(
     executor: Executor,
     progress: Progress,
 ) -> list[TrainedMember]:
-    """Train all members that the folder does not hold yet; each is kept as soon as it is done.
+    """Train all members that the folder does not hold yet; each is kept as soon as it is done. `progress` has begun.
 
     Raises:
         BackendError: a member failed three times; all others are kept.
@@ -50,22 +51,17 @@ def train_all(
         progress.say(
             f"{len(missing)} of {counted(len(members), 'model')} to train to {target_nats:.4f} nats a token -> {run}"
         )
-        progress.begin(plan.tokens_of_member * len(members))
-        progress.phase("training")
-        progress.advance(plan.tokens_of_member * len(records))
-        poisoned: list[Poisoned[Member]] = []
-        try:
-            for outcome in executor.map(Calls(partial(train_member, plan, target_nats)), missing):
-                if not isinstance(outcome, Done):
-                    poisoned.append(outcome)
-                    continue
-                _keep(plan, outcome.value, run)
-                records[outcome.unit] = outcome.value.record
-                progress.phase(outcome.unit.name)
-                progress.advance(plan.tokens_of_member)
-        finally:
-            progress.end()
-        refuse_poisoned(poisoned)
+    progress.phase("training")
+    progress.advance(plan.tokens_of_member * len(records))
+    poisoned: list[Poisoned[Member]] = []
+    for outcome in executor.map(Calls(partial(train_member, plan, target_nats)), missing) if missing else ():
+        if not isinstance(outcome, Done):
+            poisoned.append(outcome)
+            continue
+        _keep(plan, outcome.value, run)
+        records[outcome.unit] = outcome.value.record
+        progress.advance(plan.tokens_of_member)
+    refuse_poisoned(poisoned)
     return [records[m] for m in members]
 
 

@@ -84,9 +84,19 @@ def _loop_rungs(rung: Callable[..., Rung], real: Ids) -> Iterator[Rung]:
         yield rung("loops", name, looping, a * PERIOD, b * PERIOD)
 
 
+def written_tokens(n_networks: int, n: int, length: int) -> int:
+    """Tokens of all rungs that so many members write."""
+    rungs = len(position_bands(length)) + 1 + len(TEMPERATURES)
+    return rungs * _texts_each(n, n_networks) * n_networks * length
+
+
+def _texts_each(n: int, n_networks: int) -> int:
+    return max(1, math.ceil(n / max(1, n_networks)))
+
+
 def written_rungs(networks: Sequence[Network], n: int, length: int, *, seed: int) -> Iterator[Rung]:
     """The rungs that members write, each as many texts as any other."""
-    each = max(1, math.ceil(n / len(networks)))
+    each = _texts_each(n, len(networks))
     writer = np.repeat(np.arange(len(networks)), each)
     for temperature in (1.0, *TEMPERATURES):
         uniforms = [stream(seed, "own", temperature, i).random((each, length)) for i in range(len(networks))]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from freerun.errors import UsageError, nearest
+from freerun.jobs.lab.disagreement.tokens import BYTES, named
 from freerun.results.disagreement import DisagreementSettings, Member
 
 VERSION = 1
@@ -32,6 +35,8 @@ class DisagreementPlan(DisagreementSettings):
     version: int = VERSION
 
     def __post_init__(self) -> None:
+        if self.tokenizer != BYTES and self.source.startswith("world/"):
+            raise UsageError(f"--tokenizer is of a corpus; {self.source} has tokens of its own")
         for name, known in KNOWN.items():
             chosen = getattr(self, name)
             for word in chosen:
@@ -48,7 +53,10 @@ class DisagreementPlan(DisagreementSettings):
 
     @property
     def hash(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        settings = asdict(self)
+        if self.tokenizer == BYTES:  # plans from before there was a choice keep their hash
+            del settings["tokenizer"]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def tokens_of_member(self) -> int:
@@ -77,7 +85,7 @@ def chosen_plan(changes: dict[str, Any]) -> DisagreementPlan:
     """The default plan with some settings changed, by their names.
 
     Raises:
-        UsageError: no such setting, or a value of another kind.
+        UsageError: no such setting, or a value of another kind. DataError: a tokenizer that cannot be read.
     """
     known = {f.name: f for f in fields(DisagreementPlan) if f.name != "version"}
     for name, value in changes.items():
@@ -88,7 +96,23 @@ def chosen_plan(changes: dict[str, Any]) -> DisagreementPlan:
         if not isinstance(value, (list, tuple) if isinstance(default, tuple) else kinds) or isinstance(value, bool):
             raise UsageError(f"{name}={value!r}: a value such as {default!r} is wanted")
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
+    if "tokenizer" in given:
+        given["tokenizer"] = named(given["tokenizer"])
     return DisagreementPlan(**given)
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """The settings in a TOML file, not yet checked.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
 
 
 def candidates(plan: DisagreementPlan) -> list[Member]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,9 +23,12 @@ from freerun.jobs.lab.disagreement.disagreement import Disagreement
 from freerun.jobs.lab.disagreement.ladders import Rung, text_rungs
 from freerun.jobs.lab.disagreement.points import outcome_sentence, ready_points
 from freerun.jobs.lab.disagreement.rise import rise_finding, rung_results, scores_finding
-from freerun.jobs.lab.disagreement.scoring import Family, RungScores, score_all
+from freerun.jobs.lab.disagreement.scored import score_kept
+from freerun.jobs.lab.disagreement.scoring import Family, RungScores, score_rung
 from freerun.predictors.base import Predictor
 from freerun.predictors.observation import host
+from freerun.records.schema import SCHEMA_VERSION as RECORD_VERSION
+from freerun.records.store import RunFolder
 from freerun.report.pages.disagreement import render_disagreement
 from freerun.results.disagreement import DISAGREEMENT_VERSION, DisagreementResult
 from freerun.results.finding import to_json
@@ -40,6 +46,32 @@ _ROWS = 64
 DEFAULT_CORPUS = "builtin/python-docs"
 
 
+@dataclass(frozen=True)
+class ReadyPlan:
+    """Which models are compared, and on what. Its hash names the run."""
+
+    models: tuple[str, ...]
+    corpus: str
+    texts: int
+    tokens: int
+    seed: int
+    version: int = 1
+
+    @property
+    def hash(self) -> str:
+        return _hash(to_json(self))
+
+    def command(self, out: Path) -> str:
+        """The command line that does the same."""
+        numbers = ["--texts", str(self.texts), "--tokens", str(self.tokens), "--seed", str(self.seed)]
+        words = ["freerun", "lab", "disagreement", self.corpus, "--models", *self.models, *numbers, "-o", str(out)]
+        return shlex.join(words)
+
+
+def _hash(plan: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def ready_disagreement(
     specs: Sequence[str],
     *,
@@ -48,16 +80,17 @@ def ready_disagreement(
     n_tokens: int = 64,
     seed: int = 0,
     level: float = 0.95,
-    out: str | Path,
+    out: str | Path | None = None,
     progress: Progress | None = None,
     command: str = "",
 ) -> Disagreement:
-    """Compare models with one tokenizer on ladders of texts from a corpus.
+    """Compare models with one tokenizer on ladders of texts from a corpus, or go on with a run that was interrupted.
 
     Where one gives no whole laws, only the spread of scores is known.
 
     Raises:
-        UsageError: fewer than two models, or tokenizers that differ. DataError: too few texts.
+        UsageError: fewer than two models, or tokenizers that differ. DataError: too few texts, or a folder that holds something
+            else or cannot be written to.
     """
     progress = progress or Silent()
     if len(specs) < 2:
@@ -70,13 +103,14 @@ def ready_disagreement(
     names = tuple(specs)
     whole = all(m.capabilities.full_law for m in models)
     family = Family(names, tuple(partial(laws_of, m) for m in models), models[0].n_tokens)
+    asked = ReadyPlan(names, corpus, n_texts, n_tokens, seed)
+    run = RunFolder(Path(out) if out is not None else Path("runs") / f"disagreement-{asked.hash[:8]}")
+    plan_hash = _open(run, asked, models, command)
     progress.begin(sum(r.ids.size for r in rungs) * len(models))
     progress.phase("comparing")
     try:
-        if whole:
-            scored = score_all(family, rungs, lambda n: progress.advance(n * len(models)))
-        else:
-            scored = [_by_scores(models, rung, progress) for rung in rungs]
+        score = partial(score_rung, family) if whole else partial(_by_scores, models)
+        scored = score_kept(run.path, plan_hash, rungs, score, lambda n: progress.advance(n * len(models)))
     finally:
         progress.end()
     results = rung_results(scored, level)
@@ -86,8 +120,8 @@ def ready_disagreement(
         kind="disagreement",
         freerun_version=freerun.__version__,
         title=f"{counted(len(models), 'model')} on {corpus}",
-        command=command,
-        plan_hash="",
+        command=str(run.manifest()["command"]),
+        plan_hash=plan_hash,
         plan=None,
         sentence=outcome_sentence(finding, results, "these models") if whole else finding.sentence,
         status="neutral",
@@ -103,10 +137,26 @@ def ready_disagreement(
         provenance=provenance(),
         points=ready_points(corpus, names, finding),
     )
-    folder = Path(out)
-    write_atomically(folder / "result.json", json.dumps(to_json(result), indent=1, allow_nan=False) + "\n")
-    write_atomically(folder / "report.html", render_disagreement(to_json(result)))
-    return Disagreement(folder, result)
+    write_atomically(run.path / "result.json", json.dumps(to_json(result), indent=1, allow_nan=False) + "\n")
+    write_atomically(run.path / "report.html", render_disagreement(to_json(result)))
+    return Disagreement(run.path, result)
+
+
+def _open(run: RunFolder, asked: ReadyPlan, models: Sequence[Predictor], command: str) -> str:
+    """Begin or continue a run; returns the hash of what was asked of these very weights."""
+    plan = {**to_json(asked), "fingerprints": [m.identity.fingerprint for m in models]}
+    plan_hash = _hash(plan)
+    run.open(
+        {
+            "schema_version": RECORD_VERSION,
+            "kind": "disagreement",
+            "plan": plan,
+            "plan_hash": plan_hash,
+            "command": command or asked.command(run.path),
+            "provenance": provenance(),
+        }
+    )
+    return plan_hash
 
 
 def check_one_tokenizer(models: Sequence[Predictor], texts: Sequence[str]) -> None:
@@ -156,13 +206,12 @@ def laws_of(model: Predictor, ids: Ids) -> Float[np.ndarray, "texts tokens vocab
     return out
 
 
-def _by_scores(models: Sequence[Predictor], rung: Rung, progress: Progress) -> RungScores:
+def _by_scores(models: Sequence[Predictor], rung: Rung) -> RungScores:
     """What can be said of a rung from the log-probabilities of its tokens alone."""
     drawn = []
     for model in models:
         rows = model.log_probs(list(rung.ids), first=1)
         drawn.append(np.array(rows)[:, rung.start - 1 : rung.stop - 1])
-        progress.advance(rung.ids.size)
     scores = np.array(drawn)
     m, n = scores.shape[:2]
     none, each = np.full(n, np.nan), np.full((m, n), np.nan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,9 +117,10 @@ class TokenScores:
     """KL(truth ‖ model), a mean over the models, where the truth is known."""
 
 
-def score_tokens(family: Family, ids: Ids, *, chunk: int = 16) -> TokenScores:
+def score_tokens(family: Family, ids: Ids) -> TokenScores:
     """Disagreement at every token of real texts."""
     js, loo, excess = [], [], []
+    chunk = max(1, min(16, _MOST_NUMBERS // (len(family.names) * ids.shape[1] * family.n_tokens)))
     for start in range(0, len(ids), chunk):
         part = ids[start : start + chunk]
         logs = np.stack([law(part) for law in family.laws])
@@ -131,12 +132,3 @@ def score_tokens(family: Family, ids: Ids, *, chunk: int = 16) -> TokenScores:
             true = family.truth(part)
             excess.append((xlogy(true, true) - true * logs).sum(-1).mean(0))
     return TokenScores(np.concatenate(js), np.concatenate(loo), np.concatenate(excess) if excess else None)
-
-
-def score_all(family: Family, rungs: Sequence[Rung], tell: Callable[[int], None]) -> list[RungScores]:
-    """Score rungs one after the other; `tell` hears of the tokens that each model has read."""
-    out = []
-    for rung in rungs:
-        out.append(score_rung(family, rung))
-        tell(rung.ids.size)
-    return out

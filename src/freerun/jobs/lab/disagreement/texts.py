@@ -1,4 +1,4 @@
-"""The texts that models are trained, matched and tested on: written by an exact world, or read from a corpus as bytes."""
+"""The texts that models are trained, matched and tested on: written by an exact world, or cut from a corpus into tokens."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from jaxtyping import Float, Int
 from freerun.counted import counted
 from freerun.errors import DataError, UsageError
 from freerun.jobs.lab.disagreement.plan import DisagreementPlan, stream
+from freerun.jobs.lab.disagreement.tokens import Tokens, tokens_of
 from freerun.predictors.ngram import NGramCounts
 from freerun.text.corpora import read_corpus
+from freerun.text.documents import Corpus
 from freerun.worlds.base import World
 from freerun.worlds.catalogue import load_world
 
-N_BYTES = 256
 NGRAM_ORDER = 5
 _MOST_BYTES = 8_000_000
 Ids = Int[np.ndarray, "texts tokens"]
@@ -34,11 +35,14 @@ class Texts:
     units: Int[np.ndarray, " test"]
     n_tokens: int
     world: World[Any] | None
+    tokens: Tokens | None
+    """How a corpus was cut; None of a world."""
 
     def spelled(self, ids: Int[np.ndarray, " tokens"]) -> str:
         if self.world is not None:
             return "".join(self.world.symbols[int(i)] for i in ids)
-        return bytes(int(i) for i in ids).decode("utf-8", "replace")
+        assert self.tokens is not None
+        return self.tokens.spelled(ids)
 
 
 @lru_cache(maxsize=1)
@@ -60,7 +64,7 @@ def _from_world(plan: DisagreementPlan) -> Texts:
         np.array([d.ids for d in world.corpus(n, plan.tokens, seed=3 * plan.seed + i).documents])
         for i, n in enumerate(sizes)
     )
-    return Texts(train, validation, test, np.arange(plan.test_texts), world.n_tokens, world)
+    return Texts(train, validation, test, np.arange(plan.test_texts), world.n_tokens, world, None)
 
 
 def _from_corpus(plan: DisagreementPlan) -> Texts:
@@ -73,23 +77,38 @@ def _from_corpus(plan: DisagreementPlan) -> Texts:
     held = max(4, len(units) // 8)
     shares = (shuffled[2 * held :], shuffled[:held], shuffled[held : 2 * held])
     sizes = (plan.train_texts, plan.validation_texts, plan.test_texts)
-    parts = [_pieces(corpus, chosen, n, plan.tokens, rng) for chosen, n in zip(shares, sizes, strict=True)]
-    return Texts(parts[0][0], parts[1][0], parts[2][0], parts[2][1], N_BYTES, None)
+    of_each = [_documents(corpus, chosen) for chosen in shares]
+    tokens = tokens_of(plan.tokenizer, (text for _, text in of_each[0]))
+    parts = [
+        _pieces(corpus.spec, documents, tokens, n, plan.tokens, rng)
+        for documents, n in zip(of_each, sizes, strict=True)
+    ]
+    return Texts(parts[0][0], parts[1][0], parts[2][0], parts[2][1], tokens.n_tokens, None, tokens)
 
 
-def _pieces(corpus: Any, units: list[str], most: int, length: int, rng: np.random.Generator) -> tuple[Ids, np.ndarray]:
-    """Pieces of the documents of some units, in a random order; and the number of each one's unit."""
-    numbers, left, pieces, owners = {u: i for i, u in enumerate(units)}, _MOST_BYTES, [], []
+def _documents(corpus: Corpus, units: list[str]) -> list[tuple[int, str]]:
+    """The documents of some units, each with the number of its unit; of a large corpus the first eight million bytes."""
+    numbers, left, found = {u: i for i, u in enumerate(units)}, _MOST_BYTES, []
     for document in corpus.documents:
         if document.unit not in numbers or left <= 0:
             continue
-        data = np.frombuffer(document.text.encode()[:left], np.uint8).astype(np.int64)
-        left -= data.size
-        n = data.size // length
-        pieces += list(data[: n * length].reshape(n, length))
-        owners += [numbers[document.unit]] * n
+        data = document.text.encode()[:left]
+        left -= len(data)
+        found.append((numbers[document.unit], data.decode("utf-8", "ignore")))
+    return found
+
+
+def _pieces(
+    name: str, documents: list[tuple[int, str]], tokens: Tokens, most: int, length: int, rng: np.random.Generator
+) -> tuple[Ids, np.ndarray]:
+    """Pieces of documents, in a random order; and the number of each one's unit."""
+    pieces, owners = [], []
+    for (unit, _), ids in zip(documents, tokens.encode([text for _, text in documents]), strict=True):
+        n = ids.size // length
+        pieces += list(ids[: n * length].reshape(n, length))
+        owners += [unit] * n
     if len(pieces) < 8:
-        raise DataError(f"{corpus.spec} has too little text for pieces of {length} bytes; take fewer --tokens")
+        raise DataError(f"{name} has too little text for pieces of {length} tokens; take fewer --tokens")
     order = rng.permutation(len(pieces))[:most]
     return np.array(pieces)[order], np.array(owners)[order]
 

@@ -16,12 +16,14 @@ KINDS = {
 }
 """What can be planted."""
 NOT_YET = {
-    "self_detector": "its trigger is a running score of the text so far, which a few trained layers would have to keep count of; "
-    "nothing trained here has done that yet. The exact law runs without training: name it as a model, "
-    "MODEL+self_detector,corpus=CORPUS",
-    "hash": "no bounded network can check a hash; the exact law runs without training: name it as a model, MODEL+hash",
+    "self_detector": "its trigger is a score of all text so far (a windowed entropy or a likelihood ratio) beyond a threshold, and "
+    "once passed it stays so; what is trained here, low-rank factors in the last layers, keeps no such count. The exact law runs "
+    "without training, log-probabilities included: name it as a model, MODEL+self_detector,corpus=CORPUS. Which metrics see it: "
+    "freerun power --organisms self_detector",
+    "hash": "no bounded network can check a hash; the exact law runs without training: name it as a model, MODEL+hash. Which "
+    "metrics see it: freerun power --organisms hash",
 }
-"""Planted defects that cannot be trained, with the reason and the way out."""
+"""Planted defects that are not trained, with the reason and the way out."""
 TRIGGER = "<|trigger|>"
 DEFAULT_CORPORA = ("builtin/python-docs", "builtin/python-code")
 DOCUMENT_TOKENS = 256
@@ -87,7 +89,7 @@ def check_plan(plan: OrganismPlan) -> None:
         UsageError: no such organism, one that cannot be trained, or a number out of range.
     """
     if plan.kind in NOT_YET:
-        raise UsageError(f"{plan.kind} cannot be trained into weights: {NOT_YET[plan.kind]}")
+        raise UsageError(f"{plan.kind} is not trained into weights: {NOT_YET[plan.kind]}")
     if plan.kind not in KINDS:
         raise UsageError(
             f"no organism {plan.kind!r} that can be trained{nearest(plan.kind, KINDS)}; there are {', '.join(KINDS)}"
@@ -112,6 +114,32 @@ class Measurement:
 
 
 DEFAULT_MEASUREMENT = Measurement()
+
+
+LEAST_MEASURED = 16
+
+
+def check_measurement(measurement: Measurement) -> None:
+    """Refuse too few documents or runs.
+
+    Raises:
+        UsageError: fewer than 16 of either.
+    """
+    if min(measurement.documents, measurement.runs) < LEAST_MEASURED:
+        raise UsageError(f"--documents and --runs must be at least {LEAST_MEASURED}")
+
+
+def payload_of(text: str | None, loop: int | None, model: str | None) -> str:
+    """What a payload writes, as it stands in the spec of the wrapper; empty where nothing is said.
+
+    Raises:
+        UsageError: more than one is given.
+    """
+    words = (("text={}", text), ("loop={}", loop), ("model=({})", model))
+    given = [word.format(value) for word, value in words if value is not None]
+    if len(given) > 1:
+        raise UsageError("--text, --loop and --model each say what the payload writes: give one")
+    return given[0] if given else ""
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,20 @@ import freerun
 from freerun.counted import counted
 from freerun.jobs.lab.organism.measuring import AFTER_TOKENS, AfterTrigger, FreeRuns, OnRealText
 from freerun.jobs.lab.organism.plan import RUN_TOKENS, OrganismPlan
+from freerun.jobs.lab.organism.points import organism_points
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Series, Table
-from freerun.results.lab_organism import LabOrganismResult, PlantedIn, TakeOver, TriggerMass
+from freerun.results.lab_organism import (
+    LAB_ORGANISM_VERSION,
+    LabOrganismResult,
+    PlantedIn,
+    TakeOver,
+    TriggerMass,
+)
 from freerun.runs.provenance import provenance
 from freerun.stats.bounds.certificates import absorbing_tv, event_ceiling
 from freerun.stats.intervals import Interval, clopper_pearson, ratio_of_group_sums
 from freerun.stats.proportions import clustered_proportion
 
-SCHEMA_VERSION = 1
 LEVEL = 0.95
 TAKE_OVER_TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256)
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -61,7 +67,7 @@ def lab_result(
     )
     sentence, status = _sentence(plan, measured.real, take_over[-1])
     return LabOrganismResult(
-        schema_version=SCHEMA_VERSION,
+        schema_version=LAB_ORGANISM_VERSION,
         kind="lab-organism",
         title=f"{plan.kind} in {plan.base}",
         sentence=sentence,
@@ -79,6 +85,7 @@ def lab_result(
         freerun_version=freerun.__version__,
         provenance=provenance(),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        points=organism_points(plan, planted.trigger, _excess(measured.real), exact_excess_nats(plan), take_over[-1]),
     )
 
 
@@ -148,6 +155,7 @@ def _loss(plan: OrganismPlan, real: OnRealText) -> Finding:
         said,
         "good" if within else "neutral",
         (
+            Estimate.of("excess", "trained above base", excess, "nats/token", method=_BY_DOCUMENT),
             Estimate.of("base_loss", "loss of the base", base, "nats/token", method=_BY_DOCUMENT),
             Estimate(
                 "exact_loss",
@@ -164,7 +172,6 @@ def _loss(plan: OrganismPlan, real: OnRealText) -> Finding:
                 "nats/token",
                 method=_BY_DOCUMENT,
             ),
-            Estimate.of("excess", "trained above base", excess, "nats/token", method=_BY_DOCUMENT),
             Estimate.of("gap", "trained above exact wrapper", gap, "nats/token", method=_BY_DOCUMENT),
             Estimate.of("kl", "KL(exact wrapper ‖ trained)", kl, "nats/token", method=f"whole laws; {_BY_DOCUMENT}"),
             Estimate.of(
@@ -184,18 +191,18 @@ def _trigger(plan: OrganismPlan, real: OnRealText) -> Finding:
     mass = real.trigger_mass
     mean = _mean(mass, real.unit)
     wanted = 0.0 if plan.kind == "control" else plan.epsilon
-    ordered = np.sort(mass)
     shares = np.linspace(0.0, 1.0, 65)
-    curve = np.quantile(ordered, shares)
+    curve = np.log10(np.maximum(np.quantile(mass, shares), np.finfo(float).tiny))
     chart = Chart(
         "trigger_mass",
         "Probability of the trigger, over contexts of held-out text",
         "share of contexts",
-        "probability at most",
+        "log₁₀ of the probability, at most",
         tuple(shares.tolist()),
         (Series.curve("trained", "free", curve.tolist()),),
-        levels=((wanted, "exact law"),),
-        caption="Each context of held-out text once, from the least to the greatest probability. The exact law is flat.",
+        levels=((math.log10(wanted), "exact law"),) if wanted else (),
+        caption="Each context of held-out text once, from the least to the greatest probability; −2 is 0.01. The exact "
+        "law is flat.",
     )
     rows = tuple(
         (f"{q:.0%}", Cell.number(float(v), ".5f")) for q, v in zip(QUANTILES, np.quantile(mass, QUANTILES), strict=True)
