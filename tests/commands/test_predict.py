@@ -98,7 +98,7 @@ def test_faults_of_a_file_name_it_and_the_byte(tmp_path, capsys, monkeypatch):
 
 def test_an_empty_text_is_a_usage_error_or_the_first_law(capsys, monkeypatch):
     assert main(["predict", WORLD, ""]) == 0
-    assert "first (entropy" in capsys.readouterr().out
+    assert "first token (entropy" in capsys.readouterr().out
     blind = MarkovWorld(np.full((2, 2), 0.5))
     blind.capabilities = Capabilities(empty_context=False)
     monkeypatch.setattr(spec, "load_predictor", lambda *_, **__: blind)
