@@ -306,6 +306,7 @@ def test_sources_are_asked_of_the_audit_that_goes_on(tmp_path: Path) -> None:
 def test_other_processes_make_the_same_look_and_go_on_from_it(
     looked: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Two pools and no more: each starts processes that import everything anew, which is minutes on a busy machine."""
     folder, store = tmp_path / "run", f"file://{tmp_path / 'store'}"
     words = [*WORDS, "-o", str(folder), "--executor", "pool:2"]
     assert main([*words, "--quick"]) in (0, 3)
@@ -313,15 +314,24 @@ def test_other_processes_make_the_same_look_and_go_on_from_it(
     assert files(folder) == files(looked.path)
     result = json.loads((folder / "result.json").read_text())
     assert (result["findings"], result["first_look"]) == (looked.result["findings"], looked.result["first_look"])
-    assert main([*words, "--quick", "--parts", store]) == 2
-    assert "--quick needs a folder that workers share: leave --parts out" in capsys.readouterr().err
     alone = Path(shutil.copytree(looked.path, tmp_path / "alone"))
     audit(WORLD, WORLD, out=alone, **SMALL)
     assert main([*words, "--parts", store]) in (0, 3)  # whoever plans sees no folder, and the look counts nevertheless
     assert files(folder) == files(alone)
     assert "first_look" not in json.loads((folder / "result.json").read_text())
-    assert main([*words, "--quick"]) in (0, 3)
-    assert "is finished in" in capsys.readouterr().err
+
+
+def test_a_first_look_by_an_executor_needs_the_folder_and_ends_where_all_is_measured(
+    whole: Run, tmp_path: Path
+) -> None:
+    """In this process, as the others do it."""
+    store = f"file://{tmp_path / 'store'}"
+    with pytest.raises(UsageError, match="--quick needs a folder that workers share: leave --parts out"):
+        audit_on(Local(), WORLD, WORLD, out=tmp_path / "run", parts=store, quick=True, **SMALL)
+    done, heard = Path(shutil.copytree(whole.path, tmp_path / "done")), Counting()
+    again = audit_on(Local(), WORLD, WORLD, out=done, quick=True, progress=heard, **SMALL)
+    assert any("is finished in" in line for line in heard.said)
+    assert again.result["findings"] == whole.result["findings"]
 
 
 def test_what_is_known_is_told_while_cells_are_measured(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def tell(run: Run, out: TextIO) -> None:
         note = f"  {card['note']}" if card["note"] else ""
         say([f"  {card['label']:<24}{value}{interval}{note}"], out)
     print(file=out)
-    say_next(verdict, out)
+    if result.get("first_look") is None:  # how that goes on stands below it, with its whole command
+        say_next(verdict, out)
     say([f"report   {run.report}", f"numbers  {run.path / 'result.json'}"], out)
 
 

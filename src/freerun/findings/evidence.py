@@ -96,7 +96,9 @@ class Evidence:
 
     @property
     def has_every_document(self) -> bool:
-        """Whether the plan takes every document of the corpus that is long enough; a world always has more."""
+        """Whether the plan is known to take every document of the corpus that is long enough; a world always has more."""
+        if self.plan.redacted:  # what the corpus is was left out
+            return False
         counts = self.records.manifest["counts"]
         usable = counts["documents_read"] - counts["too_short"] - counts.get("conversations_left_out", 0)
         return usable <= self.plan.documents and not self.plan.corpus.startswith("world/")

@@ -10,6 +10,7 @@ from freerun.counted import counted
 from freerun.findings.detectability.comparison import Comparison
 from freerun.findings.evidence import MAX_PAIRS
 from freerun.findings.loss import LOSS
+from freerun.findings.points import in_a_hundred
 from freerun.findings.registry import GATES
 from freerun.results.finding import Cell, Estimate, Finding, Table
 from freerun.results.first_look import FirstLook
@@ -107,9 +108,10 @@ def _sentence(look: FirstLook, estimates: list[Estimate], undecided: tuple[Undec
     values = {e.name: e.value for e in estimates}
     said = [f"This is {look.describe()}."]
     if SMALLEST_AUC.name in values:
+        now, later = values[SMALLEST_AUC.name] or 1.0, values[SMALLEST_AUC_LATER.name] or 1.0
         said.append(
-            f"If a detector tells own text from real text with an AUC of {values[SMALLEST_AUC.name]:.2f} or more, such a look finds it in 80% "
-            f"of cases; with all documents an AUC of about {values[SMALLEST_AUC_LATER.name]:.2f} is enough."
+            f"If a detector is right {in_a_hundred(now)} or more when it is shown a real text and one of the model's (AUC {now:.2f}), such a look "
+            f"notices it in 80% of cases; with all documents about {in_a_hundred(later)} is enough."
         )
     if LOSS_EFFECT.name in values:
         said.append(
@@ -118,7 +120,7 @@ def _sentence(look: FirstLook, estimates: list[Estimate], undecided: tuple[Undec
         )
     if undecided:
         names = ", ".join(u.gate for u in undecided)
-        n = counted(len(undecided), "gate needs", "gates need")
+        n = counted(len(undecided), "number that --fail-on can test needs", "numbers that --fail-on can test need")
         said.append(f"{n} more documents than these, whatever comes out: {names}.")
     return " ".join(said)
 
