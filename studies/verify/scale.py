@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def timed(words: list[str], out: Path, *, interrupt_after_units: int | None = No
     log = (KEPT / "scale.log").open("ab")
     hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs in the background inherits deaf ears
     process = subprocess.Popen(words, stdout=log, stderr=log, preexec_fn=hear)
-    while interrupt_after_units is not None and process.poll() is None:
+    while interrupt_after_units is not None and is_running(process.pid):
         if units(out) >= interrupt_after_units:
             process.send_signal(signal.SIGINT)
             break
@@ -77,6 +78,11 @@ def timed(words: list[str], out: Path, *, interrupt_after_units: int | None = No
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.monotonic() - began
     return Pass(round(seconds, 1), round(peak_mb(used), 0), os.waitstatus_to_exitcode(status), units(out))
+
+
+def is_running(pid: int) -> bool:
+    """Whether a child has not ended; how it ended is still there to be asked for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def peak_mb(used: resource.struct_rusage) -> float:
@@ -99,6 +105,7 @@ def main() -> None:
     out = KEPT / f"verified-{name}"
     n = sum(1 for _ in open_samples(samples))
     words = command(samples, model, out)
+    shutil.rmtree(out, ignore_errors=True)
     passes = [timed(words, out, interrupt_after_units=n // UNIT_TEXTS // 3), timed(words, out)]
     result = json.loads((out / "result.json").read_text())
     found = {

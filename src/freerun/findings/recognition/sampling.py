@@ -44,7 +44,7 @@ def down_to(sampled: SampledText) -> str:
     if smallest is not None and smallest.share is not None:
         faults.append(f"one token in {max(1, round(1 / smallest.share)):,} from elsewhere")
     if smallest is not None and smallest.kept_mass is not None:
-        faults.append(f"a truncation that keeps {smallest.kept_mass:.4g} of the mass")
+        faults.append(f"a truncation that keeps {share_words(smallest.kept_mass)} of the mass")
     if smallest is not None and smallest.temperature is not None:
         faults.append(f"a temperature off by {smallest.temperature:.2g}")
     if not faults:
@@ -105,3 +105,15 @@ def pit_chart(pit: PitHistogram | None) -> Chart:
 def p_words(p: float) -> str:
     """Two digits of a p-value."""
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def share_words(share: float) -> str:
+    """A share with as many digits as keep one that is not everything from looking like 1.
+
+    >>> share_words(0.99), share_words(0.999971), share_words(1.0)
+    ('0.99', '0.99997', '1')
+    """
+    digits = 4
+    while share < 1 and float(f"{share:.{digits}g}") >= 1:
+        digits += 1
+    return f"{share:.{digits}g}"

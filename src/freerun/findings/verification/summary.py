@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from freerun.counted import counted
-from freerun.findings.recognition.sampling import p_words
+from freerun.findings.recognition.sampling import p_words, share_words
 from freerun.findings.verification.cause import cause_finding, cause_words
 from freerun.findings.verification.drift import drift_finding
 from freerun.findings.verification.ends import ends_finding
@@ -105,7 +105,7 @@ def _cards(evidence: VerifyEvidence) -> tuple[Card, ...]:
         smallest, p_value, n_tokens = again.smallest, again.p_value, again.n_tokens
     shown = "–" if evidence.is_text and again is None else p_words(p_value)
     heat = "–" if smallest.temperature is None else f"{smallest.temperature:.2g}"
-    kept = "–" if smallest.kept_mass is None else f"{smallest.kept_mass:.4g}"
+    kept = "–" if smallest.kept_mass is None else share_words(smallest.kept_mass)
     return (
         Card("all tests together, p", shown),
         Card(

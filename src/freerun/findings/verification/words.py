@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from freerun.findings.recognition.sampling import share_words
 from freerun.stats.verification.battery import Smallest
 
 
@@ -11,7 +12,7 @@ def down_to(smallest: Smallest) -> str:
     if smallest.temperature is not None:
         faults.append(f"a temperature off by {smallest.temperature:.2g}")
     if smallest.kept_mass is not None:
-        faults.append(f"a truncation that keeps {smallest.kept_mass:.4g} of the mass")
+        faults.append(f"a truncation that keeps {share_words(smallest.kept_mass)} of the mass")
     if smallest.top_share is not None:
         faults.append(f"{smallest.top_share:.2g} of the tokens replaced by the most probable one")
     return (
