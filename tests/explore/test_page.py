@@ -146,7 +146,7 @@ def test_with_the_mouse(browser: Any, site: Site, tmp_path: Path) -> None:
         assert pieces(page) == here
         file.write_text(json.dumps({**held, "branches": [{"ids": [1e9]}]}))
         page.set_input_files("input[type=file]", str(file))
-        assert "no token ids" in page.locator("[role=alert]").text_content()
+        assert "not token ids" in page.locator("[role=alert]").text_content()
         page.goto("about:blank")
         page.goto(before)  # a permalink finds text, fork and branch again
         page.wait_for_function(f"() => document.querySelectorAll('.tokens .piece').length === {len(here)}")

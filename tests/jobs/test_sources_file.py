@@ -86,7 +86,7 @@ def test_priors_left_out_are_shared() -> None:
         ),
         ('name = "Gazette"', 'name = "theonion.com"', "latent.paper.value[1].name", "already, for 'The Onion'"),
         ('name = "Gazette"', 'name = "Other"', "latent.paper.value[1].name", "cannot be called"),
-        ('name = "Gazette"', 'name = ""', "latent.paper.value[1].name", "no text"),
+        ('name = "Gazette"', 'name = ""', "latent.paper.value[1].name", "not text"),
         ('name = "Gazette"\n', "", "latent.paper.value[1]", "lacks the field 'name'"),
         ("numbers = [1800, 1850]", "numbers = [1850, 1800]", "latent.paper.value[1].numbers", "wanted [first, last]"),
         ('cues = ["\\nSource:"]', "cues = []", "latent.paper.cues", "not an empty one"),

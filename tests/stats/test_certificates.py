@@ -290,7 +290,7 @@ def test_counts_go_through_their_limits() -> None:
         (lambda: absorbing_tv_of_documents(0.1, np.array([])), "at least one"),
         (lambda: absorbing_tv_of_documents(2.0, np.array([1.0])), "mass is 2.0"),
         (lambda: absorbing_tv_of_documents(0.1, np.array([1.0]), np.array([0.0])), "vanish"),
-        (lambda: kl_proven_of_counts(3, 2, 1, 2), "no proportion"),
+        (lambda: kl_proven_of_counts(3, 2, 1, 2), "not a proportion"),
         (lambda: event_ceiling_of_counts(1, 2, 1.0, level=1.0), "level is 1.0"),
     ],
 )

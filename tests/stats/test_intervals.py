@@ -29,7 +29,7 @@ def test_clopper_pearson_is_scipys(n: int, data: st.DataObject, level: float) ->
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (3, 2), (-1, 4)])
 def test_impossible_counts_are_refused(successes: int, n: int) -> None:
-    with pytest.raises(DataError, match="no proportion"):
+    with pytest.raises(DataError, match="not a proportion"):
         clopper_pearson(successes, n)
 
 

@@ -29,7 +29,7 @@ def test_a_family_left_out_has_its_reason() -> None:
         assert len(reason.split()) > 4
         with pytest.raises(KeyError, match="is left out"):
             tiny.tiny_model(family)
-    with pytest.raises(KeyError, match="no causal family"):
+    with pytest.raises(KeyError, match="not a causal family"):
         tiny.tiny_config("elephant")
 
 
