@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 import types
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -58,7 +59,7 @@ def _read(kind: Any, value: Any, at: str) -> Any:
         return _array(kind, value, at)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    raise DataError(f"{at} cannot be read: {value!r} is not of type {getattr(kind, '__name__', kind)}")
+    raise DataError(f"{at} cannot be read: {reprlib.repr(value)} is not of type {getattr(kind, '__name__', kind)}")
 
 
 def _array(kind: Any, value: list[Any], at: str) -> np.ndarray:
