@@ -63,7 +63,7 @@ def sizes_markdown(result: PowerResult) -> str:
     """The null rates of every metric against the band."""
     null = result.null
     lines = [
-        f"{result.sentence}",
+        result.points[2].text,
         "",
         "| metric | size, as declared | cells | mean | least to most | in the band |",
         "|---|---|---|---|---|---|",

@@ -235,9 +235,12 @@ def expected(rate: Any) -> list[Expectation]:
 def test_a_null_rate_off_the_band_is_said() -> None:
     good = made_up(FULL, lambda b, o, m, t, n: 0.05)
     assert good.status == "good"
-    assert good.sentence.startswith("Nothing planted: all ")
+    assert good.sentence == "0 of 9 planted defects are noticed by some metric."
+    assert good.points[2].text.startswith("Nothing planted: all ")
     bad = made_up(FULL, lambda b, o, m, t, n: 0.1 if (b, m, t, n) == ("words", "rep", 64, 20) else 0.05)
     assert bad.status == "bad"
+    assert bad.sentence.startswith("1 of ")
+    assert "null rates lies outside the simultaneous band" in bad.sentence
     assert bad.null.outside == ("rep-4, null on words, 64 tokens, 20 texts: 10.0%",)
     low = made_up(FULL, lambda b, o, m, t, n: 0.0 if m in ("rep", "z_declared") else 0.05)
     assert {w.split(",")[0] + "," + w.split(",")[1] for w in low.null.outside} == {"z, declared"}

@@ -47,7 +47,7 @@ def power_result(plan: PowerPlan, parts: Sequence[Part], manifest: Mapping[str, 
         c for cells, band in ((nulls, null_band), (controls, control_band)) for c in cells if not _inside(c, band)
     }
     null = _check(nulls, outside, null_band)
-    sentence = _sentence(plan, null)
+    null_words = _null_words(plan, null)
     return PowerResult(
         schema_version=SCHEMA_VERSION,
         kind="power",
@@ -56,8 +56,8 @@ def power_result(plan: PowerPlan, parts: Sequence[Part], manifest: Mapping[str, 
         command=manifest["command"],
         plan_hash=plan.hash,
         plan=PowerSettings(**asdict(plan)),
-        sentence=sentence,
-        points=_points(plan, rates, sentence),
+        sentence=_outcome(plan, rates) if null.all_inside else null_words,
+        points=_points(plan, rates, null_words),
         next_step=NextStep("Longer texts and more reruns", "freerun power --full")
         if plan.lengths[-1] < LONGEST
         else None,
@@ -146,7 +146,7 @@ def _named(cell: PowerCell) -> str:
 
 def _points(plan: PowerPlan, rates: Sequence[PowerCell], null: str) -> tuple[Point, ...]:
     """What was measured, what came out and how sure that is."""
-    tokens, texts, organisms = plan.lengths[-1], plan.texts[-1], [o for o in plan.organisms if o != NULL]
+    tokens, texts = plan.lengths[-1], plan.texts[-1]
     measured = (
         "Texts of models with a planted defect were held against texts without it, and every metric had to say "
         f"whether they differ: {plan.reruns:,} "
@@ -154,27 +154,44 @@ def _points(plan: PowerPlan, rates: Sequence[PowerCell], null: str) -> tuple[Poi
         "“noticed” where none is (it should be "
         f"about {plan.alpha:.0%})."
     )
-    seen: dict[str, set[str]] = {m: set() for m in plan.metrics if not METRICS[m].control}
-    for c in rates:
-        if c.organism != NULL and c.metric in seen and (c.tokens, c.texts) == (tokens, texts) and c.rate >= NOTICED:
-            seen[c.metric].add(c.organism)
-    noticed = set().union(*seen.values())
-    best = max(seen, key=lambda m: len(seen[m]), default=None)
-    most = (
-        ""
-        if best is None or not seen[best]
-        else f" The metric that notices most of them is {METRICS[best].label} ({len(seen[best])})."
-    )
     came_out = (
-        f"With {texts} texts a side of {tokens} tokens, "
-        f"{len(noticed)} of {counted(len(organisms), 'planted defect is', 'planted defects are')} "
-        f"noticed in {NOTICED:.0%} of reruns or "
-        f"more by some metric on some base.{most}"
+        f"With {texts} texts a side of {tokens} tokens, {_noticed(plan, rates)} in {NOTICED:.0%} of reruns or more by some metric "
+        f"on some base.{_most(plan, rates)}"
     )
     return three_points(measured, came_out, f"{null} Rates have Clopper–Pearson intervals ({plan.level:.0%}).")
 
 
-def _sentence(plan: PowerPlan, null: BandCheck) -> str:
+def _outcome(plan: PowerPlan, rates: Sequence[PowerCell]) -> str:
+    """The head of the page where every test keeps its level."""
+    return f"{_noticed(plan, rates).capitalize()} by some metric.{_most(plan, rates)}"
+
+
+def _seen(plan: PowerPlan, rates: Sequence[PowerCell]) -> dict[str, set[str]]:
+    """The defects that each metric notices, at the most texts and tokens."""
+    seen: dict[str, set[str]] = {m: set() for m in plan.metrics if not METRICS[m].control}
+    for c in rates:
+        at_most = (c.tokens, c.texts) == (plan.lengths[-1], plan.texts[-1])
+        if c.organism != NULL and c.metric in seen and at_most and c.rate >= NOTICED:
+            seen[c.metric].add(c.organism)
+    return seen
+
+
+def _noticed(plan: PowerPlan, rates: Sequence[PowerCell]) -> str:
+    planted = [o for o in plan.organisms if o != NULL]
+    noticed = set().union(*_seen(plan, rates).values())
+    return f"{len(noticed)} of {counted(len(planted), 'planted defect is', 'planted defects are')} noticed"
+
+
+def _most(plan: PowerPlan, rates: Sequence[PowerCell]) -> str:
+    """The metric that notices most, after a space; empty where none notices any."""
+    seen = _seen(plan, rates)
+    best = max(seen, key=lambda m: len(seen[m]), default=None)
+    if best is None or not seen[best]:
+        return ""
+    return f" The metric that notices most of them is {METRICS[best].label} ({len(seen[best])})."
+
+
+def _null_words(plan: PowerPlan, null: BandCheck) -> str:
     band = f"{null.low:.1%} to {null.high:.1%}"
     if null.all_inside:
         return (
