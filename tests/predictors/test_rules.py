@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freerun.errors import UsageError
+from freerun.predictors.law import Dense
 from freerun.predictors.mixture import DocumentCache
 from freerun.predictors.rules import ContextRule, SamplingRule
 from freerun.predictors.stepwise import pad_watched
@@ -50,6 +51,19 @@ def test_rules_say_what_they_are() -> None:
 def test_rules_are_read(text: str, rule: SamplingRule) -> None:
     assert SamplingRule.parse(text) == rule
     assert rule.is_model_law == (text == "t=1")
+
+
+@given(seed=st.integers(0, 999), k=st.integers(1, 12), p=st.floats(0.05, 0.99))
+def test_sglang_takes_top_k_and_top_p_from_one_law(seed: int, k: int, p: float) -> None:
+    """Those of the k most probable ids that also belong to the nucleus of the law before either; not top-p of what top-k left."""
+    law = np.random.default_rng(seed).dirichlet(np.full(12, 0.5))
+    order = np.argsort(-law)
+    nucleus = np.cumsum(law[order]) - law[order] < p
+    kept = order[nucleus & (np.arange(12) < k)]
+    rule = SamplingRule.declared(f"top_k={k},top_p={p}", order="sglang")
+    found = rule.apply(Dense(np.log(law)[None])).block(0, 1).probs[0]
+    np.testing.assert_allclose(found[kept], law[kept] / law[kept].sum(), rtol=1e-9)
+    assert (np.delete(found, kept) == 0).all()
 
 
 REFUSED = """

@@ -131,13 +131,15 @@ def diverge_block(first: Block, second: Block, ids: Int[np.ndarray, " rows"]) ->
     shared, log_shared = q[:, :n_shared], log_q[:, :n_shared]
     zero, infinite = xp.zeros_like(p), xp.full_like(p[:, 0], xp.inf)
     p_lacks, q_lacks = log_p == -xp.inf, log_shared == -xp.inf
-    # an infinite difference of logarithms counts where the other law has mass, and not where neither has
+    # an infinite difference of logarithms counts where the other law has mass, and not where neither has; a mass that is too
+    # small for its number format is known by its logarithm
     ratio = xp.where(p_lacks | q_lacks, zero, log_p) - xp.where(p_lacks | q_lacks, zero, log_shared)
     added = xp.sum(q[:, n_shared:], axis=1)
     forward = xp.sum(p * ratio - p + shared, axis=1) + added
     backward = xp.sum(shared * -ratio - shared + p, axis=1)
-    forward = xp.where(xp.any(q_lacks & (p > 0), axis=1), infinite, forward)
-    backward = xp.where(xp.any(p_lacks & (shared > 0), axis=1) | (added > 0), infinite, backward)
+    adds = xp.any(log_q[:, n_shared:] > -xp.inf, axis=1)
+    forward = xp.where(xp.any(q_lacks & ~p_lacks, axis=1), infinite, forward)
+    backward = xp.where(xp.any(p_lacks & ~q_lacks, axis=1) | adds, infinite, backward)
     tops = [xp.argmax(x, axis=1) for x in (p, q)]
     at_top = [_at(xp, x, top) for x, top in zip((log_p, log_q), tops, strict=True)]
     chosen = xp.asarray(np.array(ids).astype(np.int64), device=device(p))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -179,10 +179,25 @@ _CHANGES_NOTHING: dict[str, tuple[float, ...]] = {
 ENGINE_ORDERS: dict[str, tuple[str, ...]] = {
     "vllm": (*_PENALTIES, "temperature", "min_p", "top_k", "top_p"),
     "transformers": (*_PENALTIES, "temperature", "top_k", "top_p", "min_p"),
-    "sglang": (*_PENALTIES, "temperature", "top_k", "top_p", "min_p"),
+    "sglang": (*_PENALTIES, "temperature", "top_p", "top_k", "min_p"),
     "llama.cpp": (*_PENALTIES, "top_k", "top_p", "min_p", "temperature"),
 }
-"""In which order engines take the steps, as of their releases of 2026."""
+"""In which order engines take the steps, as of their releases of 2026; `steps_in_order` has SGLang's exception."""
+
+
+def steps_in_order(engine: str, names: Collection[str]) -> tuple[str, ...]:
+    """Return these steps in an engine's order.
+
+    SGLang takes top-k and top-p from the law before either. Both keep a beginning of the ids from the most probable on, so that
+    is top-k after top-p. With a min-p it takes top-k first and top-p from what is left.
+
+    >>> steps_in_order("sglang", ["top_k", "top_p"]), steps_in_order("sglang", ["top_p", "min_p", "top_k"])
+    (('top_p', 'top_k'), ('top_k', 'top_p', 'min_p'))
+    """
+    order = ENGINE_ORDERS[engine]
+    if engine == "sglang" and "min_p" in names:
+        order = ENGINE_ORDERS["transformers"]
+    return tuple(name for name in order if name in names)
 
 
 @dataclass(frozen=True)
@@ -286,11 +301,10 @@ class SamplingRule:
         if text == "greedy":
             return SamplingRule.of(temperature=0.0)
         values = _values(text, tuple(_PENALTIES))
-        names = values if order == "typed" else [name for name in ENGINE_ORDERS[order] if name in values]
+        at_work = [name for name, value in values.items() if value not in _CHANGES_NOTHING[name]]
+        names = at_work if order == "typed" else steps_in_order(order, at_work)
         try:
-            return SamplingRule(
-                tuple(_STEPS[name](values[name]) for name in names if values[name] not in _CHANGES_NOTHING[name])
-            )
+            return SamplingRule(tuple(_STEPS[name](values[name]) for name in names))
         except UsageError as error:
             raise UsageError(f"sampling rule {text!r}: {error}") from None
 

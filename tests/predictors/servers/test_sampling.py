@@ -36,6 +36,7 @@ def declared(text: str, order: str = "vllm") -> SamplingRule:
         ("vllm", "t=0.8,min_p=0.05,top_k=20,top_p=0.9", "vllm"),
         ("vllm", "repetition_penalty=1.3,presence_penalty=0.5,frequency_penalty=0.3", "vllm"),
         ("sglang", "t=0.8,top_p=0.9,min_p=0.05", "sglang"),
+        ("sglang", "t=0.8,top_k=4,top_p=0.7", "sglang"),
         ("sglang", "presence_penalty=0.5,frequency_penalty=0.3,top_k=20", "sglang"),
         ("llama-server", "top_k=20,min_p=0.1,t=1.3", "llama.cpp"),
         ("llama-server", "repetition_penalty=1.3,t=0.8,min_p=0.05", "vllm"),
@@ -104,7 +105,7 @@ def test_the_numbers_and_names_that_are_sent() -> None:
         (VLLM, "top_p=0.9,min_p=0.1", "sglang", "vLLM goes by min_p, then top_p, .* takes --order vllm"),
         (VLLM, "t=0.7,top_k=5", "llama.cpp", "vLLM goes by temperature, then top_k"),
         (SGLang, "min_p=0.1,top_p=0.9", "vllm", "SGLang goes by top_p, then min_p, .* takes --order sglang"),
-        (SGLang, "top_k=5,top_p=0.9", "sglang", "cannot be told top_k and top_p together"),
+        (SGLang, "top_k=5,top_p=0.9,min_p=0.1", "sglang", "cannot be told min_p and top_k and top_p together"),
         (
             SGLang,
             "repetition_penalty=1.1",
@@ -134,9 +135,11 @@ def test_it_is_refused_before_anything_is_drawn(
     fake = Fake()
     server = served("sglang", fake)
     with pytest.raises(UsageError, match="together"):
-        prepare_draws(server, Checkpoint(), corpus, draw=DRAW, declared="top_k=5,top_p=0.9", order="sglang")
+        prepare_draws(server, Checkpoint(), corpus, draw=DRAW, declared="top_k=5,top_p=0.9,min_p=0.1", order="sglang")
     n = sum("input_ids" in body for _, body, _ in fake.seen)
     words = ["verify", corpus, "--from", f"sglang/m@{fake.url},tokenizer=hf/{tokenizer}", "--model", "world/markov"]
-    assert main([*words, "--declared", "top_k=5,top_p=0.9", "--order", "sglang", "-o", str(tmp_path / "v")]) == 2
+    assert (
+        main([*words, "--declared", "top_k=5,top_p=0.9,min_p=0.1", "--order", "sglang", "-o", str(tmp_path / "v")]) == 2
+    )
     assert n == sum("input_ids" in body for _, body, _ in fake.seen)
     assert not (tmp_path / "v").exists()

@@ -287,8 +287,9 @@ def _apart(p_row, p_scale, p_least, p, p_inverse, q_row, q_scale, q_least, q, q_
         a = p[j] * p_inverse
         b = q[j] * q_inverse
         ratio = log_p - log_q
-        forward += (a * ratio if a > 0.0 else 0.0) - a + b
-        backward += (b * -ratio if b > 0.0 else 0.0) - b + a
+        # a mass too small for a double is known by its logarithm: ratio is infinite where one law alone has none
+        forward += (np.inf if ratio == np.inf else a * ratio if a > 0.0 else 0.0) - a + b
+        backward += (np.inf if ratio == -np.inf else b * -ratio if b > 0.0 else 0.0) - b + a
         apart += abs(a - b)
         mean_p += a * log_p if a > 0.0 else 0.0
         mean_q += b * log_q if b > 0.0 else 0.0
@@ -335,7 +336,7 @@ def sweep_two(p_logits, p_scale, q_logits, q_scale, chosen, tops, numbers):
         numbers[r, 0] = np.float64(p_row[token]) * p_scale - p_least if token < n_p else -np.inf
         numbers[r, 1] = np.float64(q_row[token]) * q_scale - q_least
         numbers[r, 2] = sums[0] + added
-        numbers[r, 3] = np.inf if added > 0.0 else sums[1]
+        numbers[r, 3] = np.inf if n_q > n_p and _largest(q_row[n_p:]) > -np.inf else sums[1]
         numbers[r, 4] = 0.5 * (sums[2] + added)
         numbers[r, 5] = -sums[3]
         numbers[r, 6] = -sums[4] - _mean_log(q_row[n_p:], q_scale, q_least, q[n_p:], q_inverse)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from freerun.errors import UsageError
-from freerun.predictors.rules import ENGINE_ORDERS, SamplingRule
+from freerun.predictors.rules import SamplingRule, steps_in_order
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,13 @@ class Steps:
         return Settings(**values, steps=tuple(values))
 
     def _check_order(self, names: tuple[str, ...], rule: SamplingRule, software: str) -> None:
-        order = ENGINE_ORDERS[self.engine]
         if self.chooses_order:
             first = [name for name in names if name.endswith("_penalty")]
             if list(names[: len(first)]) != first:
                 raise UsageError(f"{software} takes penalties before all else; {rule.describe()} does not")
             return
-        its = [name for name in order if name in names]
-        if list(names) != its:
+        its = steps_in_order(self.engine, names)
+        if names != its:
             raise UsageError(
                 f"{software} goes by {', then '.join(its)}, and {rule.describe()} goes in another order; `freerun "
                 f"verify` takes --order {self.engine}"

@@ -31,7 +31,9 @@ class SGLang(Dialect):
         "sglang",
         refused={"repetition_penalty": "it counts the tokens that were written, not those of the prompt"},
         not_together={
-            frozenset(("top_k", "top_p")): "it takes both from the law before either, not one after the other"
+            frozenset(
+                ("top_k", "top_p", "min_p")
+            ): "some of its builds then take top-p from what top-k left, others do not"
         },
     )
 
