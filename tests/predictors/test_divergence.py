@@ -167,7 +167,7 @@ def test_the_compiled_sweep_says_what_the_plain_one_says(
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_mass_too_small_for_a_double_is_a_mass(compiled: bool) -> None:
-    """e^−900 is no double, and yet a law that gives it where the other gives nothing is infinitely far from it."""
+    """e^−900 is not a double, and yet a law that gives it where the other gives nothing is infinitely far from it."""
     p, q = np.zeros((4, 1024), np.float32), np.zeros((4, 1025), np.float32)
     q[:, -1] = -np.inf
     q[0, -1] = -900.0  # an id that q alone has

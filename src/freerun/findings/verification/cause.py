@@ -40,7 +40,7 @@ def cause_sentence(cause: Cause) -> str:
             )
         case "none_of_these" if cause.candidate is not None:
             return (
-                f"None of the laws that were tried. The nearest is {candidate_words(cause.candidate)}, {_gain(cause)}, but the samples are no "
+                f"None of the laws that were tried. The nearest is {candidate_words(cause.candidate)}, {_gain(cause)}, but the samples are not "
                 f"draws from it either (p {p_words(cause.fit_p or 0.0)})."
             )
         case "none_of_these":

@@ -17,7 +17,7 @@ NAME, QUESTION = "drift", "Does the law drift along these samples?"
 _LICENCE = (
     "Slopes: least squares in log2 of the position, with a level of its own for each completion, so that completions which end early shift "
     "nothing. 95% intervals, clustered by completion, for these prompts as they are; in the chart by position pointwise. There is no real "
-    "text beside the samples, so a drift is no fault: the prompts may ask for it."
+    "text beside the samples, so a drift is not a fault: the prompts may ask for it."
 )
 
 

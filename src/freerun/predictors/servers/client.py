@@ -241,7 +241,7 @@ class Client:
         return said if self._key is None else self._key.hidden_in(said)
 
     def hidden(self, said: str) -> str:
-        """What the server says of itself, without the key in it. A key of few letters is no secret, and part of many words."""
+        """What the server says of itself, without the key in it. A key of few letters is not a secret, and part of many words."""
         return self._hidden(said) if self._key is not None and self._key.is_long else said
 
     def _final(self, path: str, fault: Fault, attempts: int, *, counted: bool) -> BackendError:

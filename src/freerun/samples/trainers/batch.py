@@ -87,7 +87,7 @@ class Tensors:
         return [as_array(row) for row in value.unbind()]
 
     def others(self, name: str) -> list[Any] | None:
-        """Return something that is no tensor, one value a row; None where it is missing."""
+        """Return something that is not a tensor, one value a row; None where it is missing."""
         value = self._value(name)
         return None if value is None else list(value.tolist() if hasattr(value, "tolist") else value)
 

@@ -71,7 +71,7 @@ def named(name: str) -> str:
     """The name of a tokenizer as a plan has it, checked; a file's with what it holds.
 
     Raises:
-        UsageError: no such tokenizer, or one with too many tokens. DataError: a file that is no tokenizer.
+        UsageError: no such tokenizer, or one with too many tokens. DataError: a file that is not a tokenizer.
     """
     if name == BYTES:
         return name
@@ -149,7 +149,7 @@ def _read(path: Path) -> FastTokens:
     try:
         tokens = FastTokens(Tokenizer.from_file(str(path)))
     except Exception as error:  # the library raises the base class
-        raise DataError(f"{path} is no tokenizer.json of the tokenizers library: {error}") from error
+        raise DataError(f"{path} is not a tokenizer.json of the tokenizers library: {error}") from error
     if tokens.n_tokens > MOST_TOKENS:
         raise UsageError(
             f"--tokenizer {path}: its {tokens.n_tokens:,} tokens are more than the {MOST_TOKENS:,} that small models can have; "
