@@ -1,4 +1,4 @@
-"""Audit many models on many corpora at many settings, as a file says, and write one page over all of them.
+"""Audit many models on many corpora at many settings, as a file says, and write one page about all of them.
 
 Each combination (a cell) is an ordinary audit in a folder of its own. What cells share is done once: a model is loaded once for all
 of its cells, a corpus is read once. A finished cell leaves a small summary from which the page is made, so its records need not be

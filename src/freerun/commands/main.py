@@ -25,14 +25,14 @@ GROUPS: dict[str, dict[str, str]] = {
         "predict": "show what a model expected at every token of a text",
         "source": "ask a model who could have written a text, token by token",
     },
-    "models and samples that are there": {
+    "models and samples that you have": {
         "verify": "check whether samples that someone else drew really come from this model",
         "distance": "measure how far apart two models are, token by token and as writers of whole texts",
         "loops": "count loops in any texts, and say what a stop rule would cost and save (no model)",
         "doctor": "check what a model or a server really does, or what is installed here",
     },
     "several runs": {
-        "grid": "audit many models on many corpora, as a file says, and write one page over all",
+        "grid": "audit many models on many corpora, as a plan says, and write one page about all of them",
         "compare": "show what differs between finished audits, with intervals (no model)",
         "report": "make a run's findings and page again from its records (no model)",
         "export": "write a run's numbers to tables, a model card or an experiment tracker (no model)",
