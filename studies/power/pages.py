@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from freerun.errors import DataError
+from freerun.jobs.power.words import null_words
 from freerun.report.charts.heat import heat_map, per_cent
 from freerun.report.charts.picture import framed
 from freerun.report.numbers import format_number
@@ -63,7 +64,7 @@ def sizes_markdown(result: PowerResult) -> str:
     """The null rates of every metric against the band."""
     null = result.null
     lines = [
-        result.points[2].text,
+        null_words(result),
         "",
         "| metric | size, as declared | cells | mean | least to most | in the band |",
         "|---|---|---|---|---|---|",
@@ -138,10 +139,12 @@ def _joined(values: Sequence[int]) -> str:
 
 def metrics_markdown(metrics: Sequence[PowerMetric]) -> str:
     """What each metric tests, as a table."""
-    lines = ["| metric | null | test | size | source |", "|---|---|---|---|---|"]
+    lines = ["| metric | null | test | size | needs P | source |", "|---|---|---|---|---|---|"]
     for m in metrics:
         label = f"{m.label} (control)" if m.control else str(m.label)
-        lines.append(f"| {label} | {m.null} | {m.test} | {m.size} | {m.source or '–'} |")
+        lines.append(
+            f"| {label} | {m.null} | {m.test} | {m.size} | {'yes' if m.knows_truth else 'no'} | {m.source or '–'} |"
+        )
     return "\n".join(lines)
 
 

@@ -20,6 +20,7 @@ from freerun.jobs.power.metrics import METRICS
 from freerun.jobs.power.organisms import NULL, PLANTED
 from freerun.jobs.power.power import power, read_part
 from freerun.jobs.power.result import power_result
+from freerun.jobs.power.words import with_words
 from freerun.results.finding import to_json
 from freerun.results.json import from_json
 from freerun.results.power import Expectation, PowerResult
@@ -235,7 +236,13 @@ def expected(rate: Any) -> list[Expectation]:
 def test_a_null_rate_off_the_band_is_said() -> None:
     good = made_up(FULL, lambda b, o, m, t, n: 0.05)
     assert good.status == "good"
-    assert good.sentence == "0 of 9 planted defects are noticed by some metric."
+    assert good.sentence == (
+        "0 of 9 planted defects are noticed by metrics that can be had for a real model; "
+        "0 by metrics that know the true law, an upper limit."
+    )
+    oracle = made_up(FULL, lambda b, o, m, t, n: 0.9 if o != NULL and m in ("likelihood_ratio", "sources") else 0.05)
+    assert oracle.sentence.startswith("0 of 9 "), "what knows the truth is no help with a real model"
+    assert "; 9 by metrics that know the true law (most by likelihood ratio: 9)" in oracle.sentence
     assert good.points[2].text.startswith("Nothing planted: all ")
     bad = made_up(FULL, lambda b, o, m, t, n: 0.1 if (b, m, t, n) == ("words", "rep", 64, 20) else 0.05)
     assert bad.status == "bad"
@@ -310,6 +317,9 @@ def test_the_committed_data_and_the_page_agree() -> None:
         pytest.skip("the full table has not been run")
     result = read_compact(data.read_text())
     assert compact(result) == data.read_text()
+    assert with_words(result) == result, (
+        "the words are not those of the code: write result.json again by compact(with_words(result))"
+    )
     assert result.plan_hash == FULL.hash
     page = (ROOT / "docs" / "power.md").read_text(encoding="utf-8")
     assert filled(page, blocks_markdown(result)) == page

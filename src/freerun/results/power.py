@@ -49,7 +49,10 @@ class PowerOrganism:
 
 @dataclass(frozen=True)
 class PowerMetric:
-    """One test. `size` is the kind of its size, declared before it was measured; a `control` is true of every organism."""
+    """One test. `size` is the kind of its size, declared before it was measured; a `control` is true of every organism.
+
+    `knows_truth`: it reads the law that writes the real texts, which no one has of a real model; its power is an upper limit.
+    """
 
     name: str
     label: str
@@ -59,6 +62,7 @@ class PowerMetric:
     size: str
     source: str
     control: bool
+    knows_truth: bool = False
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def test_512_tokens_leave_models_small() -> None:
         ("bpe:many", "bpe:N"),
         ("smollm2-135m-instruct", "does not fit small models"),
         ("absent.json", "absent.json"),
-        ("broken.json", "is no tokenizer.json"),
+        ("broken.json", "is not a tokenizer.json"),
         ("large.json", "more than the 8,192"),
     ],
 )

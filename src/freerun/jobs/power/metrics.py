@@ -70,6 +70,8 @@ class Metric:
     needs_sources: bool = False
     control: bool = False
     """Its null holds for every organism, so that its rate must be that of the null everywhere."""
+    knows_truth: bool = False
+    """It reads the law that writes the real texts, or its sources: more than anyone has of a real model, so an upper limit."""
 
     @property
     def at_most(self) -> bool:
@@ -77,7 +79,9 @@ class Metric:
 
     def described(self, name: str) -> PowerMetric:
         """It as part of a result."""
-        return PowerMetric(name, self.label, self.null, "text", self.test, self.size, self.source, self.control)
+        return PowerMetric(
+            name, self.label, self.null, "text", self.test, self.size, self.source, self.control, self.knows_truth
+        )
 
 
 # ---- one rerun -------------------------------------------------------------------------------------------------------
@@ -162,6 +166,7 @@ METRICS: dict[str, Metric] = {
         "t over texts, as in `freerun compare`; where Q = Q_0 every difference is 0 and nothing is ever rejected",
         AT_MOST,
         _paired_loss,
+        knows_truth=True,
     ),
     "perplexity": Metric(
         "perplexity",
@@ -170,6 +175,7 @@ METRICS: dict[str, Metric] = {
         EXACT,
         _means(lambda at: at.surprisal),
         source="Holtzman et al. 2020",
+        knows_truth=True,
     ),
     "z_declared": Metric(
         "z, declared",
@@ -178,6 +184,7 @@ METRICS: dict[str, Metric] = {
         ASYMPTOTIC,
         _z(lambda b: b.own_declared),
         source="Brown 1971",
+        knows_truth=True,
     ),
     "z_real": Metric(
         "z, real text",
@@ -211,6 +218,7 @@ METRICS: dict[str, Metric] = {
         AT_MOST,
         _ratio(lambda b: b.own_q, lambda b: b.own_declared),
         source="Ville 1939",
+        knows_truth=True,
     ),
     "sources": Metric(
         "source drift",
@@ -220,6 +228,7 @@ METRICS: dict[str, Metric] = {
         _sources,
         needs_sources=True,
         source="Székely & Rizzo 2013",
+        knows_truth=True,
     ),
     "distinct": Metric(
         f"distinct-{DISTINCT_N}",
@@ -262,6 +271,7 @@ METRICS: dict[str, Metric] = {
         AT_MOST,
         _ratio(lambda b: b.real_q, lambda b: b.real_truth),
         control=True,
+        knows_truth=True,
     ),
 }
 """All metrics, in the order of the columns."""

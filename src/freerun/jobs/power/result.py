@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import freerun
-from freerun.counted import counted
 from freerun.jobs.power.bases import BASES
 from freerun.jobs.power.cells import Part, PowerPlan
 from freerun.jobs.power.metrics import METRICS
 from freerun.jobs.power.organisms import NULL, PLANTED
+from freerun.jobs.power.words import with_words
 from freerun.results.power import (
     BandCheck,
     MetricRates,
@@ -24,15 +24,10 @@ from freerun.results.power import (
     PowerResult,
     PowerSettings,
 )
-from freerun.results.verdict import NextStep, Point, three_points
 from freerun.stats.design.table import SimultaneousBand, simultaneous_band
 from freerun.stats.intervals import clopper_pearson
 
 SCHEMA_VERSION = 1
-NOTICED = 0.8
-"""Power from which on a defect counts as noticed."""
-LONGEST = 256
-"""Tokens of the longest texts of the full table."""
 
 
 def power_result(plan: PowerPlan, parts: Sequence[Part], manifest: Mapping[str, Any]) -> PowerResult:
@@ -47,8 +42,7 @@ def power_result(plan: PowerPlan, parts: Sequence[Part], manifest: Mapping[str, 
         c for cells, band in ((nulls, null_band), (controls, control_band)) for c in cells if not _inside(c, band)
     }
     null = _check(nulls, outside, null_band)
-    null_words = _null_words(plan, null)
-    return PowerResult(
+    result = PowerResult(
         schema_version=SCHEMA_VERSION,
         kind="power",
         freerun_version=freerun.__version__,
@@ -56,11 +50,7 @@ def power_result(plan: PowerPlan, parts: Sequence[Part], manifest: Mapping[str, 
         command=manifest["command"],
         plan_hash=plan.hash,
         plan=PowerSettings(**asdict(plan)),
-        sentence=_outcome(plan, rates) if null.all_inside else null_words,
-        points=_points(plan, rates, null_words),
-        next_step=NextStep("Longer texts and more reruns", "freerun power --full")
-        if plan.lengths[-1] < LONGEST
-        else None,
+        sentence="",
         status="good" if null.all_inside else "bad",
         bases=tuple(PowerBase(b, BASES[b].meaning, BASES[b].ngram) for b in plan.bases),
         organisms=tuple(PowerOrganism(o, PLANTED[o].label, PLANTED[o].meaning) for o in plan.organisms),
@@ -73,6 +63,7 @@ def power_result(plan: PowerPlan, parts: Sequence[Part], manifest: Mapping[str, 
         provenance=dict(manifest["provenance"]),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
+    return with_words(result)
 
 
 def _groups(plan: PowerPlan, parts: Sequence[Part]) -> Iterator[tuple[str, str, list[Part]]]:
@@ -142,61 +133,3 @@ def _check(cells: Sequence[PowerCell], outside: set[PowerCell], band: Simultaneo
 def _named(cell: PowerCell) -> str:
     where = f"{METRICS[cell.metric].label}, {cell.organism} on {cell.base}"
     return f"{where}, {cell.tokens} tokens, {cell.texts} texts: {cell.rate:.1%}"
-
-
-def _points(plan: PowerPlan, rates: Sequence[PowerCell], null: str) -> tuple[Point, ...]:
-    """What was measured, what came out and how sure that is."""
-    tokens, texts = plan.lengths[-1], plan.texts[-1]
-    measured = (
-        "Texts of models with a planted defect were held against texts without it, and every metric had to say "
-        f"whether they differ: {plan.reruns:,} "
-        "times a cell, with new texts each time. Power is how often a defect is noticed; size is how often one is "
-        "“noticed” where none is (it should be "
-        f"about {plan.alpha:.0%})."
-    )
-    came_out = (
-        f"With {texts} texts a side of {tokens} tokens, {_noticed(plan, rates)} in {NOTICED:.0%} of reruns or more by some metric "
-        f"on some base.{_most(plan, rates)}"
-    )
-    return three_points(measured, came_out, f"{null} Rates have Clopper–Pearson intervals ({plan.level:.0%}).")
-
-
-def _outcome(plan: PowerPlan, rates: Sequence[PowerCell]) -> str:
-    """The head of the page where every test keeps its level."""
-    return f"{_noticed(plan, rates).capitalize()} by some metric.{_most(plan, rates)}"
-
-
-def _seen(plan: PowerPlan, rates: Sequence[PowerCell]) -> dict[str, set[str]]:
-    """The defects that each metric notices, at the most texts and tokens."""
-    seen: dict[str, set[str]] = {m: set() for m in plan.metrics if not METRICS[m].control}
-    for c in rates:
-        at_most = (c.tokens, c.texts) == (plan.lengths[-1], plan.texts[-1])
-        if c.organism != NULL and c.metric in seen and at_most and c.rate >= NOTICED:
-            seen[c.metric].add(c.organism)
-    return seen
-
-
-def _noticed(plan: PowerPlan, rates: Sequence[PowerCell]) -> str:
-    planted = [o for o in plan.organisms if o != NULL]
-    noticed = set().union(*_seen(plan, rates).values())
-    return f"{len(noticed)} of {counted(len(planted), 'planted defect is', 'planted defects are')} noticed"
-
-
-def _most(plan: PowerPlan, rates: Sequence[PowerCell]) -> str:
-    """The metric that notices most, after a space; empty where none notices any."""
-    seen = _seen(plan, rates)
-    best = max(seen, key=lambda m: len(seen[m]), default=None)
-    if best is None or not seen[best]:
-        return ""
-    return f" The metric that notices most of them is {METRICS[best].label} ({len(seen[best])})."
-
-
-def _null_words(plan: PowerPlan, null: BandCheck) -> str:
-    band = f"{null.low:.1%} to {null.high:.1%}"
-    if null.all_inside:
-        return (
-            f"Nothing planted: all {null.cells} null rates, {plan.null_reruns:,} reruns each, lie in one simultaneous band "
-            f"around {plan.alpha:.0%} ({band}; tests that are conservative by construction not above it)."
-        )
-    lie = "lies" if len(null.outside) == 1 else "lie"
-    return f"{len(null.outside)} of {null.cells} null rates {lie} outside the simultaneous band ({band}): {null.outside[0]}."
