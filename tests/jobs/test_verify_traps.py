@@ -70,6 +70,15 @@ def test_tokens_that_rounding_lets_into_a_cut(tmp_path: Path, floor_nats: float,
     assert verified(tmp_path, rows, declared="top_p=0.8", floor_nats=floor_nats).verdict.match == match
 
 
+def test_the_next_token_after_top_k_is_none_that_it_keeps(tmp_path: Path) -> None:
+    """An engine that keeps one token more than was declared: the next in order is far less probable than the last one kept."""
+    rows = drawn("t=1,top_k=3", n=120)
+    assert verified(tmp_path, rows, declared="t=1,top_k=3").verdict.match == "agrees"
+    folder = tmp_path / "fewer"
+    folder.mkdir()
+    assert verified(folder, rows, declared="t=1,top_k=2").verdict.match == "differs"
+
+
 def _under(rule: str, row: Row) -> np.ndarray:
     text = np.array(row["prompt_ids"] + row["completion_ids"], np.int64)
     parts = []
