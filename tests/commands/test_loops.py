@@ -28,7 +28,7 @@ def test_for_people(capsys: pytest.CaptureFixture[str], samples: str, tmp_path: 
     code, out, _ = run(capsys, samples, "-o", str(tmp_path / "page"))
     said = " ".join(out.split())
     assert code == 0
-    assert "Within 60 words 33.3% of 3 texts loop" in said
+    assert "33.3% of 3 texts loop within 60 words" in said
     assert "period=128,copies=3,tokens=48" in said
     assert "“go on”" in said
     assert "left out: 1 × empty completion (row 3" in said

@@ -70,6 +70,41 @@ def test_tokens_that_rounding_lets_into_a_cut(tmp_path: Path, floor_nats: float,
     assert verified(tmp_path, rows, declared="top_p=0.8", floor_nats=floor_nats).verdict.match == match
 
 
+def test_the_next_token_after_top_k_is_none_that_it_keeps(tmp_path: Path) -> None:
+    """An engine that keeps one token more than was declared: the next in order is far less probable than the last one kept."""
+    rows = drawn("t=1,top_k=3", n=120)
+    assert verified(tmp_path, rows, declared="t=1,top_k=3").verdict.match == "agrees"
+    folder = tmp_path / "fewer"
+    folder.mkdir()
+    assert verified(folder, rows, declared="t=1,top_k=2").verdict.match == "differs"
+
+
+def test_tokens_that_the_engine_itself_calls_impossible(tmp_path: Path) -> None:
+    """Minus infinity of a token that was drawn: counted, said, outside the band, and no mean over the others stands for all."""
+    rows = drawn(n=80)
+    plain = verified(tmp_path, rows).findings[2]
+    for row in rows:
+        row["logprobs"][1] = -9999.0
+    folder = tmp_path / "impossible"
+    folder.mkdir()
+    found = verified(folder, rows).findings[2]
+    assert (plain.status, found.status) == ("neutral", "bad")
+    estimates = {e.name: e for e in found.estimates}
+    n = sum(len(row["completion_ids"]) for row in rows)
+    assert estimates["outside_band"].value == pytest.approx(len(rows) / n)
+    assert estimates["k1_nats"].value is None
+    assert estimates["mean_abs_gap_nats"].text == f"infinite ({len(rows)} tokens)"
+    assert any("minus infinity" in note for note in found.notes)
+
+
+def test_log_probabilities_that_are_all_zero_are_not_called_absent(tmp_path: Path) -> None:
+    rows = drawn(n=80)
+    for row in rows:
+        row["logprobs"] = [0.0] * len(row["completion_ids"])
+    found = verified(tmp_path, rows).findings[2]
+    assert (found.status, "exactly 0" in found.sentence) == ("unknown", True)
+
+
 def _under(rule: str, row: Row) -> np.ndarray:
     text = np.array(row["prompt_ids"] + row["completion_ids"], np.int64)
     parts = []

@@ -105,6 +105,15 @@ def test_declared_rules_have_the_order_of_the_engine() -> None:
         shaped(SamplingRule.declared("greedy"), profile_of(np.log(np.full((1, 2), 0.5)), np.zeros(1, np.int64), (0,)))
 
 
+def test_what_stands_between_counts_where_probabilities_are_alike() -> None:
+    """Ten ids of 0.1: top-k 2 cuts among ties, so the next is at its edge, and 0.1 of mass stands between it and the one after."""
+    law = np.log(np.full((10, 10), 0.1))
+    token = profile_of(law, np.arange(10), (0,))
+    overshoot = shaped(SamplingRule.declared("top_k=2"), token).overshoot(token.token)
+    assert 0 < overshoot[2] < 1e-6
+    assert overshoot[3:] == pytest.approx(0.1 * np.arange(1, 8), abs=1e-6)
+
+
 def test_how_far_outside_a_token_is() -> None:
     """Laws .5 .3 .15 .05, by hand; a token that is kept is not outside at all."""
     law = np.log(np.array([[0.5, 0.3, 0.15, 0.05]] * 4))
@@ -114,7 +123,7 @@ def test_how_far_outside_a_token_is() -> None:
         return [round(float(x), 9) for x in shaped(SamplingRule.declared(rule), token).overshoot(token.token)]
 
     assert outside("top_p=0.6") == pytest.approx([0, 0, 0.2, 0.35], abs=1e-6)
-    assert outside("top_k=2") == pytest.approx([0, 0, 0, 0.15], abs=1e-6)
-    assert outside("top_k=2")[2] > 0
+    assert outside("top_k=2") == pytest.approx([0, 0, 0.3 - 0.15, 0.3 - 0.05], abs=1e-6)  # less probable by so much
     assert outside("min_p=0.5") == pytest.approx([0, 0, 0.1, 0.2], abs=1e-6)
+    assert outside("t=1,top_k=1") == pytest.approx([0, 0.2, 0.35, 0.45], abs=1e-6)
     assert outside("top_k=3,top_p=0.6") == pytest.approx([0, 0, 0.8 - 0.57, 0.95 - 0.57], abs=1e-6)

@@ -112,12 +112,16 @@ class Limit:
 
     def exceeded(self, token: Places) -> Float[np.ndarray, " rows"]:
         """By how much mass one id a row misses what is kept: of top-p, how much larger p would have to be; of top-k, the mass that
-        stands between; of min-p, the probability that the id lacks. At most 0 for ids that are kept."""
+        stands between, or the probability that the id lacks to be the last one kept, whichever is more; of min-p, the probability
+        that the id lacks. At most 0 for ids that are kept."""
         match self.step:
             case TopP(p):
                 return np.asarray(self.weights.before(token)[:, 0] - p * self.within)
             case TopK(k):
-                return np.asarray(self.weights.before(token)[:, 0] - self.weights.kept(self.weights.top_k(k)))
+                cut = self.weights.top_k(k)
+                between = self.weights.before(token)[:, 0] - self.weights.kept(cut)
+                lacks = np.exp(self.weights.last_kept(cut)) - np.exp(self.weights.log_prob(token)[:, 0])
+                return np.asarray(np.where(cut.keeps(token)[:, 0], between, np.maximum(between, lacks)))
             case MinP(share):
                 highest = np.exp(self.weights.power * self.weights.profile.log_prob[:, 0] - self.weights.log_total)
                 return np.asarray(share * highest - np.exp(self.weights.log_prob(token)[:, 0]))
@@ -148,9 +152,7 @@ class Shaped:
 
     def shortfall(self, token: Places) -> Float[np.ndarray, " rows"]:
         """By how many nats of the model's own law one id a row is less probable than any that is kept; 0 inside."""
-        profile = self.weights.profile
-        last = np.clip(self.cut.atoms - (self.cut.part <= 0), 0, profile.log_prob.shape[1] - 1)
-        least = np.asarray(profile.log_prob[np.arange(profile.n_rows), last], np.float64)
+        least = self.weights.profile.last_kept(self.cut)
         outside = ~self.cut.keeps(token)[:, 0]
         return np.where(outside, np.maximum(least - token.log_prob[:, 0], 0.0), 0.0)
 

@@ -21,7 +21,6 @@ from freerun.findings.loops.repetition import (
     DIFFER,
     FEW,
     in_unit,
-    number,
     repetition_estimates,
     repetition_table,
     stop_table,
@@ -72,7 +71,7 @@ def loops_of_texts(
     return Finding(
         name="loops",
         question=QUESTION,
-        sentence=_sentence(own, real, curve, base, ends, outcomes[0], up_to, unit, test),
+        sentence=_sentence(own, curve, base, ends, up_to, unit, test),
         status="unknown" if curve is None else "neutral",
         estimates=tuple(estimates),
         charts=() if curve is None or ends is None else (_chart(curve, ends, base, unit),),
@@ -154,11 +153,9 @@ def _test_estimate(test: LogRank) -> Estimate:
 
 def _sentence(
     own: Repetitions,
-    real: Repetitions | None,
     curve: CumulativeIncidence | None,
     base: CumulativeIncidence | None,
     ends: CumulativeIncidence | None,
-    outcome: StopRuleOutcome,
     up_to: int,
     unit: str,
     test: LogRank | None,
@@ -170,31 +167,13 @@ def _sentence(
             "unit, so nothing can be said of others."
         )
     share = curve.at_end
-    said = f"Within {up_to:,} {unit} {share.value:.1%} of {counted(own.texts.n, 'text')} loop (95% interval {share.low:.1%} to {share.high:.1%})"
+    said = f"{share.value:.1%} of {counted(own.texts.n, 'text')} loop within {up_to:,} {unit} (95% interval {share.low:.1%} to {share.high:.1%})"
     if base is not None:
         said += f", against {base.at_end.value:.1%} of real ones ({base.at_end.low:.1%} to {base.at_end.high:.1%})"
     if test is not None:
         p = "p < 0.0001" if test.p_exact < 1e-4 else f"p = {test.p_exact:.2g}"
         said += f", log-rank test within documents {p}"
-    found = {e.name: e for e in outcome.estimates}
-    saved = found["tokens_saved"]
-    said += f". Ending them at {outcome.rule} would have saved {_of(saved, percent=True)} of the {unit}"
-    if real is None:
-        return f"{said}; what that costs in real text is not known without some (--real)."
-    stops = found["false_stops_per_million_tokens"]
-    ended = counted(outcome.real_texts_stopped or 0, "real text")
-    return f"{said} and ended {ended} of {real.texts.n:,} by mistake: {_of(stops)} per million {unit}."
-
-
-def _of(estimate: Estimate, *, percent: bool = False) -> str:
-    def shown(x: float | None) -> str:
-        return "?" if x is None else f"{x:.1%}" if percent else number(x)
-
-    if estimate.value is None:
-        return "an unknown share" if percent else "an unknown number"
-    if estimate.low is None:
-        return shown(estimate.value)
-    return f"{shown(estimate.value)} ({shown(estimate.low)} to {shown(estimate.high)})"
+    return f"{said}."
 
 
 def _licence(rule: LoopRule, unit: str, independent_unit: str, tested: bool) -> str:

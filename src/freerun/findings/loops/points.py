@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from freerun.counted import counted
+from freerun.findings.loops.repetition import number
+from freerun.results.finding import Estimate
 from freerun.results.loops import LoopDefinition, StopRuleOutcome, TextsRead
 from freerun.results.verdict import NextStep, Point, three_points
 
@@ -34,10 +36,24 @@ def loops_points(
 
 def _stopped(o: StopRuleOutcome, own: TextsRead, real: TextsRead | None, unit: str) -> str:
     """What one stop rule would have done."""
-    cost = ""
-    if real is not None and o.real_texts_stopped is not None:
-        cost = f", and {o.real_texts_stopped:,} of {real.texts:,} real ones by mistake"
-    return f"The rule {o.rule} would have ended {o.texts_stopped:,} of {counted(own.texts, 'text')}{cost}, and saved {o.tokens_saved:,} {unit}."
+    found = {e.name: e for e in o.estimates}
+    saved = _of(found["tokens_saved"], percent=True)
+    said = f"The rule {o.rule} would have ended {o.texts_stopped:,} of {counted(own.texts, 'text')} and saved {saved} of the {unit}"
+    if real is None or o.real_texts_stopped is None:
+        return f"{said}."
+    stops = _of(found["false_stops_per_million_tokens"])
+    return f"{said}; of {counted(real.texts, 'real text')} it would have ended {o.real_texts_stopped:,} by mistake, {stops} per million {unit}."
+
+
+def _of(estimate: Estimate, *, percent: bool = False) -> str:
+    def shown(x: float | None) -> str:
+        return "?" if x is None else f"{x:.1%}" if percent else number(x)
+
+    if estimate.value is None:
+        return "an unknown share" if percent else "an unknown number"
+    if estimate.low is None:
+        return shown(estimate.value)
+    return f"{shown(estimate.value)} ({shown(estimate.low)} to {shown(estimate.high)})"
 
 
 def loops_next(real: TextsRead | None, *, known: bool) -> NextStep | None:

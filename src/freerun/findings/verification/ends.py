@@ -18,7 +18,9 @@ def ends_finding(evidence: VerifyEvidence) -> Finding:
     """End tokens over those that the law expects."""
     if evidence.facts.ends == "missing":
         return Finding.unknown(
-            NAME, QUESTION, "Whether texts end as the law says cannot be told, since end tokens are missing."
+            NAME,
+            QUESTION,
+            "Whether texts end as the law says cannot be told: completions have no end tokens, or some ended without one.",
         )
     rate = _rate(evidence)
     if rate is None:

@@ -179,3 +179,8 @@ class VerifyEvidence:
     def n_zeros(self) -> int:
         """Exact zeros that stand for missing log-probabilities."""
         return int(((self.reported == 0) & np.isnan(self.engine)).sum())
+
+    @property
+    def n_impossible(self) -> int:
+        """Drawn tokens to which the engine says that it gave no probability at all."""
+        return int(np.isneginf(self.reported).sum())

@@ -193,7 +193,10 @@ def _notes(evidence: VerifyEvidence, n_outside: int, n_edge: int) -> tuple[str, 
     if n_edge:
         notes.append(f"{counted(n_edge, 'token')} at the edge of what the rule keeps left out of the tests.")
     if evidence.facts.ends == "missing":
-        notes.append(
-            "End tokens are missing from the file: the law is taken over ids that end no text, which is exact."
-        )
+        notes.append(_without_ends(evidence))
     return tuple(notes)
+
+
+def _without_ends(evidence: VerifyEvidence) -> str:
+    why = "Some completions ended without an end token" if evidence.facts.n_ended else "No completion has an end token"
+    return f"{why}: end tokens are left out, and the law is taken over ids that end no text, which is exact."

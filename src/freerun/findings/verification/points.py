@@ -22,7 +22,7 @@ def verify_points(evidence: VerifyEvidence, *, model: str, came_out: str) -> tup
     )
     sure = (
         f"All tests together: p {p_words(evidence.p_value)}. They would call true draws different in 1 file of {1 / ALPHA:,.0f}. "
-        "The smallest fault that so many tokens show stands in the first card; a smaller one may be there."
+        "A fault smaller than these tokens can show may be there."
     )
     return three_points(
         f"{drawn}, were read by {model}. {how}", came_out, "" if evidence.match == "not_judged" else sure

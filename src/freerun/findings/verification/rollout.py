@@ -11,7 +11,7 @@ from jaxtyping import Float
 from freerun.counted import counted
 from freerun.findings.verification import quantities
 from freerun.findings.verification.evidence import VerifyEvidence
-from freerun.results.finding import Cell, Chart, Finding, Row, Series, Table
+from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table
 from freerun.stats.intervals import Interval, cluster_ratio
 from freerun.stats.position import curve_by_position, log_spaced_edges
 from freerun.stats.verification.reported import (
@@ -47,7 +47,7 @@ _LICENCE = (
 def rollout_finding(evidence: VerifyEvidence) -> Finding:
     known = np.isfinite(evidence.engine)
     if not known.any():
-        return Finding.unknown(NAME, QUESTION, "The file reports no log-probabilities of the tokens drawn.")
+        return Finding.unknown(NAME, QUESTION, _nothing(evidence))
     t = evidence.tokens
     ratios = _ratios(evidence, t.heated_log_prob_nats)
     found = _explanations(evidence)
@@ -57,19 +57,42 @@ def rollout_finding(evidence: VerifyEvidence) -> Finding:
         NAME,
         QUESTION,
         _sentence(evidence, ratios, meaning),
-        "neutral" if meaning in ("raw", "heated", "processed") or _are_of_the_cause(evidence) else "bad",
-        estimates=(
-            quantities.LOGPROB_GAP.estimate(ratios.gaps.mean, independent_unit="completion"),
-            quantities.OUTSIDE_BAND.estimate(ratios.outside_band, independent_unit="completion"),
-            quantities.ESS.number(ratios.ess_token, independent_unit="completion"),
-            quantities.K1.estimate(ratios.k1_nats, independent_unit="completion"),
-            quantities.K3.estimate(ratios.k3_nats, independent_unit="completion"),
-            quantities.MEAN_RATIO.estimate(ratios.mean_ratio, independent_unit="completion"),
-        ),
+        "neutral" if not evidence.n_impossible and _is_good(evidence, meaning) else "bad",
+        estimates=_estimates(evidence, ratios),
         charts=(_gap_chart(evidence),),
         tables=(_table(evidence, ratios), _by_probability(evidence), _meanings(found)),
         licence=_LICENCE,
         notes=tuple(_notes(evidence, known)),
+    )
+
+
+def _nothing(evidence: VerifyEvidence) -> str:
+    if evidence.n_zeros or evidence.n_impossible:
+        return (
+            "The file reports no log-probabilities that can be used: those of the tokens drawn are exactly 0 where the law gives less, "
+            "minus infinity, or missing."
+        )
+    return "The file reports no log-probabilities of the tokens drawn."
+
+
+def _is_good(evidence: VerifyEvidence, meaning: Meaning) -> bool:
+    return meaning in ("raw", "heated", "processed") or _are_of_the_cause(evidence)
+
+
+def _estimates(evidence: VerifyEvidence, ratios: Ratios) -> tuple[Estimate, ...]:
+    """Means are infinite where the engine says that it drew what it held impossible."""
+    means = (
+        (quantities.LOGPROB_GAP, ratios.gaps.mean),
+        (quantities.K1, ratios.k1_nats),
+        (quantities.K3, ratios.k3_nats),
+        (quantities.MEAN_RATIO, ratios.mean_ratio),
+    )
+    n = evidence.n_impossible
+    words = f"infinite ({counted(n, 'token')})" if n else ""
+    return (
+        *(q.estimate(None if n else mean, text=words, independent_unit="completion") for q, mean in means),
+        quantities.OUTSIDE_BAND.estimate(ratios.outside_band, independent_unit="completion"),
+        quantities.ESS.number(None if n else ratios.ess_token, independent_unit="completion"),
     )
 
 
@@ -109,6 +132,11 @@ def _notes(evidence: VerifyEvidence, known: np.ndarray) -> Iterator[str]:
         yield (
             f"{counted(evidence.n_zeros, 'reported log-probability is', 'reported log-probabilities are')} exactly 0 where the law gives "
             "less: taken as missing."
+        )
+    if evidence.n_impossible:
+        yield (
+            f"Of {counted(evidence.n_impossible, 'drawn token')} the engine reports minus infinity (−9999 is read as that): it says that "
+            "it drew what it held impossible. They count as outside 0.9 to 1.1 and are left out of the other numbers in the table."
         )
     yield (
         "verl and OpenRLHF pool tokens as here; TRL prints the difference and the ratio after its mask and clip, here they are raw. The law "

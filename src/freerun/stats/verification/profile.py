@@ -57,6 +57,11 @@ class Profile:
         """Let the powers go that were made."""
         self._made.clear()
 
+    def last_kept(self, cut: Cut) -> Float[np.ndarray, " rows"]:
+        """Log-probability of the least probable atom that a cut keeps, nats."""
+        last = np.clip(cut.atoms - (cut.part <= 0), 0, self.log_prob.shape[1] - 1)
+        return np.asarray(self.log_prob[np.arange(self.n_rows), last], np.float64)
+
     @property
     def whole(self) -> Cut:
         """Nothing is cut."""
@@ -102,6 +107,10 @@ class Weights:
         """Mass on the ids that stand before each."""
         rows = np.arange(self.profile.n_rows)[:, None]
         return np.asarray(self.left[rows, places.atom] + places.offset * self.mass[rows, places.atom])
+
+    def last_kept(self, cut: Cut) -> Float[np.ndarray, " rows"]:
+        """Log-probability of the least probable atom that a cut keeps, nats."""
+        return np.asarray(self.power * self.profile.last_kept(cut) - self.log_total)
 
     # ---- of what is kept -------------------------------------------------------------------------------------------
 

@@ -69,10 +69,15 @@ def ratios_of(
     sequence: Int[np.ndarray, " tokens"],
     group: Int[np.ndarray, " tokens"],
 ) -> Ratios | None:
-    """All of it, from tokens with a finite log-probability on both sides; None where there are none."""
+    """All of it, from tokens with a finite log-probability on both sides; None where there are none. A token that one side alone
+    holds impossible is outside the band, and enters nothing else."""
     known = np.isfinite(log_prob_nats) & np.isfinite(reported_nats)
     if not known.any():
         return None
+    at_all = known | (np.isneginf(log_prob_nats) ^ np.isneginf(reported_nats)) & ~np.isnan(
+        log_prob_nats + reported_nats
+    )
+    outside = _is_outside((log_prob_nats - reported_nats)[at_all])
     d = (log_prob_nats - reported_nats)[known]
     r = np.exp(np.minimum(d, _MOST_NATS))
     of, unit = sequence[known], group[known]
@@ -81,7 +86,6 @@ def ratios_of(
     total = np.bincount(index, d, n_sequences)
     whole = np.exp(np.clip(total, -_MOST_NATS, _MOST_NATS))
     size = np.abs(d)
-    ones = np.ones(d.size)
     median, q95, q99 = (float(np.quantile(size, q, method="higher")) for q in (0.5, 0.95, 0.99))
     return Ratios(
         gaps=Gaps(d.size, _mean(size, unit), median, q95, q99, float(size.max())),
@@ -92,13 +96,18 @@ def ratios_of(
         mean_ratio=_mean(r, unit),
         least_ratio=float(r.min()),
         largest_ratio=float(r.max()),
-        outside_band=_share((r < BAND[0]) | (r > BAND[1]), ones, unit),
+        outside_band=_share(outside, np.ones(outside.size), group[at_all]),
         chi2_token=float(np.square(r).mean()) - 1.0,
         chi2_sequence=float(np.square(whole).mean()) - 1.0,
         ppl_ratio=float(np.exp(-total / length).mean()),
         ess_token=float(r.sum() ** 2 / (r.size * np.square(r).sum())),
         ess_sequence=float(whole.sum() ** 2 / (n_sequences * np.square(whole).sum())),
     )
+
+
+def _is_outside(d: Float[np.ndarray, " tokens"]) -> Bool[np.ndarray, " tokens"]:
+    r = np.exp(np.minimum(d, _MOST_NATS))
+    return np.asarray((r < BAND[0]) | (r > BAND[1]))
 
 
 def _mean(values: Float[np.ndarray, " tokens"], group: Int[np.ndarray, " tokens"]) -> Interval | None:
