@@ -175,7 +175,7 @@ def check_handlers() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["audit", "a b"], "before the first part was finished; the same command begins again: freerun audit 'a b'"),
+        (["audit", "a b"], "before it went to work; the same command goes on from what is there: freerun audit 'a b'"),
         (["report", "x"], "interrupted; nothing half-written is left; again: freerun report x"),
     ],
 )
@@ -207,3 +207,15 @@ def test_parts_of_a_server_s_samples_are_counted(tmp_path: Path, monkeypatch: py
         (tmp_path / "run" / name).parent.mkdir()
         (tmp_path / "run" / name).touch()
     assert "3 finished parts are kept in run" in what_is_kept(words)
+
+
+def test_finished_cells_of_a_grid_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Owner:
+        pass
+
+    owner = Owner()
+    monkeypatch.chdir(tmp_path)
+    claim_new(tmp_path / "run", owner)
+    (tmp_path / "run" / "summaries").mkdir()
+    (tmp_path / "run" / "summaries" / "cell.json").touch()
+    assert "1 finished part is kept in run; the same command goes on" in what_is_kept(["grid", "plan.toml"])

@@ -73,6 +73,8 @@ def test_cells_are_all_combinations_and_lists_are_axes() -> None:
     assert len(plan.cells) == 2 * 2 * 4
     assert plan.axes == (("prefix", (4, 8)), ("sample_with", (None, "top_k=4")))
     assert {c.options.end_ids for c in plan.cells} == {(0, 1)}
+    nothing = grid_of({**TABLE, "settings": {"end_ids": "none", "reference": ["none", ["world/markov"]]}})
+    assert {(c.options.end_ids, c.options.reference) for c in nothing.cells} == {(None, ()), (None, ("world/markov",))}
     assert plan.baseline == (("model", "world/markov"),)
     last = plan.cells[-1]
     base = plan.baseline_of(last)
@@ -111,6 +113,15 @@ def test_a_baseline_may_be_a_setting() -> None:
         ({"settings": {"prefix": [3]}}, "is an axis: at least two values"),
         ({"settings": {"prefix": [3, 3]}}, "all different"),
         ({"settings": {"dtype": ["fp32", "fp8"]}}, "--dtype must be fp32 or bf16"),
+        ({"settings": {"end_ids": ["a"]}}, "end_ids: 'a' is not a whole number"),
+        ({"settings": {"end_ids": [True]}}, "end_ids: True is not a whole number"),
+        ({"settings": {"reference": [[["x"]], ["y"]]}}, "'x'.* is not a text in quotes"),
+        ({"settings": {"reference": ["world/markow"]}}, "unknown world 'markow'"),
+        ({"settings": {"sample_with": ["none", "top_j=3"]}}, "sampling rule 'top_j=3': 'top_j=3' is not one of"),
+        (
+            {"models": [{**COLD, "label": "fp 32"}, {**COLD, "label": "fp-32"}]},
+            "'fp 32' and 'fp-32' are one and the same: leave one out",
+        ),
         ({"settings": {"quick": True}}, "quick is a first look at one audit"),
         ({"baseline": "warm"}, "model = 'warm' is not in the grid; there are world/markov, cold"),
         ({"baseline": {"prefix": 4}}, "baseline has no 'prefix'"),

@@ -22,8 +22,9 @@ _PARTS = (
     "*/part-*.jsonl",
     "models/*.json",
     "rungs/*.npz",
+    "summaries/*.json",
 )
-"""Files of a run, one for every finished part."""
+"""Files of a run, one for every finished part; of a grid, one for every finished cell."""
 _ABORTED = b"\nfreerun: aborted; finished parts are kept, the same command goes on from there\n"
 
 
@@ -83,7 +84,10 @@ def what_is_kept(words: Sequence[str]) -> str:
         return f"interrupted; nothing half-written is left; the same command goes on from the last checkpoint: {again}"
     if words[:1] not in (["audit"], ["distance"], ["verify"], ["grid"]) and words[:2] != ["lab", "disagreement"]:
         return f"interrupted; nothing half-written is left; again: {again}"
-    kept = [f"{n} finished {'part is' if n == 1 else 'parts are'} kept in {run}" for run, n in _finished_parts() if n]
+    held = _finished_parts()
+    if not held:
+        return f"interrupted before it went to work; the same command goes on from what is there: {again}"
+    kept = [f"{n} finished {'part is' if n == 1 else 'parts are'} kept in {run}" for run, n in held if n]
     if not kept:
         return f"interrupted before the first part was finished; the same command begins again: {again}"
     return f"interrupted; {', '.join(kept)}; the same command goes on from there: {again}"

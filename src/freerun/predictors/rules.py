@@ -279,8 +279,9 @@ class SamplingRule:
         """
         if text == "greedy":
             return SamplingRule.of(temperature=0.0)
+        values = _values(text, ())
         try:
-            return SamplingRule.of(**_values(text, ()))
+            return SamplingRule.of(**values)
         except UsageError as error:
             raise UsageError(f"sampling rule {text!r}: {error}") from None
 

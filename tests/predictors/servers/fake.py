@@ -131,6 +131,12 @@ class Fake:
             said = {"error": {"message": f"no: {headers.get('authorization', '')}"}}
             await self.send(writer, json.dumps(said).encode(), status, {"Retry-After": "0"})
             return True
+        if fault == "absent":
+            await self.send(writer, b"", 404)
+            return True
+        if fault == "dropped":
+            await self.send(writer, json.dumps(self.answer(path, body)).encode(), 200)
+            return False
         if fault == "redirect":
             await self.send(writer, b"", 307, {"Location": "http://elsewhere.example:9/v1"})
             return True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import random
 import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -57,7 +59,8 @@ def failing(kind: str, times: int = 10**9) -> Any:
         ("busy", "HTTP 429"),
         ("broken", "HTTP 500"),
         ("gateway", "HTTP 503"),
-        ("forbidden", "HTTP 401"),
+        ("forbidden", "HTTP 401 .*put its key into FREERUN_SERVER_KEY"),
+        ("absent", "HTTP 404; is it the kind of server that the name says, and is the path in the address right"),
         ("redirect", "redirects to elsewhere.example:9, which is not followed"),
     ],
 )
@@ -69,7 +72,7 @@ def test_what_fails_for_good_is_said_with_its_reason(fake: Fake, fault: str, wor
     (failure,) = client.tally.failed
     assert failure.path == "/version"
     assert failure.why
-    once = fault in ("redirect", "forbidden")
+    once = fault in ("redirect", "forbidden", "absent")
     assert (fake.injected[fault] == 1) == once
     client.close()
 
@@ -89,6 +92,61 @@ def test_a_storm_of_refusals_is_waited_out_and_halves_what_runs_at_once(fake: Fa
     client = client_of(fake, patience=Patience(attempts=3, first_wait_seconds=1e-4, longest_wait_seconds=1e-3))
     assert version(client) == "0.33.0"
     assert client.limiter.limit == 1
+    client.close()
+
+
+@pytest.mark.parametrize("fault", ["busy", "gateway"])
+def test_a_server_that_goes_on_refusing_is_asked_less_and_less_often(
+    fake: Fake, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def quick(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("freerun.predictors.servers.client.asyncio.sleep", quick)
+    monkeypatch.setattr("freerun.predictors.servers.client.retry_after_seconds", lambda header: None)
+    fake.faults = failing(fault, 9)
+    client = client_of(fake, patience=Patience(first_wait_seconds=1.0, longest_wait_seconds=32.0))
+    assert version(client) == "0.33.0"
+    assert all(0.5 * 2 ** min(i, 5) <= seconds <= 2 ** min(i, 5) for i, seconds in enumerate(slept))
+    assert len(slept) == 9
+    client.close()
+
+
+def test_refusals_are_attempts_that_are_named(fake: Fake) -> None:
+    fake.faults = failing("busy")
+    client = client_of(fake, patience=Patience(3, 3, 0.05, 1e-4, 1e-3))
+    with pytest.raises(BackendError, match=r"failed after \d+ attempts: HTTP 429"):
+        version(client)
+    (failure,) = client.tally.failed
+    assert failure.attempts == fake.injected["busy"] > 1
+    client.close()
+
+
+def test_a_connection_that_the_server_has_closed_meanwhile_costs_a_try(fake: Fake) -> None:
+    """As where a proxy drops connections that nobody used for some seconds, without a word in its last answer."""
+    fake.faults = lambda path, body, attempt: "dropped" if attempt % 2 == 0 else None
+    client = client_of(fake)
+    for _ in range(6):
+        assert version(client) == "0.33.0"
+    assert client.tally.answered == 6
+    assert set(client.tally.retried) <= {"broken connection"}
+    client.close()
+
+
+def test_a_server_that_is_slow_at_first_is_asked_more_once_it_is_fast(fake: Fake) -> None:
+    fake.delay_seconds = 0.05
+    client = client_of(fake, at_once=32)
+    jobs = [lambda n=n: client.ask("/version", {"n": n}, lambda a: a["version"]) for n in range(300)]
+    for done, _ in enumerate(client.each(jobs)):
+        if done == 8:
+            fake.delay_seconds = 0.002
+    assert client.tally.answered == 300
+    assert not client.tally.retried
+    assert client.limiter.limit > 4
     client.close()
 
 
@@ -116,6 +174,11 @@ def test_retry_after_is_waited_for_and_a_long_one_is_a_failure(fake: Fake, monke
     assert version(client) == "0.33.0"
     assert slept
     assert 7 <= slept[0] <= 8
+    fake.attempts.clear()
+    slept.clear()
+    asked = email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
+    assert version(client) == "0.33.0"
+    assert 15 <= slept[0] <= 21
     fake.attempts.clear()
     asked = "4000"
     with pytest.raises(BackendError, match="HTTP 429"):
@@ -154,6 +217,7 @@ def test_keys_are_sent_and_never_shown(fake: Fake) -> None:
         version(client)
     assert SECRET not in str(raised.value)
     assert "Bearer …" in str(raised.value)
+    assert "it does not take the key that was sent" in str(raised.value)
     assert fake.seen[-1][2]["authorization"] == f"Bearer {SECRET}"
     assert not any(SECRET in f"{f}" for f in client.tally.failed)
     client.close()

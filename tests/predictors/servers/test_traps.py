@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from freerun.errors import BackendError
 from freerun.predictors.base import Continuations
 from freerun.predictors.servers.predictor import ServedModel, seed_of
 from tests.predictors.servers.conftest import AT_ONCE, PROVIDERS, Served
-from tests.predictors.servers.fake import N_TOKENS, Fake, serving
+from tests.predictors.servers.fake import N_TOKENS, TABLE, Fake, serving
 from tests.predictors.servers.test_dialects import TEXTS, check_scores, expected, texts_of, to_draw
 from tests.predictors.servers.test_own_text import SECRET
 
@@ -221,3 +222,36 @@ def test_a_key_that_a_server_says_back_is_shown_nowhere(where: str, tokenizer: A
             load_served(address, trial=False, patience=AT_ONCE)
         assert SECRET not in str(raised.value)
         assert "…" in str(raised.value)
+
+
+class OneSeed(Fake):
+    """It draws from a seed of its own, or a cache before it takes two questions for one."""
+
+    def draws(self, ids: list[int], n: int, body: dict[str, Any], seed: Any) -> tuple[list[int], list[float]]:
+        return super().draws(ids, n, body, 7)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_server_whose_seeds_all_give_one_text_is_refused(provider: str, served: Served) -> None:
+    with pytest.raises(BackendError, match="two seeds give the same text, so its texts are not independent draws"):
+        served(provider, OneSeed(), trial=True)
+    served(provider, OneSeed(), trial=True, options=",sampling=server")  # it may be greedy, which is for others to say
+
+
+@pytest.mark.parametrize("provider", ["vllm", "openai"])
+def test_the_answer_to_another_question_is_thrown_away(provider: str, served: Served) -> None:
+    """As by a proxy that mixes up its connections."""
+    fake = Fake()
+    model = served(provider, fake)
+    plain, held = fake.answer, []
+
+    def late(path: str, body: dict[str, Any]) -> Any:
+        held.append(plain(path, body))
+        return held[-2] if len(held) in (2, 4) and path == "/v1/completions" else held[-1]
+
+    fake.answer = late  # type: ignore[method-assign]
+    texts = [np.arange(65 + i, 73 + i) for i in range(4)]
+    for text in texts:
+        (values,) = model.log_probs([text], first=1)
+        np.testing.assert_allclose(values, [TABLE[a, b] for a, b in pairwise(text.tolist())], atol=1e-6)
+    assert model.client.tally.retried["unusable answer"] == 2

@@ -83,7 +83,7 @@ def _packages() -> Iterator[Check]:
                 "Is all there that freerun itself needs?",
                 not faults,
                 seen,
-                ("", "pip install --upgrade freerun"),
+                ("", "pip install --upgrade . in a checkout of freerun"),
                 decides=True,
             )
         elif extra != "dev":

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from freerun.counted import counted
 from freerun.errors import DataError, UsageError, nearest
 from freerun.jobs.audit.options import AuditOptions, check_options
+from freerun.predictors.rules import SamplingRule
 from freerun.results.finding import to_json
 from freerun.specs.spec import loader_of
 
@@ -25,7 +26,8 @@ MEASURES = ("size", "step", "bits")
 READING = ("text_field", "prompt_field", "split_on", "chunk", "format", "skip_bad_rows")
 """Options that belong to a corpus."""
 _TOP = ("title", "models", "corpora", "settings", "baseline", "keep")
-_TUPLES = ("reference", "template_options", "end_ids")
+_TUPLES: Mapping[str, type] = {"reference": str, "template_options": str, "end_ids": int}
+"""Options that take several values, and of which type."""
 MOST_CELLS = 10_000
 
 
@@ -145,6 +147,7 @@ def grid_of(table: Mapping[str, Any]) -> GridPlan:
         for values in itertools.product(*(v for _, v in axes)):
             at = Coordinates(model.label, corpus.label, tuple((k, v) for (k, _), v in zip(axes, values, strict=True)))
             cells.append(_cell(at, model, corpus, {**fixed, **dict(corpus.reading), **dict(at.settings)}))
+    _check_names(cells)
     keep = table.get("keep", "records")
     if keep not in KEEPS:
         raise UsageError(f"keep = {keep!r}: records or summary")
@@ -227,11 +230,14 @@ _IN_WORDS: Mapping[type, str] = {
 
 def _value(key: str, value: Any) -> Any:
     """A setting of the type that its option has; the word "none" leaves an option at nothing."""
-    if key in _TUPLES:
-        return tuple(value) if isinstance(value, list) else (value,)
-    if value == "none" and getattr(AuditOptions(), key) is None:
-        return None
     default = getattr(AuditOptions(), key)
+    if value == "none" and not isinstance(default, str | bool | int):
+        return default
+    if key in _TUPLES:
+        values = tuple(value) if isinstance(value, list) else (value,)
+        if wrong := [v for v in values if type(v) is not _TUPLES[key]]:
+            raise UsageError(f"{key}: {wrong[0]!r} is not {_IN_WORDS[_TUPLES[key]]}")
+        return values
     kind = (
         type(default) if default is not None else int if key in ("cut", "tokens", "source_documents", "chunk") else str
     )
@@ -269,17 +275,33 @@ def _cell(at: Coordinates, model: GridModel, corpus: GridCorpus, options: dict[s
     slugs = [re.sub(r"[^A-Za-z0-9.]+", "-", w.rpartition("/")[2] or w).strip("-.")[:28] for w in words]
     made = AuditOptions(**options)
     check_options(made)
+    for spec in (*made.reference, made.own_text_from):
+        if spec is not None:
+            loader_of(spec)
+    if made.sample_with is not None:
+        SamplingRule.parse(made.sample_with)
     cell = Cell("", at, model, corpus, made)
     return replace(cell, name=f"{'-'.join(s for s in slugs if s)[:80].rstrip('-.')}-{cell.key[:8]}")
+
+
+def _check_names(cells: Sequence[Cell]) -> None:
+    """Refuse cells that would share a folder: one audit, under labels that a folder's name does not tell apart."""
+    held: dict[str, Cell] = {}
+    for cell in cells:
+        other = held.setdefault(cell.name, cell)
+        if other is not cell:
+            a, b = ((c.at.model, c.at.corpus) for c in (other, cell))
+            one, two = next((x, y) for x, y in zip(a, b, strict=True) if x != y)
+            raise UsageError(f"{one!r} and {two!r} are one and the same: leave one out, or give them other labels")
 
 
 def shown(value: Any) -> str:
     """A setting's value for people.
 
-    >>> shown(True), shown(None), shown(("a", "b")), shown(8)
-    ('yes', 'none', 'a b', '8')
+    >>> shown(True), shown(None), shown(()), shown(("a", "b")), shown(8)
+    ('yes', 'none', 'none', 'a b', '8')
     """
-    if value is None:
+    if value is None or value == ():
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from freerun.errors import BackendError
-from freerun.predictors.servers.address import Key
+from freerun.predictors.servers.address import KEY_VARIABLE, Key
 from freerun.predictors.servers.faults import BadAnswer, Failure, Fault, Patience, Tally, retry_after_seconds
 from freerun.predictors.servers.limiter import Limiter
 
@@ -36,6 +36,8 @@ CONNECT_SECONDS = 20.0
 _EXCERPT = 200
 _BUSY = (408, 425, 429, 502, 503, 504, 529)
 """Statuses of a server that has too much to do, or whose proxy waits for it."""
+_CLOSED = ("HTTP 401", "HTTP 403")
+"""Kinds of faults of a server that wants another key."""
 
 
 class Client:
@@ -125,7 +127,7 @@ class Client:
         """
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         loop = asyncio.get_running_loop()
-        failures, unusable, refused_since = 0, 0, None
+        failures, unusable, refusals, refused_since = 0, 0, 0, None
         allowed = self.patience.attempts if attempts is None else attempts
         while True:
             try:
@@ -135,8 +137,8 @@ class Client:
                     self.limiter.succeeded()
                 result = read(answer)
             except Fault as fault:
-                refusal = fault.busy and fault.kind in ("HTTP 429", "HTTP 503")
-                if refusal:
+                if fault.kind in ("HTTP 429", "HTTP 503"):
+                    refusals += 1
                     refused_since = loop.time() if refused_since is None else refused_since
                     spent = loop.time() - refused_since > self.patience.busy_seconds
                 else:
@@ -147,9 +149,9 @@ class Client:
                     self.limiter.refused()
                 too_long = (fault.wait_seconds or 0.0) > self.patience.longest_asked_seconds
                 if spent or too_long or not fault.again:
-                    raise self._final(path, fault, failures + refusal, counted=not probe) from None
+                    raise self._final(path, fault, failures + refusals, counted=not probe) from None
                 self.tally.retried[fault.kind] += 1
-                wait = self.patience.wait(max(1, failures), self._chance)
+                wait = self.patience.wait(failures + refusals, self._chance)
                 if fault.wait_seconds is not None:
                     wait = fault.wait_seconds + min(wait, 1.0) * self._chance.random()
                     self._open_at = max(self._open_at, loop.time() + fault.wait_seconds)
@@ -248,14 +250,23 @@ class Client:
         if counted:
             self.tally.failed.append(Failure(path, fault.kind, fault.why, attempts))
         tries = "" if attempts <= 1 else f" after {attempts} attempts"
-        if not self.tally.answered:
-            return BackendError(f"{self.url}{path} failed{tries}: {fault.why}; is the server running there?")
+        if not self.tally.answered or fault.kind in _CLOSED:
+            return BackendError(f"{self.url}{path} failed{tries}: {fault.why}; {self._what_may_be_wrong(fault)}")
         retried = self.tally.describe()
         return BackendError(
             f"{self.url}{path} failed{tries}: {fault.why}"
             + (f"; before that {retried}" if retried else "")
             + "; what was finished before is kept, and the same command goes on from there"
         )
+
+    def _what_may_be_wrong(self, fault: Fault) -> str:
+        """With the address or the key."""
+        if fault.kind in _CLOSED:
+            return f"put its key into {KEY_VARIABLE}" if self._key is None else "it does not take the key that was sent"
+        if fault.kind == "HTTP 404":
+            return "is it the kind of server that the name says, and is the path in the address right?"
+        https = ", and does it speak https?" if fault.kind == "no connection" and self.url.startswith("https:") else "?"
+        return f"is the server running there{https}"
 
 
 def _said(raw: bytes) -> str:

@@ -60,6 +60,11 @@ def load_served(
     dialect = DIALECTS[address.provider](client, address)
     tell(f"asking {address.url} what it serves")
     service = _without_key(client.run(dialect.introduce), client)
+    window = min((n for n in (service.window, address.window) if n is not None), default=None)
+    if window is None:
+        raise BackendError(
+            f"{address.name}: the server does not say how many tokens its context holds; add ,window=TOKENS to the name"
+        )
     words = _words(dialect, service, address, tell, like)
     if end_ids is not None:
         _choose_ends(words, end_ids, address.name)
@@ -68,11 +73,6 @@ def load_served(
         dialect.bytes_of = words.token_bytes
         dialect.whole_character = next(
             i for i in range(words.n_tokens) if words.token_bytes(i) and not cut_short(words.token_bytes(i))
-        )
-    window = min((n for n in (service.window, address.window) if n is not None), default=None)
-    if window is None:
-        raise BackendError(
-            f"{address.name}: the server does not say how many tokens its context holds; add ,window=TOKENS to the name"
         )
     model = ServedModel(dialect, service, words, window=window)
     if trial:

@@ -17,6 +17,8 @@ DRAWN_TOKENS = 16
 MEAN_NATS = 0.1
 """Two right answers about one token differ by less than this on average, whatever the number format."""
 COOLED = 0.5
+CHANCE_NATS = -14.0
+"""Two draws of one text are no chance where its log-probability is below this (one in a million)."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,17 @@ def drawn_and_scored(model: ServedModel, sampling: SamplingRule = MODEL_LAW, *, 
     return Gap.between(drawn.log_prob_nats, model.log_probs([text], first=len(ids))[0])
 
 
+def ignores_seeds(model: ServedModel) -> bool:
+    """Whether two seeds give one text that is too unlikely to come twice: a seed of the server's own, or a cache that answers."""
+    one, two = (model.reported(trial_ids(model), DRAWN_TOKENS, MODEL_LAW, seed=seed) for seed in (0, 1))
+    return np.array_equal(one.token_id, two.token_id) and float(one.log_prob_nats.sum()) < CHANCE_NATS
+
+
 def try_out(model: ServedModel) -> None:
     """See that the model can be used, and whether what it says of cooled draws is of its own law.
 
     Raises:
-        BackendError: two answers to one question differ, or scorer and sampler disagree.
+        BackendError: two answers to one question differ, scorer and sampler disagree, or all seeds give one text.
     """
     name = model.identity.name
     twice = scored_twice(model)
@@ -73,6 +81,11 @@ def try_out(model: ServedModel) -> None:
         raise BackendError(
             f"{name}: what it says of tokens that it draws and of the same tokens as a text differ by {sampled.mean_nats:.2g} nats "
             f"a token, so it does not sample the law that it scores by; `freerun doctor {name}` says more"
+        )
+    if model.sends_rule and ignores_seeds(model):
+        raise BackendError(
+            f"{name}: two seeds give the same text, so its texts are not independent draws: it goes by a seed of its own, or a "
+            f"cache answers in its place; `freerun doctor {name}` says more"
         )
     cooled = drawn_and_scored(model, SamplingRule.of(temperature=COOLED), seed=1)
     model.raw_at_any_temperature = cooled.mean_nats <= MEAN_NATS / 2

@@ -136,7 +136,7 @@ def check_version(name: str) -> str:
     except ImportError as error:
         raise BackendError(
             f"{name}: vLLM cannot be imported ({first_line(error)}); it pins many versions, so give it an environment of its own "
-            "and install freerun there: pip install vllm freerun"
+            "and install freerun there: pip install '.[vllm]' in a checkout"
         ) from error
     version = str(vllm.__version__)
     parts = tuple(int(p) for p in version.split("+")[0].split(".")[:2] if p.isdigit())
