@@ -369,6 +369,19 @@ def test_two_tabs_do_not_disturb_each_other(browser: Any, site: Site) -> None:
         assert len(pieces(page)) == len(TEXT) + 3
 
 
+def test_back_goes_to_the_text_before_and_a_link_may_be_pasted_into_the_tab(browser: Any, site: Site) -> None:
+    with tab(browser, opened(site)) as page:
+        page.wait_for_selector(".bars li")
+        page.get_by_role("button", name="Capital").click()
+        page.wait_for_function("() => location.hash.includes('capital')")
+        capital = page.url
+        page.go_back()
+        page.wait_for_function("t => document.querySelector('textarea')?.value === t", arg=TEXT)
+        page.wait_for_selector(".bars li")
+        page.goto(capital)  # only what stands after the # is another
+        page.wait_for_function("() => document.querySelector('textarea')?.value.includes('capital')")
+
+
 def test_a_server_that_goes_and_comes_back(browser: Any) -> None:
     desk: Desk = desk_of(toy())
     with served(desk, token="first") as site:

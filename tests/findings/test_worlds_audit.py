@@ -36,7 +36,7 @@ def test_loss_of_a_perfect_predictor_is_near_the_entropy_rate(perfect: freerun.R
 
 def test_a_perfect_predictor_shows_no_gap(perfect: freerun.Run) -> None:
     assert perfect.result["verdict"]["status"] == "neutral"
-    assert "no difference found" in perfect.verdict
+    assert "finds no difference" in perfect.verdict
     h75 = estimates(perfect, "detectability")["h75"]
     assert h75["value"] is None
     assert h75["text"] == "later than 64"

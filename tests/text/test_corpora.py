@@ -76,6 +76,23 @@ def test_a_name_of_several_files_does_not_merge_their_rows(tmp_path: Path) -> No
     assert [document.unit for document in corpus.documents] == ["a.jsonl:1", "u", "b.jsonl:1", "u"]
 
 
+def test_rows_that_are_all_equal_are_not_called_one_long_text(tmp_path: Path) -> None:
+    path = tmp_path / "equal.jsonl"
+    path.write_text('{"text": "the same"}\n' * 3)
+    with pytest.raises(DataError, match=r"all its 3 documents hold the same text, .* --text-field"):
+        read_corpus(str(path))
+
+
+@pytest.mark.parametrize(
+    ("begins", "way_out"), [(b"%PDF-1.4\nplain", "pdftotext"), (b"PK\x03\x04\xff", "pandoc")], ids=["pdf", "zip"]
+)
+def test_a_file_that_is_no_text_under_a_name_of_text(tmp_path: Path, begins: bytes, way_out: str) -> None:
+    path = tmp_path / "paper.txt"
+    path.write_bytes(begins)
+    with pytest.raises(DataError, match=way_out):
+        read_corpus(str(path), single_ok=True)
+
+
 def test_standard_input() -> None:
     corpus = read_corpus("-", stdin=io.StringIO("one\n--\ntwo\r\n--\n"), split_on="\\n--\\n")
     assert [document.text for document in corpus.documents] == ["one", "two"]
@@ -137,7 +154,7 @@ BAD_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "empty jsonl": ("a.jsonl", b"\n", {}, r"a\.jsonl' is empty"),
     "empty parquet": ("a.parquet", b"", {}, r"a\.parquet is empty"),
     "white space": ("a.txt", b" \n", {}, r"is empty"),
-    "suffix": ("a.pdf", b"x", {}, r"a\.pdf is of no kind.*files end in \.txt, \.md, \.jsonl.*--format"),
+    "suffix": ("a.pdf", b"x", {}, r"a\.pdf: no file of this kind is read; names end in \.txt, \.md, \.jsonl.*--format"),
     "latin-1": ("a.txt", b"caf\xe9", {}, r"a\.txt is not UTF-8: byte 0xe9 at offset 3.*iconv"),
     "utf-16": ("a.txt", "hé".encode("utf-16"), {}, r"not UTF-8: byte 0xff at offset 0.*iconv -f UTF-16"),
     "binary": ("a.txt", b"ab\0", {}, r"NUL byte at offset 2"),

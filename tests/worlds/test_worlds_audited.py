@@ -18,7 +18,7 @@ def test_a_perfect_predictor_shows_no_gap(tmp_path: Path) -> None:
     worlds were audited the same way when this was written and took too long to stay; test_every_world tests their samplers."""
     found = freerun.audit("world/authors", "world/authors", out=tmp_path / "run", documents=64, tokens=16)
     assert found.result["verdict"]["status"] == "neutral"
-    assert "no difference found" in found.verdict
+    assert "finds no difference" in found.verdict
     assert found.findings["self_recognition"]["status"] == "good"
 
 

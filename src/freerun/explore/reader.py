@@ -68,7 +68,9 @@ class Reader:
         """
         out = [int(i) for i in ids]
         if len(out) > MOST_TOKENS:
-            raise UsageError(f"the text has {counted(len(out), 'token')}; this page takes {MOST_TOKENS:,} at most")
+            raise UsageError(
+                f"the text has {counted(len(out), 'token')}; this page takes {MOST_TOKENS:,} at most: shorten it"
+            )
         if out and not 0 <= min(out) <= max(out) < self.predictor.n_tokens:
             raise UsageError(
                 f"a token id is none of {self.predictor.identity.name}'s, which run to {self.predictor.n_tokens - 1}"

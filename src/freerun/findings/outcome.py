@@ -81,5 +81,5 @@ def measured(h: HorizonResult, *, detected: bool) -> tuple[Measured, str]:
     known = at_least(h.low)
     return (
         "open",
-        f"if they are told apart {right} at some length, more documents would show it{f': {known}' if known else ''}",
+        f"whether they can be told apart {right} at some length is open{f'; if so, the length is {known}' if known else ''}",
     )

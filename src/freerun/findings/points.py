@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from freerun.counted import counted
 from freerun.findings.detectability.comparison import Comparison
 from freerun.findings.detectability.giveaways import giveaways
+from freerun.findings.drift import CONTEXT
 from freerun.findings.evidence import Evidence
 from freerun.findings.loss import IMPOSSIBLE, LOSS
 from freerun.findings.own_text.standing import audit_own_text
@@ -28,7 +29,7 @@ def points(
         ].sentence
         sure = f"95% interval of the loss: {ends}. {why}" if (ends := _loss_ends(loss)) else why
         return three_points(_measured(evidence), _predicted(loss), sure)
-    came_out = (*_told_apart(evidence, comparison), _predicted(loss))
+    came_out = (*_told_apart(evidence, comparison), *_drifted(findings, comparison), _predicted(loss))
     sure_words = (_intervals(comparison, loss), *_checks(evidence, comparison, own_text))
     return three_points(_measured(evidence), " ".join(came_out), " ".join(sure_words))
 
@@ -126,6 +127,17 @@ def _told_apart(evidence: Evidence, comparison: Comparison) -> Iterator[str]:
     seen = [g for g in evidence.once(giveaways) if g.is_seen]
     if seen:
         yield f"What gives it away first: {seen[0].words}."
+
+
+def _drifted(findings: Mapping[str, Finding], comparison: Comparison) -> Iterator[str]:
+    """A drift that was seen although the detector found nothing: without it the points would contradict the number below them."""
+    drift = findings["drift"]
+    gap = _number(drift, CONTEXT)
+    if not comparison.detected and drift.status == "bad" and gap is not None and gap.value is not None:
+        yield (
+            f"One other measurement does point to a difference: it is {'less sure' if gap.value > 0 else 'surer'} of the next token "
+            "on its own text than on real text (entropy drift)."
+        )
 
 
 def in_a_hundred(share: float) -> str:

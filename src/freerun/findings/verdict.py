@@ -71,7 +71,7 @@ def _outcome(evidence: Evidence, comparison: Comparison | None, own_text: OwnTex
 def _told_apart(comparison: Comparison) -> str:
     """Whether its text can be told from real text, and from which length on."""
     if not comparison.detected:
-        return f"no difference found between its own text and real text up to {comparison.longest} tokens"
+        return f"a simple detector finds no difference between its own text and real text up to {comparison.longest} tokens"
     if comparison.h75.estimate.where == "beyond":
         right = in_a_hundred(comparison.last.auc.value)
         return f"its own text can be told from real text, but weakly: {right} after {comparison.longest} tokens"

@@ -15,6 +15,13 @@ _CHANGES = {
 }
 """What is changed, and the note that counts it."""
 
+_CONVERTERS = {
+    b"%PDF-": "is a PDF; convert it to text first, for example with `pdftotext`",
+    b"PK\x03\x04": "is a zip archive, or a document stored as one (.docx, .odt, .epub); unpack it, or convert it to text first, "
+    "for example with `pandoc -t plain`",
+}
+"""How files begin that are often given by mistake, and the way out."""
+
 
 class Cleaning:
     """Decodes and cleans texts, and counts what it changed, for the corpus notes."""
@@ -26,8 +33,10 @@ class Cleaning:
         """Return the bytes as text; a byte order mark is left out.
 
         Raises:
-            DataError: the bytes are not UTF-8 or hold a NUL byte; names `source` and the byte offset.
+            DataError: the bytes are not UTF-8 or hold a NUL byte; names `source` and the byte offset. Or a PDF, or a zip archive.
         """
+        if converter := next((words for magic, words in _CONVERTERS.items() if data.startswith(magic)), None):
+            raise DataError(f"{source} {converter}")
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:

@@ -106,6 +106,11 @@ def read_corpus(
         n_unanswered=reading.n_unanswered,
     )
     if len(corpus.documents) == 1 and not single_ok:
+        if corpus.n_duplicates:
+            raise DataError(
+                f"corpus {spec!r}: all its {corpus.n_duplicates + 1} documents hold the same text, which counts once; "
+                "give documents that differ, or check that --text-field names the field that holds the text"
+            )
         raise DataError(_one_document(corpus, reading.taken_for_text))
     return _allowed(corpus, prompts_ok)
 

@@ -126,8 +126,9 @@ def read_file(
     kind = kind_of(path.name)
     if kind is None and format is None:
         raise DataError(
-            f"{label} is of no kind that is read here; files end in {suffixes_in_words()}; what a file is that is called "
-            f"otherwise, --format says ({', '.join(FORMATS)})"
+            f"{label}: no file of this kind is read; names end in {suffixes_in_words()}. If it is one of these under another name, "
+            f"say which with --format ({', '.join(FORMATS)}). Convert anything else to text first: PDF with `pdftotext`, .docx, "
+            ".html and .epub with `pandoc -t plain`"
         )
     data = bytes_of(path, label)
     if format is not None:

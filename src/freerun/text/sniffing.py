@@ -36,7 +36,7 @@ def sniff(data: bytes, label: str, *, text_field: str) -> tuple[Format, str]:
             f"--text-field {text_field} needs rows with fields, and {label} looks like plain text; say what it is with --format "
             f"({', '.join(FORMATS)})"
         )
-    return FORMATS["text"], "want of any sign of rows"
+    return FORMATS["text"], "the absence of rows"
 
 
 def _is_json(text: str) -> bool:

@@ -33,6 +33,8 @@ function App({ about, start }) {
   const [coherence, setCoherence] = useState(null);
   const [beside, setBeside] = useState({});
   const fork = useRef(start.fork), wanted = useRef(start.at.every((id) => id < about.model.vocabulary) ? start.at : []);
+  const jumped = useRef(false); // another text was chosen, not written: the one before is a step back
+  const leaving = useRef(false);
   const again = () => setVersion((v) => v + 1);
 
   const failed = (error) => {
@@ -204,9 +206,20 @@ function App({ about, start }) {
   useEffect(() => {
     const at = tree.nodes(selected).map((n) => n.id);
     const from = at.length || tree.nodes(leaf).length ? tree.base.length : null;
-    if (!tree.base.length && !at.length && !text) return;
-    history.replaceState(null, "", writeLink({ text, sequence, fork: from, at, temperature, shelf: who.asked ? who.shelf : null, latent: who.asked ? who.latent : null }));
+    if (leaving.current || !tree.base.length && !at.length && !text) return;
+    const keep = jumped.current ? "pushState" : "replaceState";
+    jumped.current = false;
+    history[keep](null, "", writeLink({ text, sequence, fork: from, at, temperature, shelf: who.asked ? who.shelf : null, latent: who.asked ? who.latent : null }));
   }, [key, text, sequence, temperature, who.asked, who.shelf, who.latent]);
+
+  useEffect(() => {
+    const follow = () => { // back, forward, or a link pasted into this tab
+      leaving.current = true;
+      location.reload();
+    };
+    window.addEventListener("hashchange", follow);
+    return () => window.removeEventListener("hashchange", follow);
+  }, []);
 
   useEffect(() => {
     if (!gone) return;
@@ -271,7 +284,7 @@ function App({ about, start }) {
       <div class="desk">
         <div class="text-side">
           <${Editor} text=${text} about=${about} sequence=${sequence} waiting=${waiting.read} onText=${(t) => { setText(t); setSequence(null); }}
-            onRead=${(t) => readText(t)} onExample=${(e) => { setText(e.text); pick(about, e, setWho); readText(e.text); }} onSequence=${readSequence} onCancel=${() => lines.read.cancel()} />
+            onRead=${(t) => readText(t)} onExample=${(e) => { jumped.current = e.text !== text; setText(e.text); pick(about, e, setWho); readText(e.text); }} onSequence=${(number) => { jumped.current = number !== sequence; readSequence(number); }} onCancel=${() => lines.read.cancel()} />
           <${Strip} tokens=${tokens} here=${here} branch=${tree.base.length} edges=${about.rank_bands} onStand=${stand} numbers=${numbers} />
           <label class="switch"><input type="checkbox" checked=${numbers} onchange=${(e) => setNumbers(e.target.checked)} /> surprisal and entropy as numbers, nats</label>
           ${selected.notes.map((note) => html`<p class="note">${note}</p>`)}

@@ -7,7 +7,7 @@ export function Next({ next, model, actual, temperature, onTemperature, onTake, 
   const edited = temperature !== 1 && next !== null && next.edited_rest !== null;
   return html`<section class="next card" aria-labelledby="next-title" aria-busy=${waiting ? "true" : "false"}>
     <h2 id="next-title">Next token</h2>
-    ${next === null ? html`<p class="quiet">${ended ? "The text has ended here." : waiting ? "Reading …" : "No law stands here: write at least one word."}</p>`
+    ${next === null ? html`<p class="quiet">${ended ? "The text has ended here." : waiting ? "Reading …" : "No law stands here yet: it needs a text of at least one word that can be read."}</p>`
       : html`<${Facts} next=${next} />
       <ol class=${`bars${edited ? " edited" : ""}`}>
         ${next.bars.slice(0, most).map((bar) => html`<${Bar} key=${bar.id} bar=${bar} edited=${edited} actual=${bar.id === actual} onTake=${onTake} />`)}

@@ -19,7 +19,7 @@ export function Writers({ shelves, shelf, latent, onShelf, onLatent, asked, onAs
       ${file.latents.length > 1 && html`<label>asking for <select value=${latent} onchange=${(e) => onLatent(e.target.value)}>${file.latents.map((l) => html`<option value=${l.name}>${l.name}</option>`)}</select></label>`}
       </div></div>
     ${!asked && html`<p class="prose">The same text after a header that names each source: whichever header foretells it best gains belief, by Bayes' rule. It reads the text once for every
-      header. <button type="button" onclick=${onAsk}>Ask who is writing</button></p>`}
+      header.</p><button type="button" onclick=${onAsk}>Ask who is writing</button>`}
     ${waiting && html`<p class="progress" role="status">${waiting.total ? `Reading after every header: ${waiting.done} of ${waiting.total} tokens` : "Waiting for the model …"}
       <progress max=${waiting.total || 1} value=${waiting.done || 0} aria-label="progress"></progress> <button type="button" onclick=${onCancel}>Cancel</button></p>`}
     ${error && html`<p class="trouble" role="alert">${error}</p>`}
