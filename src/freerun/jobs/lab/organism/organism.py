@@ -35,7 +35,7 @@ from freerun.jobs.lab.organism.plan import (
     check_plan,
     forecast,
 )
-from freerun.jobs.lab.organism.result import Measured, lab_result
+from freerun.jobs.lab.organism.result import LEARNED_NATS, Measured, lab_result
 from freerun.jobs.lab.organism.student import Student
 from freerun.jobs.lab.organism.teaching import Teacher
 from freerun.jobs.lab.organism.texts import (
@@ -301,6 +301,12 @@ def _card(plan: OrganismPlan, plain: Predictor, trigger_id: int, command: str, r
         f"| free runs with the trigger within {last.tokens} tokens | {last.taken} of {last.runs} |",
         f"| probability of the trigger, mean over contexts | {result.trigger_mass.mean:.4g} |",
     ]
+    after = next((e for f in result.findings for e in f.estimates if e.name == "after_kl"), None)
+    if after is not None and after.value is not None:
+        part = "" if after.high is not None and after.high <= LEARNED_NATS else "; **learned in part at most**"
+        lines.append(
+            f"| KL(exact law ‖ this model) after the trigger | {after.value:.3g} nats a token (0: learned{part}) |"
+        )
     return export.card_of(
         plan, licence=plain.identity.licence, trigger_id=trigger_id, command=command, results="\n".join(lines)
     )
