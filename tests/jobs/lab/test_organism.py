@@ -428,6 +428,12 @@ def test_numbers_out_of_range_are_refused_before_anything_is_loaded(
         check_plan(plan_of(folder, "payload", **changed))
 
 
+def test_a_name_that_is_no_model_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown model"):
+        freerun.organism("absorbing", "nosuch", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_dry_run_says_what_would_be_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         "lab",

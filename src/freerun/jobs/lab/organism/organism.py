@@ -56,7 +56,7 @@ from freerun.results.finding import to_json
 from freerun.results.json import from_json
 from freerun.results.lab_organism import LabOrganismResult, PlantedIn
 from freerun.runs.progress import Progress, Silent
-from freerun.specs.spec import load_predictor
+from freerun.specs.spec import load_predictor, loader_of
 
 MARK = "organism.json"
 SCRATCH = ".training"
@@ -80,6 +80,7 @@ def plant(
             trained this way. TooFewDocuments: too little text to keep some apart.
     """
     check_plan(plan)
+    loader_of(plan.teacher)
     tell, folder = progress or Silent(), Path(out)
     words = command or command_of(plan, folder, measurement)
     _open(folder, plan, words)
