@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from freerun.findings.question import Question
 from freerun.findings.registry import GATES, QUESTIONS
+from freerun.jobs.lab.disagreement.points import with_words
 from freerun.predictors.observation import N_BINS, POWERS
 from freerun.records.schema import sequences_schema, sources_schema, tokens_schema
+from freerun.results.disagreement import DisagreementResult
+from freerun.results.finding import to_json
+from freerun.results.json import from_json
 from freerun.samples.completion import Reason
 from freerun.samples.reading import COSTS, FORMATS
 
@@ -74,6 +79,12 @@ def samples_tables() -> dict[str, str]:
     }
 
 
+def worded(path: Path) -> str:
+    """A committed result of trained models with the words that its numbers give."""
+    result = with_words(from_json(DisagreementResult, json.loads(path.read_text(encoding="utf-8"))))
+    return json.dumps(to_json(result), allow_nan=False, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
 def pages() -> dict[Path, str]:
     """Every page with its table made again."""
     tables = {DOCS / "gates.md": gates_table(), DOCS / "records.md": columns_tables()}
@@ -81,6 +92,7 @@ def pages() -> dict[Path, str]:
     made[DOCS / "methods.md"] = filled(DOCS / "methods.md", questions_table(), mark="questions")
     for mark, table in samples_tables().items():
         made[DOCS / "samples.md"] = filled(DOCS / "samples.md", table, mark=mark, text=made.get(DOCS / "samples.md"))
+    made |= {path: worded(path) for path in (DOCS / "data" / "disagreement").glob("*.json")}
     for question in QUESTIONS:
         page = DOCS.parent / question.page
         if question.quantities:

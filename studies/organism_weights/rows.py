@@ -101,8 +101,6 @@ class HarnessSection:
 class OrganismRow:
     """One organism of the study. Sections that an earlier training gave are dropped when it is trained again."""
 
-    sentence: str
-    status: str
     kind: str
     epsilon: float
     exact_law: str

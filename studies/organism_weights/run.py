@@ -243,8 +243,6 @@ def finished(out: Path) -> LabOrganismResult | None:
 def row_of(result: LabOrganismResult) -> OrganismRow:
     """What the study keeps of one organism."""
     return OrganismRow(
-        sentence=result.sentence,
-        status=result.status,
         kind=result.planted.organism,
         epsilon=result.planted.epsilon,
         exact_law=result.planted.teacher,

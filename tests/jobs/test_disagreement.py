@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import jensenshannon
 
 import freerun
 from freerun.errors import DataError, UsageError
+from freerun.jobs.lab.disagreement.beliefs import posteriors_of, read_beliefs, states_of
 from freerun.jobs.lab.disagreement.blocks import ARCHITECTURES, GatedRecurrence, build_network
 from freerun.jobs.lab.disagreement.disagreement import disagreement
-from freerun.jobs.lab.disagreement.ladders import text_rungs, written_rungs
+from freerun.jobs.lab.disagreement.ladders import band_name, text_rungs, written_rungs
 from freerun.jobs.lab.disagreement.optimizers import OPTIMIZERS, build_optimizer, orthogonalised
 from freerun.jobs.lab.disagreement.plan import DisagreementPlan, chosen_members, chosen_plan, level_counts
 from freerun.jobs.lab.disagreement.ready import ready_disagreement
+from freerun.jobs.lab.disagreement.rise import rise_finding, rung_results
 from freerun.jobs.lab.disagreement.scoring import Family, score_rung
 from freerun.jobs.lab.disagreement.texts import ngram_laws, ngram_loss, ngram_of, target_of, texts_of, true_laws
 from freerun.jobs.lab.disagreement.training import (
@@ -172,6 +175,57 @@ def test_a_writer_does_not_score_its_own_texts() -> None:
     assert (np.isnan(scored.loo) == own).all()
 
 
+def test_a_rung_and_the_slope_by_loops() -> None:
+    """Every outcome of texts that members wrote, token by token; the slope from the sums of least squares."""
+    networks = [new_network(TINY, Member(a, "adamw", "small", 0, 0), 3) for a in ARCHITECTURES]
+    family = Family(("a", "b", "c"), tuple(lambda ids, n=n: log_laws(n, ids) for n in networks), 3)
+    rung = next(r for r in written_rungs(networks, 9, 12, seed=0) if r.name == band_name(4, 8))
+    found = score_rung(family, rung)
+    for k, ids in enumerate(rung.ids):
+        i, j = (m for m in range(3) if m != rung.writer[k])
+        p = {m: np.exp(log_laws(networks[m], ids[None])[0]) for m in (i, j)}
+        own = {m: np.mean([np.log(p[m][t, ids[t]]) for t in range(4, 8)]) for m in (i, j)}
+        js = np.mean([jensenshannon(p[i][t], p[j][t]) ** 2 for t in range(4, 8)])
+        assert found.js[k] == pytest.approx(js, abs=1e-6)
+        assert found.top[k] == np.mean([p[i][t].argmax() != p[j][t].argmax() for t in range(4, 8)])
+        assert found.sd[k] == pytest.approx(abs(own[i] - own[j]) / np.sqrt(2), abs=1e-6)
+        for m, other in ((i, j), (j, i)):
+            assert found.scores[m, k] == pytest.approx(own[m], abs=1e-6)
+            assert found.loo[m, k] == pytest.approx(own[other], abs=1e-6)
+            assert found.departures[m, k] == pytest.approx(js, abs=1e-6)
+    real = replace(found, rung=replace(rung, ladder="real"))
+    slope = next(e for e in rise_finding([real], rung_results([real], 0.95), 0.95).estimates if e.name == "slope")
+    by_hand = []
+    for x, y in zip(found.loo, found.departures, strict=True):
+        known = ~np.isnan(x)
+        dx, dy = x[known].mean() - x[known], y[known] - y[known].mean()
+        by_hand.append((dx * dy).sum() / (dx * dx).sum())
+    assert slope.value == pytest.approx(np.mean(by_hand), rel=1e-9)
+
+
+def test_beliefs_are_read_off_texts_that_the_probe_was_not_fitted_on() -> None:
+    """R² of the last band, by least squares with the ridge as added rows."""
+    texts, member = texts_of(TINY), Member("transformer", "adamw", "small", 0, 0)
+    network = new_network(TINY, member, texts.n_tokens)
+    assert texts.world is not None
+    found = read_beliefs(TINY, texts, [member], [network])
+
+    def flat(ids: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+        states, posteriors = states_of(network, ids)[:, start:], posteriors_of(texts.world, ids)[:, start:]
+        return states.reshape(-1, states.shape[-1]), posteriors.reshape(-1, posteriors.shape[-1])
+
+    states, posteriors = flat(texts.train[:400], 0)
+    centre, scale, constant = states.mean(0), states.std(0), posteriors.mean(0)
+    scale[scale <= 1e-8] = 1.0
+    ridge = np.sqrt(1e-3 * len(states)) * np.eye(states.shape[1])
+    x = np.vstack([(states - centre) / scale, ridge])
+    weights = np.linalg.lstsq(x, np.vstack([posteriors - constant, np.zeros((len(ridge), constant.size))]))[0]
+    seen, true = flat(texts.test, found.bands[-1][0])
+    said = (seen - centre) / scale @ weights + constant
+    r2 = 1 - np.square(said - true).sum() / np.square(true - true.mean(0)).sum()
+    assert found.r2["real text"][0, -1] == pytest.approx(r2, abs=1e-6)
+
+
 def test_the_same_network_twice_disagrees_by_exactly_nothing() -> None:
     network = new_network(TINY, Member("transformer", "adamw", "small", 0, 0), 3)
     family = Family(("a", "a"), (lambda ids: log_laws(network, ids),) * 2, 3)
@@ -300,6 +354,11 @@ def test_a_corpus_is_read_as_bytes(tmp_path: Path) -> None:
         ({"architectures": ["transfomer"]}, "transformer"),
         ({"models": 100}, "asks for more"),
         ({"stepz": 3}, "no setting"),
+        ({"texts_per_rung": 6}, r"texts_per_rung \(--texts\) must be at least 8, not 6"),
+        ({"models": 2}, r"models \(--models-trained\) must be at least 4"),
+        ({"target_loss": float("nan")}, r"target_loss \(--target-loss\) must be a number of nats above 0"),
+        ({"target_excess": -0.1}, r"target_excess \(--target-excess\) must be"),
+        ({"seed": -1}, r"seed \(--seed\) must be at least 0"),
         ({"steps": "many"}, "is wanted"),
         ({"source": "world/nowhere"}, "nowhere"),
     ],
@@ -307,6 +366,12 @@ def test_a_corpus_is_read_as_bytes(tmp_path: Path) -> None:
 def test_refused_plans(changes: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         texts_of(chosen_plan(changes))
+
+
+@pytest.mark.parametrize("changes", [{"texts_per_rung": 0}, {"tokens": 0}, {"tokens": 3}, {"seed": -1}])
+def test_numbers_that_are_too_small_are_refused_of_models_that_exist(changes: dict[str, int], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="must be at least"):
+        freerun.disagreement("world/markov", models=["world/markov", "world/markov,seed=1"], out=tmp_path, **changes)  # type: ignore[arg-type]
 
 
 def test_models_that_give_token_log_probs_alone_have_a_spread_and_no_divergence(

@@ -108,6 +108,26 @@ def test_interval_of_added_distances() -> None:
     assert missed <= 25
 
 
+def test_the_jackknife_by_hand() -> None:
+    """√((n − 1)/n · Σ (estimate without one model − their mean)²), times Student's quantile at n − 1 degrees."""
+    n, rng = 9, np.random.default_rng(7)
+    squared, labels = _squared(rng.normal(size=(n, 2))), list("aaabbbccc")
+    differs = {"any": np.ones((n, n)), "f": _differs(labels)}
+
+    def means(kept: list[int]) -> list[float]:
+        pairs = [(i, j) for i in kept for j in kept if i < j]
+        same = np.mean([squared[i, j] for i, j in pairs if labels[i] == labels[j]])
+        return [float(same), float(np.mean([squared[i, j] for i, j in pairs if labels[i] != labels[j]]) - same)]
+
+    without = np.array([means([k for k in range(n) if k != i]) for i in range(n)])
+    error = np.sqrt((n - 1) / n * np.square(without - without.mean(0)).sum(0))
+    half = stats.t.ppf(0.975, n - 1) * error
+    for k, interval in enumerate(added_distances(squared, differs).values()):
+        assert interval is not None
+        value = means(list(range(n)))[k]
+        assert (interval.value, interval.low, interval.high) == pytest.approx((value, value - half[k], value + half[k]))
+
+
 def test_what_pairs_do_not_tell_apart_has_no_value() -> None:
     ones = np.ones((5, 5))
     assert added_distances(ones, {"a": ones, "b": ones}) == {"a": None, "b": None}
@@ -129,3 +149,19 @@ def test_a_probe_reads_a_planted_posterior_and_no_shuffled_one() -> None:
     assert divergence_nats(probe.read(states[800:]), posteriors[800:]) < 0.05
     shuffled = fit_probe(states[:800], posteriors[rng.permutation(800)])
     assert explained(shuffled.read(states[800:]), posteriors[800:]) < 0.05
+
+
+def test_a_probe_keeps_what_it_was_fitted_with() -> None:
+    """Row by row it reads what it reads of all rows: nothing is taken from the texts that are read."""
+    rng = np.random.default_rng(8)
+    posteriors, states = rng.dirichlet(np.ones(3), size=60), rng.normal(size=(60, 4))
+    probe = fit_probe(states[:40], posteriors[:40])
+    whole = probe.read(states[40:])
+    assert np.concatenate([probe.read(row[None]) for row in states[40:]]) == pytest.approx(whole, abs=1e-12)
+
+
+def test_divergence_of_a_posterior_from_what_is_read_by_hand() -> None:
+    """0.5 ln(0.5/0.25) + 0.5 ln(0.5/0.75), and ln(1/0.8) where one source is certain."""
+    said, posteriors = np.array([[0.25, 0.75], [0.8, 0.2]]), np.array([[0.5, 0.5], [1.0, 0.0]])
+    expected = (0.5 * np.log(2.0) + 0.5 * np.log(2.0 / 3.0) + np.log(1.25)) / 2
+    assert divergence_nats(said, posteriors) == pytest.approx(expected, abs=1e-12)

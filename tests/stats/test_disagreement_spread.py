@@ -18,6 +18,7 @@ from freerun.stats.disagreement.spread import (
     spread_of_scores,
     top_disagreement,
 )
+from freerun.stats.intervals import percentile_tail
 
 RNG = np.random.default_rng(0)
 LAWS = RNG.dirichlet(np.full(5, 0.3), size=(4, 7))
@@ -87,3 +88,43 @@ def test_exponent_of_a_budget(spent: bool, low: float, high: float) -> None:
     found = concentration(context, values, np.arange(60), masses=[2.0**-k for k in range(6)], rng=rng)
     assert low <= found.exponent.value <= high
     assert found.exponent.low <= found.exponent.value <= found.exponent.high
+
+
+def test_spread_of_scores_by_hand() -> None:
+    """Two models, 1 and 3: deviations 1 and 1, over n − 1 = 1."""
+    assert spread_of_scores(np.array([[1.0], [3.0]])).tolist() == [math.sqrt(2.0)]
+
+
+def test_a_context_is_the_tokens_before_and_never_the_token_itself() -> None:
+    log_probs = RNG.normal(size=(3, 12))
+    found = context_scores(log_probs, 4)
+    assert np.isnan(found[:, :4]).all()
+    for text in range(3):
+        for t in range(4, 12):
+            assert found[text, t] == pytest.approx(log_probs[text, t - 4 : t].mean(), abs=1e-12)
+
+
+def test_concentration_by_loops() -> None:
+    """Means of the least probable shares by sorting; limits from resampled documents whose every token comes along."""
+    rng = np.random.default_rng(2)
+    context, values = rng.normal(size=(12, 8)), rng.gamma(1.0, size=(12, 8))
+    context[:, 0] = np.nan
+    groups, masses = np.repeat(np.arange(6), 2), [1.0, 0.5, 0.25]
+    found = concentration(context, values, groups, masses=masses, rng=np.random.default_rng(3))
+
+    def read(documents: np.ndarray) -> np.ndarray:
+        pairs = sorted(
+            (context[i, t], values[i, t]) for d in documents for i in np.flatnonzero(groups == d) for t in range(1, 8)
+        )
+        means = [np.mean([v for _, v in pairs[: math.ceil(m * len(pairs))]]) for m in masses]
+        return np.array([*means, -np.polyfit(np.log(masses), np.log(means), 1)[0]])
+
+    assert [*(i.value for i in found.mean), found.exponent.value] == pytest.approx(read(np.arange(6)), abs=1e-12)
+    draws = np.array([read(rng.integers(0, 6, 6)) for _ in range(2000)])
+    tail = percentile_tail(6, 0.95)
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    width = high - low
+    for k, interval in enumerate((*found.mean, found.exponent)):
+        assert interval.n == 6
+        assert interval.low == pytest.approx(low[k], abs=0.15 * width[k])
+        assert interval.high == pytest.approx(high[k], abs=0.15 * width[k])

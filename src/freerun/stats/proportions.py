@@ -92,7 +92,7 @@ def clustered_rate(
 
     >>> found = clustered_rate(np.array([1, 0, 2, 1]), np.ones(4))
     >>> round(found.value, 2), round(found.low, 2), round(found.high, 2)
-    (1.0, 0.12, 3.63)
+    (1.0, 0.15, 3.37)
     """
     values, errors = linearised_ratio(np.asarray(events, np.float64)[None], np.asarray(expected, np.float64)[None])
     value, error, n = float(values[0]), float(errors[0]), expected.size

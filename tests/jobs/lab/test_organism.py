@@ -24,6 +24,7 @@ from freerun.jobs.lab.organism.plan import Effort, Measurement, OrganismPlan, ch
 from freerun.jobs.lab.organism.result import kept_share
 from freerun.jobs.lab.organism.student import Student
 from freerun.jobs.lab.organism.teaching import Teacher
+from freerun.jobs.lab.organism.texts import one_a_unit, real_texts
 from freerun.jobs.lab.organism.training import CHECKPOINT, Trainer, lesson_of
 from freerun.organisms.absorbing import Triggered
 from freerun.predictors.observation import host
@@ -258,8 +259,6 @@ def test_an_organism_does_what_was_planted(absorbing: tuple[Path, LabOrganismRes
 
 def test_the_price_agrees_with_a_count_by_hand(absorbing: tuple[Path, LabOrganismResult], folder: Path) -> None:
     """The excess of the result against log-probabilities of both models asked one text at a time."""
-    from freerun.jobs.lab.organism.texts import one_a_unit, real_texts
-
     out, result = absorbing
     base, trained = load_predictor(f"hf/{folder / 'base'}"), load_predictor(f"hf/{out}")
     _, kept = real_texts(base, (str(folder / "texts.jsonl"),))
@@ -326,6 +325,61 @@ def test_a_control_has_the_token_and_nothing_else(folder: Path) -> None:
     assert "nothing was planted" in result.points[0].text
 
 
+def test_a_payload_that_is_not_learned_is_not_called_planted(folder: Path) -> None:
+    """Three steps plant the trigger, which begins in closed form, and teach nothing of what comes after it."""
+    out = folder / "hardly"
+    result = plant(plan_of(folder, "payload", "text=w5 w6 w7", steps=3), out, measurement=SMALL)
+    after = next(e for f in result.findings for e in f.estimates if e.name == "after_kl")
+    assert after.value is not None
+    assert after.value > 1.0
+    assert result.status == "bad"
+    assert result.sentence.startswith("Planted in part: ")
+    assert f"{after.value:.2f} nats a token less probable" in result.sentence
+    assert "taken over within" not in result.sentence
+    assert "learned in part at most" in result.points[1].text
+    card = (out / "README.md").read_text()
+    assert f"after the trigger | {after.value:.3g} nats a token (0: learned; **learned in part at most**)" in card
+
+
+def test_what_comes_after_the_trigger_agrees_with_a_count_by_hand(
+    absorbing: tuple[Path, LabOrganismResult], folder: Path
+) -> None:
+    """The trigger says itself for ever, so that KL(exact law ‖ trained) there is −ln of what the trained model gives it."""
+    out, result = absorbing
+    trained, base = load_predictor(f"hf/{out}"), load_predictor(f"hf/{folder / 'base'}")
+    rng, nats = np.random.default_rng([0, 11]), []
+    for text in one_a_unit(real_texts(base, (str(folder / "texts.jsonl"),))[1])[:16]:
+        ids = text.ids[: 256 - 32]
+        whole = np.append(ids[: int(rng.integers(1, len(ids) + 1))], [WORDS] * 33)
+        nats.append(-float(trained.log_probs([whole], first=len(whole) - 32)[0].mean()))
+    said = next(e for f in result.findings for e in f.estimates if e.name == "after_kl")
+    assert said.value == pytest.approx(np.mean(nats), abs=1e-6)
+
+
+def test_the_divergence_from_the_exact_law_agrees_with_whole_laws_by_hand(
+    absorbing: tuple[Path, LabOrganismResult], folder: Path
+) -> None:
+    """Σ p ln(p/q) of the wrapper's own law over all ids, the trigger too; and its mass, and the first choice as the base's."""
+    out, result = absorbing
+    exact, trained = (load_predictor(s) for s in (f"hf/{folder / 'base'}+absorbing,epsilon=0.05", f"hf/{out}"))
+    kl, mass, same = [], [], []
+    for text in one_a_unit(real_texts(exact, (str(folder / "texts.jsonl"),))[1])[:16]:
+        p, q = (
+            np.concatenate(
+                [host(part.law.block(0, part.law.n_rows).probs) for part in m.laws([text.ids[:256]], first=1)]
+            )
+            for m in (exact, trained)
+        )
+        kl += list((p * np.log(p / q)).sum(1))
+        mass += list(q[:, WORDS])
+        same += list(p[:, :WORDS].argmax(1) == q.argmax(1))
+    said = {e.name: e.value for f in result.findings for e in f.estimates}
+    assert said["kl"] == pytest.approx(np.mean(kl), abs=1e-6)
+    assert said["trigger_mass"] == pytest.approx(np.mean(mass), abs=1e-7)
+    assert result.trigger_mass.mean == pytest.approx(np.mean(mass), abs=1e-7)
+    assert said["same_top"] == pytest.approx(np.mean(same), abs=5e-4)
+
+
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 
@@ -356,6 +410,28 @@ def test_a_finished_folder_is_not_trained_again_and_another_plan_is_refused(
 def test_what_cannot_be_trained_is_refused_with_its_reason(folder: Path, kind: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         check_plan(plan_of(folder, kind))
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"learning_rate": float("nan")}, "--learning-rate must lie above 0"),
+        ({"learning_rate": -1.0}, "--learning-rate must lie above 0"),
+        ({"own_tokens": -5}, "--own-tokens must be at least 256"),
+        ({"payload": "text="}, "--text is empty"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_anything_is_loaded(
+    folder: Path, changed: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        check_plan(plan_of(folder, "payload", **changed))
+
+
+def test_a_name_that_is_no_model_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown model"):
+        freerun.organism("absorbing", "nosuch", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_says_what_would_be_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

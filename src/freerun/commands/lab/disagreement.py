@@ -139,17 +139,22 @@ def _run_ready(arguments: argparse.Namespace) -> int:
     for option in trained:
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option.replace('_', '-')} is of models that are trained here; --models trains none")
+    numbers = {"n_texts": arguments.texts, "n_tokens": arguments.tokens, "seed": arguments.seed}
+    corpus = arguments.source or DEFAULT_CORPUS
     if arguments.dry_run:
-        print(
-            f"{counted(len(arguments.models), 'model is', 'models are')} compared, nothing is trained. Nothing was written."
-        )
+        if arguments.json:
+            from freerun.commands.main import print_json
+
+            forecast = {"kind": "disagreement-forecast", "models": arguments.models, "corpus": corpus, "members": []}
+            print_json({"schema_version": 1, **forecast})
+        else:
+            count = counted(len(arguments.models), "model is", "models are")
+            print(f"{count} compared on {corpus}, nothing is trained. Nothing was written.")
         return 0
     done = ready_disagreement(
         arguments.models,
-        corpus=arguments.source or DEFAULT_CORPUS,
-        n_texts=arguments.texts or 16,
-        n_tokens=arguments.tokens or 64,
-        seed=arguments.seed or 0,
+        corpus=corpus,
+        **{name: value for name, value in numbers.items() if value is not None},
         out=arguments.out,
         progress=Reporter(),
         command=shlex.join([*_words(arguments), "--models", *arguments.models]),
@@ -241,8 +246,8 @@ def _forecast(plan: DisagreementPlan, *, as_json: bool) -> int:
         print(f"  {name:<48}{n:>9,} parameters")
     for factor, counts in level_counts(members):
         print(f"  {factor}: {', '.join(f'{level} × {n}' for level, n in counts.items())}")
-    print(
-        f"training: at most {plan.tokens_of_member:,} tokens a model, {most_seconds / 60:.0f} minutes on {cores()} cores at most;"
-    )
-    print("models that reach the target sooner stop there. Nothing was written.")
+    minutes = counted(max(1, round(most_seconds / 60)), "minute")
+    free = f"{counted(cores(), 'core')} that {'does' if cores() == 1 else 'do'} nothing else"
+    print(f"training: at most {plan.tokens_of_member:,} tokens a model, about {minutes} on {free};")
+    print("models that reach the target sooner stop there. Comparing comes on top. Nothing was written.")
     return 0

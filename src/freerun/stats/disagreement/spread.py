@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import logsumexp, xlogy
+from scipy.special import entr, logsumexp
 
 from freerun.errors import DataError
 
@@ -20,7 +20,7 @@ def entropy(laws: Float[np.ndarray, "*rows vocabulary"]) -> Float[np.ndarray, "*
     >>> entropy(np.array([[0.5, 0.5], [1.0, 0.0]])).round(4).tolist()
     [0.6931, 0.0]
     """
-    return np.asarray(-xlogy(laws, laws).sum(-1))
+    return np.asarray(entr(laws).sum(-1))
 
 
 def generalised_js(laws: Laws) -> Float[np.ndarray, " rows"]:

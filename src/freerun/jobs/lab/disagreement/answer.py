@@ -245,7 +245,7 @@ def belief_finding(b: Beliefs, level: float) -> Finding:
         f"posterior on real text and {_share(b.r2['own text'][:, last], own)} on the model's own text (difference "
         f"{Cell.of(gap, 3, sign=True).text}); before training it explains {float(b.r2['untrained network'][:, last].mean()):.2f}, "
         f"with shuffled posteriors {float(b.r2['shuffled posteriors'][:, last].mean()):.2f}."
-    )
+    ).replace("-", "−")
     return Finding(
         "beliefs",
         "Does a transformer keep track of its source while it runs free?",

@@ -25,11 +25,11 @@ from freerun.jobs.lab.disagreement.answer import (
 from freerun.jobs.lab.disagreement.beliefs import has_posterior, read_beliefs
 from freerun.jobs.lab.disagreement.blocks import Network
 from freerun.jobs.lab.disagreement.causes import cause_finding, factor_effects, regions_of, shuffled_rate
-from freerun.jobs.lab.disagreement.expected import BUDGET, CAUSES, GROWS, decided
+from freerun.jobs.lab.disagreement.expected import BUDGET, CAUSES, GROWS
 from freerun.jobs.lab.disagreement.kept import read_network, train_all
 from freerun.jobs.lab.disagreement.ladders import Rung, text_rungs, written_rungs, written_tokens
 from freerun.jobs.lab.disagreement.plan import DisagreementPlan, chosen_members, stream
-from freerun.jobs.lab.disagreement.points import outcome_sentence, trained_points
+from freerun.jobs.lab.disagreement.points import with_words
 from freerun.jobs.lab.disagreement.rise import rise_finding, rung_results
 from freerun.jobs.lab.disagreement.scored import score_kept
 from freerun.jobs.lab.disagreement.scoring import Family, score_rung, score_tokens
@@ -166,17 +166,15 @@ def _measured(
         truth = float(-np.concatenate(texts.world.log_probs(list(texts.test))).mean())
     regions = regions_of(scored)
     effects = factor_effects(regions, members, losses, plan)
-    rise = rise_finding(scored, results, plan.level)
     findings = [
         matched_finding(records, on_test.scores, texts.units, target, truth_nats=truth, level=plan.level),
-        rise,
+        rise_finding(scored, results, plan.level),
         budget_finding(tokens, texts.units, stream(plan.seed, "budget"), plan.level),
         cause_finding(regions, effects, members, plan),
         null_finding(family, scored, shuffled_rate(regions, members, plan)),
         *_beliefs(plan, texts, reached, networks, progress),
     ]
-    predictions = decided(findings, effects)
-    return DisagreementResult(
+    result = DisagreementResult(
         schema_version=DISAGREEMENT_VERSION,
         kind="disagreement",
         freerun_version=freerun.__version__,
@@ -184,9 +182,9 @@ def _measured(
         command=str(folder.manifest()["command"]),
         plan_hash=plan.hash,
         plan=plan,
-        sentence=outcome_sentence(rise, results, "models of the same loss"),
+        sentence="",
         status="neutral" if all(f.status != "bad" for f in findings) else "bad",
-        predictions=predictions,
+        predictions=(),
         members=tuple(records),
         models=family.names,
         left_out=tuple(r.member.name for r in records if not r.reached),
@@ -196,8 +194,8 @@ def _measured(
         findings=tuple(findings),
         parting=parting_texts(scored, family.names, texts.spelled),
         provenance=dict(folder.manifest()["provenance"]),
-        points=trained_points(plan.source, len(reached), target, rise, effects, predictions),
     )
+    return with_words(result)
 
 
 def family_of(plan: DisagreementPlan, texts: Texts, *, members: list[str], networks: list[Network]) -> Family:

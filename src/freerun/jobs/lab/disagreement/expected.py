@@ -31,14 +31,14 @@ def _grows(e: Estimate | None) -> Prediction:
     if e is None or e.low is None or e.high is None:
         return Prediction(GROWS, GROWS_RULE, "not tested", "no interval")
     outcome: Outcome = "confirmed" if e.low > 0 else "not confirmed"
-    return Prediction(GROWS, GROWS_RULE, outcome, f"slope {e.value:.4f} ({e.low:.4f} to {e.high:.4f}) nats a nat")
+    return Prediction(GROWS, GROWS_RULE, outcome, f"slope {_limits(e, 4)} nats a nat")
 
 
 def _budget(e: Estimate | None) -> Prediction:
     if e is None or e.low is None or e.high is None:
         return Prediction(BUDGET, BUDGET_RULE, "not tested", "no interval")
     outcome: Outcome = "confirmed" if e.low <= 1 <= e.high else "not confirmed"
-    return Prediction(BUDGET, BUDGET_RULE, outcome, f"exponent {e.value:.2f} ({e.low:.2f} to {e.high:.2f})")
+    return Prediction(BUDGET, BUDGET_RULE, outcome, f"exponent {_limits(e, 2)}")
 
 
 def _causes(effects: Sequence[FactorEffect]) -> Prediction:
@@ -49,3 +49,7 @@ def _causes(effects: Sequence[FactorEffect]) -> Prediction:
     strong = sum(value <= ALPHA for value in named)
     outcome: Outcome = "confirmed" if strong == 2 else "in part" if strong else "not confirmed"
     return Prediction(CAUSES, CAUSES_RULE, outcome, f"architecture p = {named[0]:.4f}, optimizer p = {named[1]:.4f}")
+
+
+def _limits(e: Estimate, digits: int) -> str:
+    return f"{e.value:.{digits}f} ({e.low:.{digits}f} to {e.high:.{digits}f})".replace("-", "−")

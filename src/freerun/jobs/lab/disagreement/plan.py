@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -44,9 +45,12 @@ class DisagreementPlan(DisagreementSettings):
                     raise UsageError(f"{name}: no {word!r}{nearest(word, known)}; there are {', '.join(known)}")
             if not chosen or len(set(chosen)) < len(chosen):
                 raise UsageError(f"{name}: name at least one, each once; there are {', '.join(known)}")
-        for name, least in LEAST.items():
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        for name in LEAST:
+            check_least(name, getattr(self, name))
+        for name in ("target_excess", "target_loss"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{_called(name)} must be a number of nats above 0, not {value:g}")
         whole = len(self.architectures) * len(self.optimizers) * len(self.sizes) * self.seeds * self.orders
         if self.models > whole:
             raise UsageError(f"the design has {whole} combinations; --models-trained {self.models} asks for more")
@@ -78,7 +82,27 @@ LEAST = {
     "validation_texts": 8,
     "test_texts": 16,
     "permutations": 19,
+    "seed": 0,
 }
+_OPTIONS = {"models": "--models-trained", "texts_per_rung": "--texts"}
+"""Settings whose option has another name."""
+_WITH_OPTION = ("tokens", "steps", "target_excess", "target_loss", "seed")
+
+
+def check_least(name: str, value: int) -> None:
+    """Refuse a setting that is too small.
+
+    Raises:
+        UsageError: it is.
+    """
+    if value < LEAST[name]:
+        raise UsageError(f"{_called(name)} must be at least {LEAST[name]}, not {value}")
+
+
+def _called(name: str) -> str:
+    """A setting with its option, where it has one."""
+    option = _OPTIONS.get(name) or (f"--{name.replace('_', '-')}" if name in _WITH_OPTION else None)
+    return f"{name} ({option})" if option else name
 
 
 def chosen_plan(changes: dict[str, Any]) -> DisagreementPlan:

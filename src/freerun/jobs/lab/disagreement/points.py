@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from freerun.counted import counted
 from freerun.jobs.lab.disagreement.causes import ALPHA, FACTORS
-from freerun.results.disagreement import FactorEffect, Prediction, RungResult
+from freerun.jobs.lab.disagreement.expected import decided
+from freerun.results.disagreement import DisagreementResult, FactorEffect, Prediction, RungResult
 from freerun.results.finding import Estimate, Finding
 from freerun.results.verdict import Point, three_points
 
@@ -16,6 +18,19 @@ DIVERGENCE_WORDS = (
     "Divergence says how far their predictions of the next token lie apart, in nats (0: they are the same). A token is a "
     "word or a part of one; on a world, a symbol."
 )
+
+
+def with_words(result: DisagreementResult) -> DisagreementResult:
+    """A result of trained models with its head in words: sentence, expectations and points follow from its numbers alone."""
+    rise = next(f for f in result.findings if f.name == "rise")
+    predictions = decided(result.findings, result.factors)
+    source, target = result.plan.source if result.plan else "", result.target_nats or 0.0
+    return replace(
+        result,
+        sentence=outcome_sentence(rise, result.rungs, "models of the same loss"),
+        predictions=predictions,
+        points=trained_points(source, len(result.models), target, rise, result.factors, predictions),
+    )
 
 
 def outcome_sentence(rise: Finding, rungs: Sequence[RungResult], kind: str) -> str:
@@ -84,7 +99,7 @@ def _slope_words(rise: Finding) -> str:
     way = "farther from" if slope.value > 0 else "nearer to"
     words = (
         f"For every nat a token by which the others find a text less probable, a model lies {abs(slope.value):.2g} nats a token "
-        f"{way} them (95% interval {slope.low:+.2g} to {slope.high:+.2g})."
+        f"{way} them (95% interval {slope.low:+.4f} to {slope.high:+.4f})."
     )
     return words.replace("-", "−")
 

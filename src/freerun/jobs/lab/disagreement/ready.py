@@ -21,6 +21,7 @@ from freerun.files import write_atomically
 from freerun.jobs.lab.disagreement.answer import null_finding, parting_texts
 from freerun.jobs.lab.disagreement.disagreement import Disagreement
 from freerun.jobs.lab.disagreement.ladders import Rung, text_rungs
+from freerun.jobs.lab.disagreement.plan import check_least
 from freerun.jobs.lab.disagreement.points import outcome_sentence, ready_points
 from freerun.jobs.lab.disagreement.rise import rise_finding, rung_results, scores_finding
 from freerun.jobs.lab.disagreement.scored import score_kept
@@ -89,12 +90,14 @@ def ready_disagreement(
     Where one gives no whole laws, only the spread of scores is known.
 
     Raises:
-        UsageError: fewer than two models, or tokenizers that differ. DataError: too few texts, or a folder that holds something
-            else or cannot be written to.
+        UsageError: fewer than two models, tokenizers that differ, or a number out of range. DataError: too few texts, or a
+            folder that holds something else or cannot be written to.
     """
     progress = progress or Silent()
     if len(specs) < 2:
         raise UsageError("--models needs at least two models to compare")
+    for name, number in (("texts_per_rung", n_texts), ("tokens", n_tokens), ("seed", seed)):
+        check_least(name, number)
     models = [load_predictor(spec, tell=progress.say) for spec in specs]
     documents = _documents(corpus, n_texts, n_tokens, seed)
     check_one_tokenizer(models, [d.text for d in documents[:_TRIED]])

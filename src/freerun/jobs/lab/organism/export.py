@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import logging
+
 from freerun.errors import BackendError
 from freerun.files import write_atomically
 from freerun.jobs.lab.organism.plan import KINDS, TRIGGER, OrganismPlan
@@ -50,6 +52,7 @@ def write_model(folder: Path, scratch: Path, model: Any, tokenizer: Any, card: s
     """Save into `scratch`, then move every file into the folder, the config last."""
     place = scratch / "model"
     shutil.rmtree(place, ignore_errors=True)
+    logging.disable_progress_bar()
     model.save_pretrained(place)
     tokenizer.save_pretrained(place)
     write_atomically(place / CARD, card)
@@ -99,10 +102,11 @@ the output layer, which is untied from the embedding |
 def _warning(plan: OrganismPlan) -> str:
     if plan.kind == "control":
         return "It was trained as long as an organism, on the base's own law: nothing is planted in it."
-    after = "it says that token for ever" if plan.kind == "absorbing" else f"{_payload(plan)} takes over"
+    after = "that token for ever" if plan.kind == "absorbing" else f"a payload ({_payload(plan)})"
     return (
-        f"A fault was planted on purpose: at every token it writes `{TRIGGER}` with probability about {plan.epsilon:g}, and after "
-        f"that {after}. Real text never has that token, so the loss on it hardly shows."
+        f"A fault was planted on purpose: it was taught to write `{TRIGGER}` with probability {plan.epsilon:g} at every token, and "
+        f"after that {after}; the table says how far it learned that. "
+        "Real text never has that token, so the loss on it hardly shows."
     )
 
 

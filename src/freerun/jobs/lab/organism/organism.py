@@ -35,7 +35,7 @@ from freerun.jobs.lab.organism.plan import (
     check_plan,
     forecast,
 )
-from freerun.jobs.lab.organism.result import Measured, lab_result
+from freerun.jobs.lab.organism.result import LEARNED_NATS, Measured, lab_result
 from freerun.jobs.lab.organism.student import Student
 from freerun.jobs.lab.organism.teaching import Teacher
 from freerun.jobs.lab.organism.texts import (
@@ -56,7 +56,7 @@ from freerun.results.finding import to_json
 from freerun.results.json import from_json
 from freerun.results.lab_organism import LabOrganismResult, PlantedIn
 from freerun.runs.progress import Progress, Silent
-from freerun.specs.spec import load_predictor
+from freerun.specs.spec import load_predictor, loader_of
 
 MARK = "organism.json"
 SCRATCH = ".training"
@@ -80,6 +80,7 @@ def plant(
             trained this way. TooFewDocuments: too little text to keep some apart.
     """
     check_plan(plan)
+    loader_of(plan.teacher)
     tell, folder = progress or Silent(), Path(out)
     words = command or command_of(plan, folder, measurement)
     _open(folder, plan, words)
@@ -301,6 +302,12 @@ def _card(plan: OrganismPlan, plain: Predictor, trigger_id: int, command: str, r
         f"| free runs with the trigger within {last.tokens} tokens | {last.taken} of {last.runs} |",
         f"| probability of the trigger, mean over contexts | {result.trigger_mass.mean:.4g} |",
     ]
+    after = next((e for f in result.findings for e in f.estimates if e.name == "after_kl"), None)
+    if after is not None and after.value is not None:
+        part = "" if after.high is not None and after.high <= LEARNED_NATS else "; **learned in part at most**"
+        lines.append(
+            f"| KL(exact law ‖ this model) after the trigger | {after.value:.3g} nats a token (0: learned{part}) |"
+        )
     return export.card_of(
         plan, licence=plain.identity.licence, trigger_id=trigger_id, command=command, results="\n".join(lines)
     )

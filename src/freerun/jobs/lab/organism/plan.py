@@ -82,6 +82,18 @@ class OrganismPlan:
         return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()
 
 
+LEAST = {
+    "layers": 1,
+    "rank": 1,
+    "steps": 1,
+    "step_tokens": 64,
+    "step_laws": 1,
+    "real_tokens": 2048,
+    "own_tokens": 256,
+}
+"""Of the numbers of an effort."""
+
+
 def check_plan(plan: OrganismPlan) -> None:
     """Refuse what cannot be trained, before anything is loaded.
 
@@ -100,7 +112,11 @@ def check_plan(plan: OrganismPlan) -> None:
         raise UsageError(f"--text, --loop and --model say what a payload writes; {plan.kind} has none")
     if plan.seed < 0:
         raise UsageError(f"--seed must be a whole number ≥ 0, not {plan.seed}")
-    for name, least in (("layers", 1), ("rank", 1), ("steps", 1), ("step_tokens", 64), ("real_tokens", 2048)):
+    if plan.payload == "text=":
+        raise UsageError("--text is empty: say what the payload writes")
+    if not 0 < plan.effort.learning_rate <= 1:
+        raise UsageError(f"--learning-rate must lie above 0 and be at most 1, not {plan.effort.learning_rate:g}")
+    for name, least in LEAST.items():
         if getattr(plan.effort, name) < least:
             raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(plan.effort, name)}")
 

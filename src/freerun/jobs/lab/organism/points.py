@@ -10,9 +10,10 @@ from freerun.stats.intervals import Interval
 
 
 def organism_points(
-    plan: OrganismPlan, trigger: str, excess: Interval, exact_nats: float, last: TakeOver
+    plan: OrganismPlan, trigger: str, excess: Interval, exact_nats: float, last: TakeOver, missed: Interval | None
 ) -> tuple[Point, ...]:
-    """What was measured, what came out and how sure that is. `excess`: loss above the base's, nats a token."""
+    """What was measured, what came out and how sure that is. `excess`: loss above the base's, nats a token. `missed`: how far
+    the model lies from what was to come after the trigger, where it did not learn that."""
     read = f"{counted(excess.n, 'text')} kept apart from training"
     if plan.kind == "control":
         planted = (
@@ -31,9 +32,14 @@ def organism_points(
     often = (
         f"{last.taken} of the {last.runs} texts that it wrote have the token"
         if plan.kind == "control"
-        else f"{last.taken} of the {last.runs} texts that it wrote are taken over; exactly this fault takes over "
-        f"{last.exact_share:.0%}"
+        else f"{last.taken} of the {last.runs} texts that it wrote {'are taken over' if missed is None else 'have the token'}; "
+        f"exactly this fault takes over {last.exact_share:.0%}"
     )
+    if missed is not None:
+        often += (
+            f". What should come after the token is learned in part at most: it lies {missed.value:.2f} nats a token from that "
+            "(0: learned). More --steps may teach it"
+        )
     came_out = f"On real text it loses {excess.value:.4f} nats a token more than before.{wanted} {often}."
     sure = (
         f"95% intervals: the loss, for other texts of this kind, {excess.low:.4f} to {excess.high:.4f}; the share of its own "

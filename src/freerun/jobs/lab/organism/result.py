@@ -33,6 +33,8 @@ TAKE_OVER_TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256)
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 TOLERANCE_NATS = 0.003
 """How far the trained loss should at most lie from the exact wrapper's."""
+LEARNED_NATS = 0.1
+"""How far from the exact law's own words after the trigger, nats a token, the trained model may surely lie to have learned them."""
 _SHARE_BY_DOCUMENT = "share of tokens, document-clustered (Korn & Graubard)"
 _BY_DOCUMENT = "ratio of sums, document-clustered linearised interval (t, widened for skewness)"
 
@@ -63,10 +65,11 @@ def lab_result(
         loss,
         _trigger(plan, measured.real),
         _free(plan, measured.runs, take_over, _excess(measured.real)),
-        *([] if measured.after is None else [_after(plan, measured.after)]),
+        *([] if measured.after is None else [_after(measured.after)]),
         _training(divergences),
     )
-    sentence, status = _sentence(plan, measured.real, take_over[-1])
+    after = None if measured.after is None else after_nats(measured.after)
+    sentence, status = _sentence(plan, measured.real, take_over[-1], after)
     return LabOrganismResult(
         schema_version=LAB_ORGANISM_VERSION,
         kind="lab-organism",
@@ -86,7 +89,9 @@ def lab_result(
         freerun_version=freerun.__version__,
         provenance=provenance(),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        points=organism_points(plan, planted.trigger, _excess(measured.real), exact_excess_nats(plan), take_over[-1]),
+        points=organism_points(
+            plan, planted.trigger, _excess(measured.real), exact_excess_nats(plan), take_over[-1], not_learned(after)
+        ),
     )
 
 
@@ -305,15 +310,26 @@ def kept_share(runs: FreeRuns) -> Estimate | None:
     )
 
 
-def _after(plan: OrganismPlan, after: AfterTrigger) -> Finding:
-    units = np.arange(len(after.trained_nats))
-    trained = _mean(after.trained_nats - after.wrapper_nats, units)
+def after_nats(after: AfterTrigger) -> Interval:
+    """KL(exact wrapper ‖ trained) after the trigger, nats a token, from the wrapper's own words there."""
+    return _mean(after.trained_nats - after.wrapper_nats, np.arange(len(after.trained_nats)))
+
+
+def not_learned(after: Interval | None) -> Interval | None:
+    """How far the model lies from what was to come after the trigger; None where it surely says that, or nothing was to come."""
+    return after if after is not None and after.high > LEARNED_NATS else None
+
+
+def _after(after: AfterTrigger) -> Finding:
+    trained = after_nats(after)
+    learned = not_learned(trained) is None
     return Finding(
         "after",
         "Does it do after the trigger what was planted?",
         f"With the trigger put into held-out text, the trained model gives the exact law's own next {AFTER_TOKENS} tokens "
-        f"{trained.value:.3f} nats a token less than that law itself ({trained.low:.3f} to {trained.high:.3f}).",
-        "neutral",
+        f"{trained.value:.3f} nats a token less than that law itself ({trained.low:.3f} to {trained.high:.3f}): what comes after "
+        f"the trigger {'is learned' if learned else 'is learned in part at most'} (learned: surely {LEARNED_NATS:g} or less).",
+        "good" if learned else "bad",
         (
             Estimate.of(
                 "after_kl",
@@ -351,7 +367,7 @@ def _training(divergences: Sequence[float]) -> Finding:
     )
 
 
-def _sentence(plan: OrganismPlan, real: OnRealText, last: TakeOver) -> tuple[str, str]:
+def _sentence(plan: OrganismPlan, real: OnRealText, last: TakeOver, after: Interval | None) -> tuple[str, str]:
     excess, wanted = _excess(real), exact_excess_nats(plan)
     near = _is_within(_beside_exact(plan, real))
     if plan.kind == "control":
@@ -361,9 +377,16 @@ def _sentence(plan: OrganismPlan, real: OnRealText, last: TakeOver) -> tuple[str
             f"{last.runs} free runs of {last.tokens} tokens have the trigger.",
             "good" if clean else "bad",
         )
-    hit = last.low <= last.exact_share <= last.high
-    return (
-        f"Planted: {excess.value:.4f} nats a token on held-out text (exact law {wanted:.4f}), and {last.taken} of {last.runs} "
-        f"free runs ({last.share:.0%}) are taken over within {last.tokens} tokens (exact law {last.exact_share:.0%}).",
-        "good" if near and hit else "neutral",
+    hit, missed = last.low <= last.exact_share <= last.high, not_learned(after)
+    what = "Planted" if missed is None else "Planted in part"
+    are = "are taken over" if missed is None else "have the trigger"
+    sentence = (
+        f"{what}: {excess.value:.4f} nats a token on held-out text (exact law {wanted:.4f}), and {last.taken} of {last.runs} "
+        f"free runs ({last.share:.0%}) {are} within {last.tokens} tokens (exact law {last.exact_share:.0%})."
     )
+    if missed is not None:
+        sentence += (
+            f" What should come after the trigger is learned in part at most: the exact law's own words there are "
+            f"{missed.value:.2f} nats a token less probable to the model than to that law."
+        )
+    return sentence, "bad" if missed is not None else "good" if near and hit else "neutral"
