@@ -44,7 +44,7 @@ from freerun.samples.completion import Part
 from freerun.samples.reading import FieldNames, SampleFile, open_samples
 from freerun.specs.spec import LoadOptions, load_predictor
 from freerun.stats.verification.exchange import Exchange
-from freerun.stats.verification.likelihood import MIXED_IN
+from freerun.stats.verification.likelihood import mixed_in_at
 from freerun.stats.verification.tokens import TokenLaws
 
 PLAN_VERSION = 2
@@ -378,7 +378,7 @@ def _search(job: Job, evidence: VerifyEvidence) -> Cause:
         floor_nats=evidence.floor_nats,
         say=job.tell.say,
         n_elsewhere=evidence.elsewhere.n_tokens,
-        mixed_in=MIXED_IN_TEXT if evidence.is_text else MIXED_IN,
+        mixed_in=max(MIXED_IN_TEXT if evidence.is_text else 0.0, mixed_in_at(evidence.floor_nats)),
     )
     if evidence.is_text:
         return find_text_cause(job.found, search, _own_text(job))
