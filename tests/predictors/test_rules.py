@@ -78,6 +78,14 @@ def test_what_is_no_rule_is_refused(text: str) -> None:
         SamplingRule.parse(text)
 
 
+@pytest.mark.parametrize("text", ["t=1,t=0.5", "t=0.5,temperature=1", "top_p=0.9,t=1,top_p=1"])
+def test_a_step_is_given_once(text: str) -> None:
+    """The last used to win in silence: samples were held against a rule that nobody meant."""
+    for read in (SamplingRule.parse, SamplingRule.declared):
+        with pytest.raises(UsageError, match="is given twice"):
+            read(text)
+
+
 def test_watch_lists_become_a_rectangle() -> None:
     assert pad_watched([]) is None
     assert pad_watched([np.zeros(0, np.int64)] * 2) is None

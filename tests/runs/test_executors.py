@@ -105,6 +105,7 @@ def test_names() -> None:
         ("pool:0", "a number of processes"),
         ("pools:2", "did you mean 'pool'"),
         ("ray,workers", "'workers' is not a NAME=NUMBER"),
+        ("ray,workers=2,workers=4", "workers is given twice"),
         ("ray,workers=1.5", "workers is a whole number"),
         ("local:2", "there are local, pool:N and ray"),
     ],

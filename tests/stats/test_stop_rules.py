@@ -46,6 +46,7 @@ def test_rules_are_read_and_said() -> None:
         ("tokens=1e3", "not '1e3'"),
         ("period=99999999", "to a million"),
         ("period", "not ''"),
+        ("copies=3,copies=4", "copies is given twice"),
     ],
 )
 def test_other_words_are_refused(words: str, said: str) -> None:

@@ -320,6 +320,8 @@ def _values(text: str, penalties: tuple[str, ...]) -> dict[str, Any]:
             allowed = "".join(f"{known}=, " for known in readers if known != "temperature")
             raise UsageError(f"sampling rule {text!r}: {part!r} is not one of {allowed}greedy")
         key, read = readers[name.strip()]
+        if key in values:
+            raise UsageError(f"sampling rule {text!r}: {name.strip()} is given twice")
         try:
             values[key] = read(value)
         except ValueError:

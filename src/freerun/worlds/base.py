@@ -53,7 +53,10 @@ class World(Rowwise[StateT]):
     def encode(self, text: str) -> Sequence[int]:
         unknown = sorted(set(text) - set(self.symbols))
         if unknown:
-            raise UsageError(f"{self.identity.name} knows only the symbols {self.symbols!r}, not {unknown[0]!r}")
+            raise UsageError(
+                f"{self.identity.name} knows only the symbols {self.symbols!r}, not {unknown[0]!r}; a corpus of them is the world "
+                f"itself: {self.identity.name.split(',')[0]}"
+            )
         return [self.symbols.index(c) for c in text]
 
     def token_bytes(self, token_id: int) -> bytes:

@@ -134,7 +134,7 @@ QUESTIONS: dict[str, Question] = {
             "Is it known what ends a text?",
             False,
             "ends are measured as such",
-            "its texts go on to the last token: give --end-ids",
+            "its texts go on to the last token; if the model has an end token, --end-ids names it",
         ),
         Question(
             "whole_law",

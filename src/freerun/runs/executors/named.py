@@ -50,6 +50,8 @@ def _on_ray(spec: str, address: str, settings: list[str]) -> OnRay:
             raise UsageError(
                 f"--executor {spec!r}: {setting!r} is not a NAME=NUMBER, as in workers=4, cpus=2 or gpus=0.5"
             )
+        if name in numbers:
+            raise UsageError(f"--executor {spec!r}: {name} is given twice")
         numbers[name] = float(value)
     workers, cpus, gpus = numbers.pop("workers", 0.0), numbers.pop("cpus", 1.0), numbers.pop("gpus", 0.0)
     if workers != int(workers) or workers > MOST_WORKERS:

@@ -47,6 +47,7 @@ def read_stop_rule(words: str) -> StopRule:
     loop = LoopRule()
     values = {"period": loop.max_period, "copies": loop.copies, "tokens": loop.min_tokens}
     least = {"period": 1, "copies": 2, "tokens": 1}
+    given: dict[str, int] = {}
     for part in words.split(","):
         name, _, number = part.strip().partition("=")
         if name not in values:
@@ -58,8 +59,10 @@ def read_stop_rule(words: str) -> StopRule:
             raise UsageError(
                 f"--stop-rule {words!r}: {name} is a whole number from {least[name]} to a million, not {number!r}"
             )
-        values[name] = int(number)
-    return StopRule(**values)
+        if name in given:
+            raise UsageError(f"--stop-rule {words!r}: {name} is given twice")
+        given[name] = int(number)
+    return StopRule(**values | given)
 
 
 @dataclass(frozen=True, eq=False)
