@@ -135,8 +135,9 @@ def _notes(evidence: VerifyEvidence, known: np.ndarray) -> Iterator[str]:
         )
     if evidence.n_impossible:
         yield (
-            f"Of {counted(evidence.n_impossible, 'drawn token')} the engine reports minus infinity (−9999 is read as that): it says that "
-            "it drew what it held impossible. They count as outside 0.9 to 1.1 and are left out of the other numbers in the table."
+            f"Of {counted(evidence.n_impossible, 'drawn token')} the engine reports minus infinity (−9999 is read as that, though some "
+            "services write it for what is merely very unlikely): it says that it drew what it held impossible. They count as outside "
+            "0.9 to 1.1 and are left out of the other numbers in the table."
         )
     yield (
         "verl and OpenRLHF pool tokens as here; TRL prints the difference and the ratio after its mask and clip, here they are raw. The law "
