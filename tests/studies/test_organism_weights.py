@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 import sys
 from dataclasses import replace
@@ -242,4 +241,6 @@ def trained(created: str) -> LabOrganismResult:
 def test_the_committed_result_reads_back() -> None:
     rows = read_rows()
     assert {"absorbing", "control"} <= set(rows)
-    assert json.dumps({name: row.sentence for name, row in rows.items()})
+    assert all(0 <= t.share <= 1 for row in rows.values() for t in row.take_over)
+    shares = [e for row in rows.values() for e in row.estimates if e.name in ("same_top", "kept") and e.low is not None]
+    assert all(0 <= e.low <= e.high <= 1 for e in shares), "a share has limits that no share has"
