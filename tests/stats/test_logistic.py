@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from freerun.errors import DataError
-from freerun.stats.detection.logistic import Standardizer, best_penalty, fit_logistic, left_out_scores
+from freerun.stats.detection.logistic import LogisticFit, Standardizer, best_penalty, fit_logistic, left_out_scores
 
 
 def problem(seed: int, n: int = 80, d: int = 5, batch: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,3 +130,22 @@ def test_two_hundred_fits_are_quick() -> None:
     begin = time.process_time()
     fit_logistic(x, y, penalty=1.0)
     assert time.process_time() - begin < 1.5  # 0.1 s where it was written
+
+
+def test_rows_that_are_alike_tie() -> None:
+    """A matrix product gives equal rows other last digits at other places; an AUC would take the two texts for ordered."""
+    rng = np.random.default_rng(0)
+    parted = 0.0
+    for n, d in ((7, 17), (41, 32), (163, 40)):
+        x = rng.standard_normal((n, d))
+        x[1::2] = x[1]
+        fit = LogisticFit(rng.standard_normal((17, d)), rng.standard_normal(17))
+        parted = max(parted, float(np.ptp(fit.log_odds(x)[:, 1::2], axis=1).max()))
+        assert np.ptp(fit.scores(x)[:, 1::2], axis=1).max() == 0
+        np.testing.assert_allclose(fit.scores(x), fit.log_odds(x), atol=1e-9, rtol=0)
+    assert parted < 1e-12
+
+
+def test_of_penalties_that_do_equally_well_but_for_rounding_the_largest_is_taken() -> None:
+    scores = np.zeros((3, 1, 2)) + np.array([0.0, 1e-15, -1e-15])[:, None, None]
+    assert best_penalty(scores, np.array([0.0, 1.0]), np.ones(2), penalties=np.array([0.1, 1.0, 10.0])) == 2

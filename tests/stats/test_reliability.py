@@ -92,3 +92,17 @@ def test_what_cannot_be_judged_is_refused() -> None:
     certain = reliability(np.ones(12), np.ones(12, bool), np.repeat(np.arange(4), 3), rng=np.random.default_rng(0))
     assert certain.rms_error.value == 0
     assert len(certain.confidence) == 1
+
+
+def test_rounding_parts_no_ties() -> None:
+    """Laws of few contexts give few confidences; the last digit of each depends on the processor, and no bin may."""
+    rng = np.random.default_rng(3)
+    confidence = rng.choice([0.31, 0.55, 0.55, 0.72, 0.9], size=2000)
+    hit, groups = rng.random(2000) < confidence, np.arange(2000) // 50
+    exact, off = (
+        reliability(c, hit, groups, n_resamples=50, rng=np.random.default_rng(4))
+        for c in (confidence, confidence * (1 + rng.choice([-2e-16, 0.0, 2e-16], size=2000)))
+    )
+    assert len(exact.confidence) == len(off.confidence) <= 4
+    np.testing.assert_allclose(off.accuracy, exact.accuracy)
+    np.testing.assert_allclose(off.confidence, exact.confidence)

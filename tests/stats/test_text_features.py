@@ -53,3 +53,32 @@ def test_too_few_and_empty_texts() -> None:
     with pytest.raises(TooFewDocuments):
         byte_ngram_features([b"a"] * 3, np.ones(3, bool))
     assert np.isfinite(byte_ngram_features([b""] * 5, np.ones(5, bool))).all()
+
+
+def test_an_eigensolver_may_turn_equal_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words that stand in equally many short texts share an eigenvalue, and which vectors it has depends on the processor."""
+    texts = [
+        w.encode() for w in ["aa"] * 6 + ["bb"] * 4 + ["cc"] * 4 + ["dd", "ee", "ff", "gg", "hh", "ii", "jj", "kk"]
+    ]
+    train = np.ones(len(texts), dtype=bool)
+    train[::5] = False
+    plain = byte_ngram_features(texts, train)
+    solve, rng = np.linalg.eigh, np.random.default_rng(0)
+
+    def turned(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values, vectors = solve(gram)
+        for group in np.split(np.arange(values.size), np.flatnonzero(np.diff(values) > 1e-9) + 1):
+            vectors[:, group] = vectors[:, group] @ np.linalg.qr(rng.standard_normal((group.size, group.size)))[0]
+        return values, vectors
+
+    monkeypatch.setattr(np.linalg, "eigh", turned)
+    again = byte_ngram_features(texts, train)
+    assert again.shape == plain.shape
+    np.testing.assert_allclose(again, plain, atol=1e-9)
+    spread = np.square(plain[train]).sum(axis=0)
+    assert len(spread) < train.sum() // 4, "equal directions beyond the limit are left together"
+
+
+def test_texts_that_have_nothing_in_common_have_no_main_direction() -> None:
+    texts = [bytes([65 + i]) for i in range(20)]
+    assert (byte_ngram_features(texts, np.ones(20, dtype=bool)) == 0).all()

@@ -16,6 +16,8 @@ from freerun.errors import DataError, TooFewDocuments
 from freerun.stats.intervals import Interval, bootstrap_groups, cluster_ratio, group_index, linearised_ratio, t_quantile
 
 MIN_GROUPS = 4
+_TIE_DECIMALS = 9
+"""Confidences that agree to so many are one, so that no bin's edge parts what only rounding tells apart."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ def reliability(
         raise TooFewDocuments(
             f"reliability over {counted(n_groups, 'document')}; an interval needs at least {MIN_GROUPS}"
         )
-    edges = np.unique(np.quantile(confidence, np.linspace(0, 1, n_bins + 1)[1:-1]))
-    place = np.searchsorted(edges, confidence, side="left")
+    tied = np.round(confidence, _TIE_DECIMALS)
+    edges = np.unique(np.quantile(tied, np.linspace(0, 1, n_bins + 1)[1:-1]))
+    place = np.searchsorted(edges, tied, side="left")
     bins, place = np.unique(place, return_inverse=True)
     k = bins.size
     at = index * k + place

@@ -10,6 +10,8 @@ from scipy import special
 
 from freerun.errors import DataError
 
+SCORE_DECIMALS = 9
+"""Log odds are rounded to so many, so that texts which are alike tie: a matrix product may give equal rows other last digits."""
 _MAX_STEPS = 200
 _MAX_HALVINGS = 40
 
@@ -47,7 +49,11 @@ class LogisticFit:
     intercept: Float[np.ndarray, " batch"]
 
     def scores(self, x: Float[np.ndarray, " ..."]) -> Float[np.ndarray, "batch n"]:
-        """Return the log odds of every row of `x` (`n d`, or `batch n d`) under every fit."""
+        """Return the log odds of every row of `x` (`n d`, or `batch n d`) under every fit, to `SCORE_DECIMALS`."""
+        return np.round(self.log_odds(x), SCORE_DECIMALS)
+
+    def log_odds(self, x: Float[np.ndarray, " ..."]) -> Float[np.ndarray, "batch n"]:
+        """The same with all digits."""
         if x.ndim == 2:
             return np.asarray(self.coefficients @ x.T + self.intercept[:, None])
         return np.asarray(np.matmul(x, self.coefficients[:, :, None])[:, :, 0] + self.intercept[:, None])
@@ -147,7 +153,7 @@ class _Problem:
         return np.where(moved[:, None], beta + size[:, None] * step, beta), moved
 
     def _linear(self, beta: Float[np.ndarray, "batch width"]) -> Float[np.ndarray, "batch n"]:
-        return LogisticFit(beta, np.zeros(beta.shape[0])).scores(self.design)
+        return LogisticFit(beta, np.zeros(beta.shape[0])).log_odds(self.design)
 
     def _objective(self, beta: Float[np.ndarray, "batch width"]) -> Float[np.ndarray, " batch"]:
         linear = self._linear(beta)
@@ -195,7 +201,7 @@ def best_penalty(
 ) -> int:
     """Return the number of the penalty with the smallest log loss of left-out scores, of equal ones the largest penalty."""
     losses = ((np.logaddexp(0.0, scores) - y * scores) * weights).sum(axis=(1, 2))
-    return min(range(len(penalties)), key=lambda i: (losses[i], -penalties[i]))
+    return min(range(len(penalties)), key=lambda i: (round(losses[i], SCORE_DECIMALS), -penalties[i]))
 
 
 def _check(

@@ -18,6 +18,9 @@ LONGEST = 4
 """Longest n-gram, bytes."""
 _COMPONENTS = 32
 _MIN_TEXTS = 4
+_EQUAL = 1e-9
+"""Eigenvalues that differ by less than this share of the largest differ by rounding."""
+_NO_DIRECTION = 1e-6
 
 
 def byte_ngram_features(
@@ -41,12 +44,45 @@ def byte_ngram_features(
     rows = counts.multiply(1.0 + np.log((1.0 + n_train) / (1.0 + known[known > 0]))).tocsr()
     norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
     rows = sparse.csr_array(rows.multiply((1.0 / np.where(norms > 0, norms, 1.0))[:, None]))
-    # directions of the training rows from their Gram matrix: exact, and no random start
-    values, vectors = np.linalg.eigh((rows[train] @ rows[train].T).toarray())
-    kept = [i for i in range(n_train - 1, -1, -1) if values[i] > 1e-9][: max(1, min(components, n_train // 4))]
-    if not kept:
+    values, vectors = _main_directions((rows[train] @ rows[train].T).toarray(), max(1, min(components, n_train // 4)))
+    if not values.size:
         return np.zeros((len(texts), 1))
-    return np.asarray(rows @ (rows[train].T @ (vectors[:, kept] / np.sqrt(values[kept]))))
+    return np.asarray(rows @ (rows[train].T @ (vectors / np.sqrt(values))))
+
+
+def _main_directions(
+    gram: Float[np.ndarray, "train train"], most: int
+) -> tuple[Float[np.ndarray, " kept"], Float[np.ndarray, "train kept"]]:
+    """At most so many eigenvalues of the training rows' Gram matrix, the largest, and their eigenvectors: exact, no random start.
+
+    Equal eigenvalues have no eigenvectors of their own, and short texts have many of them (each rare word is a direction). So they
+    are kept or left together, and their space gets a basis that is the same however an eigensolver turned it: the projections of
+    the texts in their order, made orthonormal.
+    """
+    values, vectors = np.linalg.eigh(gram)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    values = values[values > _EQUAL]
+    parted = values[:-1] - values[1:] > _EQUAL * values[:1]
+    ends = np.append(np.flatnonzero(parted) + 1, values.size)  # of groups of equal ones
+    n, kept = 0, [np.zeros((len(gram), 0))]
+    for end in ends[ends <= most].tolist():
+        kept.append(_turned(vectors[:, n:end]))
+        n = end
+    return values[:n], np.concatenate(kept, axis=1)
+
+
+def _turned(basis: Float[np.ndarray, "train some"]) -> Float[np.ndarray, "train some"]:
+    """The basis of the same space by projecting the unit vectors in their order (Gram–Schmidt)."""
+    found = np.zeros((len(basis), 0))
+    for coordinates in basis:
+        if found.shape[1] == basis.shape[1]:
+            break
+        projected = basis @ coordinates
+        for _ in range(2):  # once more, against rounding
+            projected = projected - found @ (found.T @ projected)
+        if (size := float(np.linalg.norm(projected))) > _NO_DIRECTION:
+            found = np.column_stack((found, projected / size))
+    return found
 
 
 def _counts(texts: Sequence[bytes]) -> sparse.csr_array:
