@@ -54,8 +54,8 @@ class World(Rowwise[StateT]):
         unknown = sorted(set(text) - set(self.symbols))
         if unknown:
             raise UsageError(
-                f"{self.identity.name} knows only the symbols {self.symbols!r}, not {unknown[0]!r}; a corpus of them is the world "
-                f"itself: {self.identity.name.split(',')[0]}"
+                f"{self.identity.name} knows only the symbols {self.symbols!r}, not {unknown[0]!r}; for text that it can "
+                f"read, name the world itself as the corpus: {self.identity.name.split(',')[0]}"
             )
         return [self.symbols.index(c) for c in text]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from freerun.counted import counted
 from freerun.findings.drift import bin_middles
 from freerun.findings.evidence import Evidence
 from freerun.findings.loops.evidence import Arm, Onset
@@ -176,7 +177,7 @@ def onset_table(onsets: list[Onset]) -> tuple[Table, ...]:
             _phrase_ids(o),
             Cell.number(o.period, ",", "tokens"),
             Cell.number(o.copies, ","),
-            f"{o.lasted_tokens} tokens, " + ("then left" if o.left else "not left"),
+            f"{counted(o.lasted_tokens, 'token')}, " + ("then left" if o.left else "not left"),
         )
         for o in onsets
     )

@@ -302,7 +302,7 @@ def _first_table(first: Sequence[FirstLoop], unit: str) -> tuple[Table, ...]:
             Cell.number(f.copies, ","),
             "–"
             if f.lasted_tokens is None
-            else f"{f.lasted_tokens:,} {unit}, " + ("then left" if f.left else "not left"),
+            else f"{counted(f.lasted_tokens, unit.rstrip('s'))}, " + ("then left" if f.left else "not left"),
         )
         for f in first
     )
