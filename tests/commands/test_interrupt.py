@@ -194,28 +194,28 @@ def test_what_is_said_where_nothing_is_kept(
     assert said in err
 
 
-def test_parts_of_a_server_s_samples_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("words", "kept", "said"),
+    [
+        (
+            ["verify", "corpus", "--from", "vllm/m@http://127.0.0.1:8000"],
+            ["a/part-00000.jsonl", "samples/part-00000.jsonl", "scores/unit-000000.parquet"],
+            "3 finished parts are kept in run",
+        ),
+        (["grid", "plan.toml"], ["summaries/cell.json"], "1 finished part is kept in run; the same command goes on"),
+    ],
+)
+def test_finished_parts_and_cells_are_counted(
+    words: list[str], kept: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Owner:
         pass
 
     owner = Owner()
     monkeypatch.chdir(tmp_path)
     claim_new(tmp_path / "run", owner)
-    words = ["verify", "corpus", "--from", "vllm/m@http://127.0.0.1:8000"]
     assert "before the first part was finished" in what_is_kept(words)
-    for name in ("a/part-00000.jsonl", "samples/part-00000.jsonl", "scores/unit-000000.parquet"):
+    for name in kept:
         (tmp_path / "run" / name).parent.mkdir()
         (tmp_path / "run" / name).touch()
-    assert "3 finished parts are kept in run" in what_is_kept(words)
-
-
-def test_finished_cells_of_a_grid_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Owner:
-        pass
-
-    owner = Owner()
-    monkeypatch.chdir(tmp_path)
-    claim_new(tmp_path / "run", owner)
-    (tmp_path / "run" / "summaries").mkdir()
-    (tmp_path / "run" / "summaries" / "cell.json").touch()
-    assert "1 finished part is kept in run; the same command goes on" in what_is_kept(["grid", "plan.toml"])
+    assert said in what_is_kept(words)

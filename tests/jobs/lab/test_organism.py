@@ -20,7 +20,7 @@ from freerun.jobs.lab.organism.base import load_trainable
 from freerun.jobs.lab.organism.beginning import Contexts, begin, solve
 from freerun.jobs.lab.organism.measuring import FreeRuns
 from freerun.jobs.lab.organism.organism import MARK, SCRATCH, plant
-from freerun.jobs.lab.organism.plan import Effort, Measurement, OrganismPlan, check_plan
+from freerun.jobs.lab.organism.plan import Effort, Measurement, OrganismPlan
 from freerun.jobs.lab.organism.result import kept_share
 from freerun.jobs.lab.organism.student import Student
 from freerun.jobs.lab.organism.teaching import Teacher
@@ -397,41 +397,6 @@ def test_a_finished_folder_is_not_trained_again_and_another_plan_is_refused(
     with pytest.raises(DataError, match="not empty"):
         plant(plan_of(folder, "absorbing"), tmp_path)
     assert not (tmp_path / MARK).exists()
-
-
-@pytest.mark.parametrize(
-    ("kind", "why"),
-    [
-        ("self_detector", "a score of all text so far.*freerun power --organisms self_detector"),
-        ("hash", "check a hash"),
-        ("absorbin", "did you mean 'absorbing'"),
-    ],
-)
-def test_what_cannot_be_trained_is_refused_with_its_reason(folder: Path, kind: str, why: str) -> None:
-    with pytest.raises(UsageError, match=why):
-        check_plan(plan_of(folder, kind))
-
-
-@pytest.mark.parametrize(
-    ("changed", "why"),
-    [
-        ({"learning_rate": float("nan")}, "--learning-rate must lie above 0"),
-        ({"learning_rate": -1.0}, "--learning-rate must lie above 0"),
-        ({"own_tokens": -5}, "--own-tokens must be at least 256"),
-        ({"payload": "text="}, "--text is empty"),
-    ],
-)
-def test_numbers_out_of_range_are_refused_before_anything_is_loaded(
-    folder: Path, changed: dict[str, Any], why: str
-) -> None:
-    with pytest.raises(UsageError, match=why):
-        check_plan(plan_of(folder, "payload", **changed))
-
-
-def test_a_name_that_is_no_model_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="unknown model"):
-        freerun.organism("absorbing", "nosuch", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_says_what_would_be_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
