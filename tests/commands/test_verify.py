@@ -182,3 +182,22 @@ def test_flags_that_do_not_go_together(call: Call) -> None:
     assert call([GOOD], "--requests", "x")[0] == 2
     assert call([GOOD], "--text-tokens", "3")[0] == 2
     assert call([GOOD], "--prompt-field", "q", "--format", "trl")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--format", "trl"], "--format is about a file of samples, and --from draws them: leave it out"),
+        (
+            ["--chat"],
+            "freerun audit ngram/2@builtin/python-docs c.jsonl --chat --own-text-from vllm/m@http://127.0.0.1:9",
+        ),
+        (["--prompt-field", "q"], "so --prompt-field has no place; to let it answer prompts: freerun audit"),
+    ],
+)
+def test_where_a_server_draws_what_is_about_files_has_no_place(
+    flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, server = "ngram/2@builtin/python-docs", "vllm/m@http://127.0.0.1:9"
+    assert main(["verify", "c.jsonl", "--model", model, "--from", server, *flags]) == 2
+    assert said in capsys.readouterr().err

@@ -242,13 +242,22 @@ def _drawing(arguments: argparse.Namespace) -> dict[str, Any]:
         ("--format", arguments.format),
         ("--requests", arguments.requests),
         ("--ends", arguments.ends != "auto"),
+    ):
+        if given:
+            raise UsageError(f"{flag} is about a file of samples, and --from draws them: leave it out")
+    for flag, given in (
         ("--prompt-field", arguments.prompt_field),
         ("--chat", arguments.chat),
         ("--system", arguments.system),
         ("--template-option", arguments.template_options),
     ):
         if given:
-            raise UsageError(f"{flag} is about a file of samples, and --from draws them: leave it out")
+            raise UsageError(
+                f"--from lets the server continue plain documents, so {flag} has no place; to let it answer prompts: freerun audit "
+                f"{arguments.model} {arguments.samples} {flag} … --own-text-from {arguments.writer}".replace(
+                    "--chat …", "--chat"
+                )
+            )
     names = ("declared", "order", "other", "cause_tokens", "floor_nats", "seed")
     return {
         "writer": arguments.writer,
