@@ -178,13 +178,29 @@ def test_only_documents_that_are_whole_everywhere_are_compared(swept: Sweep) -> 
     assert [s["pairs_left_out"] for s in swept.result["settings"]] == [32 - kept] * 3
 
 
-def test_slope_and_loss_a_second_way(swept: Sweep) -> None:
+def test_what_a_window_does_not_reach_changes_nothing(swept: Sweep) -> None:
+    """A trigram reads two tokens, so that every setting has the same texts: no trend, no interval and no test by rounding."""
+    for axis in swept.result["axes"]:
+        assert axis["outcome"] == "none"
+        for contrast in (axis["trend"], axis["loss_trend"], axis["differences"][0]["mean_auc"]):
+            assert contrast["value"] == 0.0
+            assert contrast["degenerate"]
+            assert [contrast[k] for k in ("low", "high", "p_value", "adjusted_p")] == [None] * 4
+        assert "(the same in every setting)" in axis["sentence"]
+        assert f"the loss is the same whatever the {axis['key']}" in swept.result["verdict"]["detail"]
+    assert "no interval" in swept.report.read_text()
+
+
+def test_slope_and_loss_a_second_way(corpus: str, tmp_path: Path) -> None:
+    """Of a model whose window reaches the prefix."""
+    swept = run_sweep(f"ngram/7@{corpus}", corpus, {"prefix": (1, 24)}, out=tmp_path / "sweep", **OPTIONS)
     axis = next(a for a in swept.result["axes"] if a["key"] == "prefix")
     mean = [np.mean([a["value"] for a in swept.result["settings"][i]["auc_by_length"]]) for i in axis["settings"]]
-    assert axis["trend"]["value"] == pytest.approx((mean[1] - mean[0]) / np.log2(25 / 5))
+    assert axis["trend"]["value"] == pytest.approx((mean[1] - mean[0]) / np.log2(25 / 2))
     assert axis["trend"]["low"] < axis["trend"]["value"] < axis["trend"]["high"]
+    assert not axis["trend"]["degenerate"]
     losses = []
-    for name in ("prefix-4", "prefix-24"):
+    for name in ("prefix-1", "prefix-24"):
         records = load_records(RunFolder(swept.path / name))
         real = (records.sequences["arm"] == "real")[records.token_sequence_index()]
         losses.append(-records.tokens["log_prob_nats"][real].mean())

@@ -13,7 +13,13 @@ from freerun.stats.design.detectable import (
     smallest_detectable_difference,
 )
 from freerun.stats.intervals import clopper_pearson, ratio_of_group_sums
-from freerun.stats.paired import contrast_of_ratios, paired_difference, slope_weights, two_sided_p
+from freerun.stats.paired import (
+    contrast_of_estimates,
+    contrast_of_ratios,
+    paired_difference,
+    slope_weights,
+    two_sided_p,
+)
 
 
 def test_with_equal_weights_it_is_the_paired_t_test() -> None:
@@ -85,6 +91,31 @@ def test_rounding_is_no_difference_and_a_constant_one_is_sure_but_not_surer_than
     assert shifted.p_value == 2.0**-3
     assert (shifted.low, shifted.high) == pytest.approx((0.5, 0.5))
     assert two_sided_p(1.0, 1e-9, 16) == 2.0**-15
+
+
+def test_estimates_that_are_one_cancel_to_the_last_digit() -> None:
+    """Their difference and its variance are rounding, and no test: without the limit of rounding, p is 2^(1−n) or near it."""
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        k = int(rng.integers(1, 6))
+        auc, factor = rng.uniform(0.4, 0.9, k), rng.normal(size=(k, 30)) / 100
+        covariance = np.tile(factor @ factor.T, (2, 2)) * (1 + rng.normal(size=(2 * k, 2 * k)) * 1e-16)
+        weights = np.outer([-1.0, 1.0], np.full(k, 1 / k)).ravel()
+        d = contrast_of_estimates(np.concatenate([auc, auc * (1 + 2e-16)]), covariance, weights, 14)
+        assert (d.value, d.standard_error, d.p_value) == (0.0, 0.0, 1.0)
+
+
+def test_a_contrast_of_estimates_is_that_of_their_covariance() -> None:
+    rng = np.random.default_rng(4)
+    moves = rng.normal(size=(3, 40))
+    weights, estimates = np.array([-1.0, 0.5, 0.5]), np.array([0.6, 0.7, 0.75])
+    d = contrast_of_estimates(estimates, np.cov(moves) / 40, weights, 40)
+    mixed = weights @ moves  # the mean of what is mixed first, a second way
+    test = stats.ttest_1samp(mixed - mixed.mean() + weights @ estimates, 0.0)
+    assert d.value == pytest.approx(0.125)
+    assert d.p_value == pytest.approx(test.pvalue)
+    limits = test.confidence_interval(0.95)
+    assert (d.low, d.high) == pytest.approx((limits.low, limits.high))
 
 
 def test_what_cannot_be_meant_is_refused() -> None:

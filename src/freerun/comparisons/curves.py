@@ -15,7 +15,7 @@ from freerun.findings.evidence import MIN_PAIRS, Evidence, lengths_up_to, statis
 from freerun.stats.detection.curve import AucCurve, joint_covariance
 from freerun.stats.detection.paired_horizon import DrawnDifference, horizon_difference
 from freerun.stats.detection.two_sample import judge
-from freerun.stats.paired import PairedDifference
+from freerun.stats.paired import PairedDifference, contrast_of_estimates
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +43,8 @@ class JointCurves:
         chosen = [self.curves[i] for i in runs]
         over = np.arange(self.lengths.size) == self.lengths.size - 1 if over is None else over
         mixed = np.outer(weights, over).ravel()
-        value = float(mixed @ np.concatenate([c.aucs for c in chosen]))
-        error = float(np.sqrt(max(mixed @ joint_covariance(chosen) @ mixed, 0.0)))
-        return PairedDifference.of(value, error, min(c.n_documents for c in chosen))
+        aucs, n = np.concatenate([c.aucs for c in chosen]), min(c.n_documents for c in chosen)
+        return contrast_of_estimates(aucs, joint_covariance(chosen), mixed, n)
 
 
 def run_curve(

@@ -67,30 +67,41 @@ class Setting:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A difference between settings, or a slope over them, with its test."""
+    """A difference between settings, or a slope over them, with its test.
+
+    `degenerate`: every document gives the same, as where the context changes nothing; an interval would have no width, so there is
+    none, and no test of a value that is zero.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     level: float
     n: int
     standard_error: float
-    p_value: float
-    smallest_detectable: float
+    p_value: float | None
+    smallest_detectable: float | None
     unit: str = ""
     adjusted_p: float | None = None
     found: bool = False
+    degenerate: bool = False
 
     @classmethod
     def of(cls, d: PairedDifference, unit: str, adjusted_p: float | None = None, *, tests: int = 1) -> Contrast:
         """With its p-value adjusted for the tests beside it (Holm), `found` says whether it is told from zero."""
-        least = smallest_detectable_difference(d.standard_error, d.n, alpha=ALPHA / tests)
+        limits: dict[str, float | None] = {"low": d.low, "high": d.high, "p_value": d.p_value}
+        least: float | None = smallest_detectable_difference(d.standard_error, d.n, alpha=ALPHA / tests)
+        if d.degenerate:
+            # that all documents agree on a sign is a test (2^(1-n)); that nothing differs is none
+            limits = {"low": None, "high": None, "p_value": d.p_value if d.value else None}
+            least, adjusted_p = None, adjusted_p if d.value else None
         return cls(
-            **asdict(d),
+            **{**asdict(d), **limits},
             smallest_detectable=least,
             unit=unit,
             adjusted_p=adjusted_p,
             found=adjusted_p is not None and adjusted_p <= ALPHA,
+            degenerate=d.degenerate,
         )
 
 

@@ -90,9 +90,32 @@ def contrast_of_ratios(
     value = float(weights @ ratios)
     error = float(np.sqrt(n / (n - 1) * np.square(residuals).sum()))
     rounding = _ROUNDING * float(np.abs(weights / totals) @ np.abs(tops).sum(axis=1))
-    error = 0.0 if error <= rounding else error
-    value = 0.0 if error == 0.0 and abs(value) <= rounding else value
+    value, error = _without_rounding(value, error, rounding, rounding)
     return PairedDifference.of(value, error, n, skew=skewness(residuals), level=level)
+
+
+def contrast_of_estimates(
+    estimates: Float[np.ndarray, " k"],
+    covariance: Float[np.ndarray, "k k"],
+    weights: Float[np.ndarray, " k"],
+    n: int,
+    *,
+    level: float = 0.95,
+) -> PairedDifference:
+    """Return Σ_k w_k e_k of estimates with this covariance, from n documents, with a t interval of n − 1 degrees of freedom.
+
+    Estimates that are one and the same cancel: what rounding leaves of their difference and of its variance counts as none.
+
+    >>> alike = np.full((2, 2), 0.01)
+    >>> contrast_of_estimates(np.array([0.7, 0.7 + 1e-16]), alike, np.array([-1.0, 1.0]), 20).p_value
+    1.0
+    """
+    size = np.abs(weights)
+    value = float(weights @ estimates)
+    variance = max(float(weights @ covariance @ weights), 0.0)
+    tops = _ROUNDING * float(size @ np.abs(estimates)), _ROUNDING * float(size @ np.abs(covariance) @ size)
+    value, error = _without_rounding(value, float(np.sqrt(variance)), tops[0], float(np.sqrt(tops[1])))
+    return PairedDifference.of(value, error, n, level=level)
 
 
 def paired_difference(
@@ -121,6 +144,14 @@ def slope_weights(x: Float[np.ndarray, " runs"]) -> Float[np.ndarray, " runs"]:
     if not np.isfinite(spread) or spread == 0.0:
         raise DataError(f"x = {np.asarray(x).tolist()}: a slope needs at least two different numbers")
     return np.asarray(centred / spread)
+
+
+def _without_rounding(
+    value: float, error: float, rounding_of_value: float, rounding_of_error: float
+) -> tuple[float, float]:
+    """A difference and its standard error, zero where they are no more than rounding."""
+    error = 0.0 if error <= rounding_of_error else error
+    return 0.0 if error == 0.0 and abs(value) <= rounding_of_value else value, error
 
 
 def two_sided_p(value: float, standard_error: float, n: int, *, skew: float = 0.0) -> float:

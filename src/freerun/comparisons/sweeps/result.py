@@ -196,9 +196,9 @@ def axis_sentence(trend: Contrast, outcome: Direction, axis: Axis, swept: Swept)
     longest = int(swept.lengths[-1])
     first, last = (swept.curves[axis.members[i]].mean_auc for i in (0, -1))
     least, most = (axis.after(axis.values[i]) for i in (0, -1))
-    slope = f"{_signed(trend.value)} a doubling, 95% interval {_signed(trend.low)} to {_signed(trend.high)}"
+    slope = _limits(trend, "a doubling")
     levels = f"mean AUC over 1 to {longest} tokens {first:.2f} {least}, {last:.2f} {most}"
-    if outcome == "none":
+    if outcome == "none" and trend.smallest_detectable is not None:
         slope += f"; a slope of {trend.smallest_detectable:.3f} is found with 80% power"
     what = {"falls": "The gap falls", "grows": "The gap grows", "none": "No fall of the gap"}[outcome]
     end = " was found" if outcome == "none" else ""
@@ -225,16 +225,23 @@ def _detail(axes: Sequence[AxisResult]) -> str:
         loss = axis.loss_trend
         if loss is None:
             parts.append(f"Some real tokens are impossible to it, so losses by {axis.key} are not compared.")
+        elif loss.degenerate and loss.value == 0.0:
+            parts.append(f"On the same tokens the loss is the same whatever the {axis.key}.")
         else:
             parts.append(
-                f"On the same tokens the loss changes by {_signed(loss.value)} nats a token a doubling of the {axis.key} (95% interval "
-                f"{_signed(loss.low)} to {_signed(loss.high)})."
+                f"On the same tokens the loss changes with the {axis.key}: {_limits(loss, 'nats a token a doubling')}."
             )
     return " ".join(parts)
 
 
+def _limits(c: Contrast, unit: str) -> str:
+    if c.low is None or c.high is None:
+        return "the same in every setting" if c.value == 0.0 else f"{_signed(c.value)} {unit} in every document"
+    return f"{_signed(c.value)} {unit}, 95% interval {_signed(c.low)} to {_signed(c.high)}"
+
+
 def _signed(x: float) -> str:
-    return f"{x:+.3f}".replace("-", "−")
+    return f"{round(x, 3) + 0.0:+.3f}".replace("-", "−")
 
 
 def _cautions(evidences: Sequence[Evidence], axes: Sequence[Axis]) -> list[str]:
