@@ -107,6 +107,22 @@ def test_what_it_has_no_law_for_is_said(browser: Any) -> None:
         assert "drawn by the server" in page.locator(".item.sampled").first.text_content()
 
 
+def test_what_is_typed_stays_while_the_page_is_drawn_anew(browser: Any, site: Site) -> None:
+    """An answer that arrives between the typing and the click must not put the old number back."""
+    with tab(browser, opened(site)) as page:
+        page.fill("text=draws >> input", "2")
+        page.evaluate(
+            """() => { const slider = document.querySelector("#temperature"); slider.value = "0.5";
+                slider.dispatchEvent(new Event("input", { bubbles: true })); }"""
+        )
+        page.wait_for_selector("text=Let it write at 0.50")
+        assert page.locator("text=draws >> input").input_value() == "2"
+        page.click("text=Let it write")
+        page.wait_for_function("() => document.querySelectorAll('.item.sampled').length >= 2")
+        page.wait_for_selector("text=Let it write at 0.50")
+        assert page.locator(".item.sampled").count() == 2
+
+
 # ---- mouse ------------------------------------------------------------------------------------------------------------
 
 
@@ -380,6 +396,30 @@ def test_back_goes_to_the_text_before_and_a_link_may_be_pasted_into_the_tab(brow
         page.wait_for_selector(".bars li")
         page.goto(capital)  # only what stands after the # is another
         page.wait_for_function("() => document.querySelector('textarea')?.value.includes('capital')")
+
+
+def test_what_arrives_while_one_goes_back_does_not_write_over_the_address(browser: Any, site: Site) -> None:
+    """Between the step back and its event, two drawings of the page: the second runs what the first left to do."""
+    with tab(browser, opened(site)) as page:
+        page.wait_for_selector(".bars li")
+        page.get_by_role("button", name="Capital").click()
+        page.wait_for_function("() => location.hash.includes('capital')")
+        page.wait_for_selector(".bars li")
+        page.evaluate(
+            """() => {
+                const slider = document.querySelector("#temperature");
+                const heat = (value) => { slider.value = value; slider.dispatchEvent(new Event("input", { bubbles: true })); };
+                window.addEventListener("popstate", async () => {
+                    heat("0.5");
+                    for (let i = 0; i < 20; i++) await null;
+                    heat("0.6");
+                });
+                history.back();
+            }"""
+        )
+        page.wait_for_function("t => document.querySelector('textarea')?.value === t", arg=TEXT)
+        page.wait_for_selector(".bars li")
+        assert "capital" not in page.url
 
 
 def test_a_server_that_goes_and_comes_back(browser: Any) -> None:

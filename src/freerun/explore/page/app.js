@@ -34,7 +34,7 @@ function App({ about, start }) {
   const [beside, setBeside] = useState({});
   const fork = useRef(start.fork), wanted = useRef(start.at.every((id) => id < about.model.vocabulary) ? start.at : []);
   const jumped = useRef(false); // another text was chosen, not written: the one before is a step back
-  const leaving = useRef(false);
+  const written = useRef(location.hash); // another hash is where the reader goes, and not ours to write over
   const again = () => setVersion((v) => v + 1);
 
   const failed = (error) => {
@@ -206,17 +206,15 @@ function App({ about, start }) {
   useEffect(() => {
     const at = tree.nodes(selected).map((n) => n.id);
     const from = at.length || tree.nodes(leaf).length ? tree.base.length : null;
-    if (leaving.current || !tree.base.length && !at.length && !text) return;
+    if (location.hash !== written.current || !tree.base.length && !at.length && !text) return;
     const keep = jumped.current ? "pushState" : "replaceState";
     jumped.current = false;
     history[keep](null, "", writeLink({ text, sequence, fork: from, at, temperature, shelf: who.asked ? who.shelf : null, latent: who.asked ? who.latent : null }));
+    written.current = location.hash;
   }, [key, text, sequence, temperature, who.asked, who.shelf, who.latent]);
 
   useEffect(() => {
-    const follow = () => { // back, forward, or a link pasted into this tab
-      leaving.current = true;
-      location.reload();
-    };
+    const follow = () => location.reload(); // back, forward, or a link pasted into this tab
     window.addEventListener("hashchange", follow);
     return () => window.removeEventListener("hashchange", follow);
   }, []);

@@ -1,4 +1,5 @@
 // Where a text is written or chosen, and where continuations are drawn.
+import { NumberField } from "./field.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 
 const PAUSE_MS = 500;
@@ -39,7 +40,7 @@ function RunTexts({ run, sequence, onSequence }) {
 
 export function Sampler({ waiting, temperature, model, disabled, onSample, onCancel }) {
   const [n, setN] = useState(3), [tokens, setTokens] = useState(24), [seed, setSeed] = useState(0);
-  const field = (name, value, set, most) => html`<label>${name} <input type="number" min="0" max=${most} value=${value} onchange=${(e) => set(Math.min(most, Math.max(0, Math.round(Number(e.target.value)) || 0)))} /></label>`;
+  const field = (name, value, set, most) => html`<label>${name} <${NumberField} min="0" max=${most} value=${value} onValue=${(e) => set(Math.min(most, Math.max(0, Math.round(Number(e.target.value)) || 0)))} /></label>`;
   return html`<form class="sampler" onsubmit=${(e) => { e.preventDefault(); onSample({ n: Math.max(1, n), tokens: Math.max(1, tokens), seed }); setSeed(seed + 1); }}>
     ${field("draws", n, setN, 16)} ${field("tokens", tokens, setTokens, 200)} ${field("seed", seed, setSeed, 2 ** 31)}
     ${waiting ? html`<span role="status" class="quiet">${waiting.total ? `${waiting.done} of ${waiting.total} tokens` : "Waiting …"}</span><button type="button" onclick=${onCancel}>Cancel</button>`

@@ -1,4 +1,5 @@
 // Who is writing? Belief in each source, token by token.
+import { NumberField } from "./field.js";
 import { html, useState } from "./html.js";
 import { decimal, percent, plural } from "./format.js";
 
@@ -52,7 +53,7 @@ function Row({ i, name, question, prior, onPrior, values }) {
     onPrior(before.map((p, j) => (j === i ? value : others > 0 ? p * (1 - value) / others : (1 - value) / (before.length - 1))));
   };
   return html`<tr class=${name === "other" ? "other" : ""}><th scope="row">${name}${name === "other" ? html` <small>none of these</small>` : ""}</th>
-    <td class="num"><input type="number" min="0" max="99" step="1" value=${Math.round(1000 * now) / 10} onchange=${change} aria-label=${`prior of ${name}, percent`} /></td>
+    <td class="num"><${NumberField} min="0" max="99" step="1" value=${Math.round(1000 * now) / 10} onValue=${change} aria-label=${`prior of ${name}, percent`} /></td>
     <td>${values && html`<${Spark} values=${values} full=${1} />`}</td><td class="num">${values ? percent(values.at(-1)) : ""}</td></tr>`;
 }
 
