@@ -13,6 +13,7 @@ from markupsafe import escape
 from freerun.commands.main import main
 from freerun.errors import DataError, TooFewDocuments, UsageError
 from freerun.jobs.audit.audit import audit
+from freerun.jobs.verify.own_run import verify_run
 from freerun.jobs.verify.verify import verify
 from freerun.predictors.base import Continuations
 from freerun.predictors.rules import SamplingRule
@@ -280,6 +281,16 @@ def test_the_samples_of_a_run_are_held_against_its_records(tmp_path: Path, capsy
     part.write_bytes(part.read_bytes()[:-64])
     assert main(["verify", str(run.path)]) == 4
     assert part.name in capsys.readouterr().err
+
+
+def test_text_of_another_rule_is_not_held_against_the_law_at_temperature_1(tmp_path: Path) -> None:
+    """The rule was declared, so that a run in good order is no fault; its records hold no law to judge its draws by."""
+    run = audit(WORLD, WORLD, out=tmp_path / "run", documents=24, prefix=4, tokens=16, sample_with="t=0.3")
+    result = verify_run(run.path)
+    assert (result.verdict.match, result.verdict.status, result.cause.kind) == ("not_judged", "unknown", "not_searched")
+    assert "were sampled with temperature 0.3, as declared" in result.verdict.sentence
+    assert "A fresh pass gives them the same laws" in result.verdict.sentence
+    assert result.verdict.next_step.type == "--sample-with"
 
 
 def test_copies_are_said_and_the_command_makes_it_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from freerun.findings.drift import CONTEXT
 from freerun.findings.evidence import Evidence
 from freerun.findings.loss import IMPOSSIBLE, LOSS
 from freerun.findings.own_text.standing import audit_own_text
+from freerun.records.plan import AuditPlan
 from freerun.results.audit import OwnText
 from freerun.results.finding import Estimate, Finding
 from freerun.results.horizons import interval_words
@@ -42,14 +43,8 @@ def strength(evidence: Evidence, comparison: Comparison | None) -> Strength:
 def next_step(evidence: Evidence, comparison: Comparison | None, own_text: OwnText) -> NextStep | None:
     """What would answer what this run leaves open."""
     plan = evidence.plan
-    if own_text.refused:
-        return NextStep("See where the sampler's laws and the scorer's part", f"freerun doctor {plan.model}")
-    if own_text.sampler_audit == "failed" and not own_text.own_law:
-        return NextStep("Measure the model's own law: the same command without", "--sample-with")
-    if own_text.sampler_audit == "failed":
-        if (writer := plan.own_text_from) is not None:
-            return NextStep("See what the server really does", f"freerun doctor {writer.model} --against {plan.model}")
-        return NextStep("See what this model really samples from", f"freerun doctor {plan.model}")
+    if (step := own_text_step(plan, own_text)) is not None:
+        return step
     if evidence.first_look is not None:
         few = f" {plan.documents}, though they are few, too" if plan.documents < LEAST_DOCUMENTS else " documents"
         return NextStep(f"Go on to all{few}: the same command without", "--quick")
@@ -64,6 +59,19 @@ def next_step(evidence: Evidence, comparison: Comparison | None, own_text: OwnTe
     return NextStep(
         "See whether it lasts longer when it has read more: the same command with", "--sweep prefix=8,32,128"
     )
+
+
+def own_text_step(plan: AuditPlan, own_text: OwnText) -> NextStep | None:
+    """What to do about own text that is not the model's law; None where it is."""
+    if own_text.refused:
+        return NextStep("See where the sampler's laws and the scorer's part", f"freerun doctor {plan.model}")
+    if own_text.sampler_audit != "failed":
+        return None
+    if not own_text.own_law:
+        return NextStep("Measure the model's own law: the same command without", "--sample-with")
+    if (writer := plan.own_text_from) is not None:
+        return NextStep("See what the server really does", f"freerun doctor {writer.model} --against {plan.model}")
+    return NextStep("See what this model really samples from", f"freerun doctor {plan.model}")
 
 
 def _more_documents(evidence: Evidence, words: str, *, short_too: bool) -> NextStep:

@@ -15,6 +15,7 @@ from freerun.jobs.audit.audit import audit, report
 from freerun.jobs.grid.single import audit_on
 from freerun.jobs.served.drawing import DrawOptions, verify_from
 from freerun.jobs.served.writers import read_by
+from freerun.jobs.verify.own_run import verify_run
 from freerun.predictors.base import Continuations
 from freerun.predictors.own_text_from import OwnTextFrom, check_same_tokens
 from freerun.predictors.rules import SamplingRule
@@ -114,10 +115,14 @@ def no_key_in(folder: Path, *, at_least: int) -> None:
 
 def test_what_a_server_does_by_itself_is_named(served: Served, corpus: str, tmp_path: Path) -> None:
     both = own_text(served, willing(Fake()), Checkpoint(), options=",sampling=server")
-    _, result = run(tmp_path, both, corpus)
+    made, result = run(tmp_path, both, corpus)
     law = result.law_served
     assert law is not None
     assert law.match == "differs"
+    later = verify_run(made.path)  # of the run's folder alone: what was found of the server's text
+    assert (later.verdict.match, later.cause) == ("differs", law.cause)
+    assert law.sentence in later.verdict.sentence
+    assert later.verdict.next_step == result.verdict.next_step
     assert law.cause.kind == "rule"
     assert [(s.name, s.value) for s in law.cause.candidate.steps] == [("temperature", 0.7)]  # type: ignore[union-attr]
     assert result.own_text.sampler_audit == "failed"
