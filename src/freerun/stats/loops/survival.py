@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from freerun.errors import DataError, TooFewDocuments
-from freerun.stats.intervals import Interval, checked_level, group_index
+from freerun.stats.intervals import Interval, checked_level, clopper_pearson, group_index
 from freerun.stats.proportions import clustered_proportion, proportion_limits
 
 CENSORED, LOOP, END_OF_TEXT = 0, 1, 2
+_ROUNDING = 1e-12
+"""Of sums of hazards: an incidence this near to 0 or 1 is that."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ def cumulative_incidence(
     `time_tokens` is the number of tokens after which the event came or following stopped; a sequence is at risk at
     tokens 1 .. time. `cause` is 0 censored (the cap), 1 loop, 2 end of text. Censoring must not depend on what would
     have come. Intervals: influence functions summed within groups, then Clopper-Pearson limits at the number of trials that has
-    this error (Korn & Graubard 1998), at most the sequences; where the estimate is 0 or 1, the groups still at risk.
+    this error (Korn & Graubard 1998), at most the sequences. Where the estimate is 0 or 1 there is no error, and the trials are
+    all groups while no sequence has been censored. After that they are the groups still at risk for 0; for 1, those that were
+    censored count as if the event never came to them.
 
     `at`: the times to give, ascending, of those that some sequence reaches; memory is sequences times these.
 
@@ -82,17 +86,19 @@ def cumulative_incidence(
     sums = np.zeros((n_groups, columns.size))
     np.add.at(sums, index, influence)
     error = np.sqrt(n_groups / (n_groups - 1) * np.square(sums).sum(axis=0))
-    latest = np.zeros(n_groups, dtype=np.int64)
-    np.maximum.at(latest, index, time)
-    groups_at_risk = (n_groups - np.cumsum(np.bincount(latest, minlength=last + 1))[:-1])[columns]
     incidence, survival, at_risk = incidence[columns], survival[columns], at_risk[columns]
-    limits = [
-        proportion_limits(
-            float(v), float(e), int(time.size if 1e-12 < v < 1.0 - 1e-12 else max(g, 1)), n_groups, level=level
-        )
-        for v, e, g in zip(incidence, error, groups_at_risk, strict=True)
-    ]
-    low, high = np.array(limits).T
+    low, high = np.array(
+        [
+            proportion_limits(float(v), float(e), time.size, n_groups, level=level)
+            for v, e in zip(incidence, error, strict=True)
+        ]
+    ).T
+    none, all_of_them = incidence <= _ROUNDING, incidence >= 1.0 - _ROUNDING
+    followed, lost = _groups_followed(time, cause == CENSORED, index, n_groups, columns)
+    trials = np.where(lost == 0, n_groups, np.maximum(followed, 1))
+    low[none], high[none] = 0.0, [clopper_pearson(0, int(n), level=level).high for n in trials[none]]
+    low[all_of_them] = [clopper_pearson(n_groups - int(n), n_groups, level=level).low for n in lost[all_of_them]]
+    high[all_of_them] = 1.0
     return CumulativeIncidence(
         times=columns + 1,
         incidence=incidence,
@@ -107,6 +113,22 @@ def cumulative_incidence(
         n_competing=int((ended & ~came).sum()),
         n_censored=int((~ended).sum()),
     )
+
+
+def _groups_followed(
+    time: Int[np.ndarray, " sequences"],
+    censored: Bool[np.ndarray, " sequences"],
+    index: Int[np.ndarray, " sequences"],
+    n_groups: int,
+    columns: Int[np.ndarray, " chosen"],
+) -> tuple[Int[np.ndarray, " chosen"], Int[np.ndarray, " chosen"]]:
+    """Groups with a sequence at risk after each chosen token, and those that have lost one to censoring by then."""
+    last = int(time.max())
+    latest, first_lost = np.zeros(n_groups, dtype=np.int64), np.full(n_groups, last + 1)
+    np.maximum.at(latest, index, time)
+    np.minimum.at(first_lost, index[censored], time[censored])
+    gone, lost = (np.cumsum(np.bincount(t, minlength=last + 2))[columns] for t in (latest, first_lost))
+    return n_groups - gone, lost
 
 
 def hazard_per_token(
