@@ -30,6 +30,21 @@ def verdict(
     )
 
 
+def _not_its_law(evidence: Evidence, *, own_law: bool) -> tuple[str, Status]:
+    """Whose text it is that is not the model's law at temperature 1, and its status: where a server keeps to the rule that was declared,
+    nothing is wrong."""
+    rule, served = evidence.plan.sampling.describe(), evidence.law_served
+    if served is not None and served.match == "differs":
+        what = f"what {served.writer} wrote is not drawn from this model's law at {served.declared}"
+        return f"{what}. {served.cause_sentence}", "bad"
+    if own_law:
+        return "what was sampled is not the model's own law at temperature 1.", "bad"
+    if served is not None and served.match != "not_judged":
+        what = f"what {served.writer} wrote is drawn from this model's law at {served.declared}, as declared"
+        return f"{what}; that is not its law at temperature 1.", "neutral"
+    return f"what was sampled, with {rule} as declared, is not the model's own law at temperature 1.", "bad"
+
+
 def _outcome(evidence: Evidence, comparison: Comparison | None, own_text: OwnText) -> tuple[str, Status, Measured, str]:
     """The outcome in a sentence, its status, and what became of the horizon, as a value and in words."""
     model = evidence.plan.model
@@ -41,19 +56,8 @@ def _outcome(evidence: Evidence, comparison: Comparison | None, own_text: OwnTex
             "the horizon of text whose law is not known is not judged",
         )
     if own_text.sampler_audit == "failed":
-        if (found := evidence.law_served) is not None:
-            return (
-                f"{model}: what {found.writer} wrote is not drawn from this model's law at {found.declared}. {found.cause_sentence}",
-                "bad",
-                "not_judged",
-                "the horizon of a law that was not sampled is not judged",
-            )
-        return (
-            f"{model}: what was sampled is not the model's own law at temperature 1.",
-            "bad",
-            "not_judged",
-            "the horizon of a law that was not sampled is not judged",
-        )
+        sentence, status = _not_its_law(evidence, own_law=own_text.own_law)
+        return f"{model}: {sentence}", status, "not_judged", "the horizon of a law that was not sampled is not judged"
     if comparison is None:
         return (
             f"{model}: this run cannot say from which length on its own text can be told from real text.",

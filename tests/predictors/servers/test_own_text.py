@@ -271,6 +271,27 @@ def test_a_declared_rule_is_sent_and_held(served: Served) -> None:
     assert len(sample.observation.token_id) <= 4
 
 
+def test_a_server_that_keeps_to_the_declared_rule_is_not_at_fault(served: Served, corpus: str, tmp_path: Path) -> None:
+    """Its text is held against that rule; that it is not the law at temperature 1 was asked for."""
+    made, result = run(tmp_path / "kept", own_text(served, Fake(), Checkpoint()), corpus, sample_with="t=0.7")
+    assert result.law_served is not None
+    assert result.law_served.match == "agrees"
+    assert result.verdict.status == "neutral"
+    assert "is drawn from this model's law at temperature 0.7, as declared" in result.verdict.sentence
+    (told,) = (f.sentence for f in result.findings if f.name == "self_recognition")
+    assert "agree with the model's law at temperature 0.7" in told
+    later = verify_run(made.path)
+    assert (later.verdict.match, later.verdict.next_step) == ("agrees", None)
+    _, result = run(tmp_path / "other", own_text(served, Fake(), Checkpoint()), corpus, sample_with="t=0.7,top_k=2")
+    assert result.verdict.status == "neutral"
+    stubborn = Fake()
+    plain = stubborn.draws
+    stubborn.draws = lambda ids, n, body, seed: plain(ids, n, {**body, "temperature": 1.0}, seed)  # type: ignore[method-assign]
+    _, result = run(tmp_path / "not", own_text(served, stubborn, Checkpoint()), corpus, sample_with="t=0.7")
+    assert result.verdict.status == "bad"
+    assert "is not drawn from this model's law at temperature 0.7" in result.verdict.sentence
+
+
 def test_runs_that_share_a_server_count_their_own_requests(served: Served, corpus: str, tmp_path: Path) -> None:
     both = own_text(served, Fake(), Checkpoint())
     first, second = (run(tmp_path / n, both, corpus)[1].requests for n in ("a", "b"))

@@ -107,11 +107,12 @@ def audit_own_text(evidence: Evidence) -> AuditedText:
 
 
 def _verified(evidence: Evidence) -> Match | None:
-    """What the verification found of text of the model's own law; None where it says nothing of that."""
+    """What the verification found of a server's text; None where it says nothing of the model's own law, as of text that is drawn by
+    another rule, and that rule was declared."""
     found = evidence.law_served
-    if found is None or not evidence.plan.sampling.is_model_law or found.match == "not_judged":
+    if found is None or found.match == "not_judged":
         return None
-    return found.match
+    return found.match if evidence.plan.sampling.is_model_law or found.match == "differs" else None
 
 
 def own_text_of(evidence: Evidence) -> OwnText:

@@ -319,6 +319,8 @@ def _sentence(measured: Recognition) -> str:
         verdict = f"The samples agree with the model's own law at temperature 1, {sampling.down_to(measured.sampled)} (audit p = {p})"
     elif measured.sampling.is_model_law:
         verdict = f"The samples are NOT the model's law at temperature 1 (z = {z}, audit p {p}): mistrust this run"
+    elif measured.law_served:
+        verdict = f"{measured.law_served.removesuffix('.')}; they are not its law at temperature 1 (z = {z}, p {p})"
     else:
         verdict = f"As declared ({measured.sampling.describe()}), the samples are not the model's law at temperature 1 (z = {z}, p {p})"
     return f"{verdict.removesuffix('.')}. {rescoring.agreement_words(measured.again)} {_surprise(measured)}{_scores(measured.scores)}"
