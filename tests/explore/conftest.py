@@ -22,3 +22,12 @@ def browser() -> Iterator[Any]:
         opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-quic"])
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Any]:
+    """The page of two toy models."""
+    from tests.explore.site import desk_of, served, toy
+
+    with served(desk_of(toy(), toy())) as up:
+        yield up

@@ -100,8 +100,10 @@ def _against_lines(against: Against, width: int) -> list[str]:
 
 def law_words(law: LawServed) -> str:
     """The law that a server serves, in one line."""
+    from freerun.results.verify import FITS
+
     how = "every setting sent" if law.sends_rule else "nothing sent"
-    if law.match in ("agrees", "differs_within_floor"):
+    if law.match in FITS:
         near = "" if law.match == "agrees" else f" but for the noise of two engines ({law.floor_nats:.2g} nats)"
         return f"law served, {how}: {law.declared}{near} ({law.n_tokens:,} tokens, p {law.p_value:.2g})"
     if law.stated is not None and law.stated.fits:

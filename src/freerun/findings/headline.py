@@ -57,6 +57,8 @@ def headline(findings: Mapping[str, Finding], comparison: Comparison | None, own
     law = "drawn from its own law, as its samples should be"
     audit = "the model tells no whole laws" if p is None else f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
     note = f"{law} ({audit})" if own_text.sampler_audit == "passed" else audit
+    if own_text.sampler_audit == "failed" and not own_text.own_law:
+        note = f"not drawn from its law at temperature 1, as another rule was declared ({audit})"
     return (
         *horizons,
         loss_card,

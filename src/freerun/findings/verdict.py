@@ -12,6 +12,7 @@ from freerun.results.audit import OwnText
 from freerun.results.finding import Finding
 from freerun.results.horizons import spoken
 from freerun.results.verdict import Measured, RunVerdict, Status
+from freerun.results.verify import FITS
 
 
 def verdict(
@@ -39,8 +40,9 @@ def _not_its_law(evidence: Evidence, *, own_law: bool) -> tuple[str, Status]:
         return f"{what}. {served.cause_sentence}", "bad"
     if own_law:
         return "what was sampled is not the model's own law at temperature 1.", "bad"
-    if served is not None and served.match != "not_judged":
-        what = f"what {served.writer} wrote is drawn from this model's law at {served.declared}, as declared"
+    if served is not None and served.match in FITS:
+        fits = "agrees with" if served.match == "agrees" else "differs by no more than the noise floor from"
+        what = f"what {served.writer} wrote {fits} this model's law at {served.declared}, as declared"
         return f"{what}; that is not its law at temperature 1.", "neutral"
     return f"what was sampled, with {rule} as declared, is not the model's own law at temperature 1.", "bad"
 

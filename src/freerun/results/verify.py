@@ -17,6 +17,9 @@ Match = Literal["agrees", "differs_within_floor", "differs", "not_judged"]
 """agrees: no fault was found down to the smallest that so many tokens show. differs_within_floor: a difference, but none that
 recomputing the same law could not make. not_judged: too few tokens, or draws that are not replicates."""
 
+FITS: tuple[Match, ...] = ("agrees", "differs_within_floor")
+"""The draws fit the law, as far as two computations of it may differ."""
+
 CauseKind = Literal[
     "none_needed", "rule", "other_law", "beginning_not_drawn", "ends_chosen", "none_of_these", "not_searched"
 ]

@@ -277,9 +277,11 @@ def test_a_server_that_keeps_to_the_declared_rule_is_not_at_fault(served: Served
     assert result.law_served is not None
     assert result.law_served.match == "agrees"
     assert result.verdict.status == "neutral"
-    assert "is drawn from this model's law at temperature 0.7, as declared" in result.verdict.sentence
-    (told,) = (f.sentence for f in result.findings if f.name == "self_recognition")
-    assert "agree with the model's law at temperature 0.7" in told
+    assert "agrees with this model's law at temperature 0.7, as declared" in result.verdict.sentence
+    (told,) = (f for f in result.findings if f.name == "self_recognition")
+    assert "agree with the model's law at temperature 0.7" in told.sentence
+    assert told.status == "neutral"
+    assert any("as another rule was declared" in card.note for card in result.headline)
     later = verify_run(made.path)
     assert (later.verdict.match, later.verdict.next_step) == ("agrees", None)
     _, result = run(tmp_path / "other", own_text(served, Fake(), Checkpoint()), corpus, sample_with="t=0.7,top_k=2")

@@ -11,7 +11,7 @@ from freerun.findings.evidence import Evidence, statistics_rng
 from freerun.findings.own_text.rescoring import Rescoring, rescoring
 from freerun.records.schema import ArmName
 from freerun.results.audit import Fault, OwnText, SamplerOutcome
-from freerun.results.verify import Match
+from freerun.results.verify import FITS, Match
 from freerun.stats.recognition.sampler_audit import (
     PIT_BINS,
     SamplerAudit,
@@ -44,7 +44,7 @@ class SampledText:
     def passed(self) -> bool:
         """Whether the sampler's audit passed."""
         if self.verified is not None:
-            return self.verified in ("agrees", "differs_within_floor")
+            return self.verified in FITS
         return self.audit.p_value >= AUDIT_ALPHA
 
 

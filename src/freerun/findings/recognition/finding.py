@@ -24,6 +24,7 @@ from freerun.records.plan import SamplingRule
 from freerun.records.schema import ArmName
 from freerun.results.finding import Cell, Estimate, Finding, Table
 from freerun.results.quantity import Quantity
+from freerun.results.verify import FITS
 from freerun.stats.detection.likelihood_features import TokenColumns
 from freerun.stats.intervals import Interval, clopper_pearson, cluster_ratio
 from freerun.stats.recognition.likelihood_ratio import LikelihoodRatio, likelihood_ratio
@@ -77,7 +78,7 @@ def self_recognition(evidence: Evidence) -> Finding:
         name="self_recognition",
         question=QUESTION,
         sentence=_sentence(measured),
-        status="good" if sampled.passed and not refused else "bad",
+        status="bad" if refused else "good" if sampled.passed else "neutral" if _keeps_to_its_rule(evidence) else "bad",
         estimates=(
             *_audit_estimates(evidence, measured),
             *sampling.seeded_estimates(measured.sampled),
@@ -305,6 +306,12 @@ def _notes(evidence: Evidence, measured: Recognition) -> tuple[str, ...]:
     if tied:
         notes.append(f"{tied / mine.sum():.1%} of own tokens of rank 1 are tied with another of the same probability.")
     return tuple(notes)
+
+
+def _keeps_to_its_rule(evidence: Evidence) -> bool:
+    """Whether a server wrote the text by another rule than the model's law, as was declared."""
+    served = evidence.law_served
+    return served is not None and not evidence.plan.sampling.is_model_law and served.match in FITS
 
 
 def _sentence(measured: Recognition) -> str:

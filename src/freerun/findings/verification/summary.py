@@ -18,6 +18,7 @@ from freerun.results.finding import Cell, Finding, Row, Table
 from freerun.results.stated_rule import StatedRule
 from freerun.results.verdict import Card
 from freerun.results.verify import (
+    FITS,
     VERIFY_VERSION,
     Cause,
     MatchVerdict,
@@ -44,7 +45,7 @@ def derive_verification(
     command: str,
 ) -> VerifyResult:
     """The whole result. `stated`: the rule that a server says it draws by, held against what it drew."""
-    fits = evidence.match in ("agrees", "differs_within_floor")
+    fits = evidence.match in FITS
     cause = evidence.cause or Cause("none_needed" if fits else "not_searched")
     findings = (
         match_finding(evidence),

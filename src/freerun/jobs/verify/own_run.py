@@ -17,7 +17,7 @@ from freerun.findings.verification.match import STATUS
 from freerun.findings.verification.summary import samples_finding
 from freerun.results.finding import Finding
 from freerun.results.verdict import Card, NextStep, three_points
-from freerun.results.verify import VERIFY_VERSION, Cause, Match, MatchVerdict, SampleFacts, VerifyResult
+from freerun.results.verify import FITS, VERIFY_VERSION, Cause, Match, MatchVerdict, SampleFacts, VerifyResult
 from freerun.runs.provenance import provenance
 from freerun.runs.run import evidence_of
 
@@ -114,8 +114,8 @@ def _found(evidence: Evidence, audited: AuditedText, sampled: SampledText) -> _F
     if audited.again.outcome == "failed":
         return _Found("differs", f"{refusal_words(audited.again)}.", p, Cause("not_searched"), step)
     if served is not None:
-        good = served.match in ("agrees", "differs_within_floor")
-        return _Found(served.match, served.sentence, p_words(served.p_value), served.cause, None if good else step)
+        fits = served.match in FITS
+        return _Found(served.match, served.sentence, p_words(served.p_value), served.cause, None if fits else step)
     if not plan.sampling.is_model_law:
         return _Found(
             "not_judged",
