@@ -220,3 +220,17 @@ def test_a_real_audit_says_what_its_records_say(tmp_path: Path) -> None:
         "loss on real text",
         "entropy on its own text",
     ]
+
+
+def test_a_law_whose_entropy_never_changes_does_not_drift(tmp_path: Path) -> None:
+    """Its rows are one law in other orders, and rounding sums them differently: that is no drift, and no trend."""
+    law = np.array([0.4, 0.25, 0.2, 0.1, 0.05])
+    world = MarkovWorld(np.stack([np.roll(law, i) for i in range(5)]))
+    run = freerun.audit(world, world.corpus(48, 73, seed=1), out=tmp_path / "run", documents=48, prefix=8, tokens=64)
+    found = run.findings["drift"]
+    gap = next(e for e in found["estimates"] if e["name"] == "entropy_gap_late_nats")
+    assert abs(gap["value"]) < 1e-12
+    assert found["status"] == "neutral"
+    assert "cannot be told from that on real text" in found["sentence"]
+    assert any("No trend of own against real entropy is seen" in note for note in found["notes"])
+    assert not any("−0.00" in card["value"] for card in run.result["headline"])

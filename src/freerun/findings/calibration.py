@@ -188,9 +188,9 @@ def _top_sentence(top: Reliability | None) -> str:
     if top is None:
         return ""
     over = top.overconfidence
-    if over.low > 0:
+    if over.side > 0:
         said = f"comes less often than it says, by {over.value:.3f} ({over.low:.3f} to {over.high:.3f})"
-    elif over.high < 0:
+    elif over.side < 0:
         said = f"comes more often than it says, by {-over.value:.3f} ({-over.high:.3f} to {-over.low:.3f})"
     else:
         said = f"comes as often as it says, within {max(-over.low, over.high):.3f}"

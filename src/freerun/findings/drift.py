@@ -90,7 +90,7 @@ def drift(evidence: Evidence) -> Finding:
             "drift", QUESTION, f"Drift is not known: {error}.", CONTEXT.estimate(None, text="unknown")
         )
     late = split.context
-    moves = late.low > 0 or late.high < 0
+    moves = late.side != 0
     return Finding(
         name="drift",
         question=QUESTION,
@@ -236,8 +236,8 @@ def _sentence(evidence: Evidence, split: _Split) -> str:
     alike = has_no_width(late.low, late.high)
     range_ = "the same in every document" if alike else f"95% interval {_nats(late.low)} to {_nats(late.high)}"
     start = f"Running free, the entropy of its law in the second half ({half})"
-    if late.low > 0 or late.high < 0:
-        side = "above" if late.value > 0 else "below"
+    if late.side:
+        side = "above" if late.side > 0 else "below"
         return f"{start} lies {abs(late.value):.2f} nats a token {side} that on real text ({range_})."
     return f"{start} cannot be told from that on real text (difference {_nats(late.value)} nats a token, {range_})."
 
@@ -257,7 +257,7 @@ def _notes(evidence: Evidence, split: _Split, slopes: SlopeDifference) -> tuple[
     ended = records.sequences["end_reason"][records.chosen(arm="free")] == "end_of_text"
     total, context, temperature = (_nats(x.value) for x in (split.total, split.context, split.temperature))
     slope = slopes.difference
-    turned = "rises" if slope.low > 0 else "falls" if slope.high < 0 else ""
+    turned = {1: "rises", -1: "falls", 0: ""}[slope.side]
     notes = [
         f"In the second half the entropy on its own text minus the loss on real text is {total} nats a token: {context} because its own text is "
         f"another context (context drift), {temperature} because on real text its law is "
@@ -291,13 +291,11 @@ def _notes(evidence: Evidence, split: _Split, slopes: SlopeDifference) -> tuple[
 
 
 def _spread_word(temperature: Interval) -> str:
-    if temperature.low > 0:
-        return "wider than the text is surprising"
-    return (
-        "narrower than the text is surprising"
-        if temperature.high < 0
-        else "as wide as the text is surprising, as far as can be told"
-    )
+    return {
+        1: "wider than the text is surprising",
+        -1: "narrower than the text is surprising",
+        0: "as wide as the text is surprising, as far as can be told",
+    }[temperature.side]
 
 
 # ---- pictures and tables -----------------------------------------------------------------------------------------------

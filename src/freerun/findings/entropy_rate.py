@@ -153,8 +153,8 @@ def _sentence(rate: Interval, change: Interval | None) -> str:
     said += "surprisal of what it drew; whole laws, and so the entropy of any one of them, are not known."
     if change is None:
         return said
-    if change.low > 0 or change.high < 0:
-        moves = "rises" if change.value > 0 else "falls"
+    if change.side:
+        moves = "rises" if change.side > 0 else "falls"
         return f"{said} It {moves} by {abs(change.value):.2f} nats from the first half to the second ({change.low:+.2f} to {change.high:+.2f})."
     return f"{said} No change from the first half to the second is seen ({change.low:+.2f} to {change.high:+.2f})."
 

@@ -13,7 +13,7 @@ from freerun.findings.loops.quantities import INCIDENCE
 from freerun.findings.loss import IMPOSSIBLE, LOSS
 from freerun.findings.recognition.quantities import SAMPLER_P
 from freerun.results.audit import OwnText
-from freerun.results.finding import Cell, Estimate, Finding
+from freerun.results.finding import Cell, Estimate, Finding, printed
 from freerun.results.horizons import at_least, interval_words, outside
 from freerun.results.quantity import Quantity
 from freerun.results.verdict import Card, Mark, Yardsticks
@@ -88,7 +88,7 @@ def _card(label: str, e: Estimate, note: str, *, form: str = "", h: HorizonResul
     finding = _FINDING_OF[e.name]
     if e.value is None and h is None:
         return Card(label, e.text or "unknown", note=note, finding=finding)
-    value, low, high = ("?" if v is None else f"{v:{form}}".replace("-", "−") for v in (e.value, e.low, e.high))
+    value, low, high = ("?" if v is None else printed(v, form) for v in (e.value, e.low, e.high))
     interval = f"{low} to {high}" if e.low is not None and e.high is not None else ""
     if e.degenerate:
         note = "; ".join(filter(None, (note, "every document says the same: no interval")))

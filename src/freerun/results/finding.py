@@ -160,11 +160,9 @@ class Cell:
         """
         if interval is None:
             return cls("–", None, unit)
-        value, low, high = (
-            f"{v:{'+' if sign else ''}.{digits}f}" for v in (interval.value, interval.low, interval.high)
-        )
-        text = f"{value} ({low} to {high})".replace("-", "−")
-        return cls(text, known(interval.value), unit, known(interval.low), known(interval.high))
+        form = f"{'+' if sign else ''}.{digits}f"
+        value, low, high = (printed(v, form) for v in (interval.value, interval.low, interval.high))
+        return cls(f"{value} ({low} to {high})", known(interval.value), unit, known(interval.low), known(interval.high))
 
     @classmethod
     def number(cls, value: float | None, form: str = "", unit: str = "") -> Cell:
@@ -173,7 +171,7 @@ class Cell:
         >>> Cell.number(-1234.5, ",.1f").text, Cell.number(None).text
         ('−1,234.5', '–')
         """
-        return cls("–" if value is None else f"{value:{form}}".replace("-", "−"), known(value), unit)
+        return cls("–" if value is None else printed(value, form), known(value), unit)
 
 
 Row = tuple[str | Cell, ...]
@@ -187,6 +185,18 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...] = ()
+
+
+def printed(value: float, form: str) -> str:
+    """A number by a format; what is printed as zero has no minus.
+
+    >>> printed(-0.5, ".2f"), printed(-1e-9, "+.2f")
+    ('−0.50', '+0.00')
+    """
+    text = f"{value:{form}}"
+    if text.startswith("-") and not any(c in "123456789" for c in text.partition("e")[0]) and math.isfinite(value):
+        text = f"{'+' if form.startswith('+') else ''}{text[1:]}"
+    return text.replace("-", "−")
 
 
 def known(value: float | None) -> float | None:

@@ -24,6 +24,15 @@ class Interval:
     level: float
     n: int
 
+    @property
+    def side(self) -> int:
+        """On which side of 0 it lies: 1 above, −1 below, 0 where it holds 0. A limit within rounding of 0 is 0.
+
+        >>> Interval(1e-16, 1e-17, 2e-16, 0.95, 8).side, Interval(-0.2, -0.3, -0.1, 0.95, 8).side
+        (0, -1)
+        """
+        return int(self.low > _ROUNDING) - int(self.high < -_ROUNDING)
+
 
 def has_no_width(low: float, high: float) -> bool:
     """Whether two limits are one number up to rounding: an interval of documents, or resamples, that all say the same.

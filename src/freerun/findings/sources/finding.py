@@ -85,8 +85,8 @@ def _short(records: SourceRecords) -> str:
 def _sentence(e: SourceEvidence, evidence: Evidence) -> str:
     gap, name = e.entropy["gap"], e.asked.latent
     range_ = f"95% interval {signed(gap.low)} to {signed(gap.high)}"
-    if gap.low > 0 or gap.high < 0:
-        side = "less sure" if gap.value > 0 else "surer"
+    if gap.side:
+        side = "less sure" if gap.side > 0 else "surer"
         sentence = f"Along its own text it is {side} of the {name} than along the real text of the same prefixes: {signed(gap.value)} bits ({range_})."
     else:
         sentence = f"How unsure it is of the {name} cannot be told apart between its own and the real text of the same prefixes (own minus real {signed(gap.value)} bits, {range_})."

@@ -45,8 +45,8 @@ def drift_finding(evidence: VerifyEvidence) -> Finding:
 
 def _sentence(slope: Interval) -> str:
     limits = f"95% interval {slope.low:+.3f} to {slope.high:+.3f}"
-    if slope.low > 0 or slope.high < 0:
-        turned = "rises" if slope.low > 0 else "falls"
+    if slope.side:
+        turned = "rises" if slope.side > 0 else "falls"
         return f"Along the samples the entropy of the declared law {turned} by {abs(slope.value):.3f} nats with every doubling of the position ({limits})."
     return f"No trend of the declared law's entropy along the samples is seen: {slope.value:+.3f} nats with every doubling of the position ({limits})."
 

@@ -94,8 +94,7 @@ def rise_finding(scored: Sequence[RungScores], rungs: Sequence[RungResult], leve
     slopes["real text alone"] = _slope([s for s in whole if s.rung.ladder == "real"], level)
     main = slopes["all of these"]
     real, far = _named(rungs, "real", "real text"), _named(rungs, "temperature", "t = ∞")
-    grows = main is not None and main.low > 0
-    answer = "Yes" if grows else "No" if main is not None and main.high < 0 else "Not to be told"
+    answer = {1: "Yes", -1: "No", 0: "Not to be told"}[0 if main is None else main.side]
     few = f"{len(whole[0].loo) if whole else 0} models are too few for an interval over models."
     sentence = (
         f"{answer}: a model departs from the others by {_signed(main)} nats of Jensen–Shannon divergence a token "
