@@ -188,6 +188,7 @@ def test_what_a_window_does_not_reach_changes_nothing(swept: Sweep) -> None:
             assert [contrast[k] for k in ("low", "high", "p_value", "adjusted_p")] == [None] * 4
         assert "(the same in every setting)" in axis["sentence"]
         assert f"the loss is the same whatever the {axis['key']}" in swept.result["verdict"]["detail"]
+    assert swept.result["verdict"]["next_step"] is None  # more documents would show no more
     assert "no interval" in swept.report.read_text()
 
 

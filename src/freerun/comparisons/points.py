@@ -81,7 +81,7 @@ def sweep_next(design: Design, axes: Sequence[AxisResult], *, refused: bool) -> 
     """What would answer what a sweep leaves open."""
     if refused:
         return NextStep("See where the sampler's laws and the scorer's part", f"freerun doctor {design.model}")
-    if not axes or any(axis.outcome == "none" for axis in axes):
+    if not axes or any(axis.outcome == "none" and not axis.trend.degenerate for axis in axes):
         return NextStep("See a smaller change: the same command with", f"--documents {2 * design.documents}")
     return None
 
