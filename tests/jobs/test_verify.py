@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,12 @@ MODEL = load_predictor(WORLD)
 Row = dict[str, Any]
 
 
-def drawn(rule: str = "t=1", *, n: int = N, seed: int = 3, tokens: int = TOKENS) -> list[Row]:
-    """Rows as an engine would write them, with the log-probabilities of the model's own law."""
+def drawn(
+    rule: str = "t=1", *, n: int = N, seed: int = 3, tokens: int = TOKENS, begin: Sequence[int] = ()
+) -> list[Row]:
+    """Rows as an engine would write them, with the log-probabilities of the model's own law; prompts begin with `begin`."""
     rng = np.random.default_rng(0)
-    prompts = [rng.integers(0, MODEL.n_tokens - 1, 6) for _ in range(n)]
+    prompts = [np.append(np.array(begin, np.int64), rng.integers(0, MODEL.n_tokens - 1, 6)) for _ in range(n)]
     wanted = Continuations(prompts, np.arange(n)[:, None], tokens, seed=seed, sampling=SamplingRule.declared(rule))
     rows = []
     for sample in sorted(MODEL.generate(wanted), key=lambda s: s.row):

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from freerun.errors import UsageError
+from freerun.jobs.verify.variants import _run_of
 from freerun.jobs.verify.verify import verify
 from freerun.predictors.base import Continuations
+from freerun.predictors.markers import Markers
 from freerun.predictors.rules import SamplingRule
+from freerun.results.finding import to_json
+from freerun.specs.spec import load_predictor
 from freerun.worlds.markov import MarkovWorld
 from tests.jobs.test_verify import MODEL, TOKENS, N, Row, drawn, verified
 
@@ -105,6 +112,74 @@ def test_log_probabilities_that_are_all_zero_are_not_called_absent(tmp_path: Pat
     assert (found.status, "exactly 0" in found.sentence) == ("unknown", True)
 
 
+def test_a_zero_is_a_log_probability_where_the_declared_law_leaves_one_token(tmp_path: Path) -> None:
+    """Processed log-probabilities under a truncation: all tokens count, the certain ones too, and the means are those by hand."""
+    world = load_predictor("world/markov,seed=5,concentration=0.4")
+    rule = SamplingRule.declared("top_p=0.6")
+    prompts = [np.array([i % 5, 1, 2], np.int64) for i in range(80)]
+    rows, d = [], []
+    for s in world.generate(Continuations(prompts, np.arange(80)[:, None], 20, seed=3, sampling=rule)):
+        told = np.where(np.abs(s.sample_log_prob_nats) < 1e-9, 0.0, s.sample_log_prob_nats)
+        d.append(s.observation.log_prob_nats - told)
+        ids = s.observation.token_id.tolist()
+        rows.append({"prompt_ids": prompts[s.row].tolist(), "completion_ids": ids, "logprobs": told.tolist()})
+    path, gaps = tmp_path / "samples.jsonl", np.concatenate(d)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    zeros = sum(x == 0 for row in rows for x in row["logprobs"])
+    assert zeros > 100
+    result = verify(path, world, out=tmp_path / "out", declared="top_p=0.6")
+    found = {e.name: e.value for e in result.findings[2].estimates}
+    assert found["mean_abs_gap_nats"] == pytest.approx(np.abs(gaps).mean(), abs=1e-6)
+    assert found["mean_ratio"] == pytest.approx(np.exp(gaps).mean(), abs=1e-6)
+    assert not any("exactly 0" in note for note in result.findings[2].notes)
+
+
+def test_a_cold_law_may_say_the_same_twice(tmp_path: Path) -> None:
+    """At t = 0.08 a text that the model's own law holds impossible comes again and again: its repetitions are draws, not copies."""
+    world = load_predictor("world/markov,symbols=4,concentration=2,seed=2")
+    rule = SamplingRule.declared("t=0.08")
+    prompts = [np.array(d.ids[:6], np.int64) for d in world.corpus(10, 8, seed=1).documents for _ in range(24)]  # type: ignore[attr-defined]
+    keys = np.arange(len(prompts))[:, None]
+    rows = [
+        {"prompt_ids": prompts[s.row].tolist(), "completion_ids": s.observation.token_id.tolist()}
+        for s in sorted(world.generate(Continuations(prompts, keys, 48, seed=1, sampling=rule)), key=lambda s: s.row)
+    ]
+    path = tmp_path / "samples.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len({str(row) for row in rows}) < len(rows)
+    result = verify(path, world, out=tmp_path / "out", declared="t=0.08")
+    assert (result.verdict.match, result.samples.n_copies) == ("agrees", 0)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_engine_that_keeps_all_ties_keeps_to_the_rule(tmp_path: Path, seed: int) -> None:
+    """Logits of a coarse number format tie. transformers and vLLM cut by value: of equals they keep all at top-k, any at top-p."""
+    rng = np.random.default_rng(seed)
+    table = np.exp(np.round(rng.normal(size=(26, 26)) * 2 / 0.125) * 0.125)
+    table /= table.sum(axis=1, keepdims=True)
+    served = np.stack([_cut_by_value(row, k=10, p=0.9) for row in table])
+    assert any((row >= np.sort(row)[-10]).sum() > 10 for row in table)
+    rows = []
+    for _ in range(60):
+        prompt = rng.integers(0, 26, 4)
+        ids = [int(prompt[-1])]
+        for _ in range(40):
+            ids.append(int(rng.choice(26, p=served[ids[-1]])))
+        rows.append({"prompt_ids": prompt.tolist(), "completion_ids": ids[1:]})
+    path = tmp_path / "samples.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = verify(path, MarkovWorld(table), out=tmp_path / "out", declared="top_k=10,top_p=0.9", order="transformers")
+    assert result.verdict.match == "agrees"
+
+
+def _cut_by_value(probs: np.ndarray, *, k: int, p: float) -> np.ndarray:
+    """As transformers does: top-k keeps what is not below the k-th; top-p lets go from the least probable on."""
+    kept = np.where(probs >= np.sort(probs)[-k], probs, 0.0)
+    order = np.argsort(kept, kind="stable")
+    kept[order[np.cumsum(kept[order]) / kept.sum() <= 1 - p]] = 0.0
+    return kept / kept.sum()
+
+
 def _under(rule: str, row: Row) -> np.ndarray:
     text = np.array(row["prompt_ids"] + row["completion_ids"], np.int64)
     parts = []
@@ -131,8 +206,35 @@ def test_a_second_model_is_held_against_the_first_though_no_rule_sees_it(
     ]
     path.write_text("\n".join(lines))
     assert verify(path, own, out=tmp_path / "alone").verdict.match == "agrees"
+    own.identity, near.identity = (replace(m.identity, fingerprint=n) for m, n in ((own, "own"), (near, "near")))
     monkeypatch.setattr("freerun.jobs.verify.job.load_predictor", lambda *_, **__: near)
     result = verify(path, own, out=tmp_path / "out", other="near")
     assert (result.verdict.match, result.cause.kind) == ("differs", "other_law")
-    again = verify(path, near, out=tmp_path / "right", other="near")
-    assert again.verdict.match == "agrees"
+    with pytest.raises(UsageError, match="--or near is the model itself"):
+        verify(path, near, out=tmp_path / "right", other="near")
+
+
+PAD = 3
+"""An id that shifts what this world thinks of its author."""
+
+
+@pytest.mark.parametrize("begins_all", [False, True])
+def test_prompts_that_were_padded_on_the_left_are_named(tmp_path: Path, begins_all: bool) -> None:
+    """A batch with its padding and without its mask. Where all prompts begin with that token, one of it belongs there."""
+    model = copy(MODEL)
+    model.markers = Markers(control={PAD: "<pad>"})
+    rows = drawn(n=400, tokens=8, begin=[PAD] if begins_all else [])
+    for i, row in enumerate(rows):
+        row["prompt_ids"] = [PAD] * (i % 24) + row["prompt_ids"]
+    path = tmp_path / "samples.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = verify(path, model, out=tmp_path / "out")
+    assert result.verdict.match == "differs"
+    assert result.cause.candidate is not None
+    assert (result.cause.kind, result.cause.candidate.law) == ("other_law", "padding_removed")
+    assert "without the padding on their left" in json.dumps(to_json(result.verdict))
+
+
+def test_only_what_is_said_over_and_over_is_padding() -> None:
+    of = [_run_of(0, np.array(ids)) for ids in ([0, 0, 3, 0], [3, 0, 0], [0], [0, 0], [0, 1])]
+    assert of == [2, 0, 0, 1, 1]

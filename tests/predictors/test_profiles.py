@@ -10,6 +10,7 @@ from freerun.predictors.law import Dense
 from freerun.predictors.profiles import profile_of, shaped
 from freerun.predictors.reshaped import AboveShare, Penalised, Penalties, Said
 from freerun.predictors.rules import SamplingRule
+from freerun.predictors.token_laws import Declared, by_id
 
 ENDS = (3, 17)
 RULES = [
@@ -66,6 +67,44 @@ def test_a_rule_on_a_profile_is_the_rule_on_the_law(n_tokens: int, text: str, or
     np.testing.assert_allclose(got.surprisal_moments()[0], seen.entropy_nats, atol=tolerance)
 
 
+@pytest.mark.parametrize("text", RULES)
+@pytest.mark.parametrize("n_tokens", [40, 5000])
+def test_the_law_by_ids_is_the_rule_on_the_law(n_tokens: int, text: str) -> None:
+    rule, law = SamplingRule.declared(text), Dense(table(n_tokens))
+    log_probs = law.log_probs()
+    got = shaped(rule, profile_of(log_probs, np.zeros(law.n_rows, np.int64), ENDS))
+    wanted = np.exp(rule.apply(law).log_probs())
+    np.testing.assert_allclose(
+        by_id(got, log_probs, Declared(rule, ENDS)), wanted, atol=1e-6 if n_tokens == 40 else 1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "probs", "kept"),
+    [
+        ("top_k=2", [0.4, 0.2, 0.2, 0.2], [0.4 / 0.6, 0.2 / 0.6, 0, 0]),
+        ("top_p=0.5", [0.5, 0.5], [1, 0]),
+        ("top_p=0.6", [0.4, 0.3, 0.3], [0.4 / 0.7, 0.3 / 0.7, 0]),
+        ("top_k=3,top_p=0.5", [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]),
+    ],
+)
+def test_of_equals_the_smaller_ids_are_kept(text: str, probs: list[float], kept: list[float]) -> None:
+    rule, log_probs = SamplingRule.declared(text), np.log(np.array([probs]))
+    got = shaped(rule, profile_of(log_probs, np.zeros(1, np.int64), ()))
+    np.testing.assert_allclose(by_id(got, log_probs, Declared(rule, ()))[0], kept, atol=1e-7)
+
+
+@pytest.mark.parametrize(("text", "token"), [("top_k=2", 3), ("top_p=0.5", 3), ("top_k=2,top_p=0.9", 3)])
+def test_a_token_as_probable_as_the_last_one_kept_is_hardly_outside(text: str, token: int) -> None:
+    """Engines that cut by value keep all of them; a token that is less probable is outside by what stands between."""
+    log_probs = np.log(np.array([[0.4, 0.15, 0.15, 0.15, 0.1, 0.05]]))
+    rule = SamplingRule.declared(text, order="transformers")
+    for ids, least, most in ((np.array([token]), 0.0, 1e-6), (np.array([5]), 0.04, 1.0)):
+        profile = profile_of(log_probs, ids, ())
+        overshoot = float(shaped(rule, profile).overshoot(profile.token)[0])
+        assert least < overshoot < most
+
+
 def test_what_a_rule_cuts_off_has_no_mass() -> None:
     law = Dense(table(5000))
     least = law.log_probs().argmin(axis=1)
@@ -106,12 +145,14 @@ def test_declared_rules_have_the_order_of_the_engine() -> None:
 
 
 def test_what_stands_between_counts_where_probabilities_are_alike() -> None:
-    """Ten ids of 0.1: top-k 2 cuts among ties, so the next is at its edge, and 0.1 of mass stands between it and the one after."""
-    law = np.log(np.full((10, 10), 0.1))
-    token = profile_of(law, np.arange(10), (0,))
-    overshoot = shaped(SamplingRule.declared("top_k=2"), token).overshoot(token.token)
-    assert 0 < overshoot[2] < 1e-6
-    assert overshoot[3:] == pytest.approx(0.1 * np.arange(1, 8), abs=1e-6)
+    """Ten ids of nearly 0.1: top-k 2 has the next at its edge, and 0.1 of mass stands between it and the one after. Of ten equals
+    any two may be kept, or all."""
+    near = np.log(np.full((10, 10), 0.1)) - 1e-5 * np.arange(10)
+    for law, between in ((near, 0.1 * np.arange(1, 8)), (np.log(np.full((10, 10), 0.1)), np.zeros(7))):
+        token = profile_of(law, np.arange(10), (0,))
+        overshoot = shaped(SamplingRule.declared("top_k=2"), token).overshoot(token.token)
+        assert 0 < overshoot[2] < 1e-5
+        assert overshoot[3:] == pytest.approx(between, abs=1e-4)
 
 
 def test_how_far_outside_a_token_is() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from freerun.errors import UsageError
 from freerun.predictors.rules import MinP, Penalty, SamplingRule, Temperature, TopK, TopP
@@ -104,27 +104,39 @@ def _places(
 
 @dataclass(frozen=True, eq=False)
 class Limit:
-    """Where one truncation cuts: the law that it acted on, and the mass `within` what the steps before it had left."""
+    """Where one truncation cuts: the law that it acted on, and the mass `within` what the steps before it had left.
+
+    `within_ties`: the same where every step kept all that are as probable as the last one it keeps, as many engines do.
+    """
 
     step: TopK | TopP | MinP
     weights: Weights
     within: Float[np.ndarray, " rows"]
+    within_ties: Float[np.ndarray, " rows"]
 
     def exceeded(self, token: Places) -> Float[np.ndarray, " rows"]:
         """By how much mass one id a row misses what is kept: of top-p, how much larger p would have to be; of top-k, the mass that
         stands between, or the probability that the id lacks to be the last one kept, whichever is more; of min-p, the probability
-        that the id lacks. At most 0 for ids that are kept."""
+        that the id lacks. At most 0 for ids that are kept, and for those as probable as the last one kept: which of equals are
+        kept, and whether all are, is every engine's own choice."""
         match self.step:
             case TopP(p):
-                return np.asarray(self.weights.before(token)[:, 0] - p * self.within)
+                beyond = self.weights.before(token)[:, 0] - p * self.within_ties
+                return np.where(self._as_probable(token, self.weights.top_p(p, self.within_ties)), 0.0, beyond)
             case TopK(k):
                 cut = self.weights.top_k(k)
                 between = self.weights.before(token)[:, 0] - self.weights.kept(cut)
                 lacks = np.exp(self.weights.last_kept(cut)) - np.exp(self.weights.log_prob(token)[:, 0])
-                return np.asarray(np.where(cut.keeps(token)[:, 0], between, np.maximum(between, lacks)))
+                beyond = np.where(cut.keeps(token)[:, 0], between, np.maximum(between, lacks))
+                return np.where(self._as_probable(token, cut), 0.0, beyond)
             case MinP(share):
                 highest = np.exp(self.weights.power * self.weights.profile.log_prob[:, 0] - self.weights.log_total)
                 return np.asarray(share * highest - np.exp(self.weights.log_prob(token)[:, 0]))
+
+    def _as_probable(self, token: Places, cut: Cut) -> Bool[np.ndarray, " rows"]:
+        """Whether an id that is cut is as probable as the last one kept."""
+        last = np.asarray(self.weights.profile.last_kept(cut), np.float32)
+        return np.asarray(~cut.keeps(token)[:, 0] & (token.log_prob[:, 0].astype(np.float32) >= last))
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,10 +223,11 @@ def shaped(rule: SamplingRule, profile: Profile, *, without_ends: bool = False) 
         UsageError: penalties, which change the order: give them to the law before its profile is made; or temperature 0.
     """
     weights, cut = profile.weights(), profile.whole
+    with_ties = cut
     limits: list[Limit] = []
     for step in rule.steps:
         if isinstance(step, TopK | TopP | MinP):
-            limits.append(Limit(step, weights, weights.kept(cut)))
+            limits.append(Limit(step, weights, weights.kept(cut), weights.kept(with_ties)))
         match step:
             case Temperature(temperature):
                 if temperature == 0:
@@ -222,10 +235,14 @@ def shaped(rule: SamplingRule, profile: Profile, *, without_ends: bool = False) 
                 weights = profile.weights(weights.power / temperature)
             case TopK(top_k):
                 cut = cut.shorter(weights.top_k(top_k))
+                with_ties = with_ties.shorter(profile.with_ties(weights.top_k(top_k)))
             case TopP(top_p):
                 cut = cut.shorter(weights.top_p(top_p, weights.kept(cut)))
+                widest = weights.top_p(top_p, weights.kept(with_ties))
+                with_ties = with_ties.shorter(profile.with_ties(widest))
             case MinP(min_p):
                 cut = cut.shorter(weights.min_p(min_p))
+                with_ties = with_ties.shorter(weights.min_p(min_p))
             case _ if isinstance(step, Penalty):
                 raise UsageError(f"{step.describe()}: penalties come before temperature and truncations")
     return Shaped(weights, cut, without_ends, tuple(limits))

@@ -199,12 +199,7 @@ def by_id(
     if not steps:
         probs = np.exp(table)
     else:
-        least = _least_kept(law)
-        probs = np.where(
-            table.astype(np.float32) >= least[:, None],
-            np.exp(law.weights.power * table - law.weights.log_total[:, None]),
-            0.0,
-        )
+        probs = np.where(_kept_ids(law, table), np.exp(law.weights.power * table - law.weights.log_total[:, None]), 0.0)
     if declared.without_ends:
         probs[:, list(declared.end_ids)] = 0.0
     if steps or declared.without_ends:
@@ -212,9 +207,19 @@ def by_id(
     return np.asarray(probs)
 
 
-def _least_kept(law: Shaped) -> Float[np.ndarray, " rows"]:
-    """The log-probability from which on tokens are kept."""
-    atoms, rows = law.weights.profile.log_prob, np.arange(law.weights.profile.n_rows)
-    last = np.clip(law.cut.atoms - np.where(law.cut.part > 0, 0, 1), 0, atoms.shape[1] - 1)
-    everything = law.cut.atoms >= atoms.shape[1]
-    return np.where(everything, -np.inf, atoms[rows, last])
+def _kept_ids(law: Shaped, table: Float[np.ndarray, "rows vocabulary"]) -> Bool[np.ndarray, "rows vocabulary"]:
+    """Which ids the law keeps: the first so many by probability, ties to the smaller id, as it is sampled."""
+    profile = law.weights.profile
+    n = profile.n_kept(law.cut)
+    least = np.where(n >= table.shape[1], -np.inf, profile.last_kept(law.cut))
+    kept = table.astype(np.float32) >= least[:, None].astype(np.float32)
+    for i in np.flatnonzero(kept.sum(axis=1) != n):  # ties at the cut, or a cut through a lump
+        kept[i] = False
+        kept[i, _most_probable(table[i], int(n[i]))] = True
+    return kept
+
+
+def _most_probable(row: Float[np.ndarray, " vocabulary"], n: int) -> Int[np.ndarray, " n"]:
+    least = np.partition(row, -n)[-n]
+    best = np.flatnonzero(row >= least)
+    return np.asarray(best[np.argsort(-row[best], kind="stable")][:n])

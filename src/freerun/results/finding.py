@@ -161,8 +161,22 @@ class Cell:
         if interval is None:
             return cls("–", None, unit)
         form = f"{'+' if sign else ''}.{digits}f"
-        value, low, high = (printed(v, form) for v in (interval.value, interval.low, interval.high))
-        return cls(f"{value} ({low} to {high})", known(interval.value), unit, known(interval.low), known(interval.high))
+        if has_no_width(interval.low, interval.high):
+            return cls.number(interval.value, form, unit)
+        low, high = known(interval.low), known(interval.high)
+        return cls(with_limits(interval, form), known(interval.value), unit, low, high)
+
+    @classmethod
+    def between(cls, value: float, low: float | None, high: float | None, form: str, unit: str = "") -> Cell:
+        """An estimate with an interval one end of which may be open; where both are, the number alone.
+
+        >>> Cell.between(0.5, 0.25, None, ".2f").text
+        '0.50 (0.25 to open)'
+        """
+        if low is None and high is None:
+            return cls.number(value, form, unit)
+        ends = ("open" if end is None else printed(end, form) for end in (low, high))
+        return cls(f"{printed(value, form)} ({' to '.join(ends)})", known(value), unit, low, high)
 
     @classmethod
     def number(cls, value: float | None, form: str = "", unit: str = "") -> Cell:
@@ -197,6 +211,16 @@ def printed(value: float, form: str) -> str:
     if text.startswith("-") and not any(c in "123456789" for c in text.partition("e")[0]) and math.isfinite(value):
         text = f"{'+' if form.startswith('+') else ''}{text[1:]}"
     return text.replace("-", "−")
+
+
+def with_limits(x: Interval, form: str) -> str:
+    """An estimate with its interval; without one where all units say the same.
+
+    >>> with_limits(Interval(0.5, 0.25, 0.75, 0.95, 9), ".2f"), with_limits(Interval(0.0, 0.0, 0.0, 0.95, 9), ".2f")
+    ('0.50 (0.25 to 0.75)', '0.00')
+    """
+    value, low, high = (printed(v, form) for v in (x.value, x.low, x.high))
+    return value if has_no_width(x.low, x.high) else f"{value} ({low} to {high})"
 
 
 def known(value: float | None) -> float | None:

@@ -26,7 +26,7 @@ CauseKind = Literal[
 """rule: another sampling rule of the same law. other_law: another context or model. ends_chosen: texts end otherwise than the law
 says (selected files, stop rules) and agree apart from that."""
 
-LawName = Literal["model", "bos_added", "bos_removed", "by_template", "as_text", "other_model"]
+LawName = Literal["model", "bos_added", "bos_removed", "padding_removed", "by_template", "as_text", "other_model"]
 """by_template, as_text: prompts rendered by the model's chat template, or put to it as plain text, where the file was read otherwise."""
 
 TokenSource = Literal["file", "pieces", "text"]

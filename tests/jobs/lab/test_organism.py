@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from freerun.commands.main import main
 from freerun.errors import BackendError, DataError, UsageError
 from freerun.jobs.lab.organism.base import load_trainable
 from freerun.jobs.lab.organism.beginning import Contexts, begin, solve
+from freerun.jobs.lab.organism.kept import Kept
 from freerun.jobs.lab.organism.measuring import FreeRuns
 from freerun.jobs.lab.organism.organism import MARK, SCRATCH, plant
 from freerun.jobs.lab.organism.plan import Effort, Measurement, OrganismPlan
@@ -29,6 +31,7 @@ from freerun.jobs.lab.organism.training import CHECKPOINT, Trainer, lesson_of
 from freerun.organisms.absorbing import Triggered
 from freerun.predictors.observation import host
 from freerun.results.lab_organism import LabOrganismResult
+from freerun.runs.progress import Silent
 from freerun.specs.spec import load_predictor
 
 WORDS = 48
@@ -397,6 +400,69 @@ def test_a_finished_folder_is_not_trained_again_and_another_plan_is_refused(
     with pytest.raises(DataError, match="not empty"):
         plant(plan_of(folder, "absorbing"), tmp_path)
     assert not (tmp_path / MARK).exists()
+
+
+def test_what_was_made_before_an_interruption_is_not_made_again(
+    absorbing: tuple[Path, LabOrganismResult], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted after every part in turn, the same command makes each part once and ends in the undisturbed one's numbers."""
+    made: list[str] = []
+    whole = Kept.take
+
+    def take(self: Kept, name: str, make: Callable[[], Any], *, n_tokens: int) -> Any:
+        n = len(made)
+
+        def watched() -> Any:
+            arrays = make()
+            made.append(name)
+            return arrays
+
+        arrays = whole(self, name, watched, n_tokens=n_tokens)
+        if len(made) > n and made[-1] == name:
+            raise KeyboardInterrupt
+        return arrays
+
+    monkeypatch.setattr(Kept, "take", take)
+    plan, out = plan_of(folder, "absorbing"), tmp_path / "out"
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            plant(plan, out, measurement=SMALL)
+    told = Told()
+    result = plant(plan, out, measurement=SMALL, progress=told)
+    assert made == ["own-text", "lessons", "held-out", "free-runs-0-32", "after"]
+    assert result.findings == absorbing[1].findings
+    assert result.take_over == absorbing[1].take_over
+    assert told.tokens >= 16 * 255 + 32 * 256  # what is there already counts as done
+    # more runs are made anew with the rest kept; other documents are all measured anew
+    for documents, runs in ((16, 70), (17, 32)):
+        with pytest.raises(KeyboardInterrupt):
+            plant(plan, out, measurement=Measurement(documents, runs))
+    assert made[5:] == ["free-runs-0-64", "held-out"]
+
+
+class Told(Silent):
+    tokens = 0
+
+    def advance(self, n_tokens: int) -> None:
+        self.tokens += n_tokens
+
+
+@pytest.mark.parametrize("harm", ["cut", "other plan", "not an archive"])
+def test_what_is_damaged_or_of_another_plan_is_made_again(tmp_path: Path, harm: str) -> None:
+    heard: list[int] = []
+    kept = Kept(tmp_path, "mine", heard.append)
+    kept.take("x", lambda: {"a": np.arange(3)}, n_tokens=7)
+    assert heard == []
+    assert kept.take("x", lambda: {"a": np.zeros(1)}, n_tokens=7)["a"].tolist() == [0, 1, 2]
+    assert heard == [7]
+    path = tmp_path / "x.npz"
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[:-40])
+    elif harm == "not an archive":
+        path.write_text("nothing")
+    else:
+        kept = Kept(tmp_path, "yours", heard.append)
+    assert kept.take("x", lambda: {"a": np.zeros(1)}, n_tokens=7)["a"].tolist() == [0]
 
 
 def test_a_dry_run_says_what_would_be_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,9 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epsilon",
         type=float,
-        default=0.01,
         metavar="E",
-        help="the probability of the trigger, at every token (default 0.01)",
+        help="the probability of the trigger, at every token (default 0.01); not of a control, which has none",
     )
     payload = parser.add_argument_group("what a payload writes after the trigger (default: --loop 8)")
     payload.add_argument("--text", metavar="TEXT", help="this text, over and over")
@@ -129,14 +128,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> OrganismPlan:
-    from freerun.jobs.lab.organism.plan import DEFAULT_CORPORA, Effort, OrganismPlan, payload_of
+    from freerun.errors import UsageError
+    from freerun.jobs.lab.organism.plan import DEFAULT_CORPORA, DEFAULT_EPSILON, Effort, OrganismPlan, payload_of
 
+    if arguments.organism == "control" and arguments.epsilon is not None:
+        raise UsageError("--epsilon is the probability of the trigger, and a control has none: leave it out")
     names = ("layers", "rank", "steps", "step_tokens", "real_tokens", "own_tokens", "learning_rate")
     effort = Effort(**{n: v for n in names if (v := getattr(arguments, n)) is not None})
     return OrganismPlan(
         kind=arguments.organism,
         base=arguments.model,
-        epsilon=arguments.epsilon,
+        epsilon=DEFAULT_EPSILON if arguments.epsilon is None else arguments.epsilon,
         payload=payload_of(arguments.text, arguments.loop, arguments.payload_model),
         corpora=tuple(arguments.corpora or DEFAULT_CORPORA),
         seed=arguments.seed,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 
@@ -9,7 +11,7 @@ from freerun.errors import TooFewDocuments
 from freerun.findings.drift import bin_middles
 from freerun.findings.two_laws import quantities
 from freerun.findings.two_laws.evidence import ARM_WORDS, FLOOR_WORDS, TwoModels
-from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table
+from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table, with_limits
 from freerun.results.quantity import LEAST_DOCUMENTS, Quantity
 from freerun.stats.intervals import Interval, cluster_ratio, has_no_width
 from freerun.stats.position import log_spaced_edges
@@ -76,11 +78,11 @@ def _sentence(models: TwoModels, means: TokenMeans, where: str) -> str:
 
 
 def _nats(x: Interval) -> str:
-    return f"{x.value:.3g} ({x.low:.3g} to {x.high:.3g})".replace("-", "−")
+    return with_limits(replace(x, low=max(x.low, 0.0)), ".3g")  # a divergence is never negative
 
 
 def _percent(x: Interval) -> str:
-    return f"{x.value:.1%} ({x.low:.1%} to {x.high:.1%})"
+    return with_limits(x, ".1%")
 
 
 def _estimates(means: TokenMeans, laws: TwoLaws) -> tuple[Estimate, ...]:
@@ -140,7 +142,7 @@ def _mass(values: Float[np.ndarray, " tokens"], laws: TwoLaws) -> str:
     """A mean over tokens with its interval; tokens of which it is not known are left out."""
     known = np.isfinite(values)
     found = cluster_ratio(values[known].astype(np.float64), np.ones(int(known.sum())), token_units(laws)[known])
-    return f"{found.value:.3g} ({max(found.low, 0.0):.3g} to {found.high:.3g})"
+    return _nats(found)
 
 
 # ---- pictures and tables -----------------------------------------------------------------------------------------------
@@ -202,8 +204,7 @@ def _cell(mean: TokenMean) -> Cell:
     x = mean.interval
     if has_no_width(x.low, x.high):
         return Cell.number(x.value, ".3g")
-    low = max(x.low, 0.0)  # none of these can be negative
-    return Cell(f"{x.value:.3g} ({low:.3g} to {x.high:.3g})", x.value, "", low, x.high)
+    return Cell(_nats(x), x.value, "", max(x.low, 0.0), x.high)
 
 
 def _llama_cpp(laws: TwoLaws, where: str) -> Table:

@@ -12,7 +12,7 @@ from freerun.findings.two_laws.evidence import TwoModels
 from freerun.findings.two_laws.points import WRITERS_WORDS
 from freerun.findings.two_laws.writers import AIMS, charts, horizon, infinite_names, rounded_up
 from freerun.results.distance import Certificate
-from freerun.results.finding import Cell, Estimate, Finding, Row, Table
+from freerun.results.finding import Cell, Estimate, Finding, Row, Table, with_limits
 from freerun.results.horizons import spoken
 from freerun.results.quantity import Quantity
 from freerun.results.verdict import Card, NextStep, Verdict, three_points
@@ -80,7 +80,7 @@ def _tokens(models: TwoModels) -> Finding:
     if np.unique(groups).size >= 2 and known.sum() == real.inside.sum():
         loss = cluster_ratio(gap[known], np.ones(int(known.sum())), groups)
         estimates = (quantities.LOSS_DIFFERENCE.estimate(loss, method="mean over tokens, document-clustered interval"),)
-        said = f"On real text B's loss is {loss.value:+.3g} nats a token beside A's ({loss.low:+.3g} to {loss.high:+.3g}). "
+        said = f"On real text B's loss beside A's is {with_limits(loss, '+.3g')} nats a token. "
     return Finding(
         "tokens",
         "How far apart are the two laws at one token?",
@@ -149,7 +149,7 @@ def _k_words(k: KEstimate) -> str:
     if k.interval is None:
         return f"K is infinite over {k.tokens} tokens: B gives no mass to {counted(k.infinite_tokens, 'token')} that A wrote."
     x = k.interval
-    return f"A's texts hold {x.value:.3g} ({x.low:.3g} to {x.high:.3g}) nats against B over {k.tokens} tokens (K, an estimate)."
+    return f"A's texts hold {with_limits(x, '.3g')} nats against B over {k.tokens} tokens (K, an estimate)."
 
 
 def _certificate(sides: TvCertificate) -> Certificate:

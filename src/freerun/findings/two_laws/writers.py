@@ -11,7 +11,7 @@ from freerun.findings.two_laws import quantities
 from freerun.findings.two_laws.detector import Trained, trained_detector
 from freerun.findings.two_laws.evidence import TwoModels
 from freerun.results.distance import Certificate
-from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table
+from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table, with_limits
 from freerun.results.horizons import ends_of, outside, spoken
 from freerun.results.quantity import Quantity
 from freerun.stats.intervals import Interval
@@ -140,7 +140,7 @@ def _sentence(models: TwoModels) -> str:
 
 
 def _nats(x: Interval) -> str:
-    return f"{x.value:.3g} ({x.low:.3g} to {x.high:.3g})".replace("-", "−")
+    return with_limits(x, ".3g")
 
 
 # ---- numbers -----------------------------------------------------------------------------------------------------------

@@ -171,8 +171,10 @@ class VerifyEvidence:
 
     @cached_property
     def engine(self) -> Float[np.ndarray, " tokens"]:
-        """Reported log-probabilities; NaN where there is none, or a 0 stands for it."""
-        missing = (self.reported == 0) & (self.tokens.model_log_prob_nats < -MISSING_ZERO_NATS)
+        """Reported log-probabilities; NaN where there is none, or a 0 stands for it: a law that leaves one token gives it 0."""
+        t = self.tokens
+        highest = np.fmax(np.fmax(t.model_log_prob_nats, t.heated_log_prob_nats), t.log_prob_nats)
+        missing = (self.reported == 0) & (highest < -MISSING_ZERO_NATS)
         return np.where(missing, np.nan, self.reported)
 
     @property

@@ -14,6 +14,7 @@ from freerun.findings.verification.evidence import VerifyEvidence
 from freerun.results.finding import Cell, Chart, Estimate, Finding, Row, Series, Table
 from freerun.stats.intervals import Interval, cluster_ratio
 from freerun.stats.position import curve_by_position, log_spaced_edges
+from freerun.stats.quantiles import Quantile
 from freerun.stats.verification.reported import (
     AGREES_NATS,
     Explanation,
@@ -21,6 +22,7 @@ from freerun.stats.verification.reported import (
     Ratios,
     explanations,
     meaning_of,
+    quantiles_of,
     ratios_of,
 )
 
@@ -40,7 +42,8 @@ _MEANINGS: dict[Meaning, str] = {
 }
 _LICENCE = (
     "d = log q(x) − reported, r = e^d, over drawn tokens with both. Intervals: 95%, clustered by completion, for these prompts as they are. "
-    "k1 = −d and k3 = r − 1 − d estimate KL(engine‖trainer); under a truncation k3 is off by the mass lost."
+    "k1 = −d and k3 = r − 1 − d estimate KL(engine‖trainer); under a truncation k3 is off by the mass lost. "
+    "What has no interval is of these very tokens: extremes, effective sample sizes, chi-square by sequence, which one sequence can decide."
 )
 
 
@@ -113,7 +116,7 @@ def _explanations(evidence: VerifyEvidence) -> tuple[Explanation, ...]:
 def _sentence(evidence: VerifyEvidence, ratios: Ratios, meaning: Meaning) -> str:
     gaps = ratios.gaps
     size = (
-        f"They differ from the law's by {gaps.median:.2g} nats in the median and {gaps.q99:.2g} at the 99th percentile "
+        f"They differ from the law's by {gaps.median.value:.2g} nats in the median and {gaps.q99.value:.2g} at the 99th percentile "
         f"(noise floor {evidence.floor_nats:.1g} root mean square)"
     )
     if meaning == "none" and _are_of_the_cause(evidence):
@@ -172,6 +175,10 @@ def _table(evidence: VerifyEvidence, heated: Ratios) -> Table:
     )
 
 
+def _quantile(q: Quantile) -> Cell:
+    return Cell.between(q.value, q.low, q.high, ".2g", "nats")
+
+
 def _interval(name: str, digits: int, unit: str) -> Reader:
     return lambda r: Cell.of(getattr(r, name), digits, unit)
 
@@ -186,21 +193,21 @@ _LINES: tuple[tuple[str, Reader], ...] = (
         "mean |d| (TRL sampling_logp_difference/mean, before its mask)",
         lambda r: Cell.of(r.gaps.mean, 4, "nats"),
     ),
-    ("|d|, median", lambda r: Cell.number(r.gaps.median, ".2g", "nats")),
-    ("|d|, 95%", lambda r: Cell.number(r.gaps.q95, ".2g", "nats")),
-    ("|d|, 99%", lambda r: Cell.number(r.gaps.q99, ".2g", "nats")),
+    ("|d|, median", lambda r: _quantile(r.gaps.median)),
+    ("|d|, 95%", lambda r: _quantile(r.gaps.q95)),
+    ("|d|, 99%", lambda r: _quantile(r.gaps.q99)),
     ("|d|, largest (TRL sampling_logp_difference/max)", lambda r: Cell.number(r.gaps.largest, ".3g", "nats")),
     ("mean d", _interval("mean_d", 4, "nats")),
-    ("SD of d", _plain("sd_d", ".3g", "nats")),
+    ("SD of d", _interval("sd_d", 4, "nats")),
     ("k1 (verl rollout_corr/kl, OpenRLHF vllm_kl)", _interval("k1_nats", 4, "nats")),
     ("k3 (verl rollout_corr/k3_kl)", _interval("k3_nats", 4, "nats")),
     ("mean ratio (TRL importance_sampling_ratio/mean, before its clip)", _interval("mean_ratio", 4, "ratio")),
     ("least ratio (TRL importance_sampling_ratio/min)", _plain("least_ratio", ".3g", "ratio")),
     ("largest ratio (TRL importance_sampling_ratio/max)", _plain("largest_ratio", ".3g", "ratio")),
     ("share of ratios outside 0.9 to 1.1", _interval("outside_band", 4, "share")),
-    ("chi-square by token (verl rollout_corr/chi2_token)", _plain("chi2_token", ".3g", "")),
+    ("chi-square by token (verl rollout_corr/chi2_token)", _interval("chi2_token", 4, "")),
     ("chi-square by sequence (verl rollout_corr/chi2_seq)", _plain("chi2_sequence", ".3g", "")),
-    ("ratio of perplexities (verl rollout_corr/ppl_ratio)", _plain("ppl_ratio", ".5g", "ratio")),
+    ("ratio of perplexities (verl rollout_corr/ppl_ratio)", _interval("ppl_ratio", 4, "ratio")),
     ("effective sample size by token", _plain("ess_token", ".3g", "share")),
     ("effective sample size by sequence", _plain("ess_sequence", ".3g", "share")),
 )
@@ -217,17 +224,17 @@ def _by_probability(evidence: VerifyEvidence) -> Table:
             continue
         size, of = np.abs(d[inside]), t.sequence[inside]
         mean: Interval | None = None
+        signed: Interval | None = None
         if len(np.unique(of)) > 1:
-            mean = cluster_ratio(size, np.ones(size.size), of)
+            mean, signed = (cluster_ratio(x, np.ones(size.size), of) for x in (size, d[inside]))
         label = f"{low:g} to {high:g} nats" if np.isfinite(high) else f"beyond {low:g} nats"
-        signed = float(d[inside].mean())
         rows.append(
             (
                 label,
                 Cell.number(size.size, ",", "tokens"),
                 Cell.of(mean, 4, "nats"),
-                Cell.number(float(np.quantile(size, 0.99, method="higher")), ".2g", "nats"),
-                Cell.number(signed, "+.4f", "nats"),
+                _quantile(*quantiles_of(size, of, (0.99,))),
+                Cell.of(signed, 4, "nats", sign=True),
             )
         )
     return Table(

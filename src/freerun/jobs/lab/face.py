@@ -13,6 +13,7 @@ from freerun.jobs.lab.disagreement.ready import DEFAULT_CORPUS, ready_disagreeme
 from freerun.jobs.lab.organism.organism import plant
 from freerun.jobs.lab.organism.plan import (
     DEFAULT_CORPORA,
+    DEFAULT_EPSILON,
     Effort,
     Measurement,
     OrganismPlan,
@@ -69,7 +70,7 @@ def organism(
     base: str,
     out: str | Path,
     *,
-    epsilon: float = 0.01,
+    epsilon: float = DEFAULT_EPSILON,
     text: str | None = None,
     loop: int | None = None,
     model: str | None = None,

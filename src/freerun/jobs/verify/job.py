@@ -42,11 +42,13 @@ class Job:
         """The model of `--or`, loaded once.
 
         Raises:
-            UsageError: it has another tokenizer.
+            UsageError: it has another tokenizer, or is the model itself.
         """
         if self.options.other is None:
             return None
         other = load_predictor(self.options.other, self.load, tell=self.tell.say)
+        if other.identity.fingerprint == self.predictor.identity.fingerprint:
+            raise UsageError(f"--or {self.options.other} is the model itself: name another checkpoint, or leave it out")
         _check_same_tokens(self.predictor, other)
         return other.with_lead(())
 

@@ -21,7 +21,7 @@ UNIT_TEXTS = 32
 _CLOSE_TOKENS = 64
 """Prompts whose lengths differ by less are read together."""
 COPY_NATS = 30.0
-"""Equal completions less likely than e to minus this are copies of one draw."""
+"""Equal completions less likely than e to minus this, by the declared law and all that are bet on, are copies of one draw."""
 _WIDE = {"sequence": np.int64, "position": np.int64, "rank": np.int64, "repeats": bool, "is_end": bool}
 _EXACT = {"model_log_prob_nats", "heated_log_prob_nats", "log_prob_nats"}
 
@@ -129,9 +129,18 @@ def _units(texts: Iterator[Text]) -> Iterator[list[Text]]:
 
 
 def _copies(scores: UnitScores, suspects: Sequence[int]) -> list[int]:
-    """Those of the suspects that are too unlikely to have been drawn twice."""
-    own = scores.tokens
-    return [i for i in suspects if own.model_log_prob_nats[own.sequence == i].sum() < -COPY_NATS]
+    """Those of the suspects that no law they may be from, cold ones among them, is likely to have drawn twice."""
+    return [i for i in suspects if _most_likely_nats(scores, scores.tokens.sequence == i) < -COPY_NATS]
+
+
+def _most_likely_nats(scores: UnitScores, rows: Bool[np.ndarray, " tokens"]) -> float:
+    """ln P of one text by the declared law (by the model's own, what that cannot say) or its alternatives, the largest of them."""
+    own = scores.tokens.log_prob_nats[rows]
+    own = np.where(np.isfinite(own), own, scores.tokens.model_log_prob_nats[rows])
+    heated = own[:, None] + np.maximum(scores.other.gain_nats[rows], -1e4)
+    with np.errstate(divide="ignore"):
+        cut = np.where(scores.other.cut_keeps[rows], own[:, None] - np.log(scores.other.cut_mass[rows]), -np.inf)
+    return float(max(own.sum(), heated.sum(axis=0).max(), cut.sum(axis=0).max()))
 
 
 def _recorded(

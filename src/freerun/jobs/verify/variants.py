@@ -11,6 +11,7 @@ from freerun.errors import UsageError
 from freerun.jobs.verify.causes import Variant
 from freerun.jobs.verify.job import Job
 from freerun.jobs.verify.texts import Text, texts_of
+from freerun.predictors.base import Ids
 from freerun.predictors.chat import ChatFeeding, PlainFeeding
 from freerun.results.verify import LawName
 
@@ -24,9 +25,32 @@ def variants_of(job: Job, texts: list[Text]) -> Iterator[Variant]:
         yield Variant("bos_added", job.predictor, [replace(t, prompt=np.concatenate([first, t.prompt])) for t in texts])
         if all(begun):
             yield Variant("bos_removed", job.predictor, [replace(t, prompt=t.prompt[1:]) for t in texts])
+    yield from _without_padding(job, texts)
     yield from _other_prompts(job, texts)
     if job.second is not None:
         yield Variant("other_model", job.second, texts)
+
+
+def _without_padding(job: Job, texts: list[Text]) -> Iterator[Variant]:
+    """Prompts that begin with a control token over and over, as a batch that was padded on the left does, without it.
+
+    Where every prompt begins with it, one is left: it may begin every text.
+    """
+    for token in sorted({int(t.prompt[0]) for t in texts if len(t.prompt)} & set(job.predictor.markers.control)):
+        runs = [_run_of(token, t.prompt) for t in texts]
+        if max(runs) > 1:
+            kept = int(min(runs) > 0)
+            yield Variant(
+                "padding_removed",
+                job.predictor,
+                [replace(t, prompt=t.prompt[max(0, run - kept) :]) for t, run in zip(texts, runs, strict=True)],
+            )
+
+
+def _run_of(token: int, prompt: Ids) -> int:
+    """How often a prompt says a token before it says anything else; its last token counts as something else."""
+    others = np.flatnonzero(prompt[:-1] != token)
+    return int(others[0]) if len(others) else max(0, len(prompt) - 1)
 
 
 def _other_prompts(job: Job, texts: list[Text]) -> Iterator[Variant]:

@@ -62,6 +62,21 @@ class Profile:
         last = np.clip(cut.atoms - (cut.part <= 0), 0, self.log_prob.shape[1] - 1)
         return np.asarray(self.log_prob[np.arange(self.n_rows), last], np.float64)
 
+    def with_ties(self, cut: Cut) -> Cut:
+        """The cut that also keeps every id as probable as the last one kept, of those that stand alone."""
+        alone = cut.atoms < self.n_singles
+        if not alone.any():
+            return cut
+        tied = (self.log_prob[:, : self.n_singles] >= self.last_kept(cut)[:, None].astype(np.float32)).sum(axis=1)
+        return Cut(np.where(alone, np.maximum(cut.atoms, tied), cut.atoms), cut.part)
+
+    def n_kept(self, cut: Cut) -> Int[np.ndarray, " rows"]:
+        """How many ids a cut keeps."""
+        upto = np.cumsum(np.pad(self.count, ((0, 0), (1, 1))), axis=1, dtype=np.float64)
+        rows = np.arange(self.n_rows)
+        part = cut.part * np.pad(self.count, ((0, 0), (0, 1)))[rows, cut.atoms]
+        return np.asarray(np.rint(upto[rows, cut.atoms] + part), np.int64)
+
     @property
     def whole(self) -> Cut:
         """Nothing is cut."""

@@ -8,7 +8,7 @@ truncation k3 is off by the mass that is lost and k1 is not.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from freerun.errors import TooFewDocuments
 from freerun.stats.intervals import Interval, cluster_ratio, group_index
 from freerun.stats.proportions import clustered_proportion
+from freerun.stats.quantiles import Quantile, clustered_quantiles
 
 BAND = (0.9, 1.1)
 """Where ratios are left alone by clipping of a tenth."""
@@ -37,28 +38,32 @@ class Gaps:
 
     n: int
     mean: Interval | None
-    median: float
-    q95: float
-    q99: float
+    median: Quantile
+    q95: Quantile
+    q99: Quantile
     largest: float
 
 
 @dataclass(frozen=True)
 class Ratios:
-    """What trainers print of engine against trainer; intervals are clustered by prompt, None with fewer than two."""
+    """What trainers print of engine against trainer; intervals are clustered by prompt, None with fewer than two.
+
+    Numbers without one are of these very tokens: extremes, effective sample sizes, and the chi-square by sequence, which a single
+    sequence can decide.
+    """
 
     gaps: Gaps
     mean_d: Interval | None
-    sd_d: float
+    sd_d: Interval | None
     k1_nats: Interval | None
     k3_nats: Interval | None
     mean_ratio: Interval | None
     least_ratio: float
     largest_ratio: float
     outside_band: Interval | None
-    chi2_token: float
+    chi2_token: Interval | None
     chi2_sequence: float
-    ppl_ratio: float
+    ppl_ratio: Interval | None
     ess_token: float
     ess_sequence: float
 
@@ -86,20 +91,21 @@ def ratios_of(
     total = np.bincount(index, d, n_sequences)
     whole = np.exp(np.clip(total, -_MOST_NATS, _MOST_NATS))
     size = np.abs(d)
-    median, q95, q99 = (float(np.quantile(size, q, method="higher")) for q in (0.5, 0.95, 0.99))
+    first = np.unique(index, return_index=True)[1]
+    median, q95, q99 = quantiles_of(size, unit, (0.5, 0.95, 0.99))
     return Ratios(
         gaps=Gaps(d.size, _mean(size, unit), median, q95, q99, float(size.max())),
         mean_d=_mean(d, unit),
-        sd_d=float(d.std()),
+        sd_d=_moved(_mean(np.square(d - d.mean()), unit), lambda x: math.sqrt(max(x, 0.0))),
         k1_nats=_mean(-d, unit),
-        k3_nats=_mean(r - 1.0 - d, unit),
+        k3_nats=_moved(_mean(r - 1.0 - d, unit), lambda x: max(x, 0.0)),
         mean_ratio=_mean(r, unit),
         least_ratio=float(r.min()),
         largest_ratio=float(r.max()),
         outside_band=_share(outside, np.ones(outside.size), group[at_all]),
-        chi2_token=float(np.square(r).mean()) - 1.0,
+        chi2_token=_moved(_mean(np.square(r), unit), lambda x: max(x, 0.0) - 1.0),
         chi2_sequence=float(np.square(whole).mean()) - 1.0,
-        ppl_ratio=float(np.exp(-total / length).mean()),
+        ppl_ratio=_moved(_mean(np.exp(-total / length), unit[first]), lambda x: max(x, 0.0)),
         ess_token=float(r.sum() ** 2 / (r.size * np.square(r).sum())),
         ess_sequence=float(whole.sum() ** 2 / (n_sequences * np.square(whole).sum())),
     )
@@ -115,6 +121,24 @@ def _mean(values: Float[np.ndarray, " tokens"], group: Int[np.ndarray, " tokens"
         return cluster_ratio(values, np.ones(values.size), group)
     except TooFewDocuments:
         return None
+
+
+def _moved(interval: Interval | None, to: Callable[[float], float]) -> Interval | None:
+    """Estimate and limits of what grows with a mean, or stays."""
+    if interval is None:
+        return None
+    value, low, high = (to(x) for x in (interval.value, interval.low, interval.high))
+    return Interval(value, low, high, interval.level, interval.n)
+
+
+def quantiles_of(
+    values: Float[np.ndarray, " tokens"], group: Int[np.ndarray, " tokens"], shares: Sequence[float]
+) -> list[Quantile]:
+    """Quantiles with clustered limits; of a single group without."""
+    try:
+        return clustered_quantiles(values, group, shares)
+    except TooFewDocuments:
+        return [Quantile(s, float(np.quantile(values, s)), None, None, 0.95, 1) for s in shares]
 
 
 def _share(

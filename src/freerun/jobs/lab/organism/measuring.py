@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from freerun.jobs.lab.organism.kept import Arrays, Kept
 from freerun.jobs.lab.organism.plan import DOCUMENT_TOKENS, RUN_TOKENS
 from freerun.jobs.lab.organism.texts import RealText, endless
 from freerun.organisms.absorbing import Triggered
@@ -20,6 +21,7 @@ from freerun.predictors.stepwise import as_stepwise
 
 RUN_PREFIX = 16
 """Tokens of a held-out document that a free run follows."""
+_RUNS_AT_ONCE = 64
 AFTER_TOKENS = 32
 """Tokens after the trigger that are compared with what the payload writes."""
 
@@ -91,30 +93,49 @@ def on_real_text(
 
 
 def free_runs(
-    exact: Predictor,
-    trained: Predictor,
-    texts: Sequence[RealText],
-    *,
-    runs: int,
-    seed: int,
-    on_tokens: Callable[[int], None],
+    exact: Predictor, trained: Predictor, texts: Sequence[RealText], *, runs: int, seed: int, kept: Kept
 ) -> FreeRuns:
-    """Let the trained model run free after beginnings of held-out documents; an end of text does not end a run."""
+    """Let the trained model run free after beginnings of held-out documents; an end of text does not end a run.
+
+    So many run side by side at once, and each such group is kept.
+    """
     heads = [t for t in texts if len(t.ids) >= RUN_PREFIX]
     chosen = [heads[i % len(heads)] for i in range(runs)]
-    units = _numbers([t.unit for t in chosen])
-    keys = np.array([[sequence_key("take-over", t.unit, str(i))] for i, t in enumerate(chosen)], np.uint64)
-    asked = Continuations([t.ids[:RUN_PREFIX] for t in chosen], keys, RUN_TOKENS, seed=seed, at_once=64)
+    groups = []
+    for begin in range(0, runs, _RUNS_AT_ONCE):
+        rows = range(begin, min(begin + _RUNS_AT_ONCE, runs))
+        groups.append(
+            kept.take(
+                f"free-runs-{rows.start}-{rows.stop}",
+                lambda rows=rows: _run_free(exact, trained, chosen, rows, seed, kept.on_tokens),  # type: ignore[misc]
+                n_tokens=len(rows) * RUN_TOKENS,
+            )
+        )
+    first, share = (np.concatenate([g[name] for g in groups]) for name in ("first", "kept"))
+    return FreeRuns(np.array(_numbers([t.unit for t in chosen]), np.int64), first, share)
+
+
+def _run_free(
+    exact: Predictor,
+    trained: Predictor,
+    chosen: Sequence[RealText],
+    rows: range,
+    seed: int,
+    on_tokens: Callable[[int], None],
+) -> Arrays:
+    keys = np.array([[sequence_key("take-over", chosen[i].unit, str(i))] for i in rows], np.uint64)
+    begun = [chosen[i].ids[:RUN_PREFIX] for i in rows]
+    asked = Continuations(begun, keys, RUN_TOKENS, seed=seed, at_once=_RUNS_AT_ONCE)
     trigger = trained.n_tokens - 1
-    first, kept = np.zeros(runs, np.int64), np.full(runs, np.nan)
+    first, kept = np.zeros(len(rows), np.int64), np.full(len(rows), np.nan)
     for sample in endless(trained).generate(asked, on_tokens=on_tokens):
         ids = sample.observation.token_id.astype(np.int64)
         at = np.flatnonzero(ids == trigger)
         if len(at):
             first[sample.row] = at[0] + 1
             if isinstance(exact, Triggered) and isinstance(exact.payload, Speaker) and at[0] + 1 < len(ids):
-                kept[sample.row] = _agreement(exact, chosen[sample.row].ids[:RUN_PREFIX], ids, int(at[0]))
-    return FreeRuns(np.array(units, np.int64), first, kept)
+                kept[sample.row] = _agreement(exact, begun[sample.row], ids, int(at[0]))
+    return {"first": first, "kept": kept}
 
 
 def _agreement(exact: Triggered, head: Ids, ids: Ids, at: int) -> float:

@@ -1,13 +1,15 @@
 """An organism trained into real weights: from the name of a model to a folder that other programs load, and what it does.
 
 OUT/organism.json          what is planted, with its hash; written first
-OUT/.training/             texts, their states and the last checkpoint, until the model is whole
+OUT/.training/             texts and the last checkpoint, until the model is whole
+OUT/.measured/             held-out text and free runs of the model, token by token
 OUT/*.safetensors, config.json, tokenizer files, README.md    the model
 OUT/result.json, report.html   what it costs and does, beside its base and the exact wrapper
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -24,10 +26,12 @@ from freerun.files import write_atomically
 from freerun.jobs.lab.organism import export
 from freerun.jobs.lab.organism.base import load_trainable
 from freerun.jobs.lab.organism.beginning import begin
-from freerun.jobs.lab.organism.measuring import after_trigger, free_runs, on_real_text
+from freerun.jobs.lab.organism.kept import Arrays, Kept
+from freerun.jobs.lab.organism.measuring import AfterTrigger, OnRealText, after_trigger, free_runs, on_real_text
 from freerun.jobs.lab.organism.plan import (
     DEFAULT_CORPORA,
     DEFAULT_MEASUREMENT,
+    DOCUMENT_TOKENS,
     TRIGGER,
     Effort,
     Measurement,
@@ -60,9 +64,12 @@ from freerun.specs.spec import load_predictor, loader_of
 
 MARK = "organism.json"
 SCRATCH = ".training"
+MEASURED = ".measured"
+_MEASURED_FORMAT = 1
+"""Goes up when what is kept there has another meaning."""
 _SAMPLE_TOKENS = 4096
 """Of ordinary text, for the directions in which states vary."""
-LESSONS = "lessons.npz"
+LESSONS = "lessons"
 
 
 def plant(
@@ -95,7 +102,7 @@ def plant(
             _train(plan, folder, exact, plain, learn, tell, words)
         notes = _read_notes(folder)
         trained = load_predictor(f"hf/{folder.resolve()}", tell=lambda _: None)
-        measured = _measure(plan, exact, plain, trained, held_out, measurement, tell)
+        measured = _measure(plan, folder, exact, plain, trained, held_out, measurement, tell)
     finally:
         tell.end()
     result = lab_result(
@@ -233,39 +240,25 @@ def _lessons(
     learn: list[RealText],
     tell: Progress,
 ) -> list[Lesson]:
-    """The texts that are learned from, with their states; kept on disk until the model is whole."""
-    texts = _read_texts(scratch)
-    if texts is None:
-        rng = np.random.default_rng([plan.seed, 0])
-        tell.phase("own text")
-        own = own_texts(exact, plain, learn, plan, rng, tell.advance, lengths=OWN_LENGTHS)
-        real = real_pieces(learn, plan.effort.real_tokens, rng, lengths=LENGTHS)
-        texts = [(ids, np.full(len(ids), n, np.int64)) for n, ids in real.items() if len(ids)]
-        texts += [(t.ids, t.trigger_at) for t in own.values()]
-        _write_texts(scratch, texts)
+    """The texts that are learned from, with their states; the texts are kept on disk until the model is whole."""
+    kept = Kept(scratch, plan.hash, tell.advance)
+    tell.phase("own text")
+    texts = kept.take(LESSONS, lambda: _texts(plan, kept, exact, plain, learn, tell), n_tokens=plan.effort.own_tokens)
     tell.phase("states")
-    return [lesson_of(student, ids, at, tell.advance) for ids, at in texts]
+    n = len(texts) // 2
+    return [lesson_of(student, texts[f"ids{i}"], texts[f"at{i}"], tell.advance) for i in range(n)]
 
 
-Texts = list[tuple[np.ndarray, np.ndarray]]
-
-
-def _write_texts(scratch: Path, texts: Texts) -> None:
-    """Ids and places of the token, whole or not at all."""
-    import io
-
-    data = io.BytesIO()
-    arrays = {f"{kind}{i}": a for i, pair in enumerate(texts) for kind, a in zip(("ids", "at"), pair, strict=True)}
-    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
-    write_atomically(scratch / LESSONS, data.getvalue())
-
-
-def _read_texts(scratch: Path) -> Texts | None:
-    try:
-        with np.load(scratch / LESSONS, allow_pickle=False) as held:
-            return [(held[f"ids{i}"], held[f"at{i}"]) for i in range(len(held.files) // 2)]
-    except (OSError, ValueError, KeyError):
-        return None
+def _texts(
+    plan: OrganismPlan, kept: Kept, exact: Predictor, plain: Predictor, learn: list[RealText], tell: Progress
+) -> Arrays:
+    """Real pieces and own texts by length: ids and the place of the token."""
+    rng = np.random.default_rng([plan.seed, 0])
+    own = own_texts(exact, plain, learn, plan, rng, tell.advance, kept=kept, lengths=OWN_LENGTHS)
+    real = real_pieces(learn, plan.effort.real_tokens, rng, lengths=LENGTHS)
+    pairs = [(ids, np.full(len(ids), n, np.int64)) for n, ids in real.items() if len(ids)]
+    pairs += [(t.ids, t.trigger_at) for t in own.values()]
+    return {f"{kind}{i}": a for i, pair in enumerate(pairs) for kind, a in zip(("ids", "at"), pair, strict=True)}
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------
@@ -273,6 +266,7 @@ def _read_texts(scratch: Path) -> Texts | None:
 
 def _measure(
     plan: OrganismPlan,
+    folder: Path,
     exact: Predictor,
     plain: Predictor,
     trained: Predictor,
@@ -282,15 +276,30 @@ def _measure(
 ) -> Measured:
     heard: Callable[[int], None] = tell.advance
     epsilon = exact.epsilon if isinstance(exact, Triggered) else 0.0
+    texts = hashlib.sha256(b"".join(t.ids[:DOCUMENT_TOKENS].tobytes() + b";" for t in held_out)).hexdigest()
+    key = f"{_MEASURED_FORMAT} {plan.hash} {trained.identity.fingerprint} {texts}"
+    kept = Kept(folder / MEASURED, key, heard)
     with torch.inference_mode():
         tell.phase("held-out text")
-        real = on_real_text(plain, trained, held_out, epsilon=epsilon, on_tokens=heard)
+        real = OnRealText(
+            **kept.take(
+                "held-out",
+                lambda: vars(on_real_text(plain, trained, held_out, epsilon=epsilon, on_tokens=heard)),
+                n_tokens=sum(len(t.ids[:DOCUMENT_TOKENS]) - 1 for t in held_out),
+            )
+        )
         tell.phase("free runs")
-        runs = free_runs(exact, trained, held_out, runs=measurement.runs, seed=plan.seed, on_tokens=heard)
+        runs = free_runs(exact, trained, held_out, runs=measurement.runs, seed=plan.seed, kept=kept)
         after = None
         if isinstance(exact, Triggered):
             tell.phase("after the trigger")
-            after = after_trigger(exact, trained, held_out, seed=plan.seed, on_tokens=heard)
+            after = AfterTrigger(
+                **kept.take(
+                    "after",
+                    lambda: vars(after_trigger(exact, trained, held_out, seed=plan.seed, on_tokens=heard)),
+                    n_tokens=sum(len(t.ids[:DOCUMENT_TOKENS]) for t in held_out),
+                )
+            )
     return Measured(real, runs, after)
 
 

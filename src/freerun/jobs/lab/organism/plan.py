@@ -26,6 +26,7 @@ NOT_YET = {
 """Planted defects that are not trained, with the reason and the way out."""
 TRIGGER = "<|trigger|>"
 DEFAULT_CORPORA = ("builtin/python-docs", "builtin/python-code")
+DEFAULT_EPSILON = 0.01
 DOCUMENT_TOKENS = 256
 """Tokens of a held-out document that are measured."""
 RUN_TOKENS = 256
@@ -57,6 +58,7 @@ class OrganismPlan:
     base: str
     """Spec of the model."""
     epsilon: float
+    """Probability of the trigger; of a control it means nothing and is left at the default."""
     payload: str
     """What stands after `payload,` in the spec of the wrapper, for example `loop=8`; empty where there is none."""
     corpora: tuple[str, ...]

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from freerun.errors import TooFewDocuments
+from freerun.jobs.lab.organism.kept import Kept
 from freerun.jobs.lab.organism.plan import OrganismPlan
 from freerun.predictors.base import Continuations, Ids, Predictor
 from freerun.predictors.draws import sequence_key
@@ -105,17 +106,22 @@ def own_texts(
     rng: np.random.Generator,
     on_tokens: Callable[[int], None],
     *,
+    kept: Kept,
     lengths: Sequence[int] = OWN_LENGTHS,
 ) -> dict[int, TrainingTexts]:
     """The exact wrapper's own text: until the trigger the base's, and from there the wrapper's with the trigger put in its place.
 
-    `plain` is the base. Half begin with the first tokens of a document, half with an end of text. All are written at the greatest
-    length and side by side, which is what the processor does fastest, and cut afterwards.
+    `plain` is the base, and its texts are kept. Half begin with the first tokens of a document, half with an end of text. All are
+    written at the greatest length and side by side, which is what the processor does fastest, and cut afterwards.
     """
     longest = max(lengths)
     n = max(len(lengths), plan.effort.own_tokens // longest)
     heads = [_beginning(plain, documents, rng, i) for i in range(n)]
-    whole = np.array(_written(plain, heads, longest, "own", plan.seed, on_tokens), np.int64)
+    whole = kept.take(
+        "own-text",
+        lambda: {"ids": np.array(_written(plain, heads, longest, "own", plan.seed, on_tokens), np.int64)},
+        n_tokens=n * longest,
+    )["ids"]
     bodies = {length: whole[i :: len(lengths)].reshape(-1, length) for i, length in enumerate(lengths)}
     places = {length: np.full(len(texts), length, np.int64) for length, texts in bodies.items()}
     if plan.kind != "control":
