@@ -45,6 +45,7 @@ def test_tables_hold_the_numbers_of_methods(capsys: pytest.CaptureFixture[str]) 
         "certifies nothing by itself",
     ):
         assert words in text
+    assert "ten times too much" not in run(capsys, "--excess", "0.0035", "--tokens", "1000")[1]
 
 
 def test_events_in_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,8 @@ def test_a_file_and_stdin_are_the_text_itself(tmp_path, capsys, monkeypatch):
     assert main(["predict", "m", "-", "--json"]) == 0
     assert capsys.readouterr().out == from_file
     assert json.loads(from_file)["text"] == "tö\r\nbe\n"
+    assert main(["predict", "m", str(tmp_path / "t.txt")]) == 2  # its name is not meant as the text
+    assert f"write @{tmp_path / 't.txt'}" in capsys.readouterr().err
 
 
 def test_faults_of_a_file_name_it_and_the_byte(tmp_path, capsys, monkeypatch):

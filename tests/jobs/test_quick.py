@@ -227,6 +227,13 @@ def test_documents_that_are_being_measured_are_not_measured_again(tmp_path: Path
         audit(WORLD, WORLD, out=folder, quick=True, **SMALL)
 
 
+def test_the_folder_of_another_corpus_is_refused_as_that(looked: Run, tmp_path: Path) -> None:
+    """Not as parts of this one, with which one could go on."""
+    folder = Path(shutil.copytree(looked.path, tmp_path / "run"))
+    with pytest.raises(DataError, match="choose another folder"):
+        audit(WORLD, "world/even", out=folder, quick=True, **SMALL)
+
+
 def test_a_first_look_at_all_documents_is_the_audit(tmp_path: Path) -> None:
     counted = Counting()
     run = audit(WORLD, WORLD, out=tmp_path / "run", quick=True, progress=counted, **{**SMALL, "documents": 32})

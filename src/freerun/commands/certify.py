@@ -9,6 +9,7 @@ texts that have it with the share of generated texts of the same length; total v
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 import textwrap
@@ -136,13 +137,18 @@ def certificate_lines(result: CertifyResult, *, width: int) -> list[str]:
         *_event_blocks(result, width),
         _listed("guaranteed", result.guaranteed, width),
         _listed("not guaranteed", result.not_guaranteed, width),
-        textwrap.wrap(result.source_text.sentence, width),
+        textwrap.wrap(result.source_text.sentence, width) if _is_the_example(result) else [],
         next_lines(result.next_step.words, result.next_step.type, width) if result.next_step else [],
     ]
     lines: list[str] = []
     for block in filter(None, blocks):
         lines += [*block, ""]
     return lines[:-1]
+
+
+def _is_the_example(result: CertifyResult) -> bool:
+    """Whether the excess is that of the printed example, to three digits."""
+    return math.isclose(result.excess_nats_per_token, result.source_text.nats_per_token, rel_tol=1e-3)
 
 
 def _horizon_lines(horizons: Sequence[Horizon]) -> list[str]:

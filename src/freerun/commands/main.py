@@ -55,7 +55,7 @@ distribution of the next token, given what stands before it).
 """
 _EPILOG = """\
 examples:
-  freerun audit --quick                                    a first look at the default model, a minute or so on 2 cores
+  freerun audit --quick                                    a first look at the default model, in minutes on 2 cores
   freerun audit                                            the whole audit, about 7 minutes on 2 cores
   freerun audit smollm2-135m-instruct texts.jsonl.gz       your own text, one JSON object a line
   freerun audit hf/./my-checkpoint essays/ --tokens 256    your own model and a folder of text

@@ -118,6 +118,10 @@ def read_text(argument: str) -> str:
             print("reading the text from the terminal; end it with Ctrl-D on a line of its own", file=sys.stderr)
         return Cleaning().decode(sys.stdin.buffer.read(), "stdin")
     if not argument.startswith("@"):
+        if _is_file(argument):
+            raise UsageError(
+                f"{argument} is a file: write @{argument} to read it; as a text it goes in through stdin (-)"
+            )
         return argument
     way_out = "a text that itself begins with @ goes in through stdin: printf '%s' '@…' | freerun predict MODEL -"
     if argument == "@":
@@ -129,6 +133,13 @@ def read_text(argument: str) -> str:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise DataError(f"{argument}: {path} cannot be read ({reason}); {way_out}") from None
     return Cleaning().decode(data, str(path))
+
+
+def _is_file(argument: str) -> bool:
+    try:
+        return Path(argument).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a NUL byte
+        return False
 
 
 # ---- what is printed -------------------------------------------------------------------------------------------------

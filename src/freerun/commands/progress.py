@@ -10,6 +10,9 @@ from freerun.commands.terminal import shown
 from freerun.counted import counted
 from freerun.results.so_far import SoFar
 
+_WARM_UP_SECONDS, _WARM_UP_SHARE = 25.0, 0.05
+"""Before either, the tokens per second say how long it takes to begin, not how long it takes."""
+
 
 class Reporter:
     """One bar with named phases and the time left, from the tokens per second seen so far; below it what is known so far."""
@@ -82,11 +85,9 @@ class Reporter:
         self.told = now
         rate = (self.done - self.skipped) / (now - self.began)
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
-        print(
-            f"{self.name}: {self.done:,} of {self.total:,} tokens, {rate:.0f} tokens/s, about {_duration(left)} left",
-            file=self.stream,
-            flush=True,
-        )
+        warm = now - self.began >= _WARM_UP_SECONDS or self.done - self.skipped >= _WARM_UP_SHARE * self.total
+        ahead = f", {rate:.0f} tokens/s, about {_duration(left)} left" if warm else ""
+        print(f"{self.name}: {self.done:,} of {self.total:,} tokens{ahead}", file=self.stream, flush=True)
         if self.so_far != self.so_far_told:
             print(self.so_far, file=self.stream, flush=True)
             self.so_far_told = self.so_far

@@ -68,7 +68,7 @@ def headline(findings: Mapping[str, Finding], comparison: Comparison | None, own
             "how much less sure of the next token it is on its own text, second half",
             form="+.2f",
         ),
-        _card(LOOPS, estimate(INCIDENCE), "share of own texts that repeat themselves to the end", form=".1%"),
+        _card(LOOPS, estimate(INCIDENCE), "share of own texts in which a loop begins", form=".1%"),
         Card(AUDIT, own_text.sampler_audit.replace("_", " "), note=note, finding="self_recognition"),
     )
 

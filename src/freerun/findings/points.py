@@ -172,14 +172,31 @@ def _predicted(loss: Finding) -> str:
 
 def _intervals(comparison: Comparison, loss: Finding) -> str:
     """What other texts of this kind could make of the numbers."""
-    judged = f"Judged on {counted(comparison.last.n_test, 'text')} that the detector had not seen."
+    judged = (
+        f"Judged on {counted(comparison.last.n_test, 'text')} that the detector had not seen{_left_out(comparison)}."
+    )
     ends = _loss_ends(loss)
     if not comparison.detected:
         missed = f"A detector that is right {in_a_hundred(comparison.smallest_auc)} would be noticed in 80 of 100 such audits; a smaller difference may be there."
         return f"{judged} {missed}{f' 95% interval of the loss: {ends}.' if ends else ''}"
     h = comparison.h75
     unit = "" if h.low.where == h.high.where != "inside" else " tokens"
-    return f"{judged} 95% intervals, for other texts of this kind: {interval_words(h)}{unit}{f'; loss {ends}' if ends else ''}."
+    low, high = (round(100 * share) for share in (comparison.last.auc.low, comparison.last.auc.high))
+    often = (
+        f"right {f'at least {low}' if high == 100 else f'{low} to {high}'} times in 100 after {comparison.longest:,}"
+    )
+    first = comparison.first_rejected
+    certain = f" A test finds the difference from token {first:,} on." if first is not None and first > 1 else ""
+    return (
+        f"{judged} 95% intervals, for other texts of this kind: {interval_words(h)}{unit}; {often}{f'; loss {ends}' if ends else ''}."
+        f"{certain}"
+    )
+
+
+def _left_out(comparison: Comparison) -> str:
+    """Pairs that the detector could not use."""
+    n = comparison.n_dropped
+    return f" ({counted(n, 'pair')} left out, whose continuation ended earlier)" if n else ""
 
 
 def _loss_ends(loss: Finding) -> str:

@@ -100,7 +100,7 @@ def _points(excess_nats: float, tokens: int, k: float, tv: float) -> tuple[Point
         f"excess), then over {tokens:,} tokens its texts are K = {k:.4g} nats from real ones.",
         "Whatever one looks for in a text, its rate in the model's texts differs from that in real ones by at most "
         f"{spoken_share(tv)} (the total "
-        "variation). One model of this excess comes this close, and how it does so is said below.",
+        "variation). One model of this excess reaches it, and how it does so is said below.",
         "The bounds are exact. But nobody knows the entropy of real text, so a measured loss alone says nothing of the excess.",
     )
 

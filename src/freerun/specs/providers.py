@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from freerun.errors import UsageError, nearest
 from freerun.predictors.entries import collected
@@ -28,12 +29,19 @@ def provider_of(spec: str) -> tuple[Provider, str]:
         PROVIDERS[name].check(rest)
         return PROVIDERS[name], rest
     hint = nearest(spec, CATALOGUE) or nearest(name, PROVIDERS)
-    if not hint and re.fullmatch(r"[\w.-]+/[\w.-]+", spec):
-        hint = f"; a model of the hub is hf/{spec}"
-    elif not hint and spec.endswith(".gguf"):
+    if not hint and spec.endswith(".gguf"):
         hint = f"; a GGUF file is gguf/{spec}"
+    elif not hint and Path(spec).is_file():
+        hint = f"; {spec} is a file: the model comes first, then the text"
+    elif not hint and Path(spec).is_dir():
+        hint = f"; a model in a folder is hf/./{spec}, and the text comes after the model"
+    elif not hint and re.fullmatch(r"[\w.-]+/[\w.-]+", spec):
+        hint = f"; a model of the hub is hf/{spec}"
+    elif not hint and re.fullmatch(r"[\w.-]+", spec):
+        hint = "; a model of the hub is hf/ORG/NAME"
     known = ", ".join([*CATALOGUE, *(f"{p}/…" for p in PROVIDERS)])
-    raise UsageError(f"unknown model {spec!r}{hint}; known: {known} (`freerun models` lists them)")
+    known_words = " Known" if hint.endswith("?") else "; known"
+    raise UsageError(f"unknown model {spec!r}{hint}{known_words}: {known} (`freerun models` lists them)")
 
 
 __all__ = ["AS_IT_IS", "PROVIDERS", "LoadOptions", "Loader", "Provider", "Tell", "load_named_encoder", "provider_of"]

@@ -20,7 +20,7 @@ export function Editor({ text, about, sequence, waiting, onText, onRead, onExamp
   return html`<section class="editor" aria-labelledby="text-title">
     <h2 id="text-title" class="eyebrow"><label for="text">${sequence === null ? "The text so far" : "A text of the run; write here to leave it"}</label></h2>
     <textarea id="text" ref=${area} rows="2" spellcheck="false" dir="auto" value=${sequence === null ? text : ""} oninput=${write}
-      placeholder=${about.model.first_law ? "Nothing yet: this is the law of the first token." : "Write at least one word."}></textarea>
+      placeholder=${sequence !== null ? "" : about.model.first_law ? "Nothing yet: this is the law of the first token." : "Write at least one word."}></textarea>
     <div class="examples"><span class="eyebrow">Try</span>${about.examples.map((example) => html`<button type="button" class="chip" title=${example.why} onclick=${() => { clearTimeout(timer.current); onExample(example); }}>${example.name}</button>`)}
       ${waiting && html`<span class="quiet" role="status">${waiting.busy ? "The model is busy …" : waiting.total ? `Reading ${waiting.done} of ${waiting.total}` : "Reading …"}</span>
         <button type="button" class="plain" onclick=${onCancel}>Cancel</button>`}</div>
@@ -34,7 +34,7 @@ function RunTexts({ run, sequence, onSequence }) {
   return html`<div class="run-texts"><label>A text of the run <select value=${sequence === null ? "" : String(sequence)} onchange=${(e) => e.target.value !== "" && onSequence(Number(e.target.value))}>
       <option value="">choose one …</option>
       ${[...documents].map(([name, entries]) => html`<optgroup key=${name} label=${entries[0].shown ? `${name} (${entries[0].shown})` : name}>
-        ${entries.map((entry) => html`<option value=${String(entry.sequence)}>${entry.arm}</option>`)}</optgroup>`)}
+        ${entries.map((entry) => html`<option value=${String(entry.sequence)}>${entry.arm}, ${name}</option>`)}</optgroup>`)}
     </select></label>${!run.same_model && html`<p class="note">The run measured ${run.model}; numbers here are of the model that is loaded.</p>`}</div>`;
 }
 

@@ -17,8 +17,8 @@ def check_quick(ready: Prepared, say: Callable[[str], None]) -> None:
     folder, n = ready.folder, len(ready.pairs.pairs)
     if folder.has_parts and all(folder.done(u.name, u.key(ready.manifest["plan_hash"])) for u in ready.units):
         say(f"--quick: the audit of all {n} documents is finished in {folder.path}")
-    elif ready.first:
-        return
+    elif ready.first or folder.holds_another(str(ready.manifest["plan_hash"])):
+        return  # another run is refused, by what it is, when the folder is opened
     elif not folder.has_parts:
         say(f"--quick: there are {n} documents, so the first look is the whole audit")
     else:

@@ -129,7 +129,7 @@ def _picture(findings: Sequence[tuple[str, Mapping[str, Any]]]) -> Mapping[str, 
         return None
     plain = {0.5: "guessing", 0.75: "3 in 4"}
     levels = [(y, plain.get(y, words)) for y, words in charts[0].get("levels") or ()]
-    return {**charts[0], "y_label": "how often the detector is right, of 1", "levels": levels}
+    return {**charts[0], "y_label": "share of pairs in which the detector is right", "levels": levels}
 
 
 def _start(text: object, characters: int) -> str:
