@@ -216,8 +216,10 @@ class Shaped:
         return first + np.log(rest), np.maximum(second - np.square(first), 0.0)
 
 
-def shaped(rule: SamplingRule, profile: Profile, *, without_ends: bool = False) -> Shaped:
+def shaped(rule: SamplingRule, profile: Profile, *, without_ends: bool = False, keep_ties: bool = False) -> Shaped:
     """The steps of a rule, one after another, each on what the step before it left.
+
+    `keep_ties`: top-k and top-p keep all that are as probable as the last one that they keep.
 
     Raises:
         UsageError: penalties, which change the order: give them to the law before its profile is made; or temperature 0.
@@ -245,4 +247,4 @@ def shaped(rule: SamplingRule, profile: Profile, *, without_ends: bool = False) 
                 with_ties = with_ties.shorter(weights.min_p(min_p))
             case _ if isinstance(step, Penalty):
                 raise UsageError(f"{step.describe()}: penalties come before temperature and truncations")
-    return Shaped(weights, cut, without_ends, tuple(limits))
+    return Shaped(weights, with_ties if keep_ties else cut, without_ends, tuple(limits))
