@@ -7,6 +7,7 @@ import os
 import platform
 from datetime import UTC, datetime
 
+from freerun.counted import counted
 from freerun.predictors.base import Predictor
 
 _PACKAGES = ("freerun", "numpy", "scipy", "scikit-learn", "pyarrow", "torch", "transformers", "tokenizers")
@@ -20,7 +21,7 @@ def provenance() -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    found["machine"] = f"{platform.machine()}, {_processor()}, {cores()} cores"
+    found["machine"] = f"{platform.machine()}, {_processor()}, {counted(cores(), 'core')}"
     found["system"] = f"{platform.system()} {platform.release().split('-')[0]}"
     return found
 

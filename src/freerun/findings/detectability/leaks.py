@@ -162,7 +162,7 @@ def _h75_cut(counts: ControlTokens) -> str:
     h = counts.h75_cut
     if h is None:
         return "the same, for none of them holds one" if counts.n_left >= LEAST_TEST_PAIRS else "too few to say"
-    return f"{outside(h.estimate) or f'{h.estimate.tokens:.0f}'} tokens ({interval_words(h)})"
+    return f"{outside(h.estimate) or f'{h.estimate.tokens:.0f} tokens'} ({interval_words(h)})"
 
 
 def _copies(sides: Sides) -> str:

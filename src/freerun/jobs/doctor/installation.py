@@ -12,6 +12,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from freerun.counted import counted
 from freerun.errors import first_line
 from freerun.predictors.weights.catalogue import CATALOGUE, cache_folder
 from freerun.results.doctor import Check, Outcome
@@ -33,7 +34,7 @@ def _checks() -> Iterator[Check]:
         "python",
         f"Is Python {OLDEST[0]}.{OLDEST[1]} or later?",
         sys.version_info[:2] >= OLDEST,
-        f"Python {version}, {cores()} cores",
+        f"Python {version}, {counted(cores(), 'core')}",
         ("", "freerun does not run on it"),
         decides=True,
     )
