@@ -200,6 +200,40 @@ def test_end_tokens_that_are_missing_from_the_file(tmp_path: Path) -> None:
     assert wrong.verdict.match == "differs"
 
 
+def test_an_end_token_that_was_not_drawn_is_no_end(tmp_path: Path) -> None:
+    """A template that puts the end token there and masks it: ends are missing, and nothing is said of how often texts end."""
+    rows = ended(60, n=120)
+    for row in rows:
+        row["drawn"] = [int(i not in ENDING.end_ids) for i in row["completion_ids"]]
+    rows = [row for row in rows if any(row["drawn"])]
+    found = verify(written(tmp_path, rows), ENDING, out=tmp_path / "out")
+    assert (found.verdict.match, found.samples.ends) == ("agrees", "missing")
+
+
+def test_tokens_that_were_not_drawn_need_no_spelling(tmp_path: Path) -> None:
+    """Stand-ins for them may lie beyond the vocabulary."""
+    world = load_predictor("world/markov")
+    prompts = [np.array([i % 3], np.int64) for i in range(40)]
+    rows = [
+        {
+            "prompt_ids": prompts[s.row].tolist(),
+            "completion_ids": s.observation.token_id.tolist(),
+            "drawn": [int(i % 5 > 0) for i in range(len(s.observation.token_id))],
+        }
+        for s in world.generate(Continuations(prompts, np.arange(40)[:, None], 30, seed=2))
+    ]
+    assert verify(written(tmp_path, rows), world, out=tmp_path / "out").verdict.match == "agrees"
+
+
+@pytest.mark.parametrize(
+    ("order", "rule"),
+    [("sglang", "repetition_penalty=1.2"), ("llama.cpp", "presence_penalty=1"), ("llama.cpp", "frequency_penalty=1")],
+)
+def test_penalties_that_an_engine_counts_otherwise_are_refused(tmp_path: Path, order: str, rule: str) -> None:
+    with pytest.raises(UsageError, match="counts"):
+        verify(written(tmp_path, drawn(n=4)), MODEL, out=tmp_path / "out", declared=rule, order=order)
+
+
 def test_a_file_of_finished_texts_alone_is_told_from_a_wrong_law(tmp_path: Path) -> None:
     finished = [row for row in ended(14, n=300) if row["finish_reason"] == "stop"]
     result = verify(written(tmp_path, finished), ENDING, out=tmp_path / "out")

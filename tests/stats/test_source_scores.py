@@ -66,6 +66,15 @@ def test_beta_at_the_ends() -> None:
     assert fit_beta(PRIOR, always, truth) == 10.0
 
 
+def test_the_interval_of_a_beta_at_its_limit_ends_there() -> None:
+    """Every text says 0.525 of the truth: no β is large enough."""
+    truth = np.repeat([0, 1], 50)
+    told = np.log(np.where(np.arange(2)[None, :] == truth[:, None], 0.525, 0.475))
+    found = beta_interval(np.array([0.5, 0.5]), told, truth, np.arange(100))
+    assert found.value == pytest.approx(found.high)
+    assert found.low <= found.value
+
+
 def test_cross_fitted_beta_covers_and_judges_what_it_has_not_seen() -> None:
     """1,000 sets of 60 texts: the 95% interval of β misses the truth, 1, on either side at most 45 times (false alarm 1e-4 a
     side at the nominal rate); resampled percentiles miss above it 70 to 100 times."""

@@ -89,11 +89,6 @@ class RunFolder:
         """Whether any part of a first look has been recorded, whole or damaged."""
         return any((self.path / "sequences").glob(f"{FIRST_PARTS}*.parquet"))
 
-    def holds_another(self, plan_hash: str) -> bool:
-        """Whether a run of another plan is there."""
-        held = self._held(plan_hash)
-        return held is not None and held["plan_hash"] != plan_hash
-
     def _held(self, plan_hash: str) -> Manifest | None:
         """The manifest that is there; None where there is none, or a damaged one beside parts of this very plan: it is made anew.
 
@@ -123,9 +118,10 @@ class RunFolder:
         try:
             held = manifest_from(self.manifest_path.read_bytes(), self.manifest_path)
         except (FileNotFoundError, NotADirectoryError):
-            way_out = "name the folder of a run" if self.path.is_file() else f"`freerun audit -o {self.path}` makes one"
-            what = "is a file, not a run" if self.path.is_file() else "no run here (no manifest.json)"
-            raise DataError(f"{self.path}: {what}; {way_out}") from None
+            way_out = f"no run here (no manifest.json); `freerun audit -o {self.path}` makes one"
+            if self.path.is_file():
+                way_out = "is a file, not a run; name the folder of a run"
+            raise DataError(f"{self.path}: {way_out}") from None
         except (OSError, ValueError) as error:
             raise cannot("read", self.manifest_path, error) from error
         version = held.get("schema_version")

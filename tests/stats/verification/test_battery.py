@@ -11,10 +11,14 @@ from scipy import stats
 from freerun.predictors.law import Dense
 from freerun.predictors.profiles import profile_of, shaped
 from freerun.predictors.rules import SamplingRule
+from freerun.stats.recognition.tilting import events_p
 from freerun.stats.verification.battery import (
+    _SHARES,
     ALPHA,
     Battery,
+    _tail,
     held_against_laws,
+    in_chance_order,
     kolmogorov_smirnov,
     rejects,
     uniforms_of,
@@ -148,3 +152,47 @@ def test_noise_at_the_edges_of_a_cut_is_excused_and_another_rule_is_not(declared
     assert sum(b.p_value < ALPHA for b in right) >= 6
     assert sum(b.p_beyond_floor < ALPHA for b in right) == 0
     assert all(battery_of("t=1", i).p_beyond_floor < ALPHA for i in range(12))
+
+
+@pytest.mark.parametrize(
+    ("p", "temperature", "tokens"),
+    [(0.9, 0.2, 1000), (0.9, 0.2, 4000), (0.9, 0.25, 1000), (0.999, 1.0, 1000), (0.9999, 1.0, 1000), (0.9, 1.0, 200)],
+)
+def test_rare_tokens_of_a_cold_law_do_not_reject(p: float, temperature: float, tokens: int) -> None:
+    """The false alarms of the test of surprisal by the exact binomial law of {p, 1 - p}: the normal tail made up to 6.5%."""
+    rare = 1 / (1 + (p / (1 - p)) ** (1 / temperature))
+    entropy = -rare * np.log(rare) - (1 - rare) * np.log1p(-rare)
+    high, low = -np.log(rare) - entropy, -np.log1p(-rare) - entropy
+    spread = np.sqrt(tokens * (rare * high**2 + (1 - rare) * low**2))
+    alarms = 0.0
+    for n in range(120):
+        excess = n * high + (tokens - n) * low
+        skew = np.sign(excess) * (n * high**3 + (tokens - n) * low**3) / spread**3
+        largest = (max(high, abs(low)) if n else abs(low)) / spread
+        if _tail(abs(excess) / spread, skew, largest) < ALPHA * _SHARES["surprisal"]:
+            alarms += float(stats.binom.pmf(n, tokens, rare))
+    assert alarms <= ALPHA * _SHARES["surprisal"]
+
+
+def test_texts_in_the_order_in_which_they_were_finished() -> None:
+    """Texts that end at their first event, short ones first: events come too early then, and not in an order of chance."""
+    rng, as_finished, by_chance = np.random.default_rng(8), [], []
+    for _ in range(200):
+        lengths = np.sort(np.minimum(rng.geometric(0.2, 60), 12))
+        sequence = np.repeat(np.arange(60), lengths)
+        ends = np.cumsum(lengths) - 1
+        happened = np.zeros(len(sequence), bool)
+        happened[ends] = lengths < 12
+        mass, order = np.full(len(sequence), 0.2), in_chance_order(sequence, 0)
+        as_finished.append(events_p(happened, mass, n_tokens=len(sequence)))
+        by_chance.append(events_p(happened[order], mass[order], n_tokens=len(sequence)))
+    assert np.mean(np.array(as_finished) < 0.05) > 0.3
+    assert np.mean(np.array(by_chance) < 0.05) <= 0.09  # of 200 at 5%, more in 1 of 300 such tests
+
+
+def test_an_order_of_chance_keeps_texts_whole() -> None:
+    sequence = np.repeat([7, 2, 9], [2, 3, 1])
+    order = in_chance_order(sequence, 1)
+    assert sorted(order.tolist()) == list(range(6))
+    assert len(np.flatnonzero(np.diff(sequence[order]))) == 2
+    assert [order.tolist().index(2) + k for k in (0, 1, 2)] == [order.tolist().index(i) for i in (2, 3, 4)]

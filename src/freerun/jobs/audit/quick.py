@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from freerun.errors import UsageError
+from freerun.errors import DataError, UsageError
 from freerun.jobs.audit.preparing import Prepared
+from freerun.records.store import RunFolder
 
 
 def check_quick(ready: Prepared, say: Callable[[str], None]) -> None:
@@ -17,7 +18,7 @@ def check_quick(ready: Prepared, say: Callable[[str], None]) -> None:
     folder, n = ready.folder, len(ready.pairs.pairs)
     if folder.has_parts and all(folder.done(u.name, u.key(ready.manifest["plan_hash"])) for u in ready.units):
         say(f"--quick: the audit of all {n} documents is finished in {folder.path}")
-    elif ready.first or folder.holds_another(str(ready.manifest["plan_hash"])):
+    elif ready.first or _holds_another(folder, str(ready.manifest["plan_hash"])):
         return  # another run is refused, by what it is, when the folder is opened
     elif not folder.has_parts:
         say(f"--quick: there are {n} documents, so the first look is the whole audit")
@@ -26,3 +27,10 @@ def check_quick(ready: Prepared, say: Callable[[str], None]) -> None:
             f"--quick: {folder.path} holds parts of the audit of all {n} documents, and a first look would measure some of them "
             "twice; go on without --quick, or choose another folder with -o"
         )
+
+
+def _holds_another(folder: RunFolder, plan_hash: str) -> bool:
+    try:
+        return bool(folder.manifest()["plan_hash"] != plan_hash)
+    except DataError:
+        return False

@@ -55,8 +55,15 @@ class ByTokenizer:
 
     def numbers(self, ids: Int[np.ndarray, " tokens"]) -> Bool[np.ndarray, " tokens"] | None:
         """A token of digits may have white space around them."""
-        spelled = [self._tokenizer.token_bytes(i).strip(_NO_DIGITS) for i in range(int(ids.max(initial=-1)) + 1)]
-        return np.asarray(np.array([word.isdigit() for word in spelled], bool)[ids])
+        present, place = np.unique(ids, return_inverse=True)
+        return np.asarray(np.array([self._is_number(int(i)) for i in present], bool)[place])
+
+    def _is_number(self, token_id: int) -> bool:
+        """Not of ids beyond the vocabulary: those stand for tokens that were not drawn."""
+        try:
+            return self._tokenizer.token_bytes(token_id).strip(_NO_DIGITS).isdigit()
+        except (LookupError, ValueError, OverflowError):
+            return False
 
 
 class InWords:

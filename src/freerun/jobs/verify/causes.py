@@ -22,7 +22,7 @@ from freerun.predictors.rules import SamplingRule, Temperature
 from freerun.predictors.token_laws import Declared
 from freerun.results.verify import Candidate, Cause, LawName, RuleStep
 from freerun.stats.recognition.tilting import events_p
-from freerun.stats.verification.battery import ALPHA, NOWHERE_ELSE, Elsewhere, held_against_laws
+from freerun.stats.verification.battery import ALPHA, NOWHERE_ELSE, Elsewhere, held_against_laws, in_chance_order
 from freerun.stats.verification.likelihood import MIXED_IN, Fit, fit_and_test, halves, smoothed
 from freerun.stats.verification.tokens import Bets, TokenLaws
 
@@ -104,7 +104,8 @@ def find_cause(tokens: TokenLaws, bets: Bets, found: Survey, search: Search) -> 
 def _ends_are_off(tokens: TokenLaws) -> bool:
     """Whether texts end more or less often than the law says."""
     mass = np.clip(tokens.end_mass, 0.0, 1.0)
-    return events_p(tokens.is_end, mass, n_tokens=tokens.n_tokens) < ALPHA
+    order = in_chance_order(tokens.sequence, 0)
+    return events_p(tokens.is_end[order], mass[order], n_tokens=tokens.n_tokens) < ALPHA
 
 
 def _tested(scores: UnitScores) -> tuple[TokenLaws, Bets]:

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 from freerun.errors import UsageError
-from freerun.predictors.rules import SamplingRule
+from freerun.predictors.rules import FrequencyPenalty, PresencePenalty, RepetitionPenalty, SamplingRule
 
 Ends = Literal["auto", "present", "missing"]
+_COUNTED_OTHERWISE = {
+    ("sglang", RepetitionPenalty): "counts the tokens that were written, not those of the prompt",
+    ("llama.cpp", PresencePenalty): "counts the prompt's tokens, too, not only those written",
+    ("llama.cpp", FrequencyPenalty): "counts the prompt's tokens, too, not only those written",
+}
+"""Penalties that an engine applies to other tokens."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,13 @@ class VerifyOptions:
             raise UsageError(f"--text-tokens must be at least 256, not {self.text_tokens}")
         if self.floor_nats is not None and not 0 <= self.floor_nats < 1:
             raise UsageError(f"--floor must lie in [0, 1) nats, not {self.floor_nats}")
+        for step in self.rule.penalties:
+            why = _COUNTED_OTHERWISE.get((self.order, type(step)))
+            if why is not None:
+                raise UsageError(
+                    f"--declared {self.declared}: {step.describe()} of {self.order} {why}, and here tokens are counted as "
+                    "vLLM does (`--order vllm`): there is no law to hold such samples against"
+                )
         if self.rule.is_deterministic:
             raise UsageError(
                 f"--declared {self.declared}: a rule that leaves nothing to chance has no law to hold samples against; "

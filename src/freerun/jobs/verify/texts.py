@@ -172,7 +172,7 @@ def survey(samples: SampleFile, reading: Reading) -> Survey:
 
 
 def _count(found: Survey, text: Text, end_ids: tuple[int, ...]) -> None:
-    ended = int(text.completion[-1]) in end_ids
+    ended = int(text.completion[-1]) in end_ids and bool(text.drawn[-1])  # a template may have put it there
     found.n_texts += 1
     found.n_tokens += len(text.completion)
     found.n_read += len(text.ids)

@@ -133,7 +133,7 @@ def beta_interval(
         return float(sign * slopes.sum() - most * max(seen, np.sqrt(variances.sum())))
 
     def end(limit: float, sign: float) -> float:
-        if beyond(limit, sign) <= 0:
+        if beyond(limit, sign) <= 0 or beyond(value, sign) > 0:  # the fit itself may stand at its limit
             return limit
         return float(optimize.brentq(beyond, value, limit, args=(sign,), xtol=1e-6))
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import special, stats
 
 from freerun.stats.recognition.sampler_audit import pit_chi_square, rank_order_chi_square
@@ -35,7 +35,9 @@ _FAR = (10.0, 30.0, 100.0, 1e3, 1e4, 1e5, 1e6)
 By Chebyshev's inequality the noise of two log-probabilities differs by c floors with a probability of at most 4/c²."""
 _OUTSIDE_SHARE = 0.05
 LEAST_NORMAL_TOKENS = 200
-"""Below this the sum of surprisals is not taken for normal."""
+"""Below this the sum of surprisals is not tested."""
+_ALONE = 0.5
+"""A token whose surprise is a larger part of the standard deviation of the sum is not one of many."""
 _SHARES = {"surprisal": 0.35, "truncation": 0.35, "by_rank": 0.1, "by_id": 0.08, "repeats": 0.06, "e_process": 0.06}
 
 
@@ -195,14 +197,16 @@ def _tests(tokens: TokenLaws, bets: Bets, seed: int, floor_nats: float, n_elsewh
     inside = tokens.tested
     by_rank, by_id = uniforms_of(inside, seed)
     rng = np.random.default_rng([seed, 1])
-    yield _test("surprisal", "mean surprisal", *_surprisal(inside, floor_nats), "normal limit of a martingale")
+    yield _test(
+        "surprisal", "mean surprisal", *_surprisal(inside, floor_nats), "limit of a martingale, with its skewness"
+    )
     found = _truncation(bets, floor_nats)
     yield _test("truncation", "rarest tokens are there", *found, "probability of no token beyond a cut")
     found = _cells(rank_order_chi_square(by_rank, rng).p_value, by_rank, floor_nats)
     yield _test("by_rank", "U, most probable token first", *found, "chi-square, simulated null")
     found = _cells(pit_chi_square(by_id, rng).p_value, by_id, floor_nats)
     yield _test("by_id", "U, ids in their order", *found, "chi-square, simulated null")
-    found = _repeats(inside, floor_nats)
+    found = _repeats(inside, seed, floor_nats)
     yield _test("repeats", "ids of the context come again", *found, "supermartingale: any length")
     found = _e_process(bets, tokens.n_tokens + n_elsewhere, floor_nats)
     yield _test("e_process", "bets on other rules", *found, "e-process: any length and ends")
@@ -225,13 +229,36 @@ def _test(name: str, label: str, p_value: float, p_beyond: float, licence: str) 
 
 
 def _surprisal(tokens: TokenLaws, floor_nats: float) -> tuple[float, float]:
-    """Two-sided normal tail of sum(-ln s(x) - H) / sqrt(sum V)."""
+    """Two-sided tail of sum(-ln s(x) - H) / sqrt(sum V), of a shifted gamma law with the skewness that the tokens show.
+
+    The normal tail is that of many small terms. Of a cold law, nearly all the variance stands in a few rare tokens: where one of
+    them is more than half of the standard deviation, the tail is at least Bernstein's bound with terms of that size.
+    """
     total = float(tokens.varentropy_nats2.sum())
     if tokens.n_tokens < LEAST_NORMAL_TOKENS or total <= 0:
         return 1.0, 1.0
-    excess = abs(float((-tokens.log_prob_nats - tokens.entropy_nats).sum()))
+    terms = -tokens.log_prob_nats - tokens.entropy_nats
+    excess, spread = float(terms.sum()), math.sqrt(total)
+    skew = math.copysign(1.0, excess) * float((terms**3).sum()) / spread**3
+    largest = float(np.abs(terms).max()) / spread
     by_floor = floor_nats * float(np.sqrt(tokens.varentropy_nats2).sum())
-    return tuple(2 * float(special.ndtr(-max(x, 0.0) / math.sqrt(total))) for x in (excess, excess - by_floor))  # type: ignore[return-value]
+    plain, beyond = (_tail(max(x, 0.0) / spread, skew, largest) for x in (abs(excess), abs(excess) - by_floor))
+    return plain, beyond
+
+
+def _tail(z: float, skew: float, largest: float) -> float:
+    """Two-sided p of a standardised sum; `skew` on its own side, `largest` of its terms in standard deviations.
+
+    >>> round(_tail(1.96, 0.0, 0.1), 3), _tail(3.8, 55.0, 3.8) > 0.1
+    (0.05, True)
+    """
+    p = 2 * float(special.ndtr(-z))
+    if skew > 1e-3:
+        shape = 4.0 / skew**2
+        p = max(p, 2 * float(special.gammaincc(shape, shape + z * math.sqrt(shape))))
+    if largest > _ALONE:
+        p = max(p, 2 * math.exp(-z * z / 2 / (1.0 + largest * z / 3.0)))
+    return min(p, 1.0)
 
 
 def _truncation(bets: Bets, floor_nats: float) -> tuple[float, float]:
@@ -261,9 +288,18 @@ def _cells(p_value: float, u: Float[np.ndarray, " tokens"], floor_nats: float) -
     return p_value, beyond if floor_nats > 0 else p_value
 
 
-def _repeats(tokens: TokenLaws, floor_nats: float) -> tuple[float, float]:
+def in_chance_order(sequence: Int[np.ndarray, " tokens"], seed: int) -> Int[np.ndarray, " tokens"]:
+    """Places of tokens, text after text in an order of chance, each text in its own: what looks at every prefix of a file must not
+    take texts in the order in which they were finished, short ones first."""
+    _, index = np.unique(sequence, return_inverse=True)
+    place = np.random.default_rng([seed, 2]).permutation(int(index.max(initial=-1)) + 1)
+    return np.asarray(np.argsort(place[index], kind="stable"))
+
+
+def _repeats(tokens: TokenLaws, seed: int, floor_nats: float) -> tuple[float, float]:
     mass = np.clip(tokens.repeat_mass, 0.0, 1.0)
-    p_value = events_p(tokens.repeats, mass, n_tokens=tokens.n_tokens)
+    order = in_chance_order(tokens.sequence, seed)
+    p_value = events_p(tokens.repeats[order], mass[order], n_tokens=tokens.n_tokens)
     if floor_nats == 0:
         return p_value, p_value
     spread = mass * (1 - mass)
