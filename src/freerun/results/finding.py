@@ -161,10 +161,8 @@ class Cell:
         if interval is None:
             return cls("–", None, unit)
         form = f"{'+' if sign else ''}.{digits}f"
-        if has_no_width(interval.low, interval.high):
-            return cls.number(interval.value, form, unit)
-        low, high = known(interval.low), known(interval.high)
-        return cls(with_limits(interval, form), known(interval.value), unit, low, high)
+        value, low, high = (printed(v, form) for v in (interval.value, interval.low, interval.high))
+        return cls(f"{value} ({low} to {high})", known(interval.value), unit, known(interval.low), known(interval.high))
 
     @classmethod
     def between(cls, value: float, low: float | None, high: float | None, form: str, unit: str = "") -> Cell:

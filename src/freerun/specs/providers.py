@@ -31,10 +31,8 @@ def provider_of(spec: str) -> tuple[Provider, str]:
     hint = nearest(spec, CATALOGUE) or nearest(name, PROVIDERS)
     if not hint and spec.endswith(".gguf"):
         hint = f"; a GGUF file is gguf/{spec}"
-    elif not hint and Path(spec).is_file():
-        hint = f"; {spec} is a file: the model comes first, then the text"
-    elif not hint and Path(spec).is_dir():
-        hint = f"; a model in a folder is hf/./{spec}, and the text comes after the model"
+    elif not hint and (on_disk := _on_disk(spec)):
+        hint = on_disk
     elif not hint and re.fullmatch(r"[\w.-]+/[\w.-]+", spec):
         hint = f"; a model of the hub is hf/{spec}"
     elif not hint and re.fullmatch(r"[\w.-]+", spec):
@@ -42,6 +40,18 @@ def provider_of(spec: str) -> tuple[Provider, str]:
     known = ", ".join([*CATALOGUE, *(f"{p}/…" for p in PROVIDERS)])
     known_words = " Known" if hint.endswith("?") else "; known"
     raise UsageError(f"unknown model {spec!r}{hint}{known_words}: {known} (`freerun models` lists them)")
+
+
+def _on_disk(spec: str) -> str:
+    """What is said of a name that is a file or a folder; nothing of one that can be neither."""
+    try:
+        if Path(spec).is_file():
+            return f"; {spec} is a file: the model comes first, then the text"
+        if Path(spec).is_dir():
+            return f"; a model in a folder is hf/./{spec}, and the text comes after the model"
+    except (OSError, ValueError):  # too long for a name, or with a NUL byte
+        pass
+    return ""
 
 
 __all__ = ["AS_IT_IS", "PROVIDERS", "LoadOptions", "Loader", "Provider", "Tell", "load_named_encoder", "provider_of"]
