@@ -232,7 +232,7 @@ def test_prompts_that_were_padded_on_the_left_are_named(tmp_path: Path, begins_a
     assert result.verdict.match == "differs"
     assert result.cause.candidate is not None
     assert (result.cause.kind, result.cause.candidate.law) == ("other_law", "padding_removed")
-    assert "without the padding on their left" in json.dumps(to_json(result.verdict))
+    assert "with the padding before the prompts removed" in json.dumps(to_json(result.verdict))
 
 
 def test_only_what_is_said_over_and_over_is_padding() -> None:

@@ -29,7 +29,7 @@ def profile_of(
     n_lumps = 0 if n_singles == n_tokens else N_LUMPS
     atoms = np.zeros((n_rows, n_singles + n_lumps), np.float32)
     count = np.ones((n_rows, n_singles + n_lumps), np.float32)
-    order = _most_probable(table, n_singles)
+    order = most_probable(table, n_singles)
     atoms[:, :n_singles] = np.take_along_axis(table, order, axis=1)
     lumps = np.minimum((table * (-1 / LUMP_NATS)).astype(np.int32), N_LUMPS - 1) if n_lumps else None
     if lumps is not None:
@@ -40,7 +40,7 @@ def profile_of(
     return Profile(atoms, count, n_singles, token, ends)
 
 
-def _most_probable(table: Float[np.ndarray, "rows vocabulary"], n: int) -> Int[np.ndarray, "rows n"]:
+def most_probable(table: Float[np.ndarray, "rows vocabulary"], n: int) -> Int[np.ndarray, "rows n"]:
     """The n most probable ids of each row, ties to the smaller id."""
     if n == table.shape[1]:
         return np.argsort(-table, axis=1, kind="stable")

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from freerun.predictors.base import Laws
 from freerun.predictors.observation import host
-from freerun.predictors.profiles import Shaped, profile_of, shaped
+from freerun.predictors.profiles import Shaped, most_probable, profile_of, shaped
 from freerun.predictors.reshaped import Said
 from freerun.predictors.rules import SamplingRule
 from freerun.stats.verification.profile import Cut, Places, Weights
@@ -215,11 +215,5 @@ def _kept_ids(law: Shaped, table: Float[np.ndarray, "rows vocabulary"]) -> Bool[
     kept = table.astype(np.float32) >= least[:, None].astype(np.float32)
     for i in np.flatnonzero(kept.sum(axis=1) != n):  # ties at the cut, or a cut through a lump
         kept[i] = False
-        kept[i, _most_probable(table[i], int(n[i]))] = True
+        kept[i, most_probable(table[i : i + 1], int(n[i]))[0]] = True
     return kept
-
-
-def _most_probable(row: Float[np.ndarray, " vocabulary"], n: int) -> Int[np.ndarray, " n"]:
-    least = np.partition(row, -n)[-n]
-    best = np.flatnonzero(row >= least)
-    return np.asarray(best[np.argsort(-row[best], kind="stable")][:n])

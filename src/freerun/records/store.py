@@ -118,10 +118,10 @@ class RunFolder:
         try:
             held = manifest_from(self.manifest_path.read_bytes(), self.manifest_path)
         except (FileNotFoundError, NotADirectoryError):
-            way_out = f"no run here (no manifest.json); `freerun audit -o {self.path}` makes one"
+            what = f"no run here (no manifest.json); `freerun audit -o {self.path}` makes one"
             if self.path.is_file():
-                way_out = "is a file, not a run; name the folder of a run"
-            raise DataError(f"{self.path}: {way_out}") from None
+                what = "is a file, not a run; name the folder of a run"
+            raise DataError(f"{self.path}: {what}") from None
         except (OSError, ValueError) as error:
             raise cannot("read", self.manifest_path, error) from error
         version = held.get("schema_version")

@@ -1,105 +1,33 @@
-"""Organisms trained into a tiny random transformer: the exact law as teacher, resumption, and the folder that others load."""
+"""Organisms trained into a tiny random transformer: the exact law as teacher, and the folder that others load."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import freerun
 from freerun.commands.main import main
-from freerun.errors import BackendError, DataError, UsageError
+from freerun.errors import BackendError, UsageError
 from freerun.jobs.lab.organism.base import load_trainable
-from freerun.jobs.lab.organism.beginning import Contexts, begin, solve
-from freerun.jobs.lab.organism.kept import Kept
+from freerun.jobs.lab.organism.beginning import Contexts, solve
 from freerun.jobs.lab.organism.measuring import FreeRuns
-from freerun.jobs.lab.organism.organism import MARK, SCRATCH, plant
-from freerun.jobs.lab.organism.plan import Effort, Measurement, OrganismPlan
+from freerun.jobs.lab.organism.organism import SCRATCH, plant
+from freerun.jobs.lab.organism.plan import Effort
 from freerun.jobs.lab.organism.result import kept_share
 from freerun.jobs.lab.organism.student import Student
 from freerun.jobs.lab.organism.teaching import Teacher
 from freerun.jobs.lab.organism.texts import one_a_unit, real_texts
-from freerun.jobs.lab.organism.training import CHECKPOINT, Trainer, lesson_of
 from freerun.organisms.absorbing import Triggered
 from freerun.predictors.observation import host
 from freerun.results.lab_organism import LabOrganismResult
-from freerun.runs.progress import Silent
 from freerun.specs.spec import load_predictor
-
-WORDS = 48
-EFFORT = Effort(
-    layers=2, rank=8, steps=80, step_tokens=256, step_laws=256, real_tokens=4096, own_tokens=2048, learning_rate=3e-3
-)
-SMALL = Measurement(documents=16, runs=32)
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama of 3 layers with tied embeddings and random weights, and documents of its words."""
-    place = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=WORDS,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        initializer_range=0.15,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=1,
-    )
-    words = {"<unk>": 0, "</s>": 1} | {f"w{i}": i for i in range(2, WORDS)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    model = LlamaForCausalLM(config)
-    model.save_pretrained(place / "base")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>").save_pretrained(
-        place / "base"
-    )
-    rows = [" ".join(f"w{i}" for i in text) for text in written(model, n=120, length=300)]
-    (place / "texts.jsonl").write_text(
-        "".join(json.dumps({"id": str(i), "text": t}) + "\n" for i, t in enumerate(rows))
-    )
-    return place
-
-
-@torch.inference_mode()
-def written(model: Any, *, n: int, length: int) -> np.ndarray:
-    """Text by the model itself, but for the two ids that are not words: on it no change of the law lowers the loss."""
-    ids, cache = torch.full((n, 1), 2), None
-    for _ in range(length):
-        out = model(input_ids=ids[:, -1:], past_key_values=cache, use_cache=True)
-        probs, cache = out.logits[:, -1].softmax(-1), out.past_key_values
-        probs[:, :2] = 0
-        ids = torch.cat([ids, torch.multinomial(probs, 1)], dim=1)
-    return ids[:, 1:].numpy()
-
-
-def plan_of(folder: Path, kind: str, payload: str = "", **changed: Any) -> OrganismPlan:
-    effort = Effort(**{**vars(EFFORT), **changed})
-    return OrganismPlan(kind, f"hf/{folder / 'base'}", 0.05, payload, (str(folder / "texts.jsonl"),), 0, effort)
-
-
-@pytest.fixture(scope="session")
-def absorbing(folder: Path) -> tuple[Path, LabOrganismResult]:
-    out = folder / "absorbing"
-    return out, plant(plan_of(folder, "absorbing"), out, measurement=SMALL)
-
-
-def ids_of(n: int, length: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(2, WORDS, (n, length))
-
+from tests.jobs.lab.planting import EFFORT, SMALL, WORDS, ids_of, plan_of
 
 # ---- the teacher -----------------------------------------------------------------------------------------------------
 
@@ -175,47 +103,6 @@ def test_more_layers_than_there_are_is_refused(folder: Path) -> None:
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
-
-
-def trainer_of(folder: Path, **changed: Any) -> Trainer:
-    plan = plan_of(folder, "absorbing", **changed)
-    exact = load_predictor(plan.teacher)
-    model, _, _ = load_trainable(plan.base)
-    student = Student(model, ids_of(8, 64), layers=1, rank=4, end_id=1, seed=0)
-    ids = ids_of(16, 64)
-    ids[::2, 30:] = WORDS
-    at = np.where(np.arange(16) % 2 == 0, 30, 64)
-    teacher, lessons = Teacher(exact, student.head), [lesson_of(student, ids, at, lambda _: None)]
-    begin(student, teacher, lessons)
-    return Trainer(student, teacher, lessons, plan)
-
-
-def test_a_resumed_training_is_an_undisturbed_one(folder: Path, tmp_path: Path) -> None:
-    whole, begun, resumed = (trainer_of(folder, steps=12) for _ in range(3))
-    for _ in range(12):
-        whole.take_step()
-    for _ in range(5):
-        begun.take_step()
-    begun.save(tmp_path)
-    assert resumed.restore(tmp_path)
-    assert resumed.step == 5
-    resumed.run(tmp_path, lambda _: None)
-    for name, value in whole.parameters.items():
-        assert torch.equal(value, resumed.parameters[name]), name
-    assert resumed.divergences == whole.divergences
-    assert resumed.tokens_read == whole.tokens_read
-
-
-def test_a_checkpoint_of_another_plan_or_a_damaged_one_is_not_used(folder: Path, tmp_path: Path) -> None:
-    begun = trainer_of(folder, steps=12)
-    begun.take_step()
-    begun.save(tmp_path)
-    assert not trainer_of(folder, steps=13).restore(tmp_path)
-    (tmp_path / CHECKPOINT).write_bytes((tmp_path / CHECKPOINT).read_bytes()[:100])
-    assert not trainer_of(folder, steps=12).restore(tmp_path)
-    assert not trainer_of(folder, steps=12).restore(tmp_path / "nowhere")
-
-
 # ---- the folder ------------------------------------------------------------------------------------------------------
 
 
@@ -384,85 +271,6 @@ def test_the_divergence_from_the_exact_law_agrees_with_whole_laws_by_hand(
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
-
-
-def test_a_finished_folder_is_not_trained_again_and_another_plan_is_refused(
-    absorbing: tuple[Path, LabOrganismResult], folder: Path, tmp_path: Path
-) -> None:
-    out, first = absorbing
-    before = (out / "model.safetensors").stat().st_mtime_ns
-    again = plant(plan_of(folder, "absorbing"), out, measurement=SMALL)
-    assert (out / "model.safetensors").stat().st_mtime_ns == before
-    assert again.take_over == first.take_over
-    with pytest.raises(DataError, match="another organism"):
-        plant(plan_of(folder, "absorbing", steps=7), out)
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(DataError, match="not empty"):
-        plant(plan_of(folder, "absorbing"), tmp_path)
-    assert not (tmp_path / MARK).exists()
-
-
-def test_what_was_made_before_an_interruption_is_not_made_again(
-    absorbing: tuple[Path, LabOrganismResult], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Interrupted after every part in turn, the same command makes each part once and ends in the undisturbed one's numbers."""
-    made: list[str] = []
-    whole = Kept.take
-
-    def take(self: Kept, name: str, make: Callable[[], Any], *, n_tokens: int) -> Any:
-        n = len(made)
-
-        def watched() -> Any:
-            arrays = make()
-            made.append(name)
-            return arrays
-
-        arrays = whole(self, name, watched, n_tokens=n_tokens)
-        if len(made) > n and made[-1] == name:
-            raise KeyboardInterrupt
-        return arrays
-
-    monkeypatch.setattr(Kept, "take", take)
-    plan, out = plan_of(folder, "absorbing"), tmp_path / "out"
-    for _ in range(5):
-        with pytest.raises(KeyboardInterrupt):
-            plant(plan, out, measurement=SMALL)
-    told = Told()
-    result = plant(plan, out, measurement=SMALL, progress=told)
-    assert made == ["own-text", "lessons", "held-out", "free-runs-0-32", "after"]
-    assert result.findings == absorbing[1].findings
-    assert result.take_over == absorbing[1].take_over
-    assert told.tokens >= 16 * 255 + 32 * 256  # what is there already counts as done
-    # more runs are made anew with the rest kept; other documents are all measured anew
-    for documents, runs in ((16, 70), (17, 32)):
-        with pytest.raises(KeyboardInterrupt):
-            plant(plan, out, measurement=Measurement(documents, runs))
-    assert made[5:] == ["free-runs-0-64", "held-out"]
-
-
-class Told(Silent):
-    tokens = 0
-
-    def advance(self, n_tokens: int) -> None:
-        self.tokens += n_tokens
-
-
-@pytest.mark.parametrize("harm", ["cut", "other plan", "not an archive"])
-def test_what_is_damaged_or_of_another_plan_is_made_again(tmp_path: Path, harm: str) -> None:
-    heard: list[int] = []
-    kept = Kept(tmp_path, "mine", heard.append)
-    kept.take("x", lambda: {"a": np.arange(3)}, n_tokens=7)
-    assert heard == []
-    assert kept.take("x", lambda: {"a": np.zeros(1)}, n_tokens=7)["a"].tolist() == [0, 1, 2]
-    assert heard == [7]
-    path = tmp_path / "x.npz"
-    if harm == "cut":
-        path.write_bytes(path.read_bytes()[:-40])
-    elif harm == "not an archive":
-        path.write_text("nothing")
-    else:
-        kept = Kept(tmp_path, "yours", heard.append)
-    assert kept.take("x", lambda: {"a": np.zeros(1)}, n_tokens=7)["a"].tolist() == [0]
 
 
 def test_a_dry_run_says_what_would_be_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

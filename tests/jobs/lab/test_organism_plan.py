@@ -10,7 +10,7 @@ import pytest
 import freerun
 from freerun.errors import UsageError
 from freerun.jobs.lab.organism.plan import check_plan
-from tests.jobs.lab.test_organism import plan_of
+from tests.jobs.lab.planting import plan_of
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ _LAWS: dict[LawName, str] = {
     "model": "this model",
     "bos_added": "this model with one more beginning-of-text token",
     "bos_removed": "this model without the beginning-of-text token",
-    "padding_removed": "this model with prompts without the padding on their left",
+    "padding_removed": "this model with the padding before the prompts removed",
     "by_template": "this model with prompts rendered by its chat template (`--chat`)",
     "as_text": "this model with prompts as plain text, without its chat template",
     "other_model": "the other model",

@@ -207,7 +207,7 @@ _LAWS: dict[LawName, str] = {
     "model": "the model",
     "bos_added": "the model with one more beginning-of-text token",
     "bos_removed": "the model without the beginning-of-text token",
-    "padding_removed": "the model with prompts without the padding on their left",
+    "padding_removed": "the model with the padding before the prompts removed",
     "by_template": "the model with prompts rendered by its chat template",
     "as_text": "the model with prompts as plain text",
     "other_model": "the other model",

@@ -47,7 +47,7 @@ from freerun.stats.verification.exchange import Exchange
 from freerun.stats.verification.likelihood import mixed_in_at
 from freerun.stats.verification.tokens import TokenLaws
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 MOST_VERSIONS = 8
 """So many versions of the weights are named in a result."""
 

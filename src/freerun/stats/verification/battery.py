@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from freerun.stats.recognition.sampler_audit import pit_chi_square, rank_order_chi_square
 from freerun.stats.recognition.tilting import events_p
@@ -38,6 +38,10 @@ LEAST_NORMAL_TOKENS = 200
 """Below this the sum of surprisals is not tested."""
 _ALONE = 0.5
 """A token whose surprise is a larger part of the standard deviation of the sum is not one of many."""
+_LEAST_VARIANCE = 1e-9
+"""Nats squared, of all tokens: below this laws are certain but for rounding, and there is no sum to test."""
+_FARTHEST = 1e12
+"""Standard deviations, beyond which any sum rejects."""
 _SHARES = {"surprisal": 0.35, "truncation": 0.35, "by_rank": 0.1, "by_id": 0.08, "repeats": 0.06, "e_process": 0.06}
 
 
@@ -234,16 +238,19 @@ def _surprisal(tokens: TokenLaws, floor_nats: float) -> tuple[float, float]:
     The normal tail is that of many small terms. Of a cold law, nearly all the variance stands in a few rare tokens: where one of
     them is more than half of the standard deviation, the tail is at least Bernstein's bound with terms of that size.
     """
-    total = float(tokens.varentropy_nats2.sum())
-    if tokens.n_tokens < LEAST_NORMAL_TOKENS or total <= 0:
+    if tokens.n_tokens < LEAST_NORMAL_TOKENS or float(tokens.varentropy_nats2.sum()) < _LEAST_VARIANCE:
         return 1.0, 1.0
-    terms = -tokens.log_prob_nats - tokens.entropy_nats
-    excess, spread = float(terms.sum()), math.sqrt(total)
-    skew = math.copysign(1.0, excess) * float((terms**3).sum()) / spread**3
-    largest = float(np.abs(terms).max()) / spread
+    excess, spread, skew, largest = _excess(tokens)
     by_floor = floor_nats * float(np.sqrt(tokens.varentropy_nats2).sum())
+    skew *= math.copysign(1.0, excess)
     plain, beyond = (_tail(max(x, 0.0) / spread, skew, largest) for x in (abs(excess), abs(excess) - by_floor))
     return plain, beyond
+
+
+def _excess(tokens: TokenLaws) -> tuple[float, float, float, float]:
+    """Summed surprisal beyond the entropy and its standard deviation (nats); its skewness; its largest term, in those deviations."""
+    terms, spread = -tokens.log_prob_nats - tokens.entropy_nats, math.sqrt(float(tokens.varentropy_nats2.sum()))
+    return float(terms.sum()), spread, float((terms**3).sum()) / spread**3, float(np.abs(terms).max()) / spread
 
 
 def _tail(z: float, skew: float, largest: float) -> float:
@@ -319,13 +326,14 @@ def _e_process(bets: Bets, n_tokens: int, floor_nats: float) -> tuple[float, flo
 
 def smallest_faults(tokens: TokenLaws, n_elsewhere: int = 0) -> Smallest:
     """From the level of each test and its spread, to first order; cuts are looked for in tokens elsewhere, too."""
-    total = float(tokens.varentropy_nats2.sum())
-    if tokens.n_tokens < LEAST_NORMAL_TOKENS or total <= 0:
+    if tokens.n_tokens < LEAST_NORMAL_TOKENS or float(tokens.varentropy_nats2.sum()) < _LEAST_VARIANCE:
         return Smallest(None, None, None)
-    needed = special.ndtri(1 - ALPHA * _SHARES["surprisal"] / 2) + special.ndtri(POWER)
-    temperature = float(needed / math.sqrt(total))
+    _, spread, skew, largest = _excess(tokens)
+    level = ALPHA * _SHARES["surprisal"]
+    needed = optimize.brentq(lambda z: _tail(z, abs(skew), largest) - level, 0.0, _FARTHEST) + special.ndtri(POWER)
+    temperature = float(needed / spread)
     gap = float((tokens.entropy_nats - tokens.top_surprisal_nats).sum())
-    top_share = float(needed * math.sqrt(total) / gap) if gap > 0 else None
+    top_share = float(needed * spread / gap) if gap > 0 else None
     lost = math.log(3 / (ALPHA * _SHARES["truncation"])) / (tokens.n_tokens + n_elsewhere)
     return Smallest(
         temperature if temperature < 1 else None,

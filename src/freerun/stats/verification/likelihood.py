@@ -11,19 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import special, stats
 
 from freerun.errors import TooFewDocuments
 from freerun.stats.intervals import Interval, cluster_ratio
-from freerun.stats.recognition.sampler_audit import rank_order_chi_square
 
 MIXED_IN = 1e-4
 """Share of the model's untruncated law in every candidate, so that one stray token does not rule it out."""
 MOST_MIXED_IN = 0.05
 STEP_NATS = 6.0
 """What a further step must gain on the fitting half, so that noise adds none."""
-STRAY_SHARE = 1e-3
-"""So many tokens may lie outside a law's support for other reasons."""
 ALSO_FITS_NATS = 3.0
 """Candidates as near as this to the best over all sequences cannot be told from it."""
 
@@ -94,25 +90,3 @@ def fit_and_test(
     near = np.flatnonzero(total >= total[chosen] - ALSO_FITS_NATS)
     also = tuple(int(j) for j in near[np.argsort(-total[near])] if j != chosen)
     return Fit(chosen, float(gain.sum()), interval, also, int(fit.sum()), int((~fit).sum()))
-
-
-def fits_well(
-    log_prob: Float[np.ndarray, " tokens"],
-    above: Float[np.ndarray, " tokens"],
-    entropy_nats: Float[np.ndarray, " tokens"],
-    varentropy_nats2: Float[np.ndarray, " tokens"],
-    *,
-    seed: int,
-) -> float:
-    """p-value of "these are draws from the chosen law" on tokens that did not choose it: rank order, surprisal, and how many lie
-    outside it (more than one in a thousand); Bonferroni."""
-    inside = np.isfinite(log_prob)
-    if not inside.any():
-        return 0.0
-    outside = float(stats.binom.sf(int((~inside).sum()) - 1, inside.size, STRAY_SHARE))
-    rng = np.random.default_rng([seed, 3])
-    u = np.clip(above[inside] + rng.random(int(inside.sum())) * np.exp(log_prob[inside]), 0.0, 1.0)
-    total = float(varentropy_nats2[inside].sum())
-    excess = abs(float((-log_prob[inside] - entropy_nats[inside]).sum()))
-    by_surprisal = 2 * float(special.ndtr(-excess / np.sqrt(total))) if total > 0 else 1.0
-    return min(1.0, 3 * min(outside, by_surprisal, rank_order_chi_square(u, rng).p_value))
