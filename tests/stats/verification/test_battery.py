@@ -196,3 +196,12 @@ def test_an_order_of_chance_keeps_texts_whole() -> None:
     assert sorted(order.tolist()) == list(range(6))
     assert len(np.flatnonzero(np.diff(sequence[order]))) == 2
     assert [order.tolist().index(2) + k for k in (0, 1, 2)] == [order.tolist().index(i) for i in (2, 3, 4)]
+
+
+def test_a_floor_of_rounding_excuses_nothing(pool: Pool) -> None:
+    """Under the floor other statistics decide, weaker ones; float64 against itself, 1e-16 nats, must not bring them in."""
+    rng = np.random.default_rng(11)
+    found = tried(Held(pool, SamplingRule()), pool.profile, "t=0.9", rng)
+    plain, rounding = (held_against_laws(*found, seed=0, floor_nats=floor) for floor in (0.0, 1e-16))
+    assert rounding.p_beyond_floor == plain.p_beyond_floor
+    assert [t.p_beyond_floor for t in rounding.tests] == [t.p_value for t in rounding.tests]

@@ -38,6 +38,8 @@ LEAST_NORMAL_TOKENS = 200
 """Below this the sum of surprisals is not tested."""
 _ALONE = 0.5
 """A token whose surprise is a larger part of the standard deviation of the sum is not one of many."""
+_LEAST_FLOOR_NATS = 1e-9
+"""A floor below this is the rounding of float64, which excuses nothing."""
 _LEAST_VARIANCE = 1e-9
 """Nats squared, of all tokens: below this laws are certain but for rounding, and there is no sum to test."""
 _FARTHEST = 1e12
@@ -160,6 +162,7 @@ def held_against_laws(
 
     `seed` makes the uniforms V and the null of the chi-squares.
     """
+    floor_nats = floor_nats if floor_nats > _LEAST_FLOOR_NATS else 0.0
     outside = tokens.is_outside
     edge = ~tokens.is_tested & ~outside
     tests = tuple(_tests(tokens, bets, seed, floor_nats, elsewhere.n_tokens))
@@ -248,7 +251,7 @@ def _surprisal(tokens: TokenLaws, floor_nats: float) -> tuple[float, float]:
 
 
 def _excess(tokens: TokenLaws) -> tuple[float, float, float, float]:
-    """Summed surprisal beyond the entropy and its standard deviation (nats); its skewness; its largest term, in those deviations."""
+    """Summed surprisal beyond the entropy and its standard deviation (nats); its skewness; its largest term (deviations)."""
     terms, spread = -tokens.log_prob_nats - tokens.entropy_nats, math.sqrt(float(tokens.varentropy_nats2.sum()))
     return float(terms.sum()), spread, float((terms**3).sum()) / spread**3, float(np.abs(terms).max()) / spread
 
